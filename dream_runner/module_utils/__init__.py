@@ -1,0 +1,1 @@
+"""What Ansible ships to managed hosts beside a module."""

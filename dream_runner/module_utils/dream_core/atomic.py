@@ -1,0 +1,124 @@
+"""Write a file so that a crash leaves either the old or the new content.
+
+Order: temporary file in the same directory, content, fsync, rename, fsync of
+the directory. Python's documentation for ``os.replace`` promises the rename is
+atomic on POSIX; only the two fsyncs make it survive a power loss.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import stat
+from typing import Any, Optional, Tuple
+
+from .errors import DiskError, PrivilegeError
+
+#: Leading part of the name of every temporary file made here, so that a later
+#: run recognises what a killed one left behind.
+TEMP_PREFIX = ".dream-tmp-"
+
+
+def fsync_dir(path: str) -> None:
+    """Make a rename or unlink inside ``path`` durable."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # Some filesystems (9p, a few FUSE ones) cannot sync a directory.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)
+
+
+def write_bytes(path: str, content: bytes, mode: int = 0o644) -> None:
+    """Replace ``path`` by ``content`` with exactly ``mode``.
+
+    Raises DiskError or PrivilegeError; the old file is then untouched and no
+    temporary file is left.
+    """
+    directory = os.path.dirname(os.path.abspath(path))
+    temporary = os.path.join(directory, TEMP_PREFIX + os.path.basename(path))
+    try:
+        _write_durably(temporary, content, mode)
+        os.replace(temporary, path)
+        fsync_dir(directory)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise translate(error, path) from error
+
+
+def _write_durably(path: str, content: bytes, mode: int) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    # O_EXCL and O_NOFOLLOW: whatever stands there now is not ours.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, 0o600), "wb") as handle:
+        handle.write(content)
+        handle.flush()
+        os.fchmod(handle.fileno(), mode)
+        os.fsync(handle.fileno())
+
+
+def write_json(path: str, document: Any, mode: int = 0o600) -> None:
+    """Replace ``path`` by ``document`` as sorted, indented JSON."""
+    text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False)
+    write_bytes(path, (text + "\n").encode("utf-8"), mode)
+
+
+def read_json(path: str, limit: int = 16 * 1024 * 1024) -> Tuple[Optional[Any], Optional[str]]:
+    """Return ``(document, None)``, or ``(None, why)`` when there is none to trust.
+
+    A missing file gives ``(None, None)``. A state file is a hint, so that
+    nothing about its content can be an error: truncated, foreign, too large,
+    a link or a directory are all reasons, not exceptions.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None, None
+    except OSError as error:
+        reason = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror
+        return None, reason or str(error)
+    try:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            return None, "it is not a regular file"
+        if status.st_size > limit:
+            return None, "it is larger than %d bytes" % limit
+        with os.fdopen(os.dup(handle), "rb") as stream:
+            return json.loads(stream.read().decode("utf-8")), None
+    except (OSError, ValueError, RecursionError) as error:
+        return None, "it cannot be read as JSON (%s)" % error
+    finally:
+        os.close(handle)
+
+
+def translate(error: OSError, path: str) -> Exception:
+    """Return the DreamError for an operating-system error on ``path``."""
+    what = "%s: %s" % (path, error.strerror or error)
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return PrivilegeError(
+            what,
+            code="NOT_PERMITTED",
+            where=path,
+            hint="check the owner and mode of the directory, or choose another one",
+        )
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskError(
+            what, code="DISK_FULL", where=path, hint="free some space, then run again"
+        )
+    if error.errno == errno.EROFS:
+        return DiskError(
+            what,
+            code="READ_ONLY",
+            where=path,
+            hint="remount the filesystem read-write, or choose another directory",
+        )
+    return DiskError(
+        what, code="DISK_ERROR", where=path, hint="check the disk and the kernel log (dmesg)"
+    )

@@ -1,0 +1,164 @@
+"""Every way dream-runner can fail, as one tree.
+
+    DreamError                    1  unexpected, a bug
+    ├── UsageError                2  a setting, flag or file the user gave is wrong
+    ├── RequirementError          3  the host does not meet a requirement
+    ├── PrivilegeError            4  root, sudo or a permission is missing
+    ├── NetworkError              5  the network or a server failed
+    ├── DiskError                 6  no space, read-only, input/output error
+    ├── IntegrityError            7  digest, size or catalogue does not match
+    ├── EngineError               8  container or inference engine
+    ├── GpuError                  9  GPU or driver
+    ├── RebootRequired           10  reboot, then run again
+    ├── Degraded                 11  an optional service failed
+    ├── BusyError                12  another run is active
+    ├── FleetError               13  some hosts of a fleet failed
+    └── Interrupted             130  stopped by the user, resumable
+
+The numbers are the exit codes of DESIGN.md section 8. A module hands an error
+to the wrapper as ``to_dict()`` under the key ``dream_error`` of its result.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Optional, Type
+
+
+class DreamError(Exception):
+    """A failure that a person can act on: what, where, and a hint.
+
+    ``code`` is a stable upper-case identifier (``PORT_TAKEN``): it names the
+    entry in docs/user/troubleshooting.md and never changes its meaning.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, code: str, where: str = "", hint: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.code = code
+        self.where = where
+        self.hint = hint
+
+    def to_dict(self) -> Dict[str, Any]:
+        """Return the error as plain data; ``from_dict`` is its inverse."""
+        return {
+            "class": type(self).__name__,
+            "code": self.code,
+            "what": self.what,
+            "where": self.where,
+            "hint": self.hint,
+            "exit_code": self.exit_code,
+        }
+
+
+class UsageError(DreamError):
+    """A setting, flag, answers file or inventory is wrong."""
+
+    exit_code = 2
+
+
+class RequirementError(DreamError):
+    """The host cannot run what was asked for."""
+
+    exit_code = 3
+
+
+class PrivilegeError(DreamError):
+    """An action needs rights that this user does not have."""
+
+    exit_code = 4
+
+
+class NetworkError(DreamError):
+    """A server or the way to it failed."""
+
+    exit_code = 5
+
+
+class DiskError(DreamError):
+    """A filesystem is full, read-only or broken."""
+
+    exit_code = 6
+
+
+class IntegrityError(DreamError):
+    """Bytes are not the bytes that were promised."""
+
+    exit_code = 7
+
+
+class EngineError(DreamError):
+    """The container or inference engine does not do its work."""
+
+    exit_code = 8
+
+
+class GpuError(DreamError):
+    """A GPU or its driver is unusable although it was asked for."""
+
+    exit_code = 9
+
+
+class RebootRequired(DreamError):
+    """A change takes effect at the next boot; run again after it."""
+
+    exit_code = 10
+
+
+class Degraded(DreamError):
+    """The core works, an optional service does not."""
+
+    exit_code = 11
+
+
+class BusyError(DreamError):
+    """Another run holds this target."""
+
+    exit_code = 12
+
+
+class FleetError(DreamError):
+    """Some hosts of a fleet failed."""
+
+    exit_code = 13
+
+
+class Interrupted(DreamError):
+    """The user stopped the run; the next one continues."""
+
+    exit_code = 130
+
+
+_CLASSES: Dict[str, Type[DreamError]] = {
+    cls.__name__: cls
+    for cls in (
+        DreamError,
+        UsageError,
+        RequirementError,
+        PrivilegeError,
+        NetworkError,
+        DiskError,
+        IntegrityError,
+        EngineError,
+        GpuError,
+        RebootRequired,
+        Degraded,
+        BusyError,
+        FleetError,
+        Interrupted,
+    )
+}
+
+
+def from_dict(data: Any) -> Optional[DreamError]:
+    """Return the error that ``to_dict`` described, or None for anything else."""
+    if not isinstance(data, dict) or "what" not in data or "code" not in data:
+        return None
+    cls = _CLASSES.get(str(data.get("class")), DreamError)
+    return cls(
+        str(data["what"]),
+        code=str(data["code"]),
+        where=str(data.get("where", "")),
+        hint=str(data.get("hint", "")),
+    )

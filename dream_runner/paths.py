@@ -1,0 +1,26 @@
+"""Where the playbooks, roles and catalogue are, in a checkout or in an installed package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def content() -> Path:
+    """Return the directory that holds ``playbooks/``, ``roles/`` and ``library/``.
+
+    A wheel carries them inside the package; in a checkout they stand beside it.
+    """
+    bundled = PACKAGE / "content"
+    return bundled if bundled.is_dir() else PACKAGE.parent
+
+
+def playbook(verb: str) -> Path:
+    """Return the playbook of ``verb`` (``install``, ``uninstall``)."""
+    return content() / "playbooks" / f"{verb}.yml"
+
+
+def catalog() -> Path:
+    """Return the directory of the product catalogue."""
+    return PACKAGE / "catalog"
