@@ -6,6 +6,7 @@ module that holds this socket learns of it at once, locally and over SSH.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -19,8 +20,8 @@ class Lifeline:
     """A connection to the wrapper, or a silent stand-in when there is none.
 
     ``on_lost`` runs once, in a thread, when the wrapper's end closes; the
-    default ends this process group's children and this process by SIGTERM,
-    then SIGKILL. Use as a context manager.
+    default ends this process by SIGTERM, after two seconds by SIGKILL. Its
+    children are bound to it (process.py). Use as a context manager.
     """
 
     def __init__(
@@ -38,7 +39,8 @@ class Lifeline:
         self._socket: Optional[socket.socket] = None
         if path:
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            connection.connect(path)
+            # "@name" is Linux' abstract namespace: no file that a killed run leaves.
+            connection.connect("\0" + path[1:] if path.startswith("@") else path)
             self._socket = connection
             threading.Thread(target=self._watch, daemon=True).start()
 
@@ -68,29 +70,22 @@ class Lifeline:
         """Say goodbye; ``on_lost`` does not run any more."""
         self._closing = True
         if self._socket is not None:
-            try:
+            with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
             self._socket.close()
 
     def _send(self, message: Any) -> None:
         if self._socket is None:
             return
-        try:
-            with self._lock:
-                self._socket.sendall((json.dumps(message) + "\n").encode())
-        except OSError:
-            # The watcher sees the same end of file and acts on it.
-            pass
+        # A broken connection is the watcher's business: it sees the same end of file.
+        with contextlib.suppress(OSError), self._lock:
+            self._socket.sendall((json.dumps(message) + "\n").encode())
 
     def _watch(self) -> None:
         assert self._socket is not None
-        try:
+        with contextlib.suppress(OSError):
             while self._socket.recv(4096):
                 pass
-        except OSError:
-            pass
         if not self._closing:
             self._on_lost()
 

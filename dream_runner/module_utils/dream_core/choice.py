@@ -1,0 +1,114 @@
+"""What follows from settings, facts and catalogue: one pure decision for the whole run.
+
+The wrapper calls it for the plan, the context play for the roles; the same
+inputs give the same answer, so that what install does is what plan said.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Sequence
+
+from . import features, models, requirements, tiers
+
+#: A compose project needs a container engine; only ``full`` has one.
+_EMBEDDED = "embedded"
+
+#: The override of a backend, in the words of the facts document.
+_GPU_TO_BACKEND = {"none": "cpu"}
+
+
+def decide(
+    settings: Dict[str, Any],
+    facts: Dict[str, Any],
+    session: Dict[str, Any],
+    catalog: Any,
+    receipts: Dict[str, Any],
+    listeners: Sequence[Dict[str, Any]] = (),
+    own_pids: Sequence[int] = (),
+) -> Dict[str, Any]:
+    """Return ``dream_choice`` (docs/developer/architecture.md).
+
+    Raises UsageError for a tier, model or feature that cannot be, and
+    RequirementError for a chosen port that another program holds.
+    """
+    facts = _with_backend(facts, settings["gpu"])
+    tier = tiers.choose_tier(
+        facts, catalog.tiers, override=settings["tier"], memory_limit_mb=settings["memory_limit_mb"]
+    )
+    chosen = features.resolve(settings, facts, tier, catalog.features)
+    model = _choose_model(settings, facts, tier, catalog)
+    previous = receipts.get("requirements", {}).get("facts", {}).get("engine_port")
+    return {
+        "profile": settings["profile"],
+        "tier": tier,
+        "backend": facts["backend"],
+        "features": chosen,
+        "model": model,
+        "context_tokens": model["context_tokens"],
+        "engine_port": requirements.choose_port(
+            settings["engine_port"], previous, listeners, own_pids
+        ),
+        "supervisor": choose_supervisor(facts, session),
+    }
+
+
+def _with_backend(facts: Dict[str, Any], wanted: str) -> Dict[str, Any]:
+    """Return the facts with the user's backend; the document itself stays as it was found."""
+    if wanted == "auto":
+        return facts
+    return dict(facts, backend=_GPU_TO_BACKEND.get(wanted, wanted), backend_overridden=True)
+
+
+def _choose_model(
+    settings: Dict[str, Any], facts: Dict[str, Any], tier: Dict[str, Any], catalog: Any
+) -> Dict[str, Any]:
+    wanted = settings["model"]
+    if wanted == "auto" and settings["profile"] == _EMBEDDED:
+        wanted = "smoke"
+    if "://" in wanted or wanted.startswith("file:"):
+        return _model_of_url(settings)
+    return models.choose_model(
+        facts,
+        tier,
+        catalog.models,
+        wanted=wanted,
+        context_tokens=settings["context_tokens"],
+        memory_limit_mb=settings["memory_limit_mb"],
+    )
+
+
+#: llama.cpp's own default is the model's training context, whose cache can be
+#: larger than the host; a model nobody described gets a modest one instead.
+_URL_CONTEXT_TOKENS = 4096
+
+
+def _model_of_url(settings: Dict[str, Any]) -> Dict[str, Any]:
+    url = settings["model"]
+    name = url.split("?")[0].split("#")[0].rstrip("/").rsplit("/", 1)[-1]
+    file = {
+        "file": name,
+        "sha256": settings["model_sha256"].lower(),
+        "size_bytes": settings["model_size_bytes"] or None,
+        "urls": [url],
+    }
+    return dict(
+        file,
+        id="url",
+        name=name[: -len(".gguf")] if name.endswith(".gguf") else name,
+        files=[file],
+        context_tokens=settings["context_tokens"] or _URL_CONTEXT_TOKENS,
+        why="chosen by its address",
+    )
+
+
+def choose_supervisor(facts: Dict[str, Any], session: Dict[str, Any]) -> str:
+    """Return who keeps the native engine running on this host.
+
+    A unit only where PID 1 is systemd; the user's manager only where it can
+    run without a login; supervisord everywhere else.
+    """
+    if facts["init"]["system"] != "systemd":
+        return "supervisord"
+    if session["is_root"]:
+        return "systemd-system"
+    return "systemd-user" if session["user_manager"] else "supervisord"

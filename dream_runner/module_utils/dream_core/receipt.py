@@ -1,0 +1,165 @@
+"""What each phase made, on the host it describes.
+
+A receipt is a hint about where to look, never a reason to skip: roles look at
+the host again every time. It is written before a phase touches anything
+(``running``) and after its work is proved (``done``).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+from . import atomic
+from .errors import DreamError
+from .phases import PHASES, RECEIPT_SCHEMA
+
+Receipt = Dict[str, Any]
+Resource = Dict[str, Any]
+
+#: The field that tells two resources of one kind apart.
+_IDENTITY = {
+    "file": ("path",),
+    "directory": ("path",),
+    "tree": ("path",),
+    "model": ("path",),
+    "unit": ("scope", "name"),
+    "supervisor": ("config", "program"),
+    "port": ("port",),
+    "package": ("name",),
+    "linger": ("user",),
+}
+_STATES = ("running", "done", "failed")
+
+
+def path_of(state_dir: str, phase: str) -> str:
+    """Return where the receipt of ``phase`` is kept."""
+    return os.path.join(state_dir, "receipts", phase + ".json")
+
+
+def read_all(state_dir: str) -> Tuple[Dict[str, Receipt], List[str]]:
+    """Return ``({phase: receipt}, warnings)``, phases in run order.
+
+    A receipt that cannot be trusted is left out with one warning: the phase is
+    then simply checked again from the host.
+    """
+    receipts: Dict[str, Receipt] = {}
+    warnings: List[str] = []
+    for phase in PHASES:
+        document, why = _read(path_of(state_dir, phase), phase)
+        if why:
+            warnings.append("receipt of phase %s ignored: %s" % (phase, why))
+        if document:
+            receipts[phase] = document
+    return receipts, warnings
+
+
+def _read(path: str, phase: str) -> Tuple[Optional[Receipt], Optional[str]]:
+    document, why = atomic.read_json(path)
+    if document is None:
+        return None, why
+    defect = _defect(document, phase)
+    return (None, defect) if defect else (document, None)
+
+
+def _defect(document: Any, phase: str) -> Optional[str]:
+    if not isinstance(document, dict):
+        return "it is not an object"
+    schema = document.get("schema")
+    if not isinstance(schema, int) or schema > RECEIPT_SCHEMA:
+        return "its schema is %r, this version reads up to %d" % (schema, RECEIPT_SCHEMA)
+    if document.get("phase") != phase or document.get("state") not in _STATES:
+        return "its phase or state is not one of ours"
+    resources, facts = document.get("resources", []), document.get("facts", {})
+    if not isinstance(resources, list) or not all(map(_is_recorded, resources)):
+        return "it lists a resource of an unknown form"
+    return None if isinstance(facts, dict) else "its facts are not an object"
+
+
+def _is_recorded(resource: Any) -> bool:
+    return identity(resource) is not None and resource.get("origin") in ("made", "found")
+
+
+def identity(resource: Any) -> Optional[Tuple[Any, ...]]:
+    """Return what makes ``resource`` itself, or None when it has no known form."""
+    if not isinstance(resource, dict) or resource.get("kind") not in _IDENTITY:
+        return None
+    kind = resource["kind"]
+    values = tuple(resource.get(name) for name in _IDENTITY[kind])
+    return None if any(value in (None, "") for value in values) else (kind,) + values
+
+
+def interrupted(receipts: Dict[str, Receipt]) -> List[str]:
+    """Return the phases that began and never ended, in run order."""
+    return [name for name in PHASES if receipts.get(name, {}).get("state") == "running"]
+
+
+def next_phase(receipts: Dict[str, Receipt]) -> Optional[str]:
+    """Return the first phase whose work is not known to be finished.
+
+    A phase left in ``running`` counts as unfinished: the machine may have lost
+    power between its last change and its receipt.
+    """
+    for phase in PHASES:
+        if receipts.get(phase, {}).get("state") != "done":
+            return phase
+    return None
+
+
+def begin(
+    before: Optional[Receipt],
+    *,
+    phase: str,
+    resources: Sequence[Resource],
+    exists: Sequence[bool],
+    stamp: Dict[str, Any],
+) -> Receipt:
+    """Return the ``running`` receipt of a phase that is about to work.
+
+    ``exists`` says for each resource whether it is on the host now. That
+    decides its origin only the first time: what we made stays ours although it
+    exists on every later run. Resources that are no longer wanted are kept, so
+    that uninstall still finds them.
+    """
+    known = {identity(item): item for item in (before or {}).get("resources", [])}
+    merged = dict(known)
+    for resource, present in zip(resources, exists):
+        key = identity(resource)
+        origin = known[key]["origin"] if key in known else ("found" if present else "made")
+        merged[key] = dict(resource, origin=origin)
+    receipt = dict(before or {})
+    receipt.update(stamp)
+    receipt.update(
+        schema=RECEIPT_SCHEMA,
+        phase=phase,
+        state="running",
+        finished_at=None,
+        resources=list(merged.values()),
+    )
+    receipt.setdefault("facts", {})
+    return receipt
+
+
+def finish(receipt: Receipt, *, state: str, facts: Dict[str, Any], finished_at: str) -> Receipt:
+    """Return the receipt of a phase whose work ended as ``state``."""
+    return dict(receipt, state=state, facts=facts, finished_at=finished_at)
+
+
+def write(state_dir: str, receipt: Receipt) -> Optional[str]:
+    """Store ``receipt``; return a warning instead of failing the install."""
+    directory = os.path.join(state_dir, "receipts")
+    try:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        atomic.write_json(path_of(state_dir, receipt["phase"]), receipt)
+    except (DreamError, OSError) as error:
+        return "receipt of phase %s not written: %s" % (receipt["phase"], error)
+    return None
+
+
+def exists(resource: Resource) -> bool:
+    """Tell whether a path-like resource is on the host, without following links.
+
+    For the other kinds the first run's answer is no: a unit, port or program
+    of that name cannot have been ours before the first receipt.
+    """
+    return bool(resource.get("path")) and os.path.lexists(resource["path"])

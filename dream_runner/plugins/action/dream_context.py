@@ -1,0 +1,85 @@
+"""Look at the host, then decide: the variables that every phase relies on.
+
+The look happens on the host (in this process on localhost); the decision needs
+the catalogue and is made here, by the same pure function as the wrapper's plan.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, Dict
+
+from ansible.module_utils.dream_core.choice import decide
+from ansible.module_utils.dream_core.context import look
+from ansible.module_utils.dream_core.errors import DreamError
+from ansible.module_utils.dream_core.receipt import interrupted
+from ansible.plugins.action import ActionBase
+
+from dream_runner import catalog, paths
+
+
+class ActionModule(ActionBase):
+    """Return host, session, choice and state for the context play to keep."""
+
+    _VALID_ARGS = frozenset(("settings", "state_dir", "version", "force"))
+
+    def run(self, tmp: Any = None, task_vars: Any = None) -> Dict[str, Any]:
+        result = super().run(tmp, task_vars)
+        try:
+            found = self._look(task_vars)
+            if found.get("failed"):
+                result.update(found)
+                return result
+            result.update(self._decide(found["context"]), changed=False)
+        except DreamError as error:
+            result.update(failed=True, msg=str(error), dream_error=error.to_dict())
+        return result
+
+    def _look(self, task_vars: Any) -> Dict[str, Any]:
+        arguments = dict(self._task.args)
+        if self._connection.transport != "local" or self._play_context.become:
+            return self._execute_module("dream_context", module_args=arguments, task_vars=task_vars)
+        found = look(
+            state_dir=os.path.expanduser(arguments["state_dir"]),
+            install_dir=os.path.expanduser(arguments["settings"]["install_dir"]),
+            version=arguments["version"],
+            force=bool(arguments.get("force", False)),
+            save=not self._task.check_mode,
+        )
+        # Tuples and other in-process forms must look as they do from a remote host.
+        return {"context": json.loads(json.dumps(found))}
+
+    def _decide(self, found: Dict[str, Any]) -> Dict[str, Any]:
+        choice = decide(
+            self._task.args["settings"],
+            found["facts"],
+            found["session"],
+            catalog.load(),
+            found["receipts"],
+            found["listeners"],
+            found["own_pids"],
+        )
+        _resolve_package_urls(choice["model"])
+        return {
+            "host": found["facts"],
+            "session": found["session"],
+            "choice": choice,
+            "state": {
+                "dir": os.path.expanduser(self._task.args["state_dir"]),
+                "receipts": found["receipts"],
+                "interrupted": interrupted(found["receipts"]),
+            },
+            "warnings": found["notes"] if found["facts_source"] != "cache" else [],
+        }
+
+
+def _resolve_package_urls(model: Dict[str, Any]) -> None:
+    """Turn ``package:NAME`` into the address of a file that the package ships."""
+    for item in [model, *model["files"]]:
+        item["urls"] = [
+            "file://" + str(paths.catalog() / url[len("package:") :])
+            if url.startswith("package:")
+            else url
+            for url in item["urls"]
+        ]

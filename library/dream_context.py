@@ -1,0 +1,64 @@
+#!/usr/bin/python
+# Part of dream-runner. SPDX-License-Identifier: Apache-2.0
+"""Look at a host: facts, session, receipts, listeners."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: dream_context
+short_description: Look at a host before any phase
+description:
+  - Loads or gathers the facts, reads the receipts, and looks at who runs and who listens.
+  - Its action plugin, which runs on the controller, adds the decisions that follow.
+options:
+  settings: {description: The settings by their short names., type: dict, required: true}
+  state_dir: {description: The state directory of the target user., type: path, required: true}
+  version: {description: The version of dream-runner., type: str, required: true}
+  force: {description: Gather the facts anew., type: bool, default: false}
+attributes:
+  check_mode: {description: The facts are then not cached., support: full}
+  diff_mode: {description: There is nothing to show., support: none}
+author: dream-runner maintainers
+"""
+
+EXAMPLES = r"""
+- name: Look at the host
+  dream_context:
+    settings: "{{ dream_settings }}"
+    state_dir: "{{ dream_state_dir }}"
+    version: 0.1.0
+"""
+
+RETURN = r"""
+context: {description: What was found., type: dict, returned: always}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.dream_core.context import look
+from ansible.module_utils.dream_core.errors import DreamError
+
+SPEC = {
+    "settings": {"type": "dict", "required": True},
+    "state_dir": {"type": "path", "required": True},
+    "version": {"type": "str", "required": True},
+    "force": {"type": "bool", "default": False},
+}
+
+
+def main():
+    module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
+    try:
+        found = look(
+            state_dir=module.params["state_dir"],
+            install_dir=module.params["settings"]["install_dir"],
+            version=module.params["version"],
+            force=module.params["force"],
+            save=not module.check_mode,
+        )
+    except DreamError as error:
+        module.fail_json(msg=str(error), dream_error=error.to_dict())
+    module.exit_json(changed=False, context=found)
+
+
+if __name__ == "__main__":
+    main()

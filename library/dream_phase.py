@@ -1,0 +1,70 @@
+#!/usr/bin/python
+# Part of dream-runner. SPDX-License-Identifier: Apache-2.0
+"""Record on the host that a phase begins or ends."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: dream_phase
+short_description: Record on the host that a phase begins or ends
+description:
+  - Writes the receipt of a phase, before it touches anything (O(state=running)) and after its
+    work is proved (O(state=done)).
+  - A receipt that cannot be written is a warning; the phase goes on.
+  - Reports no change, because a receipt describes work and is none.
+options:
+  phase: {description: Which phase., type: str, required: true}
+  state:
+    description: What to record.
+    type: str
+    choices: [running, done, failed]
+    required: true
+  resources:
+    description: What the phase is about to manage, as docs/developer/architecture.md lists them.
+    type: list
+    elements: dict
+    default: []
+  facts: {description: What later phases and runs may read., type: dict, default: {}}
+  state_dir: {description: The state directory of the target user., type: path, required: true}
+  stamp: {description: Version, run id and install directory., type: dict, default: {}}
+attributes:
+  check_mode: {description: Reads, and writes nothing., support: full}
+  diff_mode: {description: There is nothing to show., support: none}
+author: dream-runner maintainers
+"""
+
+EXAMPLES = r"""
+- name: Record that the phase is running
+  dream_phase:
+    phase: directories
+    state: running
+    resources: [{kind: directory, path: /srv/ai, mode: "0755"}]
+"""
+
+RETURN = r"""
+interrupted:
+  description: The phase was found running, so that an earlier run of it never ended.
+  type: bool
+  returned: always
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.dream_core.phase import record
+
+SPEC = {
+    "phase": {"type": "str", "required": True},
+    "state": {"type": "str", "choices": ["running", "done", "failed"], "required": True},
+    "resources": {"type": "list", "elements": "dict", "default": []},
+    "facts": {"type": "dict", "default": {}},
+    "state_dir": {"type": "path", "required": True},
+    "stamp": {"type": "dict", "default": {}},
+}
+
+
+def main():
+    module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
+    module.exit_json(changed=False, **record(write=not module.check_mode, **module.params))
+
+
+if __name__ == "__main__":
+    main()
