@@ -109,9 +109,7 @@ def translate(error: OSError, path: str) -> Exception:
             hint="check the owner and mode of the directory, or choose another one",
         )
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskError(
-            what, code="DISK_FULL", where=path, hint="free some space, then run again"
-        )
+        return DiskError(what, code="DISK_FULL", where=path, hint="free some space, then run again")
     if error.errno == errno.EROFS:
         return DiskError(
             what,

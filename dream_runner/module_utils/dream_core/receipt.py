@@ -86,7 +86,7 @@ def identity(resource: Any) -> Optional[Tuple[Any, ...]]:
         return None
     kind = resource["kind"]
     values = tuple(resource.get(name) for name in _IDENTITY[kind])
-    return None if any(value in (None, "") for value in values) else (kind,) + values
+    return None if any(value in (None, "") for value in values) else (kind, *values)
 
 
 def interrupted(receipts: Dict[str, Receipt]) -> List[str]:

@@ -10,13 +10,13 @@ import json
 import os
 from typing import Any, Dict
 
-from ansible.module_utils.dream_core.choice import decide
-from ansible.module_utils.dream_core.context import look
-from ansible.module_utils.dream_core.errors import DreamError
-from ansible.module_utils.dream_core.receipt import interrupted
 from ansible.plugins.action import ActionBase
 
 from dream_runner import catalog, paths
+from dream_runner.module_utils.dream_core.choice import decide
+from dream_runner.module_utils.dream_core.context import look
+from dream_runner.module_utils.dream_core.errors import DreamError
+from dream_runner.module_utils.dream_core.receipt import interrupted
 
 
 class ActionModule(ActionBase):

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 from typing import Any, Dict
 
-from ansible.module_utils.dream_core.phase import record
 from ansible.plugins.action import ActionBase
+
+from dream_runner.module_utils.dream_core.phase import record
 
 
 class ActionModule(ActionBase):

@@ -1,0 +1,153 @@
+"""Tell the wrapper what happens, one JSON line an event, over its socket.
+
+Only names, states and counts leave this process; a task's result is never
+copied, so that no secret in it can reach the journal. Without a wrapper
+(``DREAM_SOCKET`` unset) the plugin does nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+from typing import Any, Dict, Optional
+
+from ansible.plugins.callback import CallbackBase
+
+from dream_runner.module_utils.dream_core.phases import PHASES
+
+DOCUMENTATION = """
+name: dream_events
+type: notification
+short_description: Events for the dream-runner wrapper
+description: Sends phase and task events to the Unix socket named by the environment.
+requirements: [the dream-runner wrapper at the other end]
+"""
+
+
+class CallbackModule(CallbackBase):
+    """The sending half; dream_runner/events.py is the receiving one."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "notification"
+    CALLBACK_NAME = "dream_events"
+    CALLBACK_NEEDS_ENABLED = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._phase = ""
+        self._phase_began: Dict[str, float] = {}
+        self._changed: Dict[str, int] = {}
+        self._failed: set = set()
+        self._task_began = 0.0
+        self._socket: Optional[socket.socket] = None
+        path = os.environ.get("DREAM_SOCKET", "")
+        if not path:
+            self.disabled = True
+            return
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.connect("\0" + path[1:] if path.startswith("@") else path)
+
+    def v2_playbook_on_play_start(self, play: Any) -> None:
+        self._finish_phase()
+        names = [role.get_name() for role in play.get_roles()]
+        self._phase = next((name for name in names if name in PHASES), "")
+        self._phase_began, self._changed, self._failed = {}, {}, set()
+
+    def v2_runner_on_start(self, host: Any, task: Any) -> None:
+        name = host.get_name()
+        if self._phase and name not in self._phase_began:
+            self._phase_began[name] = time.time()
+            self._changed[name] = 0
+            self._send("phase_started", name, phase=self._phase)
+        self._send("task_started", name, phase=self._phase, task=task.get_name().strip())
+
+    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
+        self._task_began = time.time()
+
+    def v2_playbook_on_handler_task_start(self, task: Any) -> None:
+        self._task_began = time.time()
+
+    def v2_runner_on_ok(self, result: Any) -> None:
+        changed = bool(result._result.get("changed"))
+        name = result._host.get_name()
+        self._changed[name] = self._changed.get(name, 0) + int(changed)
+        self._finish_task(result, "changed" if changed else "ok")
+        for warning in result._result.get("warnings") or []:
+            self._send("notice", name, level="warning", text=str(warning))
+
+    def v2_runner_on_skipped(self, result: Any) -> None:
+        self._finish_task(result, "skipped")
+
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
+        if not ignore_errors:
+            self._failed.add(result._host.get_name())
+        self._finish_task(result, "ignored" if ignore_errors else "failed")
+
+    def v2_runner_on_unreachable(self, result: Any) -> None:
+        self._failed.add(result._host.get_name())
+        self._finish_task(result, "unreachable")
+
+    def v2_playbook_on_stats(self, stats: Any) -> None:
+        self._finish_phase()
+        for host in sorted(stats.processed):
+            counts = stats.summarize(host)
+            self._send(
+                "run_finished",
+                host,
+                ok=counts["ok"],
+                changed=counts["changed"],
+                failed=counts["failures"],
+                skipped=counts["skipped"],
+                unreachable=counts["unreachable"],
+            )
+
+    def _finish_task(self, result: Any, status: str) -> None:
+        data = result._result
+        hidden = bool(data.get("_ansible_no_log"))
+        failed = status in ("failed", "unreachable")
+        self._send(
+            "task_finished",
+            result._host.get_name(),
+            phase=self._phase,
+            task=result._task.get_name().strip(),
+            status=status,
+            seconds=round(time.time() - self._task_began, 3),
+            module=str(result._task.action),
+            message=_message(data) if failed and not hidden else "",
+            error=data.get("dream_error") if failed else None,
+        )
+
+    def _finish_phase(self) -> None:
+        for host, began in self._phase_began.items():
+            changed = self._changed.get(host, 0)
+            state = "failed" if host in self._failed else "changed" if changed else "ok"
+            self._send(
+                "phase_finished",
+                host,
+                phase=self._phase,
+                state=state,
+                changed=changed,
+                seconds=round(time.time() - began, 3),
+            )
+        self._phase_began = {}
+
+    def _send(self, kind: str, host: str, **fields: Any) -> None:
+        if self._socket is None:
+            return
+        line = json.dumps({"type": kind, "time": time.time(), "host": host, **fields}, default=str)
+        # The wrapper is gone: the kernel has already signalled this process (launch.py).
+        with contextlib.suppress(OSError):
+            self._socket.sendall(line.encode() + b"\n")
+
+
+#: Longest part of a foreign message that a person is shown.
+_MESSAGE_LIMIT = 2000
+
+
+def _message(data: Dict[str, Any]) -> str:
+    parts = [data.get("msg"), data.get("stderr") or data.get("module_stderr")]
+    text = "\n".join(str(part).strip() for part in parts if part)
+    return text[-_MESSAGE_LIMIT:]

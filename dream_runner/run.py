@@ -1,0 +1,453 @@
+"""Turn one request into one Ansible run and hand on its events.
+
+The only file that imports ansible_runner. Its subprocess mode starts
+``launch.py``, which becomes ansible-playbook; events come over our own socket,
+because that mode passes output on only when the program has ended. The socket
+is in the abstract namespace: a killed run leaves no file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import secrets
+import shutil
+import signal
+import socket
+import struct
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+import psutil
+
+from . import launch, paths
+from .events import Event, RunFinished, TaskFinished, parse
+from .module_utils.dream_core.errors import DreamError, Interrupted
+from .outcome import error_of_task
+from .version import __version__
+
+#: Seconds between the polite signal and the one that cannot be refused. Two
+#: rounds stay below the five seconds in which Ctrl-C promises to have ended.
+_PATIENCE_SECONDS = 2.0
+
+#: The variable that marks every process of a run, so that a later one finds them.
+RUN_ID_VARIABLE = "DREAM_RUN_ID"
+
+#: What a caller's environment must not decide: Ansible's settings and our own.
+_SCRUBBED_PREFIXES = ("ANSIBLE_", "DREAM_", "PYTHON", "VIRTUAL_ENV")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One Ansible run.
+
+    ``variables`` go to ansible-playbook in a file of mode 0600 inside
+    ``run_dir`` and hold no secret. ``run_dir`` is made here and keeps
+    ``log.txt``; everything else in it is gone when the run ends.
+    """
+
+    playbook: str
+    variables: dict[str, Any]
+    run_id: str
+    run_dir: Path
+    inventory: str = "localhost,"
+    become_password: str | None = field(default=None, repr=False)
+    tags: tuple[str, ...] = ()
+    check: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """How the run ended; the counts are Ansible's, summed over hosts."""
+
+    rc: int
+    interrupted: bool
+    error: DreamError | None
+    ok: int = 0
+    changed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+
+def new_run_id() -> str:
+    """Return an id that sorts by time and that no other run has."""
+    return time.strftime("%Y%m%dT%H%M%S") + "-" + secrets.token_hex(3)
+
+
+def execute(request: Request, on_event: Callable[[Event], None]) -> Result:
+    """Run the playbook to its end; call from the main thread.
+
+    ``on_event`` is called from one other thread, one event at a time. The
+    first INT, TERM or HUP ends the run politely, the second at once.
+    """
+    tally = _Tally(on_event)
+    with (
+        _run_directory(request.run_dir) as work,
+        _Channel(request.run_id, tally.take) as channel,
+        _Stopper(request.run_id, channel) as stopper,
+    ):
+        rc = _start(request, work, channel.path)
+        stopper.finish()
+        channel.drain()
+    return tally.result(rc, stopper.requested)
+
+
+def _start(request: Request, work: Path, socket_path: str) -> int:
+    """Run ansible-playbook below ansible-runner and return its exit status."""
+    # Slow to import (0.2 s), and only a run needs it.
+    from ansible_runner import run_command
+
+    variables = dict(request.variables)
+    variables["dream_run"] = {
+        "id": request.run_id,
+        "socket": socket_path,
+        "version": __version__,
+    }
+    answers = work / "variables.json"
+    _write_private(answers, json.dumps(variables))
+    argv = _playbook_command(request, answers)
+    environment = _environment(request, work, socket_path)
+    message = launch.encode(argv, environment, os.getpid(), request.become_password)
+    log = request.run_dir / "log.txt"
+    with _pipe_with(message) as stdin, _private_log(log) as output, _bare_environment():
+        _, _, rc = run_command(
+            executable_cmd=sys.executable,
+            cmdline_args=["-m", "dream_runner.launch"],
+            input_fd=stdin,
+            output_fd=output,
+            error_fd=output,
+            private_data_dir=str(work),
+            host_cwd=str(paths.content()),
+            quiet=True,
+        )
+    return int(rc)
+
+
+def _playbook_command(request: Request, answers: Path) -> list[str]:
+    command = [sys.executable, "-m", "ansible", "playbook", str(paths.playbook(request.playbook))]
+    command += ["--inventory", request.inventory, "--extra-vars", f"@{answers}"]
+    if request.tags:
+        command += ["--tags", ",".join(request.tags)]
+    if request.check:
+        command += ["--check", "--diff"]
+    return command
+
+
+def _environment(request: Request, work: Path, socket_path: str) -> dict[str, str]:
+    """Return what ansible-playbook may know: the caller's environment less what could steer it."""
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(_SCRUBBED_PREFIXES)
+    }
+    content, package = paths.content(), paths.PACKAGE
+    kept |= {
+        RUN_ID_VARIABLE: request.run_id,
+        "DREAM_SOCKET": socket_path,
+        "PYTHONPATH": str(package.parent),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "ANSIBLE_CONFIG": str(content / "ansible.cfg"),
+        "ANSIBLE_HOME": str(work / "ansible"),
+        "ANSIBLE_LOCAL_TEMP": str(work / "ansible" / "tmp"),
+        "ANSIBLE_ROLES_PATH": str(content / "roles"),
+        "ANSIBLE_LIBRARY": str(content / "library"),
+        "ANSIBLE_MODULE_UTILS": str(package / "module_utils"),
+        "ANSIBLE_ACTION_PLUGINS": str(package / "plugins" / "action"),
+        "ANSIBLE_CALLBACK_PLUGINS": str(package / "plugins" / "callback"),
+        "ANSIBLE_CALLBACKS_ENABLED": "dream_events",
+        "ANSIBLE_FORCE_COLOR": "0",
+        "ANSIBLE_NOCOLOR": "1",
+        # Modules reach the interpreter through a pipe: no copy of them on disk to be left behind.
+        "ANSIBLE_PIPELINING": "1",
+        "ANSIBLE_HOST_KEY_CHECKING": "1",
+    }
+    return kept
+
+
+class _Tally:
+    """Counts and the first error, taken from the events as they pass."""
+
+    def __init__(self, on_event: Callable[[Event], None]) -> None:
+        self._on_event = on_event
+        self._finished: list[RunFinished] = []
+        self._error: DreamError | None = None
+
+    def take(self, event: Event) -> None:
+        if isinstance(event, RunFinished):
+            self._finished.append(event)
+        if isinstance(event, TaskFinished) and event.status in ("failed", "unreachable"):
+            self._error = self._error or error_of_task(event)
+        self._on_event(event)
+
+    def result(self, rc: int, interrupted: bool) -> Result:
+        error = self._error
+        if interrupted:
+            error = Interrupted(
+                "stopped before the end; nothing is lost",
+                code="INTERRUPTED",
+                hint="run the same command again to continue",
+            )
+        elif rc != 0 and error is None:
+            error = DreamError(
+                f"ansible-playbook ended with status {rc} and no failed task",
+                code="ANSIBLE_FAILED",
+                hint="the end of log.txt says why",
+            )
+        return Result(
+            rc=rc,
+            interrupted=interrupted,
+            error=error if rc != 0 or interrupted else None,
+            ok=sum(event.ok for event in self._finished),
+            changed=sum(event.changed for event in self._finished),
+            failed=sum(event.failed + event.unreachable for event in self._finished),
+            skipped=sum(event.skipped for event in self._finished),
+        )
+
+
+class _Channel:
+    """The socket of a run: takes lines from any number of senders, one event at a time.
+
+    Closing it ends every module that holds it (``dream_core/lifeline.py``).
+    """
+
+    def __init__(self, run_id: str, on_event: Callable[[Event], None]) -> None:
+        self.path = f"@dream-runner-{run_id}-{secrets.token_hex(8)}"
+        self._on_event = on_event
+        self._events: queue.Queue[Event | None] = queue.Queue()
+        self._connections: list[socket.socket] = []
+        self._readers: list[threading.Thread] = []
+        self._server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+
+    def __enter__(self) -> _Channel:
+        self._server.bind("\0" + self.path[1:])
+        self._server.listen(64)
+        self._worker = threading.Thread(target=self._dispatch, daemon=True)
+        self._worker.start()
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+        self._events.put(None)
+        self._worker.join(timeout=5)
+
+    def close(self) -> None:
+        """End the life line of everything that holds it."""
+        for connection in [self._server, *self._connections]:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
+
+    def drain(self) -> None:
+        """Wait until what was sent before the senders ended has been handed on."""
+        for reader in self._readers:
+            reader.join(timeout=2)
+        self._events.join()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._server.accept()
+            except OSError:
+                return
+            if not _is_ours(connection):
+                connection.close()
+                continue
+            self._connections.append(connection)
+            reader = threading.Thread(target=self._read, args=(connection,), daemon=True)
+            self._readers.append(reader)
+            reader.start()
+
+    def _read(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError), connection.makefile("rb") as lines:
+            for line in lines:
+                with contextlib.suppress(ValueError):
+                    event = parse(json.loads(line))
+                    if event is not None:
+                        self._events.put(event)
+
+    def _dispatch(self) -> None:
+        while (event := self._events.get()) is not None:
+            try:
+                self._on_event(event)
+            finally:
+                self._events.task_done()
+        self._events.task_done()
+
+
+def _is_ours(connection: socket.socket) -> bool:
+    """Tell whether the other end is this user or root; an abstract socket has no file mode."""
+    size = struct.calcsize("3i")
+    _, uid, _ = struct.unpack(
+        "3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+    )
+    return uid in (0, os.getuid())
+
+
+class _Stopper:
+    """Ends a run on INT, TERM and HUP: politely first, at once the second time."""
+
+    _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def __init__(self, run_id: str, channel: _Channel) -> None:
+        self.requested = False
+        self._run_id = run_id
+        self._channel = channel
+        self._previous: dict[signal.Signals, Any] = {}
+        self._helper: threading.Thread | None = None
+
+    def __enter__(self) -> _Stopper:
+        for number in self._SIGNALS:
+            self._previous[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def finish(self) -> None:
+        """Wait for a stop in progress; then see that nothing of the run is left."""
+        if self._helper is not None:
+            self._helper.join()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            _signal_all(processes_of(self._run_id), signal.SIGKILL)
+            return
+        self.requested = True
+        self._helper = threading.Thread(target=self._stop, daemon=True)
+        self._helper.start()
+
+    def _stop(self) -> None:
+        family = processes_of(self._run_id)
+        # The interrupt lets ansible-playbook end its workers in order; it also goes
+        # to the modules, which sit in sessions of their own.
+        _signal_all(family, signal.SIGINT)
+        self._channel.close()
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            family = _alive_after(self._run_id, family)
+            _signal_all(family, number)
+        _alive_after(self._run_id, family)
+
+
+def processes_of(run_id: str) -> list[psutil.Process]:
+    """Return the processes that carry the mark of ``run_id``, and all below them.
+
+    The descendants are listed too because a privileged child hides its
+    environment from an ordinary user.
+    """
+    found: dict[int, psutil.Process] = {}
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get(RUN_ID_VARIABLE) == run_id and process.pid != os.getpid():
+                found[process.pid] = process
+                found.update({child.pid: child for child in process.children(recursive=True)})
+    found.pop(os.getpid(), None)
+    return list(found.values())
+
+
+def _alive_after(run_id: str, family: list[psutil.Process]) -> list[psutil.Process]:
+    """Return who of ``family``, or of its offspring, still runs when patience ends."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        _, alive = psutil.wait_procs(family, timeout=0.1)
+        alive = [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
+        if not alive and not (family := processes_of(run_id)):
+            return []
+        family = alive or family
+        if time.monotonic() > deadline:
+            return family
+
+
+def _signal_all(family: list[psutil.Process], number: signal.Signals) -> None:
+    for process in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            try:
+                process.send_signal(number)
+            except psutil.AccessDenied:
+                _signal_privileged(process.pid, number)
+
+
+def _signal_privileged(pid: int, number: signal.Signals) -> None:
+    """Signal a child that runs as root through sudo, where sudo does not ask."""
+    import subprocess
+
+    subprocess.run(
+        ["sudo", "-n", "kill", f"-{number.name[3:]}", str(pid)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=5,
+        check=False,
+    )
+
+
+@contextlib.contextmanager
+def _run_directory(run_dir: Path) -> Iterator[Path]:
+    """Give a private working directory that is gone afterwards.
+
+    Where the state directory cannot be written the run goes on in a temporary one.
+    """
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        work = run_dir / "work"
+        work.mkdir(mode=0o700)
+    except OSError:
+        work = Path(tempfile.mkdtemp(prefix="dream-runner-"))
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _pipe_with(content: bytes) -> Iterator[IO[bytes]]:
+    """Give the reading end of a pipe that holds ``content``, written by a thread."""
+    reader, writer = os.pipe()
+
+    def feed() -> None:
+        with contextlib.suppress(BrokenPipeError), os.fdopen(writer, "wb") as stream:
+            stream.write(content)
+
+    thread = threading.Thread(target=feed, daemon=True)
+    thread.start()
+    with os.fdopen(reader, "rb") as stream:
+        yield stream
+    thread.join(timeout=5)
+
+
+@contextlib.contextmanager
+def _private_log(path: Path) -> Iterator[IO[str]]:
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    except OSError:
+        handle = os.open(os.devnull, os.O_WRONLY)
+    with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        yield stream
+
+
+@contextlib.contextmanager
+def _bare_environment() -> Iterator[None]:
+    """Hide the caller's environment from ansible-runner, which writes it to a file."""
+    saved = dict(os.environ)
+    keep = {name: saved[name] for name in ("PATH", "HOME", "LANG", "PYTHONPATH") if name in saved}
+    keep["PYTHONPATH"] = str(paths.PACKAGE.parent)
+    os.environ.clear()
+    os.environ.update(keep)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(saved)
+
+
+def _write_private(path: Path, text: str) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        stream.write(text)
