@@ -1,0 +1,29 @@
+#!/bin/sh
+# Write requirements.lock (what users run) and requirements-dev.lock (what tests and linters
+# need on top): one pinned, hashed set for every Python and architecture pyproject.toml allows.
+# usage: scripts/lock.sh [--upgrade]     needs the network; without --upgrade pins are kept
+set -eu
+
+UV_VERSION=0.13.9
+cd "$(dirname -- "$0")/.."
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+python3 -m venv "$work/venv"
+"$work/venv/bin/pip" install --quiet --disable-pip-version-check "uv==$UV_VERSION"
+# The build backend too: the package itself is then installed without build isolation.
+sed -n 's/^requires = \["\(hatchling[^"]*\)"\]$/\1/p' pyproject.toml > "$work/backend.in"
+[ -s "$work/backend.in" ] || { echo "lock.sh: no build backend in pyproject.toml" >&2; exit 1; }
+
+# One version of each package for all Pythons (fewest): a run is then the same everywhere.
+compile() {
+    output=$1
+    shift
+    UV_NO_CONFIG=1 "$work/venv/bin/uv" pip compile --quiet --universal --fork-strategy fewest \
+        --python-version 3.11 --generate-hashes --no-annotate --output-file "$output" \
+        --custom-compile-command scripts/lock.sh pyproject.toml "$work/backend.in" "$@"
+}
+compile requirements.lock "$@"
+# --no-deps at install time: the dev lock repeats nothing of the runtime lock with another pin.
+compile requirements-dev.lock --extra dev --constraint requirements.lock "$@"
+grep -c '==' requirements.lock requirements-dev.lock
