@@ -6,7 +6,7 @@ user interface and the journal only ever see these classes.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from .module_utils.dream_core.errors import DreamError, from_dict
@@ -123,7 +123,7 @@ def parse(message: Any) -> Event | None:
 
 def to_message(event: Event) -> dict[str, Any]:
     """Return the event as the JSON object that ``parse`` understands."""
-    data = asdict(event)
+    data = {item.name: getattr(event, item.name) for item in fields(event)}
     if isinstance(event, TaskFinished):
         data["error"] = event.error.to_dict() if event.error else None
     return {"type": _NAMES[type(event)], **data}

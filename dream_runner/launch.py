@@ -22,15 +22,15 @@ _PR_SET_PDEATHSIG = 1
 def main() -> None:
     """Bind to the parent, then become the program that standard input names."""
     request = json.load(sys.stdin)
-    os.setpgid(0, 0)
+    # A session of its own: signals of the user's terminal go to the wrapper alone.
+    os.setsid()
     _die_with_parent(request["parent"])
-    environment = dict(request["environment"])
-    if request.get("become_password"):
-        environment["ANSIBLE_BECOME_PASSWORD_FILE"] = _password_file(request["become_password"])
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-    os.execve(request["argv"][0], request["argv"], environment)  # noqa: S606 - no shell is wanted
+    argv = list(request["argv"])
+    password = request.get("become_password")
+    if password:
+        argv.append("--ask-become-pass")
+    _replace_stdin(password)
+    os.execve(argv[0], argv, request["environment"])  # noqa: S606 - no shell is wanted
 
 
 def _die_with_parent(parent: int) -> None:
@@ -42,14 +42,20 @@ def _die_with_parent(parent: int) -> None:
         sys.exit(1)
 
 
-def _password_file(password: str) -> str:
-    """Return the path of an unnamed file in memory that holds ``password``."""
-    handle = os.memfd_create("become", 0)
-    # Ansible would run an executable password file instead of reading it.
-    os.fchmod(handle, 0o600)
-    os.write(handle, password.encode())
-    os.set_inheritable(handle, True)
-    return f"/proc/{os.getpid()}/fd/{handle}"
+def _replace_stdin(password: str | None) -> None:
+    """Make standard input a pipe with ``password``, or nothing at all.
+
+    Without a terminal Ansible's question for the password reads standard
+    input, so that it never stands in a file or an argument.
+    """
+    if password:
+        reader, writer = os.pipe()
+        os.write(writer, password.encode() + b"\n")
+        os.close(writer)
+    else:
+        reader = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(reader, 0)
+    os.close(reader)
 
 
 def encode(

@@ -313,9 +313,13 @@ class _Stopper:
             signal.signal(number, handler)
 
     def finish(self) -> None:
-        """Wait for a stop in progress; then see that nothing of the run is left."""
+        """Wait for a stop in progress; then see that nothing of the run is left.
+
+        A killed ansible-playbook leaves its workers and their modules running.
+        """
         if self._helper is not None:
             self._helper.join()
+        self._end(processes_of(self._run_id))
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
@@ -331,10 +335,13 @@ class _Stopper:
         # to the modules, which sit in sessions of their own.
         _signal_all(family, signal.SIGINT)
         self._channel.close()
+        self._end(_alive_after(self._run_id, family))
+
+    def _end(self, family: list[psutil.Process]) -> None:
         for number in (signal.SIGTERM, signal.SIGKILL):
-            family = _alive_after(self._run_id, family)
-            _signal_all(family, number)
-        _alive_after(self._run_id, family)
+            if family:
+                _signal_all(family, number)
+                family = _alive_after(self._run_id, family)
 
 
 def processes_of(run_id: str) -> list[psutil.Process]:
@@ -358,12 +365,20 @@ def _alive_after(run_id: str, family: list[psutil.Process]) -> list[psutil.Proce
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         _, alive = psutil.wait_procs(family, timeout=0.1)
-        alive = [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
+        alive = [process for process in alive if is_alive(process)]
         if not alive and not (family := processes_of(run_id)):
             return []
         family = alive or family
         if time.monotonic() > deadline:
             return family
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Tell whether the process still does something; a zombie only waits to be collected."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _signal_all(family: list[psutil.Process], number: signal.Signals) -> None:

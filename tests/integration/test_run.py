@@ -1,0 +1,238 @@
+"""The wrapper's run: events as they happen, signals that leave nothing, secrets that stay."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from dream_runner import events, paths, run
+
+LOCAL = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+
+PLAYBOOK = """
+- name: Test
+  hosts: all
+  gather_facts: false
+  tasks:
+"""
+
+
+def write_playbook(path: Path, tasks: str) -> None:
+    path.write_text(PLAYBOOK + textwrap.indent(textwrap.dedent(tasks), "    "))
+
+
+@pytest.fixture
+def request_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    playbook = tmp_path / "playbook.yml"
+    monkeypatch.setattr(paths, "playbook", lambda verb: playbook)
+
+    def make(tasks: str, **more: Any) -> run.Request:
+        write_playbook(playbook, tasks)
+        run_id = run.new_run_id()
+        return run.Request(
+            playbook="install",
+            variables=LOCAL | more.pop("variables", {}),
+            run_id=run_id,
+            run_dir=tmp_path / "runs" / run_id,
+            **more,
+        )
+
+    return make
+
+
+def test_events_arrive_in_order_and_counts_are_ansibles(request_for: Any) -> None:
+    seen: list[events.Event] = []
+    request = request_for(
+        """
+        - name: Change
+          ansible.builtin.command: "true"
+          changed_when: true
+        - name: Skip
+          ansible.builtin.debug: {}
+          when: false
+        """
+    )
+    result = run.execute(request, seen.append)
+    assert (result.rc, result.ok, result.changed, result.skipped) == (0, 1, 1, 1)
+    assert result.error is None
+    statuses = [e.status for e in seen if isinstance(e, events.TaskFinished)]
+    assert statuses == ["changed", "skipped"]
+    assert isinstance(seen[-1], events.RunFinished)
+
+
+def test_events_are_live(request_for: Any) -> None:
+    arrived: list[float] = []
+    request = request_for(
+        """
+        - name: First
+          ansible.builtin.debug: {}
+        - name: Second
+          ansible.builtin.command: sleep 2
+          changed_when: false
+        """
+    )
+    run.execute(
+        request,
+        lambda e: arrived.append(time.time()) if isinstance(e, events.TaskFinished) else None,
+    )
+    assert arrived[1] - arrived[0] > 1.5
+
+
+def test_a_failure_is_one_error_with_its_place(request_for: Any) -> None:
+    request = request_for(
+        """
+        - name: Fail here
+          ansible.builtin.fail: {msg: "No space left on device"}
+        """
+    )
+    result = run.execute(request, lambda _: None)
+    assert result.error is not None
+    assert (result.error.code, result.error.exit_code) == ("DISK_FULL", 6)
+    assert "Fail here" in result.error.where
+
+
+def test_only_the_log_is_left_and_it_is_private(request_for: Any) -> None:
+    request = request_for("- ansible.builtin.debug: {}\n")
+    run.execute(request, lambda _: None)
+    assert [item.name for item in request.run_dir.iterdir()] == ["log.txt"]
+    assert (request.run_dir / "log.txt").stat().st_mode & 0o077 == 0
+
+
+def test_secrets_reach_no_file_event_or_argument(
+    request_for: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "planted-token")
+    seen: list[str] = []
+    request = request_for(
+        f"""
+        - name: Look around while it runs
+          ansible.builtin.command:
+            argv:
+              - grep
+              - -rlE
+              - planted-(token|password)
+              - {tmp_path}/runs
+          register: found
+          changed_when: false
+          failed_when: found.rc != 1
+        - name: Look at every command line
+          ansible.builtin.shell: cat /proc/[0-9]*/cmdline | grep -c 'planted-[t]oken' || true
+          register: argv
+          changed_when: false
+          failed_when: argv.stdout != '0'
+        - name: The environment still has it
+          ansible.builtin.command: test "{{{{ lookup('ansible.builtin.env', 'HF_TOKEN') }}}}"
+          no_log: true
+          changed_when: false
+        """,
+        become_password="planted-password",
+    )
+    result = run.execute(request, lambda e: seen.append(repr(e)))
+    assert result.rc == 0, result.error
+    assert "planted" not in repr(request) + "".join(seen)
+    assert "planted-token" not in (request.run_dir / "log.txt").read_text()
+
+
+def test_the_callers_ansible_settings_do_not_steer(
+    request_for: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANSIBLE_STRATEGY", "no-such-strategy")
+    monkeypatch.setenv("ANSIBLE_CONFIG", "/nonexistent")
+    assert run.execute(request_for("- ansible.builtin.debug: {}\n"), lambda _: None).rc == 0
+    assert os.environ["ANSIBLE_STRATEGY"] == "no-such-strategy"
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from dream_runner import paths, run
+paths.playbook = lambda verb: Path(sys.argv[1])
+request = run.Request(
+    playbook="install",
+    variables={"ansible_connection": "local", "ansible_python_interpreter": sys.executable},
+    run_id=sys.argv[2],
+    run_dir=Path(sys.argv[3]),
+)
+result = run.execute(request, lambda e: print(type(e).__name__, flush=True))
+sys.exit(130 if result.interrupted else result.rc)
+"""
+
+
+@pytest.fixture
+def wrapper(tmp_path: Path) -> Any:
+    """Start a wrapper in its own process whose task waits, and give it with its run id."""
+    playbook = tmp_path / "playbook.yml"
+    write_playbook(
+        playbook,
+        """
+        - name: Wait
+          ansible.builtin.command: sleep 300
+          changed_when: false
+        """,
+    )
+    run_id = run.new_run_id()
+    process = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(playbook), run_id, str(tmp_path / "run")],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not any(_runs_sleep(p) for p in _alive(run_id)):
+        assert time.monotonic() < deadline, "the task never started"
+        time.sleep(0.1)
+    yield process, run_id
+    for leftover in _alive(run_id):
+        leftover.kill()
+    process.kill()
+    process.wait()
+
+
+def _alive(run_id: str) -> list[psutil.Process]:
+    return [p for p in run.processes_of(run_id) if run.is_alive(p)]
+
+
+def _runs_sleep(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return "sleep" in process.cmdline()
+    return False
+
+
+def _gone_within(run_id: str, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while _alive(run_id):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_everything_and_says_so(wrapper: Any, number: signal.Signals) -> None:
+    process, run_id = wrapper
+    process.send_signal(number)
+    assert process.wait(timeout=15) == 130
+    assert _gone_within(run_id, 1)
+
+
+def test_kill_of_the_wrapper_leaves_no_survivor(wrapper: Any) -> None:
+    process, run_id = wrapper
+    process.kill()
+    process.wait()
+    assert _gone_within(run_id, 10)
+
+
+def test_kill_of_ansible_playbook_ends_the_run_as_failed(wrapper: Any) -> None:
+    process, run_id = wrapper
+    playbooks = [p for p in _alive(run_id) if "playbook" in p.cmdline()]
+    oldest = min(playbooks, key=lambda p: p.create_time())
+    oldest.kill()
+    assert process.wait(timeout=60) not in (0, 130)
+    assert _gone_within(run_id, 10), "a worker of a killed ansible-playbook went on"

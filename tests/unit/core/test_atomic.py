@@ -1,0 +1,108 @@
+"""A crash leaves the old content or the new, and nothing else."""
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from dream_runner.module_utils.dream_core import atomic
+from dream_runner.module_utils.dream_core.errors import DiskError, DreamError
+
+
+def test_writes_content_and_mode_exactly(tmp_path: Path) -> None:
+    target = tmp_path / "secret"
+    old_umask = os.umask(0)
+    try:
+        atomic.write_bytes(str(target), b"x", 0o600)
+    finally:
+        os.umask(old_umask)
+    assert target.read_bytes() == b"x"
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert [item.name for item in tmp_path.iterdir()] == ["secret"]
+
+
+def test_sync_comes_before_rename_and_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    real_fsync, real_replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (calls.append("fsync"), real_fsync(fd))[1])
+    monkeypatch.setattr(os, "replace", lambda a, b: (calls.append("rename"), real_replace(a, b))[1])
+    atomic.write_bytes(str(tmp_path / "f"), b"x")
+    assert calls == ["fsync", "rename", "fsync"]
+
+
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "f"
+    target.write_text("old")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DiskError) as caught:
+        atomic.write_bytes(str(target), b"new")
+    assert caught.value.code == "DISK_FULL"
+    assert caught.value.hint
+    assert target.read_text() == "old"
+    assert [item.name for item in tmp_path.iterdir()] == ["f"]
+
+
+def test_never_writes_through_a_planted_link(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("untouched")
+    (tmp_path / (atomic.TEMP_PREFIX + "f")).symlink_to(victim)
+    atomic.write_bytes(str(tmp_path / "f"), b"new")
+    assert victim.read_text() == "untouched"
+    assert (tmp_path / "f").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "JSON"),
+        (b'{"a": 1', "JSON"),
+        (b"\xff\xfe\x00", "JSON"),
+        (b"[" * 200_000, "JSON"),
+    ],
+    ids=["empty", "truncated", "not utf-8", "too deep"],
+)
+def test_bad_state_is_a_reason_and_not_an_exception(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
+    path = tmp_path / "state.json"
+    path.write_bytes(content)
+    document, why = atomic.read_json(str(path))
+    assert document is None
+    assert why is not None
+    assert reason in why
+
+
+def test_links_pipes_and_directories_are_not_state(tmp_path: Path) -> None:
+    real = tmp_path / "real.json"
+    atomic.write_json(str(real), {"a": 1})
+    (tmp_path / "link.json").symlink_to(real)
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "dir.json").mkdir()
+    for name in ("link.json", "pipe.json", "dir.json"):
+        document, why = atomic.read_json(str(tmp_path / name))
+        assert (document, bool(why)) == (None, True), name
+    assert atomic.read_json(str(tmp_path / "absent.json")) == (None, None)
+    assert atomic.read_json(str(real)) == ({"a": 1}, None)
+    assert json.loads(real.read_text()) == {"a": 1}
+
+
+def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    with path.open("wb") as handle:
+        handle.truncate(1 << 40)
+    assert atomic.read_json(str(path))[1]
+
+
+def test_every_errno_is_one_of_ours(tmp_path: Path) -> None:
+    for number in (1, 5, 13, 28, 30, 122):
+        assert isinstance(atomic.translate(OSError(number, "x"), "p"), DreamError)

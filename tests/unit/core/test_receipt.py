@@ -1,0 +1,121 @@
+"""Receipts: origin is decided once, nothing is lost by reading, bad ones are a miss."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dream_runner.module_utils.dream_core import phase as phase_module
+from dream_runner.module_utils.dream_core import receipt
+from dream_runner.module_utils.dream_core.phases import PHASES
+
+STAMP = {"version": "1", "run_id": "r", "install_dir": "/srv/ai"}
+
+
+def record(state_dir: Path, state: str, **more: Any) -> dict[str, Any]:
+    return phase_module.record(
+        state_dir=str(state_dir), phase="directories", state=state, stamp=STAMP, **more
+    )
+
+
+def one(state_dir: Path) -> dict[str, Any]:
+    receipts, warnings = receipt.read_all(str(state_dir))
+    assert warnings == []
+    return receipts["directories"]
+
+
+def test_origin_is_decided_before_the_first_touch_and_kept(tmp_path: Path) -> None:
+    mine, theirs = tmp_path / "mine", tmp_path / "theirs"
+    theirs.write_text("x")
+    wanted = [
+        {"kind": "file", "path": str(mine), "mode": "0644"},
+        {"kind": "file", "path": str(theirs), "mode": "0644"},
+    ]
+    record(tmp_path, "running", resources=wanted)
+    mine.write_text("made by the role")
+    record(tmp_path, "done", facts={"n": 1})
+    record(tmp_path, "running", resources=wanted)
+    origins = {item["path"]: item["origin"] for item in one(tmp_path)["resources"]}
+    assert origins == {str(mine): "made", str(theirs): "found"}
+
+
+def test_interrupted_is_told_once_until_done(tmp_path: Path) -> None:
+    assert record(tmp_path, "running")["interrupted"] is False
+    assert record(tmp_path, "running")["interrupted"] is True
+    record(tmp_path, "done")
+    assert record(tmp_path, "running")["interrupted"] is False
+
+
+def test_facts_survive_an_interrupted_rerun(tmp_path: Path) -> None:
+    record(tmp_path, "running")
+    record(tmp_path, "done", facts={"engine_port": 11434})
+    record(tmp_path, "running")
+    assert one(tmp_path)["facts"] == {"engine_port": 11434}
+
+
+def test_a_resource_no_longer_wanted_is_still_known(tmp_path: Path) -> None:
+    old = {"kind": "unit", "scope": "system", "name": "old.service"}
+    record(tmp_path, "running", resources=[old])
+    record(tmp_path, "done")
+    record(tmp_path, "running", resources=[])
+    assert [item["name"] for item in one(tmp_path)["resources"]] == ["old.service"]
+
+
+def test_check_mode_writes_nothing(tmp_path: Path) -> None:
+    record(tmp_path, "running", write=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_state_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "receipts").write_text("a file where the folder should be")
+    assert "not written" in record(tmp_path, "running")["warnings"][0]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        [],
+        {},
+        {"schema": 99, "phase": "directories", "state": "done"},
+        {"schema": 1, "phase": "models", "state": "done"},
+        {"schema": 1, "phase": "directories", "state": "perfect"},
+        {"schema": 1, "phase": "directories", "state": "done", "resources": [{"kind": "moon"}]},
+        {"schema": 1, "phase": "directories", "state": "done", "resources": {"a": 1}},
+        {"schema": 1, "phase": "directories", "state": "done", "facts": []},
+        {
+            "schema": 1,
+            "phase": "directories",
+            "state": "done",
+            "resources": [{"kind": "file", "path": "/etc/passwd", "origin": "stolen"}],
+        },
+    ],
+)
+def test_a_receipt_that_is_not_ours_is_a_miss_with_one_warning(
+    tmp_path: Path, document: Any
+) -> None:
+    path = Path(receipt.path_of(str(tmp_path), "directories"))
+    path.parent.mkdir()
+    path.write_text(json.dumps(document))
+    receipts, warnings = receipt.read_all(str(tmp_path))
+    assert receipts == {}
+    assert len(warnings) == 1
+    assert record(tmp_path, "running")["interrupted"] is False
+    assert one(tmp_path)["state"] == "running"
+
+
+def test_unknown_fields_are_kept(tmp_path: Path) -> None:
+    record(tmp_path, "running")
+    path = Path(receipt.path_of(str(tmp_path), "directories"))
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps(document | {"from_the_future": 1}))
+    record(tmp_path, "done")
+    assert one(tmp_path)["from_the_future"] == 1
+
+
+def test_the_next_phase_is_the_first_not_done() -> None:
+    done = {name: {"state": "done"} for name in PHASES}
+    assert receipt.next_phase(done) is None
+    assert receipt.next_phase(done | {"models": {"state": "running"}}) == "models"
+    assert receipt.next_phase({}) == "preflight"
+    assert receipt.interrupted(done | {"models": {"state": "running"}}) == ["models"]
