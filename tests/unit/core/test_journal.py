@@ -1,0 +1,50 @@
+"""The journal is durable at phase borders and never the reason for a failure."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from dream_runner.events import Notice, PhaseStarted, Progress
+from dream_runner.journal import Journal
+
+
+def test_lines_are_events_and_private(tmp_path: Path) -> None:
+    with Journal(tmp_path / "run") as journal:
+        journal.take(PhaseStarted(1.0, "localhost", "models"))
+        journal.take(Progress(1.0, "localhost", "models", "m.gguf", 1, 2, 3.0))
+        journal.take(Notice(1.0, "localhost", "warning", "careful"))
+    path = tmp_path / "run" / "events.jsonl"
+    kinds = [json.loads(line)["type"] for line in path.read_text().splitlines()]
+    assert kinds == ["phase_started", "notice"]
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_phase_borders_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    with Journal(tmp_path) as journal:
+        journal.take(Notice(1.0, "h", "info", "x"))
+        assert synced == []
+        journal.take(PhaseStarted(1.0, "h", "models"))
+        assert len(synced) == 1
+
+
+@pytest.mark.parametrize("obstacle", ["file in the way", "full disk"])
+def test_no_journal_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, obstacle: str
+) -> None:
+    run_dir = tmp_path / "run"
+    if obstacle == "full disk":
+
+        def full(_: int) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", full)
+    else:
+        run_dir.write_text("")
+    with Journal(run_dir) as journal:
+        journal.take(PhaseStarted(1.0, "h", "models"))
+        journal.take(PhaseStarted(1.0, "h", "services"))
+    assert "no journal" in journal.warning
