@@ -1,0 +1,158 @@
+"""The two files that hold settings: the answers file of the user, and our own of earlier runs."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from .module_utils.dream_core import atomic
+from .module_utils.dream_core.errors import DreamError
+from .settings import BY_NAME, VARIABLE_PREFIX, Given, Problem, Saved, Settings
+from .version import __version__
+
+#: Schema number of settings.json; a newer one is not understood and left alone.
+SCHEMA = 1
+
+_LIMIT_BYTES = 1024 * 1024
+
+
+def read_answers(path: str) -> tuple[dict[str, Given], list[Problem]]:
+    """Return the settings of an answers file and everything wrong with it.
+
+    Keys may carry the prefix ``dream_``, so that one file serves this program
+    and ``ansible-playbook -e @FILE``; for its sake ``ansible_*`` is ignored.
+    """
+    try:
+        document = _load(path)
+    except _Unreadable as error:
+        return {}, [Problem(f"--answers {path}", error.what, error.hint)]
+    given, problems = {}, []
+    for key, raw in document.items():
+        name = str(key).removeprefix(VARIABLE_PREFIX)
+        where = f"{path}: {key}"
+        if name in BY_NAME:
+            if raw is not None:
+                given[name] = Given(raw, where, "answers")
+        elif not name.startswith("ansible_"):
+            problems.append(Problem(where, "there is no such setting", _suggestion(name)))
+    return given, problems
+
+
+class _Unreadable(Exception):
+    def __init__(self, what: str, hint: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.hint = hint
+
+
+def _load(path: str) -> Mapping[Any, Any]:
+    # Only needed with --answers, and 20 ms to import.
+    import yaml
+
+    try:
+        with open(path, encoding="utf-8") as stream:
+            text = stream.read(_LIMIT_BYTES + 1)
+        if len(text) > _LIMIT_BYTES:
+            raise _Unreadable("the file is larger than 1 MB")
+        document = yaml.safe_load(text)
+    except OSError as error:
+        raise _Unreadable(error.strerror or str(error), "give the path of a YAML file") from error
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise _Unreadable("the file is not text in UTF-8", "give the path of a YAML file") from error
+    except yaml.YAMLError as error:
+        raise _Unreadable(f"not YAML: {_first_line(error)}", "one 'key: value' a line") from error
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise _Unreadable("the file holds no settings", "one 'key: value' a line")
+    return document
+
+
+def _first_line(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+    return f"line {mark.line + 1}: {problem}" if mark else str(problem)
+
+
+def _suggestion(name: str) -> str:
+    close = difflib.get_close_matches(name, BY_NAME, n=1)
+    return f"did you mean {close[0]}?" if close else "'dream-runner install --help' lists them"
+
+
+def path_of_saved(state_dir: str) -> str:
+    """Return where the choices of earlier runs are kept."""
+    return os.path.join(state_dir, "settings.json")
+
+
+def read_saved(state_dir: str) -> tuple[Saved, list[str]]:
+    """Return the choices of earlier runs and at most one warning; never fail."""
+    document, why = _document(state_dir)
+    if document is None:
+        return Saved(), [f"saved settings ignored: {why}"] if why else []
+    kept = {name: raw for name, raw in document["values"].items() if name in BY_NAME}
+    sources = document.get("sources")
+    applied = document.get("applied")
+    return Saved(
+        kept,
+        sources if isinstance(sources, dict) else {},
+        applied if isinstance(applied, dict) else None,
+    ), []
+
+
+def _document(state_dir: str) -> tuple[dict[str, Any] | None, str]:
+    document, why = atomic.read_json(path_of_saved(state_dir), limit=_LIMIT_BYTES)
+    if document is None:
+        return None, why or ""
+    if not isinstance(document, dict) or not isinstance(document.get("values"), dict):
+        return None, "settings.json has an unknown form"
+    schema = document.get("schema")
+    if not isinstance(schema, int) or schema > SCHEMA:
+        return None, f"settings.json has schema {schema!r}, this version reads up to {SCHEMA}"
+    return document, ""
+
+
+def save(state_dir: str, settings: Settings) -> str | None:
+    """Keep the user's choices for later runs; return a warning instead of failing."""
+    document = _writable_document(state_dir)
+    before = document.get("sources", {})
+    for name, chosen in settings.said().items():
+        document["values"][name] = chosen.value
+        source = before.get(name, "flag") if chosen.origin == "saved" else chosen.origin
+        document["sources"][name] = source
+    for name in _dropped(document["values"], settings):
+        document["values"].pop(name)
+        document["sources"].pop(name, None)
+    return _write(state_dir, document)
+
+
+def _dropped(kept: Mapping[str, Any], settings: Settings) -> list[str]:
+    """Return what was saved and no longer holds, such as the digest of another model."""
+    return [name for name in kept if name in BY_NAME and name not in settings.said()]
+
+
+def mark_applied(state_dir: str, settings: Settings) -> str | None:
+    """Record the values of an install that reached its end, for "changed settings"."""
+    document = _writable_document(state_dir)
+    document["applied"] = settings.values()
+    return _write(state_dir, document)
+
+
+def _writable_document(state_dir: str) -> dict[str, Any]:
+    """Return today's document to change; fields of another version stay in it."""
+    document, _ = _document(state_dir)
+    document = document or {"values": {}}
+    if not isinstance(document.get("sources"), dict):
+        document["sources"] = {}
+    document.update(schema=SCHEMA, version=__version__)
+    return document
+
+
+def _write(state_dir: str, document: Mapping[str, Any]) -> str | None:
+    try:
+        os.makedirs(state_dir, mode=0o700, exist_ok=True)
+        atomic.write_json(path_of_saved(state_dir), document, mode=0o600)
+    except (DreamError, OSError) as error:
+        return f"settings not saved: {error}"
+    return None

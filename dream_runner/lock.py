@@ -1,0 +1,179 @@
+"""One run per target: a lock that dies with its holder, and the leftovers of a killed run.
+
+``flock`` is released by the kernel however the holder ends; the file's content
+only serves to name the holder. It is opened close-on-exec, because a child
+that inherited it would hold it for as long as it lives (catalogue row C2).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psutil
+
+from .module_utils.dream_core.errors import BusyError
+from .run import RUN_ID_VARIABLE
+
+#: A module whose wrapper was killed ends by itself within about two seconds
+#: (lifeline.py); only what is still there afterwards is ended by us.
+_WAIT_SECONDS = 5.0
+_TERM_SECONDS = 5.0
+_KILL_SECONDS = 2.0
+
+Report = Callable[[str], None]
+
+
+@contextlib.contextmanager
+def hold(state_dir: str, command: str, report: Report) -> Iterator[bool]:
+    """Hold the target of ``state_dir``; yield whether the lock could be had at all.
+
+    Raises BusyError when another run has it. A state directory that cannot be
+    written is reported, and the run goes on unlocked.
+    """
+    handle = _open(state_dir, report)
+    if handle is None:
+        yield False
+        return
+    try:
+        locked = _acquire(handle, report)
+        if locked:
+            _sign(handle, command)
+        yield locked
+    finally:
+        # Closing releases; the file stays, because removing it would let two
+        # runs lock two different files of the same name.
+        os.close(handle)
+
+
+def _open(state_dir: str, report: Report) -> int | None:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        os.makedirs(state_dir, mode=0o700, exist_ok=True)
+        return os.open(os.path.join(state_dir, "lock"), flags, 0o600)
+    except OSError as error:
+        report(f"no lock: {state_dir}: {error.strerror}; see that no second run starts")
+        return None
+
+
+def _acquire(handle: int, report: Report) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            raise _busy(_read(handle)) from error
+        report(f"no lock: this filesystem has none ({error.strerror})")
+        return False
+    return True
+
+
+def _sign(handle: int, command: str) -> None:
+    holder = {"pid": os.getpid(), "started": time.time(), "command": command}
+    with contextlib.suppress(OSError):
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, json.dumps(holder).encode(), 0)
+
+
+def _read(handle: int) -> dict[str, Any]:
+    try:
+        holder = json.loads(os.pread(handle, 4096, 0))
+    except (OSError, ValueError):
+        return {}
+    return holder if isinstance(holder, dict) else {}
+
+
+def _busy(holder: dict[str, Any]) -> BusyError:
+    who = "another dream-runner"
+    if isinstance(holder.get("pid"), int):
+        who = f"'{holder.get('command', 'dream-runner')}' (pid {holder['pid']}"
+        who += f", started {_clock(holder.get('started'))})"
+    return BusyError(
+        f"{who} is working on this machine",
+        code="ANOTHER_RUN",
+        hint="wait for it to end, or stop it with Ctrl-C in its terminal; then run again",
+    )
+
+
+def _clock(started: Any) -> str:
+    if not isinstance(started, int | float):
+        return "at an unknown time"
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(started))
+
+
+def leftovers(state_dir: str) -> list[psutil.Process]:
+    """Return the processes of earlier runs on this target that are still there.
+
+    Told by the run's mark in the environment *and* its directory in our state,
+    so that a run on another state directory of the same user is never touched.
+    Call while holding the lock: then no run of ours can be active.
+    """
+    try:
+        runs = set(os.listdir(os.path.join(state_dir, "runs")))
+    except OSError:
+        return []
+    mine = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+    return [process for process in psutil.process_iter() if _is_of(process, runs, mine)]
+
+
+def _is_of(process: psutil.Process, runs: set[str], mine: set[int]) -> bool:
+    try:
+        marked = process.environ().get(RUN_ID_VARIABLE) in runs
+        return marked and process.pid not in mine and process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.Error, OSError):
+        return False
+
+
+def clear_leftovers(state_dir: str, report: Report, wait_seconds: float = _WAIT_SECONDS) -> None:
+    """See that nothing of a killed run still works on this target.
+
+    Raises BusyError for a process that does not end.
+    """
+    found = leftovers(state_dir)
+    if not found:
+        return
+    report(f"waiting for what a killed run left behind: {_named(found)}")
+    alive = _outlived(state_dir, wait_seconds)
+    if alive:
+        report(f"ending {_named(alive)}")
+        alive = _end(state_dir, alive)
+    if alive:
+        raise BusyError(
+            f"processes of an earlier run do not end: {_named(alive)}",
+            code="LEFTOVER_PROCESSES",
+            hint="end them by id: kill -9 " + " ".join(str(process.pid) for process in alive),
+        )
+
+
+def _outlived(state_dir: str, seconds: float) -> list[psutil.Process]:
+    deadline = time.monotonic() + seconds
+    while (found := leftovers(state_dir)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return found
+
+
+def _end(state_dir: str, alive: list[psutil.Process]) -> list[psutil.Process]:
+    for process in alive:
+        with contextlib.suppress(psutil.Error):
+            process.terminate()
+    stubborn = _outlived(state_dir, _TERM_SECONDS)
+    for process in stubborn:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    return _outlived(state_dir, _KILL_SECONDS) if stubborn else []
+
+
+def _named(processes: list[psutil.Process]) -> str:
+    return ", ".join(f"{_name(process)} (pid {process.pid})" for process in processes)
+
+
+def _name(process: psutil.Process) -> str:
+    try:
+        return process.name()
+    except psutil.Error:
+        return "a process"

@@ -1,0 +1,531 @@
+"""What the user chose: one table, merged from every place it can be said, checked as a whole.
+
+A setting ``engine_port`` is ``--engine-port``, ``DREAM_ENGINE_PORT``, the key
+``engine_port`` (or ``dream_engine_port``) of an answers file and the Ansible
+variable ``dream_engine_port``. Whoever is wrong is told so in the word that
+was typed, and everything that is wrong is told at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import values
+from .module_utils.dream_core.errors import UsageError
+from .values import Invalid, Known
+
+#: Where a value came from, the strongest first.
+ORIGINS = ("flag", "environment", "saved", "answers", "default")
+
+ENVIRONMENT_PREFIX = "DREAM_"
+VARIABLE_PREFIX = "dream_"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row of the table: how it is called, read, shown and what it is when unsaid.
+
+    ``phases`` are the ones whose work depends on it; ``flags`` are further
+    spellings on the command line.
+    """
+
+    name: str
+    parse: values.Parser
+    default: Any
+    help: str
+    group: str
+    metavar: str = "TEXT"
+    form: str = "text"
+    phases: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+
+    @property
+    def flag(self) -> str:
+        """Return the spelling on the command line."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """Return the spelling in the environment."""
+        return ENVIRONMENT_PREFIX + self.name.upper()
+
+
+_EVERY = ("preflight", "detection", "features", "requirements")
+_ENGINE = ("models", "services", "health", "summary")
+_FEATURE_HELP = {
+    "voice": "Speech to text and text to speech.",
+    "workflows": "Workflow automation.",
+    "rag": "Answers from your own documents.",
+    "agents": "Agents that use tools.",
+    "images": "Image generation.",
+    "observability": "Traces of what the models did.",
+    "search": "Web search through a private search engine.",
+}
+
+
+def _feature(name: str) -> Setting:
+    return Setting(
+        name,
+        values.one_of("auto", "yes", "no"),
+        "auto",
+        f"{_FEATURE_HELP[name]} yes, no, or auto: whatever profile and hardware allow.",
+        "Features",
+        "yes|no|auto",
+        phases=("features", "requirements", "directories", "images", "services", "health"),
+    )
+
+
+FEATURES = tuple(_FEATURE_HELP)
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        "profile",
+        values.one_of("full", "embedded"),
+        "full",
+        "full: containers and the model that fits this machine. embedded: no containers, "
+        "a tiny model that ships with the package, for a first look.",
+        "What to install",
+        "full|embedded",
+        phases=(*_EVERY, "docker", "directories", "images", *_ENGINE),
+    ),
+    Setting(
+        "install_dir",
+        values.install_dir,
+        "~/dream-runner",
+        "Where everything goes.",
+        "What to install",
+        "DIR",
+        phases=(*_EVERY, "directories", *_ENGINE),
+    ),
+    Setting(
+        "tier",
+        values.tier,
+        "auto",
+        "Hardware class. auto: what was found. See 'dream-runner explain'.",
+        "What to install",
+        "ID",
+        phases=("detection", "features", "requirements", *_ENGINE),
+    ),
+    Setting(
+        "gpu",
+        values.one_of("auto", "none", "nvidia", "amd", "intel"),
+        "auto",
+        "Use this kind of GPU whatever was found.",
+        "What to install",
+        "auto|none|nvidia|amd|intel",
+        phases=("detection", "features", "docker", "images", "amd_tuning", *_ENGINE),
+    ),
+    Setting(
+        "model",
+        values.model,
+        "auto",
+        "auto (what fits), smoke (tiny, only proves that it works), a catalogue id, or the "
+        "address of a GGUF file together with --sha256.",
+        "What to install",
+        "ID|URL",
+        phases=_ENGINE,
+    ),
+    Setting(
+        "model_sha256",
+        values.sha256,
+        "",
+        "SHA-256 of the file that --model URL names.",
+        "What to install",
+        "HEX",
+        phases=_ENGINE,
+        flags=("--sha256",),
+    ),
+    Setting(
+        "model_size_bytes",
+        values.integer(0),
+        0,
+        "Size of that file, when known: it is then checked against the disk first.",
+        "What to install",
+        "BYTES",
+        phases=("requirements", "models"),
+    ),
+    Setting(
+        "context_tokens",
+        values.integer(0),
+        0,
+        "Length of the model's context. 0: chosen for you.",
+        "What to install",
+        "N",
+        phases=("requirements", "services", "health"),
+    ),
+    Setting(
+        "engine_port",
+        values.integer(0, 65535, "a port"),
+        0,
+        "Port of the API. 0: 11434, or the next free one; kept on later runs.",
+        "Network",
+        "PORT",
+        phases=("requirements", "directories", "services", "health", "summary"),
+    ),
+    Setting(
+        "bind_address",
+        values.address,
+        "127.0.0.1",
+        "Address to listen on. --lan is short for 0.0.0.0: everybody in the network.",
+        "Network",
+        "IP",
+        phases=("requirements", "directories", "services", "health", "summary"),
+    ),
+    *(_feature(name) for name in FEATURES),
+    Setting(
+        "devtools",
+        values.names,
+        [],
+        "Developer tool to install as well; may be repeated.",
+        "Features",
+        "NAME",
+        "list",
+        phases=("devtools",),
+    ),
+    Setting(
+        "offline",
+        values.boolean,
+        False,
+        "Use no network at all; see --bundle.",
+        "Network",
+        form="boolean",
+        phases=("requirements", "images", "offline", "models"),
+    ),
+    Setting(
+        "bundle",
+        values.existing_path,
+        "",
+        "File or directory with everything that would be downloaded.",
+        "Network",
+        "PATH",
+        phases=("images", "offline", "models"),
+    ),
+    Setting(
+        "docker_source",
+        values.one_of("auto", "distro", "upstream", "skip"),
+        "auto",
+        "Where the container engine comes from; skip: leave it alone.",
+        "What to install",
+        "auto|distro|upstream|skip",
+        phases=("docker",),
+    ),
+    Setting(
+        "memory_limit_mb",
+        values.integer(0),
+        0,
+        "Use at most this much memory. 0: all of it.",
+        "Limits",
+        "MB",
+        phases=("detection", "requirements", *_ENGINE),
+    ),
+    Setting(
+        "disk_reserve_mb",
+        values.integer(0),
+        512,
+        "Leave this much free on every filesystem used.",
+        "Limits",
+        "MB",
+        phases=("requirements", "models"),
+    ),
+    Setting(
+        "accept",
+        values.names,
+        [],
+        "Go on although this requirement is not met (its id is in the message); may be repeated.",
+        "Limits",
+        "CHECK",
+        "list",
+        phases=("preflight", "requirements"),
+    ),
+)
+
+BY_NAME = {setting.name: setting for setting in SETTINGS}
+
+
+@dataclass(frozen=True)
+class Given:
+    """A raw value and the word it was given by: ``--tier``, ``DREAM_TIER``, ``a.yml: tier``."""
+
+    raw: Any
+    where: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A checked value with its origin; ``source`` is flag, environment or answers if saved."""
+
+    value: Any
+    origin: str
+    where: str
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every setting, checked, each with its origin; ``notes`` are lines for the user."""
+
+    chosen: Mapping[str, Chosen]
+    notes: tuple[str, ...] = ()
+
+    def __getitem__(self, name: str) -> Any:
+        return self.chosen[name].value
+
+    def values(self) -> dict[str, Any]:
+        """Return the plain values by name."""
+        return {name: chosen.value for name, chosen in self.chosen.items()}
+
+    def said(self) -> dict[str, Chosen]:
+        """Return what somebody chose, now or earlier: all but the defaults."""
+        return {name: item for name, item in self.chosen.items() if item.origin != "default"}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with what the user gave."""
+
+    where: str
+    what: str
+    hint: str = ""
+
+    def to_dict(self) -> dict[str, str]:
+        """Return the problem as plain data."""
+        return {"where": self.where, "what": self.what, "hint": self.hint}
+
+
+class SettingsError(UsageError):
+    """Every problem with the settings, in the words that the user typed."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        what = "a setting is wrong" if count == 1 else f"{count} settings are wrong"
+        super().__init__(what + "; nothing was changed", code="SETTINGS_INVALID")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the error and its list of problems as plain data."""
+        return {**super().to_dict(), "problems": [item.to_dict() for item in self.problems]}
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The choices of earlier runs; ``sources`` tells which of them came from an answers file.
+
+    ``applied`` are the values of the last install that reached its end.
+    """
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
+    applied: Mapping[str, Any] | None = None
+
+
+def from_environment(environment: Mapping[str, str]) -> dict[str, Given]:
+    """Return the settings among the environment's ``DREAM_*``; an empty one is unsaid."""
+    return {
+        setting.name: Given(environment[setting.variable], setting.variable, "environment")
+        for setting in SETTINGS
+        if environment.get(setting.variable, "") != ""
+    }
+
+
+def merge(
+    flags: Mapping[str, Given],
+    environment: Mapping[str, Given],
+    saved: Saved,
+    answers: Mapping[str, Given],
+    known: Known,
+    problems: Iterable[Problem] = (),
+) -> Settings:
+    """Return all settings, or raise SettingsError with every problem.
+
+    Precedence: flags, environment, saved, answers file, default. A value that
+    was saved *from* an answers file yields to the answers file of today, so
+    that editing the file has the effect the user expects.
+    """
+    found, notes = list(problems), []
+    chosen: dict[str, Chosen] = {}
+    typed = {**answers, **environment, **flags}
+    for setting in SETTINGS:
+        layers = _layers(setting, flags, environment, saved, answers, typed)
+        chosen[setting.name] = _first_valid(setting, layers, known, found, notes)
+    found += _contradictions(chosen)
+    if found:
+        raise SettingsError(found)
+    return Settings(chosen, tuple(notes + _overruled(chosen, answers, known)))
+
+
+def _layers(
+    setting: Setting,
+    flags: Mapping[str, Given],
+    environment: Mapping[str, Given],
+    saved: Saved,
+    answers: Mapping[str, Given],
+    typed: Mapping[str, Given],
+) -> list[Given]:
+    name = setting.name
+    layers = [layer[name] for layer in (flags, environment) if name in layer]
+    kept = [Given(saved.values[name], "saved", "saved")] if name in saved.values else []
+    if _belongs_to_another_model(name, saved, typed):
+        kept = []
+    told = [answers[name]] if name in answers else []
+    from_file = saved.sources.get(name) == "answers"
+    return layers + (told + kept if from_file else kept + told)
+
+
+def _belongs_to_another_model(name: str, saved: Saved, typed: Mapping[str, Given]) -> bool:
+    """Tell whether the saved ``name`` describes a model that is no longer the chosen one."""
+    if name not in ("model_sha256", "model_size_bytes") or "model" not in typed:
+        return False
+    return str(typed["model"].raw) != str(saved.values.get("model"))
+
+
+def _first_valid(
+    setting: Setting,
+    layers: list[Given],
+    known: Known,
+    problems: list[Problem],
+    notes: list[str],
+) -> Chosen:
+    for given in layers:
+        try:
+            value = setting.parse(given.raw, known)
+        except Invalid as error:
+            if given.origin == "saved":
+                notes.append(f"saved {setting.name} ignored: {error.what}")
+                continue
+            problems.append(Problem(given.where, error.what, error.hint))
+            break
+        return Chosen(value, given.origin, given.where)
+    return Chosen(setting.parse(setting.default, known), "default", "default")
+
+
+def _contradictions(chosen: Mapping[str, Chosen]) -> list[Problem]:
+    """Return what is right by itself and wrong together."""
+    value = {name: item.value for name, item in chosen.items()}
+    return [
+        *_about_model(value, chosen),
+        *_about_profile(value, chosen),
+        *_about_offline(value, chosen),
+    ]
+
+
+def _spelled(name: str, chosen: Mapping[str, Chosen]) -> str:
+    """Return the word to blame: the one that was typed, else the flag to type."""
+    item = chosen[name]
+    return BY_NAME[name].flag if item.origin in ("default", "saved") else item.where
+
+
+def _about_model(value: Mapping[str, Any], chosen: Mapping[str, Chosen]) -> list[Problem]:
+    is_url = values.is_url(value["model"])
+    if is_url and not value["model_sha256"]:
+        return [
+            Problem(
+                _spelled("model", chosen),
+                "a model given by its address needs the SHA-256 of the file",
+                "add --sha256 HEX; the model's page or 'sha256sum FILE' tells it",
+            )
+        ]
+    lonely = [name for name in ("model_sha256", "model_size_bytes") if value[name] and not is_url]
+    return [
+        Problem(
+            _spelled(name, chosen),
+            "only goes with --model URL; models of the catalogue bring their own",
+            f"leave it out, or set {BY_NAME[name].flag} to {BY_NAME[name].default or repr('')}",
+        )
+        for name in lonely
+    ]
+
+
+def _about_profile(value: Mapping[str, Any], chosen: Mapping[str, Chosen]) -> list[Problem]:
+    if value["profile"] != "embedded":
+        return []
+    wanted = [name for name in FEATURES if value[name] == "yes"]
+    return [
+        Problem(
+            _spelled(name, chosen),
+            f"{name} needs containers, which the embedded profile does without",
+            f"use --profile full, or {BY_NAME[name].flag} auto",
+        )
+        for name in wanted
+    ]
+
+
+def _about_offline(value: Mapping[str, Any], chosen: Mapping[str, Chosen]) -> list[Problem]:
+    if value["offline"] and str(value["model"]).startswith(("http://", "https://")):
+        return [
+            Problem(
+                _spelled("model", chosen),
+                "this model is in the network, and --offline uses none",
+                "give a file:/// address, a --bundle, or leave out --offline",
+            )
+        ]
+    return []
+
+
+def _overruled(
+    chosen: Mapping[str, Chosen], answers: Mapping[str, Given], known: Known
+) -> list[str]:
+    """Return a line for each answer of the file that an earlier choice overrules."""
+    lines = []
+    for name, given in answers.items():
+        item = chosen[name]
+        if item.origin != "saved" or _parsed(name, given, known) == item.value:
+            continue
+        lines.append(
+            f"{given.where} is not used: {name} was set to {values.shown(item.value)!r} by an "
+            f"earlier run; {BY_NAME[name].flag} changes it"
+        )
+    return lines
+
+
+def _parsed(name: str, given: Given, known: Known) -> Any:
+    try:
+        return BY_NAME[name].parse(given.raw, known)
+    except Invalid:
+        return None
+
+
+def near_misses(environment: Mapping[str, str]) -> list[str]:
+    """Return a line for each ``DREAM_*`` variable that looks like a misspelled setting."""
+    right = [setting.variable for setting in SETTINGS]
+    lines = []
+    for name in sorted(environment):
+        if not name.startswith(ENVIRONMENT_PREFIX) or name in right:
+            continue
+        close = difflib.get_close_matches(name, right, n=1, cutoff=0.85)
+        if close:
+            lines.append(f"{name} is not a setting; did you mean {close[0]}?")
+    return lines
+
+
+def as_ansible_vars(settings: Settings) -> dict[str, Any]:
+    """Return the settings as the variables of the playbooks."""
+    return {VARIABLE_PREFIX + name: value for name, value in settings.values().items()}
+
+
+def changed_since(applied: Mapping[str, Any] | None, settings: Settings) -> list[str]:
+    """Return the settings that differ from the last install that reached its end."""
+    if applied is None:
+        return []
+    return [
+        name
+        for name, value in settings.values().items()
+        if name in applied and applied[name] != value
+    ]
+
+
+def defaults() -> dict[str, Any]:
+    """Return the defaults as the playbooks spell them (group_vars/all/settings.yml)."""
+    return {VARIABLE_PREFIX + setting.name: setting.default for setting in SETTINGS}
+
+
+def default_state_dir(environment: Mapping[str, str]) -> str:
+    """Return the state directory of the user who runs this (XDG base directories)."""
+    base = environment.get("XDG_STATE_HOME", "")
+    if not os.path.isabs(base):
+        base = os.path.join(os.path.expanduser("~"), ".local", "state")
+    return os.path.join(base, "dream-runner")

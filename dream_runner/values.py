@@ -1,0 +1,244 @@
+"""How one value is read, whatever it was typed in: a flag, a variable, YAML or JSON.
+
+A parser takes the raw value and what is known of the catalogue, and returns
+the value or raises Invalid with what is wrong and what would be right.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+#: Directories that belong to the system; an install dir is never one of them.
+_SYSTEM_DIRS = frozenset(
+    "/ /bin /boot /dev /etc /home /lib /lib32 /lib64 /media /mnt /opt /proc /root /run /sbin "
+    "/srv /sys /tmp /usr /usr/local /var /var/lib /var/tmp".split()
+)
+#: Trees in which nothing of ours may be, at whatever depth.
+_SYSTEM_TREES = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin")
+_SYSTEM_TREES += ("/sys", "/usr/bin", "/usr/lib", "/usr/sbin", "/usr/share")
+#: Characters that unit files, compose files or shells would read as something else.
+_UNSAFE_IN_PATH = re.compile(r"""[\x00-\x1f\x7f:"'`$%\\]""")
+
+_YES = ("yes", "true", "on", "1")
+_NO = ("no", "false", "off", "0")
+
+
+class Invalid(Exception):
+    """A value that cannot be: what is wrong with it, and what would be right."""
+
+    def __init__(self, what: str, hint: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.hint = hint
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the catalogue knows; an empty tuple means that it was not asked."""
+
+    tiers: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+
+
+Parser = Callable[[Any, Known], Any]
+
+
+def one_of(*choices: str) -> Parser:
+    """Return a parser for a closed list of words; YAML's true and false are yes and no."""
+
+    def parse(raw: Any, known: Known) -> str:
+        text = _word(raw)
+        if text not in choices:
+            raise Invalid(f"{shown(raw)!r} is not one of {', '.join(choices)}", _near(text, choices))
+        return text
+
+    return parse
+
+
+def _word(raw: Any) -> str:
+    if isinstance(raw, bool):
+        return "yes" if raw else "no"
+    return str(raw).strip().lower()
+
+
+def _near(text: str, choices: tuple[str, ...]) -> str:
+    close = difflib.get_close_matches(text, choices, n=1)
+    return f"did you mean {close[0]}?" if close else ""
+
+
+def integer(low: int, high: int | None = None, noun: str = "a number") -> Parser:
+    """Return a parser for a whole number between ``low`` and ``high``."""
+    limits = f"{low} or more" if high is None else f"{low} to {high}"
+
+    def parse(raw: Any, known: Known) -> int:
+        text = str(raw).strip()
+        if isinstance(raw, bool) or not re.fullmatch(r"[+-]?[0-9]{1,18}", text, re.ASCII):
+            raise Invalid(f"{shown(raw)!r} is not {noun} ({limits})")
+        number = int(text)
+        if number < low or (high is not None and number > high):
+            raise Invalid(f"{number} is not {noun} ({limits})")
+        return number
+
+    return parse
+
+
+def boolean(raw: Any, known: Known) -> bool:
+    """Return true or false."""
+    text = _word(raw)
+    if text in _YES or text in _NO:
+        return text in _YES
+    raise Invalid(f"{shown(raw)!r} is neither yes nor no")
+
+
+def names(raw: Any, known: Known) -> list[str]:
+    """Return a list of names, given as a list or separated by commas; each once."""
+    items = raw if isinstance(raw, list | tuple) else [raw]
+    words = [word.strip() for item in items for word in str(item).split(",")]
+    found = list(dict.fromkeys(word for word in words if word))
+    for word in found:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}", word):
+            raise Invalid(f"{word!r} is not a name", "letters, digits and . _ + - only")
+    return found
+
+
+def address(raw: Any, known: Known) -> str:
+    """Return an IP address in its usual spelling."""
+    text = str(raw).strip()
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise Invalid(
+            f"{text!r} is not an IP address",
+            "127.0.0.1 for this machine only, 0.0.0.0 for the whole network",
+        ) from None
+
+
+def sha256(raw: Any, known: Known) -> str:
+    """Return a digest in lower case, or the empty text."""
+    if isinstance(raw, int | float) and not isinstance(raw, bool):
+        raise Invalid("the digest was read as a number", "put it in quotes")
+    text = str(raw).strip().lower().removeprefix("sha256:")
+    if text and not re.fullmatch(r"[0-9a-f]{64}", text):
+        raise Invalid(
+            f"a SHA-256 has 64 hexadecimal digits, this has {len(text)} characters",
+            "copy the whole digest; 'sha256sum FILE' prints one",
+        )
+    return text
+
+
+def tier(raw: Any, known: Known) -> str:
+    """Return auto or the id of a tier, in the catalogue's spelling."""
+    text = str(raw).strip()
+    spelled = {name.lower(): name for name in ("auto", *known.tiers)}
+    if text.lower() in spelled:
+        return spelled[text.lower()]
+    if not known.tiers and text:
+        return text
+    raise Invalid(f"{text!r} is not a tier", "one of auto, " + ", ".join(known.tiers))
+
+
+def model(raw: Any, known: Known) -> str:
+    """Return auto, smoke, an id of the catalogue, or an address."""
+    text = str(raw).strip()
+    if is_url(text):
+        return _model_address(text)
+    if text in ("auto", "smoke", *known.models) or (text and not known.models):
+        return text
+    if os.path.isfile(text):
+        raise Invalid(
+            f"{text!r} is a file; an address is needed", f"file://{os.path.abspath(text)}"
+        )
+    close = difflib.get_close_matches(text, known.models, n=3, cutoff=0.4)
+    raise Invalid(
+        f"{text!r} is not a model of the catalogue",
+        ("close to it: " + ", ".join(close)) if close else "auto, smoke, an id, or an address",
+    )
+
+
+def _model_address(text: str) -> str:
+    if any(character.isspace() or not character.isprintable() for character in text):
+        raise Invalid("the address contains blanks or control characters")
+    parts = urlsplit(text)
+    if parts.scheme == "file":
+        path = text.removeprefix("file://")
+        if not os.path.isabs(path):
+            raise Invalid(f"{text!r} is not an absolute path", "file:///path/to/model.gguf")
+        if not os.path.isfile(path):
+            raise Invalid(f"there is no file {path}")
+    elif not parts.hostname:
+        raise Invalid(f"{shown(text)!r} names no host")
+    if not parts.path.rstrip("/").rsplit("/", 1)[-1]:
+        raise Invalid(f"{shown(text)!r} names no file")
+    return text
+
+
+def is_url(text: Any) -> bool:
+    """Tell whether ``text`` is an address rather than a name."""
+    return str(text).startswith(("http://", "https://", "file:"))
+
+
+def install_dir(raw: Any, known: Known) -> str:
+    """Return an absolute directory with links resolved that may be ours to fill."""
+    text = str(raw).strip()
+    if not text:
+        raise Invalid("the directory is empty text")
+    if _UNSAFE_IN_PATH.search(text):
+        raise Invalid(
+            f"{text!r} contains a character that unit and compose files cannot carry",
+            "use letters, digits, blanks and . _ - / only",
+        )
+    expanded = os.path.expanduser(text)
+    if expanded.startswith("~"):
+        raise Invalid(f"{text!r}: there is no such user")
+    path = os.path.realpath(expanded)
+    _refuse_system(path)
+    _refuse_file(path)
+    return path
+
+
+def _refuse_system(path: str) -> None:
+    hint = "choose a directory of its own, for example ~/dream-runner"
+    if path in _SYSTEM_DIRS or any(path.startswith(tree + "/") for tree in _SYSTEM_TREES):
+        raise Invalid(f"{path} belongs to the system", hint)
+    if path == os.path.realpath(os.path.expanduser("~")):
+        raise Invalid(f"{path} is your home directory", hint)
+
+
+def _refuse_file(path: str) -> None:
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    if not os.path.isdir(path):
+        raise Invalid(f"{path} is a file, not a directory", "choose another directory")
+
+
+def existing_path(raw: Any, known: Known) -> str:
+    """Return an absolute path that exists, or the empty text."""
+    text = str(raw).strip()
+    if not text:
+        return ""
+    path = os.path.realpath(os.path.expanduser(text))
+    if not os.path.exists(path):
+        raise Invalid(f"there is no file or directory {path}")
+    return path
+
+
+def shown(value: Any) -> Any:
+    """Return ``value`` as it may be printed: an address without user, password and query.
+
+    Signed addresses carry their key in the query.
+    """
+    if isinstance(value, str) and value.startswith(("http://", "https://")):
+        try:
+            parts = urlsplit(value)
+            host = parts.netloc.rpartition("@")[2]
+        except ValueError:
+            return value.split("?")[0]
+        return urlunsplit((parts.scheme, host, parts.path, "", ""))
+    return value
