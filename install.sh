@@ -408,8 +408,9 @@ link_command() {
 }
 
 become() {
-    # Somebody's PYTHONPATH must not reach into the private environment.
-    unset PYTHONPATH PYTHONHOME
+    # Somebody's PYTHONPATH must not reach into the private environment; our own words are not
+    # settings of dream-runner.
+    unset PYTHONPATH PYTHONHOME DREAM_RUNNER_SOURCE DREAM_RUNNER_PYTHON
     if [ "$dry_run" = yes ]; then
         export PYTHONDONTWRITEBYTECODE=1
     else

@@ -87,7 +87,7 @@ class Node:
         input: str | None = None,
         cwd: str = "",
     ) -> Result:
-        """Run ``command`` as the node's user, without a terminal; never raises for its exit code."""
+        """Run ``command`` as the node's user, without a terminal; any exit code is a result."""
         user = user or self.user
         settings = {"HOME": HOMES[user], "USER": user, **self.env, **(env or {})}
         arguments = ["exec", "--user", user, "--workdir", cwd or HOMES[user]]
@@ -135,9 +135,7 @@ class Node:
             check=True,
             capture_output=True,
         ).stdout.split(b"\0")
-        names = b"\0".join(
-            name for name in listed if name and (CHECKOUT / os.fsdecode(name)).exists()
-        )
+        names = b"\0".join(n for n in listed if n and (CHECKOUT / os.fsdecode(n)).exists())
         archive = subprocess.run(
             ["tar", "-c", "--null", "--verbatim-files-from", "-T", "-"],
             cwd=CHECKOUT,
@@ -162,7 +160,7 @@ class Node:
         return self.run(f"{self.home}/.local/bin/dream-runner", *arguments, **options)
 
     def listing(self, root: str = "/") -> dict[str, str]:
-        """Return every path below ``root`` with type, mode, owner, size, mtime, ctime and target."""
+        """Return every path below ``root``: type, mode, owner, size, mtime, ctime, target."""
         skip = [f"{root.rstrip('/')}/{name}" for name in ("proc", "sys", "dev")]
         prune = " -o ".join(f"-path {shlex.quote(path)}" for path in skip)
         script = (
