@@ -1,0 +1,140 @@
+"""The catalogue: which products there are, as data that is checked when it is loaded.
+
+``load()`` reads every part, checks each against its schema and all of them
+against each other, and reports everything that is wrong at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from dream_runner.module_utils.dream_core.errors import UsageError
+
+HERE = Path(__file__).parent
+
+#: Each part is ``<name>.yml`` with ``<name>.schema.json`` beside it.
+PARTS = ("models", "tiers", "features")
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The parts of the catalogue, each as it stands in its file."""
+
+    models: dict[str, Any]
+    tiers: dict[str, Any]
+    features: dict[str, Any]
+
+
+def load(directory: str | Path | None = None) -> Catalog:
+    """Return the catalogue in ``directory``, or the one that is shipped.
+
+    A directory need not have every part: the shipped one stands in, so that a
+    site can replace its models alone. Raises UsageError CATALOG_INVALID that
+    lists every error of every part.
+    """
+    return _load(Path(directory).resolve() if directory else HERE)
+
+
+@cache
+def _load(directory: Path) -> Catalog:
+    parts: dict[str, Any] = {}
+    problems: list[str] = []
+    for name in PARTS:
+        parts[name], found = _part(directory, name)
+        problems += found
+    if not problems:
+        problems = list(cross_check(parts))
+    if problems:
+        raise UsageError(
+            "the catalogue is not valid:\n" + "\n".join(f"- {line}" for line in problems),
+            code="CATALOG_INVALID",
+            where=str(directory),
+            hint="correct these entries; the schemas beside the files say what is allowed",
+        )
+    return Catalog(**parts)
+
+
+def _part(directory: Path, name: str) -> tuple[Any, list[str]]:
+    path = directory / f"{name}.yml"
+    if not path.exists():
+        path = HERE / path.name
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        return None, [f"{path.name}: {' '.join(str(error).split())}"]
+    return content, [f"{path.name}: {line}" for line in schema_errors(content, name)]
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """The safe loader, in C where PyYAML was built so, that refuses a key given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = {key for key in keys if keys.count(key) > 1}
+        if twice:
+            raise yaml.YAMLError(f"line {node.start_mark.line + 1}: {sorted(twice)} given twice")
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
+
+
+def schema_errors(content: Any, name: str) -> list[str]:
+    """Return every breach of the schema of a part, each with its place in the file."""
+    schema = json.loads((HERE / f"{name}.schema.json").read_text(encoding="utf-8"))
+    validator = jsonschema.Draft202012Validator(schema)
+    found = sorted(validator.iter_errors(content), key=lambda error: list(map(str, error.path)))
+    return [f"{_place(content, list(error.absolute_path))}: {error.message}" for error in found]
+
+
+def _place(content: Any, path: list[Any]) -> str:
+    """Return a place in words: an entry with an id goes by it, not by its number."""
+    words: list[str] = []
+    for step in path:
+        content = content[step]
+        named = isinstance(step, int) and isinstance(content, dict) and "id" in content
+        words.append(str(content["id"]) if named else str(step))
+    return ".".join(words) or "the file"
+
+
+def cross_check(parts: dict[str, Any]) -> Iterator[str]:
+    """Yield what no schema can see: names that nothing bears, or two things bear."""
+    models, tiers = parts["models"], parts["tiers"]
+    model_ids = [model["id"] for model in models["models"]]
+    tier_ids = [tier["id"] for tier in tiers["tiers"]]
+    rule_ids = [rule["id"] for rule in tiers["rules"]]
+    for what, ids in (("model", model_ids), ("tier", tier_ids), ("rule", rule_ids)):
+        yield from (f"{what} {name} is there twice" for name in _twice(ids))
+    for tier, plan in models["tiers"].items():
+        yield from (
+            f"models.yml: tier {tier}: no model {m}" for m in plan["models"] if m not in model_ids
+        )
+    yield from (
+        f"models.yml: fallback: no model {m}" for m in models["fallback"] if m not in model_ids
+    )
+    yield from (f"models.yml: no models for tier {t}" for t in tier_ids if t not in models["tiers"])
+    yield from (f"models.yml: there is no tier {t}" for t in models["tiers"] if t not in tier_ids)
+    yield from (
+        f"tiers.yml: rule {r['id']}: no tier {r['tier']}"
+        for r in tiers["rules"]
+        if r["tier"] not in tier_ids
+    )
+    yield from _unreachable(tiers["rules"])
+
+
+def _twice(ids: list[str]) -> list[str]:
+    return sorted({name for name in ids if ids.count(name) > 1})
+
+
+def _unreachable(rules: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield kinds of hardware whose last rule has conditions, so that a host could match none."""
+    last = {(rule["backend"], rule.get("memory_class")): rule for rule in rules}
+    for rule in last.values():
+        if "memory_mb" in rule or "ram_mb" in rule:
+            yield f"tiers.yml: a {rule['backend']} host below rule {rule['id']} would match no rule"

@@ -1,0 +1,227 @@
+"""AMD GPUs out of a capture: amdgpu's files and the compute topology (KFD).
+
+The kernel's own files name memory and gfx target of every card, one or many
+(U-12); a tool is read only where they are silent. A card whose target is not
+known is not used: a guessed one has frozen hosts (H7).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Dict, List, Optional, Tuple
+
+from . import devices, gpus, text
+from .findings import finding
+
+Gpu = gpus.Gpu
+Finding = Dict[str, Any]
+
+VENDOR = "0x1002"
+
+#: KFD's number for a direct link between GPUs (kfd_crat.h).
+_XGMI = 11
+
+
+def interpret(capture: Dict[str, Any]) -> Tuple[List[Gpu], List[Finding]]:
+    """Return the AMD devices of a capture and what is wrong with them."""
+    raw = text.mapping(capture.get("amd"))
+    names = text.mapping(capture.get("pci_names"))
+    nodes = _kfd_nodes(raw)
+    tool = _tool_cards(raw)
+    cards = [d for d in text.mappings(capture.get("pci")) if d.get("vendor") == VENDOR]
+    found = [_device(card, names, nodes, tool) for card in cards]
+    findings: List[Finding] = []
+    for gpu in found:
+        findings += _judge(gpu, capture)
+    return found, findings
+
+
+def _device(
+    card: Dict[str, Any],
+    names: Dict[str, Any],
+    nodes: Dict[str, Dict[str, Any]],
+    tool: Dict[str, Dict[str, Any]],
+) -> Gpu:
+    said = text.mapping(card.get("amd"))
+    gpu = gpus.of_pci("amd", card, names)
+    node = nodes.get(gpu["pci_slot"] or "", {})
+    core = _core(said)
+    gpus.put(gpu, "name", text.string(said.get("product_name")), "amdgpu")
+    gpus.put(gpu, "gfx", devices.gfx_of_core(core), "ip_discovery")
+    gpus.put(gpu, "gfx", devices.gfx_of_kfd(text.whole(node.get("gfx_target_version"))), "kfd")
+    gpus.put(gpu, "uuid", _unique_id(said.get("unique_id")), "amdgpu")
+    gpus.put(gpu, "memory_mb", text.bytes_to_mb(said.get("vram")), "amdgpu")
+    _from_tool(gpu, tool.get(gpu["pci_slot"] or ""))
+    gpu["memory_class"] = devices.amd_class(str(card.get("device")), core or _core_of(gpu["gfx"]))
+    gpu["sources"]["memory_class"] = "ip_discovery" if core else "device id"
+    if gpu["memory_class"] == "unified":
+        # What firmware set aside is missing from MemTotal, so it is added to it later.
+        gpu["carve_out_mb"], gpu["memory_mb"] = gpu["memory_mb"], None
+        gpu["window_mb"] = _window(said)
+    return gpu
+
+
+def _from_tool(gpu: Gpu, said: Optional[Dict[str, Any]]) -> None:
+    for field in ("name", "memory_mb", "gfx"):
+        if said and gpu[field] is None:
+            gpus.put(gpu, field, said[field], said["source"])
+
+
+def _core(said: Dict[str, Any]) -> Optional[str]:
+    parts = [text.whole(said.get(name)) for name in ("gc_major", "gc_minor", "gc_revision")]
+    return None if None in parts else "%d.%d.%d" % (parts[0] or 0, parts[1] or 0, parts[2] or 0)
+
+
+def _core_of(gfx: Optional[str]) -> Optional[str]:
+    """Return the only unified core that a gfx target stands for, where sysfs named none."""
+    return "11.5.1" if gfx == "gfx1151" else None
+
+
+def _unique_id(value: Any) -> Optional[str]:
+    name = text.string(value)
+    return "AMD-UID-%s" % name if name and re.fullmatch(r"[0-9a-f]{16}", name) else None
+
+
+def _window(said: Dict[str, Any]) -> Optional[int]:
+    """Return the MiB a unified GPU can address now: set aside plus translated."""
+    sizes = [text.bytes_to_mb(said.get(name)) for name in ("vram", "gtt")]
+    return None if None in sizes else sum(size or 0 for size in sizes)
+
+
+# The compute topology
+
+
+def _kfd_nodes(raw: Dict[str, Any]) -> Dict[str, Dict[str, Any]]:
+    """Return KFD's GPU nodes by PCI address."""
+    nodes: Dict[str, Dict[str, Any]] = {}
+    for node in text.mappings(raw.get("kfd")):
+        place, domain = text.whole(node.get("location_id")), text.whole(node.get("domain"))
+        if text.whole(node.get("simd_count")) and place is not None:
+            # Bus in the upper byte, then five bits of device and three of function.
+            where = (domain or 0, place >> 8 & 0xFF, place >> 3 & 0x1F, place & 7)
+            nodes["%04x:%02x:%02x.%x" % where] = node
+    return nodes
+
+
+def links(capture: Dict[str, Any]) -> List[List[Any]]:
+    """Return ``[slot a, slot b, link]`` of AMD GPUs: XGMI by KFD, else the PCI distance."""
+    nodes = _kfd_nodes(text.mapping(capture.get("amd")))
+    cards = [d for d in text.mappings(capture.get("pci")) if d.get("vendor") == VENDOR]
+    placed = [(text.slot(card.get("slot")), card) for card in cards]
+    rows: List[List[Any]] = []
+    for position, (a, first) in enumerate(placed):
+        for b, second in placed[position + 1 :]:
+            if a and b:
+                xgmi = _joined(nodes.get(a), nodes.get(b))
+                rows.append([a, b, "XGMI" if xgmi else pci_distance(first, second)])
+    return rows
+
+
+def _joined(a: Optional[Dict[str, Any]], b: Optional[Dict[str, Any]]) -> bool:
+    if not a or not b:
+        return False
+    return any(
+        text.whole(link.get("type")) == _XGMI and str(link.get("node_to")) == str(b.get("node"))
+        for link in text.mappings(a.get("links"))
+    )
+
+
+def pci_distance(a: Dict[str, Any], b: Dict[str, Any]) -> str:
+    """Return how far two PCI devices are apart, in the words of ``nvidia-smi topo``."""
+    numa = [text.whole(device.get("numa_node")) for device in (a, b)]
+    if None not in numa and numa[0] != numa[1]:
+        return "SYS"
+    paths = [[str(part) for part in text.rows(device.get("path"))] for device in (a, b)]
+    common = 0
+    while common < min(map(len, paths)) and paths[0][common] == paths[1][common]:
+        common += 1
+    # One common part is the root complex alone, two the same port below it.
+    return {0: "SYS", 1: "PHB", 2: "PXB"}.get(common, "PIX")
+
+
+# Tools, where the kernel is silent
+
+
+def _tool_cards(raw: Dict[str, Any]) -> Dict[str, Dict[str, Any]]:
+    for name, reader in (("amd_smi", _amd_smi), ("rocm_smi", _rocm_smi)):
+        answer = text.mapping(raw.get(name))
+        if answer.get("rc") == 0:
+            return reader(_json(answer.get("stdout")))
+    return {}
+
+
+def _json(stdout: Any) -> Any:
+    """Return the JSON in a tool's output, which may begin with lines of warnings."""
+    import json
+
+    body = stdout if isinstance(stdout, str) else ""
+    starts = [position for position in (body.find("["), body.find("{")) if position >= 0]
+    try:
+        return json.loads(body[min(starts) :]) if starts else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _amd_smi(data: Any) -> Dict[str, Dict[str, Any]]:
+    """Read ``amd-smi static --json``: a list, or one under ``gpu_data`` in newer versions."""
+    cards = data if isinstance(data, list) else text.mapping(data).get("gpu_data")
+    found: Dict[str, Dict[str, Any]] = {}
+    for card in text.mappings(cards):
+        asic, vram = text.mapping(card.get("asic")), text.mapping(card.get("vram"))
+        size = text.mapping(vram.get("size"))
+        place = text.slot(text.mapping(card.get("bus")).get("bdf"))
+        if place:
+            found[place] = {
+                "name": text.string(asic.get("market_name")),
+                "memory_mb": text.whole(size.get("value")) if size.get("unit") == "MB" else None,
+                "gfx": _target(asic.get("target_graphics_version")),
+                "source": "amd-smi",
+            }
+    return found
+
+
+def _rocm_smi(data: Any) -> Dict[str, Dict[str, Any]]:
+    """Read ``rocm-smi --json``: one object a card, with labels as keys."""
+    found: Dict[str, Dict[str, Any]] = {}
+    for card in text.mapping(data).values():
+        card = text.mapping(card)
+        place = text.slot(card.get("PCI Bus"))
+        if place:
+            found[place] = {
+                "name": text.string(card.get("Card Series") or card.get("Card series")),
+                "memory_mb": text.bytes_to_mb(card.get("VRAM Total Memory (B)")),
+                "gfx": _target(card.get("GFX Version")),
+                "source": "rocm-smi",
+            }
+    return found
+
+
+def _target(value: Any) -> Optional[str]:
+    name = text.string(value)
+    return name if name and re.fullmatch(r"gfx[0-9]{1,2}[0-9a-f]{2}", name) else None
+
+
+# What can be used
+
+
+def _judge(gpu: Gpu, capture: Dict[str, Any]) -> List[Finding]:
+    where = gpu["pci_slot"] or ""
+    if gpu["memory_class"] == "integrated":
+        gpus.refuse(gpu, "INTEGRATED_GPU_UNUSED")
+        return [finding("INTEGRATED_GPU_UNUSED", gpu["name"] or gpu["pci_id"] or "", where)]
+    name = _obstacle(gpu, capture)
+    if name:
+        gpus.refuse(gpu, name)
+        return [finding(name, gpu["name"] or gpu["pci_id"] or "", where)]
+    return []
+
+
+def _obstacle(gpu: Gpu, capture: Dict[str, Any]) -> Optional[str]:
+    paths = {node.get("path") for node in text.mappings(capture.get("nodes"))}
+    if "/dev/kfd" not in paths:
+        return "NO_KFD"
+    if not any(str(path).startswith("/dev/dri/renderD") for path in paths):
+        return "NO_RENDER_NODE"
+    if gpu["gfx"] is None:
+        return "GFX_UNKNOWN"
+    return None if gpu["gfx"] in devices.AMD_TARGETS else "GFX_UNSUPPORTED"

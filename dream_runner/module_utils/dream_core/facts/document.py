@@ -1,0 +1,148 @@
+"""Turn a capture into the facts document: pure, total, the same everywhere.
+
+``interpret`` accepts whatever a capture may hold, mutilated ones included:
+what it cannot understand is None and, where it matters, a finding.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional, Tuple
+
+from . import amd, devices, gpus, intel, nvidia, system, text
+from .findings import finding, ordered
+
+SCHEMA = "dream-runner.facts/1"
+
+#: The vendor whose GPUs win where two could be used with equal memory.
+_PREFERENCE = ("nvidia", "amd", "intel", "apple")
+
+Finding = Dict[str, Any]
+
+
+def interpret(capture: Dict[str, Any]) -> Dict[str, Any]:
+    """Return the facts document of a capture (fields: docs/developer/captures.md).
+
+    Never raises. ``gathered_at`` and ``fingerprint`` are the cache's business and
+    None here.
+    """
+    capture = text.mapping(capture)
+    base = system.interpret(capture)
+    found, links, findings = _accelerators(capture, base)
+    findings += system.findings(capture, base) + _probe_errors(capture)
+    backend, rival = choose_backend(found)
+    if rival:
+        findings.append(finding("OTHER_GPU_IDLE", rival))
+    return dict(
+        base,
+        schema=SCHEMA,
+        gathered_at=None,
+        fingerprint=None,
+        gpus=found,
+        links=links,
+        backend=backend,
+        repaired_backend=_repaired(found, backend),
+        findings=ordered(findings),
+    )
+
+
+def _accelerators(
+    capture: Dict[str, Any], base: Dict[str, Any]
+) -> Tuple[List[gpus.Gpu], List[Dict[str, Any]], List[Finding]]:
+    nvidia_gpus, findings = nvidia.interpret(capture, base["os"]["wsl"])
+    found = list(nvidia_gpus)
+    for part in (amd.interpret, intel.interpret, _others, _jetson, _apple):
+        more, said = part(capture)
+        found += more
+        findings += said
+    gpus.name_all(found)
+    for gpu in found:
+        name = gpus.check_memory(gpu)
+        if name:
+            findings.append(finding(name, gpu["name"] or "", gpu["id"]))
+    findings += _access(found, capture)
+    return gpus.in_order(found), _links(capture, found), findings
+
+
+def _others(capture: Dict[str, Any]) -> Tuple[List[gpus.Gpu], List[Finding]]:
+    """Return devices of vendors that nothing here knows; those that only draw are left out."""
+    known = {nvidia.VENDOR, amd.VENDOR, intel.VENDOR} | devices.DISPLAY_ONLY
+    names = text.mapping(capture.get("pci_names"))
+    strange = [d for d in text.mappings(capture.get("pci")) if d.get("vendor") not in known]
+    found = [gpus.of_pci("unknown", device, names) for device in strange]
+    for gpu in found:
+        gpus.refuse(gpu, "GPU_UNKNOWN")
+    return found, [finding("GPU_UNKNOWN", gpu["pci_id"], gpu["pci_slot"] or "") for gpu in found]
+
+
+def _jetson(capture: Dict[str, Any]) -> Tuple[List[gpus.Gpu], List[Finding]]:
+    tegra = text.mapping(capture.get("tegra"))
+    if not tegra:
+        return [], []
+    name = text.string(tegra.get("model")) or "NVIDIA Jetson"
+    gpu = gpus.new("nvidia", name=name, memory_class="unified", sources={"name": "device tree"})
+    gpu["index"] = None
+    gpus.refuse(gpu, "JETSON_UNSUPPORTED")
+    return [gpu], [finding("JETSON_UNSUPPORTED", name)]
+
+
+def _apple(capture: Dict[str, Any]) -> Tuple[List[gpus.Gpu], List[Finding]]:
+    mac = text.mapping(capture.get("darwin"))
+    chip = text.string(mac.get("machdep.cpu.brand_string")) or ""
+    if not chip.startswith("Apple "):
+        return [], []
+    sources = {"name": "sysctl", "memory_class": "sysctl"}
+    return [gpus.new("apple", name=chip, memory_class="unified", sources=sources)], []
+
+
+def _access(found: List[gpus.Gpu], capture: Dict[str, Any]) -> List[Finding]:
+    """Return the nodes of usable devices that this user may not open."""
+    vendors = {gpu["vendor"] for gpu in found if gpu["usable"]}
+    prefixes = {"amd": ("/dev/kfd", "/dev/dri/render"), "intel": ("/dev/dri/render",)}
+    watched = tuple(p for vendor in vendors for p in prefixes.get(vendor, ("/dev/nvidia",)))
+    nodes = [n for n in text.mappings(capture.get("nodes")) if n.get("usable") is False]
+    paths = [str(node.get("path")) for node in nodes]
+    return [finding("NODE_NOT_PERMITTED", p, p) for p in paths if watched and p.startswith(watched)]
+
+
+def _links(capture: Dict[str, Any], found: List[gpus.Gpu]) -> List[Dict[str, Any]]:
+    """Return how pairs of devices are connected, by their stable ids."""
+    by_index = {g["index"]: g["id"] for g in found if g.get("index") is not None}
+    by_slot = {gpu["pci_slot"]: gpu["id"] for gpu in found if gpu["pci_slot"]}
+    rows = [(by_index.get(a), by_index.get(b), kind) for a, b, kind in nvidia.links(capture)]
+    rows += [(by_slot.get(a), by_slot.get(b), kind) for a, b, kind in amd.links(capture)]
+    for gpu in found:
+        gpu.pop("index", None)
+    pairs = {tuple(sorted((a, b))): kind for a, b, kind in rows if a and b}
+    return [{"a": a, "b": b, "kind": kind} for (a, b), kind in sorted(pairs.items())]
+
+
+def choose_backend(found: List[gpus.Gpu]) -> Tuple[str, Optional[str]]:
+    """Return the backend with the most usable memory, and the vendors that stay idle.
+
+    Unified memory counts as no memory of its own, so that a card beside it wins.
+    """
+    sizes = {
+        vendor: sum(g["memory_mb"] or 0 for g in found if g["vendor"] == vendor and g["usable"])
+        for vendor in _PREFERENCE
+        if any(g["vendor"] == vendor and g["usable"] for g in found)
+    }
+    if not sizes:
+        return "cpu", None
+    best = max(sizes, key=lambda vendor: (sizes[vendor], -_PREFERENCE.index(vendor)))
+    return best, ", ".join(v for v in sizes if v != best) or None
+
+
+#: Reasons that a repair of the host takes away; the others lie in the hardware.
+_REPAIRABLE = frozenset(["GPU_DRIVER_BROKEN", "DRIVER_TOO_OLD", "NO_KFD", "NO_RENDER_NODE"])
+
+
+def _repaired(found: List[gpus.Gpu], backend: str) -> Optional[str]:
+    """Return the backend this host would have once its drivers work, if another one (U-17)."""
+    vendors = [gpu["vendor"] for gpu in found if gpu["why_not"] in _REPAIRABLE]
+    best = min(vendors, key=_PREFERENCE.index) if vendors else None
+    return best if best != backend else None
+
+
+def _probe_errors(capture: Dict[str, Any]) -> List[Finding]:
+    errors = text.mapping(capture.get("errors"))
+    return [finding("PROBE_FAILED", "%s: %s" % (name, errors[name])) for name in errors]

@@ -1,0 +1,43 @@
+"""A digest of what the facts depend on, cheap enough to take at every run.
+
+Boot, kernel, display devices, drivers, memory and its limit, the operating system's
+own description: while none changed, gathering again would find the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Dict, List, Optional
+
+from . import probes, probes_gpu
+from .document import SCHEMA
+from .host import Host
+
+_TOOLS = ("nvidia-smi", "amd-smi", "rocm-smi")
+
+
+def fingerprint(host: Optional[Host] = None) -> str:
+    """Return the digest of this machine as it is now. Reads files only, starts nothing."""
+    host = host or Host()
+    text = json.dumps([SCHEMA, _seen(host)], sort_keys=True)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def _seen(host: Host) -> Dict[str, Any]:
+    return {
+        "machine": probes.machine(host),
+        "os_release": probes.os_release(host),
+        "memory": probes.memory_now(host),
+        "init": probes.init(host),
+        "pci": _devices(host),
+        "modules": probes_gpu.modules(host),
+        "nvidia": host.read("/proc/driver/nvidia/version"),
+        "nodes": probes_gpu.nodes(host),
+        "tools": [host.find_tool(name) for name in _TOOLS],
+    }
+
+
+def _devices(host: Host) -> List[List[Optional[str]]]:
+    names = ("vendor", "device", "driver")
+    return [[device["slot"], *map(device.get, names)] for device in probes_gpu.pci_ids(host)]

@@ -1,0 +1,221 @@
+"""The one way the probes look at a machine: small reads and bounded tool runs.
+
+A probe gets a ``Host`` and nothing else, so that a test can give it a folder in
+place of ``/`` and a function in place of the tools.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import time
+from typing import Any, Callable, Dict, List, Optional, Sequence
+
+#: Where tools may live. Never the caller's PATH: a file named nvidia-smi in
+#: some directory that comes first there must not decide what this machine is.
+TOOL_DIRECTORIES = (
+    "/usr/bin",
+    "/bin",
+    "/usr/sbin",
+    "/sbin",
+    "/usr/local/bin",
+    "/usr/lib/wsl/lib",
+    "/opt/rocm/bin",
+    "/usr/local/nvidia/bin",
+    "/run/current-system/sw/bin",
+)
+
+#: Seconds after which a tool that says nothing is a finding (a wedged driver
+#: makes nvidia-smi hang for good).
+TOOL_SECONDS = 3.0
+
+#: Bytes of output that are kept; more than this is no answer but a fault.
+TOOL_OUTPUT_LIMIT = 512 * 1024
+
+_READ_LIMIT = 256 * 1024
+
+#: ``run(path, arguments, seconds)`` gives ``{rc, stdout, stderr, problem}``.
+Runner = Callable[[str, Sequence[str], float], Dict[str, Any]]
+
+
+class Host:
+    """A machine seen through its filesystem and its tools.
+
+    ``root`` is put before every path; ``run`` starts a tool. No method raises
+    OSError: what cannot be read is None, as if it were not there.
+    """
+
+    def __init__(self, root: str = "/", run: Optional[Runner] = None) -> None:
+        self._root = root.rstrip("/")
+        self._run = run or run_tool
+
+    def read(self, path: str) -> Optional[str]:
+        """Return the text of a small file, without its final newline, or None."""
+        data = self.read_bytes(path)
+        return None if data is None else data.decode("utf-8", "replace").rstrip("\n")
+
+    def read_bytes(self, path: str) -> Optional[bytes]:
+        """Return at most 256 KiB of a file, or None when it cannot be read."""
+        try:
+            # Not blocking: a FIFO in the place of a file must not stop us.
+            handle = os.open(self._root + path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except (OSError, ValueError):
+            return None
+        try:
+            return _read_all(handle)
+        except OSError:
+            return None
+        finally:
+            os.close(handle)
+
+    def names(self, path: str) -> Optional[List[str]]:
+        """Return the sorted names in a directory, or None when there is none."""
+        try:
+            return sorted(os.listdir(self._root + path))
+        except OSError:
+            return None
+
+    def exists(self, path: str) -> bool:
+        """Tell whether ``path`` is there, links followed."""
+        return os.path.exists(self._root + path)
+
+    def link_name(self, path: str) -> Optional[str]:
+        """Return the last part of where a link points, or None."""
+        try:
+            return os.path.basename(os.readlink(self._root + path))
+        except OSError:
+            return None
+
+    def real_path(self, path: str) -> str:
+        """Return ``path`` with its links resolved, as seen below the root."""
+        return os.path.realpath(self._root + path)[len(self._root) :]
+
+    def node(self, path: str) -> Optional[Dict[str, Any]]:
+        """Return mode and access of a device node, or None when it is missing."""
+        full = self._root + path
+        try:
+            status = os.stat(full)
+        except OSError:
+            return None
+        return {
+            "path": path,
+            "mode": "%04o" % stat.S_IMODE(status.st_mode),
+            "device": stat.S_ISCHR(status.st_mode),
+            "usable": os.access(full, os.R_OK | os.W_OK),
+        }
+
+    def find_tool(self, name: str) -> Optional[str]:
+        """Return where a tool is in the fixed directories, or None."""
+        for directory in TOOL_DIRECTORIES:
+            path = "%s%s/%s" % (self._root, directory, name)
+            if os.path.isfile(path) and os.access(path, os.X_OK):
+                return path
+        return None
+
+    def tool(
+        self, name: str, arguments: Sequence[str], seconds: float = TOOL_SECONDS
+    ) -> Optional[Dict[str, Any]]:
+        """Run a tool and return ``{rc, stdout, stderr, problem}``; None: not installed."""
+        path = self.find_tool(name)
+        return None if path is None else self._run(path, arguments, seconds)
+
+    def program(
+        self, path: str, arguments: Sequence[str], seconds: float = TOOL_SECONDS
+    ) -> Dict[str, Any]:
+        """Run the program at ``path`` under the same bounds as a tool."""
+        return self._run(path, arguments, seconds)
+
+
+def _read_all(handle: int) -> bytes:
+    parts: List[bytes] = []
+    left = _READ_LIMIT
+    while left > 0:
+        part = os.read(handle, left)
+        if not part:
+            break
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
+
+
+def run_tool(path: str, arguments: Sequence[str], seconds: float) -> Dict[str, Any]:
+    """Run one program in the C locale and return what it said, whatever it does.
+
+    ``problem`` is None, ``timeout``, ``output too long`` or why it could not be
+    started; ``rc`` is None whenever the program did not end by itself.
+    """
+    # Here and not above: a cached answer never starts a program, and this
+    # import alone costs half of what such an answer may take.
+    import subprocess
+
+    try:
+        process = subprocess.Popen(
+            [path, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd="/",
+            env={"LC_ALL": "C", "LANG": "C", "PATH": ":".join(TOOL_DIRECTORIES)},
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:
+        return _answer(None, {}, "cannot be started: %s" % error)
+    streams, problem = _collect(process, seconds)
+    if problem:
+        _end(process)
+        return _answer(None, streams, problem)
+    return _answer(process.returncode, streams, None)
+
+
+def _collect(process: Any, seconds: float) -> Any:
+    import selectors
+
+    kept: Dict[str, bytes] = {"stdout": b"", "stderr": b""}
+    deadline = time.monotonic() + seconds
+    with selectors.DefaultSelector() as selector:
+        for name in kept:
+            selector.register(getattr(process, name), selectors.EVENT_READ, name)
+        while selector.get_map():
+            for key, _ in selector.select(max(0.0, deadline - time.monotonic())):
+                part = os.read(key.fd, 65536)
+                kept[key.data] += part
+                if not part:
+                    selector.unregister(key.fileobj)
+                if len(kept[key.data]) > TOOL_OUTPUT_LIMIT:
+                    return kept, "output too long"
+            if time.monotonic() >= deadline:
+                return kept, "timeout"
+    # Both ends closed although the program lives on: it gets the time left.
+    return kept, None if _ended(process, deadline) else "timeout"
+
+
+def _ended(process: Any, deadline: float) -> bool:
+    while process.poll() is None:
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.002)
+    return True
+
+
+def _end(process: Any) -> None:
+    """Kill the tool with everything it started, and do not wait for a stuck one.
+
+    A process inside a broken driver ignores even SIGKILL until the driver lets
+    go, so that waiting for it would pass its hang on to us.
+    """
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except OSError:
+        process.kill()
+    _ended(process, time.monotonic() + 0.5)
+    for stream in (process.stdout, process.stderr):
+        stream.close()
+
+
+def _answer(rc: Optional[int], streams: Dict[str, bytes], problem: Optional[str]) -> Dict[str, Any]:
+    text = {
+        name: streams.get(name, b"")[:TOOL_OUTPUT_LIMIT].decode("utf-8", "replace")
+        for name in ("stdout", "stderr")
+    }
+    return {"rc": rc, "stdout": text["stdout"], "stderr": text["stderr"], "problem": problem}

@@ -1,0 +1,67 @@
+"""Intel GPUs out of a capture: discrete ones by device id, their memory by three ways.
+
+Mainline i915 and xe offer no file with the size of local memory; Intel's
+own drivers do. Else the published size of the device id counts, bounded by
+the memory window on the PCI bus where the firmware made that as large.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Tuple
+
+from . import devices, gpus, text
+from .findings import finding
+
+Gpu = gpus.Gpu
+Finding = Dict[str, Any]
+
+VENDOR = "0x8086"
+
+#: A window of this size is the one that firmware without resizable BARs gives
+#: to every card, and tells nothing about it.
+_SMALL_WINDOW_MB = 256
+
+
+def interpret(capture: Dict[str, Any]) -> Tuple[List[Gpu], List[Finding]]:
+    """Return the Intel devices of a capture and what is wrong with them."""
+    names = text.mapping(capture.get("pci_names"))
+    cards = [d for d in text.mappings(capture.get("pci")) if d.get("vendor") == VENDOR]
+    found = [_device(card, names) for card in cards]
+    findings: List[Finding] = []
+    for gpu in found:
+        findings += _judge(gpu, capture)
+    return found, findings
+
+
+def _device(card: Dict[str, Any], names: Dict[str, Any]) -> Gpu:
+    gpu = gpus.of_pci("intel", card, names)
+    device = str(card.get("device")).lower()
+    if not devices.intel_discrete(device):
+        gpu["memory_class"] = "integrated"
+        return gpu
+    name, published = devices.INTEL_DISCRETE.get(device, (None, None))
+    gpus.put(gpu, "name", name, "device id")
+    gpus.put(gpu, "memory_mb", published, "device id")
+    window = _window_mb(card)
+    if published and window and _SMALL_WINDOW_MB < window < published:
+        gpus.put(gpu, "memory_mb", window, "pci window")
+    local = text.bytes_to_mb(text.mapping(card.get("intel")).get("lmem"))
+    gpus.put(gpu, "memory_mb", local, "driver")
+    return gpu
+
+
+def _window_mb(card: Dict[str, Any]) -> int:
+    sizes = [text.bytes_to_mb(size) or 0 for size in text.rows(card.get("bars"))]
+    return max(sizes) if sizes else 0
+
+
+def _judge(gpu: Gpu, capture: Dict[str, Any]) -> List[Finding]:
+    where = gpu["pci_slot"] or ""
+    if gpu["memory_class"] == "integrated":
+        gpus.refuse(gpu, "INTEGRATED_GPU_UNUSED")
+        return [finding("INTEGRATED_GPU_UNUSED", gpu["name"] or gpu["pci_id"] or "", where)]
+    paths = [str(node.get("path")) for node in text.mappings(capture.get("nodes"))]
+    if not any(path.startswith("/dev/dri/renderD") for path in paths):
+        gpus.refuse(gpu, "NO_RENDER_NODE")
+        return [finding("NO_RENDER_NODE", gpu["name"] or gpu["pci_id"] or "", where)]
+    return [] if capture.get("level_zero") else [finding("LEVEL_ZERO_MISSING", "", where)]

@@ -1,0 +1,211 @@
+"""Operating system, memory, processor and mounts out of a capture."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Dict, List, Optional
+
+from . import text
+from .findings import finding
+
+_ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+
+_FAMILIES = {
+    "debian": ("debian", "ubuntu", "raspbian", "linuxmint", "pop", "kali"),
+    "redhat": ("rhel", "fedora", "centos", "rocky", "almalinux", "ol", "amzn"),
+    "arch": ("arch", "manjaro", "endeavouros", "cachyos"),
+    "suse": ("suse", "opensuse", "opensuse-leap", "opensuse-tumbleweed", "sles"),
+    "alpine": ("alpine",),
+    "void": ("void",),
+}
+
+#: Instruction sets that engines are built for; the rest of the flags says nothing to us.
+_FLAGS = frozenset(
+    "sse4_2 avx avx2 f16c fma bmi2 avx512f avx512bw avx512vl avx512_vnni avx512_bf16 avx_vnni "
+    "amx_tile amx_int8 amx_bf16 asimd asimddp asimdhp bf16 i8mm sve sve2".split()
+)
+
+
+def interpret(capture: Dict[str, Any]) -> Dict[str, Any]:
+    """Return the part of the facts document that is not about accelerators."""
+    machine = text.mapping(capture.get("machine"))
+    return {
+        "os": _os(capture, machine),
+        "arch": _ARCHITECTURES.get(str(machine.get("machine")), "unknown"),
+        "page_size_bytes": text.whole(machine.get("page_size")) or None,
+        "init": _init(text.mapping(capture.get("init"))),
+        "cpu": _cpu(capture),
+        "memory": _memory(capture),
+        "mounts": _mounts(capture.get("mounts")),
+        "secure_boot": _secure_boot(capture),
+        "devices": _nodes(capture.get("nodes")),
+    }
+
+
+def os_release(body: Any) -> Dict[str, str]:
+    """Return the fields of os-release, parsed as data and never run (S6)."""
+    rows = [line.split("=", 1) for line in text.lines(body) if "=" in line]
+    return {key.strip(): _unquoted(value.strip()) for key, value in rows}
+
+
+def _unquoted(value: str) -> str:
+    if len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'":
+        value = value[1:-1]
+    return re.sub(r'\\(["$`\\])', r"\1", value)
+
+
+def _os(capture: Dict[str, Any], machine: Dict[str, Any]) -> Dict[str, Any]:
+    fields = os_release(capture.get("os_release"))
+    like = fields.get("ID_LIKE", "").lower().split()
+    name = fields.get("ID", "").lower() or None
+    if machine.get("system") == "Darwin":
+        name = "macos"
+    return {
+        "id": name,
+        "id_like": like,
+        "version_id": text.string(fields.get("VERSION_ID")),
+        "pretty_name": text.string(fields.get("PRETTY_NAME")),
+        "family": _family([name or "", *like]),
+        "kernel": text.string(machine.get("release")),
+        "wsl": _wsl(machine),
+        "container": container(capture),
+    }
+
+
+def _family(names: List[str]) -> str:
+    for name in names:
+        for family, members in _FAMILIES.items():
+            if name in members:
+                return family
+    return "unknown"
+
+
+def _wsl(machine: Dict[str, Any]) -> bool:
+    """Tell WSL by its kernel's name; a container in WSL has the same kernel and GPUs."""
+    release = str(machine.get("release")).lower()
+    return "microsoft" in release or "wsl" in release
+
+
+def container(capture: Dict[str, Any]) -> Optional[str]:
+    """Return the kind of container this is (docker, podman, lxc, kubernetes...), or None."""
+    traces = text.mapping(capture.get("environment"))
+    words = [str(word) for word in text.rows(traces.get("cgroup_words"))]
+    if "kubepods" in words:
+        return "kubernetes"
+    told = text.string(traces.get("systemd_container"))
+    if told and told != "wsl":
+        return told
+    if traces.get("containerenv") is True or "libpod" in words:
+        return "podman"
+    if traces.get("dockerenv") is True or "docker" in words:
+        return "docker"
+    if "lxc" in words or traces.get("lxcfs") is True:
+        return "lxc"
+    return None
+
+
+def _init(raw: Dict[str, Any]) -> Dict[str, Any]:
+    pid1 = text.string(raw.get("pid1"))
+    # /run/systemd/system alone may be a leftover directory of an image.
+    booted = raw.get("systemd") is True and pid1 in ("systemd", "init", None)
+    return {"system": "systemd" if booted else "other", "pid1": pid1}
+
+
+def _cpu(capture: Dict[str, Any]) -> Dict[str, Any]:
+    mac = text.mapping(capture.get("darwin"))
+    if mac:
+        return {
+            "model": text.string(mac.get("machdep.cpu.brand_string")),
+            "cores": text.whole(mac.get("hw.physicalcpu")),
+            "threads": text.whole(mac.get("hw.logicalcpu")),
+            "allowed": None,
+            "flags": [],
+        }
+    raw = text.mapping(capture.get("cpu"))
+    fields = _cpu_fields(raw.get("tail"))
+    fields.update(_cpu_fields(raw.get("block")))
+    flags = (fields.get("flags") or fields.get("Features") or "").split()
+    return {
+        "model": text.string(fields.get("model name") or fields.get("Model")),
+        "cores": text.whole(raw.get("cores")) or None,
+        "threads": text.whole(raw.get("threads")) or None,
+        "allowed": text.whole(raw.get("allowed")) or None,
+        "flags": sorted(_FLAGS.intersection(flags)),
+    }
+
+
+def _cpu_fields(block: Any) -> Dict[str, str]:
+    rows = [line.split(":", 1) for line in text.lines(block) if ":" in line]
+    return {key.strip(): value.strip() for key, value in rows}
+
+
+def _memory(capture: Dict[str, Any]) -> Dict[str, Any]:
+    """Return the machine's memory, the tightest limit on it, and what may be counted, in MiB."""
+    raw = text.mapping(capture.get("memory"))
+    mac = text.mapping(capture.get("darwin"))
+    total = _meminfo_mb(raw.get("meminfo")) or text.bytes_to_mb(mac.get("hw.memsize"))
+    limits = [text.bytes_to_mb(value) for value in text.rows(raw.get("cgroup_limits"))]
+    # Without a limit the kernel writes "max" (v2) or a number beyond all memory (v1).
+    binding = [limit for limit in limits if limit and total and limit < total]
+    limit = min(binding) if binding else None
+    return {
+        "total_mb": total,
+        "limit_mb": limit,
+        "usable_mb": limit or total,
+        "windows_mb": text.bytes_to_mb(raw.get("windows_bytes")),
+        "numa_nodes": text.whole(raw.get("numa_nodes")) or None,
+        "source": "meminfo" if raw.get("meminfo") else "sysctl" if mac else None,
+    }
+
+
+def _meminfo_mb(body: Any) -> Optional[int]:
+    for line in text.lines(body):
+        match = re.fullmatch(r"MemTotal:\s+([0-9]{1,15}) kB", line.strip(), re.ASCII)
+        if match:
+            return int(match[1]) // 1024 or None
+    return None
+
+
+def _mounts(value: Any) -> List[Dict[str, str]]:
+    rows = [row for row in text.rows(value) if isinstance(row, list) and len(row) == 3]
+    return [
+        {"path": _octal(path), "fstype": kind, "device": _octal(device)}
+        for device, path, kind in rows
+        if isinstance(path, str) and isinstance(kind, str) and isinstance(device, str)
+    ]
+
+
+def _octal(name: str) -> str:
+    """Undo the mount table's writing of blanks as ``\\040``."""
+    return re.sub(r"\\([0-3][0-7]{2})", lambda m: chr(int(m[1], 8)), name)
+
+
+def _secure_boot(capture: Dict[str, Any]) -> Optional[bool]:
+    raw = text.mapping(capture.get("secure_boot"))
+    if raw.get("efi") is False:
+        return False
+    enabled = raw.get("enabled")
+    return enabled if isinstance(enabled, bool) else None
+
+
+def _nodes(value: Any) -> List[Dict[str, Any]]:
+    return [
+        {"path": node["path"], "mode": node.get("mode"), "usable": node.get("usable") is True}
+        for node in text.mappings(value)
+        if isinstance(node.get("path"), str)
+    ]
+
+
+def findings(capture: Dict[str, Any], base: Dict[str, Any]) -> List[Dict[str, Any]]:
+    """Return what is noteworthy about memory and pages."""
+    found: List[Dict[str, Any]] = []
+    memory = base["memory"]
+    if memory["limit_mb"]:
+        seen = "%d of %d MB" % (memory["limit_mb"], memory["total_mb"])
+        found.append(finding("MEMORY_LIMITED", seen))
+    windows, total = memory["windows_mb"], memory["total_mb"]
+    if base["os"]["wsl"] and windows and total and total < windows * 0.95:
+        found.append(finding("WSL_MEMORY_LIMITED", "%d of %d MB" % (total, windows)))
+    if (base["page_size_bytes"] or 0) > 4096:
+        found.append(finding("LARGE_PAGES", "%d bytes" % base["page_size_bytes"]))
+    return found

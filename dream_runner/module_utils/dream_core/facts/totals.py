@@ -1,0 +1,87 @@
+"""The sums over GPUs, derived here and nowhere else (H4).
+
+Nothing below stores a total in the document: a total next to its parts is a
+second truth that an override or a repair would leave behind.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional
+
+#: Why a device that is not used by itself may be used when the user insists.
+_FORCEABLE = frozenset(["VRAM_TOO_SMALL", "DRIVER_TOO_OLD"])
+
+
+def usable_gpus(facts: Dict[str, Any]) -> List[Dict[str, Any]]:
+    """Return the devices that the document's backend would run on, in its order."""
+    backend = facts.get("backend")
+    forced = bool(facts.get("backend_overridden"))
+    return [
+        gpu
+        for gpu in facts.get("gpus") or []
+        if gpu["vendor"] == backend and (gpu["usable"] or (forced and gpu["why_not"] in _FORCEABLE))
+    ]
+
+
+def memory_of(gpu: Dict[str, Any]) -> Optional[int]:
+    """Return the MiB one program can use on a device: of a split one, its largest part."""
+    mig = gpu.get("mig")
+    if mig and mig["enabled"]:
+        parts = [part["memory_mb"] for part in mig["instances"] if part["memory_mb"]]
+        return max(parts) if parts else None
+    size = gpu.get("memory_mb")
+    return int(size) if size else None
+
+
+def accelerator(facts: Dict[str, Any], memory_limit_mb: int = 0) -> Dict[str, Any]:
+    """Return ``{backend, memory_class, memory_mb, count, gpus}`` of what would compute.
+
+    ``memory_mb`` is the sum over discrete devices; for unified memory, that
+    of the machine counted once; for the CPU None. Split (MIG) devices count
+    with the one part that a program can use, and are not summed.
+    """
+    gpus = usable_gpus(facts)
+    if not gpus:
+        return {"backend": "cpu", "memory_class": "none", "memory_mb": None, "count": 0, "gpus": []}
+    if any(gpu["memory_class"] == "unified" for gpu in gpus):
+        chosen = [gpu for gpu in gpus if gpu["memory_class"] == "unified"]
+        size, kind = unified_mb(facts, chosen, memory_limit_mb), "unified"
+    else:
+        chosen, size, kind = _discrete(gpus)
+    return {
+        "backend": facts["backend"],
+        "memory_class": kind,
+        "memory_mb": size,
+        "count": len(chosen),
+        "gpus": [gpu["id"] for gpu in chosen],
+    }
+
+
+def _discrete(gpus: List[Dict[str, Any]]) -> Any:
+    whole = [gpu for gpu in gpus if not (gpu.get("mig") or {}).get("enabled")]
+    split = sorted((g for g in gpus if g not in whole), key=lambda g: memory_of(g) or 0)
+    total = sum(memory_of(gpu) or 0 for gpu in whole)
+    part = (memory_of(split[-1]) or 0) if split else 0
+    if part > total:
+        return [split[-1]], part, "discrete"
+    return whole, total, "discrete"
+
+
+def unified_mb(
+    facts: Dict[str, Any], gpus: List[Dict[str, Any]], memory_limit_mb: int = 0
+) -> Optional[int]:
+    """Return the MiB that CPU and GPU share, with what firmware set aside for the GPU."""
+    ram = ram_mb(facts, memory_limit_mb)
+    if ram is None:
+        return None
+    # A machine may carry several unified processors; each brings its own part.
+    carved = sum(gpu.get("carve_out_mb") or 0 for gpu in gpus)
+    return min(ram + carved, memory_limit_mb) if memory_limit_mb else ram + carved
+
+
+def ram_mb(facts: Dict[str, Any], memory_limit_mb: int = 0) -> Optional[int]:
+    """Return the MiB of RAM that may be counted: the machine's, a limit's, the user's."""
+    memory = facts.get("memory") or {}
+    sizes = [memory.get("usable_mb"), memory_limit_mb]
+    known = [int(size) for size in sizes if size]
+    return min(known) if known else None

@@ -1,0 +1,223 @@
+"""Which model a host runs: the first of its tier's that fits, at a context that fits.
+
+What a model needs is computed from its architecture: weights, the cache of
+keys and values for every token of the context, the state of recurrent
+layers. A constant per parameter would be wrong by a factor of ten (U-81).
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, Dict, List, Optional, Tuple
+
+from .errors import RequirementError, UsageError
+from .facts.totals import accelerator, ram_mb
+
+Model = Dict[str, Any]
+
+#: Bytes of a cached value (f16) and of a value of a recurrent state (f32).
+_CACHE_BYTES, _STATE_BYTES = 2, 4
+
+_MIB = 1024 * 1024
+
+
+def choose_model(
+    facts: Dict[str, Any],
+    tier: Dict[str, Any],
+    models_catalog: Dict[str, Any],
+    wanted: str = "auto",
+    context_tokens: int = 0,
+    memory_limit_mb: int = 0,
+) -> Dict[str, Any]:
+    """Return ``{id, name, file, sha256, size_bytes, urls, files, context_tokens, why}``.
+
+    ``context_tokens`` 0 lets the host decide; a number is kept, and models that
+    cannot offer it are passed over (U-59). Raises UsageError UNKNOWN_MODEL,
+    RequirementError MODEL_TOO_LARGE (a wanted one) or NO_MODEL_FITS.
+    """
+    have = budget_mb(facts, models_catalog["budgets"], memory_limit_mb)
+    if wanted != "auto":
+        return _wanted(models_catalog, tier, wanted, have, context_tokens)
+    plan = models_catalog["tiers"][tier["id"]]
+    refused: List[str] = []
+    for model in candidates(models_catalog, tier["id"]):
+        obstacle = _avoided(model, facts)
+        context, problem = fit(model, have, context_tokens, plan["context_tokens"])
+        if context and not obstacle:
+            return _answer(model, context, _why(model, context, have, tier, refused))
+        refused.append("%s (%s)" % (model["id"], obstacle or problem))
+    raise RequirementError(
+        "no model fits this host: %s" % "; ".join(refused),
+        code="NO_MODEL_FITS",
+        hint="ask for a smaller context (--context-tokens), or add memory",
+    )
+
+
+def candidates(models_catalog: Dict[str, Any], tier_id: str) -> List[Model]:
+    """Return a tier's models in their order, then those of every lower tier."""
+    order = models_catalog["fallback"]
+    ids: List[str] = list(models_catalog["tiers"][tier_id]["models"])
+    ids += [name for name in order if name not in ids]
+    by_id = {model["id"]: model for model in models_catalog["models"]}
+    return [by_id[name] for name in ids]
+
+
+def _wanted(
+    models_catalog: Dict[str, Any],
+    tier: Dict[str, Any],
+    wanted: str,
+    have: int,
+    context_tokens: int,
+) -> Dict[str, Any]:
+    model = find_model(models_catalog, wanted)
+    plan = models_catalog["tiers"][tier["id"]]
+    context, problem = fit(model, have, context_tokens, plan["context_tokens"])
+    if context:
+        return _answer(model, context, "chosen by the user")
+    raise RequirementError(
+        "%s cannot run on this host: %s" % (model["name"], problem),
+        code="MODEL_TOO_LARGE",
+        where="model",
+        hint="choose a smaller model or context, or --model auto",
+    )
+
+
+def find_model(models_catalog: Dict[str, Any], wanted: str) -> Model:
+    """Return a model by its id. Raises UsageError UNKNOWN_MODEL with the nearest ids."""
+    by_id: Dict[str, Model] = {model["id"]: model for model in models_catalog["models"]}
+    if wanted in by_id:
+        return by_id[wanted]
+    near = difflib.get_close_matches(wanted.lower(), by_id, n=3, cutoff=0.4)
+    raise UsageError(
+        "there is no model %r in the catalogue" % wanted,
+        code="UNKNOWN_MODEL",
+        where="model",
+        hint="did you mean %s?" % " or ".join(near or sorted(by_id)),
+    )
+
+
+# What a model needs
+
+
+def weights_mb(model: Model) -> int:
+    """Return the MiB of a model's files: exact where known, else the planning figure.
+
+    The planning figure is in rounded decimal megabytes; read as MiB it errs
+    by 5 % to the safe side.
+    """
+    exact = [file["size_bytes"] for file in model["files"]]
+    if all(exact):
+        return -(-sum(exact) // _MIB)
+    return int(model["size_mb"])
+
+
+def cache_bytes(model: Model, context_tokens: int) -> int:
+    """Return the bytes of keys, values and recurrent state for a context.
+
+    A layer with a window keeps that many tokens, and one batch more, however long
+    the context is.
+    """
+    total = 0
+    for group in model["architecture"]["attention"]:
+        tokens = min(context_tokens, group.get("window_tokens") or context_tokens)
+        values = group["kv_heads"] * (group["key_dim"] + group["value_dim"])
+        total += group["layers"] * tokens * values * _CACHE_BYTES
+    state = model["architecture"].get("recurrent")
+    if state:
+        values = state["heads"] * state["key_dim"] * state["value_dim"]
+        total += state["layers"] * values * _STATE_BYTES
+    return total
+
+
+def need_mb(model: Model, context_tokens: int) -> int:
+    """Return the MiB that a model needs at a context: weights, cache and state."""
+    return weights_mb(model) - (-cache_bytes(model, context_tokens) // _MIB)
+
+
+# What a host has
+
+
+def budget_mb(facts: Dict[str, Any], budgets: Dict[str, Any], memory_limit_mb: int = 0) -> int:
+    """Return the MiB that a model may take on this host.
+
+    Discrete GPUs: their sum less a reserve for each. Unified memory and RAM:
+    a share, because the system and the other services live there too.
+    """
+    host = accelerator(facts, memory_limit_mb)
+    if host["memory_class"] == "discrete":
+        return max(0, (host["memory_mb"] or 0) - host["count"] * budgets["gpu_reserve_mb"])
+    if host["memory_class"] == "unified":
+        share = (host["memory_mb"] or 0) * budgets["unified_percent"] // 100
+        return max(0, min([share, *_windows(facts, host["gpus"])]) - budgets["gpu_reserve_mb"])
+    ram = ram_mb(facts, memory_limit_mb) or 0
+    return max(0, ram * budgets["cpu_percent"] // 100 - budgets["cpu_reserve_mb"])
+
+
+def _windows(facts: Dict[str, Any], ids: List[str]) -> List[int]:
+    """Return what unified GPUs can address at present, where their driver says it."""
+    sizes = [gpu.get("window_mb") for gpu in facts["gpus"] if gpu["id"] in ids]
+    return [int(size) for size in sizes if size]
+
+
+def fit(
+    model: Model, have_mb: int, asked_tokens: int, planned_tokens: int
+) -> Tuple[int, Optional[str]]:
+    """Return ``(context, None)`` for the largest context that fits, else ``(0, why not)``.
+
+    An asked context fits or does not; a planned one is halved down to the
+    least that a chat needs.
+    """
+    most = model["max_context_tokens"]
+    if asked_tokens > most:
+        return 0, "its context is at most %d tokens, %d are asked for" % (most, asked_tokens)
+    context = asked_tokens or min(planned_tokens, most)
+    least = asked_tokens or min(context, _LEAST_TOKENS)
+    while need_mb(model, context) > have_mb and context > least:
+        context = max(least, context // 2)
+    need = need_mb(model, context)
+    if need > have_mb:
+        return 0, "it needs %d MB at %d tokens, %d MB may be used" % (need, context, have_mb)
+    return context, None
+
+
+#: Below this a conversation with tools or documents does not fit into the context.
+_LEAST_TOKENS = 4096
+
+
+def _avoided(model: Model, facts: Dict[str, Any]) -> Optional[str]:
+    """Return why a model is known not to work on this kind of host, or None."""
+    host = accelerator(facts)
+    seen = {
+        "arch": facts.get("arch"),
+        "backend": host["backend"],
+        "memory_class": host["memory_class"],
+    }
+    for rule in model.get("avoid") or []:
+        if all(seen[key] == value for key, value in rule["when"].items()):
+            return str(rule["why"])
+    return None
+
+
+def _why(model: Model, context: int, have: int, tier: Dict[str, Any], refused: List[str]) -> str:
+    text = "tier %s: needs %d of %d MB at %d tokens of context" % (
+        tier["id"],
+        need_mb(model, context),
+        have,
+        context,
+    )
+    return "%s; passed over: %s" % (text, "; ".join(refused)) if refused else text
+
+
+def _answer(model: Model, context: int, why: str) -> Dict[str, Any]:
+    files = [
+        {"file": f["file"], "sha256": f["sha256"], "size_bytes": f["size_bytes"], "urls": f["urls"]}
+        for f in model["files"]
+    ]
+    return dict(
+        files[0],
+        id=model["id"],
+        name=model["name"],
+        files=files,
+        context_tokens=context,
+        why=why,
+    )

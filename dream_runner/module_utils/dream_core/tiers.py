@@ -1,0 +1,152 @@
+"""Which tier a host is, by a table that anyone can read (docs/developer/tiers.md).
+
+The first rule whose conditions hold wins, and is named. All sums come from
+``facts.totals``; nothing here adds memory up again.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional
+
+from .errors import GpuError, UsageError
+from .facts.totals import accelerator, ram_mb
+
+Rule = Dict[str, Any]
+
+
+def choose_tier(
+    facts: Dict[str, Any],
+    tiers_catalog: Dict[str, Any],
+    override: str = "auto",
+    memory_limit_mb: int = 0,
+) -> Dict[str, Any]:
+    """Return ``{id, name, rule, reason, overridden, next}``.
+
+    ``next`` is the next better tier of the same kind of hardware, ``{id, rule,
+    needs}``, or None at the top. Raises UsageError UNKNOWN_TIER, and GpuError
+    GPU_NOT_USABLE when the user asked for a GPU that this host cannot offer.
+    """
+    host = measure(facts, memory_limit_mb)
+    _check_backend(facts, host)
+    rules = tiers_catalog["rules"]
+    tolerance = tiers_catalog["tolerance_percent"]
+    position = next(i for i, rule in enumerate(rules) if matches(rule, host, tolerance))
+    rule = rules[position]
+    result = {
+        "id": rule["tier"],
+        "rule": rule["id"],
+        "reason": reason(rule, host),
+        "overridden": False,
+        "next": _better(rules[:position], rule, host),
+    }
+    if override != "auto":
+        result.update(_override(tiers_catalog, override, result))
+    result["name"] = find_tier(tiers_catalog, str(result["id"]))["name"]
+    return result
+
+
+def measure(facts: Dict[str, Any], memory_limit_mb: int = 0) -> Dict[str, Any]:
+    """Return what the rules ask for: backend, kind of memory, its MiB, and the RAM's."""
+    host = accelerator(facts, memory_limit_mb)
+    host["ram_mb"] = ram_mb(facts, memory_limit_mb)
+    return host
+
+
+def _check_backend(facts: Dict[str, Any], host: Dict[str, Any]) -> None:
+    wanted = facts.get("backend")
+    if not facts.get("backend_overridden") or host["backend"] == wanted:
+        return
+    found = [g["name"] or g["id"] for g in facts["gpus"] if g["vendor"] == wanted]
+    raise GpuError(
+        "there is no usable GPU of %s on this host%s"
+        % (wanted, ": %s cannot be used" % ", ".join(found) if found else ""),
+        code="GPU_NOT_USABLE",
+        hint="see what was found with: dream-runner facts; or choose --gpu auto",
+    )
+
+
+def matches(rule: Rule, host: Dict[str, Any], tolerance_percent: int) -> bool:
+    """Tell whether every condition of a rule holds on a host."""
+    if rule["backend"] != host["backend"]:
+        return False
+    if rule.get("memory_class") not in (None, host["memory_class"]):
+        return False
+    return _reaches(host["memory_mb"], rule.get("memory_mb"), tolerance_percent) and _reaches(
+        host["ram_mb"], rule.get("ram_mb"), tolerance_percent
+    )
+
+
+def _reaches(size: Optional[int], bound: Optional[int], tolerance_percent: int) -> bool:
+    """Tell whether a size reaches a bound, less the tolerance.
+
+    Cards report up to 2 % less than they are sold with: a 12 GB one 12282, a 40 GB one
+    40536 MiB. An unknown size reaches no bound.
+    """
+    if bound is None:
+        return True
+    return size is not None and size * 100 >= bound * (100 - tolerance_percent)
+
+
+def reason(rule: Rule, host: Dict[str, Any]) -> str:
+    """Return in words why a rule holds on a host."""
+    if host["backend"] == "cpu":
+        return "no usable GPU; %s of RAM" % _size(host["ram_mb"])
+    kind = "shared with the CPU" if host["memory_class"] == "unified" else "in all"
+    gpus = "%d %s GPU%s" % (host["count"], host["backend"], "s" if host["count"] > 1 else "")
+    return "%s with %s of memory %s" % (gpus, _size(host["memory_mb"]), kind)
+
+
+def _size(mib: Optional[int]) -> str:
+    return "an unknown amount" if mib is None else "%d MB" % mib
+
+
+def _better(earlier: List[Rule], fired: Rule, host: Dict[str, Any]) -> Optional[Dict[str, str]]:
+    same = [
+        rule for rule in earlier if _kind(rule) == _kind(fired) and rule["tier"] != fired["tier"]
+    ]
+    if not same:
+        return None
+    rule = same[-1]
+    return {"id": rule["tier"], "rule": rule["id"], "needs": needs(rule, host)}
+
+
+def _kind(rule: Rule) -> Any:
+    return rule["backend"], rule.get("memory_class")
+
+
+def needs(rule: Rule, host: Dict[str, Any]) -> str:
+    """Return what a rule asks for beside what the host has."""
+    parts = [
+        "%d MB of %s (this host: %s)" % (rule[field], what, _size(host[field]))
+        for field, what in (("memory_mb", "GPU memory"), ("ram_mb", "RAM"))
+        if rule.get(field)
+    ]
+    return " and ".join(parts)
+
+
+def find_tier(tiers_catalog: Dict[str, Any], wanted: str) -> Dict[str, Any]:
+    """Return a tier by its id (``T2`` is ``2``). Raises UsageError UNKNOWN_TIER."""
+    tiers: List[Dict[str, Any]] = tiers_catalog["tiers"]
+    name = tiers_catalog.get("aliases", {}).get(wanted.upper(), wanted)
+    for tier in tiers:
+        if tier["id"].upper() == name.upper():
+            return tier
+    raise UsageError(
+        "there is no tier %r; there are: %s" % (wanted, ", ".join(t["id"] for t in tiers)),
+        code="UNKNOWN_TIER",
+        where="tier",
+        hint="use one of these ids, or auto",
+    )
+
+
+def _override(
+    tiers_catalog: Dict[str, Any], override: str, found: Dict[str, Any]
+) -> Dict[str, Any]:
+    tier = find_tier(tiers_catalog, override)
+    return {
+        "id": tier["id"],
+        "rule": "override",
+        "reason": "chosen by the user; the table gives %s (%s: %s)"
+        % (found["id"], found["rule"], found["reason"]),
+        "overridden": True,
+    }
