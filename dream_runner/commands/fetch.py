@@ -1,0 +1,72 @@
+"""``dream-runner fetch``: the fetching of models, from the command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dream_runner.module_utils.dream_core.fetch import (
+    FetchRequest,
+    FetchResult,
+    Network,
+    Progress,
+    fetch,
+)
+
+
+def run(
+    urls: Sequence[str],
+    *,
+    sha256: str,
+    output: str,
+    size_bytes: int = 0,
+    connections: int = 0,
+    verify: bool = False,
+    ca_file: str = "",
+    netrc: str = "",
+    stamps_dir: str = "",
+    environment: Mapping[str, str] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> FetchResult:
+    """Fetch the file of ``sha256`` to ``output`` from the first source that has it.
+
+    ``environment`` (default: the process's) gives proxies, netrc, ``HF_TOKEN`` and
+    ``HF_ENDPOINT``. A path in ``urls`` may be relative. Raises a DreamError.
+    """
+    variables = os.environ if environment is None else environment
+    request = FetchRequest(
+        path=str(Path(output).expanduser().absolute()),
+        sha256=sha256,
+        sources=tuple(_source(url) for url in urls),
+        size_bytes=size_bytes,
+        connections=connections,
+        verify=verify,
+        stamps_dir=stamps_dir,
+        network=Network.from_environment(variables, ca_file=ca_file, netrc=netrc),
+    )
+    return fetch(request, on_progress)
+
+
+def as_json(result: FetchResult) -> dict[str, Any]:
+    """Return the result as the data that ``--json`` prints."""
+    return dataclasses.asdict(result)
+
+
+def as_text(result: FetchResult) -> str:
+    """Return the result as one line for a person."""
+    if not result.bytes_fetched:
+        how = "its stamp holds" if result.verified_by == "stamp" else "its sha256 was checked"
+        return f"{result.path} is there, {how}"
+    megabytes = result.bytes_fetched / 1e6
+    reused = f", {result.bytes_reused / 1e6:.1f} MB reused" if result.bytes_reused else ""
+    return (
+        f"{result.path}: {megabytes:.1f} MB fetched{reused} in {result.seconds:.1f} s "
+        f"({result.rate / 1e6:.1f} MB/s), sha256 verified"
+    )
+
+
+def _source(text: str) -> str:
+    return text if "://" in text or text.startswith("file:") else str(Path(text).absolute())

@@ -1,0 +1,287 @@
+"""Fetch a file by its digest: look, lock, resume, transfer, verify, put in place."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any, Callable, List, Optional
+
+from .. import atomic
+from ..errors import IntegrityError, UsageError
+from . import journal as journals
+from . import partial as partials
+from .faults import verdict
+from .http import HttpSource
+from .journal import Binding
+from .local import LocalSource, local_path
+from .partial import Partial
+from .policy import Ledger
+from .request import FetchRequest, FetchResult, Progress
+from .stamp import is_present, remove_stamp, write_stamp
+from .transfer import Transfer
+
+OnProgress = Callable[[Progress], None]
+_PROGRESS_SECONDS = 0.2
+
+
+def fetch(request: FetchRequest, on_progress: Optional[OnProgress] = None) -> FetchResult:
+    """Make ``request.path`` the file of ``request.sha256`` and say what that took.
+
+    Nothing but verified bytes ever stands under the final name. Whatever interrupts
+    it, a later call continues from the bytes on disk. ``on_progress`` is called at
+    most five times a second.
+
+    Raises UsageError, NetworkError (sources), IntegrityError (digest, size, stale
+    catalogue), DiskError, PrivilegeError.
+    """
+    return _Fetch(request, on_progress or _silent).run()
+
+
+def remove(path: str, stamps_dir: str = "", dry_run: bool = False) -> List[str]:
+    """Remove a fetched file, its stamp and its partial; return what was there.
+
+    Raises DiskError or PrivilegeError.
+    """
+    names = (path, path + partials.PART, path + partials.SIDECAR)
+    found = [name for name in names if os.path.lexists(name)]
+    if not dry_run:
+        for name in found:
+            try:
+                os.unlink(name)
+            except OSError as error:
+                raise atomic.translate(error, name) from error
+        remove_stamp(path, stamps_dir)
+    return found
+
+
+def _silent(_: Progress) -> None:
+    pass
+
+
+class _Fetch:
+    """The steps of one fetch, and what they have in common."""
+
+    def __init__(self, request: FetchRequest, on_progress: OnProgress) -> None:
+        self._request = request
+        self._on_progress = on_progress
+        self._notes: List[str] = []
+        self._started = time.monotonic()
+        self._spoke = 0.0
+
+    def run(self) -> FetchResult:
+        request = self._request
+        present = self._look(request.verify)
+        if present:
+            return present
+        sources = self._sources()
+        self._prepare_directory()
+        partials.take_back(request.path, request.sha256)
+        while True:
+            partial = partials.lock(request.path, self._is_done, self._say_waiting)
+            if partial is None:
+                return self._look(False) or self.run()
+            try:
+                if self._bind(partial):
+                    return self._fill(partial, sources)
+            finally:
+                partial.close()
+
+    def _look(self, verify: bool) -> Optional[FetchResult]:
+        """Return the result if the right file is there already, its mode put right."""
+        request = self._request
+        found = is_present(
+            request.path,
+            request.sha256,
+            request.size_bytes,
+            request.stamps_dir,
+            verify,
+            on_bytes=self._say_hashing,
+        )
+        if not found.present:
+            return None
+        return self._result(
+            changed=self._fix_mode(),
+            size=found.size_bytes or 0,
+            reused=found.size_bytes or 0,
+            verified_by=found.verified_by,
+        )
+
+    def _fix_mode(self) -> bool:
+        path, mode = self._request.path, self._request.mode
+        try:
+            if os.stat(path).st_mode & 0o7777 == mode:
+                return False
+            os.chmod(path, mode)
+            return True
+        except OSError as error:
+            raise atomic.translate(error, path) from error
+
+    def _sources(self) -> List[Any]:
+        request = self._request
+        name = os.path.basename(request.path)
+        made: List[Any] = []
+        for text in request.sources:
+            url = text.replace("{sha256}", request.sha256)
+            path = local_path(url, name, request.sha256)
+            if path is not None:
+                made.append(LocalSource(path))
+            else:
+                made.append(HttpSource(url, request.network, request.sha256))
+        if not made:
+            raise UsageError(
+                "there is no source for %s" % request.path,
+                code="NO_SOURCE",
+                hint="give a URL, a file or a bundle directory",
+            )
+        return made
+
+    def _prepare_directory(self) -> None:
+        directory = os.path.dirname(self._request.path)
+        try:
+            os.makedirs(directory, exist_ok=True)
+        except OSError as error:
+            raise atomic.translate(error, directory) from error
+
+    def _bind(self, partial: Partial) -> bool:
+        """Give the partial its journal; False after a foreign one was set aside."""
+        request = self._request
+        found, why = journals.load(partial.journal.path)
+        binding = Binding(request.sha256, request.size_bytes)
+        if found is not None and found.binding.sha256 == request.sha256:
+            if not request.size_bytes:
+                binding = found.binding
+            partial.journal = found
+            partial.journal.binding = binding
+            return True
+        length = os.fstat(partial.handle).st_size
+        if found is None and (not length or self._adoptable(partial, length)):
+            if length:
+                reason = why or "its journal is missing"
+                self._notes.append("%s: bytes kept on trial (%s)" % (partial.path, reason))
+            partial.journal.binding = binding
+            return True
+        moved = partials.set_aside(request.path, found.binding.sha256 if found else "")
+        self._notes.append("a partial of another file was moved to %s" % moved)
+        return False
+
+    def _adoptable(self, partial: Partial, length: int) -> bool:
+        """Return whether bytes without a journal may be the file's beginning."""
+        limit = self._request.size_bytes or length
+        return length <= limit and partial.used_bytes() >= length
+
+    def _fill(self, partial: Partial, sources: List[Any]) -> FetchResult:
+        request = self._request
+        journal = partial.journal
+        size = journal.binding.size_bytes
+        length = os.fstat(partial.handle).st_size
+        marks = [mark for mark in journal.marks() if mark.end <= min(size or length, length)]
+        here = 0 if marks or journal.validators else min(length, size or length)
+        if size:
+            self._reserve(partial, size)
+        journal.open()
+        for source in sources:
+            source.validator = journal.validators.get(source.label, "")
+        here = self._clone(partial, sources) or here
+        ledger = Ledger(sources, request.patience)
+        transfer = Transfer(
+            request, partial, ledger, lambda found: self._reserve(partial, found), self._say
+        )
+        digest = transfer.run(marks, here)
+        known = here + sum(mark.end - mark.start for mark in marks)
+        for source in sources:
+            self._notes += source.notes
+        if digest is None:
+            raise verdict(request.path, ledger.faults)
+        if digest != request.sha256:
+            journal.refute()
+            raise IntegrityError(
+                "%s has sha256 %s" % (request.path, digest), code="DIGEST_MISMATCH"
+            )
+        self._put_in_place(partial)
+        lost = sum(end - start for start, end in transfer.rotten)
+        return self._result(
+            changed=True,
+            size=journal.binding.size_bytes,
+            reused=max(0, known - lost),
+            fetched=transfer.received,
+            source=ledger.delivered[-1] if ledger.delivered else "",
+            connections=transfer.connections,
+        )
+
+    def _clone(self, partial: Partial, sources: List[Any]) -> int:
+        """Share the blocks of a local first source; return the bytes that gives."""
+        first, size = sources[0], partial.journal.binding.size_bytes
+        if not isinstance(first, LocalSource) or partial.used_bytes():
+            return 0
+        if not first.clone_into(partial.handle, size):
+            return 0
+        return os.fstat(partial.handle).st_size
+
+    def _reserve(self, partial: Partial, size: int) -> None:
+        """Check the space for ``size`` bytes and give the partial its length, sparse."""
+        directory = os.path.dirname(partial.path)
+        partials.require_space(directory, size - partial.used_bytes(), self._request.reserve_bytes)
+        try:
+            os.ftruncate(partial.handle, size)
+        except OSError as error:
+            raise atomic.translate(error, partial.path) from error
+
+    def _put_in_place(self, partial: Partial) -> None:
+        """Give verified bytes their name, durably, and leave nothing else."""
+        path = self._request.path
+        try:
+            os.fchmod(partial.handle, self._request.mode)
+            os.fsync(partial.handle)
+            os.replace(partial.path, path)
+            atomic.fsync_dir(os.path.dirname(path))
+        except OSError as error:
+            raise atomic.translate(error, path) from error
+        partial.journal.discard()
+        write_stamp(path, self._request.sha256, self._request.stamps_dir)
+
+    def _is_done(self) -> bool:
+        request = self._request
+        return is_present(
+            request.path, request.sha256, request.size_bytes, request.stamps_dir
+        ).present
+
+    def _result(
+        self,
+        *,
+        changed: bool,
+        size: int,
+        reused: int,
+        fetched: int = 0,
+        source: str = "",
+        verified_by: str = "hash",
+        connections: int = 0,
+    ) -> FetchResult:
+        seconds = time.monotonic() - self._started
+        return FetchResult(
+            path=self._request.path,
+            sha256=self._request.sha256,
+            size_bytes=size,
+            changed=changed,
+            bytes_fetched=fetched,
+            bytes_reused=reused,
+            source=source,
+            seconds=round(seconds, 3),
+            rate=round(fetched / seconds, 1) if seconds > 0 else 0.0,
+            verified_by=verified_by,
+            connections=connections,
+            notes=tuple(self._notes),
+        )
+
+    def _say(self, progress: Progress) -> None:
+        self._on_progress(progress)
+
+    def _say_hashing(self, done: int) -> None:
+        now = time.monotonic()
+        if now - self._spoke >= _PROGRESS_SECONDS:
+            self._spoke = now
+            total = self._request.size_bytes
+            self._on_progress(Progress(done, total, 0.0, "checking the file that is there"))
+
+    def _say_waiting(self) -> None:
+        note = "waiting for another fetch of this file"
+        self._on_progress(Progress(0, self._request.size_bytes, 0.0, note))

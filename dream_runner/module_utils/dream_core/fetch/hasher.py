@@ -1,0 +1,204 @@
+"""The running sha256 of the whole file, in its own thread while data arrives.
+
+Buffers that arrive in order are hashed from memory; what arrived ahead, or in
+an earlier run, is read back from the file when its turn comes. Bytes of an earlier
+run are compared with the marks of the journal on the way: a mark that fails names
+the piece that rotted, which is then fetched again, alone.
+"""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+import os
+import threading
+from typing import Any, Callable, Deque, List, Optional, Sequence, Tuple
+
+from .. import atomic
+from ..errors import DiskError
+from .board import Board
+from .journal import Journal, Mark
+
+#: A prefix digest is journalled every so many bytes.
+STEP = 2 * 1024 * 1024
+#: Buffers that may wait for the hash before the worker that follows it is held back.
+QUEUE = 3
+_CHUNK = 1024 * 1024
+
+
+class Hasher(threading.Thread):
+    """Hashes a partial from its first byte to its last; ``digest`` is set at the end."""
+
+    def __init__(
+        self,
+        handle: int,
+        board: Board,
+        journal: Journal,
+        marks: Sequence[Mark],
+        release: Callable[[memoryview], None],
+    ) -> None:
+        super().__init__(name="fetch-hash", daemon=True)
+        self.digest: Optional[str] = None
+        self.position = 0
+        #: How often a worker had to wait: then the hash is the bottleneck.
+        self.held = 0
+        #: Pieces of an earlier run that were not what the journal says.
+        self.rotten: List[Tuple[int, int]] = []
+        self._handle = handle
+        self._board = board
+        self._journal = journal
+        self._release = release
+        self._marks: Deque[Mark] = collections.deque(marks)
+        self._retried: Optional[Mark] = None
+        self._whole = hashlib.sha256()
+        self._piece = hashlib.sha256()
+        self._saved: Any = self._whole.copy()
+        self._tail = 0
+        self._queue: Deque[memoryview] = collections.deque()
+        self._noted = journal.prefix_end
+        self._buffer = memoryview(bytearray(_CHUNK))
+
+    def offer(self, start: int, view: memoryview) -> bool:
+        """Take a buffer of bytes that are on disk at ``start``, if it is their turn.
+
+        Returns False if it is not; the buffer then stays the caller's. Waits
+        while the queue is full.
+        """
+        changed = self._board.changed
+        with changed:
+            if start != self._tail:
+                return False
+            self._tail += len(view)
+            self._queue.append(view)
+            changed.notify_all()
+            if len(self._queue) > QUEUE:
+                self.held += 1
+            while len(self._queue) > QUEUE and not self._board.stopping:
+                changed.wait(1.0)
+            return True
+
+    def run(self) -> None:
+        """Hash until the end of the file, or until the transfer stops."""
+        try:
+            while not self._finished() and self._step():
+                pass
+        except BaseException as error:
+            self._board.fail(error)
+
+    def _step(self) -> bool:
+        view, queued = self._next()
+        if view is None:
+            return False
+        if not queued:
+            self._read_back(view)
+        self._update(view)
+        if queued:
+            self._release(view)
+        return True
+
+    def _next(self) -> Tuple[Optional[memoryview], bool]:
+        """Return the next bytes in order and whether they are a worker's buffer."""
+        changed = self._board.changed
+        with changed:
+            while not self._board.stopping:
+                if self._queue:
+                    changed.notify_all()
+                    return self._queue.popleft(), True
+                ready = self._board.done.end_of(self._tail) - self._tail
+                if ready > 0:
+                    count = min(ready, _CHUNK)
+                    self._tail += count
+                    return self._buffer[:count], False
+                if self._board.size is not None and self.position == self._board.size:
+                    return None, False
+                changed.wait(1.0)
+        return None, False
+
+    def _read_back(self, view: memoryview) -> None:
+        filled = 0
+        while filled < len(view):
+            try:
+                count = os.preadv(self._handle, [view[filled:]], self.position + filled)
+            except OSError as error:
+                raise atomic.translate(error, self._journal.path) from error
+            if not count:
+                raise DiskError(
+                    "%s became shorter while it was written" % self._journal.path,
+                    code="PARTIAL_CHANGED",
+                    hint="another program writes to the partial file; stop it, then run again",
+                )
+            filled += count
+
+    def _update(self, view: memoryview) -> None:
+        """Hash ``view``, stopping at each border of a mark to compare."""
+        while len(view):
+            count = min(len(view), self._border() - self.position)
+            piece, view = view[:count], view[count:]
+            self._whole.update(piece)
+            if self._marks and not self._marks[0].prefix:
+                self._piece.update(piece)
+            self.position += count
+            if self._marks and self.position == self._marks[0].end and not self._compare():
+                return
+        if self.position - self._noted >= STEP:
+            self._note()
+
+    def _border(self) -> int:
+        if not self._marks:
+            return 1 << 62
+        mark = self._marks[0]
+        if self.position < mark.start:
+            return mark.start
+        if self.position == mark.start:
+            self._saved = self._whole.copy()
+            self._piece = hashlib.sha256()
+        return mark.end
+
+    def _compare(self) -> bool:
+        """Check the mark that ends here; False means that the hash was turned back."""
+        mark = self._marks[0]
+        found = (self._whole.copy() if mark.prefix else self._piece).hexdigest()
+        if found == mark.digest:
+            self._marks.popleft()
+            return True
+        if mark is self._retried:
+            self._drop_marks(mark)
+            return True
+        self._retried = mark
+        self.rotten.append((mark.start, mark.end))
+        self._turn_back(mark)
+        return False
+
+    def _turn_back(self, mark: Mark) -> None:
+        self._journal.forget(mark.start, mark.end)
+        self._whole = self._saved.copy()
+        with self._board.changed:
+            self.position = self._tail = mark.start
+            while self._queue:
+                self._release(self._queue.popleft())
+        self._board.lost(mark.start, mark.end)
+
+    def _drop_marks(self, mark: Mark) -> None:
+        """Stop believing a mark that fresh bytes contradict; the whole digest decides.
+
+        Every later prefix digest builds on the contradicted one.
+        """
+        if not mark.prefix:
+            self._marks.popleft()
+            return
+        while self._marks and self._marks[0].prefix:
+            self._marks.popleft()
+        self._note()
+
+    def _note(self) -> None:
+        self._journal.prefix(self.position, self._whole.copy().hexdigest())
+        self._noted = self.position
+
+    def _finished(self) -> bool:
+        if self._board.size is None or self.position != self._board.size:
+            return False
+        if self.position > self._noted:
+            self._note()
+        self.digest = self._whole.hexdigest()
+        self._board.stop()
+        return True

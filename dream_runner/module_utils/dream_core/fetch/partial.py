@@ -1,0 +1,213 @@
+"""The partial file beside its target: its names, its lock, and what it holds."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat as stat_module
+import time
+from dataclasses import dataclass
+from typing import Callable, List, Optional, Tuple
+
+from .. import atomic
+from ..errors import DiskError
+from . import journal as journals
+from .journal import Binding, Journal
+from .ranges import RangeSet
+
+PART = ".part"
+SIDECAR = ".part.json"
+_POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class PartialInfo:
+    """A partial on disk, for people: what it is for and how far it got.
+
+    ``sha256`` is empty when no sidecar says what the bytes belong to.
+    """
+
+    path: str
+    sha256: str
+    done_bytes: int
+    total_bytes: int
+    used_bytes: int
+    modified_at: float
+
+
+class Partial:
+    """An open, locked partial and its journal."""
+
+    def __init__(self, target: str, handle: int) -> None:
+        self.path = target + PART
+        self.handle = handle
+        self.journal = Journal(target + SIDECAR, Binding("0" * 64, 0))
+
+    def close(self) -> None:
+        """Close both and give the lock back; the files stay."""
+        self.journal.close()
+        os.close(self.handle)
+
+    def used_bytes(self) -> int:
+        """Return the bytes that the partial occupies on its filesystem."""
+        return os.fstat(self.handle).st_blocks * 512
+
+
+def lock(
+    target: str, finished: Callable[[], bool], waiting: Callable[[], None]
+) -> Optional[Partial]:
+    """Return the locked partial of ``target``, or None once ``finished`` says so.
+
+    While another process holds it, ``waiting`` is called a few times a second.
+    Raises DiskError or PrivilegeError.
+    """
+    path = target + PART
+    while True:
+        handle = _open(path)
+        try:
+            while not _try_lock(handle):
+                waiting()
+                time.sleep(_POLL_SECONDS)
+            if not _still_there(handle, path):
+                # The holder before us renamed or removed it: look again.
+                os.close(handle)
+                if finished():
+                    return None
+                continue
+            if os.fstat(handle).st_size == 0 and finished():
+                os.unlink(path)
+                os.close(handle)
+                return None
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.close(handle)
+            raise
+        return Partial(target, handle)
+
+
+def _open(path: str) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        handle = os.open(path, flags, 0o600)
+    except OSError as error:
+        raise atomic.translate(error, path) from error
+    if not stat_module.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise DiskError(
+            "%s is not a regular file" % path,
+            code="NOT_A_FILE",
+            where=path,
+            hint="move it away, then run again",
+        )
+    return handle
+
+
+def _try_lock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EINTR):
+            return False
+        if error.errno in (errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK):
+            return True  # A filesystem without locks: fetching unlocked beats not at all.
+        raise
+    return True
+
+
+def _still_there(handle: int, path: str) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        mine, named = os.fstat(handle), os.stat(path, follow_symlinks=False)
+        return (mine.st_dev, mine.st_ino) == (named.st_dev, named.st_ino)
+    return False
+
+
+def set_aside(target: str, sha256: str) -> str:
+    """Move a partial that belongs to ``sha256`` out of the way and return its new name.
+
+    Nothing is deleted: a fetch of that digest takes it back.
+    """
+    name = aside(target, sha256)
+    for suffix in (PART, SIDECAR):
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(target + suffix, name + suffix)
+    return name + PART
+
+
+def take_back(target: str, sha256: str) -> None:
+    """Bring a partial of ``sha256`` back that was set aside, unless one stands there."""
+    name = aside(target, sha256)
+    if os.path.exists(name + PART) and not os.path.exists(target + PART):
+        for suffix in (SIDECAR, PART):
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(name + suffix, target + suffix)
+
+
+def aside(target: str, sha256: str) -> str:
+    """Return the name, without suffix, under which a foreign partial is kept."""
+    return "%s.%s" % (target, sha256[:12] or "unknown")
+
+
+def partial_progress(path: str) -> Optional[Tuple[int, int]]:
+    """Return ``(done, total)`` in bytes of the partial of ``path``, or None.
+
+    Reads the sidecar only, so that it is cheap; the bytes themselves are checked
+    when the fetch goes on. A total of 0 is unknown.
+    """
+    if not os.path.exists(path + PART):
+        return None
+    journal, _ = journals.load(path + SIDECAR)
+    if journal is None:
+        return None
+    return _known(journal), journal.binding.size_bytes
+
+
+def find_partials(directory: str) -> List[PartialInfo]:
+    """Return every partial directly in ``directory``; an unreadable one gives none."""
+    try:
+        names = sorted(os.listdir(directory))
+    except OSError:
+        return []
+    found = []
+    for name in names:
+        path = os.path.join(directory, name)
+        if name.endswith(PART) and os.path.isfile(path) and not os.path.islink(path):
+            with contextlib.suppress(OSError):
+                found.append(_describe(path))
+    return found
+
+
+def _describe(path: str) -> PartialInfo:
+    status = os.stat(path)
+    journal, _ = journals.load(path[: -len(PART)] + SIDECAR)
+    return PartialInfo(
+        path=path,
+        sha256=journal.binding.sha256 if journal else "",
+        done_bytes=_known(journal) if journal else 0,
+        total_bytes=journal.binding.size_bytes if journal else 0,
+        used_bytes=status.st_blocks * 512,
+        modified_at=status.st_mtime,
+    )
+
+
+def _known(journal: Journal) -> int:
+    known = RangeSet()
+    for mark in journal.marks():
+        known.add(mark.start, mark.end)
+    return known.total()
+
+
+def require_space(directory: str, needed: int, reserve: int) -> None:
+    """Raise DiskError unless ``needed`` more bytes fit, with ``reserve`` left over."""
+    status = os.statvfs(directory)
+    free = status.f_bavail * status.f_frsize
+    if needed > 0 and needed + reserve > free:
+        raise DiskError(
+            "%s has %d bytes free; %d more are needed and %d are to stay free"
+            % (directory, free, needed, reserve),
+            code="DISK_FULL",
+            where=directory,
+            hint="free %d bytes, or choose another directory; what was fetched is kept"
+            % (needed + reserve - free),
+        )

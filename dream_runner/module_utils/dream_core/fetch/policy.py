@@ -1,0 +1,100 @@
+"""Which source is asked next, when, and when it is given up."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any, Callable, List, Optional, Sequence, Tuple
+
+from .faults import SourceFault, backoff
+from .request import Patience
+
+#: Fewer new bytes than this since the last failure do not count as progress.
+_PROGRESS = 64 * 1024
+
+
+class Ledger:
+    """The sources in order, with the failures of each. Thread-safe.
+
+    A failure is an episode: when a server resets eight connections at once, that
+    is one failure, not eight.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Any],
+        patience: Patience,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.faults: List[Tuple[str, SourceFault]] = []
+        self.delivered: List[str] = []
+        self._sources = list(sources)
+        self._patience = patience
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._fresh = 0
+        self._not_before = 0.0
+
+    def current(self) -> Optional[Any]:
+        """Return the source to ask now, or None when all are given up."""
+        with self._lock:
+            return self._sources[0] if self._sources else None
+
+    def pause(self) -> float:
+        """Return the seconds to wait before the next request."""
+        return max(0.0, self._not_before - self._clock())
+
+    def progressed(self, source: Any, count: int) -> None:
+        """Note ``count`` new bytes; enough of them clear the failures."""
+        with self._lock:
+            if source.label not in self.delivered:
+                self.delivered.append(source.label)
+            self._fresh += count
+            if self._fresh >= _PROGRESS:
+                self._failures = 0
+
+    def failed(self, source: Any, fault: SourceFault) -> bool:
+        """Note a failure of ``source``; return whether it counted."""
+        with self._lock:
+            if not self._sources or source is not self._sources[0]:
+                return False
+            if fault.permanent:
+                self._drop(source, fault)
+                return True
+            if self._clock() < self._not_before:
+                return False
+            self._failures += 1
+            self._fresh = 0
+            if self._failures >= self._allowed() or self._asks_too_much(fault):
+                self._drop(source, fault)
+            else:
+                self._not_before = self._clock() + self._wait(fault)
+            return True
+
+    def drop(self, source: Any, fault: SourceFault) -> None:
+        """Give ``source`` up because of ``fault``, whatever its turn."""
+        with self._lock:
+            if source in self._sources:
+                self._drop(source, fault)
+
+    def _drop(self, source: Any, fault: SourceFault) -> None:
+        self.faults.append((source.label, fault))
+        self._sources.remove(source)
+        self._failures, self._fresh, self._not_before = 0, 0, 0.0
+
+    def _allowed(self) -> int:
+        # With another source at hand, a dead mirror should not cost minutes.
+        if len(self._sources) > 1:
+            return max(2, self._patience.attempts // 3)
+        return self._patience.attempts
+
+    def _asks_too_much(self, fault: SourceFault) -> bool:
+        wish = fault.retry_after or 0.0
+        return len(self._sources) > 1 and wish > self._patience.backoff_cap_seconds
+
+    def _wait(self, fault: SourceFault) -> float:
+        if fault.retry_after is not None:
+            return min(fault.retry_after, self._patience.retry_after_cap_seconds)
+        patience = self._patience
+        return backoff(self._failures, patience.backoff_seconds, patience.backoff_cap_seconds)

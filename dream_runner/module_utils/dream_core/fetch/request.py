@@ -1,0 +1,160 @@
+"""What is asked of a fetch and what it answers: plain, immutable values."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Mapping, Optional, Tuple
+
+from ..errors import UsageError
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Network:
+    """How to reach servers. Nothing here is ever shown, logged or journalled.
+
+    ``proxies`` maps ``http`` and ``https`` to proxy URLs. ``netrc`` is the path of
+    a netrc file. ``token`` goes, as a bearer token, to the origin of hub-shaped URLs
+    (``/<owner>/<repository>/resolve/<revision>/...``) only; ``endpoint`` replaces
+    the origin of such URLs.
+    """
+
+    proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
+    no_proxy: str = ""
+    ca_file: str = ""
+    netrc: str = ""
+    token: str = field(default="", repr=False)
+    endpoint: str = ""
+
+    @classmethod
+    def from_environment(
+        cls,
+        environment: Mapping[str, str],
+        *,
+        ca_file: str = "",
+        netrc: str = "",
+        token: str = "",
+    ) -> "Network":
+        """Return the network settings that the usual variables describe.
+
+        Given values stand before the variables. Lower-case proxy variables stand
+        before upper-case ones; ``HTTP_PROXY`` is ignored inside a CGI program,
+        where a client could set it.
+        """
+        proxies = {}
+        for scheme in ("http", "https"):
+            value = environment.get(scheme + "_proxy", "")
+            if not value and not (scheme == "http" and "REQUEST_METHOD" in environment):
+                value = environment.get(scheme.upper() + "_PROXY", "")
+            value = value or environment.get("all_proxy", "") or environment.get("ALL_PROXY", "")
+            if value:
+                proxies[scheme] = value
+        return cls(
+            proxies=proxies,
+            no_proxy=environment.get("no_proxy", "") or environment.get("NO_PROXY", ""),
+            ca_file=ca_file or environment.get("SSL_CERT_FILE", ""),
+            netrc=netrc or environment.get("NETRC", "") or _home_netrc(environment),
+            token=token or environment.get("HF_TOKEN", ""),
+            endpoint=environment.get("HF_ENDPOINT", ""),
+        )
+
+
+def _home_netrc(environment: Mapping[str, str]) -> str:
+    home = environment.get("HOME", "")
+    return home + "/.netrc" if home else ""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a fetch waits and how often it tries. There is no total timeout.
+
+    ``attempts`` counts failures of one source in a row without new bytes.
+    ``floor_bytes_per_second`` over ``stall_seconds`` is a stall: a server that
+    drips slower than that is left for another connection.
+    """
+
+    connect_seconds: float = 20.0
+    stall_seconds: float = 30.0
+    attempts: int = 10
+    backoff_seconds: float = 0.5
+    backoff_cap_seconds: float = 30.0
+    retry_after_cap_seconds: float = 300.0
+    floor_bytes_per_second: int = 512
+
+
+@dataclass(frozen=True)
+class FetchRequest:
+    """One file, known by its digest, and the places where it may be found.
+
+    ``sources`` are tried in order: http, https and file URLs, absolute paths, and
+    bundle directories. ``{sha256}`` in a source stands for the digest (a peer that
+    serves blobs). ``size_bytes`` 0 and ``connections`` 0 mean unknown and adaptive.
+    ``stamps_dir`` empty keeps the stamp beside the file.
+    """
+
+    path: str
+    sha256: str
+    sources: Tuple[str, ...] = ()
+    size_bytes: int = 0
+    mode: int = 0o644
+    connections: int = 0
+    verify: bool = False
+    stamps_dir: str = ""
+    reserve_bytes: int = 0
+    network: Network = field(default_factory=Network)
+    patience: Patience = field(default_factory=Patience)
+
+    def __post_init__(self) -> None:
+        digest = self.sha256.strip().lower()
+        if not _DIGEST.fullmatch(digest):
+            raise UsageError(
+                "the sha256 of %s is not 64 hexadecimal digits" % self.path,
+                code="BAD_DIGEST",
+                hint="take the digest from the publisher's page or from sha256sum",
+            )
+        if not self.path.startswith("/"):
+            raise UsageError("%s is not an absolute path" % self.path, code="BAD_PATH")
+        if self.size_bytes < 0 or self.connections < 0:
+            raise UsageError("size and connections cannot be negative", code="BAD_NUMBER")
+        object.__setattr__(self, "sha256", digest)
+        object.__setattr__(self, "sources", tuple(self.sources))
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Bytes on disk, bytes in all (0: unknown), bytes per second now, and a remark."""
+
+    done: int
+    total: int
+    rate: float
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class FetchResult:
+    """What a fetch did. ``verified_by`` is ``hash`` or ``stamp``."""
+
+    path: str
+    sha256: str
+    size_bytes: int
+    changed: bool
+    bytes_fetched: int = 0
+    bytes_reused: int = 0
+    source: str = ""
+    seconds: float = 0.0
+    rate: float = 0.0
+    verified_by: str = "hash"
+    connections: int = 0
+    notes: Tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Presence:
+    """Whether the right file stands under its name, and how that is known."""
+
+    present: bool
+    verified_by: str = ""
+    why: str = ""
+    size_bytes: Optional[int] = None

@@ -1,0 +1,121 @@
+"""Verified stamps: proof that a file was hashed, good until the file changes.
+
+A stamp holds path, size, mtime, inode and digest. As long as the file still shows
+the same, a re-check costs a ``stat``; anything else falls back to hashing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat as stat_module
+from typing import Any, Callable, Dict, Optional
+
+from .. import atomic
+from ..errors import DreamError
+from .request import Presence
+
+SCHEMA = 1
+_CHUNK = 1024 * 1024
+
+
+def stamp_path(path: str, stamps_dir: str = "") -> str:
+    """Return where the stamp of ``path`` is: in ``stamps_dir`` or beside the file."""
+    if stamps_dir:
+        key = hashlib.sha256(os.path.abspath(path).encode("utf-8", "surrogateescape"))
+        return os.path.join(stamps_dir, key.hexdigest()[:32] + ".json")
+    directory, name = os.path.split(os.path.abspath(path))
+    return os.path.join(directory, "." + name + ".stamp")
+
+
+def write_stamp(path: str, sha256: str, stamps_dir: str = "") -> None:
+    """Record that ``path`` was just verified. A stamp that cannot be written is no error."""
+    with contextlib.suppress(OSError, DreamError):
+        if stamps_dir:
+            os.makedirs(stamps_dir, mode=0o700, exist_ok=True)
+        target = stamp_path(path, stamps_dir)
+        atomic.write_json(target, _describe(path, os.stat(path), sha256), 0o600)
+
+
+def remove_stamp(path: str, stamps_dir: str = "") -> None:
+    """Remove the stamp of ``path``, if there is one."""
+    with contextlib.suppress(OSError):
+        os.unlink(stamp_path(path, stamps_dir))
+
+
+def is_present(
+    path: str,
+    sha256: str,
+    size_bytes: int = 0,
+    stamps_dir: str = "",
+    verify: bool = False,
+    write: bool = True,
+    on_bytes: Optional[Callable[[int], None]] = None,
+) -> Presence:
+    """Return whether ``path`` is the file of ``sha256``; never raises for what is there.
+
+    A valid stamp answers without reading the file; ``verify`` reads it anyway.
+    ``write`` allows a new stamp after a hash. ``on_bytes`` is told the bytes hashed
+    so far. A link is followed to a regular file.
+    """
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        return Presence(False, why=error.strerror or str(error))
+    if not stat_module.S_ISREG(status.st_mode):
+        return Presence(False, why="it is not a regular file")
+    size = status.st_size
+    if size_bytes and size != size_bytes:
+        why = "it has %d bytes instead of %d" % (size, size_bytes)
+        return Presence(False, why=why, size_bytes=size)
+    if not verify:
+        known, _ = atomic.read_json(stamp_path(path, stamps_dir), limit=65536)
+        if known == _describe(path, status, sha256):
+            return Presence(True, "stamp", size_bytes=size)
+    return _hashed(path, sha256, size, stamps_dir if write else None, on_bytes)
+
+
+def _hashed(
+    path: str,
+    sha256: str,
+    size: int,
+    stamps_dir: Optional[str],
+    on_bytes: Optional[Callable[[int], None]],
+) -> Presence:
+    try:
+        found = hash_file(path, on_bytes)
+    except OSError as error:
+        return Presence(False, why="it cannot be read: %s" % error.strerror, size_bytes=size)
+    if found != sha256:
+        return Presence(False, "hash", "its sha256 is %s" % found, size)
+    if stamps_dir is not None:
+        write_stamp(path, sha256, stamps_dir)
+    return Presence(True, "hash", size_bytes=size)
+
+
+def hash_file(path: str, on_bytes: Optional[Callable[[int], None]] = None) -> str:
+    """Return the sha256 of a file, reading it once. Raises OSError."""
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(_CHUNK))
+    done = 0
+    with open(path, "rb", buffering=0) as stream:
+        while True:
+            count = stream.readinto(buffer)
+            if not count:
+                return digest.hexdigest()
+            digest.update(buffer[:count])
+            done += count
+            if on_bytes:
+                on_bytes(done)
+
+
+def _describe(path: str, status: os.stat_result, sha256: str) -> Dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "path": os.path.abspath(path),
+        "size_bytes": status.st_size,
+        "mtime_ns": status.st_mtime_ns,
+        "inode": status.st_ino,
+        "sha256": sha256,
+    }

@@ -1,0 +1,171 @@
+"""One pass over a partial: workers fill it, the hash follows, this watches over both."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Any, Callable, List, Optional, Sequence
+
+from .. import atomic
+from .board import Board
+from .hasher import Hasher
+from .http import Link
+from .journal import Mark
+from .partial import Partial
+from .policy import Ledger
+from .request import FetchRequest, Progress
+from .tuner import Tuner
+from .worker import Shared, Worker
+
+_TICK_SECONDS = 0.02
+_PROGRESS_SECONDS = 0.2
+_SYNC_SECONDS = 2.0
+_JOIN_SECONDS = 5.0
+_LARGEST_BLOCK = 32 * 1024 * 1024
+_SMALLEST_BLOCK = 2 * 1024 * 1024
+
+
+class Transfer:
+    """Fills what is missing of a partial and hashes all of it.
+
+    ``run`` returns the digest of the whole, or None when the sources gave out first;
+    then what was fetched is in the partial and its journal.
+    """
+
+    def __init__(
+        self,
+        request: FetchRequest,
+        partial: Partial,
+        ledger: Ledger,
+        on_size: Callable[[int], None],
+        on_progress: Callable[[Progress], None],
+    ) -> None:
+        self.received = 0
+        self.rotten: List[Any] = []
+        self.connections = 0
+        self._request = request
+        self._partial = partial
+        self._ledger = ledger
+        self._on_size = on_size
+        self._on_progress = on_progress
+        self._board = Board(partial.journal.binding.size_bytes)
+        self._workers: List[Worker] = []
+        self._tuner = Tuner(request.connections)
+        self._shared = Shared(
+            partial.path,
+            partial.handle,
+            self._board,
+            partial.journal,
+            ledger,
+            request.patience,
+            self._learn_size,
+        )
+
+    def run(self, marks: Sequence[Mark], here: int = 0) -> Optional[str]:
+        """Transfer what ``marks`` (and the first ``here`` bytes) do not cover.
+
+        Raises DreamError for what no source can help, such as a full disk.
+        """
+        self._board.done.add(0, here)
+        for mark in marks:
+            self._board.done.add(mark.start, mark.end)
+        hasher = Hasher(
+            self._partial.handle, self._board, self._partial.journal, marks, self._shared.free
+        )
+        self._shared.hasher = hasher
+        syncer = threading.Thread(target=self._keep_synced, name="fetch-sync", daemon=True)
+        try:
+            hasher.start()
+            syncer.start()
+            self._watch()
+        finally:
+            self._wind_up([hasher, syncer])
+        if self._board.error is not None:
+            raise self._board.error
+        self.rotten = hasher.rotten
+        return hasher.digest
+
+    def _learn_size(self, size: int) -> None:
+        with self._board.changed:
+            if self._board.size:
+                return
+            self._on_size(size)
+            self._partial.journal.learn_size(size)
+            self._board.learn_size(size)
+
+    def _watch(self) -> None:
+        reported_at, reported = time.monotonic(), self._board.bytes_done()
+        while True:
+            self._staff()
+            if self._board.ended.wait(_TICK_SECONDS):
+                break
+            now = time.monotonic()
+            if now - reported_at >= _PROGRESS_SECONDS:
+                done = self._board.bytes_done()
+                rate = max(0, done - reported) / (now - reported_at)
+                self._report(done, rate)
+                reported_at, reported = now, done
+        self._report(self._board.bytes_done(), 0.0)
+
+    def _report(self, done: int, rate: float) -> None:
+        total = self._board.size or 0
+        note = ""
+        if self._ledger.pause() > 0:
+            note = "waiting %d s for the server" % (self._ledger.pause() + 1)
+        self._on_progress(Progress(min(done, total) if total else done, total, rate, note))
+
+    def _staff(self) -> None:
+        """Let as many workers run as the tuner and the source want."""
+        source = self._ledger.current()
+        if source is None:
+            self._board.ended.set()
+            return
+        wanted = self._advice() if source.parallel and self._board.size else 1
+        if wanted > 1:
+            self._shared.block = self._block(wanted)
+            if self._shared.wanted == 1:
+                self._board.limit(self._shared.block)
+        self._shared.wanted = wanted
+        self._workers = [worker for worker in self._workers if worker.is_alive()]
+        taken = {worker.number for worker in self._workers}
+        for number in range(wanted):
+            if number not in taken:
+                self._hire(number)
+        self.connections = max(self.connections, wanted)
+
+    def _hire(self, number: int) -> None:
+        link = Link(self._request.network, self._request.patience)
+        worker = Worker(number, self._shared, link)
+        self._workers.append(worker)
+        worker.start()
+
+    def _advice(self) -> int:
+        latency = max((worker.link.latency for worker in self._workers), default=0.0)
+        now = time.monotonic()
+        if self._ledger.pause() > 0:
+            self._tuner.shrink(now)
+        return self._tuner.advise(now, self._board.received, time.process_time(), latency)
+
+    def _block(self, wanted: int) -> int:
+        left = (self._board.size or 0) - self._board.bytes_done()
+        return max(_SMALLEST_BLOCK, min(_LARGEST_BLOCK, left // (2 * wanted)))
+
+    def _keep_synced(self) -> None:
+        """Make bytes and journal durable in batches, beside the transfer."""
+        while not self._board.ended.wait(_SYNC_SECONDS):
+            try:
+                os.fdatasync(self._partial.handle)
+                self._partial.journal.sync()
+            except OSError as error:
+                self._board.fail(atomic.translate(error, self._partial.path))
+
+    def _wind_up(self, others: Sequence[threading.Thread]) -> None:
+        self._board.stop()
+        for worker in self._workers:
+            worker.link.abort()
+        deadline = time.monotonic() + _JOIN_SECONDS
+        for thread in [*self._workers, *others]:
+            if thread.is_alive():
+                thread.join(max(0.0, deadline - time.monotonic()))
+        self.received = self._board.received

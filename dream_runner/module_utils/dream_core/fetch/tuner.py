@@ -1,0 +1,76 @@
+"""How many connections: as few as are as fast as many."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+#: No more than this many connections to one server.
+MOST = 16
+#: A doubling has to bring at least this much to be kept.
+_GAIN = 1.25
+#: Share of one core from which on this process, not the server, is the limit.
+_BUSY = 0.7
+_SHORTEST_WINDOW = 0.1
+_LONGEST_WINDOW = 3.0
+#: Round trips that a new connection needs to reach its rate (TCP slow start).
+_ROUND_TRIPS = 10.0
+_AGAIN_SECONDS = 30.0
+
+
+class Tuner:
+    """Doubles the connections while that pays, then settles; tries again later.
+
+    Fed with the clock, the bytes received and the CPU seconds used so far, all
+    as running totals. A fixed number is simply kept.
+    """
+
+    def __init__(self, fixed: int = 0, most: int = MOST) -> None:
+        self.target = fixed or 1
+        self._fixed = bool(fixed)
+        self._most = most
+        self._best = 0.0
+        self._settled_at: Optional[float] = None
+        self._start: Optional[float] = None
+        self._bytes = 0
+        self._cpu = 0.0
+
+    def advise(self, now: float, received: int, cpu: float, latency: float) -> int:
+        """Return the number of connections to use from ``now`` on."""
+        if self._fixed:
+            return self.target
+        if self._settled_at is not None and now - self._settled_at < _AGAIN_SECONDS:
+            return self.target
+        if self._start is None or received <= 0:
+            self._open_window(now, received, cpu)
+            return self.target
+        elapsed = now - self._start
+        if elapsed >= min(_LONGEST_WINDOW, max(_SHORTEST_WINDOW, _ROUND_TRIPS * latency)):
+            self._judge(now, (received - self._bytes) / elapsed, (cpu - self._cpu) / elapsed)
+            self._open_window(now, received, cpu)
+        return self.target
+
+    def shrink(self, now: float) -> None:
+        """Use half as many connections: the server does not like this many."""
+        if not self._fixed and self.target > 1:
+            self.target //= 2
+            self._settle(now)
+
+    def _open_window(self, now: float, received: int, cpu: float) -> None:
+        self._start, self._bytes, self._cpu = now, received, cpu
+
+    def _judge(self, now: float, rate: float, busy: float) -> None:
+        if self._settled_at is not None:
+            # A look again after a while: the same climb from where it settled.
+            self._settled_at, self._best = None, 0.0
+        if rate < self._best * _GAIN:
+            self.target = max(1, self.target // 2)
+            self._settle(now)
+            return
+        self._best = rate
+        if busy >= _BUSY or self.target >= self._most:
+            self._settle(now)
+            return
+        self.target = min(self._most, self.target * 2)
+
+    def _settle(self, now: float) -> None:
+        self._settled_at = now

@@ -1,0 +1,266 @@
+"""One connection's thread: claim a gap, read it, write it, confirm it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import queue
+import threading
+import time
+from typing import Any, Callable, Optional
+
+from .. import atomic
+from .board import Board, Claim
+from .faults import SourceFault
+from .hasher import Hasher
+from .http import Link
+from .journal import Journal
+from .policy import Ledger
+from .request import Patience
+
+_BUFFER = 1024 * 1024
+#: What all workers together may lose to a kill -9: read, but not yet journalled.
+_AT_RISK = 4 * 1024 * 1024
+_LEAST = 128 * 1024
+#: A buffer is handed on after so many seconds even if it is not full.
+_HAND_ON_SECONDS = 0.25
+
+
+class Shared:
+    """What the workers of one transfer have in common."""
+
+    def __init__(
+        self,
+        path: str,
+        handle: int,
+        board: Board,
+        journal: Journal,
+        ledger: Ledger,
+        patience: Patience,
+        on_size: Callable[[int], None],
+    ) -> None:
+        self.path = path
+        self.handle = handle
+        self.board = board
+        self.journal = journal
+        self.ledger = ledger
+        self.patience = patience
+        self.on_size = on_size
+        self.hasher: Optional[Hasher] = None
+        #: Workers wanted now, and the size of a claim when they are several.
+        self.wanted = 1
+        self.block = 8 * 1024 * 1024
+        self._spare: "queue.LifoQueue[memoryview]" = queue.LifoQueue()
+
+    def buffer(self) -> memoryview:
+        """Return a free buffer, a new one if there is none."""
+        try:
+            return self._spare.get_nowait()
+        except queue.Empty:
+            return memoryview(bytearray(_BUFFER))
+
+    def free(self, view: memoryview) -> None:
+        """Take a buffer back; any slice of it will do."""
+        self._spare.put(memoryview(view.obj))
+
+    def portion(self) -> int:
+        """Return how many bytes a worker reads before it hands them on."""
+        return max(_LEAST, min(_BUFFER, _AT_RISK // (2 * self.wanted)))
+
+
+class Worker(threading.Thread):
+    """Fetches claims until nothing is left, it is not wanted, or the transfer ends."""
+
+    def __init__(self, number: int, shared: Shared, link: Link) -> None:
+        super().__init__(name="fetch-%d" % number, daemon=True)
+        self.link = link
+        self.number = number
+        self._shared = shared
+        self._source: Any = None
+        self._body: Any = None
+        self._fault: Optional[SourceFault] = None
+        self._ahead = hashlib.sha256()
+        self._ahead_start = 0
+        self._ahead_bytes = 0
+        self._waited = 0.0
+        self._waited_bytes = 0
+
+    def run(self) -> None:
+        """Work; every failure that is not a source's ends the transfer."""
+        try:
+            while self._wanted() and self._turn():
+                pass
+        except BaseException as error:
+            self._shared.board.fail(error)
+        finally:
+            self._drop_body()
+            self.link.close()
+
+    def _wanted(self) -> bool:
+        shared = self._shared
+        return not shared.board.stopping and self.number < shared.wanted
+
+    def _turn(self) -> bool:
+        shared = self._shared
+        source = shared.ledger.current()
+        if source is None:
+            # The supervisor sees the same and ends the transfer.
+            shared.board.ended.set()
+            return False
+        if not source.parallel and self.number > 0:
+            return False
+        if self._rest(shared.ledger.pause()):
+            return True
+        alone = shared.wanted == 1 or not source.parallel
+        claim = shared.board.claim(None if alone else shared.block)
+        if claim is None:
+            self._rest(0.1)
+            return True
+        try:
+            self._fetch(source, claim)
+        except SourceFault as fault:
+            self._drop_body()
+            shared.ledger.failed(source, fault)
+        finally:
+            shared.board.release(claim)
+        return True
+
+    def _rest(self, seconds: float) -> bool:
+        """Wait, but not beyond the end of the transfer; return whether it waited."""
+        if seconds <= 0:
+            return False
+        with self._shared.board.changed:
+            if not self._shared.board.stopping:
+                self._shared.board.changed.wait(min(seconds, 1.0))
+        return True
+
+    def _fetch(self, source: Any, claim: Claim) -> None:
+        self._open(source, claim)
+        self._skip(claim)
+        self._ahead_bytes = 0
+        try:
+            while claim.end is None or claim.position < claim.end:
+                if not self._wanted() or not self._portion(source, claim):
+                    break
+        finally:
+            self._confirm()
+        if self._body.end is not None and self._body.position >= self._body.end:
+            self._drop_body()
+
+    def _open(self, source: Any, claim: Claim) -> None:
+        if self._body is not None and self._source is source:
+            position = self._body.position
+            if position == claim.position or (not source.parallel and position <= claim.position):
+                return
+        self._drop_body()
+        size = self._shared.board.size or 0
+        self._body = source.open(self.link, claim.position, claim.end, size)
+        self._source = source
+        self._shared.journal.validator(source.label, source.validator)
+        if not size and self._body.total:
+            self._shared.on_size(self._body.total)
+
+    def _skip(self, claim: Claim) -> None:
+        """Read past bytes that are here already, for a server without ranges."""
+        view = self._shared.buffer()
+        try:
+            while self._body.position < claim.position and self._wanted():
+                left = claim.position - self._body.position
+                if not self._read(view[: min(left, len(view))]):
+                    raise SourceFault("TRUNCATED", "the body ended before the missing part")
+        finally:
+            self._shared.free(view)
+
+    def _portion(self, source: Any, claim: Claim) -> bool:
+        """Fetch one buffer; False at the end of a body of unknown length."""
+        shared = self._shared
+        buffer = shared.buffer()
+        most = shared.portion()
+        if claim.end is not None:
+            most = min(most, claim.end - claim.position)
+        count = self._fill(buffer[:most])
+        if not count:
+            shared.free(buffer)
+            return self._at_end(claim)
+        view = buffer[:count]
+        self._write(view, claim.position)
+        if not self._hand_on(claim, view):
+            shared.free(view)
+        shared.board.stored(claim, count)
+        shared.ledger.progressed(source, count)
+        return True
+
+    def _at_end(self, claim: Claim) -> bool:
+        if self._fault is not None:
+            fault, self._fault = self._fault, None
+            raise fault
+        if claim.end is None and self._body.end is None:
+            self._shared.on_size(claim.position)
+            return False
+        raise SourceFault("TRUNCATED", "the body ended at byte %d" % self._body.position)
+
+    def _fill(self, view: memoryview) -> int:
+        """Read until ``view`` is full, time is up, or the body ends or fails.
+
+        A failure after some bytes is kept for the next call: no byte is lost.
+        """
+        if self._fault is not None:
+            return 0
+        filled, deadline = 0, time.monotonic() + _HAND_ON_SECONDS
+        try:
+            while filled < len(view):
+                count = self._read(view[filled:])
+                filled += count
+                if not count or time.monotonic() >= deadline:
+                    break
+        except SourceFault as fault:
+            self._fault = fault
+        return filled
+
+    def _read(self, view: memoryview) -> int:
+        started = time.monotonic()
+        count: int = self._body.readinto(view)
+        self._waited += time.monotonic() - started
+        self._waited_bytes += count
+        patience = self._shared.patience
+        if self._waited >= patience.stall_seconds:
+            least = patience.floor_bytes_per_second * self._waited
+            waited_bytes, self._waited, self._waited_bytes = self._waited_bytes, 0.0, 0
+            if waited_bytes < least:
+                raise SourceFault("STALLED", "slower than a trickle")
+        return count
+
+    def _write(self, view: memoryview, position: int) -> None:
+        try:
+            while len(view):
+                count = os.pwrite(self._shared.handle, view, position)
+                view, position = view[count:], position + count
+        except OSError as error:
+            raise atomic.translate(error, self._shared.path) from error
+
+    def _hand_on(self, claim: Claim, view: memoryview) -> bool:
+        """Give ``view`` to the hash, or confirm it by a digest of its own."""
+        assert self._shared.hasher is not None
+        if self._shared.hasher.offer(claim.position, view):
+            # The hash went through everything before this, too.
+            self._ahead_bytes = 0
+            return True
+        if not self._ahead_bytes:
+            self._ahead, self._ahead_start = hashlib.sha256(), claim.position
+        self._ahead.update(view)
+        self._ahead_bytes += len(view)
+        if self._ahead_bytes >= self._shared.portion():
+            self._confirm()
+        return False
+
+    def _confirm(self) -> None:
+        if self._ahead_bytes:
+            end = self._ahead_start + self._ahead_bytes
+            self._shared.journal.segment(self._ahead_start, end, self._ahead.hexdigest())
+            self._ahead_bytes = 0
+
+    def _drop_body(self) -> None:
+        self._fault = None
+        if self._body is not None:
+            self._body.close()
+            self._body = None

@@ -1,0 +1,363 @@
+#!/usr/bin/python
+# Part of dream-runner. SPDX-License-Identifier: Apache-2.0
+"""Ansible module: a big file, known by its sha256, from any of several places."""
+
+# ruff: noqa: E402
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: dream_model
+short_description: Fetch a big file by its sha256 without ever losing a byte
+description:
+  - Makes a file with exactly the given sha256 stand at O(path). Sources are tried in order; a wrong
+    or dead one costs only its own attempts.
+  - Survives kill -9, power loss, a full disk and a change of source. What was verified is not
+    fetched again; the partial and its journal (C(<path>.part), C(<path>.part.json)) lie beside the
+    target.
+  - Bytes that were not verified never stand under the final name.
+  - Proxy variables, C(no_proxy), C(SSL_CERT_FILE), C(NETRC), C(HF_TOKEN) and C(HF_ENDPOINT) of the
+    task's environment are honoured. Credentials go to their own origin only, also across redirects.
+options:
+  path:
+    description: Absolute path of the file on the target.
+    type: path
+    required: true
+  sha256:
+    description: The file's sha256, 64 hexadecimal digits. Required for O(state=present).
+    type: str
+    default: ""
+  size_bytes:
+    description: The file's size in bytes; V(0) means that it is not known.
+    type: int
+    default: 0
+  sources:
+    description:
+      - Where to look, in this order. http, https and file URLs, absolute paths, bundle directories.
+      - C({sha256}) in a source stands for the digest, for a peer that serves blobs by digest.
+    type: list
+    elements: str
+    default: []
+  mode:
+    description: The file's permission bits, in octal.
+    type: str
+    default: "0644"
+  state:
+    description: V(absent) removes the file, its stamp and its partial.
+    type: str
+    choices: [present, absent]
+    default: present
+  verify:
+    description: Read a file that is already there, although its verified stamp still holds.
+    type: bool
+    default: false
+  connections:
+    description: How many connections at once; V(0) uses as few as are as fast as many.
+    type: int
+    default: 0
+  ca_file:
+    description: A PEM file of certificate authorities to trust besides the system's.
+    type: path
+    default: ""
+  netrc:
+    description: A netrc file; without one, C(NETRC), else C(~/.netrc).
+    type: path
+    default: ""
+  token:
+    description: A bearer token for a model hub. Never shown, and sent to the hub's own origin only.
+    type: str
+    default: ""
+  token_file:
+    description: A file with mode 0600 that holds such a token.
+    type: path
+    default: ""
+  stamps_dir:
+    description: A directory for verified stamps; without one, the stamp lies beside the file.
+    type: path
+    default: ""
+  reserve_bytes:
+    description: How many bytes must stay free on the target's filesystem.
+    type: int
+    default: 0
+  socket:
+    description: The wrapper's socket. Progress goes to it, and the module ends when it closes.
+    type: path
+    default: ""
+  phase:
+    description: The phase that progress is reported for.
+    type: str
+    default: models
+attributes:
+  check_mode:
+    description: Can run in check mode and predict changes without touching anything.
+    support: full
+    details: A file without a valid stamp is read, to tell whether it is the right one.
+  diff_mode:
+    description: Returns what is and what would be.
+    support: full
+  idempotence:
+    description: A second run changes nothing and, with a valid stamp, reads nothing.
+    support: full
+author: dream-runner
+"""
+
+EXAMPLES = r"""
+- name: Fetch the model
+  dream_model:
+    path: /srv/models/model.gguf
+    sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+    size_bytes: 18600000000
+    sources:
+      - http://10.0.0.5:8123/blobs/{sha256}
+      - https://models.example.org/model.gguf
+      - /media/bundle
+
+- name: Read the model again and repair it if it has rotted
+  dream_model:
+    path: /srv/models/model.gguf
+    sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+    sources: [https://models.example.org/model.gguf]
+    verify: true
+"""
+
+RETURN = r"""
+path:
+  description: The file.
+  returned: success
+  type: str
+sha256:
+  description: Its digest.
+  returned: state is present
+  type: str
+size_bytes:
+  description: Its size.
+  returned: state is present
+  type: int
+bytes_fetched:
+  description: Bytes that came from sources in this run.
+  returned: state is present
+  type: int
+bytes_reused:
+  description: Bytes that were already on disk and proved right.
+  returned: state is present
+  type: int
+source:
+  description: The source that delivered last, without anything secret; empty if none was asked.
+  returned: state is present
+  type: str
+seconds:
+  description: How long it took.
+  returned: state is present
+  type: float
+rate:
+  description: Bytes fetched per second.
+  returned: state is present
+  type: float
+verified_by:
+  description: V(stamp) if the file was not read because its stamp holds, else V(hash).
+  returned: state is present
+  type: str
+notes:
+  description: What was odd about partials and sources.
+  returned: state is present
+  type: list
+  elements: str
+dream_error:
+  description: The failure as data (code, what, where, hint, exit_code).
+  returned: failure
+  type: dict
+"""
+
+import os
+import stat
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.dream_core.errors import DreamError, Interrupted, UsageError
+from ansible.module_utils.dream_core.fetch import (
+    FetchRequest,
+    Network,
+    fetch,
+    is_present,
+    remove,
+)
+from ansible.module_utils.dream_core.lifeline import Lifeline
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "sha256": {"type": "str", "default": ""},
+            "size_bytes": {"type": "int", "default": 0},
+            "sources": {"type": "list", "elements": "str", "default": []},
+            "mode": {"type": "str", "default": "0644"},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "verify": {"type": "bool", "default": False},
+            "connections": {"type": "int", "default": 0},
+            "ca_file": {"type": "path", "default": ""},
+            "netrc": {"type": "path", "default": ""},
+            "token": {"type": "str", "default": "", "no_log": True},
+            "token_file": {"type": "path", "default": ""},
+            "stamps_dir": {"type": "path", "default": ""},
+            "reserve_bytes": {"type": "int", "default": 0},
+            "socket": {"type": "path", "default": ""},
+            "phase": {"type": "str", "default": "models"},
+        },
+        required_if=[("state", "present", ("sha256", "sources"))],
+        supports_check_mode=True,
+    )
+    try:
+        if module.params["state"] == "absent":
+            result = absent(module.params, module.check_mode)
+        else:
+            result = present(module.params, module.check_mode)
+    except DreamError as error:
+        module.fail_json(msg=str(error), dream_error=error.to_dict())
+    module.exit_json(**result)
+
+
+def absent(params, check_mode):
+    """Remove the file with its stamp and partial; say what was there."""
+    found = remove(params["path"], params["stamps_dir"], dry_run=check_mode)
+    diff = {"before": "".join(path + "\n" for path in found), "after": ""}
+    return {"changed": bool(found), "path": params["path"], "diff": diff}
+
+
+def present(params, check_mode):
+    """Make the file right, or only say what that would take."""
+    request = as_request(params)
+    if check_mode:
+        return predict(request)
+    before = describe(request.path)
+    with lifeline(params) as line:
+        name = os.path.basename(request.path)
+        done = fetch(request, lambda p: line.progress(name, p.done, p.total, p.rate, p.note))
+    after = describe(request.path, done.sha256)
+    if not done.bytes_fetched:
+        before = before and dict(before, sha256=done.sha256)
+    result = {
+        name: getattr(done, name)
+        for name in (
+            "path",
+            "sha256",
+            "size_bytes",
+            "changed",
+            "bytes_fetched",
+            "bytes_reused",
+            "source",
+            "seconds",
+            "rate",
+            "verified_by",
+            "connections",
+        )
+    }
+    return dict(result, notes=list(done.notes), diff={"before": before, "after": after})
+
+
+def predict(request):
+    """Return what ``present`` would, having written nothing."""
+    found = is_present(
+        request.path,
+        request.sha256,
+        request.size_bytes,
+        request.stamps_dir,
+        request.verify,
+        write=False,
+    )
+    before = describe(request.path, request.sha256 if found.present else "")
+    size = found.size_bytes if found.present else request.size_bytes
+    after = {"sha256": request.sha256, "size_bytes": size, "mode": "%04o" % request.mode}
+    return {
+        "changed": before != after,
+        "path": request.path,
+        "sha256": request.sha256,
+        "size_bytes": size,
+        "bytes_fetched": 0,
+        "bytes_reused": size if found.present else 0,
+        "source": "",
+        "seconds": 0.0,
+        "rate": 0.0,
+        "verified_by": found.verified_by,
+        "connections": 0,
+        "notes": [],
+        "diff": {"before": before, "after": after},
+    }
+
+
+def describe(path, sha256=""):
+    """Return what a diff shows of the file; an unknown digest is shown as such."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return {}
+    return {
+        "sha256": sha256 or "(another)",
+        "size_bytes": status.st_size,
+        "mode": "%04o" % stat.S_IMODE(status.st_mode),
+    }
+
+
+def as_request(params):
+    """Return the request that the module's parameters describe."""
+    network = Network.from_environment(
+        os.environ,
+        ca_file=params["ca_file"],
+        netrc=params["netrc"],
+        token=params["token"] or read_token(params["token_file"]),
+    )
+    return FetchRequest(
+        path=os.path.abspath(params["path"]),
+        sha256=params["sha256"],
+        sources=tuple(params["sources"]),
+        size_bytes=params["size_bytes"],
+        mode=parse_mode(params["mode"]),
+        connections=params["connections"],
+        verify=params["verify"],
+        stamps_dir=params["stamps_dir"],
+        reserve_bytes=params["reserve_bytes"],
+        network=network,
+    )
+
+
+def parse_mode(text):
+    try:
+        mode = int(text, 8)
+    except ValueError:
+        mode = -1
+    if not 0 <= mode <= 0o7777:
+        raise UsageError("mode %s is not octal permission bits" % text, code="BAD_MODE")
+    return mode
+
+
+def read_token(path):
+    """Return the token in ``path``, which nobody but its owner may read."""
+    if not path:
+        return ""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            exposed = os.fstat(stream.fileno()).st_mode & 0o077
+            token = stream.read().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            "the token file %s cannot be read: %s" % (path, error), code="BAD_TOKEN_FILE"
+        ) from error
+    if exposed:
+        raise UsageError(
+            "the token file %s can be read by others" % path,
+            code="BAD_TOKEN_FILE",
+            hint="chmod 600 %s" % path,
+        )
+    return token
+
+
+def lifeline(params):
+    try:
+        return Lifeline(params["socket"], params["phase"])
+    except OSError as error:
+        raise Interrupted(
+            "the wrapper's socket %s is gone: %s" % (params["socket"], error), code="WRAPPER_GONE"
+        ) from error
+
+
+if __name__ == "__main__":
+    main()
