@@ -1,0 +1,200 @@
+"""Which optional features run: the user's words, the host's limits, one answer with reasons.
+
+The catalogue (``catalog/features.yml``) is data: what a feature needs of the
+host, of other features, and which services it switches on. A rule of the
+host is hard for everybody; a piece of advice (``auto_off_...``) only decides
+what *auto* means, so that an explicit yes is always obeyed or refused loudly.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+from .errors import UsageError
+
+#: The features of dream-runner, in the order in which the questions are asked.
+FEATURES = ("voice", "workflows", "rag", "agents", "images", "observability", "search")
+
+Feature = Mapping[str, Any]
+
+
+def resolve(
+    settings: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    tier: Any,
+    features_catalog: Mapping[str, Any],
+) -> Dict[str, Any]:
+    """Return ``{"enabled": {name: bool}, "reasons": {name: text}, "services": [id]}``.
+
+    ``tier`` is a tier id or a mapping with one. Raises UsageError
+    ``FEATURE_CONFLICT`` that names every explicit yes that cannot be.
+    """
+    features = features_catalog.get("features", features_catalog)
+    wanted = {name: _word(settings.get(name)) for name in features}
+    tier_id = str(tier.get("id") if isinstance(tier, Mapping) else tier)
+    hard = {name: _obstacle(features[name], settings, facts, tier_id) for name in features}
+    if settings.get("profile") == "embedded":
+        hard = dict.fromkeys(features, "the embedded profile has no container engine")
+
+    pulled, problems = _pull(features, wanted, hard)
+    if problems:
+        raise UsageError(
+            "these features cannot be switched on:\n" + "\n".join("- " + p for p in problems),
+            code="FEATURE_CONFLICT",
+            hint="set each of them to auto or no, or change what it stumbles over",
+        )
+    advice = {name: _advice(features[name], settings, tier_id) for name in features}
+    enabled, reasons = _decide(features, wanted, hard, pulled, advice)
+    return {
+        "enabled": enabled,
+        "reasons": reasons,
+        "services": _services(features, enabled, facts),
+    }
+
+
+def _word(value: Any) -> str:
+    """Return yes, no or auto; YAML reads a bare ``yes`` as true."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value) if value in ("yes", "no") else "auto"
+
+
+def _obstacle(
+    feature: Feature, settings: Mapping[str, Any], facts: Mapping[str, Any], tier_id: str
+) -> Optional[str]:
+    """Return why this host cannot run ``feature`` at all, or None."""
+    backends = feature.get("needs_backend") or []
+    backend = facts.get("backend") or "cpu"
+    if backends and backend not in backends:
+        return "it needs a GPU of %s, this host's backend is %s" % (" or ".join(backends), backend)
+    tiers = feature.get("needs_tiers") or []
+    if tiers and tier_id not in tiers:
+        return "it needs tier %s, this host has tier %s" % (" or ".join(tiers), tier_id)
+    for service in feature.get("services", []):
+        why = _service_obstacle(service, facts)
+        if why and not service.get("optional"):
+            return why
+    return None
+
+
+def _service_obstacle(service: Mapping[str, Any], facts: Mapping[str, Any]) -> Optional[str]:
+    arch = facts.get("arch")
+    if service.get("arch") and arch not in service["arch"]:
+        return "%s exists for %s only, this host is %s" % (
+            service["id"],
+            " and ".join(service["arch"]),
+            arch or "of an unknown architecture",
+        )
+    limit = (service.get("max_page_size_bytes") or {}).get(arch)
+    page = facts.get("page_size_bytes")
+    if limit and page and page > limit:
+        return "%s needs memory pages of at most %d bytes, this kernel has %d" % (
+            service["id"],
+            limit,
+            page,
+        )
+    return None
+
+
+def _advice(feature: Feature, settings: Mapping[str, Any], tier_id: str) -> Optional[str]:
+    """Return why auto means off for ``feature``, or None."""
+    if not feature.get("auto"):
+        return "off unless asked for"
+    if tier_id in (feature.get("auto_off_tiers") or []):
+        return "too much for tier %s unless asked for" % tier_id
+    if feature.get("auto_off_when_offline") and settings.get("offline"):
+        return "of no use offline unless asked for"
+    return None
+
+
+def _pull(
+    features: Mapping[str, Feature], wanted: Mapping[str, str], hard: Mapping[str, Optional[str]]
+) -> Tuple[Dict[str, str], List[str]]:
+    """Follow each explicit yes to all it needs.
+
+    Return ``({name: reason it is on}, problems)``. Every problem is collected,
+    so that the user corrects the answers once.
+    """
+    pulled = {name: "asked for" for name in features if wanted[name] == "yes"}
+    problems = ["%s: %s" % (name, hard[name]) for name in pulled if hard[name]]
+    queue = list(pulled)
+    while queue:
+        name = queue.pop(0)
+        for need in features[name].get("requires") or []:
+            if wanted[need] == "no":
+                problems.append("%s needs %s, which was set to no" % (name, need))
+            elif need not in pulled:
+                pulled[need] = "needed by %s" % name
+                queue.append(need)
+                if hard[need]:
+                    problems.append("%s (needed by %s): %s" % (need, name, hard[need]))
+    for name in sorted(pulled):
+        for other in _conflicts(features, name):
+            if other in pulled and name < other:
+                problems.append("%s and %s exclude each other" % (name, other))
+    return pulled, problems
+
+
+def _conflicts(features: Mapping[str, Feature], name: str) -> List[str]:
+    """Return what excludes ``name``, whichever of the two says so."""
+    own = features[name].get("conflicts") or []
+    return [
+        other
+        for other in features
+        if other in own or name in (features[other].get("conflicts") or [])
+    ]
+
+
+def _decide(
+    features: Mapping[str, Feature],
+    wanted: Mapping[str, str],
+    hard: Mapping[str, Optional[str]],
+    pulled: Mapping[str, str],
+    advice: Mapping[str, Optional[str]],
+) -> Tuple[Dict[str, bool], Dict[str, str]]:
+    """Settle every feature; what an auto feature needs is settled before it."""
+    enabled: Dict[str, bool] = {}
+    reasons: Dict[str, str] = {}
+
+    def settle(name: str) -> None:
+        if name in enabled:
+            return
+        # Against a circle in the catalogue: the one being settled counts as off.
+        enabled[name], reasons[name] = False, "it needs itself"
+        why_off: Optional[str] = None
+        if name not in pulled:
+            why_off = "switched off" if wanted[name] == "no" else hard[name] or advice[name]
+            why_off = why_off or _missing_need(name) or _excluded(name)
+        enabled[name] = why_off is None
+        reasons[name] = why_off or pulled.get(name, "this host allows it")
+
+    def _missing_need(name: str) -> Optional[str]:
+        for need in features[name].get("requires") or []:
+            settle(need)
+            if not enabled[need]:
+                return "it needs %s, which is off: %s" % (need, reasons[need])
+        return None
+
+    def _excluded(name: str) -> Optional[str]:
+        for other in _conflicts(features, name):
+            if other in pulled or enabled.get(other):
+                return "%s excludes it" % other
+        return None
+
+    for name in features:
+        settle(name)
+    return enabled, reasons
+
+
+def _services(
+    features: Mapping[str, Feature], enabled: Mapping[str, bool], facts: Mapping[str, Any]
+) -> List[str]:
+    """Return the ids of the services that the enabled features switch on."""
+    found = {
+        service["id"]
+        for name in features
+        if enabled[name]
+        for service in features[name].get("services", [])
+        if _service_obstacle(service, facts) is None
+    }
+    return sorted(found)

@@ -1,0 +1,351 @@
+"""What changes by the minute: disk, listeners, memory, clock. Read when needed, never cached.
+
+Everything here only looks, except ``probe_semantics``, which says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import socket
+import stat
+import struct
+import tempfile
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple
+
+from .atomic import TEMP_PREFIX
+
+#: Filesystems that honour modes, links and case; no need to write anything to find out.
+SOUND_FILESYSTEMS = frozenset(
+    ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "overlay", "tmpfs", "bcachefs", "jfs")
+)
+
+_TCP_LISTEN = "0A"
+
+
+# --- filesystems -------------------------------------------------------------
+
+
+def existing_parent(path: str) -> str:
+    """Return ``path``, or its nearest ancestor that is there."""
+    path = os.path.abspath(path)
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    return path
+
+
+def filesystem(path: str, mountinfo: str = "/proc/self/mountinfo") -> Dict[str, Any]:
+    """Describe the filesystem that ``path`` is on, or would be on once it is made.
+
+    ``device`` tells filesystems apart (two paths with the same one share the
+    free bytes); ``free_bytes`` is what an ordinary user may still fill. None
+    stands for what the kernel would not say.
+    """
+    there = existing_parent(path)
+    mount, fstype = _mount_of(os.path.realpath(there), mountinfo)
+    answer: Dict[str, Any] = {
+        "path": path,
+        "existing": there,
+        "mount": mount,
+        "fstype": fstype,
+        "device": None,
+        "free_bytes": None,
+        "total_bytes": None,
+        "read_only": False,
+        "is_directory": os.path.isdir(there),
+        "writable": os.access(there, os.W_OK | os.X_OK),
+    }
+    with contextlib.suppress(OSError):
+        numbers = os.statvfs(there)
+        answer.update(
+            device=os.stat(there).st_dev,
+            free_bytes=numbers.f_bavail * numbers.f_frsize,
+            total_bytes=numbers.f_blocks * numbers.f_frsize,
+            read_only=bool(numbers.f_flag & os.ST_RDONLY),
+        )
+    return answer
+
+
+def _mount_of(path: str, mountinfo: str) -> Tuple[Optional[str], Optional[str]]:
+    """Return the mount point and type of ``path``; the last of the longest matches counts."""
+    best: Tuple[Optional[str], Optional[str]] = (None, None)
+    for line in _lines(mountinfo):
+        left, _, right = line.partition(" - ")
+        fields, kind = left.split(), right.split()
+        if len(fields) < 5 or not kind:
+            continue
+        point = _unescape(fields[4])
+        inside = path == point or path.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best[0] or ""):
+            best = (point, kind[0])
+    return best
+
+
+def _unescape(text: str) -> str:
+    """Undo the octal escapes of the kernel's mount tables."""
+    for code, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        text = text.replace(code, char)
+    return text
+
+
+def probe_semantics(directory: str) -> Dict[str, Optional[bool]]:
+    """Try whether modes, links and case are honoured in ``directory``.
+
+    Writes a private temporary directory there and removes it. None: could not
+    be tried.
+    """
+    answer: Dict[str, Optional[bool]] = {"chmod": None, "symlink": None, "case": None}
+    try:
+        with tempfile.TemporaryDirectory(prefix=TEMP_PREFIX, dir=directory) as home:
+            probe = os.path.join(home, "probe")
+            with open(probe, "wb"):
+                pass
+            answer["chmod"] = _honours_chmod(probe)
+            answer["case"] = not os.path.exists(os.path.join(home, "PROBE"))
+            answer["symlink"] = _can_link(probe, os.path.join(home, "link"))
+    except OSError:
+        pass
+    return answer
+
+
+def _honours_chmod(path: str) -> bool:
+    modes = (0o600, 0o640)
+    try:
+        for mode in modes:
+            os.chmod(path, mode)
+            if stat.S_IMODE(os.stat(path).st_mode) != mode:
+                return False
+    except OSError:
+        return False
+    return True
+
+
+def _can_link(target: str, link: str) -> bool:
+    try:
+        os.symlink(target, link)
+    except OSError:
+        return False
+    return True
+
+
+def allocated_bytes(path: str) -> int:
+    """Return the bytes that ``path`` (a file, or all files below it) takes on its disk."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return 0
+    total = status.st_blocks * 512
+    if stat.S_ISDIR(status.st_mode):
+        for directory, folders, files in os.walk(path):
+            for name in folders + files:
+                with contextlib.suppress(OSError):
+                    total += os.lstat(os.path.join(directory, name)).st_blocks * 512
+    return total
+
+
+# --- listeners ---------------------------------------------------------------
+
+
+def listeners(
+    ports: Optional[Iterable[int]] = None,
+    *,
+    own_paths: Sequence[str] = (),
+    own_units: Sequence[str] = (),
+    proc: str = "/proc",
+) -> List[Dict[str, Any]]:
+    """Return who listens on TCP: ``{port, address, uid, pid, name, exe, own}``.
+
+    ``pid``, ``name`` and ``exe`` are None where this user may not look. ``own``
+    is true for a process of ours: its program or one of its arguments lies in
+    ``own_paths``, or it belongs to one of the systemd units ``own_units``.
+    """
+    wanted = None if ports is None else set(ports)
+    found = [
+        entry
+        for table in ("tcp", "tcp6")
+        for entry in _read_table(os.path.join(proc, "net", table))
+        if wanted is None or entry["port"] in wanted
+    ]
+    owners = _owners({entry["inode"] for entry in found}, proc) if found else {}
+    for entry in found:
+        pid = owners.get(entry.pop("inode"))
+        entry.update(_describe(pid, own_paths, own_units, proc))
+    return sorted(found, key=lambda entry: (entry["port"], entry["address"]))
+
+
+def _read_table(path: str) -> Iterable[Dict[str, Any]]:
+    for line in _lines(path)[1:]:
+        fields = line.split()
+        if len(fields) < 10 or fields[3] != _TCP_LISTEN:
+            continue
+        host, _, port = fields[1].partition(":")
+        yield {
+            "port": int(port, 16),
+            "address": _address(host),
+            "uid": int(fields[7]),
+            "inode": fields[9],
+        }
+
+
+def _address(text: str) -> str:
+    """Return the address that /proc/net prints as native-endian 32-bit words."""
+    words = [int(text[at : at + 8], 16) for at in range(0, len(text), 8)]
+    family = socket.AF_INET if len(words) == 1 else socket.AF_INET6
+    return socket.inet_ntop(family, struct.pack("=%dI" % len(words), *words))
+
+
+def _owners(inodes: Set[str], proc: str) -> Dict[str, int]:
+    """Return which process holds each socket, as far as this user may see."""
+    wanted = {"socket:[%s]" % inode: inode for inode in inodes}
+    owners: Dict[str, int] = {}
+    for name in sorted(filter(str.isdigit, _names(proc)), key=int):
+        folder = os.path.join(proc, name, "fd")
+        for handle in _names(folder):
+            inode = wanted.get(_link(os.path.join(folder, handle)) or "")
+            if inode:
+                owners.setdefault(inode, int(name))
+        if len(owners) == len(inodes):
+            break
+    return owners
+
+
+def _describe(
+    pid: Optional[int], own_paths: Sequence[str], own_units: Sequence[str], proc: str
+) -> Dict[str, Any]:
+    if pid is None:
+        return {"pid": None, "name": None, "exe": None, "own": False}
+    home = os.path.join(proc, str(pid))
+    exe = _link(os.path.join(home, "exe"))
+    arguments = "".join(_lines(os.path.join(home, "cmdline"))).split("\0")
+    units = {part for line in _lines(os.path.join(home, "cgroup")) for part in line.split("/")}
+    own = any(is_inside(word, path) for word in (exe or "", *arguments) for path in own_paths)
+    return {
+        "pid": pid,
+        "name": "".join(_lines(os.path.join(home, "comm"))) or None,
+        "exe": exe,
+        "own": own or not units.isdisjoint(own_units),
+    }
+
+
+def is_inside(path: str, directory: str) -> bool:
+    """Tell whether ``path`` is ``directory`` or lies below it, by name alone."""
+    directory = directory.rstrip("/")
+    return bool(directory) and (path == directory or path.startswith(directory + "/"))
+
+
+def holder(listener: Dict[str, Any]) -> str:
+    """Name the program behind a listener in words for a person."""
+    if listener.get("pid"):
+        return "%s (pid %d)" % (listener.get("name") or "a program", listener["pid"])
+    return "a program of user id %s" % listener.get("uid", "unknown")
+
+
+# --- memory, clock, programs --------------------------------------------------
+
+
+def available_memory_mb(meminfo: str = "/proc/meminfo") -> Optional[int]:
+    """Return what the kernel says can be had without swapping, or None."""
+    for line in _lines(meminfo):
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) // 1024
+    return None
+
+
+def can_load(library: str) -> bool:
+    """Tell whether the dynamic linker finds ``library`` (``libgomp.so.1``)."""
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+def _lines(path: str) -> List[str]:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return stream.read().splitlines()
+    except OSError:
+        return []
+
+
+def _names(path: str) -> List[str]:
+    try:
+        return os.listdir(path)
+    except OSError:
+        return []
+
+
+def _link(path: str) -> Optional[str]:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return None
+
+
+# --- what the two checks look at ------------------------------------------------
+
+#: Any of them makes a directory an installation of the stack that we replace.
+_OLD_MARKS = (".env", "dream-cli", "docker-compose.yml", "data")
+
+
+def look_preflight(install_dir: str, home: str, now: float, *, may_write: bool) -> Dict[str, Any]:
+    """Return what ``preflight.check`` judges. Writes only with ``may_write``, and cleans up.
+
+    The filesystem is tried only where its type does not already tell, so that
+    an ordinary run touches nothing.
+    """
+    place = filesystem(install_dir)
+    unknown = place["fstype"] not in SOUND_FILESYSTEMS
+    tried = may_write and unknown and place["writable"] and place["is_directory"]
+    return {
+        "install_dir": place,
+        "entries": sorted(_names(install_dir)),
+        "semantics": probe_semantics(place["existing"]) if tried else None,
+        "old_install": _old_install(os.path.join(home, "dream-server"), install_dir),
+        "docker_usable": _docker_usable(),
+        "now": now,
+    }
+
+
+def _old_install(path: str, install_dir: str) -> Optional[str]:
+    there = any(os.path.lexists(os.path.join(path, name)) for name in _OLD_MARKS)
+    return path if there and path != install_dir else None
+
+
+def _docker_usable(path: str = "/var/run/docker.sock") -> bool:
+    return os.path.exists(path) and os.access(path, os.R_OK | os.W_OK)
+
+
+def look_requirements(
+    disk: Sequence[Dict[str, Any]],
+    port: int,
+    *,
+    own_paths: Sequence[str] = (),
+    own_units: Sequence[str] = (),
+) -> Dict[str, Any]:
+    """Return what ``requirements.check`` judges, for the disk needs and the port decided on."""
+    return {
+        "disk": [_fill_need(item) for item in disk],
+        "listeners": listeners([port], own_paths=own_paths, own_units=own_units),
+        "available_mb": available_memory_mb(),
+        "first_free_port": int(
+            "".join(_lines("/proc/sys/net/ipv4/ip_unprivileged_port_start")[:1]) or 1024
+        ),
+    }
+
+
+def _fill_need(item: Dict[str, Any]) -> Dict[str, Any]:
+    place = filesystem(item["path"])
+    free, wanted = place["free_bytes"], item["mb"] * 1024 * 1024
+    # Counting a tree takes time; it matters only where space is short. Ten needs
+    # of that size may share the filesystem before the short way could be wrong.
+    plenty = free is not None and free > 10 * (wanted + 1024**3)
+    there = 0 if plenty else sum(allocated_bytes(path) for path in item.get("there", ()))
+    return dict(
+        item,
+        there_bytes=there,
+        device=place["device"],
+        mount=place["mount"],
+        free_bytes=free,
+    )

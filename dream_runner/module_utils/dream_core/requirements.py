@@ -1,0 +1,304 @@
+"""Whether this host is large enough: memory, disk per filesystem, ports, system packages.
+
+Pure: ``live.look_requirements`` reads the host, ``check`` judges what it read.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence
+
+from .errors import RequirementError
+from .live import holder
+from .preflight import Finding, can_become, finding
+
+#: What each tier's stack asks for, in GB: (memory, disk). A test keeps it complete (U-27).
+TIER_MINIMUM: Dict[str, Any] = {
+    "0": (4, 15),
+    "1": (16, 30),
+    "2": (32, 50),
+    "3": (48, 80),
+    "4": (64, 150),
+    "SH_COMPACT": (64, 80),
+    "SH_LARGE": (96, 120),
+    "NV_ULTRA": (96, 150),
+    "ARC": (16, 50),
+    "ARC_LITE": (16, 30),
+    "CLOUD": (4, 25),
+}
+#: A host sold with 16 GB shows less: firmware and kernel keep some.
+MEMORY_TOLERANCE = 0.9
+#: Kernel, session and engine before a model is loaded (embedded); the core containers (full).
+BASE_MEMORY_MB = {"embedded": 768, "full": 4096}
+#: The engine's virtual environment with the packages it is unpacked from.
+ENGINE_MB = 400
+STATE_MB = 32
+#: Images of the core stack (upstream's rule).
+IMAGES_MB = 15 * 1024
+DOCKER_ROOT = "/var/lib/docker"
+
+PREFERRED_PORT = 11434
+PORT_SPAN = 100
+_WILDCARDS = ("0.0.0.0", "::")
+_MB = 1024 * 1024
+
+
+def choose_port(
+    requested: int,
+    previous: Optional[int],
+    listeners: Sequence[Mapping[str, Any]],
+    own: Collection[int] = (),
+    *,
+    bind_address: str = "127.0.0.1",
+) -> int:
+    """Return the engine's port: the user's, else last time's, else 11434, else the next free.
+
+    ``own`` are the ids of our processes; a listener marked ``own`` is ours as
+    well. Raises RequirementError PORT_TAKEN, naming the holder, when the user's
+    port is another program's.
+    """
+    taken = {
+        item["port"]: item
+        for item in listeners
+        if _collides(str(item["address"]), bind_address) and not _is_own(item, previous, own)
+    }
+    if requested:
+        if requested in taken:
+            raise RequirementError(
+                "port %d is taken by %s" % (requested, holder(dict(taken[requested]))),
+                code="PORT_TAKEN",
+                where="engine_port",
+                hint="stop that program, or choose another --engine-port (0: the next free one)",
+            )
+        return requested
+    candidates = [previous] if previous else []
+    candidates += range(PREFERRED_PORT, PREFERRED_PORT + PORT_SPAN + 1)
+    for port in candidates:
+        if port not in taken:
+            return port
+    raise RequirementError(
+        "every port from %d to %d is taken" % (PREFERRED_PORT, PREFERRED_PORT + PORT_SPAN),
+        code="PORT_TAKEN",
+        where="engine_port",
+        hint="choose one with --engine-port",
+    )
+
+
+def _collides(address: str, bind_address: str) -> bool:
+    """Tell whether a listener on ``address`` keeps us from binding ``bind_address``."""
+    return address == bind_address or address in _WILDCARDS or bind_address in _WILDCARDS
+
+
+def _is_own(item: Mapping[str, Any], previous: Optional[int], own: Collection[int]) -> bool:
+    if item.get("own") or item.get("pid") in own:
+        return True
+    # Whose it is cannot be seen; on the port that we were given it is taken for ours.
+    return item.get("pid") is None and item["port"] == previous
+
+
+# --- what is needed -------------------------------------------------------------
+
+
+def needs(settings: Mapping[str, Any], choice: Mapping[str, Any], state_dir: str) -> Dict[str, Any]:
+    """Return ``{memory_mb, memory_wanted_mb, disk: [{path, mb, what, there}]}``.
+
+    ``there`` lists the paths whose present content already counts towards the
+    need; a phase in ``done`` has written what it needs already. Below
+    ``memory_mb`` nothing works; below ``memory_wanted_mb`` it is slow.
+    """
+    profile = str(settings["profile"])
+    model = choice.get("model") or {}
+    files = model.get("files") or []
+    model_mb = -(-sum(item.get("size_bytes") or 0 for item in files) // _MB)
+    memory = BASE_MEMORY_MB[profile]
+    if profile == "embedded":
+        memory += int(model_mb * 1.1)
+    tier = str((choice.get("tier") or {}).get("id"))
+    return {
+        "memory_mb": memory,
+        "memory_wanted_mb": TIER_MINIMUM[tier][0] * 1024 if profile == "full" else memory,
+        "disk": _disk_needs(settings, files, model_mb, state_dir, done),
+    }
+
+
+def _disk_needs(
+    settings: Mapping[str, Any],
+    files: Sequence[Mapping[str, Any]],
+    model_mb: int,
+    state_dir: str,
+    done: Collection[str],
+) -> List[Dict[str, Any]]:
+    home = str(settings["install_dir"]).rstrip("/")
+    paths = ["%s/models/%s" % (home, item["file"]) for item in files]
+    wanted = [
+        {
+            "path": home + "/models",
+            "mb": model_mb,
+            "what": "the model",
+            "there": paths + [path + ".part" for path in paths],
+        },
+        {"path": state_dir, "mb": STATE_MB, "what": "state and logs", "there": [state_dir]},
+    ]
+    engine = home + "/engine"
+    if settings["profile"] == "embedded" and "services" not in done:
+        wanted.append({"path": engine, "mb": ENGINE_MB, "what": "the engine", "there": [engine]})
+    if settings["profile"] == "full" and "images" not in done:
+        wanted.append(
+            {"path": DOCKER_ROOT, "mb": IMAGES_MB, "what": "images", "there": [DOCKER_ROOT]}
+        )
+    return wanted
+
+
+# --- judging ----------------------------------------------------------------------
+
+
+def check(
+    settings: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    session: Mapping[str, Any],
+    choice: Mapping[str, Any],
+    need: Mapping[str, Any],
+    probes: Mapping[str, Any],
+) -> List[Finding]:
+    """Return everything that requirements has to say; ``need`` comes from ``needs``."""
+    found = _memory(need, settings, facts, probes)
+    found += _disk(int(settings.get("disk_reserve_mb") or 0), probes.get("disk") or [])
+    found += _port(settings, session, choice, probes)
+    found += _packages(session, probes)
+    return found
+
+
+def usable_memory_mb(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> Optional[int]:
+    """Return the memory that counts: the host's or cgroup's, and the user's own limit."""
+    known = [(facts.get("memory") or {}).get("usable_mb"), settings.get("memory_limit_mb")]
+    return min((int(size) for size in known if size), default=None)
+
+
+def _memory(
+    need: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    probes: Mapping[str, Any],
+) -> List[Finding]:
+    have = usable_memory_mb(settings, facts)
+    if have is None:
+        return [finding("memory", "warning", "the size of the memory is unknown")]
+    if have < need["memory_mb"] * MEMORY_TOLERANCE:
+        return [
+            finding(
+                "memory",
+                "blocker",
+                "not enough memory",
+                needed="%d MB" % need["memory_mb"],
+                found="%d MB" % have,
+                hint="choose a smaller model or --profile embedded, raise --memory-limit-mb if you"
+                " set it, or go on with --accept memory",
+                code="MEMORY_TOO_SMALL",
+            )
+        ]
+    if have < need["memory_wanted_mb"] * MEMORY_TOLERANCE:
+        return [
+            finding(
+                "memory",
+                "warning",
+                "less memory than this tier is made for; expect it to be slow",
+                needed="%d MB" % need["memory_wanted_mb"],
+                found="%d MB" % have,
+            )
+        ]
+    available = probes.get("available_mb")
+    if available is not None and available < need["memory_mb"] // 2:
+        return [
+            finding(
+                "memory",
+                "warning",
+                "other programs use most of the memory now",
+                found="%d MB available" % available,
+            )
+        ]
+    return []
+
+
+def _disk(reserve_mb: int, wanted: Sequence[Mapping[str, Any]]) -> List[Finding]:
+    """Add up what falls on one filesystem, less what is already there."""
+    groups: Dict[Any, List[Mapping[str, Any]]] = {}
+    for item in wanted:
+        if item.get("free_bytes") is not None:
+            groups.setdefault(item["device"], []).append(item)
+    return [found for items in groups.values() for found in _one_filesystem(reserve_mb, items)]
+
+
+def _one_filesystem(reserve_mb: int, items: Sequence[Mapping[str, Any]]) -> List[Finding]:
+    missing = [max(0, item["mb"] - item["there_bytes"] // _MB) for item in items]
+    free = items[0]["free_bytes"] // _MB
+    if not sum(missing) or free >= sum(missing) + reserve_mb:
+        # Where nothing more is written, a disk that others filled is not ours to refuse.
+        return []
+    parts = ["%s %d MB" % (item["what"], mb) for item, mb in zip(items, missing) if mb]
+    return [
+        finding(
+            "disk",
+            "blocker",
+            "not enough disk on %s" % items[0]["mount"],
+            needed="%d MB (%s, reserve %d MB)"
+            % (sum(missing) + reserve_mb, ", ".join(parts), reserve_mb),
+            found="%d MB free" % free,
+            hint="free some space, choose an --install-dir on a larger filesystem, or lower"
+            " --disk-reserve-mb",
+            error="DiskError",
+            code="DISK_FULL",
+        )
+    ]
+
+
+def _port(
+    settings: Mapping[str, Any],
+    session: Mapping[str, Any],
+    choice: Mapping[str, Any],
+    probes: Mapping[str, Any],
+) -> List[Finding]:
+    """Check the decided port again: between the decision and now, anything may have come up."""
+    port = int(choice.get("engine_port") or 0)
+    if not port:
+        return []
+    try:
+        choose_port(
+            port,
+            probes.get("previous_port"),
+            probes.get("listeners") or [],
+            bind_address=str(settings.get("bind_address") or "127.0.0.1"),
+        )
+    except RequirementError as error:
+        return [finding("port", "blocker", error.what, hint=error.hint, code=error.code)]
+    if port < int(probes.get("first_free_port") or 0) and not session.get("is_root"):
+        return [
+            finding(
+                "port",
+                "blocker",
+                "only root may listen on port %d" % port,
+                needed="a port from %d on" % probes["first_free_port"],
+                hint="choose another --engine-port",
+                error="PrivilegeError",
+                code="PORT_PRIVILEGED",
+            )
+        ]
+    return []
+
+
+def _packages(session: Mapping[str, Any], probes: Mapping[str, Any]) -> List[Finding]:
+    """Report missing system packages where the role cannot install them."""
+    missing: List[str] = list(probes.get("missing_packages") or [])
+    if not missing or can_become(session):
+        return []
+    return [
+        finding(
+            "packages",
+            "blocker",
+            "system packages are missing and this user cannot install them",
+            needed=", ".join(missing),
+            found="sudo: %s" % session.get("sudo"),
+            hint="ask an administrator to install %s, or give the sudo password with"
+            " --ask-become-pass" % " ".join(missing),
+            error="PrivilegeError",
+            code="NOT_PRIVILEGED",
+        )
+    ]
