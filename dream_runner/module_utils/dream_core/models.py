@@ -105,7 +105,7 @@ def weights_mb(model: Model) -> int:
     The planning figure is in rounded decimal megabytes; read as MiB it errs
     by 5 % to the safe side.
     """
-    exact = [file["size_bytes"] for file in model["files"]]
+    exact: List[int] = [file["size_bytes"] or 0 for file in model["files"]]
     if all(exact):
         return -(-sum(exact) // _MIB)
     return int(model["size_mb"])
@@ -117,7 +117,7 @@ def cache_bytes(model: Model, context_tokens: int) -> int:
     A layer with a window keeps that many tokens, and one batch more, however long
     the context is.
     """
-    total = 0
+    total: int = 0
     for group in model["architecture"]["attention"]:
         tokens = min(context_tokens, group.get("window_tokens") or context_tokens)
         values = group["kv_heads"] * (group["key_dim"] + group["value_dim"])
@@ -144,13 +144,14 @@ def budget_mb(facts: Dict[str, Any], budgets: Dict[str, Any], memory_limit_mb: i
     a share, because the system and the other services live there too.
     """
     host = accelerator(facts, memory_limit_mb)
+    reserve = int(budgets["gpu_reserve_mb"])
     if host["memory_class"] == "discrete":
-        return max(0, (host["memory_mb"] or 0) - host["count"] * budgets["gpu_reserve_mb"])
+        return max(0, int(host["memory_mb"] or 0) - int(host["count"]) * reserve)
     if host["memory_class"] == "unified":
-        share = (host["memory_mb"] or 0) * budgets["unified_percent"] // 100
-        return max(0, min([share, *_windows(facts, host["gpus"])]) - budgets["gpu_reserve_mb"])
+        share = (host["memory_mb"] or 0) * int(budgets["unified_percent"]) // 100
+        return max(0, min([share, *_windows(facts, host["gpus"])]) - reserve)
     ram = ram_mb(facts, memory_limit_mb) or 0
-    return max(0, ram * budgets["cpu_percent"] // 100 - budgets["cpu_reserve_mb"])
+    return max(0, ram * int(budgets["cpu_percent"]) // 100 - int(budgets["cpu_reserve_mb"]))
 
 
 def _windows(facts: Dict[str, Any], ids: List[str]) -> List[int]:

@@ -12,14 +12,51 @@ from typing import Dict, Optional, Tuple
 #: Graphics core versions whose devices amdgpu marks AMD_IS_APU
 #: (amdgpu_discovery.c): they sit beside the CPU, whatever their memory looks like.
 AMD_APU_CORES = frozenset(
-    "9.1.0 9.2.2 9.3.0 10.1.3 10.1.4 10.3.1 10.3.3 10.3.6 10.3.7 "
-    "11.0.1 11.0.4 11.5.0 11.5.1 11.5.2 11.5.3".split()
+    [
+        "9.1.0",
+        "9.2.2",
+        "9.3.0",
+        "10.1.3",
+        "10.1.4",
+        "10.3.1",
+        "10.3.3",
+        "10.3.6",
+        "10.3.7",
+        "11.0.1",
+        "11.0.4",
+        "11.5.0",
+        "11.5.1",
+        "11.5.2",
+        "11.5.3",
+    ]
 )
 
 #: The same for kernels that offer no ip_discovery: PCI ids of integrated GPUs.
 AMD_APU_IDS = frozenset(
-    "0x15dd 0x15d8 0x1636 0x164c 0x1638 0x15e7 0x163f 0x1435 0x1681 0x164d 0x164e 0x1506 "
-    "0x15bf 0x15c8 0x1900 0x1901 0x13c0 0x150e 0x1586 0x1114 0x98e4 0x9874".split()
+    [
+        "0x15dd",
+        "0x15d8",
+        "0x1636",
+        "0x164c",
+        "0x1638",
+        "0x15e7",
+        "0x163f",
+        "0x1435",
+        "0x1681",
+        "0x164d",
+        "0x164e",
+        "0x1506",
+        "0x15bf",
+        "0x15c8",
+        "0x1900",
+        "0x1901",
+        "0x13c0",
+        "0x150e",
+        "0x1586",
+        "0x1114",
+        "0x98e4",
+        "0x9874",
+    ]
 )
 
 #: Integrated GPUs whose memory is wide enough to run models out of the machine's
@@ -29,8 +66,25 @@ AMD_UNIFIED_IDS = frozenset(["0x1586", "0x74a0"])
 
 #: gfx targets that ROCm's libraries, and so the engine, are built for.
 AMD_TARGETS = frozenset(
-    "gfx906 gfx908 gfx90a gfx942 gfx950 gfx1030 gfx1031 gfx1032 gfx1100 gfx1101 gfx1102 "
-    "gfx1103 gfx1150 gfx1151 gfx1152 gfx1200 gfx1201".split()
+    [
+        "gfx906",
+        "gfx908",
+        "gfx90a",
+        "gfx942",
+        "gfx950",
+        "gfx1030",
+        "gfx1031",
+        "gfx1032",
+        "gfx1100",
+        "gfx1101",
+        "gfx1102",
+        "gfx1103",
+        "gfx1150",
+        "gfx1151",
+        "gfx1152",
+        "gfx1200",
+        "gfx1201",
+    ]
 )
 
 #: Intel's discrete GPUs: id -> (name, published memory in MiB; the largest of
@@ -66,8 +120,25 @@ _INTEL_RANGES = ((0x5690, 0x569F), (0x56A0, 0x56CF), (0xE200, 0xE22F))
 
 #: Adapters that only draw: management controllers, virtual and remote displays.
 DISPLAY_ONLY = frozenset(
-    "0x1a03 0x102b 0x1234 0x1af4 0x15ad 0x1414 0x1b36 0x80ee 0x1013 0x126f 0x19e5 0x1d0f "
-    "0x18ca 0x5333 0x1ae0 0x1fe0 0x0e11".split()
+    [
+        "0x1a03",
+        "0x102b",
+        "0x1234",
+        "0x1af4",
+        "0x15ad",
+        "0x1414",
+        "0x1b36",
+        "0x80ee",
+        "0x1013",
+        "0x126f",
+        "0x19e5",
+        "0x1d0f",
+        "0x18ca",
+        "0x5333",
+        "0x1ae0",
+        "0x1fe0",
+        "0x0e11",
+    ]
 )
 
 

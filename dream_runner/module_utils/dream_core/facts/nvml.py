@@ -6,9 +6,12 @@ and because a broken library may crash its process. Functions, structures and
 numbers are those of NVML's public header (nvml.h, API version 12).
 """
 
+from __future__ import annotations
+
 import ctypes
 import json
 import sys
+from typing import Any, Dict, List, Optional
 
 #: Where the driver installs the library; WSL brings its own.
 LIBRARIES = (
@@ -27,8 +30,7 @@ _MAX_LINKS = 18
 _LEVELS = {0: "PIX", 10: "PIX", 20: "PXB", 30: "PHB", 40: "NODE", 50: "SYS"}
 
 
-def source():
-    # type: () -> str
+def source() -> str:
     """Return this file's text, from a folder or from Ansible's zip alike."""
     import pkgutil
 
@@ -57,53 +59,45 @@ class _Pci(ctypes.Structure):
 class Library:
     """The few calls that are needed; each gives None where NVML refuses."""
 
-    def __init__(self, library):
-        # type: (ctypes.CDLL) -> None
+    def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
 
-    def call(self, name, *arguments):
-        # type: (str, object) -> int
+    def call(self, name: str, *arguments: Any) -> int:
         """Return NVML's code for a call; 13 (function not found) for an old library."""
         function = getattr(self._library, name, None)
         return 13 if function is None else int(function(*arguments))
 
-    def text(self, name, *arguments):
-        # type: (str, object) -> str | None
+    def text(self, name: str, *arguments: Any) -> Optional[str]:
         """Return what a call writes into a text buffer."""
         buffer = ctypes.create_string_buffer(_TEXT)
         code = self.call(name, *arguments, buffer, ctypes.c_uint(_TEXT))
         return buffer.value.decode("utf-8", "replace") if code == 0 else None
 
-    def numbers(self, name, device, count=1):
-        # type: (str, object, int) -> list[int] | None
+    def numbers(self, name: str, device: Any, count: int = 1) -> Optional[List[int]]:
         """Return what a call writes into its ``count`` unsigned outputs."""
         values = [ctypes.c_uint() for _ in range(count)]
         code = self.call(name, device, *[ctypes.byref(value) for value in values])
         return [value.value for value in values] if code == 0 else None
 
-    def memory(self, device):
-        # type: (object) -> int | None
+    def memory(self, device: Any) -> Optional[int]:
         """Return the memory of a device in bytes; None on unified-memory parts."""
         memory = _Memory()
         code = self.call("nvmlDeviceGetMemoryInfo", device, ctypes.byref(memory))
         return memory.total if code == 0 else None
 
-    def bus_id(self, device):
-        # type: (object) -> str | None
+    def bus_id(self, device: Any) -> Optional[str]:
         """Return the PCI address of a device as NVML writes it."""
         pci = _Pci()
         code = self.call("nvmlDeviceGetPciInfo_v3", device, ctypes.byref(pci))
         return pci.bus_id.decode("ascii", "replace") if code == 0 else None
 
-    def handle(self, name, *arguments):
-        # type: (str, object) -> ctypes.c_void_p | None
+    def handle(self, name: str, *arguments: Any) -> Optional[ctypes.c_void_p]:
         """Return the device handle that a call gives."""
         device = ctypes.c_void_p()
         return device if self.call(name, *arguments, ctypes.byref(device)) == 0 else None
 
 
-def _device(nvml, index):
-    # type: (Library, int) -> dict[str, object]
+def _device(nvml: Library, index: int) -> Dict[str, Any]:
     device = nvml.handle("nvmlDeviceGetHandleByIndex_v2", ctypes.c_uint(index))
     if device is None:
         return {"index": index}
@@ -122,8 +116,7 @@ def _device(nvml, index):
     }
 
 
-def _instances(nvml, device):
-    # type: (Library, object) -> list[dict[str, object]]
+def _instances(nvml: Library, device: Any) -> List[Dict[str, Any]]:
     count = nvml.numbers("nvmlDeviceGetMaxMigDeviceCount", device) or [0]
     found = []
     for index in range(count[0]):
@@ -139,10 +132,9 @@ def _instances(nvml, device):
     return found
 
 
-def _nvlinks(nvml, device):
-    # type: (Library, object) -> list[str | None]
+def _nvlinks(nvml: Library, device: Any) -> List[Optional[str]]:
     """Return the remote PCI address of each active NVLink."""
-    remotes = []
+    remotes: List[Optional[str]] = []
     for link in range(_MAX_LINKS):
         state = ctypes.c_uint()
         number = ctypes.c_uint(link)
@@ -155,8 +147,7 @@ def _nvlinks(nvml, device):
     return remotes
 
 
-def _levels(nvml, count):
-    # type: (Library, int) -> list[list[object]]
+def _levels(nvml: Library, count: int) -> List[List[Any]]:
     """Return the PCI distance of each pair of devices."""
     number = ctypes.c_uint
     devices = [nvml.handle("nvmlDeviceGetHandleByIndex_v2", number(i)) for i in range(count)]
@@ -172,8 +163,7 @@ def _levels(nvml, count):
     return rows
 
 
-def ask(path):
-    # type: (str) -> dict[str, object]
+def ask(path: str) -> Dict[str, Any]:
     """Return ``{code, error, driver, devices, levels}``; ``code`` 0 means it worked."""
     nvml = Library(ctypes.CDLL(path))
     code = nvml.call("nvmlInit_v2")

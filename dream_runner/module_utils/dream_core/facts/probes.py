@@ -20,9 +20,42 @@ CAPTURE_SCHEMA = "dream-runner.capture/1"
 #: Filesystems that hold files of users; everything else in the mount table is
 #: a view of the kernel.
 _STORAGE = frozenset(
-    "ext2 ext3 ext4 xfs btrfs zfs f2fs bcachefs reiserfs jfs nfs nfs4 cifs smb3 9p virtiofs "
-    "overlay fuseblk ntfs ntfs3 vfat exfat apfs hfs tmpfs drvfs lustre ceph glusterfs "
-    "fuse.gcsfuse fuse.sshfs fuse.glusterfs fuse.mergerfs fuse.lxcfs".split()
+    [
+        "ext2",
+        "ext3",
+        "ext4",
+        "xfs",
+        "btrfs",
+        "zfs",
+        "f2fs",
+        "bcachefs",
+        "reiserfs",
+        "jfs",
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb3",
+        "9p",
+        "virtiofs",
+        "overlay",
+        "fuseblk",
+        "ntfs",
+        "ntfs3",
+        "vfat",
+        "exfat",
+        "apfs",
+        "hfs",
+        "tmpfs",
+        "drvfs",
+        "lustre",
+        "ceph",
+        "glusterfs",
+        "fuse.gcsfuse",
+        "fuse.sshfs",
+        "fuse.glusterfs",
+        "fuse.mergerfs",
+        "fuse.lxcfs",
+    ]
 )
 
 #: Words that tell a container by the control group of process 1.

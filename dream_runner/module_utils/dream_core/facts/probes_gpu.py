@@ -265,9 +265,14 @@ def amd(host: Host) -> Dict[str, Any]:
     return found
 
 
-_KFD_FIELDS = (
-    "gfx_target_version simd_count cpu_cores_count location_id domain drm_render_minor".split()
-)
+_KFD_FIELDS = [
+    "gfx_target_version",
+    "simd_count",
+    "cpu_cores_count",
+    "location_id",
+    "domain",
+    "drm_render_minor",
+]
 
 
 def _kfd(host: Host, base: str, node: str) -> Dict[str, Any]:

@@ -21,8 +21,30 @@ _FAMILIES = {
 
 #: Instruction sets that engines are built for; the rest of the flags says nothing to us.
 _FLAGS = frozenset(
-    "sse4_2 avx avx2 f16c fma bmi2 avx512f avx512bw avx512vl avx512_vnni avx512_bf16 avx_vnni "
-    "amx_tile amx_int8 amx_bf16 asimd asimddp asimdhp bf16 i8mm sve sve2".split()
+    [
+        "sse4_2",
+        "avx",
+        "avx2",
+        "f16c",
+        "fma",
+        "bmi2",
+        "avx512f",
+        "avx512bw",
+        "avx512vl",
+        "avx512_vnni",
+        "avx512_bf16",
+        "avx_vnni",
+        "amx_tile",
+        "amx_int8",
+        "amx_bf16",
+        "asimd",
+        "asimddp",
+        "asimdhp",
+        "bf16",
+        "i8mm",
+        "sve",
+        "sve2",
+    ]
 )
 
 
@@ -176,7 +198,7 @@ def _mounts(value: Any) -> List[Dict[str, str]]:
 
 
 def _octal(name: str) -> str:
-    """Undo the mount table's writing of blanks as ``\\040``."""
+    """Undo the mount table's octal writing of blanks and backslashes."""
     return re.sub(r"\\([0-3][0-7]{2})", lambda m: chr(int(m[1], 8)), name)
 
 
