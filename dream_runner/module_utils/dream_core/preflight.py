@@ -32,9 +32,9 @@ OLDEST_KERNEL = (4, 18)
 SANE_CLOCK = (1735689600, 4102444800)
 #: Directories that are never ours as a whole, whatever a setting says.
 SYSTEM_DIRECTORIES = frozenset(
-    ("/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/media", "/mnt", "/opt")
-    + ("/proc", "/root", "/run", "/sbin", "/srv", "/sys", "/tmp", "/usr", "/usr/bin", "/usr/lib")
-    + ("/usr/local", "/usr/share", "/var", "/var/lib", "/var/log", "/var/tmp")
+    {"/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/media", "/mnt", "/opt"}
+    | {"/proc", "/root", "/run", "/sbin", "/srv", "/sys", "/tmp", "/usr", "/usr/bin", "/usr/lib"}
+    | {"/usr/local", "/usr/share", "/var", "/var/lib", "/var/log", "/var/tmp"}
 )
 
 
@@ -245,7 +245,7 @@ def _writable(place: Mapping[str, Any], session: Mapping[str, Any]) -> List[Find
                 "install-dir",
                 "blocker",
                 "%s may not write to %s" % (session.get("user", "this user"), place["existing"]),
-                hint="choose another --install-dir, or let an administrator make it and give it to you",
+                hint="choose another --install-dir, or let an administrator give you this one",
                 error="PrivilegeError",
                 code="NOT_PERMITTED",
             )

@@ -98,7 +98,12 @@ def _is_own(item: Mapping[str, Any], previous: Optional[int], own: Collection[in
 # --- what is needed -------------------------------------------------------------
 
 
-def needs(settings: Mapping[str, Any], choice: Mapping[str, Any], state_dir: str) -> Dict[str, Any]:
+def needs(
+    settings: Mapping[str, Any],
+    choice: Mapping[str, Any],
+    state_dir: str,
+    done: Collection[str] = (),
+) -> Dict[str, Any]:
     """Return ``{memory_mb, memory_wanted_mb, disk: [{path, mb, what, there}]}``.
 
     ``there`` lists the paths whose present content already counts towards the
