@@ -25,5 +25,6 @@ compile() {
 }
 compile requirements.lock "$@"
 # --no-deps at install time: the dev lock repeats nothing of the runtime lock with another pin.
-compile requirements-dev.lock --extra dev --constraint requirements.lock "$@"
+echo editables > "$work/editable.in" # what hatchling needs for pip install --editable
+compile requirements-dev.lock "$work/editable.in" --extra dev --constraint requirements.lock "$@"
 grep -c '==' requirements.lock requirements-dev.lock

@@ -28,6 +28,8 @@ pids_limit = 0
 runtime = "runc"
 events_logger = "file"
 cgroup_manager = "cgroupfs"
+[network]
+network_backend = "netavark"
 """
 
 

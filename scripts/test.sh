@@ -1,0 +1,76 @@
+#!/bin/sh
+# Run every check there is: style, types, roles, then the tests from many to few.
+#
+# usage: scripts/test.sh [--fast] [pytest arguments]
+#   --fast   unit, module and integration tests only: no containers, no whole installs
+#
+# Makes .venv from requirements-dev.lock (hash-checked) on first use. As root, and with podman and
+# debootstrap at hand, the node tests run too; elsewhere they are skipped and say why.
+set -eu
+cd "$(dirname -- "$0")/.."
+
+fast=no
+if [ "${1:-}" = --fast ]; then
+    fast=yes
+    shift
+fi
+
+step() { printf '\n== %s\n' "$*"; }
+
+# make_environment DIRECTORY PYTHON: nothing when it is there and of this lock.
+make_environment() {
+    stamp=$(cat requirements-dev.lock pyproject.toml | sha256sum | cut -d' ' -f1)
+    [ "$(cat "$1/.stamp" 2>/dev/null)" != "$stamp" ] || return 0
+    step "making $1"
+    rm -rf -- "$1"
+    "$2" -m venv "$1"
+    "$1/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes \
+        --only-binary :all: -r requirements-dev.lock
+    "$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
+        --no-build-isolation --editable .
+    printf '%s\n' "$stamp" >"$1/.stamp"
+}
+
+# The newest Python we promise, where this machine has one besides the default.
+other_python() {
+    for candidate in python3.13 /root/.pyenv/versions/3.13*/bin/python; do
+        if "$candidate" -c 'import sys, ensurepip; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null; then
+            command -v -- "$candidate"
+            return
+        fi
+    done
+}
+
+make_environment .venv "${PYTHON:-python3}"
+PATH=$PWD/.venv/bin:$PATH
+export PATH
+unset VIRTUAL_ENV PYTHONHOME PYTHONPATH
+
+step "ruff"
+ruff check .
+ruff format --check .
+step "mypy"
+mypy
+step "ansible-lint"
+ansible-lint --offline --profile production --quiet playbooks roles
+if command -v shellcheck >/dev/null 2>&1; then
+    step "shellcheck"
+    shellcheck install.sh scripts/*.sh .ci/run
+fi
+
+newest=$(other_python)
+if [ -z "$newest" ]; then
+    step "unit tests on Python 3.13: skipped, this machine has none"
+elif python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))'; then
+    step "unit tests on Python 3.13: they are part of the run below"
+else
+    make_environment .cache/venv-3.13 "$newest"
+    step "unit tests on Python 3.13"
+    .cache/venv-3.13/bin/python -m pytest -q tests/unit
+fi
+
+step "tests"
+if [ "$fast" = yes ]; then
+    exec python -m pytest tests/unit tests/modules tests/integration "$@"
+fi
+exec python -m pytest tests "$@"
