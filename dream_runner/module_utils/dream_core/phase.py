@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any, Dict, List, Optional
 
-from . import receipt
+from . import receipt, survey
 
 
 def record(
@@ -40,6 +40,7 @@ def record(
         base = before or receipt.begin(
             None, phase=phase, resources=[], exists=[], stamp=dict(stamp or {}, started_at=now())
         )
+        base["resources"] = survey.observe_all(base["resources"])
         after = receipt.finish(base, state=state, facts=facts or {}, finished_at=now())
     warning = receipt.write(state_dir, after) if write else None
     return {"interrupted": was_interrupted, "warnings": [warning] if warning else []}

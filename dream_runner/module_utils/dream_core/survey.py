@@ -1,0 +1,281 @@
+"""Re-check a host against its receipts: what still holds, and what drifted.
+
+``observe`` looks at one resource and returns plain data; the receipt of a done
+phase keeps what was seen then. ``drift`` looks again and says, in words, where
+the two differ. Cheap looks first: a file's content is read only where size,
+time or inode differ, a model's only where its stamp does not vouch for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+import subprocess
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence
+
+from . import live
+from .fetch import is_present
+from .session import SYSTEM_PATH
+
+Resource = Dict[str, Any]
+Seen = Dict[str, Any]
+
+#: How closely to look: never read content, read what a stamp does not vouch for, read all.
+GLANCE, LOOK, READ = range(3)
+
+#: What a unit must show to count as working, in systemctl's own words.
+_UNIT_PROPERTIES = ("LoadState", "ActiveState", "UnitFileState")
+
+
+class Host:
+    """What is asked for many resources at once, asked once and only when needed."""
+
+    def __init__(self) -> None:
+        self._listeners: Optional[List[Dict[str, Any]]] = None
+
+    def listens(self, port: int) -> bool:
+        """Tell whether anything on this host listens on TCP ``port``."""
+        if self._listeners is None:
+            self._listeners = live.listeners()
+        return any(item["port"] == port for item in self._listeners)
+
+
+def observe(resource: Resource, host: Host, depth: int = LOOK) -> Seen:
+    """Return what is seen of ``resource`` now; an absent one is ``{"present": False}``."""
+    return _OBSERVERS[resource["kind"]](resource, host, depth)
+
+
+def observe_all(resources: Iterable[Resource]) -> List[Resource]:
+    """Return the resources, each with what is seen of it now under ``seen``."""
+    host = Host()
+    return [dict(item, seen=observe(item, host)) for item in resources]
+
+
+def survey(
+    receipts: Dict[str, Dict[str, Any]], verify: bool = False
+) -> Dict[str, List[Dict[str, str]]]:
+    """Return ``{phase: [{what, found}]}`` for every phase that has a receipt.
+
+    An empty list means that everything the phase made still holds.
+    """
+    host = Host()
+    return {
+        phase: [
+            line
+            for item in receipt.get("resources", [])
+            for line in [drift(item, host, verify)]
+            if line
+        ]
+        for phase, receipt in receipts.items()
+    }
+
+
+def drift(resource: Resource, host: Host, verify: bool = False) -> Optional[Dict[str, str]]:
+    """Return ``{what, found}`` when the host no longer shows what the receipt saw.
+
+    ``verify`` reads every file whatever its size and time say.
+    """
+    before = resource.get("seen")
+    if before is None:
+        return {"what": name_of(resource), "found": "not looked at when its phase ended"}
+    if not verify:
+        glance = observe(resource, host, GLANCE)
+        if glance == {key: before.get(key) for key in glance}:
+            return None
+    found = difference(resource, before, observe(resource, host, READ if verify else LOOK))
+    return {"what": name_of(resource), "found": found} if found else None
+
+
+def difference(resource: Resource, before: Seen, now: Seen) -> str:
+    """Return the first difference that matters, in words; empty when there is none."""
+    if before["present"] != now["present"]:
+        return "missing" if before["present"] else "there although it was not"
+    # What it is comes before how it is: a link's mode says nothing.
+    for key in sorted(set(before) | set(now), key=lambda name: (name != "type", name)):
+        if key in _VOLATILE or (resource.get("volatile") and key in ("sha256", "size_bytes")):
+            continue
+        if before.get(key) != now.get(key):
+            return "%s is %s, was %s" % (key, now.get(key), before.get(key))
+    return ""
+
+
+#: Seen only to know whether a closer look is due.
+_VOLATILE = ("mtime_ns", "inode")
+
+
+def name_of(resource: Resource) -> str:
+    """Return the words a person knows the resource by."""
+    label = resource.get("path") or resource.get("name") or resource.get("user")
+    if resource["kind"] == "supervisor":
+        label = resource["program"]
+    if resource["kind"] == "port":
+        label = "%s:%s" % (resource.get("address", "127.0.0.1"), resource["port"])
+    return "%s %s" % (resource["kind"], label)
+
+
+def _status(path: str) -> Optional[os.stat_result]:
+    try:
+        return os.lstat(path)
+    except OSError:
+        return None
+
+
+def _mode(status: os.stat_result) -> str:
+    return "%04o" % stat.S_IMODE(status.st_mode)
+
+
+def _file(resource: Resource, host: Host, depth: int) -> Seen:
+    status = _status(resource["path"])
+    if status is None:
+        return {"present": False}
+    seen = {
+        "present": True,
+        "type": _type(status),
+        "mode": _mode(status),
+        "owner": "%d:%d" % (status.st_uid, status.st_gid),
+    }
+    if not resource.get("volatile"):
+        seen.update(size_bytes=status.st_size, mtime_ns=status.st_mtime_ns, inode=status.st_ino)
+        if depth > GLANCE and stat.S_ISREG(status.st_mode):
+            seen["sha256"] = _sha256(resource["path"])
+    return seen
+
+
+def _model(resource: Resource, host: Host, depth: int) -> Seen:
+    """See a model without reading it wherever its stamp still fits the file."""
+    seen = _file(resource, host, GLANCE)
+    if seen["present"] and depth > GLANCE:
+        found = is_present(resource["path"], resource["sha256"], verify=depth == READ)
+        seen["sha256"] = resource["sha256"] if found.present else found.why
+    return seen
+
+
+def _type(status: os.stat_result) -> str:
+    for name, test in (
+        ("file", stat.S_ISREG),
+        ("directory", stat.S_ISDIR),
+        ("link", stat.S_ISLNK),
+        ("socket", stat.S_ISSOCK),
+    ):
+        if test(status.st_mode):
+            return name
+    return "other"
+
+
+def _sha256(path: str) -> str:
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as handle:
+            while True:
+                block = handle.read(1024 * 1024)
+                if not block:
+                    return digest.hexdigest()
+                digest.update(block)
+    except OSError as error:
+        return "unreadable (%s)" % error.strerror
+
+
+def _directory(resource: Resource, host: Host, depth: int) -> Seen:
+    status = _status(resource["path"])
+    if status is None:
+        return {"present": False}
+    return {
+        "present": True,
+        "type": _type(status),
+        "mode": _mode(status),
+        "owner": "%d:%d" % (status.st_uid, status.st_gid),
+    }
+
+
+def _tree(resource: Resource, host: Host, depth: int) -> Seen:
+    """See a directory that is wholly ours as one number over its files.
+
+    Name, mode, size and time of each: reading them all would cost a second for
+    an engine's packages. Byte code that Python adds by itself is left out.
+    """
+    seen = _directory(resource, host, depth)
+    if seen["present"]:
+        seen["listing"] = _listing_digest(resource["path"])
+    return seen
+
+
+def _listing_digest(root: str) -> str:
+    digest = hashlib.sha256()
+    for folder, names, files in os.walk(root):
+        names[:] = sorted(name for name in names if name != "__pycache__")
+        for name in sorted(files) + [item for item in names if _is_link(folder, item)]:
+            path = os.path.join(folder, name)
+            status = os.lstat(path)
+            target = os.readlink(path) if stat.S_ISLNK(status.st_mode) else ""
+            entry = (os.path.relpath(path, root), status.st_mode, status.st_size, target)
+            digest.update(repr((entry, int(status.st_mtime))).encode())
+    return digest.hexdigest()
+
+
+def _is_link(folder: str, name: str) -> bool:
+    return os.path.islink(os.path.join(folder, name))
+
+
+def _port(resource: Resource, host: Host, depth: int) -> Seen:
+    return {"present": host.listens(resource["port"])}
+
+
+def _unit(resource: Resource, host: Host, depth: int) -> Seen:
+    argv = ["systemctl"] + (["--user"] if resource["scope"] == "user" else [])
+    argv += ["show", resource["name"], "--property=" + ",".join(_UNIT_PROPERTIES)]
+    shown = dict(line.split("=", 1) for line in _output(argv).splitlines() if "=" in line)
+    if shown.get("LoadState") != "loaded":
+        return {"present": False}
+    return {
+        "present": True,
+        "active": shown.get("ActiveState", "unknown"),
+        "enabled": shown.get("UnitFileState", "unknown"),
+    }
+
+
+def _supervisor(resource: Resource, host: Host, depth: int) -> Seen:
+    # Imported here: only hosts without systemd have one.
+    from .supervisor import program_state
+
+    state = program_state(resource["config"], resource["program"])
+    return {"present": state is not None, "active": state or "stopped"}
+
+
+def _package(resource: Resource, host: Host, depth: int) -> Seen:
+    query = ["dpkg-query", "--show", "--showformat=${db:Status-Status}", resource["name"]]
+    if shutil.which("dpkg-query", path=SYSTEM_PATH) is None:
+        query = ["rpm", "--query", "--queryformat=installed", resource["name"]]
+    return {"present": _output(query).strip() == "installed"}
+
+
+def _linger(resource: Resource, host: Host, depth: int) -> Seen:
+    return {"present": os.path.exists("/var/lib/systemd/linger/" + resource["user"])}
+
+
+def _output(argv: Sequence[str]) -> str:
+    program = shutil.which(argv[0], path=SYSTEM_PATH)
+    if program is None:
+        return ""
+    done = subprocess.run(
+        [program, *argv[1:]],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=10,
+        check=False,
+    )
+    return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""
+
+
+_OBSERVERS: Dict[str, Callable[[Resource, Host, int], Seen]] = {
+    "file": _file,
+    "model": _model,
+    "directory": _directory,
+    "tree": _tree,
+    "port": _port,
+    "unit": _unit,
+    "supervisor": _supervisor,
+    "package": _package,
+    "linger": _linger,
+}

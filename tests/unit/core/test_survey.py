@@ -1,0 +1,134 @@
+"""Every kind of drift is found; what is as it was costs no reading."""
+
+import hashlib
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dream_runner.module_utils.dream_core import receipt, survey
+
+
+def seen(resource: dict[str, Any]) -> dict[str, Any]:
+    return survey.observe_all([resource])[0]
+
+
+def drift(resource: dict[str, Any], verify: bool = False) -> str:
+    line = survey.drift(resource, survey.Host(), verify)
+    return line["found"] if line else ""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> dict[str, Any]:
+    path = tmp_path / "config.json"
+    path.write_text("content")
+    path.chmod(0o644)
+    return seen({"kind": "file", "path": str(path), "mode": "0644", "origin": "made"})
+
+
+def same_size_and_time(path: Path) -> None:
+    before = path.stat()
+    path.write_text("CONTENT")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+BREAKS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "deleted": (lambda path: path.unlink(), "missing"),
+    "edited": (lambda path: path.write_text("something else"), "sha256"),
+    "chmod": (lambda path: path.chmod(0o666), "mode"),
+    "replaced by a link": (
+        lambda path: (path.rename(path.with_suffix(".x")), path.symlink_to("/etc/hostname")),
+        "is link",
+    ),
+    "truncated": (lambda path: path.write_bytes(b""), "sha256"),
+}
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_a_broken_file_is_found(file: dict[str, Any], name: str) -> None:
+    assert drift(file) == ""
+    act, word = BREAKS[name]
+    act(Path(file["path"]))
+    assert word in drift(file)
+
+
+def test_a_file_written_again_with_the_same_content_has_not_drifted(file: dict[str, Any]) -> None:
+    Path(file["path"]).write_text("content")
+    assert drift(file) == ""
+
+
+def test_hidden_rot_is_found_by_verify_only(file: dict[str, Any]) -> None:
+    same_size_and_time(Path(file["path"]))
+    assert drift(file) == ""
+    assert "sha256" in drift(file, verify=True)
+
+
+def test_a_volatile_file_may_change_but_not_go(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text("1")
+    resource = seen({"kind": "file", "path": str(path), "mode": "0644", "volatile": True})
+    path.write_text("12")
+    assert drift(resource) == ""
+    path.unlink()
+    assert drift(resource) == "missing"
+
+
+def test_a_model_is_not_read_while_its_stamp_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(b"weights")
+    digest = hashlib.sha256(b"weights").hexdigest()
+    resource = seen({"kind": "model", "path": str(path), "sha256": digest})
+
+    def fail(*_: object) -> str:
+        raise AssertionError("read although nothing changed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dream_runner.module_utils.dream_core.fetch.stamp.hash_file", fail)
+        assert drift(resource) == ""
+    path.write_bytes(b"WEIGHTS")
+    assert "sha256" in drift(resource)
+
+
+def test_a_tree_tells_any_file_from_any_other(tmp_path: Path) -> None:
+    root = tmp_path / "venv"
+    (root / "lib").mkdir(parents=True)
+    (root / "lib" / "a.py").write_text("a")
+    (root / "lib64").symlink_to("lib")
+    resource = seen({"kind": "tree", "path": str(root)})
+    (root / "lib" / "__pycache__").mkdir()
+    (root / "lib" / "__pycache__" / "a.pyc").write_text("byte code")
+    assert drift(resource) == ""
+    (root / "lib" / "a.py").write_text("ab")
+    assert "listing" in drift(resource)
+
+
+def test_a_port_is_ours_while_something_listens() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        resource = seen({"kind": "port", "port": listener.getsockname()[1]})
+        assert resource["seen"] == {"present": True}
+        assert drift(resource) == ""
+    assert drift(resource) == "missing"
+
+
+def test_a_resource_that_nobody_looked_at_is_drift() -> None:
+    assert "not looked at" in drift({"kind": "file", "path": "/x"})
+
+
+def test_every_kind_of_a_receipt_can_be_observed() -> None:
+    assert set(survey._OBSERVERS) == set(receipt._IDENTITY)
+
+
+def test_survey_names_phase_and_resource(file: dict[str, Any]) -> None:
+    receipts = {"directories": {"resources": [file]}, "docker": {}}
+    assert survey.survey(receipts) == {"directories": [], "docker": []}
+    Path(file["path"]).unlink()
+    assert survey.survey(receipts)["directories"] == [
+        {"what": "file " + file["path"], "found": "missing"}
+    ]
