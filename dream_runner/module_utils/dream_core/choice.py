@@ -24,7 +24,6 @@ def decide(
     catalog: Any,
     receipts: Dict[str, Any],
     listeners: Sequence[Dict[str, Any]] = (),
-    own_pids: Sequence[int] = (),
 ) -> Dict[str, Any]:
     """Return ``dream_choice`` (docs/developer/architecture.md).
 
@@ -46,7 +45,7 @@ def decide(
         "model": model,
         "context_tokens": model["context_tokens"],
         "engine_port": requirements.choose_port(
-            settings["engine_port"], previous, listeners, own_pids
+            settings["engine_port"], previous, listeners, bind_address=settings["bind_address"]
         ),
         "supervisor": choose_supervisor(facts, session),
     }

@@ -58,7 +58,6 @@ class ActionModule(ActionBase):
             catalog.load(),
             found["receipts"],
             found["listeners"],
-            found["own_pids"],
         )
         _resolve_package_urls(choice["model"])
         return {
