@@ -7,7 +7,7 @@ against each other, and reports everything that is wrong at once.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,7 +21,7 @@ from dream_runner.module_utils.dream_core.errors import UsageError
 HERE = Path(__file__).parent
 
 #: Each part is ``<name>.yml`` with ``<name>.schema.json`` beside it.
-PARTS = ("models", "tiers", "features")
+PARTS = ("models", "tiers", "services", "features")
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Catalog:
 
     models: dict[str, Any]
     tiers: dict[str, Any]
+    services: dict[str, Any]
     features: dict[str, Any]
 
 
@@ -104,32 +105,21 @@ def _place(content: Any, path: list[Any]) -> str:
 
 
 def cross_check(parts: dict[str, Any]) -> Iterator[str]:
-    """Yield what no schema can see: names that nothing bears, or two things bear."""
-    models, tiers = parts["models"], parts["tiers"]
-    model_ids = [model["id"] for model in models["models"]]
-    tier_ids = [tier["id"] for tier in tiers["tiers"]]
-    rule_ids = [rule["id"] for rule in tiers["rules"]]
-    for what, ids in (("model", model_ids), ("tier", tier_ids), ("rule", rule_ids)):
-        yield from (f"{what} {name} is there twice" for name in _twice(ids))
-    for tier, plan in models["tiers"].items():
-        yield from (
-            f"models.yml: tier {tier}: no model {m}" for m in plan["models"] if m not in model_ids
-        )
-    yield from (
-        f"models.yml: fallback: no model {m}" for m in models["fallback"] if m not in model_ids
-    )
-    yield from (f"models.yml: no models for tier {t}" for t in tier_ids if t not in models["tiers"])
-    yield from (f"models.yml: there is no tier {t}" for t in models["tiers"] if t not in tier_ids)
-    yield from (
-        f"tiers.yml: rule {r['id']}: no tier {r['tier']}"
-        for r in tiers["rules"]
-        if r["tier"] not in tier_ids
-    )
-    yield from _unreachable(tiers["rules"])
+    """Yield what no schema can see: names that nothing bears, or that two things bear."""
+    yield from _check_tiers(parts["tiers"])
+    yield from _check_models(parts["models"], [tier["id"] for tier in parts["tiers"]["tiers"]])
+    yield from _check_services(parts["services"], parts["features"])
 
 
-def _twice(ids: list[str]) -> list[str]:
-    return sorted({name for name in ids if ids.count(name) > 1})
+def _check_tiers(tiers: dict[str, Any]) -> Iterator[str]:
+    ids = [tier["id"] for tier in tiers["tiers"]]
+    rules = tiers["rules"]
+    yield from _twice("tiers.yml: tier", ids)
+    yield from _twice("tiers.yml: rule", [rule["id"] for rule in rules])
+    for rule in rules:
+        yield from _missing(f"tiers.yml: rule {rule['id']}: tier", [rule["tier"]], ids)
+    yield from _missing("tiers.yml: aliases: tier", tiers["aliases"].values(), ids)
+    yield from _unreachable(rules)
 
 
 def _unreachable(rules: list[dict[str, Any]]) -> Iterator[str]:
@@ -138,3 +128,44 @@ def _unreachable(rules: list[dict[str, Any]]) -> Iterator[str]:
     for rule in last.values():
         if "memory_mb" in rule or "ram_mb" in rule:
             yield f"tiers.yml: a {rule['backend']} host below rule {rule['id']} would match no rule"
+
+
+def _check_models(models: dict[str, Any], tiers: list[str]) -> Iterator[str]:
+    ids = [model["id"] for model in models["models"]]
+    yield from _twice("models.yml: model", ids)
+    yield from _missing("models.yml: fallback: model", models["fallback"], ids)
+    yield from _missing("models.yml: tiers: tier", models["tiers"], tiers)
+    yield from _missing("models.yml: tiers: a plan for tier", tiers, models["tiers"])
+    for tier, plan in models["tiers"].items():
+        yield from _missing(f"models.yml: tier {tier}: model", plan["models"], ids)
+    sums = [file["sha256"] for model in models["models"] for file in model["files"]]
+    yield from _twice("models.yml: sha256", sums)
+
+
+def _check_services(services: dict[str, Any], features: dict[str, Any]) -> Iterator[str]:
+    ids = [service["id"] for service in services["services"]]
+    yield from _twice("services.yml: service", ids)
+    ports = [str(port["host"]) for s in services["services"] for port in s.get("ports", [])]
+    yield from _twice("services.yml: host port", ports)
+    for service in services["services"]:
+        place = f"services.yml: {service['id']}: "
+        yield from _missing(place + "depends_on", service.get("depends_on", ()), ids)
+        yield from _missing(place + "part_of", filter(None, [service.get("part_of")]), ids)
+        known = ("default", *services["networks"])
+        yield from _missing(place + "network", service.get("networks", ()), known)
+    # A feature may name what upstream has and the catalogue says it leaves out.
+    ids += [service["id"] for service in services["not_included"]]
+    for name, feature in features["features"].items():
+        wanted = [service["id"] for service in feature["services"]]
+        yield from _missing(f"features.yml: {name}: service", wanted, ids)
+
+
+def _missing(place: str, names: Iterable[str], known: Iterable[str]) -> Iterator[str]:
+    there = set(known)
+    return (f"{place} {name} does not exist" for name in names if name not in there)
+
+
+def _twice(place: str, names: list[str]) -> Iterator[str]:
+    return (
+        f"{place} {name} is there twice" for name in sorted(set(names)) if names.count(name) > 1
+    )
