@@ -60,7 +60,9 @@ def _load(path: str) -> Mapping[Any, Any]:
     except OSError as error:
         raise _Unreadable(error.strerror or str(error), "give the path of a YAML file") from error
     except (UnicodeDecodeError, RecursionError) as error:
-        raise _Unreadable("the file is not text in UTF-8", "give the path of a YAML file") from error
+        raise _Unreadable(
+            "the file is not text in UTF-8", "give the path of a YAML file"
+        ) from error
     except yaml.YAMLError as error:
         raise _Unreadable(f"not YAML: {_first_line(error)}", "one 'key: value' a line") from error
     if document is None:

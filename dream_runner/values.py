@@ -17,12 +17,21 @@ from urllib.parse import urlsplit, urlunsplit
 
 #: Directories that belong to the system; an install dir is never one of them.
 _SYSTEM_DIRS = frozenset(
-    "/ /bin /boot /dev /etc /home /lib /lib32 /lib64 /media /mnt /opt /proc /root /run /sbin "
-    "/srv /sys /tmp /usr /usr/local /var /var/lib /var/tmp".split()
+    f"/{name}"
+    for name in (
+        *("", "bin", "boot", "dev", "etc", "home", "lib", "lib32", "lib64", "media", "mnt", "opt"),
+        *("proc", "root", "run", "sbin", "srv", "sys", "tmp", "usr", "usr/local", "var"),
+        *("var/lib", "var/tmp"),
+    )
 )
 #: Trees in which nothing of ours may be, at whatever depth.
-_SYSTEM_TREES = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin")
-_SYSTEM_TREES += ("/sys", "/usr/bin", "/usr/lib", "/usr/sbin", "/usr/share")
+_SYSTEM_TREES = tuple(
+    f"/{name}/"
+    for name in (
+        *("bin", "boot", "dev", "etc", "lib", "lib64", "proc", "run", "sbin", "sys"),
+        *("usr/bin", "usr/lib", "usr/sbin", "usr/share"),
+    )
+)
 #: Characters that unit files, compose files or shells would read as something else.
 _UNSAFE_IN_PATH = re.compile(r"""[\x00-\x1f\x7f:"'`$%\\]""")
 
@@ -56,7 +65,9 @@ def one_of(*choices: str) -> Parser:
     def parse(raw: Any, known: Known) -> str:
         text = _word(raw)
         if text not in choices:
-            raise Invalid(f"{shown(raw)!r} is not one of {', '.join(choices)}", _near(text, choices))
+            raise Invalid(
+                f"{shown(raw)!r} is not one of {', '.join(choices)}", _near(text, choices)
+            )
         return text
 
     return parse
@@ -205,7 +216,7 @@ def install_dir(raw: Any, known: Known) -> str:
 
 def _refuse_system(path: str) -> None:
     hint = "choose a directory of its own, for example ~/dream-runner"
-    if path in _SYSTEM_DIRS or any(path.startswith(tree + "/") for tree in _SYSTEM_TREES):
+    if path in _SYSTEM_DIRS or path.startswith(_SYSTEM_TREES):
         raise Invalid(f"{path} belongs to the system", hint)
     if path == os.path.realpath(os.path.expanduser("~")):
         raise Invalid(f"{path} is your home directory", hint)

@@ -1,0 +1,393 @@
+"""Words in, exit code out.
+
+Every verb imports what it needs when it runs, so that ``--help`` and
+``--version`` stay fast.
+"""
+
+from __future__ import annotations
+
+import sys
+
+if "--dry-run" in sys.argv:
+    # Nothing at all is written, not even compiled modules of our own.
+    sys.dont_write_bytecode = True
+
+import inspect
+import os
+import traceback
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from . import report
+from .module_utils.dream_core.errors import DreamError, Interrupted, UsageError
+from .settings import SETTINGS, Given, Setting
+from .version import __version__
+
+#: Exit code of ``plan --exit-code`` when something would change.
+_PENDING = 20
+
+_EXAMPLES = """\
+Turn this machine into a private AI server.
+
+For example:
+
+\b
+    dream-runner plan                          what would happen here, and why
+    dream-runner install                       do it; again to resume, repair or change
+    dream-runner install --profile embedded    a first look: small, no containers
+    dream-runner status                        is it ready? asks the model to find out
+    dream-runner doctor                        what is wrong, and the remedy
+
+Every command takes --help, and --json for programs. Exit codes: 0 done, 2 wrong settings,
+3 requirement, 4 rights, 5 network, 6 disk, 7 integrity, 8 engine, 11 degraded, 12 another run
+is active, 130 interrupted: run again to continue.
+"""
+
+app = typer.Typer(
+    help=_EXAMPLES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an unexpected error.")]
+Ui = Annotated[
+    str, typer.Option("--ui", help="How to show progress.", metavar="plain|rich|json|quiet")
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say it; write nothing anywhere.")]
+Answers = Annotated[
+    str | None, typer.Option("--answers", help="YAML file with settings.", metavar="FILE")
+]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    words = sys.argv[1:] if argv is None else argv
+    if words == ["--version"]:
+        report.print_text(f"dream-runner {__version__}")
+        return 0
+    as_json = "--json" in words
+    try:
+        return _dispatch(words)
+    except DreamError as error:
+        report.print_error(error, as_json=as_json)
+        return error.exit_code
+    except KeyboardInterrupt:
+        report.print_error(_interrupted(), as_json=as_json)
+        return Interrupted.exit_code
+    except BrokenPipeError:
+        # The reader of a pipe has seen enough; nothing more can be said to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        report.print_error(_unexpected(error, words), as_json=as_json)
+        return DreamError.exit_code
+
+
+def _dispatch(words: list[str]) -> int:
+    command = typer.main.get_command(app)
+    try:
+        code = command.main(args=words, prog_name="dream-runner", standalone_mode=False)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    except Exception as error:
+        usage = _usage_error(error)
+        if usage is None:
+            raise
+        raise usage from error
+    return code if isinstance(code, int) else 0
+
+
+def _usage_error(error: Exception) -> UsageError | None:
+    """Return the command line's own complaint as ours, or None for any other exception.
+
+    Told by its attributes: typer has moved these classes between its versions.
+    """
+    if not hasattr(error, "format_message") or not hasattr(error, "exit_code"):
+        return None
+    context = getattr(error, "ctx", None)
+    path = getattr(context, "command_path", "dream-runner")
+    return UsageError(error.format_message(), code="USAGE", hint=f"see '{path} --help'")
+
+
+def _interrupted() -> Interrupted:
+    return Interrupted("stopped; nothing was begun", code="INTERRUPTED")
+
+
+def _unexpected(error: Exception, words: list[str]) -> DreamError:
+    if "--debug" in words:
+        traceback.print_exception(error, file=sys.stderr)
+    lines = str(error).splitlines() or [""]
+    return DreamError(
+        f"unexpected {type(error).__name__}: {lines[0]}",
+        code="UNEXPECTED",
+        hint="this is a bug; please report it with what --debug prints",
+    )
+
+
+# --- the settings as options ---------------------------------------------------
+
+
+def _parameter(setting: Setting) -> inspect.Parameter:
+    """Return the option of a setting; its value stays raw, all are checked together."""
+    spellings = (setting.flag, *setting.flags)
+    shared: dict[str, Any] = {
+        "help": setting.help,
+        "rich_help_panel": setting.group,
+        "show_default": False,
+    }
+    annotation: Any
+    if setting.form == "boolean":
+        annotation = Annotated[
+            bool | None, typer.Option(f"{setting.flag}/--no-{setting.flag[2:]}", **shared)
+        ]
+    else:
+        kind: Any = list[str] | None if setting.form == "list" else str | None
+        annotation = Annotated[kind, typer.Option(*spellings, metavar=setting.metavar, **shared)]
+    return inspect.Parameter(
+        setting.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
+    )
+
+
+def _lan_parameter() -> inspect.Parameter:
+    return inspect.Parameter(
+        "lan",
+        inspect.Parameter.KEYWORD_ONLY,
+        default=False,
+        annotation=Annotated[bool, typer.Option("--lan", help="Short for --bind-address 0.0.0.0.")],
+    )
+
+
+def with_settings(function: Callable[..., int]) -> Callable[..., int]:
+    """Give a command an option for every setting; it receives them as ``flags``."""
+
+    def command(**options: Any) -> int:
+        typed = {setting.name: options.pop(setting.name) for setting in SETTINGS}
+        return function(flags=_flags(typed, lan=options.pop("lan")), **options)
+
+    own = inspect.signature(function, eval_str=True).parameters
+    parameters = [
+        *(item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in own.values()),
+        *(_parameter(setting) for setting in SETTINGS),
+        _lan_parameter(),
+    ]
+    parameters = [item for item in parameters if item.name != "flags"]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {item.name: item.annotation for item in parameters}
+    command.__name__ = function.__name__
+    command.__doc__ = function.__doc__
+    return command
+
+
+def _flags(typed: dict[str, Any], *, lan: bool) -> dict[str, Given]:
+    """Return what was typed; an empty list means that an option was not used."""
+    spelled = {setting.name: setting.flag for setting in SETTINGS}
+    flags = {
+        name: Given(raw, spelled[name], "flag")
+        for name, raw in typed.items()
+        if raw is not None and raw != []
+    }
+    if lan:
+        if "bind_address" in flags:
+            raise UsageError(
+                "--lan and --bind-address say two different things",
+                code="USAGE",
+                hint="use one of them",
+            )
+        flags["bind_address"] = Given("0.0.0.0", "--lan", "flag")  # noqa: S104
+    return flags
+
+
+# --- the verbs -------------------------------------------------------------------
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        report.print_text(f"dream-runner {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Hold the options of the program itself."""
+
+
+@app.command("install")
+@with_settings
+def install(
+    flags: dict[str, Given],
+    answers: Answers = None,
+    yes: Yes = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue an unfinished install without asking.")
+    ] = False,
+    fresh: Annotated[
+        bool,
+        typer.Option("--fresh", help="Look at everything anew; verified bytes and secrets stay."),
+    ] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="--fresh, and go past an existing or conflicting install."),
+    ] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Run every phase, whatever the survey says.")
+    ] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read every model file again and check its SHA-256.")
+    ] = False,
+    dry_run: DryRun = False,
+    ui: Ui = "auto",
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    r"""Install, resume, repair, change or upgrade: always the same command.
+
+    What is done is checked on the machine, never believed; what is missing is made. Choices are
+    remembered, so a later run needs no options. Every option can also be set in the environment
+    (--engine-port is DREAM_ENGINE_PORT) or in an answers file (engine_port: 8080).
+
+    For example:
+
+    \b
+        dream-runner install --profile embedded --yes
+        dream-runner install --model https://host/model.gguf --sha256 HEX
+        dream-runner install --lan --engine-port 8080
+        dream-runner install --resume
+    """
+    from . import ui as interface
+    from .commands import install as command
+    from .resume import Wish
+
+    if resume and (fresh or force):
+        raise UsageError(
+            "--resume continues and --fresh or --force begins anew", code="USAGE", hint="use one"
+        )
+    options = command.Options(Wish(yes, resume, fresh, force), full, verify)
+    if dry_run:
+        return _show_plan(command.preview(flags, answers, os.environ, options), json)
+    listener = interface.make(ui, json_result=json)
+    try:
+        outcome = command.run(flags, answers, os.environ, options, listener)
+    finally:
+        listener.close()
+    error = outcome.error
+    if json:
+        report.print_json(command.as_json(outcome))
+    elif error is None:
+        report.print_text(command.as_text(outcome))
+    if error is None:
+        return 0
+    sys.stderr.write(f"{report.error_text(error)}\n{command.hint_of_log(outcome)}\n")
+    return error.exit_code
+
+
+def _show_plan(found: Any, as_json: bool) -> int:
+    from .commands import plan as command
+
+    plan, notes = found
+    for note in notes:
+        sys.stderr.write(note + "\n")
+    if as_json:
+        report.print_json(command.as_json(plan, notes))
+    else:
+        report.print_text(command.as_text(plan) + "\n\n" + command.summary(plan))
+    return 0
+
+
+@app.command("plan")
+@with_settings
+def plan(
+    flags: dict[str, Given],
+    answers: Answers = None,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="Exit with 20 when something would change.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="As with install.")] = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Show what install would do and why; change nothing.
+
+    Takes the same settings as install, so that a change can be looked at first.
+    """
+    from .commands import plan as command
+
+    found = command.run(flags, answers, os.environ, force=force)
+    _show_plan(found, json)
+    return _PENDING if exit_code and found[0].changes_pending else 0
+
+
+@app.command("status")
+def status(json: Json = False, debug: Debug = False) -> int:
+    """Say what this machine does now; asks the model one real question.
+
+    Exit codes: 0 ready, 11 degraded or interrupted, 8 stopped, 3 nothing installed.
+    """
+    from .commands import status as command
+    from .settings import default_state_dir
+
+    found = command.run(default_state_dir(os.environ))
+    if json:
+        report.print_json(command.as_json(found))
+    else:
+        report.print_text(command.as_text(found))
+    return found.exit_code
+
+
+@app.command("doctor")
+def doctor(json: Json = False, debug: Debug = False) -> int:
+    """Find what is wrong here, with evidence and remedy.
+
+    Exit codes: 0 all well, 11 warnings, 3 errors.
+    """
+    from .commands import doctor as command
+    from .settings import default_state_dir
+
+    findings = command.run(default_state_dir(os.environ))
+    if json:
+        report.print_json(command.as_json(findings))
+    else:
+        report.print_text(command.as_text(findings))
+    return command.exit_code(findings)
+
+
+@app.command("uninstall")
+def uninstall(
+    yes: Yes = False,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Remove models, secrets and your data too.")
+    ] = False,
+    dry_run: DryRun = False,
+    ui: Ui = "auto",
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Remove what was installed here: what the records say we made, and nothing else."""
+    from . import ui as interface
+    from .commands import uninstall as command
+
+    listener = interface.make(ui, json_result=json)
+    try:
+        outcome = command.run(os.environ, listener, purge=purge, yes=yes, dry_run=dry_run)
+    finally:
+        listener.close()
+    error = outcome.error
+    if json:
+        report.print_json(command.as_json(outcome))
+    elif error is None:
+        report.print_text(command.as_text(outcome))
+    if error is None:
+        return 0
+    sys.stderr.write(report.error_text(error) + "\n")
+    return error.exit_code

@@ -1,0 +1,169 @@
+"""``dream-runner uninstall``: removes what the receipts say was made here, and nothing else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import lock, privilege, resume, runs
+from ..module_utils.dream_core.errors import DreamError, Interrupted, UsageError
+from ..module_utils.dream_core.phases import PHASES
+from ..module_utils.dream_core.receipt import read_all
+from ..module_utils.dream_core.session import gather_session
+from ..run import Request, Result, new_run_id
+from ..settings import default_state_dir
+from ..ui import Listener, terminal
+from . import install
+
+#: Kept unless --purge: what was fetched with patience, and what cannot be made again.
+_PRECIOUS = "model"
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What is removed, backwards, and what stays; each as a line for a person."""
+
+    install_dir: str
+    remove: tuple[str, ...]
+    keep: tuple[str, ...]
+    privileged: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an uninstall ended."""
+
+    removal: Removal
+    result: Result | None
+    run_dir: Path | None
+    seconds: float = 0.0
+
+    @property
+    def error(self) -> DreamError | None:
+        """Return why it did not succeed, or None."""
+        return self.result.error if self.result else None
+
+
+def plan(receipts: Mapping[str, Mapping[str, Any]], *, purge: bool) -> Removal:
+    """Return what an uninstall would remove: what we made, the last thing first."""
+    remove, keep, privileged = [], [], []
+    for phase in reversed(PHASES):
+        for resource in reversed(receipts.get(phase, {}).get("resources", [])):
+            line = _line(resource)
+            if resource["origin"] != "made":
+                keep.append(f"{line} (was there before)")
+            elif _stays(resource, purge=purge):
+                keep.append(f"{line} (--purge removes it)")
+            else:
+                remove.append(line)
+                privileged += [line] if _needs_root(resource) else []
+    before = resume.read(receipts)
+    return Removal(before.install_dir, tuple(remove), tuple(keep), tuple(privileged))
+
+
+def _stays(resource: Mapping[str, Any], *, purge: bool) -> bool:
+    return not purge and (resource["kind"] == _PRECIOUS or bool(resource.get("secret")))
+
+
+def _needs_root(resource: Mapping[str, Any]) -> bool:
+    kind = resource["kind"]
+    return kind in ("package", "linger") or (kind == "unit" and resource.get("scope") == "system")
+
+
+def _line(resource: Mapping[str, Any]) -> str:
+    for name in ("path", "name", "program", "user", "port"):
+        if resource.get(name) not in (None, ""):
+            return f"{resource['kind']} {resource[name]}"
+    return str(resource["kind"])
+
+
+def run(
+    environment: Mapping[str, str], listener: Listener, *, purge: bool, yes: bool, dry_run: bool
+) -> Outcome:
+    """Show what goes, ask, and remove it; raise UsageError when nothing is installed."""
+    state_dir = default_state_dir(environment)
+    receipts, _ = read_all(state_dir)
+    if not receipts:
+        raise UsageError(
+            "nothing is installed, as far as the records of this user tell",
+            code="NOT_INSTALLED",
+            where=state_dir,
+            hint="run it as the user who installed",
+        )
+    removal = plan(receipts, purge=purge)
+    if dry_run:
+        return Outcome(removal, None, None)
+    with lock.hold(state_dir, "dream-runner uninstall", listener.note):
+        lock.clear_leftovers(state_dir, listener.note)
+        _agree(removal, yes=yes)
+        return _execute(state_dir, removal, receipts, listener, purge=purge)
+
+
+def _agree(removal: Removal, *, yes: bool) -> None:
+    """Ask before removing; without a terminal only ``--yes`` will do."""
+    if yes:
+        return
+    if not terminal.is_present():
+        raise UsageError(
+            "nobody is here to confirm the removal",
+            code="NOT_CONFIRMED",
+            hint="add --yes, or see first what would go with --dry-run",
+        )
+    terminal.say(as_text(Outcome(removal, None, None)))
+    if terminal.ask("Remove all this?", ("y", "n"), "n") != "y":
+        raise Interrupted("not started; nothing was changed", code="DECLINED")
+
+
+def _execute(
+    state_dir: str,
+    removal: Removal,
+    receipts: Mapping[str, Mapping[str, Any]],
+    listener: Listener,
+    *,
+    purge: bool,
+) -> Outcome:
+    password = privilege.become_password(
+        removal.privileged, (), gather_session(), "unknown", terminal.password
+    )
+    run_id = new_run_id()
+    request = Request(
+        playbook="uninstall",
+        variables={
+            "dream_state_dir": state_dir,
+            "dream_install_dir": removal.install_dir,
+            "dream_purge": purge,
+        },
+        run_id=run_id,
+        run_dir=runs.directory(Path(state_dir), run_id),
+        become_password=password,
+    )
+    began = time.monotonic()
+    result = install.follow(request, listener)
+    return Outcome(removal, result, request.run_dir, time.monotonic() - began)
+
+
+def as_json(outcome: Outcome) -> dict[str, Any]:
+    """Return the outcome as the data that ``--json`` prints."""
+    error = outcome.error
+    return {
+        "outcome": "planned" if outcome.result is None else "failed" if error else "done",
+        "exit_code": error.exit_code if error else 0,
+        "error": error.to_dict() if error else None,
+        "install_dir": outcome.removal.install_dir,
+        "remove": list(outcome.removal.remove),
+        "keep": list(outcome.removal.keep),
+    }
+
+
+def as_text(outcome: Outcome) -> str:
+    """Return what would go or is gone, and what stays."""
+    word = "Would remove" if outcome.result is None else "Removed"
+    lines = [*_section(word, outcome.removal.remove), *_section("Kept", outcome.removal.keep)]
+    return "\n".join(lines) or "There is nothing to remove."
+
+
+def _section(title: str, lines: Sequence[str]) -> list[str]:
+    return [f"{title}:", *(f"  {line}" for line in lines)] if lines else []

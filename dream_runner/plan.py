@@ -1,0 +1,220 @@
+"""What an install would do, and why: a pure function of what was chosen and what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .module_utils.dream_core.phases import PHASES
+from .settings import BY_NAME, Settings
+from .values import shown
+
+#: Why a phase would run.
+NEVER = "never ran"
+INTERRUPTED = "interrupted"
+FAILED = "failed"
+VERSION = "made by another version"
+CHANGED = "changed settings"
+ELSEWHERE = "another directory"
+CHECK = "check again"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A phase and the reason to run it; ``detail`` names what changed."""
+
+    phase: str
+    why: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file to be fetched; sizes are None where nobody knows them."""
+
+    what: str
+    total_bytes: int | None
+    present_bytes: int
+    source: str
+
+    @property
+    def missing_bytes(self) -> int | None:
+        """Return what is still to be fetched."""
+        if self.total_bytes is None:
+            return None
+        return max(0, self.total_bytes - self.present_bytes)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One decision, where it came from, and in words why."""
+
+    name: str
+    value: Any
+    origin: str
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole answer to "what would happen"."""
+
+    install_dir: str
+    steps: tuple[Step, ...]
+    downloads: tuple[Download, ...]
+    packages: tuple[str, ...]
+    privileged: tuple[str, ...]
+    ports: tuple[str, ...]
+    choices: tuple[Choice, ...]
+
+    @property
+    def fetch_bytes(self) -> int:
+        """Return the bytes still to be fetched, as far as they are known."""
+        return sum(item.missing_bytes or 0 for item in self.downloads)
+
+    @property
+    def changes_pending(self) -> bool:
+        """Tell whether anything is known to differ from what was asked for."""
+        return any(step.why != CHECK for step in self.steps) or self.fetch_bytes > 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as plain data."""
+        return {
+            **asdict(self),
+            "fetch_bytes": self.fetch_bytes,
+            "disk_bytes": self.fetch_bytes,
+            "changes_pending": self.changes_pending,
+        }
+
+
+@dataclass(frozen=True)
+class Found:
+    """What only the host can tell: bytes present by file name, missing packages, lingering."""
+
+    present: Mapping[str, int]
+    missing_packages: tuple[str, ...] = ()
+    lingers: bool = True
+
+
+def build(
+    settings: Settings,
+    session: Mapping[str, Any],
+    choice: Mapping[str, Any],
+    receipts: Mapping[str, Mapping[str, Any]],
+    found: Found,
+    *,
+    changed: Sequence[str],
+    version: str,
+) -> Plan:
+    """Return what installing with ``settings`` on this host would do."""
+    return Plan(
+        install_dir=settings["install_dir"],
+        steps=tuple(
+            _step(phase, receipts.get(phase), settings["install_dir"], changed, version)
+            for phase in PHASES
+        ),
+        downloads=_downloads(choice["model"], found.present),
+        packages=found.missing_packages,
+        privileged=_privileged(settings, session, choice, found),
+        ports=_ports(settings, choice),
+        choices=_choices(settings, choice),
+    )
+
+
+def _step(
+    phase: str,
+    receipt: Mapping[str, Any] | None,
+    install_dir: str,
+    changed: Sequence[str],
+    version: str,
+) -> Step:
+    if receipt is None:
+        return Step(phase, NEVER)
+    if receipt["state"] == "running":
+        return Step(phase, INTERRUPTED)
+    if receipt["state"] == "failed":
+        return Step(phase, FAILED)
+    if receipt.get("install_dir") != install_dir:
+        return Step(phase, ELSEWHERE, str(receipt.get("install_dir")))
+    if receipt.get("version") != version:
+        return Step(phase, VERSION, str(receipt.get("version")))
+    touching = [name for name in changed if phase in BY_NAME[name].phases]
+    return Step(phase, CHANGED, ", ".join(touching)) if touching else Step(phase, CHECK)
+
+
+def _downloads(model: Mapping[str, Any], present: Mapping[str, int]) -> tuple[Download, ...]:
+    return tuple(
+        Download(
+            what=item["file"],
+            total_bytes=item.get("size_bytes"),
+            present_bytes=present.get(item["file"], 0),
+            source=_source(item["urls"]),
+        )
+        for item in model.get("files") or [model]
+    )
+
+
+def _source(urls: Sequence[str]) -> str:
+    first = urls[0] if urls else ""
+    return "this package" if first.startswith("package:") else str(shown(first))
+
+
+def _privileged(
+    settings: Settings, session: Mapping[str, Any], choice: Mapping[str, Any], found: Found
+) -> tuple[str, ...]:
+    """Return the actions that need root, in the words of a person."""
+    actions = []
+    if found.missing_packages:
+        actions.append("install packages: " + " ".join(found.missing_packages))
+    if settings["profile"] == "full" and settings["docker_source"] != "skip":
+        actions.append("set up the container engine")
+    if choice["supervisor"] == "systemd-system":
+        actions.append("write and start a system service")
+    if choice["supervisor"] == "systemd-user" and not found.lingers:
+        actions.append(f"let the services of {session['user']} run without a login (lingering)")
+    return tuple(actions)
+
+
+def _ports(settings: Settings, choice: Mapping[str, Any]) -> tuple[str, ...]:
+    return (f"{settings['bind_address']}:{choice['engine_port']} (model API)",)
+
+
+def _choices(settings: Settings, choice: Mapping[str, Any]) -> tuple[Choice, ...]:
+    tier, model, features = choice["tier"], choice["model"], choice["features"]
+    decided = {
+        "tier": (tier["id"], tier.get("reason", "")),
+        "model": (model["id"], model.get("why", "")),
+        "context_tokens": (choice["context_tokens"], ""),
+        "engine_port": (choice["engine_port"], ""),
+        **{
+            name: ("yes" if enabled else "no", features["reasons"].get(name, ""))
+            for name, enabled in features["enabled"].items()
+        },
+    }
+    rows = [
+        _decided(name, settings, decided) for name in settings.chosen if _counts(name, settings)
+    ]
+    rows.append(Choice("backend", choice["backend"], "found"))
+    rows.append(Choice("supervisor", choice["supervisor"], "found"))
+    return tuple(rows)
+
+
+#: Shown whether or not somebody chose them; of the others only what was chosen.
+_ALWAYS = ("profile", "install_dir", "tier", "model", "context_tokens", "engine_port")
+_ALWAYS += ("bind_address", "voice", "workflows", "rag", "agents", "images", "observability")
+_ALWAYS += ("search",)
+
+
+def _counts(name: str, settings: Settings) -> bool:
+    return name in _ALWAYS or settings.chosen[name].origin != "default"
+
+
+def _decided(name: str, settings: Settings, decided: Mapping[str, tuple[Any, str]]) -> Choice:
+    chosen = settings.chosen[name]
+    value, why = decided.get(name, (chosen.value, ""))
+    return Choice(name, shown(value), _origin(chosen.origin, chosen.where), why)
+
+
+def _origin(origin: str, where: str) -> str:
+    return where if origin in ("flag", "environment", "answers") else origin

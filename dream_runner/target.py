@@ -1,0 +1,160 @@
+"""Everything known about this machine before anything is done to it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import answers, catalog, plan
+from .module_utils.dream_core import live
+from .module_utils.dream_core.choice import decide
+from .module_utils.dream_core.context import look
+from .settings import (
+    Given,
+    Saved,
+    Settings,
+    changed_since,
+    default_state_dir,
+    from_environment,
+    merge,
+    near_misses,
+)
+from .values import Known
+from .version import __version__
+
+#: The library that the native engine needs from the system, and who ships it.
+_ENGINE_LIBRARY = "libgomp.so.1"
+_LIBRARY_PACKAGES = {
+    "debian": "libgomp1",
+    "redhat": "libgomp",
+    "suse": "libgomp1",
+    "arch": "gcc-libs",
+    "alpine": "libgomp",
+    "void": "libgomp",
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """Settings, host and what follows from them; ``notes`` are lines for the user."""
+
+    state_dir: str
+    settings: Settings
+    saved: Saved
+    host: Mapping[str, Any]
+    choice: Mapping[str, Any]
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def receipts(self) -> Mapping[str, Any]:
+        """Return the receipts by phase."""
+        receipts: Mapping[str, Any] = self.host["receipts"]
+        return receipts
+
+
+@dataclass(frozen=True)
+class Said:
+    """Settings as merged, with what they were merged from."""
+
+    state_dir: str
+    settings: Settings
+    saved: Saved
+    notes: tuple[str, ...]
+
+
+def listen(
+    flags: Mapping[str, Given], answers_file: str | None, environment: Mapping[str, str]
+) -> Said:
+    """Merge the settings from every place; raise SettingsError with all that is wrong."""
+    state_dir = default_state_dir(environment)
+    saved, notes = answers.read_saved(state_dir)
+    told, problems = answers.read_answers(answers_file) if answers_file else ({}, [])
+    settings = merge(flags, from_environment(environment), saved, told, known(), problems)
+    notes += near_misses(environment)
+    return Said(state_dir, settings, saved, (*notes, *settings.notes))
+
+
+def known() -> Known:
+    """Return the ids that the catalogue knows."""
+    loaded = catalog.load()
+    return Known(
+        tiers=tuple(str(item["id"]) for item in loaded.tiers["tiers"]),
+        models=tuple(str(item["id"]) for item in loaded.models["models"]),
+    )
+
+
+def meet(said: Said, *, fresh: bool, save: bool) -> Target:
+    """Look at the host and decide; ``save`` False writes nothing at all."""
+    host = look(
+        state_dir=said.state_dir,
+        install_dir=said.settings["install_dir"],
+        version=__version__,
+        force=fresh,
+        save=save,
+    )
+    choice = decide(
+        said.settings.values(),
+        host["facts"],
+        host["session"],
+        catalog.load(),
+        host["receipts"],
+        host["listeners"],
+    )
+    notes = (*said.notes, *host["notes"])
+    return Target(said.state_dir, said.settings, said.saved, host, choice, notes)
+
+
+def plan_of(target: Target) -> plan.Plan:
+    """Return the plan for this machine."""
+    return plan.build(
+        target.settings,
+        target.host["session"],
+        target.choice,
+        target.receipts,
+        _found(target),
+        changed=changed_since(target.saved.applied, target.settings),
+        version=__version__,
+    )
+
+
+def _found(target: Target) -> plan.Found:
+    session = target.host["session"]
+    return plan.Found(
+        present=_present(target),
+        missing_packages=_missing_packages(target),
+        lingers=session["sudo"] == "none"
+        or os.path.exists(f"/var/lib/systemd/linger/{session['user']}"),
+    )
+
+
+def _missing_packages(target: Target) -> tuple[str, ...]:
+    if target.settings["profile"] != "embedded" or live.can_load(_ENGINE_LIBRARY):
+        return ()
+    family = target.host["facts"]["os"]["family"]
+    return (_LIBRARY_PACKAGES.get(family, _ENGINE_LIBRARY),)
+
+
+def model_progress(target: Target) -> tuple[int, int]:
+    """Return the bytes of the chosen model that are present, and all of its bytes."""
+    files = target.choice["model"]["files"]
+    total = sum(item.get("size_bytes") or 0 for item in files)
+    return min(total, sum(_present(target).values())), total
+
+
+def _present(target: Target) -> dict[str, int]:
+    """Return the bytes present by file; a whole file of the right size counts as there."""
+    # Imported where it is used: it pulls in the HTTP client of the fetcher.
+    from .module_utils.dream_core.fetch import partial_progress
+
+    directory = os.path.join(target.settings["install_dir"], "models")
+    present = {}
+    for item in target.choice["model"]["files"]:
+        path = os.path.join(directory, item["file"])
+        if os.path.isfile(path):
+            present[item["file"]] = os.path.getsize(path)
+        else:
+            progress = partial_progress(path)
+            present[item["file"]] = progress[0] if progress else 0
+    return present

@@ -1,0 +1,56 @@
+"""Listeners to the events of a run: they draw, they decide nothing.
+
+Data goes to stdout, everything else to stderr; no meaning rests on colour.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Protocol
+
+from ..events import Event
+from ..module_utils.dream_core.errors import UsageError
+
+KINDS = ("auto", "plain", "rich", "json", "quiet")
+
+
+class Listener(Protocol):
+    """Takes events one at a time; ``close`` leaves the terminal as it was found."""
+
+    def take(self, event: Event) -> None:
+        """Show one event."""
+
+    def note(self, text: str, level: str = "info") -> None:
+        """Show a line of the wrapper's own."""
+
+    def close(self) -> None:
+        """Stop drawing."""
+
+
+def make(kind: str, *, json_result: bool = False) -> Listener:
+    """Return the listener called ``kind``.
+
+    ``auto`` is rich on a terminal and plain elsewhere; with ``--json`` it is
+    quiet, because then a program reads along.
+    """
+    if kind not in KINDS:
+        raise UsageError(
+            f"{kind!r} is not a way to show progress",
+            code="USAGE",
+            where="--ui",
+            hint="one of " + ", ".join(KINDS),
+        )
+    if kind == "auto":
+        kind = "quiet" if json_result else "rich" if sys.stderr.isatty() else "plain"
+    # rich takes 0.1 s to import; only who draws with it pays.
+    if kind == "rich":
+        from .live import LiveListener
+
+        return LiveListener()
+    if kind == "json":
+        from .lines import JsonListener
+
+        return JsonListener(sys.stdout)
+    from .plain import PlainListener, QuietListener
+
+    return QuietListener(sys.stderr) if kind == "quiet" else PlainListener(sys.stderr)

@@ -1,0 +1,87 @@
+"""Events as lines of text, for logs and simple terminals; and only the bad ones, for scripts."""
+
+from __future__ import annotations
+
+import time
+from typing import TextIO
+
+from ..events import Event, Notice, PhaseFinished, PhaseStarted, Progress, TaskFinished
+from ..module_utils.dream_core.phases import PHASES
+from . import text
+
+#: A line for progress at most this often: a log is read, not watched.
+_PROGRESS_SECONDS = 10.0
+
+
+def place(phase: str) -> str:
+    """Return ``[11/14] models``."""
+    number = PHASES.index(phase) + 1 if phase in PHASES else 0
+    return f"[{number:2d}/{len(PHASES)}] {phase}" if number else phase
+
+
+def outcome(event: PhaseFinished) -> str:
+    """Return how a phase ended, in words."""
+    ended = {
+        "ok": "ok, nothing to change",
+        "changed": f"done, {text.plural(event.changed, 'change')}",
+        "unchanged": "ok, not run: nothing differs",
+        "failed": "FAILED",
+    }
+    return ended.get(event.state, event.state)
+
+
+class PlainListener:
+    """A line when a phase begins that takes long, one when it ends, one per notice."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._last_progress = 0.0
+
+    def take(self, event: Event) -> None:
+        """Show one event."""
+        if isinstance(event, PhaseFinished):
+            took = text.duration(event.seconds)
+            self._line(f"{place(event.phase)}: {outcome(event)} ({took})")
+        elif isinstance(event, Notice):
+            self.note(event.text, event.level)
+        elif isinstance(event, Progress):
+            self._progress(event)
+        elif isinstance(event, PhaseStarted):
+            self._last_progress = 0.0
+        elif isinstance(event, TaskFinished) and event.status in ("failed", "unreachable"):
+            self._line(f"{place(event.phase)}: {event.task}: {event.status}")
+
+    def note(self, text: str, level: str = "info") -> None:
+        """Show a line of the wrapper's own."""
+        self._line(text if level == "info" else f"{level}: {text}")
+
+    def close(self) -> None:
+        """Nothing to leave: every line is already out."""
+
+    def _progress(self, event: Progress) -> None:
+        now = time.monotonic()
+        finished = 0 < event.total <= event.done
+        if not finished and now - self._last_progress < _PROGRESS_SECONDS:
+            return
+        self._last_progress = now
+        line = f"{place(event.phase)}: {event.what}: "
+        line += text.progress(event.done, event.total, event.rate)
+        self._line(line + (f" ({event.note})" if event.note else ""))
+
+    def _line(self, line: str) -> None:
+        self._stream.write(line + "\n")
+        self._stream.flush()
+
+
+class QuietListener(PlainListener):
+    """Warnings and errors only."""
+
+    def take(self, event: Event) -> None:
+        """Show an event that is bad news."""
+        if isinstance(event, Notice):
+            self.note(event.text, event.level)
+
+    def note(self, text: str, level: str = "info") -> None:
+        """Show a line of the wrapper's own when it is a warning or worse."""
+        if level != "info":
+            super().note(text, level)
