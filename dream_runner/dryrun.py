@@ -66,7 +66,7 @@ def examine(options: argparse.Namespace) -> dict[str, Any]:
         },
         "arguments": options.rest,
         "session": session,
-        "host": host(session),
+        "host": host(),
         "phases": list(PHASES),
     }
 
@@ -89,11 +89,11 @@ def privilege(package: str, session: dict[str, Any]) -> str:
     return words.get(session["sudo"], "root, which you do not have: install.sh would stop (exit 4)")
 
 
-def host(session: dict[str, Any]) -> dict[str, Any]:
+def host() -> dict[str, Any]:
     """Return the facts document of this machine, from the cache or gathered; never saved."""
     from dream_runner.module_utils.dream_core.facts import load_or_gather
 
-    base = os.environ.get("XDG_STATE_HOME") or os.path.join(session["home"], ".local", "state")
+    base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     return load_or_gather(os.path.join(base, "dream-runner"), __version__, save=False)[0]
 
 
@@ -145,7 +145,7 @@ def refuse(error: DreamError, as_json: bool) -> int:
     """Print one error; return its exit code."""
     if as_json:
         print(json.dumps({"error": error.to_dict()}))
-    print(f"error: {error.what}", file=sys.stderr)
+    print(f"error[{error.code}]: {error.what}", file=sys.stderr)
     if error.hint:
         print(f"hint: {error.hint}", file=sys.stderr)
     return error.exit_code

@@ -10,7 +10,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 python3 -m venv "$work/venv"
-"$work/venv/bin/pip" install --quiet --disable-pip-version-check "uv==$UV_VERSION"
+"$work/venv/bin/pip" install -qq --disable-pip-version-check "uv==$UV_VERSION"
 # The build backend too: the package itself is then installed without build isolation.
 sed -n 's/^requires = \["\(hatchling[^"]*\)"\]$/\1/p' pyproject.toml > "$work/backend.in"
 [ -s "$work/backend.in" ] || { echo "lock.sh: no build backend in pyproject.toml" >&2; exit 1; }

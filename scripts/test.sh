@@ -24,9 +24,9 @@ make_environment() {
     step "making $1"
     rm -rf -- "$1"
     "$2" -m venv "$1"
-    "$1/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes \
+    "$1/bin/python" -m pip install -qq --disable-pip-version-check --require-hashes \
         --only-binary :all: -r requirements-dev.lock
-    "$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
+    "$1/bin/python" -m pip install -qq --disable-pip-version-check --no-deps \
         --no-build-isolation --editable .
     printf '%s\n' "$stamp" >"$1/.stamp"
 }
