@@ -45,13 +45,29 @@ Every command takes --help, and --json for programs. Exit codes: 0 done, 2 wrong
 is active, 130 interrupted: run again to continue.
 """
 
+_INSTALL = """\
+Install, resume, repair, change or upgrade: always the same command.
+
+What is done is checked on the machine, never believed; what is missing is made. Choices are
+remembered, so a later run needs no options. Every option can also be set in the environment
+(--engine-port is DREAM_ENGINE_PORT) or in an answers file (engine_port: 8080).
+
+For example:
+
+\b
+    dream-runner install --profile embedded --yes
+    dream-runner install --model https://host/model.gguf --sha256 HEX
+    dream-runner install --lan --engine-port 8080
+    dream-runner install --resume
+"""
+
 app = typer.Typer(
     help=_EXAMPLES,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -223,7 +239,7 @@ def _program(
     """Hold the options of the program itself."""
 
 
-@app.command("install")
+@app.command("install", help=_INSTALL, short_help="Install, resume, repair or change.")
 @with_settings
 def install(
     flags: dict[str, Given],
@@ -251,20 +267,7 @@ def install(
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    r"""Install, resume, repair, change or upgrade: always the same command.
-
-    What is done is checked on the machine, never believed; what is missing is made. Choices are
-    remembered, so a later run needs no options. Every option can also be set in the environment
-    (--engine-port is DREAM_ENGINE_PORT) or in an answers file (engine_port: 8080).
-
-    For example:
-
-    \b
-        dream-runner install --profile embedded --yes
-        dream-runner install --model https://host/model.gguf --sha256 HEX
-        dream-runner install --lan --engine-port 8080
-        dream-runner install --resume
-    """
+    """Install, resume, repair, change or upgrade."""
     from . import ui as interface
     from .commands import install as command
     from .resume import Wish
@@ -305,7 +308,7 @@ def _show_plan(found: Any, as_json: bool) -> int:
     return 0
 
 
-@app.command("plan")
+@app.command("plan", short_help="Show what install would do and why.")
 @with_settings
 def plan(
     flags: dict[str, Given],
@@ -328,7 +331,7 @@ def plan(
     return _PENDING if exit_code and found[0].changes_pending else 0
 
 
-@app.command("status")
+@app.command("status", short_help="Say what this machine does now.")
 def status(json: Json = False, debug: Debug = False) -> int:
     """Say what this machine does now; asks the model one real question.
 
@@ -345,7 +348,7 @@ def status(json: Json = False, debug: Debug = False) -> int:
     return found.exit_code
 
 
-@app.command("doctor")
+@app.command("doctor", short_help="Find what is wrong, and the remedy.")
 def doctor(json: Json = False, debug: Debug = False) -> int:
     """Find what is wrong here, with evidence and remedy.
 
@@ -362,7 +365,7 @@ def doctor(json: Json = False, debug: Debug = False) -> int:
     return command.exit_code(findings)
 
 
-@app.command("uninstall")
+@app.command("uninstall", short_help="Remove what was installed here.")
 def uninstall(
     yes: Yes = False,
     purge: Annotated[
@@ -391,3 +394,58 @@ def uninstall(
         return 0
     sys.stderr.write(report.error_text(error) + "\n")
     return error.exit_code
+
+
+@app.command("fetch", short_help="Fetch one file by its SHA-256, resumable.")
+def fetch(
+    urls: Annotated[
+        list[str], typer.Argument(help="Where to get it, in order of preference.", metavar="URL...")
+    ],
+    sha256: Annotated[
+        str, typer.Option("--sha256", help="What it must be; nothing else is kept.", metavar="HEX")
+    ],
+    output: Annotated[str, typer.Option("--output", "-o", help="Where it goes.", metavar="FILE")],
+    size: Annotated[int, typer.Option("--size", help="Its size in bytes, when known.")] = 0,
+    connections: Annotated[
+        int, typer.Option("--connections", help="How many at a time. 0: chosen by measuring.")
+    ] = 0,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read a file that is there again and check it.")
+    ] = False,
+    ca_file: Annotated[
+        str, typer.Option("--ca-file", help="Certificates to trust as well.", metavar="FILE")
+    ] = "",
+    netrc: Annotated[
+        str, typer.Option("--netrc", help="File with user names and passwords.", metavar="FILE")
+    ] = "",
+    ui: Ui = "auto",
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Fetch one file by its SHA-256: in parallel, resumable, nothing unverified.
+
+    Interrupt it at any time; the same command continues where it stopped.
+    """
+    from . import ui as interface
+    from .commands import fetch as command
+
+    listener = interface.make(ui, json_result=json)
+    try:
+        result = command.run(
+            urls,
+            sha256=sha256,
+            output=output,
+            size_bytes=size,
+            connections=connections,
+            verify=verify,
+            ca_file=ca_file,
+            netrc=netrc,
+            on_progress=interface.fetch_progress(listener, os.path.basename(output)),
+        )
+    finally:
+        listener.close()
+    if json:
+        report.print_json(command.as_json(result))
+    else:
+        report.print_text(command.as_text(result))
+    return 0

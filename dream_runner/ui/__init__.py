@@ -6,10 +6,15 @@ Data goes to stdout, everything else to stderr; no meaning rests on colour.
 from __future__ import annotations
 
 import sys
-from typing import Protocol
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
-from ..events import Event
+from ..events import Event, Progress
 from ..module_utils.dream_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from ..module_utils.dream_core.fetch import Progress as Fetched
 
 KINDS = ("auto", "plain", "rich", "json", "quiet")
 
@@ -54,3 +59,15 @@ def make(kind: str, *, json_result: bool = False) -> Listener:
     from .plain import PlainListener, QuietListener
 
     return QuietListener(sys.stderr) if kind == "quiet" else PlainListener(sys.stderr)
+
+
+def fetch_progress(listener: Listener, what: str) -> Callable[[Fetched], None]:
+    """Return what a fetch outside a run reports to, as the events of a run."""
+
+    def take(seen: Fetched) -> None:
+        event = Progress(
+            time.time(), "localhost", "", what, seen.done, seen.total, seen.rate, seen.note
+        )
+        listener.take(event)
+
+    return take

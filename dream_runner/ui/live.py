@@ -50,6 +50,7 @@ class LiveListener:
             self._start()
             self._task, self._progress = event.task, None
         elif isinstance(event, Progress):
+            self._start()
             self._progress = event
         elif isinstance(event, PhaseFinished):
             self._finish_phase(event)

@@ -19,6 +19,11 @@ def place(phase: str) -> str:
     return f"[{number:2d}/{len(PHASES)}] {phase}" if number else phase
 
 
+def prefix(phase: str) -> str:
+    """Return ``[11/14] models: ``, or nothing outside a phase."""
+    return f"{place(phase)}: " if phase else ""
+
+
 def outcome(event: PhaseFinished) -> str:
     """Return how a phase ended, in words."""
     ended = {
@@ -49,7 +54,7 @@ class PlainListener:
         elif isinstance(event, PhaseStarted):
             self._last_progress = 0.0
         elif isinstance(event, TaskFinished) and event.status in ("failed", "unreachable"):
-            self._line(f"{place(event.phase)}: {event.task}: {event.status}")
+            self._line(f"{prefix(event.phase)}{event.task}: {event.status}")
 
     def note(self, text: str, level: str = "info") -> None:
         """Show a line of the wrapper's own."""
@@ -64,7 +69,7 @@ class PlainListener:
         if not finished and now - self._last_progress < _PROGRESS_SECONDS:
             return
         self._last_progress = now
-        line = f"{place(event.phase)}: {event.what}: "
+        line = f"{prefix(event.phase)}{event.what}: "
         line += text.progress(event.done, event.total, event.rate)
         self._line(line + (f" ({event.note})" if event.note else ""))
 
