@@ -53,6 +53,38 @@ def choose_model(
     )
 
 
+def explain(
+    facts: Dict[str, Any],
+    tier: Dict[str, Any],
+    models_catalog: Dict[str, Any],
+    context_tokens: int = 0,
+    memory_limit_mb: int = 0,
+) -> List[Dict[str, Any]]:
+    """Return every candidate in order: ``{id, need_mb, have_mb, context_tokens, result, why}``.
+
+    ``result`` is ``chosen``, ``fits`` (it came after the chosen one) or ``no``.
+    """
+    have = budget_mb(facts, models_catalog["budgets"], memory_limit_mb)
+    planned = models_catalog["tiers"][tier["id"]]["context_tokens"]
+    rows: List[Dict[str, Any]] = []
+    for model in candidates(models_catalog, tier["id"]):
+        context, problem = fit(model, have, context_tokens, planned)
+        why = _avoided(model, facts) or problem
+        later = any(row["result"] == "chosen" for row in rows)
+        tokens = context or context_tokens or min(planned, model["max_context_tokens"])
+        rows.append(
+            {
+                "id": model["id"],
+                "need_mb": need_mb(model, tokens),
+                "have_mb": have,
+                "context_tokens": tokens,
+                "result": "no" if why else "fits" if later else "chosen",
+                "why": why or "",
+            }
+        )
+    return rows
+
+
 def candidates(models_catalog: Dict[str, Any], tier_id: str) -> List[Model]:
     """Return a tier's models in their order, then those of every lower tier."""
     order = models_catalog["fallback"]

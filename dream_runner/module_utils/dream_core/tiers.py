@@ -65,15 +65,58 @@ def _check_backend(facts: Dict[str, Any], host: Dict[str, Any]) -> None:
     )
 
 
+def explain(
+    facts: Dict[str, Any], tiers_catalog: Dict[str, Any], memory_limit_mb: int = 0
+) -> List[Dict[str, str]]:
+    """Return every rule in order with what became of it: ``{rule, tier, result, why}``.
+
+    ``result`` is ``fired``, ``holds`` (it came after the one that fired), ``no``, or
+    ``other`` for a rule about hardware of another kind.
+    """
+    host = measure(facts, memory_limit_mb)
+    fired = False
+    rows: List[Dict[str, str]] = []
+    for rule in tiers_catalog["rules"]:
+        why = obstacle(rule, host, tiers_catalog["tolerance_percent"])
+        result = ("no" if is_about(rule, host) else "other") if why else _held(fired)
+        fired = fired or result == "fired"
+        rows.append(
+            {
+                "rule": rule["id"],
+                "tier": rule["tier"],
+                "result": result,
+                "why": why or reason(rule, host),
+            }
+        )
+    return rows
+
+
+def _held(fired: bool) -> str:
+    return "holds" if fired else "fired"
+
+
+def is_about(rule: Rule, host: Dict[str, Any]) -> bool:
+    """Tell whether a rule is about a host's kind of hardware, whatever its size."""
+    kinds = (None, host["memory_class"])
+    return bool(rule["backend"] == host["backend"] and rule.get("memory_class") in kinds)
+
+
 def matches(rule: Rule, host: Dict[str, Any], tolerance_percent: int) -> bool:
     """Tell whether every condition of a rule holds on a host."""
-    if rule["backend"] != host["backend"]:
-        return False
-    if rule.get("memory_class") not in (None, host["memory_class"]):
-        return False
-    return _reaches(host["memory_mb"], rule.get("memory_mb"), tolerance_percent) and _reaches(
-        host["ram_mb"], rule.get("ram_mb"), tolerance_percent
-    )
+    return obstacle(rule, host, tolerance_percent) is None
+
+
+def obstacle(rule: Rule, host: Dict[str, Any], tolerance_percent: int) -> Optional[str]:
+    """Return the first condition of a rule that does not hold on a host, or None."""
+    if not is_about(rule, host):
+        return "is about other hardware than %s with %s memory" % (
+            host["backend"],
+            host["memory_class"],
+        )
+    for field in ("memory_mb", "ram_mb"):
+        if not _reaches(host[field], rule.get(field), tolerance_percent):
+            return "needs %s" % needs(rule, host)
+    return None
 
 
 def _reaches(size: Optional[int], bound: Optional[int], tolerance_percent: int) -> bool:

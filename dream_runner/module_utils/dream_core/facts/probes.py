@@ -103,15 +103,30 @@ def environment(host: Host) -> Dict[str, Any]:
     }
 
 
+#: Of cpuinfo: what names a processor and what it can compute.
+_CPU_FIELDS = (
+    "model name",
+    "Model",
+    "vendor_id",
+    "CPU implementer",
+    "CPU part",
+    "flags",
+    "Features",
+)
+
+
 def cpu(host: Host) -> Dict[str, Any]:
-    """Return the first block of cpuinfo and how many threads and cores there are."""
+    """Return how cpuinfo describes the first processor, and how many there are."""
     blocks = [block for block in (host.read("/proc/cpuinfo") or "").split("\n\n") if block.strip()]
     threads = [block for block in blocks if block.startswith("processor")]
     cores = {_core_of(block) for block in threads}
+    lines = [
+        line.split(":", 1) for block in blocks[:1] + blocks[-1:] for line in block.splitlines()
+    ]
+    rows = [(row[0].strip(), row[1].strip()) for row in lines if len(row) == 2]
     return {
-        "block": blocks[0] if blocks else None,
-        "tail": blocks[-1] if len(blocks) > 1 and blocks[-1] not in threads else None,
-        "threads": os.cpu_count() if len(threads) < (os.cpu_count() or 0) else len(threads),
+        "info": {key: value for key, value in rows if key in _CPU_FIELDS},
+        "threads": len(threads) or os.cpu_count(),
         "cores": len(cores) if cores and None not in cores else None,
         "allowed": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
     }

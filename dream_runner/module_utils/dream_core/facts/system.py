@@ -144,9 +144,8 @@ def _cpu(capture: Dict[str, Any]) -> Dict[str, Any]:
             "flags": [],
         }
     raw = text.mapping(capture.get("cpu"))
-    fields = _cpu_fields(raw.get("tail"))
-    fields.update(_cpu_fields(raw.get("block")))
-    flags = (fields.get("flags") or fields.get("Features") or "").split()
+    fields = text.mapping(raw.get("info"))
+    flags = str(fields.get("flags") or fields.get("Features") or "").split()
     return {
         "model": text.string(fields.get("model name") or fields.get("Model")),
         "cores": text.whole(raw.get("cores")) or None,
@@ -154,11 +153,6 @@ def _cpu(capture: Dict[str, Any]) -> Dict[str, Any]:
         "allowed": text.whole(raw.get("allowed")) or None,
         "flags": sorted(_FLAGS.intersection(flags)),
     }
-
-
-def _cpu_fields(block: Any) -> Dict[str, str]:
-    rows = [line.split(":", 1) for line in text.lines(block) if ":" in line]
-    return {key.strip(): value.strip() for key, value in rows}
 
 
 def _memory(capture: Dict[str, Any]) -> Dict[str, Any]:
@@ -189,12 +183,13 @@ def _meminfo_mb(body: Any) -> Optional[int]:
 
 
 def _mounts(value: Any) -> List[Dict[str, str]]:
-    rows = [row for row in text.rows(value) if isinstance(row, list) and len(row) == 3]
-    return [
-        {"path": _octal(path), "fstype": kind, "device": _octal(device)}
-        for device, path, kind in rows
-        if isinstance(path, str) and isinstance(kind, str) and isinstance(device, str)
-    ]
+    """Return one entry a path: a later mount hides the earlier one under it."""
+    found: Dict[str, Dict[str, str]] = {}
+    for row in text.rows(value):
+        if isinstance(row, list) and len(row) == 3 and all(isinstance(part, str) for part in row):
+            device, path, kind = row
+            found[path] = {"path": _octal(path), "fstype": kind, "device": _octal(device)}
+    return list(found.values())
 
 
 def _octal(name: str) -> str:

@@ -1,0 +1,330 @@
+"""``dream-runner facts`` and ``dream-runner explain``: what this host is, and what follows from it.
+
+Both replay a capture as well as they look at this machine, so that a report
+from any host can be read on any other.
+"""
+
+from __future__ import annotations
+
+import getpass
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ..module_utils.dream_core import models, tiers
+from ..module_utils.dream_core.atomic import write_bytes
+from ..module_utils.dream_core.errors import DreamError, UsageError
+from ..module_utils.dream_core.facts import (
+    CAPTURE_SCHEMA,
+    accelerator,
+    gather,
+    interpret,
+    load_or_gather,
+)
+from ..module_utils.dream_core.facts.scrub import scrub
+from ..version import __version__
+
+_CAPTURE_LIMIT = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The facts document, where it is from, and a line about its cache where one is due."""
+
+    document: Mapping[str, Any]
+    source: str
+    why: str = ""
+
+
+def run(
+    state_dir: str, *, from_capture: str = "", install_dir: str = "", force: bool = False
+) -> Facts:
+    """Return the facts of this machine, or those of the capture in a file.
+
+    Raises UsageError CAPTURE_INVALID for a file that is no capture.
+    """
+    if from_capture:
+        return Facts(interpret(read_capture(from_capture)), f"capture {from_capture}")
+    document, origin = load_or_gather(state_dir, __version__, install_dir=install_dir, force=force)
+    return Facts(document, origin["source"], origin["why"])
+
+
+def write_capture(path: str) -> dict[str, Any]:
+    """Write what the probes see on this machine to a file, without names and numbers; return it.
+
+    Raises DiskError or PrivilegeError when the file cannot be written.
+    """
+    capture = scrub(gather(), private=_private_words())
+    text = yaml.dump(capture, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    write_bytes(path, text.encode("utf-8"))
+    return capture
+
+
+def _private_words() -> list[str]:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = ""
+    host = platform.node()
+    return [word for word in {host, host.split(".")[0], user} - {"root", ""}]
+
+
+class _Dumper(yaml.SafeDumper):
+    """YAML with every text of several lines as a block, so that people can read it."""
+
+
+def _block(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _block)
+
+
+def read_capture(path: str) -> dict[str, Any]:
+    """Return the capture in a YAML or JSON file. Raises UsageError CAPTURE_INVALID."""
+    try:
+        text = Path(path).read_bytes()[: _CAPTURE_LIMIT + 1]
+        if len(text) > _CAPTURE_LIMIT:
+            raise ValueError("it is larger than 4 MiB")
+        content = yaml.safe_load(text)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise _invalid(path, " ".join(str(error).split())) from error
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if schema != CAPTURE_SCHEMA:
+        raise _invalid(path, f"its schema is {schema}, not {CAPTURE_SCHEMA}")
+    return dict(content)
+
+
+def _invalid(path: str, why: str) -> UsageError:
+    return UsageError(
+        f"{path} is not a capture: {why}",
+        code="CAPTURE_INVALID",
+        where="--from-capture",
+        hint="write one with: dream-runner facts --capture FILE",
+    )
+
+
+def as_json(facts: Facts) -> dict[str, Any]:
+    """Return what ``facts --json`` prints."""
+    return {"facts": dict(facts.document), "source": facts.source, "why": facts.why}
+
+
+def as_table(facts: Facts) -> RenderableType:
+    """Return the facts as a person wants to read them."""
+    document = facts.document
+    parts: list[RenderableType] = [_host_table(document)]
+    if document["gpus"]:
+        parts += [Text(), _gpu_table(document)]
+    if document["links"]:
+        parts += [Text(), _link_table(document)]
+    if document["findings"]:
+        parts += [Text(), _finding_list(document)]
+    return Group(*parts)
+
+
+def _host_table(document: Mapping[str, Any]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for name, value in _host_rows(document):
+        table.add_row(name, value)
+    return table
+
+
+def _host_rows(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    system, memory, cpu = document["os"], document["memory"], document["cpu"]
+    where = [system["container"] or "", "WSL" if system["wsl"] else ""]
+    inside = ", ".join(word for word in where if word)
+    return [
+        ("System", f"{_or(system['pretty_name'])}{f' in {inside}' if inside else ''}"),
+        (
+            "Kernel",
+            f"{_or(system['kernel'])}, {document['arch']}, init {_or(document['init']['pid1'])}",
+        ),
+        (
+            "Processor",
+            f"{_or(cpu['model'])}, {_or(cpu['cores'])} cores, {_or(cpu['threads'])} threads",
+        ),
+        ("Memory", _memory(memory)),
+        ("Computes on", _backend(document)),
+    ]
+
+
+def _memory(memory: Mapping[str, Any]) -> str:
+    text = f"{_or(memory['total_mb'])} MB"
+    if memory["limit_mb"]:
+        text += f", limited to {memory['limit_mb']} MB"
+    if memory["windows_mb"]:
+        text += f" (Windows: {memory['windows_mb']} MB)"
+    return text
+
+
+def _backend(document: Mapping[str, Any]) -> str:
+    host = accelerator(dict(document))
+    if host["backend"] == "cpu":
+        text = "the CPU"
+    else:
+        kind = f"{_or(host['memory_mb'])} MB {host['memory_class']}"
+        text = f"{host['count']} {host['backend']} GPU(s), {kind}"
+    repaired = document["repaired_backend"]
+    return f"{text}; {repaired} once its driver works" if repaired else text
+
+
+def _or(value: Any) -> str:
+    """Return a value in words: what is not known is said so, and is never 0."""
+    return "unknown" if value is None else str(value)
+
+
+def _gpu_table(document: Mapping[str, Any]) -> Table:
+    table = Table(
+        "GPU", "Place", "Memory", "Driver", "Target", "Used", box=None, padding=(0, 2, 0, 0)
+    )
+    for gpu in document["gpus"]:
+        size = "shared" if gpu["memory_class"] != "discrete" else f"{_or(gpu['memory_mb'])} MB"
+        driver = " ".join(filter(None, [gpu["driver"]["name"], gpu["driver"]["version"]]))
+        target = gpu["gfx"] or gpu["compute_capability"]
+        used = "yes" if gpu["usable"] else f"no: {gpu['why_not']}"
+        name = gpu["name"] or f"{gpu['vendor']} {gpu['pci_id']}"
+        table.add_row(name, _or(gpu["pci_slot"]), size, driver or "none", _or(target), used)
+    return table
+
+
+def _link_table(document: Mapping[str, Any]) -> Table:
+    kinds = [link["kind"] for link in document["links"]]
+    table = Table.grid(padding=(0, 2))
+    for kind in sorted(set(kinds)):
+        table.add_row("Links", f"{kinds.count(kind)} x {kind}")
+    return table
+
+
+def _finding_list(document: Mapping[str, Any]) -> Text:
+    lines = []
+    for finding in document["findings"]:
+        lines.append(f"{finding['severity']}: {finding['what']} [{finding['id']}]")
+        lines.append(f"  hint: {finding['hint']}")
+    return Text("\n".join(lines))
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why this host has its tier and its model; ``error`` where no model could be chosen."""
+
+    tier: Mapping[str, Any]
+    rules: list[dict[str, str]]
+    model: Mapping[str, Any] | None
+    models: list[dict[str, Any]]
+    error: DreamError | None = None
+    changes: list[str] = field(default_factory=list)
+
+
+def explain(
+    facts: Facts,
+    catalog: Any,
+    *,
+    tier: str = "auto",
+    model: str = "auto",
+    context_tokens: int = 0,
+    memory_limit_mb: int = 0,
+) -> Explanation:
+    """Return which rule fired, which came next, what the model needs, and what would change it.
+
+    Raises UsageError for a tier or model that does not exist.
+    """
+    document = dict(facts.document)
+    chosen = tiers.choose_tier(document, catalog.tiers, tier, memory_limit_mb)
+    rules = tiers.explain(document, catalog.tiers, memory_limit_mb)
+    rows = models.explain(document, chosen, catalog.models, context_tokens, memory_limit_mb)
+    pick, error = _choose(document, chosen, catalog, model, context_tokens, memory_limit_mb)
+    return Explanation(chosen, rules, pick, rows, error, _changes(document, chosen, rows))
+
+
+def _choose(
+    document: dict[str, Any],
+    tier: dict[str, Any],
+    catalog: Any,
+    model: str,
+    context_tokens: int,
+    memory_limit_mb: int,
+) -> tuple[dict[str, Any] | None, DreamError | None]:
+    try:
+        pick = models.choose_model(
+            document, tier, catalog.models, model, context_tokens, memory_limit_mb
+        )
+    except UsageError:
+        raise
+    except DreamError as error:
+        return None, error
+    return pick, None
+
+
+def _changes(
+    document: Mapping[str, Any], tier: Mapping[str, Any], rows: list[dict[str, Any]]
+) -> list[str]:
+    """Return what would lead to another tier or model."""
+    changes = []
+    following = tier["next"]
+    if tier["overridden"]:
+        changes.append("--tier auto would take the tier from the table again")
+    elif following:
+        changes.append(f"tier {following['id']} (rule {following['rule']}): {following['needs']}")
+    if document["repaired_backend"]:
+        changes.append(f"a working driver would make {document['repaired_backend']} the backend")
+    first = rows[0]
+    if first["result"] == "no" and first["need_mb"] > first["have_mb"]:
+        missing = first["need_mb"] - first["have_mb"]
+        changes.append(f"{missing} MB more would let {first['id']} run with its full context")
+    return changes
+
+
+def explanation_as_json(explanation: Explanation) -> dict[str, Any]:
+    """Return what ``explain --json`` prints."""
+    return {
+        "tier": dict(explanation.tier),
+        "rules": explanation.rules,
+        "model": dict(explanation.model) if explanation.model else None,
+        "models": explanation.models,
+        "error": explanation.error.to_dict() if explanation.error else None,
+        "changes": explanation.changes,
+    }
+
+
+def explanation_as_table(explanation: Explanation) -> RenderableType:
+    """Return the explanation for a person: the answer, how it came about, what would change it."""
+    tier, model = explanation.tier, explanation.model
+    head = [f"Tier {tier['id']} ({tier['name']}), by rule {tier['rule']}: {tier['reason']}"]
+    if model:
+        head.append(f"Model {model['name']} at {model['context_tokens']} tokens: {model['why']}")
+    if explanation.error:
+        head.append(f"No model: {explanation.error.what}")
+    changes = [f"- {line}" for line in explanation.changes] or ["- nothing: this is the top"]
+    return Group(
+        Text("\n".join(head)),
+        Text("\nRules, the first that holds wins:"),
+        _rule_table(explanation.rules),
+        Text("\nModels, the first that fits wins:"),
+        _model_table(explanation.models),
+        Text("\nWhat would change it:\n" + "\n".join(changes)),
+    )
+
+
+def _rule_table(rules: list[dict[str, str]]) -> Table:
+    """Return the rules about this host's kind of hardware."""
+    table = Table("Rule", "Tier", "Holds", "Why", box=None, padding=(0, 2, 0, 0))
+    for row in (row for row in rules if row["result"] != "other"):
+        table.add_row(row["rule"], row["tier"], row["result"], row["why"])
+    return table
+
+
+def _model_table(rows: list[dict[str, Any]]) -> Table:
+    table = Table("Model", "Context", "Needs", "May use", "Result", box=None, padding=(0, 2, 0, 0))
+    for row in rows:
+        result = f"no: {row['why']}" if row["why"] else row["result"]
+        need, have = f"{row['need_mb']} MB", f"{row['have_mb']} MB"
+        table.add_row(row["id"], str(row["context_tokens"]), need, have, result)
+    return table
