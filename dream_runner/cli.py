@@ -22,7 +22,7 @@ import typer
 
 from . import report
 from .module_utils.dream_core.errors import DreamError, Interrupted, UsageError
-from .settings import SETTINGS, Given, Setting
+from .settings import SETTINGS, Given, Setting, default_state_dir
 from .version import __version__
 
 #: Exit code of ``plan --exit-code`` when something would change.
@@ -79,6 +79,13 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say it; write nothing anywhere.")]
 Answers = Annotated[
     str | None, typer.Option("--answers", help="YAML file with settings.", metavar="FILE")
+]
+
+FromCapture = Annotated[
+    str,
+    typer.Option(
+        "--from-capture", help="Of the machine in this file, not of this one.", metavar="FILE"
+    ),
 ]
 
 
@@ -338,7 +345,6 @@ def status(json: Json = False, debug: Debug = False) -> int:
     Exit codes: 0 ready, 11 degraded or interrupted, 8 stopped, 3 nothing installed.
     """
     from .commands import status as command
-    from .settings import default_state_dir
 
     found = command.run(default_state_dir(os.environ))
     if json:
@@ -355,7 +361,6 @@ def doctor(json: Json = False, debug: Debug = False) -> int:
     Exit codes: 0 all well, 11 warnings, 3 errors.
     """
     from .commands import doctor as command
-    from .settings import default_state_dir
 
     findings = command.run(default_state_dir(os.environ))
     if json:
@@ -449,3 +454,65 @@ def fetch(
     else:
         report.print_text(command.as_text(result))
     return 0
+
+
+@app.command("facts", short_help="Show what this machine is.")
+def facts(
+    capture: Annotated[
+        str,
+        typer.Option(
+            "--capture", help="Write what was seen to a file, without names.", metavar="FILE"
+        ),
+    ] = "",
+    from_capture: FromCapture = "",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Look again; use no saved facts.")] = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Show what this machine is: system, memory, processor, GPUs, and what is wrong with them."""
+    from .commands import facts as command
+
+    if capture:
+        command.write_capture(capture)
+        sys.stderr.write(f"written: {capture}\n")
+        return 0
+    found = command.run(default_state_dir(os.environ), from_capture=from_capture, force=fresh)
+    if json:
+        report.print_json(command.as_json(found))
+    else:
+        report.print_table(command.as_table(found))
+    return 0
+
+
+@app.command("explain", short_help="Say why this machine gets its tier and model.")
+def explain(
+    tier: Annotated[str, typer.Option("--tier", help="As if this tier was chosen.")] = "auto",
+    model: Annotated[str, typer.Option("--model", help="As if this model was chosen.")] = "auto",
+    context_tokens: Annotated[
+        int, typer.Option("--context-tokens", help="As if this context was chosen.")
+    ] = 0,
+    memory_limit_mb: Annotated[
+        int, typer.Option("--memory-limit-mb", help="As if there was only this much memory.")
+    ] = 0,
+    from_capture: FromCapture = "",
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Say which rule gave this machine its tier and model, and what would change that."""
+    from . import catalog
+    from .commands import facts as command
+
+    found = command.run(default_state_dir(os.environ), from_capture=from_capture)
+    explanation = command.explain(
+        found,
+        catalog.load(),
+        tier=tier,
+        model=model,
+        context_tokens=context_tokens,
+        memory_limit_mb=memory_limit_mb,
+    )
+    if json:
+        report.print_json(command.explanation_as_json(explanation))
+    else:
+        report.print_table(command.explanation_as_table(explanation))
+    return explanation.error.exit_code if explanation.error else 0

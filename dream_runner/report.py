@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .module_utils.dream_core.errors import DreamError
 from .settings import SettingsError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+#: Columns of a table in a file or pipe: a cut cell could not be read there.
+_FILE_WIDTH = 200
 
 
 def error_text(error: DreamError) -> str:
@@ -39,3 +45,12 @@ def print_text(text: str) -> None:
     """Write the answer of a command to stdout."""
     sys.stdout.write(text.rstrip("\n") + "\n")
     sys.stdout.flush()
+
+
+def print_table(table: RenderableType) -> None:
+    """Write a table to stdout; as wide as it needs where no terminal limits it."""
+    # 0.1 s to import, for tables only.
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else _FILE_WIDTH
+    Console(width=width, highlight=False, markup=False).print(table)
