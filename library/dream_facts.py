@@ -16,8 +16,8 @@ options:
   state_dir: {description: The state directory of the target user., type: path, required: true}
   force: {description: Look again whatever the cache says., type: bool, default: false}
   max_age_seconds: {description: Age from which the cache is not used., type: int, default: 86400}
-  version: {description: The version of dream-runner; another one looks again., type: str, default: ""}
-  install_dir: {description: The install directory; another one looks again., type: str, default: ""}
+  version: {description: Version of dream-runner; another one looks again., type: str, default: ""}
+  install_dir: {description: Install directory; another one looks again., type: str, default: ""}
 attributes:
   check_mode: {description: Looks, and does not write its cache., support: full}
   diff_mode: {description: There is nothing to show., support: none}
