@@ -42,12 +42,11 @@ main() {
         show_dry_run "$@"
     fi
     check_disk
+    # Before the first byte: who may not install what is missing finds nothing changed.
+    provide_venv_module
     take_lock
     # Whoever held the lock may have done the work; a killed run may have done all but the switch.
-    if ! is_complete; then
-        provide_venv_module
-        build_venv
-    fi
+    is_complete || build_venv
     switch_to_target
     remove_others
     release_lock
@@ -283,28 +282,29 @@ install_package() {
             --no-install-recommends install "$package"; } 9>&- 2>&1 </dev/null) && set +f && return
     set +f
     printf '%s\n' "$apt_log" | tail -n 15 >&2
-    explain_failure "$apt_log" "apt-get could not install $package"
+    explain_failure 3 "$apt_log" "apt-get could not install $package"
 }
 
-# explain_failure LOG WHAT: one error line with the exit code that fits the tool's own words.
+# explain_failure CODE LOG WHAT: one error line with the exit code that fits the tool's own words,
+# or CODE where they say nothing known.
 explain_failure() {
-    case $1 in
+    case $2 in
         *"Operation cancelled by user"*) exit 130 ;;
         *"DO NOT MATCH THE HASHES"* | *"hashes are required"* | *"Hash Sum mismatch"*)
-            fail 7 "$2: a package does not match its pinned digest" "something between here and the package index changes files; do not go on" ;;
+            fail 7 "$3: a package does not match its pinned digest" "something between here and the package index changes files; do not go on" ;;
         *"No space left on device"* | *"enough free space"*)
-            fail 6 "$2: no space left" "free some space, then run again" ;;
+            fail 6 "$3: no space left" "free some space, then run again" ;;
         *"ead-only file system"*)
-            fail 6 "$2: read-only filesystem" "set XDG_DATA_HOME to a directory that can be written" ;;
+            fail 6 "$3: read-only filesystem" "set XDG_DATA_HOME to a directory that can be written" ;;
         *"CERTIFICATE_VERIFY_FAILED"*)
-            fail 5 "$2: the index's certificate is not trusted" "behind a company proxy, set PIP_CERT to its CA file" ;;
+            fail 5 "$3: the index's certificate is not trusted" "behind a company proxy, set PIP_CERT to its CA file" ;;
         *"No matching distribution"* | *"NewConnectionError"* | *"Max retries"* | *"ReadTimeout"* | \
             *"ConnectionError"* | *"ProtocolError"* | *"Could not resolve"* | *"Failed to fetch"* | \
             *"Temporary failure"* | *"Unable to locate package"*)
-            fail 5 "$2: the package index cannot be reached" "check the network and HTTPS_PROXY, then run again" ;;
+            fail 5 "$3: the package index cannot be reached" "check the network and HTTPS_PROXY, then run again" ;;
         *"ermission denied"*)
-            fail 4 "$2: permission denied" "check the owner of $data" ;;
-        *) fail 3 "$2" "the tool's own words are above" ;;
+            fail 4 "$3: permission denied" "check the owner of $data" ;;
+        *) fail "$1" "$3" "the tool's own words are above" ;;
     esac
 }
 
@@ -349,7 +349,7 @@ run_step() {
     step_log=$("$@" 2>&1 </dev/null) && return
     printf '%s\n' "$step_log" | tail -n 15 >&2
     rm -rf -- "$target"
-    explain_failure "$step_log" "$what failed"
+    explain_failure 1 "$step_log" "$what failed"
 }
 
 # From here on a run uses the new environment.

@@ -63,9 +63,7 @@ def test_ordinary_user_without_sudo_is_told_what_to_do(node: MakeNode) -> None:
     before = machine.listing("/home")
     error = one_error(machine.install(*COMMAND), 4)
     assert "apt-get install" in error
-    left = changes(before, machine.listing("/home"), "/home/plain/.local/share/dream-runner/.lock")
-    # The lock's directory may stay; no environment, no link, no installation.
-    assert all("/home/plain/.local" in line for line in left), left
+    assert changes(before, machine.listing("/home")) == []
 
 
 @pytest.mark.parametrize("systemd", [True, False])
@@ -87,7 +85,7 @@ def test_dry_run_on_a_bare_machine_writes_nothing(node: MakeNode, release: str) 
     done = machine.install(*COMMAND, "--dry-run")
     assert done.code == 0, str(done)
     assert changes(before, machine.listing()) == []
-    assert "python3.1" in done.out  # the missing package is named
+    assert "install python3-venv with apt" in done.out
 
 
 def test_dry_run_after_an_install_writes_nothing(node: MakeNode) -> None:
