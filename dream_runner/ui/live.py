@@ -25,7 +25,12 @@ class LiveListener:
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True, highlight=False)
-        # Signals, redirection and the log belong to others.
+        self._spinner = Spinner("dots")
+        self._phase = ""
+        self._task = ""
+        self._began = time.monotonic()
+        self._progress: Progress | None = None
+        # Last, because it draws at once.
         self._live = Live(
             console=self._console,
             refresh_per_second=8,
@@ -34,11 +39,6 @@ class LiveListener:
             redirect_stderr=False,
             get_renderable=self._draw,
         )
-        self._spinner = Spinner("dots")
-        self._phase = ""
-        self._task = ""
-        self._began = time.monotonic()
-        self._progress: Progress | None = None
 
     def take(self, event: Event) -> None:
         """Show one event."""
