@@ -1,0 +1,205 @@
+"""Status reads the machine back: an engine that is there, ill, silent, foreign or gone."""
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dream_runner.commands import doctor, status
+from dream_runner.commands.status import Engine
+from dream_runner.module_utils.dream_core import receipt
+from dream_runner.module_utils.dream_core.phases import PHASES
+from dream_runner.resume import Before
+
+GOOD = {
+    "/health": (200, {"status": "ok"}),
+    "/v1/models": (200, {"data": [{"id": "smoke"}]}),
+    "/v1/chat/completions": (200, {"choices": [{"message": {"content": "hello"}}]}),
+}
+
+
+@contextlib.contextmanager
+def engine(replies: dict[str, tuple[int, Any]]) -> Iterator[int]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            code, body = replies.get(self.path, (404, {}))
+            content = body if isinstance(body, bytes) else json.dumps(body).encode()
+            self.send_response(code)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_POST = do_GET
+
+        def log_message(self, *_: Any) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def write(state: Path, port: int, **states: str) -> None:
+    for phase in PHASES:
+        resources = [{"kind": "port", "port": port, "address": "127.0.0.1", "origin": "made"}]
+        document = {
+            "schema": 1,
+            "phase": phase,
+            "state": states.get(phase, "done"),
+            "install_dir": "/srv/dream",
+            "version": "1",
+            "resources": resources if phase == "services" else [],
+            "facts": {},
+        }
+        assert receipt.write(str(state), document) is None
+
+
+def test_ready_means_an_answer(tmp_path: Path) -> None:
+    with engine(GOOD) as port:
+        write(tmp_path, port)
+        found = status.run(str(tmp_path))
+    assert (found.state, found.exit_code) == ("ready", 0)
+    assert found.engine.answer == "hello"
+    assert found.engine.model == "smoke"
+    assert "ready" in status.as_text(found)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"/v1/models": (200, {"data": []})},
+        {"/v1/models": (500, {})},
+        {"/v1/models": (200, b"<html>")},
+        {"/v1/chat/completions": (503, {"error": "loading model"})},
+        {"/v1/chat/completions": (200, {"choices": []})},
+        {"/v1/chat/completions": (200, [])},
+    ],
+)
+def test_healthy_without_an_answer_is_degraded(tmp_path: Path, broken: dict[str, Any]) -> None:
+    """HTTP 200 of the health page proves nothing (catalogue row C5)."""
+    with engine(GOOD | broken) as port:
+        write(tmp_path, port)
+        found = status.run(str(tmp_path))
+    assert (found.state, found.exit_code) == ("degraded", 11)
+    assert found.engine.healthy
+    assert found.engine.why
+
+
+def test_nobody_listens(tmp_path: Path) -> None:
+    with engine(GOOD) as port:
+        pass
+    write(tmp_path, port)
+    found = status.run(str(tmp_path))
+    assert (found.state, found.exit_code) == ("stopped", 8)
+    assert str(port) in found.detail
+
+
+def test_absent(tmp_path: Path) -> None:
+    found = status.run(str(tmp_path / "none"))
+    assert (found.state, found.exit_code) == ("absent", 3)
+    assert not (tmp_path / "none").exists()
+
+
+def test_interrupted_wins_over_an_engine_that_answers(tmp_path: Path) -> None:
+    with engine(GOOD) as port:
+        write(tmp_path, port, health="running")
+        found = status.run(str(tmp_path))
+    assert (found.state, found.exit_code) == ("interrupted", 11)
+    assert "phase 13 of 14 (health)" in found.detail
+    assert found.engine.answers
+
+
+def test_a_proxy_of_the_environment_is_not_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with engine(GOOD) as port:
+        write(tmp_path, port)
+        assert status.run(str(tmp_path)).state == "ready"
+
+
+def test_a_unit_that_failed_is_degraded() -> None:
+    answering = Engine(listening=True, answers=True)
+    state, detail = status.judge(Before("finished"), answering, {"dream-web": "failed"})
+    assert (state, detail) == ("degraded", "dream-web is failed")
+
+
+def test_json_has_the_state_and_the_exit_code(tmp_path: Path) -> None:
+    data = status.as_json(status.run(str(tmp_path)))
+    assert data["state"] == "absent"
+    assert data["exit_code"] == 3
+    json.dumps(data)
+
+
+# --- doctor ------------------------------------------------------------------
+
+
+def found_by(findings: list[doctor.Finding], check: str) -> list[doctor.Finding]:
+    return [finding for finding in findings if finding.id == check]
+
+
+def test_doctor_on_a_healthy_machine(tmp_path: Path) -> None:
+    with engine(GOOD) as port:
+        write(tmp_path, port)
+        findings = doctor.run(str(tmp_path))
+    bad = [item for item in findings if item.severity != "ok" and item.id != "disk"]
+    assert bad == []
+    assert {item.id for item in findings} >= set(doctor.CHECKS) - {"failed"}
+
+
+def test_doctor_where_nothing_is_installed(tmp_path: Path) -> None:
+    findings = doctor.run(str(tmp_path / "none"))
+    assert found_by(findings, "engine")[0].severity == "ok"
+
+
+def test_doctor_sees_what_is_gone_stopped_unfinished_and_open(tmp_path: Path) -> None:
+    with engine(GOOD) as port:
+        pass
+    write(tmp_path, port)
+    secret = tmp_path / ".env"
+    secret.write_text("A=1")
+    secret.chmod(0o644)
+    document, _ = receipt.read_all(str(tmp_path))
+    broken = dict(document["directories"])
+    broken["resources"] = [
+        {"kind": "file", "path": str(secret), "secret": True, "origin": "made"},
+        {"kind": "file", "path": str(tmp_path / "gone"), "origin": "made"},
+    ]
+    receipt.write(str(tmp_path), broken)
+    (tmp_path / "receipts" / "docker.json").write_text("{")
+    (tmp_path / "settings.json").write_text("[")
+    findings = doctor.run(str(tmp_path))
+    assert found_by(findings, "resources")[0].severity == "error"
+    assert found_by(findings, "secrets")[0].remedy == f"chmod 600 {secret}"
+    assert len(found_by(findings, "state")) == 2
+    assert doctor.exit_code(findings) == 3
+    assert all(item.remedy for item in findings if item.severity != "ok")
+    assert [item.severity for item in findings] == sorted(
+        (item.severity for item in findings), key=["error", "warning", "ok"].index
+    )
+
+
+def test_one_broken_check_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(place: doctor.Place) -> Iterator[doctor.Finding]:
+        raise RuntimeError("oops")
+
+    monkeypatch.setitem(doctor.CHECKS, "disk", breaks)
+    findings = doctor.run(str(tmp_path))
+    assert "oops" in found_by(findings, "disk")[0].evidence
+    assert found_by(findings, "clock")
+
+
+@pytest.mark.parametrize(
+    ("severities", "code"), [([], 0), (["ok"], 0), (["warning", "ok"], 11), (["error"], 3)]
+)
+def test_doctor_exit_codes(severities: list[str], code: int) -> None:
+    assert doctor.exit_code([doctor.Finding("x", item, "") for item in severities]) == code
