@@ -243,6 +243,16 @@ def _supervisor(resource: Resource, host: Host, depth: int) -> Seen:
     return {"present": state is not None, "active": state or "stopped"}
 
 
+#: States of a unit (systemd) or program (supervisord) that never become "active" by waiting.
+_FAILED_FOR_GOOD = frozenset(("failed", "FATAL", "STOPPED", "EXITED", "UNKNOWN"))
+
+
+def failed_for_good(resource: Resource) -> str:
+    """Return why waiting for this unit or program is useless, or an empty string."""
+    state = observe(resource, Host(), GLANCE).get("active", "")
+    return "%s is %s" % (name_of(resource), state) if state in _FAILED_FOR_GOOD else ""
+
+
 def _package(resource: Resource, host: Host, depth: int) -> Seen:
     query = ["dpkg-query", "--show", "--showformat=${db:Status-Status}", resource["name"]]
     if shutil.which("dpkg-query", path=SYSTEM_PATH) is None:

@@ -1,0 +1,91 @@
+#!/usr/bin/python
+# Part of dream-runner. SPDX-License-Identifier: Apache-2.0
+"""Wait for the inference engine and get one real answer from its model."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: dream_probe
+short_description: Get one real answer from the model
+description:
+  - Waits until the engine's health path answers, then asks the model one question.
+  - Succeeds only when the answer has text. Changes nothing.
+options:
+  url:
+    description: Base address of the engine. Name 127.0.0.1, not localhost, which may be IPv6.
+    type: str
+    required: true
+  health_path: {description: Path that answers 200 when the server is up., type: str, default: /health}
+  model: {description: Name of the model to ask for., type: str, required: true}
+  deadline_seconds:
+    description: How long to wait for the server, and then for the answer.
+    type: int
+    default: 300
+  watch:
+    description:
+      - The unit or supervised program that runs the engine, as a resource of a receipt.
+      - Waiting ends early when it has failed for good.
+    type: dict
+  log: {description: File whose last lines explain a failure., type: path}
+attributes:
+  check_mode: {description: Asks nothing, because nothing may run yet., support: full}
+  diff_mode: {description: There is nothing to show., support: none}
+author: dream-runner maintainers
+"""
+
+EXAMPLES = r"""
+- name: Ask the model one question
+  dream_probe:
+    url: http://127.0.0.1:11434
+    model: smoke
+"""
+
+RETURN = r"""
+ready_seconds: {description: Until the health path answered., type: float, returned: success}
+answer_seconds: {description: Until the answer was complete., type: float, returned: success}
+answer_characters: {description: Length of the answer., type: int, returned: success}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.dream_core.errors import DreamError
+from ansible.module_utils.dream_core.probe import complete, wait_until_ready
+from ansible.module_utils.dream_core.survey import failed_for_good
+from ansible.module_utils.dream_core.tail import last_lines
+
+SPEC = {
+    "url": {"type": "str", "required": True},
+    "health_path": {"type": "str", "default": "/health"},
+    "model": {"type": "str", "required": True},
+    "deadline_seconds": {"type": "int", "default": 300},
+    "watch": {"type": "dict"},
+    "log": {"type": "path"},
+}
+
+
+def main():
+    module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
+    if module.check_mode:
+        module.exit_json(changed=False)
+    asked = module.params
+    try:
+        ready = wait_until_ready(
+            asked["url"] + asked["health_path"],
+            asked["deadline_seconds"],
+            lambda: failed_for_good(asked["watch"]) if asked["watch"] else "",
+        )
+        answer = complete(asked["url"], asked["model"], asked["deadline_seconds"])
+    except DreamError as error:
+        lines = last_lines(asked["log"]) if asked["log"] else []
+        if lines:
+            error.hint = "the last lines of %s: %s" % (asked["log"], " | ".join(lines))
+        module.fail_json(msg=str(error), dream_error=error.to_dict())
+    module.exit_json(
+        changed=False,
+        ready_seconds=round(ready, 3),
+        answer_seconds=round(answer["seconds"], 3),
+        answer_characters=len(answer["text"]),
+    )
+
+
+if __name__ == "__main__":
+    main()
