@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any, Callable, List, Optional
+from dataclasses import replace
+from typing import Any, Callable, List, Optional, Tuple
 
 from .. import atomic
-from ..errors import IntegrityError, UsageError
+from ..errors import DreamError, UsageError
 from . import journal as journals
 from . import partial as partials
 from .faults import verdict
 from .http import HttpSource
-from .journal import Binding
+from .journal import Binding, Mark
 from .local import LocalSource, local_path
 from .partial import Partial
 from .policy import Ledger
+from .repair import Repair
 from .request import FetchRequest, FetchResult, Progress
 from .stamp import is_present, remove_stamp, write_stamp
 from .transfer import Transfer
@@ -146,19 +148,18 @@ class _Fetch:
         """Give the partial its journal; False after a foreign one was set aside."""
         request = self._request
         found, why = journals.load(partial.journal.path)
-        binding = Binding(request.sha256, request.size_bytes)
         if found is not None and found.binding.sha256 == request.sha256:
-            if not request.size_bytes:
-                binding = found.binding
             partial.journal = found
-            partial.journal.binding = binding
+            if request.size_bytes:
+                found.binding = Binding(request.sha256, request.size_bytes)
             return True
         length = os.fstat(partial.handle).st_size
-        if found is None and (not length or self._adoptable(partial, length)):
+        if found is None and self._adoptable(partial, length):
+            partial.journal.binding = Binding(request.sha256, request.size_bytes)
+            partial.journal.trial = length
             if length:
                 reason = why or "its journal is missing"
                 self._notes.append("%s: bytes kept on trial (%s)" % (partial.path, reason))
-            partial.journal.binding = binding
             return True
         moved = partials.set_aside(request.path, found.binding.sha256 if found else "")
         self._notes.append("a partial of another file was moved to %s" % moved)
@@ -170,43 +171,84 @@ class _Fetch:
         return length <= limit and partial.used_bytes() >= length
 
     def _fill(self, partial: Partial, sources: List[Any]) -> FetchResult:
-        request = self._request
-        journal = partial.journal
-        size = journal.binding.size_bytes
-        length = os.fstat(partial.handle).st_size
-        marks = [mark for mark in journal.marks() if mark.end <= min(size or length, length)]
-        here = 0 if marks or journal.validators else min(length, size or length)
-        if size:
-            self._reserve(partial, size)
+        """Complete the partial, find and mend what is wrong with it, put it in place."""
+        try:
+            result = self._complete(partial, sources)
+        except DreamError:
+            if not partial.journal.marks() and not partial.journal.trial:
+                partial.empty()
+            raise
+        finally:
+            for source in sources:
+                self._notes += source.notes
+        return replace(result, notes=tuple(self._notes))
+
+    def _complete(self, partial: Partial, sources: List[Any]) -> FetchResult:
+        request, journal = self._request, partial.journal
+        marks, here = self._known(partial)
+        if journal.binding.size_bytes:
+            self._reserve(partial, journal.binding.size_bytes)
         journal.open()
         for source in sources:
             source.validator = journal.validators.get(source.label, "")
-        here = self._clone(partial, sources) or here
+            if journal.refuted:
+                source.refuted = journal.identities.get(source.label, "")
+        here = here or self._clone(partial, sources)
         ledger = Ledger(sources, request.patience)
-        transfer = Transfer(
-            request, partial, ledger, lambda found: self._reserve(partial, found), self._say
-        )
+        transfer = self._transfer(partial, ledger)
         digest = transfer.run(marks, here)
-        known = here + sum(mark.end - mark.start for mark in marks)
-        for source in sources:
-            self._notes += source.notes
-        if digest is None:
+        reused = here + sum(mark.end - mark.start for mark in marks)
+        reused -= sum(end - start for start, end in transfer.rotten)
+        fetched = transfer.received
+        if digest not in (None, request.sha256):
+            fetched += self._mend(partial, ledger, sources, marks)
+        elif digest is None:
             raise verdict(request.path, ledger.faults)
-        if digest != request.sha256:
-            journal.refute()
-            raise IntegrityError(
-                "%s has sha256 %s" % (request.path, digest), code="DIGEST_MISMATCH"
-            )
         self._put_in_place(partial)
-        lost = sum(end - start for start, end in transfer.rotten)
         return self._result(
             changed=True,
             size=journal.binding.size_bytes,
-            reused=max(0, known - lost),
-            fetched=transfer.received,
+            reused=max(0, reused),
+            fetched=fetched,
             source=ledger.delivered[-1] if ledger.delivered else "",
             connections=transfer.connections,
         )
+
+    def _known(self, partial: Partial) -> Tuple[List[Mark], int]:
+        """Return what the journal vouches for, and how many bytes are here on trial."""
+        length = os.fstat(partial.handle).st_size
+        limit = min(length, partial.journal.binding.size_bytes or length)
+        marks = [mark for mark in partial.journal.marks() if mark.end <= limit]
+        return marks, min(partial.journal.trial, limit)
+
+    def _transfer(self, partial: Partial, ledger: Ledger) -> Transfer:
+        def on_size(size: int) -> None:
+            self._reserve(partial, size)
+
+        return Transfer(self._request, partial, ledger, on_size, self._on_progress)
+
+    def _mend(
+        self, partial: Partial, ledger: Ledger, sources: List[Any], before: List[Mark]
+    ) -> int:
+        """Make a complete partial with a wrong digest right; return the bytes it took.
+
+        Raises IntegrityError or NetworkError, naming every source and its fault.
+        """
+        request, journal = self._request, partial.journal
+        # First the disk: everything is read again and compared with what arrived.
+        again = self._transfer(partial, ledger)
+        digest = again.run(self._known(partial)[0], journal.binding.size_bytes)
+        if digest == request.sha256:
+            self._notes.append("%d pieces had rotted on disk" % len(again.rotten))
+            return again.received
+        repair = Repair(request, partial, ledger, not before, self._on_progress)
+        right = repair.run(sources)
+        if not right:
+            if repair.refuted:
+                journal.refute(before)
+            raise verdict(request.path, ledger.faults)
+        self._notes.append("the bytes were wrong at first; %s put them right" % right)
+        return again.received + repair.received
 
     def _clone(self, partial: Partial, sources: List[Any]) -> int:
         """Share the blocks of a local first source; return the bytes that gives."""
@@ -271,9 +313,6 @@ class _Fetch:
             connections=connections,
             notes=tuple(self._notes),
         )
-
-    def _say(self, progress: Progress) -> None:
-        self._on_progress(progress)
 
     def _say_hashing(self, done: int) -> None:
         now = time.monotonic()

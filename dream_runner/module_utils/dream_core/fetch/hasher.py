@@ -82,6 +82,9 @@ class Hasher(threading.Thread):
         try:
             while not self._finished() and self._step():
                 pass
+            # Confirm what a transfer that stops early has hashed so far.
+            if self.digest is None and not self._marks and self.position > self._noted:
+                self._note()
         except BaseException as error:
             self._board.fail(error)
 
@@ -100,10 +103,12 @@ class Hasher(threading.Thread):
         """Return the next bytes in order and whether they are a worker's buffer."""
         changed = self._board.changed
         with changed:
-            while not self._board.stopping:
+            while True:
                 if self._queue:
                     changed.notify_all()
                     return self._queue.popleft(), True
+                if self._board.stopping:
+                    return None, False
                 ready = self._board.done.end_of(self._tail) - self._tail
                 if ready > 0:
                     count = min(ready, _CHUNK)
@@ -112,7 +117,6 @@ class Hasher(threading.Thread):
                 if self._board.size is not None and self.position == self._board.size:
                     return None, False
                 changed.wait(1.0)
-        return None, False
 
     def _read_back(self, view: memoryview) -> None:
         filled = 0

@@ -43,6 +43,7 @@ class Link:
         self._context: Optional[ssl.SSLContext] = None
         self._connection: Optional[http.client.HTTPConnection] = None
         self._origin: Optional[addresses.Origin] = None
+        self._aborted = False
         #: Seconds from a request to the first byte of its answer; 0 before any.
         self.latency = 0.0
 
@@ -54,7 +55,7 @@ class Link:
         except (ConnectionError, http.client.BadStatusLine):
             self.close()
             # A server may close an idle connection at any time; that is no fault.
-            if not reused:
+            if not reused or self._aborted:
                 raise
             return self._get(address, headers)
 
@@ -65,13 +66,16 @@ class Link:
         self._connection, self._origin = None, None
 
     def abort(self) -> None:
-        """Wake a thread that waits on this connection; it gets an error."""
+        """Wake a thread that waits on this connection; it gets an error, now and later."""
+        self._aborted = True
         sock = getattr(self._connection, "sock", None)
         if sock is not None:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
 
     def _get(self, address: Address, headers: Dict[str, str]) -> http.client.HTTPResponse:
+        if self._aborted:
+            raise ConnectionAbortedError("the fetch is ending")
         if self._connection is None or self._origin != address.origin:
             self.close()
             self._connection = self._connect(address)
@@ -177,7 +181,11 @@ class HttpSource:
         addresses.parse(url)
         self.label = addresses.shown(url)
         self.parallel = True
+        #: The strong ETag, for If-Range; and any tag or date, to tell versions apart.
         self.validator = ""
+        self.identity = ""
+        #: The identity of content that an earlier run proved to be another file's.
+        self.refuted = ""
         self.notes: List[str] = []
         self._url = url
         self._sha256 = sha256
@@ -210,6 +218,10 @@ class HttpSource:
                     continue
                 self._no_ranges("the server ignores Range")
             self._learn_validator(response)
+            if self.refuted and self.identity == self.refuted:
+                link.close()
+                what = "it still serves the content that was refuted before"
+                raise SourceFault("DIGEST_MISMATCH", what, stale=True)
             return body
         raise SourceFault("RANGE_BROKEN", "the server answers ranges inconsistently")
 
@@ -311,6 +323,7 @@ class HttpSource:
             if self.validator and etag and etag != self.validator and self._conditional:
                 self._conditional = False
             self.validator = etag or self.validator
+            self.identity = response.getheader("ETag") or response.getheader("Last-Modified") or ""
 
     def _check_stated_digest(self, response: http.client.HTTPResponse) -> None:
         stated = _stated_digest(response)

@@ -7,9 +7,10 @@ whole:
     {"schema": 1, "sha256": "...", "size_bytes": n}
     ["p", end, digest]           bytes [0, end) have this digest
     ["s", start, end, digest]    bytes [start, end) have this digest
-    ["v", source, etag]          this source delivered, under this strong validator
+    ["v", source, etag, id]      this source delivered, under this strong validator
     ["n", size]                  the size, where it was not known at first
-    ["c"]                        the whole was complete once and its digest was wrong
+    ["t", end]                   bytes [0, end) are here, but nothing vouches for them
+    ["c"]                        every source was heard twice and has other content
 
 Prefix digests cost nothing (a copy of the running hash) and name the first rotten
 piece on a re-read; pieces that arrive ahead of the hash carry their own digest.
@@ -22,7 +23,7 @@ import json
 import os
 import threading
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from .. import atomic
 
@@ -58,7 +59,10 @@ class Journal:
     def __init__(self, path: str, binding: Binding) -> None:
         self.path = path
         self.binding = binding
+        #: By source: its strong ETag, and whatever tells one version from the next.
         self.validators: Dict[str, str] = {}
+        self.identities: Dict[str, str] = {}
+        self.trial = 0
         self.refuted = False
         self._prefixes: List[Tuple[int, str]] = []
         self._segments: Dict[int, Tuple[int, str]] = {}
@@ -70,8 +74,11 @@ class Journal:
 
         Raises DiskError or PrivilegeError.
         """
-        lines = [json.dumps(self._header())]
-        lines += [json.dumps(["v", name, etag]) for name, etag in self.validators.items()]
+        lines = [json.dumps(self._header()), json.dumps(["t", self.trial])]
+        lines += [
+            json.dumps(["v", name, etag, self.identities.get(name, "")])
+            for name, etag in self.validators.items()
+        ]
         lines += [json.dumps(["p", end, digest]) for end, digest in self._prefixes]
         lines += [
             json.dumps(["s", start, end, digest])
@@ -106,12 +113,23 @@ class Journal:
                 if key < end and stop > start:
                     del self._segments[key]
 
-    def validator(self, source: str, etag: str) -> None:
-        """Record that ``source`` delivers content under ``etag`` (empty: none)."""
+    def put_on_trial(self, end: int) -> None:
+        """Forget every digest: bytes ``[0, end)`` stay, but nothing vouches for them.
+
+        Raises DiskError or PrivilegeError.
+        """
         with self._lock:
-            if self.validators.get(source) != etag:
-                self.validators[source] = etag
-                self._append(["v", source, etag])
+            self._prefixes, self._segments = [], {}
+            self.trial, self.refuted = end, False
+            self.close()
+            self.open()
+
+    def validator(self, source: str, etag: str, identity: str) -> None:
+        """Record the version that ``source`` delivers (empty: it does not tell)."""
+        with self._lock:
+            if (self.validators.get(source), self.identities.get(source)) != (etag, identity):
+                self.validators[source], self.identities[source] = etag, identity
+                self._append(["v", source, etag, identity])
 
     def learn_size(self, size: int) -> None:
         """Record a size that was not known before."""
@@ -119,10 +137,20 @@ class Journal:
             self.binding = Binding(self.binding.sha256, size)
             self._append(["n", size])
 
-    def refute(self) -> None:
-        """Record that the complete content had another digest than the pinned one."""
-        self.refuted = True
-        self._append(["c"])
+    def refute(self, before: Sequence[Mark]) -> None:
+        """Record that every source was heard twice and has another digest.
+
+        What they delivered is forgotten; only ``before``, known earlier, stays.
+        Raises DiskError or PrivilegeError.
+        """
+        with self._lock:
+            self._prefixes = [(mark.end, mark.digest) for mark in before if mark.prefix]
+            self._segments = {
+                mark.start: (mark.end, mark.digest) for mark in before if not mark.prefix
+            }
+            self.trial, self.refuted = 0, True
+            self.close()
+            self.open()
 
     def sync(self) -> None:
         """Make every line so far durable."""
@@ -190,8 +218,11 @@ class Journal:
             self._segments[int(record[1])] = (int(record[2]), record[3])
         elif kind == "v":
             self.validators[str(record[1])] = str(record[2])
+            self.identities[str(record[1])] = str(record[3])
         elif kind == "n":
             self.binding = Binding(self.binding.sha256, int(record[1]))
+        elif kind == "t":
+            self.trial = int(record[1])
         elif kind == "c":
             self.refuted = True
 

@@ -46,17 +46,24 @@ class LocalSource:
     def __init__(self, path: str) -> None:
         self.label = "file://" + path
         self.validator = ""
+        self.identity = ""
+        self.refuted = ""
         self.notes: List[str] = []
         self._path = path
 
     def open(self, link: Any, start: int, end: Optional[int], size: int) -> LocalBody:
         """Return the file's bytes from ``start``. Raises SourceFault."""
         handle = self._open_file()
-        found = os.fstat(handle).st_size
+        status = os.fstat(handle)
+        found, self.identity = status.st_size, str(status.st_mtime_ns)
         if size and found != size:
             os.close(handle)
             what = "the file has %d bytes instead of %d" % (found, size)
             raise SourceFault("SIZE_MISMATCH", what, stale=True)
+        if self.refuted and self.identity == self.refuted:
+            os.close(handle)
+            what = "it is still the file that was refuted before"
+            raise SourceFault("DIGEST_MISMATCH", what, stale=True)
         return LocalBody(handle, start, found)
 
     def clone_into(self, handle: int, size: int) -> bool:

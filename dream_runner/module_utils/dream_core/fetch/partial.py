@@ -50,6 +50,19 @@ class Partial:
         self.journal.close()
         os.close(self.handle)
 
+    def empty(self) -> None:
+        """Give the space back: no byte of it is known to be worth anything.
+
+        What was learned about refuted sources stays, so that they are not asked for
+        the same bytes again.
+        """
+        if self.journal.refuted:
+            os.ftruncate(self.handle, 0)
+            return
+        self.journal.discard()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)
+
     def used_bytes(self) -> int:
         """Return the bytes that the partial occupies on its filesystem."""
         return os.fstat(self.handle).st_blocks * 512
@@ -195,6 +208,7 @@ def _known(journal: Journal) -> int:
     known = RangeSet()
     for mark in journal.marks():
         known.add(mark.start, mark.end)
+    known.add(0, journal.trial)
     return known.total()
 
 

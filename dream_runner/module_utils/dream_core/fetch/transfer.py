@@ -119,7 +119,9 @@ class Transfer:
         """Let as many workers run as the tuner and the source want."""
         source = self._ledger.current()
         if source is None:
-            self._board.ended.set()
+            # What is complete needs no source any more, only the rest of its hash.
+            if not self._board.complete():
+                self._board.ended.set()
             return
         wanted = self._advice() if source.parallel and self._board.size else 1
         if wanted > 1:

@@ -104,9 +104,7 @@ class Worker(threading.Thread):
         shared = self._shared
         source = shared.ledger.current()
         if source is None:
-            # The supervisor sees the same and ends the transfer.
-            shared.board.ended.set()
-            return False
+            return False  # The supervisor sees the same and decides.
         if not source.parallel and self.number > 0:
             return False
         if self._rest(shared.ledger.pause()):
@@ -156,7 +154,7 @@ class Worker(threading.Thread):
         size = self._shared.board.size or 0
         self._body = source.open(self.link, claim.position, claim.end, size)
         self._source = source
-        self._shared.journal.validator(source.label, source.validator)
+        self._shared.journal.validator(source.label, source.validator, source.identity)
         if not size and self._body.total:
             self._shared.on_size(self._body.total)
 
@@ -182,6 +180,8 @@ class Worker(threading.Thread):
         if not count:
             shared.free(buffer)
             return self._at_end(claim)
+        if shared.board.stopping:
+            return False  # The partial may be closed by now, and its handle another file's.
         view = buffer[:count]
         self._write(view, claim.position)
         if not self._hand_on(claim, view):

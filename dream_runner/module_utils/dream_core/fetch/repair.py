@@ -1,0 +1,279 @@
+"""A complete file with the wrong digest: whose fault, and how to mend it cheaply.
+
+By now the disk was compared with the journal, so the bytes are what was delivered.
+Each source is then asked once more, in one pass, and compared with the disk:
+
+* where it differs, its bytes are noted in a patch, and the whole is right as soon as the
+  digest says so (a flipped bit costs a part of a pass, not a second download);
+* a source that contradicts itself is heard a third time, about the disputed pieces only;
+* a source whose whole content is another is dropped and named.
+
+A patch is applied only when the digest has proved it: a partial that may be right is
+never overwritten by a source that may be wrong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, List, Optional, Sequence
+
+from .. import atomic
+from .faults import SourceFault
+from .http import Link
+from .partial import Partial
+from .policy import Ledger
+from .request import FetchRequest, Progress
+
+PIECE = 1024 * 1024
+#: So many disputed pieces are settled by a third delivery; more is other content.
+_DISPUTES = 64
+#: After a difference the rest of the disk is hashed, at most so often in a pass.
+_EARLY_CHECKS = 2
+_PROGRESS_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Dispute:
+    """A piece that was delivered in two versions, by their digests."""
+
+    start: int
+    end: int
+    first: str
+    second: str
+
+
+class Delivery:
+    """The content of one source in order, across connections and passing faults."""
+
+    def __init__(self, source: Any, request: FetchRequest, size: int) -> None:
+        self.source = source
+        self.received = 0
+        self._size = size
+        self._link = Link(request.network, request.patience)
+        self._ledger = Ledger([source], request.patience)
+        self._body: Any = None
+
+    def read(self, view: memoryview, position: int) -> None:
+        """Fill ``view`` with the bytes at ``position``. Raises SourceFault."""
+        filled = 0
+        while filled < len(view):
+            try:
+                filled += self._some(view[filled:], position + filled)
+            except SourceFault as fault:
+                self._close_body()
+                self._ledger.failed(self.source, fault)
+                if self._ledger.current() is None:
+                    raise
+                time.sleep(self._ledger.pause())
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._close_body()
+        self._link.close()
+
+    def _some(self, view: memoryview, position: int) -> int:
+        if self._body is None or self._body.position != position:
+            self._close_body()
+            self._body = self.source.open(self._link, position, self._size, self._size)
+            while self._body.position < position:
+                self._take(view[: position - self._body.position])
+        return self._take(view)
+
+    def _take(self, view: memoryview) -> int:
+        count: int = self._body.readinto(view)
+        if not count:
+            raise SourceFault("TRUNCATED", "the body ended at byte %d" % self._body.position)
+        self.received += count
+        self._ledger.progressed(self.source, count)
+        return count
+
+    def _close_body(self) -> None:
+        if self._body is not None:
+            self._body.close()
+            self._body = None
+
+
+class Patch:
+    """Pieces that would make the partial right, kept apart until that is proved.
+
+    ``in_place`` writes them to the partial at once, for when nothing can be lost.
+    """
+
+    def __init__(self, partial: Partial, in_place: bool) -> None:
+        self._partial = partial
+        self._pieces: Dict[int, int] = {}
+        self._handle = partial.handle if in_place else -1
+        self._in_place = in_place
+
+    def put(self, start: int, piece: memoryview) -> None:
+        """Note that ``piece`` belongs at ``start``. Raises DiskError."""
+        try:
+            if self._handle < 0:
+                self._handle = self._anonymous()
+            _write(self._handle, piece, start)
+        except OSError as error:
+            raise atomic.translate(error, self._partial.path) from error
+        self._pieces[start] = start + len(piece)
+
+    def read(self, view: memoryview, start: int) -> memoryview:
+        """Return the bytes at ``start`` as they would be with the patch applied."""
+        handle = self._handle if start in self._pieces else self._partial.handle
+        try:
+            return view[: os.preadv(handle, [view], start)]
+        except OSError as error:
+            raise atomic.translate(error, self._partial.path) from error
+
+    def apply(self) -> None:
+        """Write the noted pieces to the partial. Raises DiskError."""
+        if self._in_place:
+            return
+        buffer = memoryview(bytearray(PIECE))
+        for start, end in self._pieces.items():
+            piece = self.read(buffer[: end - start], start)
+            try:
+                _write(self._partial.handle, piece, start)
+            except OSError as error:
+                raise atomic.translate(error, self._partial.path) from error
+
+    def close(self) -> None:
+        """Drop what was noted; an anonymous file vanishes with its handle."""
+        if self._handle >= 0 and not self._in_place:
+            os.close(self._handle)
+
+    def _anonymous(self) -> int:
+        path = self._partial.path + ".patch"
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        os.unlink(path)
+        return handle
+
+
+class Repair:
+    """Finds the source whose content has the right digest and mends the partial."""
+
+    def __init__(
+        self,
+        request: FetchRequest,
+        partial: Partial,
+        ledger: Ledger,
+        fresh: bool,
+        on_progress: Callable[[Progress], None],
+    ) -> None:
+        self.received = 0
+        #: Whether every source said the same twice: its content is another, for sure.
+        self.refuted = True
+        self._request = request
+        self._partial = partial
+        self._ledger = ledger
+        self._on_progress = on_progress
+        # Only when one source delivered everything can its second word replace its first.
+        self._in_place = fresh and len(ledger.delivered) == 1
+        self._size = partial.journal.binding.size_bytes
+        self._buffer = memoryview(bytearray(PIECE))
+        self._mine = memoryview(bytearray(PIECE))
+        self._reported = 0.0
+
+    def run(self, sources: Sequence[Any]) -> str:
+        """Return the label of the source that proved right, or ``""``.
+
+        Every source that did not is noted in the ledger. Sources that have not
+        delivered yet are heard first. Raises DiskError.
+        """
+        if self._in_place:
+            self._partial.journal.put_on_trial(self._size)
+        for source in sorted(sources, key=lambda source: source.label in self._ledger.delivered):
+            fault = self._try(source)
+            if fault is None:
+                return str(source.label)
+            self._ledger.drop(source, fault)
+        return ""
+
+    def _try(self, source: Any) -> Optional[SourceFault]:
+        delivery = Delivery(source, self._request, self._size)
+        patch = Patch(self._partial, self._in_place)
+        try:
+            disputes = self._hear(delivery, patch)
+            if disputes is None:
+                patch.apply()
+                return None
+            if disputes and source.label in self._ledger.delivered and self._in_place:
+                self.refuted = False
+            return SourceFault("DIGEST_MISMATCH", "its content has another sha256", stale=True)
+        except SourceFault as fault:
+            self.refuted = self.refuted and fault.code == "DIGEST_MISMATCH"
+            return fault
+        finally:
+            self.received += delivery.received
+            patch.close()
+            delivery.close()
+
+    def _hear(self, delivery: Delivery, patch: Patch) -> Optional[List[Dispute]]:
+        """Compare one delivery with the disk; None means that the patch makes it right."""
+        disputes: List[Dispute] = []
+        whole, checks, differed = hashlib.sha256(), _EARLY_CHECKS, False
+        for start in range(0, self._size, PIECE):
+            end = min(start + PIECE, self._size)
+            piece = self._buffer[: end - start]
+            delivery.read(piece, start)
+            dispute = self._compare(start, end, piece)
+            if dispute:
+                disputes.append(dispute)
+                patch.put(start, piece)
+            elif differed and checks:
+                checks -= 1
+                if self._is_right(patch, whole.copy(), start):
+                    return None
+            differed = dispute is not None
+            whole.update(piece)
+            self._say(end, delivery.source.label)
+        if whole.hexdigest() == self._request.sha256:
+            return None
+        return None if self._settle(delivery, disputes, patch) else disputes
+
+    def _compare(self, start: int, end: int, piece: memoryview) -> Optional[Dispute]:
+        try:
+            mine = self._mine[: end - start]
+            mine = mine[: os.preadv(self._partial.handle, [mine], start)]
+        except OSError as error:
+            raise atomic.translate(error, self._partial.path) from error
+        if mine == piece:
+            return None
+        return Dispute(start, end, _digest(mine), _digest(piece))
+
+    def _settle(self, delivery: Delivery, disputes: List[Dispute], patch: Patch) -> bool:
+        """Prefer the version that a third delivery confirms; say if all is right then."""
+        pieces = -(-self._size // PIECE)
+        if not 0 < len(disputes) <= min(_DISPUTES, pieces // 2):
+            return False
+        for dispute in disputes:
+            piece = self._buffer[: dispute.end - dispute.start]
+            delivery.read(piece, dispute.start)
+            if _digest(piece) in (dispute.first, dispute.second):
+                patch.put(dispute.start, piece)
+        return self._is_right(patch, hashlib.sha256(), 0)
+
+    def _is_right(self, patch: Patch, running: Any, start: int) -> bool:
+        while start < self._size:
+            end = min(start + PIECE, self._size)
+            running.update(patch.read(self._mine[: end - start], start))
+            start = end
+        return bool(running.hexdigest() == self._request.sha256)
+
+    def _say(self, done: int, label: str) -> None:
+        now = time.monotonic()
+        if now - self._reported >= _PROGRESS_SECONDS:
+            self._reported = now
+            note = "wrong digest; comparing with %s" % label
+            self._on_progress(Progress(done, self._size, 0.0, note))
+
+
+def _digest(piece: memoryview) -> str:
+    return hashlib.sha256(piece).hexdigest()
+
+
+def _write(handle: int, piece: memoryview, start: int) -> None:
+    while len(piece):
+        count = os.pwrite(handle, piece, start)
+        piece, start = piece[count:], start + count
