@@ -55,6 +55,7 @@ class Start:
 
 def read(receipts: Mapping[str, Mapping[str, Any]]) -> Before:
     """Return what the receipts of the host say about an earlier install."""
+    receipts = {name: item for name, item in receipts.items() if item["state"] != "removed"}
     if not receipts:
         return Before("absent")
     phase = next_phase(dict(receipts))

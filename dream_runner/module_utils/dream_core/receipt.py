@@ -29,7 +29,8 @@ _IDENTITY = {
     "package": ("name",),
     "linger": ("user",),
 }
-_STATES = ("running", "done", "failed")
+#: ``removed``: uninstalled, but for resources that are kept or could not go.
+_STATES = ("running", "done", "failed", "removed")
 
 
 def path_of(state_dir: str, phase: str) -> str:

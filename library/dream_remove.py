@@ -1,0 +1,68 @@
+#!/usr/bin/python
+# Part of dream-runner. SPDX-License-Identifier: Apache-2.0
+"""Remove what the receipts say was made on this host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: dream_remove
+short_description: Uninstall by walking the receipts backwards
+description:
+  - Stops and removes what an install made on this host, the last thing first, and nothing else.
+  - Models and secrets stay unless O(purge=true); what was there before always stays.
+  - Goes on after an error and fails at the end with the list of what is left.
+options:
+  state_dir: {description: The state directory of the target user., type: path, required: true}
+  home: {description: The home directory of the target user., type: path, required: true}
+  purge: {description: Remove models, secrets and saved answers too., type: bool, default: false}
+attributes:
+  check_mode: {description: Lists what would go., support: full}
+  diff_mode: {description: Shows what goes as a list., support: full}
+author: dream-runner maintainers
+"""
+
+EXAMPLES = r"""
+- name: Remove what the receipts list
+  dream_remove:
+    state_dir: "{{ dream_state_dir }}"
+    home: "{{ ansible_env.HOME }}"
+"""
+
+RETURN = r"""
+removed: {description: What went., type: list, elements: str, returned: always}
+kept: {description: What stays on purpose., type: list, elements: str, returned: always}
+left: {description: What should have gone., type: list, elements: str, returned: always}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.dream_core.errors import PrivilegeError
+from ansible.module_utils.dream_core.remove import remove
+
+SPEC = {
+    "state_dir": {"type": "path", "required": True},
+    "home": {"type": "path", "required": True},
+    "purge": {"type": "bool", "default": False},
+}
+
+
+def main():
+    module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
+    done = remove(
+        module.params["state_dir"],
+        module.params["home"],
+        purge=module.params["purge"],
+        dry=module.check_mode,
+    )
+    diff = {"before": "\n".join(done["removed"]) + "\n", "after": ""}
+    if done["left"]:
+        error = PrivilegeError(
+            "could not remove %s" % "; ".join(done["left"]),
+            code="LEFT_BEHIND",
+            hint="mend what stands in the way and run uninstall again; the rest is done",
+        )
+        module.fail_json(msg=str(error), dream_error=error.to_dict(), diff=diff, **done)
+    module.exit_json(changed=bool(done["removed"]), diff=diff, **done)
+
+
+if __name__ == "__main__":
+    main()
