@@ -33,9 +33,11 @@ def interpret(capture: Dict[str, Any], wsl: bool) -> Tuple[List[Gpu], List[Findi
     raw = text.mapping(capture.get("nvidia"))
     cards = _cards(capture)
     report, problem = _report(raw)
+    silent = not (raw.get("smi_path") or report or problem)
+    if capture.get("tegra") or (silent and not cards):
+        return [], []
     if not cards and not _trusted_without_pci(capture, wsl):
-        leftover = raw.get("smi_path") or report or problem
-        return [], [finding("STALE_NVIDIA_SMI")] if leftover else []
+        return [], [finding("STALE_NVIDIA_SMI")]
     found = _merge(cards, report)
     for gpu in found:
         _finish(gpu, report)
@@ -54,7 +56,7 @@ def _trusted_without_pci(capture: Dict[str, Any], wsl: bool) -> bool:
     In WSL there never is one; in a sandbox without sysfs the bus is not seen
     at all, which is something else than an empty bus.
     """
-    return wsl or (capture.get("pci") is None and not capture.get("tegra"))
+    return wsl or capture.get("pci") is None
 
 
 # What the driver says, in one form whoever said it
@@ -78,6 +80,15 @@ def _report(raw: Dict[str, Any]) -> Tuple[Optional[Dict[str, Any]], Optional[str
         return None, "timeout" if query["problem"] == "timeout" else text.said(query)
     report = _smi_report(query, smi) if query.get("rc") == 0 else None
     return (report, None) if report else (None, text.said(query) or "no answer")
+
+
+def _unreadable(raw: Dict[str, Any], problem: str) -> bool:
+    """Tell whether nvidia-smi claims success, yet says neither rows nor a known failure."""
+    query = text.mapping(text.mapping(raw.get("smi")).get("query"))
+    return query.get("rc") == 0 and not re.search(_KNOWN_FAILURES, problem, re.IGNORECASE)
+
+
+_KNOWN_FAILURES = r"version mismatch|communicate with|no devices were found|not loaded"
 
 
 def _nvml_answer(answer: Dict[str, Any]) -> Dict[str, Any]:
@@ -318,7 +329,9 @@ def _findings(
     if problem == "timeout":
         return [finding("TOOL_HANGS", "nvidia-smi"), finding("GPU_DRIVER_BROKEN", "it hangs")]
     if report is None:
-        return [_no_driver(capture, raw, found, problem or "")]
+        reason = _no_driver(capture, raw, found, problem or "")
+        unreadable = _unreadable(raw, problem or "")
+        return [reason, finding("TOOL_OUTPUT_UNREADABLE", "nvidia-smi")] if unreadable else [reason]
     result = [_of_device(gpu, raw) for gpu in found]
     if len([gpu for gpu in found if gpu["usable"]]) > 1 and not report["links"]:
         result.append([finding("TOPOLOGY_UNKNOWN")])
