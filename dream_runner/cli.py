@@ -20,9 +20,9 @@ from typing import Annotated, Any
 
 import typer
 
-from . import report
+from . import report, stopping
 from .module_utils.dream_core.errors import DreamError, Interrupted, UsageError
-from .settings import SETTINGS, Given, Setting, default_state_dir
+from .settings import BY_NAME, SETTINGS, Given, Setting, default_state_dir
 from .version import __version__
 
 #: Exit code of ``plan --exit-code`` when something would change.
@@ -97,11 +97,12 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     as_json = "--json" in words
     try:
-        return _dispatch(words)
+        with stopping.raising():
+            return _dispatch(words)
     except DreamError as error:
         report.print_error(error, as_json=as_json)
         return error.exit_code
-    except KeyboardInterrupt:
+    except (stopping.Stopped, KeyboardInterrupt):
         report.print_error(_interrupted(), as_json=as_json)
         return Interrupted.exit_code
     except BrokenPipeError:
@@ -117,8 +118,6 @@ def _dispatch(words: list[str]) -> int:
     command = typer.main.get_command(app)
     try:
         code = command.main(args=words, prog_name="dream-runner", standalone_mode=False)
-    except typer.Abort:
-        raise KeyboardInterrupt from None
     except Exception as error:
         usage = _usage_error(error)
         if usage is None:
@@ -140,7 +139,9 @@ def _usage_error(error: Exception) -> UsageError | None:
 
 
 def _interrupted() -> Interrupted:
-    return Interrupted("stopped; nothing was begun", code="INTERRUPTED")
+    return Interrupted(
+        "stopped", code="INTERRUPTED", hint="the same command again continues where it can"
+    )
 
 
 def _unexpected(error: Exception, words: list[str]) -> DreamError:
@@ -476,12 +477,23 @@ def facts(
         command.write_capture(capture)
         sys.stderr.write(f"written: {capture}\n")
         return 0
-    found = command.run(default_state_dir(os.environ), from_capture=from_capture, force=fresh)
+    found = _facts(command, from_capture, fresh)
     if json:
         report.print_json(command.as_json(found))
     else:
         report.print_table(command.as_table(found))
     return 0
+
+
+def _facts(command: Any, from_capture: str, fresh: bool) -> Any:
+    """Return the facts as install would use them: the cache is bound to the install directory."""
+    from .answers import read_saved
+
+    state_dir = default_state_dir(os.environ)
+    saved, _ = read_saved(state_dir)
+    install_dir = saved.values.get("install_dir", BY_NAME["install_dir"].default)
+    install_dir = os.path.realpath(os.path.expanduser(str(install_dir)))
+    return command.run(state_dir, from_capture=from_capture, install_dir=install_dir, force=fresh)
 
 
 @app.command("explain", short_help="Say why this machine gets its tier and model.")
@@ -502,7 +514,7 @@ def explain(
     from . import catalog
     from .commands import facts as command
 
-    found = command.run(default_state_dir(os.environ), from_capture=from_capture)
+    found = _facts(command, from_capture, False)
     explanation = command.explain(
         found,
         catalog.load(),

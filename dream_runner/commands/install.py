@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .. import answers, lock, privilege, resume, runs, target
+from .. import answers, lock, privilege, resume, runs, stopping, target
 from ..events import Event
 from ..journal import Journal
 from ..module_utils.dream_core.errors import DreamError, Interrupted
@@ -177,7 +177,8 @@ def follow(request: Request, listener: Listener) -> Result:
             journal.take(event)
             listener.take(event)
 
-        result = execute(request, take)
+        with stopping.announced(lambda text: listener.note(text, "warning")):
+            result = execute(request, take)
     _keep(journal.warning, listener)
     return result
 
