@@ -90,11 +90,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class Found:
-    """What only the host can tell: bytes present by file name, missing packages, lingering."""
+    """What only the host can tell.
+
+    Bytes present by file name, packages that are missing, whether the user's
+    services outlive the login, and whether this user can reach a container engine.
+    """
 
     present: Mapping[str, int]
     missing_packages: tuple[str, ...] = ()
     lingers: bool = True
+    has_containers: bool = False
 
 
 def build(
@@ -129,7 +134,7 @@ def _step(
     changed: Sequence[str],
     version: str,
 ) -> Step:
-    if receipt is None:
+    if receipt is None or receipt["state"] == "removed":
         return Step(phase, NEVER)
     if receipt["state"] == "running":
         return Step(phase, INTERRUPTED)
@@ -167,7 +172,8 @@ def _privileged(
     actions = []
     if found.missing_packages:
         actions.append("install packages: " + " ".join(found.missing_packages))
-    if settings["profile"] == "full" and settings["docker_source"] != "skip":
+    wants_containers = settings["profile"] == "full" and settings["docker_source"] != "skip"
+    if wants_containers and not found.has_containers:
         actions.append("set up the container engine")
     if choice["supervisor"] == "systemd-system":
         actions.append("write and start a system service")

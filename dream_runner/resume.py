@@ -56,9 +56,11 @@ class Start:
 def read(receipts: Mapping[str, Mapping[str, Any]]) -> Before:
     """Return what the receipts of the host say about an earlier install."""
     receipts = {name: item for name, item in receipts.items() if item["state"] != "removed"}
+    # An uninstall keeps the receipts of what it was told to keep.
+    receipts = {name: item for name, item in receipts.items() if item["state"] != "removed"}
     if not receipts:
         return Before("absent")
-    phase = next_phase(dict(receipts))
+    phase = next_phase(receipts)
     install_dir = _install_dir(receipts)
     if phase is None:
         return Before("finished", install_dir)

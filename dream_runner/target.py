@@ -24,6 +24,8 @@ from .settings import (
 from .values import Known
 from .version import __version__
 
+#: Who may write here needs no root to run containers.
+_CONTAINER_SOCKET = "/var/run/docker.sock"
 #: The library that the native engine needs from the system, and who ships it.
 _ENGINE_LIBRARY = "libgomp.so.1"
 _LIBRARY_PACKAGES = {
@@ -126,6 +128,7 @@ def _found(target: Target) -> plan.Found:
         missing_packages=_missing_packages(target),
         lingers=session["sudo"] == "none"
         or os.path.exists(f"/var/lib/systemd/linger/{session['user']}"),
+        has_containers=os.access(_CONTAINER_SOCKET, os.R_OK | os.W_OK),
     )
 
 

@@ -140,11 +140,10 @@ def _secrets(place: Place) -> Iterator[Finding]:
 
 
 def _engine(place: Place) -> Iterator[Finding]:
-    if not place.receipts:
-        yield Finding("engine", OK, "nothing is installed")
-        return
     status = status_command.run(place.state_dir)
-    if status.state == "ready":
+    if status.state == "absent":
+        yield Finding("engine", OK, status.detail)
+    elif status.state == "ready":
         yield Finding("engine", OK, f"{status.engine.url} answers")
     elif status.state != "interrupted":
         severity = ERROR if status.state == "stopped" else WARNING

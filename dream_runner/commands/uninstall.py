@@ -8,28 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import lock, privilege, resume, runs
+from .. import lock, runs
 from ..module_utils.dream_core.errors import DreamError, Interrupted, UsageError
-from ..module_utils.dream_core.phases import PHASES
 from ..module_utils.dream_core.receipt import read_all
+from ..module_utils.dream_core.remove import remove
 from ..module_utils.dream_core.session import gather_session
 from ..run import Request, Result, new_run_id
 from ..settings import default_state_dir
 from ..ui import Listener, terminal
 from . import install
 
-#: Kept unless --purge: what was fetched with patience, and what cannot be made again.
-_PRECIOUS = "model"
-
 
 @dataclass(frozen=True)
 class Removal:
-    """What is removed, backwards, and what stays; each as a line for a person."""
+    """What goes, the last thing first, and what stays; each as a line for a person."""
 
     install_dir: str
     remove: tuple[str, ...]
     keep: tuple[str, ...]
-    privileged: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -47,37 +43,12 @@ class Outcome:
         return self.result.error if self.result else None
 
 
-def plan(receipts: Mapping[str, Mapping[str, Any]], *, purge: bool) -> Removal:
-    """Return what an uninstall would remove: what we made, the last thing first."""
-    remove, keep, privileged = [], [], []
-    for phase in reversed(PHASES):
-        for resource in reversed(receipts.get(phase, {}).get("resources", [])):
-            line = _line(resource)
-            if resource["origin"] != "made":
-                keep.append(f"{line} (was there before)")
-            elif _stays(resource, purge=purge):
-                keep.append(f"{line} (--purge removes it)")
-            else:
-                remove.append(line)
-                privileged += [line] if _needs_root(resource) else []
-    before = resume.read(receipts)
-    return Removal(before.install_dir, tuple(remove), tuple(keep), tuple(privileged))
-
-
-def _stays(resource: Mapping[str, Any], *, purge: bool) -> bool:
-    return not purge and (resource["kind"] == _PRECIOUS or bool(resource.get("secret")))
-
-
-def _needs_root(resource: Mapping[str, Any]) -> bool:
-    kind = resource["kind"]
-    return kind in ("package", "linger") or (kind == "unit" and resource.get("scope") == "system")
-
-
-def _line(resource: Mapping[str, Any]) -> str:
-    for name in ("path", "name", "program", "user", "port"):
-        if resource.get(name) not in (None, ""):
-            return f"{resource['kind']} {resource[name]}"
-    return str(resource["kind"])
+def plan(state_dir: str, home: str, *, purge: bool) -> Removal:
+    """Return what an uninstall would do, from the very code that does it."""
+    receipts, _ = read_all(state_dir)
+    found = remove(state_dir, home, purge=purge, dry=True)
+    directories = {str(item.get("install_dir") or "") for item in receipts.values()} - {""}
+    return Removal(", ".join(sorted(directories)), tuple(found["removed"]), tuple(found["kept"]))
 
 
 def run(
@@ -93,13 +64,13 @@ def run(
             where=state_dir,
             hint="run it as the user who installed",
         )
-    removal = plan(receipts, purge=purge)
+    removal = plan(state_dir, gather_session()["home"], purge=purge)
     if dry_run:
         return Outcome(removal, None, None)
     with lock.hold(state_dir, "dream-runner uninstall", listener.note):
         lock.clear_leftovers(state_dir, listener.note)
         _agree(removal, yes=yes)
-        return _execute(state_dir, removal, receipts, listener, purge=purge)
+        return _execute(state_dir, removal, listener, purge=purge)
 
 
 def _agree(removal: Removal, *, yes: bool) -> None:
@@ -117,28 +88,13 @@ def _agree(removal: Removal, *, yes: bool) -> None:
         raise Interrupted("not started; nothing was changed", code="DECLINED")
 
 
-def _execute(
-    state_dir: str,
-    removal: Removal,
-    receipts: Mapping[str, Mapping[str, Any]],
-    listener: Listener,
-    *,
-    purge: bool,
-) -> Outcome:
-    password = privilege.become_password(
-        removal.privileged, (), gather_session(), "unknown", terminal.password
-    )
+def _execute(state_dir: str, removal: Removal, listener: Listener, *, purge: bool) -> Outcome:
     run_id = new_run_id()
     request = Request(
         playbook="uninstall",
-        variables={
-            "dream_state_dir": state_dir,
-            "dream_install_dir": removal.install_dir,
-            "dream_purge": purge,
-        },
+        variables={"dream_state_dir": state_dir, "dream_purge": purge},
         run_id=run_id,
         run_dir=runs.directory(Path(state_dir), run_id),
-        become_password=password,
     )
     began = time.monotonic()
     result = install.follow(request, listener)

@@ -164,6 +164,10 @@ def test_the_full_profile_sets_up_the_container_engine(
     assert ("set up the container engine" in result.privileged) is pending
 
 
+def test_a_reachable_container_engine_needs_no_root() -> None:
+    assert built(found=Found({}, has_containers=True)).privileged == ()
+
+
 def test_every_choice_carries_its_origin() -> None:
     result = built(tier="1", memory_limit_mb="4096")
     rows = {row.name: row for row in result.choices}

@@ -30,6 +30,7 @@ def receipts(upto: str, state: str, install_dir: str = HERE) -> dict[str, Any]:
     ("found", "expected"),
     [
         ({}, Before("absent")),
+        ({"models": {"state": "removed", "install_dir": HERE}}, Before("absent")),
         (receipts("summary", "done"), Before("finished", HERE)),
         (receipts("models", "running"), Before("interrupted", HERE, "models", begun=True)),
         (receipts("models", "failed"), Before("failed", HERE, "models", begun=True)),
