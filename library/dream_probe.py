@@ -15,7 +15,7 @@ options:
     description: Base address of the engine. Name 127.0.0.1, not localhost, which may be IPv6.
     type: str
     required: true
-  health_path: {description: Path that answers 200 when the server is up., type: str, default: /health}
+  health_path: {description: Path that answers 200., type: str, default: /health}
   model: {description: Name of the model to ask for., type: str, required: true}
   deadline_seconds:
     description: How long to wait for the server, and then for the answer.

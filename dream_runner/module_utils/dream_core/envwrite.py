@@ -1,0 +1,98 @@
+"""Bring an environment file to what is wanted; the deciding half is envfile.py."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Any, Dict, Mapping, Optional, Tuple
+
+from . import atomic, envfile
+from .errors import IntegrityError, UsageError
+
+MODE = 0o600
+#: A file of settings; anything larger is something else.
+_LIMIT = 1024 * 1024
+
+
+def settle(
+    path: str,
+    *,
+    managed: Mapping[str, str],
+    defaults: Mapping[str, str],
+    secrets: Mapping[str, str],
+    has_data: bool,
+    write: bool,
+) -> Dict[str, Any]:
+    """Merge and, where something differs, replace the file; return what changed by name.
+
+    The previous content stays in ``PATH.bak``. Raises IntegrityError
+    SECRETS_LOST when ``has_data`` and neither file nor backup holds the secrets.
+    """
+    before, restored = _content(path, secrets)
+    if has_data and envfile.missing_secrets(before, secrets):
+        raise IntegrityError(
+            "%s has lost secrets that existing data depends on: %s"
+            % (path, ", ".join(envfile.missing_secrets(before, secrets))),
+            code="SECRETS_LOST",
+            where=path,
+            hint="restore the file from a backup; new secrets would lock you out of the data",
+        )
+    try:
+        merged = envfile.merge(before, managed=managed, defaults=defaults, secrets=secrets)
+    except ValueError as error:
+        raise UsageError(
+            str(error), code="ENV_VALUE", where=path, hint="choose another value"
+        ) from error
+    must_write = restored or merged.changed_from(before) or _mode(path) != MODE
+    if must_write and write:
+        _replace(path, before, merged.text, restored)
+    return {
+        "changed": must_write,
+        "added": list(merged.added),
+        "updated": list(merged.updated),
+        "generated": list(merged.generated),
+        "restored": restored,
+    }
+
+
+def _replace(path: str, before: str, after: str, restored: bool) -> None:
+    # The backup first: at every instant one of the two files holds the secrets.
+    if before and not restored:
+        atomic.write_bytes(path + ".bak", before.encode("utf-8", "surrogateescape"), MODE)
+    atomic.write_bytes(path, after.encode("utf-8", "surrogateescape"), MODE)
+
+
+def _content(path: str, secrets: Mapping[str, str]) -> Tuple[str, bool]:
+    """Return the present content, and whether it had to come from the backup."""
+    now = _read(path)
+    if envfile.missing_secrets(now, secrets):
+        backup = _read(path + ".bak")
+        if backup and not envfile.missing_secrets(backup, secrets):
+            return backup, True
+    return now or "", False
+
+
+def _read(path: str) -> Optional[str]:
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise atomic.translate(error, path) from error
+    with os.fdopen(handle, "rb") as stream:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _LIMIT:
+            raise UsageError(
+                "%s is not an environment file" % path,
+                code="ENV_NOT_A_FILE",
+                where=path,
+                hint="move it away, then run again",
+            )
+        return stream.read().decode("utf-8", "surrogateescape")
+
+
+def _mode(path: str) -> Optional[int]:
+    try:
+        return stat.S_IMODE(os.lstat(path).st_mode)
+    except OSError:
+        return None

@@ -1,0 +1,88 @@
+#!/usr/bin/python
+# Part of dream-runner. SPDX-License-Identifier: Apache-2.0
+"""Merge an environment file and make its secrets once."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: dream_env
+short_description: Merge an environment file and make its secrets once
+description:
+  - Keeps unknown keys, comments and order; updates the managed keys; fills gaps with defaults.
+  - Generates a secret only where there is none, and never shows, rotates or returns one.
+  - Replaces the file atomically, after keeping the previous content beside it with the suffix
+    C(.bak). Restores a lost or emptied file from there.
+  - Refuses to make new secrets when O(proof_of_data) shows an earlier install whose secrets are
+    gone, because databases and sessions depend on them.
+options:
+  path: {description: The file., type: path, required: true}
+  managed: {description: Keys that follow the settings., type: dict, default: {}}
+  defaults: {description: Keys that are written only when absent., type: dict, default: {}}
+  secrets:
+    description: Keys with the form of their value, V(hex:N), V(base64:N) or V(PREFIX|hex:N).
+    type: dict
+    default: {}
+  proof_of_data:
+    description: Paths whose presence proves that an earlier install used its secrets.
+    type: list
+    elements: path
+    default: []
+attributes:
+  check_mode: {description: Decides and writes nothing., support: full}
+  diff_mode: {description: Shows names of keys and never a value., support: full}
+author: dream-runner maintainers
+"""
+
+EXAMPLES = r"""
+- name: Merge the environment file
+  dream_env:
+    path: /srv/ai/.env
+    managed: {ENGINE_PORT: "11434"}
+    secrets: {WEBUI_SECRET: "hex:32"}
+"""
+
+RETURN = r"""
+added: {description: Names of keys that are new., type: list, elements: str, returned: success}
+updated: {description: Keys with a new value., type: list, elements: str, returned: success}
+generated: {description: Names of new secrets., type: list, elements: str, returned: success}
+restored: {description: The file came back from its backup., type: bool, returned: success}
+"""
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.dream_core.envwrite import settle
+from ansible.module_utils.dream_core.errors import DreamError
+
+SPEC = {
+    "path": {"type": "path", "required": True},
+    "managed": {"type": "dict", "default": {}},
+    "defaults": {"type": "dict", "default": {}},
+    # Forms, not values: nothing here is secret.
+    "secrets": {"type": "dict", "default": {}, "no_log": False},
+    "proof_of_data": {"type": "list", "elements": "path", "default": []},
+}
+
+
+def main():
+    module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
+    wanted = module.params
+    try:
+        done = settle(
+            wanted["path"],
+            managed={key: str(value) for key, value in wanted["managed"].items()},
+            defaults={key: str(value) for key, value in wanted["defaults"].items()},
+            secrets=wanted["secrets"],
+            has_data=any(os.path.exists(path) for path in wanted["proof_of_data"]),
+            write=not module.check_mode,
+        )
+    except DreamError as error:
+        module.fail_json(msg=str(error), dream_error=error.to_dict())
+    names = "".join(
+        "%s %s\n" % (word, key) for word in ("added", "updated", "generated") for key in done[word]
+    )
+    module.exit_json(diff={"before": "", "after": names}, **done)
+
+
+if __name__ == "__main__":
+    main()

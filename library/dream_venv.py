@@ -1,0 +1,85 @@
+#!/usr/bin/python
+# Part of dream-runner. SPDX-License-Identifier: Apache-2.0
+"""Keep a virtual environment exactly as a hash-pinned list says."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: dream_venv
+short_description: Keep a virtual environment exactly as a hash-pinned list says
+description:
+  - Compares every file of every pinned package with the digest its wheel recorded, and makes the
+    environment anew when one differs.
+  - A killed run leaves pip's cache beside it, which the next one uses; success removes it.
+  - The caller's proxy, certificate and C(PIP_*) variables count.
+options:
+  path: {description: The environment., type: path, required: true}
+  requirements:
+    description: A pip requirements file in which every package is pinned with C(--hash).
+    type: path
+    required: true
+  python:
+    description: Pythons to make it with, the first that can is taken. Default is the system's.
+    type: list
+    elements: path
+    default: [/usr/bin/python3]
+  find_links: {description: Directory of wheels; then no network is used., type: path}
+  socket: {description: The wrapper's socket for progress and life line., type: str, default: ""}
+  phase: {description: The phase that progress is reported for., type: str, default: services}
+attributes:
+  check_mode: {description: Compares and makes nothing., support: full}
+  diff_mode: {description: Says why it would be made anew., support: full}
+author: dream-runner maintainers
+"""
+
+EXAMPLES = r"""
+- name: Install the engine's packages
+  dream_venv:
+    path: /srv/ai/engine/venv
+    requirements: /srv/ai/engine/requirements.txt
+"""
+
+RETURN = r"""
+why: {description: Why the environment was made anew., type: str, returned: success}
+"""
+
+import os
+import sys
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.dream_core.errors import DreamError
+from ansible.module_utils.dream_core.lifeline import Lifeline
+from ansible.module_utils.dream_core.venv import ensure
+
+SPEC = {
+    "path": {"type": "path", "required": True},
+    "requirements": {"type": "path", "required": True},
+    "python": {"type": "list", "elements": "path", "default": ["/usr/bin/python3"]},
+    "find_links": {"type": "path"},
+    "socket": {"type": "str", "default": ""},
+    "phase": {"type": "str", "default": "services"},
+}
+
+
+def main():
+    module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
+    wanted = module.params
+    try:
+        with Lifeline(wanted["socket"], wanted["phase"]) as lifeline:
+            done = ensure(
+                wanted["path"],
+                wanted["requirements"],
+                pythons=[*wanted["python"], sys.executable],
+                environment=dict(os.environ),
+                report=lambda line: lifeline.progress("engine packages", 0, 0, 0, note=line),
+                find_links=wanted["find_links"] or "",
+                write=not module.check_mode,
+            )
+    except DreamError as error:
+        module.fail_json(msg=str(error), dream_error=error.to_dict())
+    diff = {"before": done.why + "\n" if done.changed else "", "after": ""}
+    module.exit_json(changed=done.changed, why=done.why, diff=diff)
+
+
+if __name__ == "__main__":
+    main()
