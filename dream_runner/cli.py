@@ -63,7 +63,6 @@ For example:
 
 app = typer.Typer(
     help=_EXAMPLES,
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -91,26 +90,26 @@ FromCapture = Annotated[
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    words = sys.argv[1:] if argv is None else argv
+    words = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if words == ["--version"]:
         report.print_text(f"dream-runner {__version__}")
         return 0
-    as_json = "--json" in words
+    form = report.form_of(words)
     try:
         with stopping.raising():
             return _dispatch(words)
     except DreamError as error:
-        report.print_error(error, as_json=as_json)
+        report.print_error(error, form)
         return error.exit_code
     except (stopping.Stopped, KeyboardInterrupt):
-        report.print_error(_interrupted(), as_json=as_json)
+        report.print_error(_interrupted(), form)
         return Interrupted.exit_code
     except BrokenPipeError:
         # The reader of a pipe has seen enough; nothing more can be said to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        report.print_error(_unexpected(error, words), as_json=as_json)
+        report.print_error(_unexpected(error, words), form)
         return DreamError.exit_code
 
 
@@ -292,27 +291,33 @@ def install(
         outcome = command.run(flags, answers, os.environ, options, listener)
     finally:
         listener.close()
+    return _finish(command, outcome, ui, json)
+
+
+def _form(json: bool, ui: str = "") -> str:
+    return "json" if json else "lines" if ui == "json" else "text"
+
+
+def _finish(command: Any, outcome: Any, ui: str, json: bool) -> int:
+    """Tell how a run ended and return its exit code."""
     error = outcome.error
-    if json:
-        report.print_json(command.as_json(outcome))
-    elif error is None:
-        report.print_text(command.as_text(outcome))
-    if error is None:
-        return 0
-    sys.stderr.write(f"{report.error_text(error)}\n{command.hint_of_log(outcome)}\n")
-    return error.exit_code
+    if error is not None:
+        sys.stderr.write(report.error_text(error) + "\n")
+        if os.path.exists(outcome.run_dir / "log.txt"):
+            sys.stderr.write(f"  log: {outcome.run_dir / 'log.txt'}\n")
+    text = command.as_text(outcome) if error is None else ""
+    report.print_result(command.as_json(outcome), text, _form(json, ui))
+    return error.exit_code if error else 0
 
 
-def _show_plan(found: Any, as_json: bool) -> int:
+def _show_plan(found: Any, json: bool) -> int:
     from .commands import plan as command
 
     plan, notes = found
     for note in notes:
         sys.stderr.write(note + "\n")
-    if as_json:
-        report.print_json(command.as_json(plan, notes))
-    else:
-        report.print_text(command.as_text(plan) + "\n\n" + command.summary(plan))
+    text = f"{command.as_text(plan)}\n\n{command.summary(plan)}"
+    report.print_result(command.as_json(plan, notes), text, _form(json))
     return 0
 
 
@@ -348,10 +353,7 @@ def status(json: Json = False, debug: Debug = False) -> int:
     from .commands import status as command
 
     found = command.run(default_state_dir(os.environ))
-    if json:
-        report.print_json(command.as_json(found))
-    else:
-        report.print_text(command.as_text(found))
+    report.print_result(command.as_json(found), command.as_text(found), _form(json))
     return found.exit_code
 
 
@@ -364,10 +366,7 @@ def doctor(json: Json = False, debug: Debug = False) -> int:
     from .commands import doctor as command
 
     findings = command.run(default_state_dir(os.environ))
-    if json:
-        report.print_json(command.as_json(findings))
-    else:
-        report.print_text(command.as_text(findings))
+    report.print_result(command.as_json(findings), command.as_text(findings), _form(json))
     return command.exit_code(findings)
 
 
@@ -391,15 +390,7 @@ def uninstall(
         outcome = command.run(os.environ, listener, purge=purge, yes=yes, dry_run=dry_run)
     finally:
         listener.close()
-    error = outcome.error
-    if json:
-        report.print_json(command.as_json(outcome))
-    elif error is None:
-        report.print_text(command.as_text(outcome))
-    if error is None:
-        return 0
-    sys.stderr.write(report.error_text(error) + "\n")
-    return error.exit_code
+    return _finish(command, outcome, ui, json)
 
 
 @app.command("fetch", short_help="Fetch one file by its SHA-256, resumable.")
@@ -450,10 +441,7 @@ def fetch(
         )
     finally:
         listener.close()
-    if json:
-        report.print_json(command.as_json(result))
-    else:
-        report.print_text(command.as_text(result))
+    report.print_result(command.as_json(result), command.as_text(result), _form(json, ui))
     return 0
 
 

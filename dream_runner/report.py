@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from .module_utils.dream_core.errors import DreamError
@@ -28,11 +30,30 @@ def error_text(error: DreamError) -> str:
     return "\n".join(lines)
 
 
-def print_error(error: DreamError, *, as_json: bool) -> None:
-    """Say what went wrong: always to a person, with ``--json`` to a program too."""
+def form_of(words: Sequence[str]) -> str:
+    """Return how the caller reads: json (one document), lines (JSON lines) or text."""
+    if "--json" in words:
+        return "json"
+    lines = "--ui=json" in words or ("--ui", "json") in pairwise(words)
+    return "lines" if lines else "text"
+
+
+def print_error(error: DreamError, form: str) -> None:
+    """Say what went wrong: always to a person, and to a program that reads along."""
     sys.stderr.write(error_text(error) + "\n")
-    if as_json:
-        print_json({"error": error.to_dict(), "exit_code": error.exit_code})
+    document = {"outcome": "failed", "error": error.to_dict(), "exit_code": error.exit_code}
+    print_result(document, "", form)
+
+
+def print_result(document: dict[str, Any], text: str, form: str) -> None:
+    """Write the result to stdout: the document, the last of the JSON lines, or the text."""
+    if form == "json":
+        print_json(document)
+    elif form == "lines":
+        line = json.dumps({"type": "result", **document}, ensure_ascii=False, default=str)
+        print_text(line)
+    elif text:
+        print_text(text)
 
 
 def print_json(document: Any) -> None:

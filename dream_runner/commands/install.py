@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -213,9 +212,3 @@ def as_text(outcome: Outcome) -> str:
         lines += [f"  {name}: {url}" for name, url in urls.items()]
     lines += ["Ask 'dream-runner status' at any time; 'dream-runner install' again repairs."]
     return "\n".join(lines)
-
-
-def hint_of_log(outcome: Outcome) -> str:
-    """Return where the whole story of a failed run stands, if it was kept."""
-    log = outcome.run_dir / "log.txt"
-    return f"  log: {log}" if os.path.exists(log) else ""
