@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib.util
 import os
 import socket
+import ssl
 import stat
 import struct
+import subprocess
+import sys
 import tempfile
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
@@ -199,9 +203,9 @@ def _owners(inodes: Set[str], proc: str) -> Dict[str, int]:
     """Return which process holds each socket, as far as this user may see."""
     wanted = {"socket:[%s]" % inode: inode for inode in inodes}
     owners: Dict[str, int] = {}
-    for name in sorted(filter(str.isdigit, _names(proc)), key=int):
+    for name in sorted(filter(str.isdigit, names_in(proc)), key=int):
         folder = os.path.join(proc, name, "fd")
-        for handle in _names(folder):
+        for handle in names_in(folder):
             inode = wanted.get(_link(os.path.join(folder, handle)) or "")
             if inode:
                 owners.setdefault(inode, int(name))
@@ -261,6 +265,71 @@ def can_load(library: str) -> bool:
     return True
 
 
+#: How each family is asked for a package, with the answer that means installed.
+_QUERIES = {
+    "debian": (["dpkg-query", "-W", "-f=${db:Status-Status}"], "installed"),
+    "redhat": (["rpm", "-q"], ""),
+    "suse": (["rpm", "-q"], ""),
+    "arch": (["pacman", "-Q"], ""),
+    "alpine": (["apk", "info", "-e"], ""),
+    "void": (["xbps-query"], ""),
+}
+
+
+def missing_packages(names: Sequence[str], family: str) -> List[str]:
+    """Return the packages of ``names`` that are not installed; all where nobody can tell."""
+    argv, answer = _QUERIES.get(family, (["false"], ""))
+    return [name for name in names if not _says([*argv, name], answer)]
+
+
+def _says(argv: Sequence[str], answer: str) -> bool:
+    """Tell whether a program ends well and prints ``answer`` (empty: anything)."""
+    try:
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=60,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    said = done.stdout.decode("utf-8", "replace").strip()
+    return done.returncode == 0 and answer in ("", said)
+
+
+def module_parameters(
+    names: Iterable[str], sys_module: str = "/sys/module"
+) -> Dict[str, Dict[str, str]]:
+    """Return the parameters in force of the loaded kernel modules among ``names``."""
+    found: Dict[str, Dict[str, str]] = {}
+    for name in names:
+        folder = os.path.join(sys_module, name, "parameters")
+        if os.path.isdir(folder):
+            found[name] = {
+                parameter: "".join(_lines(os.path.join(folder, parameter))[:1])
+                for parameter in names_in(folder)
+            }
+    return found
+
+
+def can_make_environments(python: str = "") -> bool:
+    """Tell whether ``python`` (empty: this one) can make virtual environments.
+
+    Debian keeps ensurepip in a package of its own.
+    """
+    if not python or python == sys.executable:
+        return importlib.util.find_spec("ensurepip") is not None
+    return _says([python, "-c", "import ensurepip, venv"], "")
+
+
+def has_certificates() -> bool:
+    """Tell whether OpenSSL finds certificate authorities, so that https can be verified."""
+    paths = ssl.get_default_verify_paths()
+    return bool(paths.cafile) or bool(paths.capath and names_in(paths.capath))
+
+
 def _lines(path: str) -> List[str]:
     try:
         with open(path, encoding="utf-8", errors="replace") as stream:
@@ -269,7 +338,8 @@ def _lines(path: str) -> List[str]:
         return []
 
 
-def _names(path: str) -> List[str]:
+def names_in(path: str) -> List[str]:
+    """Return the entries of a directory; none where it cannot be read."""
     try:
         return os.listdir(path)
     except OSError:
@@ -300,7 +370,7 @@ def look_preflight(install_dir: str, home: str, now: float, *, may_write: bool) 
     tried = may_write and unknown and place["writable"] and place["is_directory"]
     return {
         "install_dir": place,
-        "entries": sorted(_names(install_dir)),
+        "entries": sorted(names_in(install_dir)),
         "semantics": probe_semantics(place["existing"]) if tried else None,
         "old_install": _old_install(os.path.join(home, "dream-server"), install_dir),
         "docker_usable": _docker_usable(),

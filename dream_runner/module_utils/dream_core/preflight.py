@@ -12,6 +12,7 @@ import re
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from . import errors
+from .atomic import TEMP_PREFIX
 from .errors import DreamError
 
 Finding = Dict[str, Any]
@@ -315,8 +316,13 @@ def _conflicts(
     return found
 
 
-#: Either of them is enough to know a directory of ours when its receipts are lost.
-OUR_MARKS = (".dream-runner", ".dream-runner.json")
+#: The layout of an install directory (roles/directories): how ours is known when its receipts
+#: are lost.
+LAYOUT = frozenset(
+    (".env", ".offline-mode", "backups", "bin", "bundle", "cache", "compose", "config", "data")
+    + ("docker-compose.yml", "engine", "logs", "models", "run", "services", "summary.json", "tmp")
+)
+_MARKS = frozenset((".env", "engine", "models"))
 
 
 def foreign_entries(path: str, entries: Sequence[str], receipts: Mapping[str, Any]) -> List[str]:
@@ -327,9 +333,16 @@ def foreign_entries(path: str, entries: Sequence[str], receipts: Mapping[str, An
         for resource in receipt.get("resources") or []
         if resource.get("path")
     }
-    if path in mine or any(mark in entries for mark in OUR_MARKS):
+    if path in mine:
         return []
-    return [name for name in entries if os.path.join(path, name) not in mine]
+    known = LAYOUT if _MARKS.intersection(entries) else frozenset()
+    return [
+        name
+        for name in entries
+        if name not in known
+        and not name.startswith((TEMP_PREFIX, ".env."))
+        and os.path.join(path, name) not in mine
+    ]
 
 
 def _privileges(
@@ -344,7 +357,7 @@ def _privileges(
             "the full profile installs a container engine and manages system services",
             needed="root, sudo without a password, or a container engine this user may use",
             found="sudo: %s" % session.get("sudo"),
-            hint="run as root, give the password with --ask-become-pass, or use --profile embedded",
+            hint="run as root or as a user with sudo, or use --profile embedded",
             error="PrivilegeError",
             code="NOT_PRIVILEGED",
         )
@@ -352,9 +365,9 @@ def _privileges(
 
 
 def can_become(session: Mapping[str, Any]) -> bool:
-    """Tell whether a task can become root without anybody being asked."""
-    return (
-        bool(session.get("is_root"))
-        or session.get("sudo") in ("root", "passwordless")
-        or bool(session.get("become_password"))
-    )
+    """Tell whether a task can become root.
+
+    A sudo that asks counts: the wrapper asked for the password before it began,
+    and by hand ``--ask-become-pass`` gives it.
+    """
+    return bool(session.get("is_root")) or session.get("sudo") in ("passwordless", "password")

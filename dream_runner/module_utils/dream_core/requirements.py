@@ -168,7 +168,7 @@ def check(
     found = _memory(need, settings, facts, probes)
     found += _disk(int(settings.get("disk_reserve_mb") or 0), probes.get("disk") or [])
     found += _port(settings, session, choice, probes)
-    found += _packages(session, probes)
+    found += check_packages(settings, session, probes.get("missing_packages") or [])
     return found
 
 
@@ -289,9 +289,22 @@ def _port(
     return []
 
 
-def _packages(session: Mapping[str, Any], probes: Mapping[str, Any]) -> List[Finding]:
+def check_packages(
+    settings: Mapping[str, Any], session: Mapping[str, Any], missing: Sequence[str]
+) -> List[Finding]:
     """Report missing system packages where the role cannot install them."""
-    missing: List[str] = list(probes.get("missing_packages") or [])
+    names = " ".join(missing)
+    if missing and settings.get("offline"):
+        return [
+            finding(
+                "packages",
+                "blocker",
+                "offline, but system packages are missing",
+                needed=names,
+                hint="install them, or run once without --offline",
+                code="OFFLINE_ARTEFACT_MISSING",
+            )
+        ]
     if not missing or can_become(session):
         return []
     return [
@@ -299,11 +312,10 @@ def _packages(session: Mapping[str, Any], probes: Mapping[str, Any]) -> List[Fin
             "packages",
             "blocker",
             "system packages are missing and this user cannot install them",
-            needed=", ".join(missing),
+            needed=names,
             found="sudo: %s" % session.get("sudo"),
-            hint="ask an administrator to install %s, or give the sudo password with"
-            " --ask-become-pass" % " ".join(missing),
+            hint="ask an administrator to install: %s; the rest needs no root" % names,
             error="PrivilegeError",
-            code="NOT_PRIVILEGED",
+            code="SUDO_NEEDED",
         )
     ]

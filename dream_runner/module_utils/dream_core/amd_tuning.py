@@ -1,0 +1,144 @@
+"""What an AMD host's kernel should be told, and what of it waits for a reboot. Pure.
+
+Upstream tuned every AMD host for one APU (U-43). Here each setting says for
+whom it is: memory behaviour for every AMD host, driver and translation table
+sizes only for a single GPU that shares the host's memory.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping, Optional
+
+SYSCTL_FILE = "/etc/sysctl.d/99-dream-runner.conf"
+MODPROBE_FILE = "/etc/modprobe.d/dream-runner-amdgpu.conf"
+#: Keep the model's pages in memory, and the directory of the model as well.
+SYSCTL = {"vm.swappiness": 10, "vm.vfs_cache_pressure": 50}
+#: The modules whose parameters are compared with the wanted ones.
+MODULES = ("amdgpu", "ttm")
+TUNED_PROFILE = "accelerator-performance"
+#: Share of the memory that the GPU may address, by the host's MB.
+_GTT_PERCENT = ((96000, 90), (64000, 80), (0, 65))
+_HEADER = "# Written by dream-runner; removed by: dream-runner uninstall\n"
+
+
+def plan(
+    facts: Mapping[str, Any], choice: Mapping[str, Any], session: Mapping[str, Any]
+) -> Dict[str, Any]:
+    """Return ``{applies, reason, files, sysctl, modules, governor, advice}``."""
+    obstacle = _obstacle(facts, choice, session)
+    if obstacle:
+        return {
+            "applies": False,
+            "reason": obstacle,
+            "files": [],
+            "sysctl": {},
+            "modules": {},
+            "governor": "",
+            "advice": [],
+        }
+    modules = _module_options(facts)
+    files = [{"path": SYSCTL_FILE, "content": _sysctl_text(), "needs": "sysctl"}]
+    if modules:
+        files.append({"path": MODPROBE_FILE, "content": _modprobe_text(modules), "needs": "boot"})
+    return {
+        "applies": True,
+        "reason": "backend amd on bare metal",
+        "files": files,
+        "sysctl": dict(SYSCTL),
+        "modules": modules,
+        "governor": TUNED_PROFILE,
+        "advice": _advice(facts),
+    }
+
+
+def _obstacle(
+    facts: Mapping[str, Any], choice: Mapping[str, Any], session: Mapping[str, Any]
+) -> Optional[str]:
+    os_facts = facts.get("os") or {}
+    backend = choice.get("backend") or facts.get("backend")
+    if backend != "amd":
+        return "the backend is %s" % backend
+    if os_facts.get("wsl"):
+        return "the kernel belongs to Windows"
+    if os_facts.get("container"):
+        return "the kernel belongs to the container's host"
+    if not session.get("is_root") and session.get("sudo") == "none":
+        return "root is needed for it, and there is no sudo"
+    return None
+
+
+def _amd_gpus(facts: Mapping[str, Any]) -> List[Mapping[str, Any]]:
+    return [gpu for gpu in facts.get("gpus") or [] if gpu.get("vendor") == "amd"]
+
+
+def _is_single_unified(facts: Mapping[str, Any]) -> bool:
+    gpus = facts.get("gpus") or []
+    return len(gpus) == 1 and [g.get("memory_class") for g in _amd_gpus(facts)] == ["unified"]
+
+
+def gtt(ram_mb: int) -> Dict[str, int]:
+    """Return the sizes of the translation table for a host of ``ram_mb``."""
+    percent = next(share for least, share in _GTT_PERCENT if ram_mb >= least)
+    size_mb = ram_mb * percent // 100
+    pages = size_mb * 1024 * 1024 // 4096
+    return {"gttsize": size_mb, "pages_limit": pages, "page_pool_size": pages // 2}
+
+
+def _module_options(facts: Mapping[str, Any]) -> Dict[str, Dict[str, str]]:
+    ram_mb = (facts.get("memory") or {}).get("total_mb")
+    if not ram_mb or not _is_single_unified(facts):
+        return {}
+    sizes = gtt(int(ram_mb))
+    return {
+        "amdgpu": {"gpu_recovery": "1", "gttsize": str(sizes["gttsize"])},
+        "ttm": {
+            "pages_limit": str(sizes["pages_limit"]),
+            "page_pool_size": str(sizes["page_pool_size"]),
+        },
+    }
+
+
+def _advice(facts: Mapping[str, Any]) -> List[str]:
+    """Return what only the user should do: firmware and boot loader."""
+    if len(facts.get("gpus") or []) > 1:
+        return ["several GPUs: boot with iommu=pt on the kernel command line"]
+    if _is_single_unified(facts):
+        return [
+            "set the frame buffer (UMA) to 512 MB in the firmware; the GPU then shares all memory",
+            "amd_iommu=off on the kernel command line gives a few percent of bandwidth, if no"
+            " virtual machine needs the IOMMU",
+        ]
+    return []
+
+
+def _sysctl_text() -> str:
+    return _HEADER + "".join("%s = %d\n" % item for item in sorted(SYSCTL.items()))
+
+
+def _modprobe_text(modules: Mapping[str, Mapping[str, str]]) -> str:
+    lines = [
+        "options %s %s\n" % (name, " ".join("%s=%s" % pair for pair in sorted(options.items())))
+        for name, options in sorted(modules.items())
+    ]
+    return _HEADER + "".join(lines)
+
+
+def pending(wanted: Mapping[str, Any], in_force: Mapping[str, Mapping[str, str]]) -> List[str]:
+    """Return the module parameters that differ from the wanted ones until the next boot.
+
+    A module that is not loaded, or does not show a parameter, waits for nothing.
+    """
+    waiting = []
+    for module, options in sorted((wanted.get("modules") or {}).items()):
+        for name, value in sorted(options.items()):
+            now = (in_force.get(module) or {}).get(name)
+            if now and _number(now) != _number(value):
+                waiting.append("%s.%s: %s instead of %s" % (module, name, now, value))
+    return waiting
+
+
+def _number(text: str) -> Any:
+    try:
+        return int(text, 0)
+    except ValueError:
+        return text

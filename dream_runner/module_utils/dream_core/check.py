@@ -1,0 +1,237 @@
+"""Look at the host and judge it, for the phases that only look (library/dream_check.py)."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import time
+from typing import Any, Callable, Dict, List, Mapping, Sequence
+
+from . import amd_tuning, live, preflight, requirements
+from .fetch import is_present
+from .preflight import Finding, finding
+
+Request = Mapping[str, Any]
+Answer = Dict[str, Any]
+
+#: dpkg keeps here what it did since it last wrote its status; empty unless it was killed.
+_DPKG_JOURNAL = "/var/lib/dpkg/updates"
+
+
+def examine(request: Request) -> Answer:
+    """Return ``{findings, accepted, ...}`` for ``request["phase"]``.
+
+    ``request`` has phase, settings, host, session, choice, receipts, state_dir
+    and may_write; packages and python for requirements.
+    """
+    answer = PHASES[request["phase"]](request)
+    accepted = set(request["settings"].get("accept") or [])
+    answer["accepted"] = sorted(
+        {f["id"] for f in answer["findings"] if f["severity"] == "blocker"} & accepted
+    )
+    return answer
+
+
+def _preflight(request: Request) -> Answer:
+    settings, session = request["settings"], request["session"]
+    probes = live.look_preflight(
+        settings["install_dir"], session["home"], time.time(), may_write=request["may_write"]
+    )
+    place = probes["install_dir"]
+    return {
+        "findings": preflight.check(
+            settings, request["host"], session, request["receipts"], probes
+        ),
+        "filesystem": {"type": place["fstype"], "mount": place["mount"]},
+    }
+
+
+def _requirements(request: Request) -> Answer:
+    settings, receipts = request["settings"], request["receipts"]
+    need = requirements.needs(
+        settings, request["choice"], request["state_dir"], _done(receipts, settings)
+    )
+    probes = live.look_requirements(
+        need["disk"],
+        request["choice"]["engine_port"],
+        own_paths=[settings["install_dir"], request["state_dir"]],
+        own_units=_units(receipts),
+    )
+    missing = _missing(request)
+    probes.update(
+        previous_port=(receipts.get("requirements", {}).get("facts") or {}).get("engine_port"),
+        missing_packages=sorted({request["packages"].get(name, name) for name in missing}),
+    )
+    findings = requirements.check(
+        settings, request["host"], request["session"], request["choice"], need, probes
+    )
+    return {
+        "findings": findings,
+        "missing_packages": probes["missing_packages"],
+        "interrupted_packages": bool(live.names_in(_DPKG_JOURNAL)),
+        "memory_mb": requirements.usable_memory_mb(settings, request["host"]),
+    }
+
+
+def _done(receipts: Mapping[str, Any], settings: Mapping[str, Any]) -> List[str]:
+    """Return the phases that finished in this very install directory."""
+    home = settings["install_dir"]
+    return [
+        name
+        for name, receipt in receipts.items()
+        if receipt.get("state") == "done" and receipt.get("install_dir") == home
+    ]
+
+
+def _units(receipts: Mapping[str, Any]) -> List[str]:
+    return [
+        resource["name"]
+        for receipt in receipts.values()
+        for resource in receipt.get("resources") or []
+        if resource.get("kind") == "unit"
+    ]
+
+
+def _missing(request: Request) -> List[str]:
+    """Return which of the things that packages bring are not on this host."""
+    urls = [url for item in request["choice"]["model"]["files"] for url in item.get("urls") or []]
+    missing = []
+    if request["settings"]["profile"] == "embedded":
+        if not live.can_load("libgomp.so.1"):
+            missing.append("libgomp")
+        if not live.can_make_environments(request["python"]):
+            missing.append("venv")
+    if any(url.startswith("https:") for url in urls) and not live.has_certificates():
+        missing.append("certificates")
+    return missing
+
+
+def _detection(request: Request) -> Answer:
+    """Judge the hardware findings: an error is one only for a backend that the user forced."""
+    forced = request["settings"].get("gpu") or "auto"
+    findings = [
+        finding(
+            str(item["id"]),
+            "blocker"
+            if item["severity"] == "error" and forced not in ("auto", "none")
+            else "warning",
+            item["what"],
+            hint=item.get("hint") or "",
+            error="GpuError",
+            code=str(item["id"]),
+        )
+        for item in request["host"].get("findings") or []
+        if item["severity"] in ("error", "warning")
+    ]
+    usable = {gpu["vendor"] for gpu in request["host"].get("gpus") or [] if gpu.get("usable")}
+    if forced not in ("auto", "none") and forced not in usable:
+        findings.append(_no_gpu(forced))
+    # A broken card of another vendor does not stand in the way of the one asked for.
+    return {"findings": findings if forced not in usable else _soften(findings)}
+
+
+def _no_gpu(vendor: str) -> Finding:
+    return finding(
+        "gpu",
+        "blocker",
+        "there is no usable GPU of %s on this host" % vendor,
+        hint="see what was found with: dream-runner facts; or choose --gpu auto",
+        error="GpuError",
+        code="GPU_NOT_USABLE",
+    )
+
+
+def _soften(findings: Sequence[Finding]) -> List[Finding]:
+    return [dict(item, severity="warning") for item in findings]
+
+
+def _offline(request: Request) -> Answer:
+    """Prove that every artefact is here, or can be had without a network."""
+    settings, home = request["settings"], request["settings"]["install_dir"]
+    bundle = settings.get("bundle") or ""
+    findings, proved = [], []
+    for item in request["choice"]["model"]["files"]:
+        where = _model_at(item, home, bundle, request["may_write"])
+        if where:
+            proved.append("%s: %s" % (item["file"], where))
+        else:
+            findings.append(_absent("the model file %s" % item["file"], "models/%s" % item["file"]))
+    if settings["profile"] == "embedded":
+        engine = os.path.join(home, "engine")
+        wheels = glob.glob(os.path.join(bundle, "wheels", "xllamacpp-*.whl")) if bundle else []
+        if os.path.exists(os.path.join(engine, "bin", "python")):
+            proved.append("engine: %s" % engine)
+        elif wheels:
+            proved.append("engine: %s" % wheels[0])
+        else:
+            findings.append(_absent("the engine's environment %s" % engine, "wheels/"))
+    return {"findings": findings, "proved": proved}
+
+
+def _model_at(item: Mapping[str, Any], home: str, bundle: str, may_write: bool) -> str:
+    """Return the place of a verified model file; its digest is what counts, not its name."""
+    places = [os.path.join(home, "models", item["file"])]
+    places += [url[len("file://") :] for url in item.get("urls") or [] if url.startswith("file://")]
+    if bundle:
+        places += [os.path.join(bundle, "models", name) for name in (item["file"], item["sha256"])]
+    for place in places:
+        size = item.get("size_bytes") or 0
+        if is_present(place, item["sha256"], size, write=may_write and place is places[0]).present:
+            return place
+    return ""
+
+
+def _absent(what: str, in_bundle: str) -> Finding:
+    return finding(
+        "offline",
+        "blocker",
+        "offline, but %s is not here" % what,
+        hint="run once with a network (without --offline), or give a --bundle with %s" % in_bundle,
+        code="OFFLINE_ARTEFACT_MISSING",
+    )
+
+
+def _amd_tuning(request: Request) -> Answer:
+    """Return what tuning this host wants, and what of it waits for a reboot."""
+    plan = amd_tuning.plan(request["host"], request["choice"], request["session"])
+    pending = amd_tuning.pending(plan, live.module_parameters(amd_tuning.MODULES))
+    return {"findings": [], "plan": plan, "reboot_pending": pending}
+
+
+def _packages(request: Request) -> Answer:
+    """Return which of the named packages are not installed."""
+    names = sorted(request["packages"])
+    family = str((request["host"].get("os") or {}).get("family"))
+    wrong = [name for name in names if not _PACKAGE_NAME.match(name)]
+    findings = [
+        finding(
+            "packages",
+            "blocker",
+            "%r is not the name of a package" % name,
+            error="UsageError",
+            code="PACKAGE_NAME",
+        )
+        for name in wrong
+    ]
+    missing = [] if wrong else live.missing_packages(names, family)
+    if missing and not preflight.can_become(request["session"]):
+        findings += requirements.check_packages(request["settings"], request["session"], missing)
+    return {
+        "findings": findings,
+        "missing_packages": missing,
+        "interrupted_packages": bool(live.names_in(_DPKG_JOURNAL)),
+    }
+
+
+#: What every family allows; a leading dash would be an option of the package manager.
+_PACKAGE_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9+._-]*$")
+
+PHASES: Dict[str, Callable[[Request], Answer]] = {
+    "preflight": _preflight,
+    "detection": _detection,
+    "requirements": _requirements,
+    "offline": _offline,
+    "amd_tuning": _amd_tuning,
+    "packages": _packages,
+}
