@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .images import image
-from .podman import LABEL, Podman
+from .podman import Podman
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 HOMES = {"root": "/root", "sudoer": "/home/sudoer", "plain": "/home/plain"}
@@ -185,12 +185,13 @@ def node(
 ) -> Iterator[Node]:
     """A running node of Debian ``release``, removed at the end whatever happened."""
     name = f"dream-test-{os.getpid()}-{next(_numbers)}"
-    arguments = ["run", "-d", "--name", name, "--hostname", name, "--label", LABEL]
+    arguments = ["run", "-d", "--name", name, "--hostname", name]
     arguments += [*environment_arguments(), *options]
     if systemd:
         arguments += ["--systemd=always", image(release, podman), "/sbin/init"]
     else:
         arguments += ["--systemd=false", image(release, podman), *PLAIN_INIT]
+    podman.remember(name)
     try:
         podman.run(*arguments)
         machine = Node(name, podman, user)

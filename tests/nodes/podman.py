@@ -17,7 +17,6 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-LABEL = "dream-runner-test"
 NAMESPACE_PREFIX = "dream-runner-podman-"
 
 CONF = """\
@@ -37,7 +36,7 @@ class Podman:
     """One session's podman: its configuration, its mount namespace, its containers by name."""
 
     def __init__(self) -> None:
-        remove_namespaces_of_the_dead()
+        clean_up_after_the_dead()
         self.directory = Path(tempfile.mkdtemp(prefix=f"{NAMESPACE_PREFIX}{os.getpid()}-"))
         self.handle = self.directory / "ns" / "mnt"
         self.conf = self.directory / "containers.conf"
@@ -47,7 +46,6 @@ class Podman:
         self.wrapped = not is_cgroup2("/sys/fs/cgroup")
         if self.wrapped:
             self._make_namespace()
-        self.remove_containers_of_the_dead()
 
     def _make_namespace(self) -> None:
         directory = self.handle.parent
@@ -60,8 +58,7 @@ class Podman:
 
     def command(self, *arguments: str) -> list[str]:
         """Return the command line that is ``podman ARGUMENTS`` here."""
-        prefix = ["nsenter", f"--mount={self.handle}"] if self.wrapped else []
-        return [*prefix, "env", f"CONTAINERS_CONF={self.conf}", "podman", *arguments]
+        return podman_in(self.directory, *arguments)
 
     def run(
         self,
@@ -73,12 +70,10 @@ class Podman:
         """Run podman; a failure shows what it said."""
         return run(self.command(*arguments), check=check, timeout=timeout, input=input)
 
-    def remove_containers_of_the_dead(self) -> None:
-        """Remove containers of test sessions that were killed; the name holds their pid."""
-        listed = self.run("ps", "-a", "--filter", f"label={LABEL}", "--format", "{{.Names}}")
-        for name in listed.stdout.decode().split():
-            if not is_alive(int(name.split("-")[2])):
-                self.run("rm", "-f", "-t", "0", "-v", name)
+    def remember(self, name: str) -> None:
+        """Write down a container before it is made, for whoever has to clean up after us."""
+        with (self.directory / "containers").open("a") as stream:
+            stream.write(name + "\n")
 
     def close(self) -> None:
         """Take the mount namespace down."""
@@ -116,11 +111,32 @@ def release(handle: Path) -> None:
     run(["umount", str(handle.parent)])
 
 
-def remove_namespaces_of_the_dead() -> None:
-    """Take down what killed sessions left mounted."""
+def podman_in(directory: Path, *arguments: str) -> list[str]:
+    """Return the command line of the podman whose configuration and namespace lie in there."""
+    handle = directory / "ns" / "mnt"
+    prefix = ["nsenter", f"--mount={handle}"] if handle.exists() else []
+    return [
+        *prefix,
+        "env",
+        f"CONTAINERS_CONF={directory / 'containers.conf'}",
+        "podman",
+        *arguments,
+    ]
+
+
+def clean_up_after_the_dead() -> None:
+    """Remove containers and mounts of test sessions that were killed.
+
+    Through their own namespace: it is the one in which their networks are mounted. By name, not
+    from ``podman ps``: that fails while another session has a container in a namespace of its own.
+    """
     for directory in Path(tempfile.gettempdir()).glob(NAMESPACE_PREFIX + "*"):
-        if is_alive(int(directory.name.removeprefix(NAMESPACE_PREFIX).split("-")[0])):
+        pid = int(directory.name.removeprefix(NAMESPACE_PREFIX).split("-")[0])
+        if is_alive(pid):
             continue
+        names = directory / "containers"
+        for name in names.read_text().split() if names.exists() else ():
+            run(podman_in(directory, "rm", "-f", "-t", "0", "-v", "--ignore", name), check=False)
         with contextlib.suppress(RuntimeError):
             release(directory / "ns" / "mnt")
         shutil.rmtree(directory, ignore_errors=True)
