@@ -151,7 +151,7 @@ def _present(target: Target) -> dict[str, int]:
     # Imported where it is used: it pulls in the HTTP client of the fetcher.
     from .module_utils.dream_core.fetch import partial_progress
 
-    directory = os.path.join(target.settings["install_dir"], "models")
+    directory = os.path.join(target.settings["install_dir"], "data", "models")
     present = {}
     for item in target.choice["model"]["files"]:
         path = os.path.join(directory, item["file"])
