@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
 import subprocess
+import time
 from dataclasses import dataclass
-from typing import Callable, Dict, Optional, Sequence
+from typing import Callable, Dict, List, Optional, Sequence
 
 #: prctl(2): signal to this process when the thread that made it ends.
 _PR_SET_PDEATHSIG = 1
@@ -46,7 +48,7 @@ def run_child(
         errors="replace",
         preexec_fn=_bind(os.getpid()),
     )
-    lines = []
+    lines: List[str] = []
     assert process.stdout is not None
     with process.stdout:
         for line in process.stdout:
@@ -66,3 +68,39 @@ def _bind(parent: int) -> Callable[[], None]:
             os._exit(1)
 
     return bind
+
+
+def command_lines() -> Dict[int, List[str]]:
+    """Return the arguments of every process that can be read, by process id."""
+    found: Dict[int, List[str]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError), open("/proc/%s/cmdline" % name, "rb") as handle:
+                found[int(name)] = [os.fsdecode(part) for part in handle.read().split(b"\0")[:-1]]
+    return found
+
+
+def end_processes(pids: Sequence[int], grace_seconds: float = 5.0) -> List[int]:
+    """End these processes, SIGTERM first; return those that are still there."""
+    for number, seconds in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, 5.0)):
+        for pid in filter(is_alive, pids):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, number)
+        await_end(pids, seconds)
+    return [pid for pid in pids if is_alive(pid)]
+
+
+def await_end(pids: Sequence[int], seconds: float) -> None:
+    """Return when none of these processes runs, or when the time is up."""
+    deadline = time.monotonic() + seconds
+    while any(map(is_alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def is_alive(pid: int) -> bool:
+    """Tell whether ``pid`` runs; a zombie does not."""
+    try:
+        with open("/proc/%d/stat" % pid, "rb") as handle:
+            return handle.read().rsplit(b")", 1)[1].split()[0] not in (b"Z", b"X")
+    except (OSError, IndexError):
+        return False

@@ -1,0 +1,313 @@
+"""supervisord with one program: what runs, asked of itself over its socket.
+
+A daemon is known by its answer, never by a pid file: a killed one leaves pid
+file and socket behind, and the id in it may be another program's by now.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import socket
+import subprocess
+import time
+import xmlrpc.client
+from configparser import Error as ConfigError
+from configparser import RawConfigParser
+from typing import Any, Dict, List, Optional, Sequence
+
+from . import atomic
+from .errors import EngineError, UsageError
+from .process import await_end, command_lines, end_processes, is_alive
+
+_RPC_SECONDS = 15.0
+_START_SECONDS = 20.0
+_STOP_SECONDS = 30.0
+#: The longest path that fits into the address of a Unix socket (108 with its final zero).
+SOCKET_PATH_LIMIT = 107
+
+
+class Program:
+    """One program and the daemon that keeps it running, as paths and words."""
+
+    def __init__(self, install_dir: str, name: str, command: Sequence[str], log: str) -> None:
+        self.name = name
+        self.argv = list(command)
+        self.log = log
+        self.directory = install_dir
+        self.base = os.path.join(install_dir, "supervisor")
+        self.config = os.path.join(self.base, "supervisord.conf")
+        self.socket_path = os.path.join(install_dir, "run", "supervisor.sock")
+
+    def text(self) -> str:
+        """Return the configuration file: a daemon that stays small and writes few files."""
+        lines = [
+            "; Written by dream-runner; changes are lost.",
+            "[unix_http_server]",
+            "file = " + _escaped(self.socket_path),
+            "chmod = 0600",
+            "",
+            "[supervisord]",
+            "nodaemon = true",
+            "umask = 077",
+            "logfile = " + _escaped(os.path.join(self.base, "supervisord.log")),
+            "logfile_maxbytes = 1MB",
+            "logfile_backups = 1",
+            "pidfile = " + _escaped(os.path.join(self.base, "supervisord.pid")),
+            "identifier = dream-runner",
+            "directory = " + _escaped(self.directory),
+            "strip_ansi = true",
+            "",
+            "[rpcinterface:supervisor]",
+            "supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface",
+            "",
+            "[supervisorctl]",
+            "serverurl = unix://" + _escaped(self.socket_path),
+            "",
+            "[program:%s]" % self.name,
+            "command = " + " ".join(_quoted(word) for word in self.argv),
+            "directory = " + _escaped(self.directory),
+            "autostart = true",
+            "autorestart = true",
+            "startsecs = 1",
+            "startretries = 5",
+            "stopsignal = TERM",
+            "stopwaitsecs = 15",
+            "stopasgroup = true",
+            "killasgroup = true",
+            "redirect_stderr = true",
+            "stdout_logfile = " + _escaped(self.log),
+            "stdout_logfile_maxbytes = 10MB",
+            "stdout_logfile_backups = 2",
+        ]
+        return "\n".join(lines) + "\n"
+
+
+def _escaped(value: str) -> str:
+    """Return ``value`` as supervisord reads it back: it expands ``%``."""
+    if "\n" in value or "\r" in value:
+        raise UsageError("a line break in %r" % value, code="BAD_PATH")
+    return value.replace("%", "%%")
+
+
+def _quoted(word: str) -> str:
+    if word and all(char.isalnum() or char in "/._-+=:@," for char in word):
+        return word
+    return _escaped('"%s"' % word.replace("\\", "\\\\").replace('"', '\\"'))
+
+
+# --- ask ----------------------------------------------------------------------
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: str, seconds: float) -> None:
+        super().__init__("localhost", timeout=seconds)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class _Transport(xmlrpc.client.Transport):
+    def __init__(self, path: str, seconds: float) -> None:
+        super().__init__()
+        self._path, self._seconds = path, seconds
+
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:
+        return _Connection(self._path, self._seconds)
+
+
+def ask(socket_path: str, method: str, *arguments: Any, seconds: float = _RPC_SECONDS) -> Any:
+    """Call ``method`` of the daemon at ``socket_path``; None when no daemon answers."""
+    proxy = xmlrpc.client.ServerProxy(
+        "http://localhost", transport=_Transport(socket_path, seconds), allow_none=True
+    )
+    function: Any = proxy
+    for part in ("supervisor." + method).split("."):
+        function = getattr(function, part)
+    try:
+        return function(*arguments)
+    except xmlrpc.client.Fault as fault:
+        return fault
+    except (OSError, http.client.HTTPException, xmlrpc.client.Error, ValueError):
+        return None
+
+
+def socket_of(config: str) -> str:
+    """Return the socket that a configuration file names; empty when it cannot be read."""
+    parser = RawConfigParser(interpolation=None, inline_comment_prefixes=(";",))
+    try:
+        with open(config, encoding="utf-8") as handle:
+            parser.read_file(handle)
+        return parser.get("unix_http_server", "file").replace("%%", "%")
+    except (OSError, UnicodeDecodeError, ConfigError):
+        return ""
+
+
+def program_info(config: str, program: str) -> Optional[Dict[str, Any]]:
+    """Return what the running daemon of ``config`` says of ``program``, or None."""
+    path = socket_of(config)
+    said = ask(path, "getProcessInfo", program) if path else None
+    return said if isinstance(said, dict) else None
+
+
+def program_state(config: str, program: str) -> Optional[str]:
+    """Return the state in supervisord's words (RUNNING, BACKOFF, FATAL ...), or None."""
+    info = program_info(config, program)
+    return str(info["statename"]) if info else None
+
+
+def daemons(config: str) -> List[int]:
+    """Return the processes that are supervisord with exactly this configuration."""
+    return [
+        pid
+        for pid, argv in command_lines().items()
+        if config in argv[1:] and "supervisor.supervisord" in argv[1:] and is_alive(pid)
+    ]
+
+
+# --- act ----------------------------------------------------------------------
+
+
+def problem(wanted: Program) -> str:
+    """Return why the program is not running as wanted; empty when it is."""
+    if _current_text(wanted.config) != wanted.text():
+        return "its configuration changed" if os.path.exists(wanted.config) else "it is new"
+    state = program_state(wanted.config, wanted.name)
+    if state is None:
+        return "supervisord does not run"
+    if state != "RUNNING":
+        return "it is %s" % state.lower()
+    if not _runs(wanted):
+        return "another command runs"
+    return ""
+
+
+def _current_text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as handle:
+            return handle.read()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _runs(wanted: Program) -> bool:
+    """Tell whether the running process has the wanted command line, whatever the file says.
+
+    A kill between writing the file and restarting leaves the two different.
+    """
+    info = program_info(wanted.config, wanted.name) or {}
+    return command_lines().get(int(info.get("pid", 0))) == wanted.argv
+
+
+def ensure(wanted: Program, python: str, environment: Dict[str, str], restart: bool = False) -> str:
+    """Make the program run as wanted; return why something was done, empty when nothing.
+
+    ``python`` has the package supervisor. The daemon is started detached, in a
+    session of its own, with nothing but ``environment``.
+    """
+    why = problem(wanted) or ("what it runs changed" if restart else "")
+    if not why:
+        return ""
+    if len(os.fsencode(wanted.socket_path)) > SOCKET_PATH_LIMIT:
+        raise UsageError(
+            "the path of the socket is too long: %s" % wanted.socket_path,
+            code="PATH_TOO_LONG",
+            where=wanted.socket_path,
+            hint="choose an install directory with a shorter path",
+        )
+    stop(wanted.config)
+    _end_orphans(wanted)
+    atomic.write_bytes(wanted.config, wanted.text().encode("utf-8"), 0o600)
+    _start(wanted, python, environment)
+    _await(wanted)
+    return why
+
+
+def _end_orphans(wanted: Program) -> None:
+    """End what a killed daemon left: the same interpreter with the same program file."""
+    head = wanted.argv[:2]
+    end_processes([pid for pid, argv in command_lines().items() if argv[:2] == head])
+
+
+def _start(wanted: Program, python: str, environment: Dict[str, str]) -> None:
+    # Left by a killed daemon. None answers (stop made sure), so nobody uses it.
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(wanted.socket_path)
+    argv = [python, "-m", "supervisor.supervisord", "-n", "-c", wanted.config]
+    log = os.path.join(wanted.base, "supervisord.out")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with os.fdopen(os.open(log, flags, 0o600), "wb") as output:
+            subprocess.Popen(
+                argv,
+                env=environment,
+                cwd=wanted.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+    except OSError as error:
+        raise EngineError(
+            "supervisord could not be started: %s" % error,
+            code="SUPERVISOR_FAILED",
+            where=argv[0],
+            hint="run 'dream-runner install' again",
+        ) from error
+
+
+def _await(wanted: Program) -> None:
+    """Wait until the program is up or supervisord has given up on it."""
+    started = time.monotonic()
+    while time.monotonic() - started < _START_SECONDS:
+        state = program_state(wanted.config, wanted.name)
+        if state == "RUNNING":
+            return
+        if state in ("FATAL", "EXITED"):
+            break
+        # A daemon that was forked an instant ago may not be visible yet.
+        if time.monotonic() - started > 3 and not daemons(wanted.config):
+            break
+        time.sleep(0.1)
+    raise EngineError(
+        "%s does not stay up under supervisord (state: %s)"
+        % (wanted.name, program_state(wanted.config, wanted.name) or "no daemon"),
+        code="ENGINE_NOT_STARTED",
+        where=wanted.config,
+        hint="the last lines of %s: %s" % (wanted.log, " | ".join(_last_words(wanted))),
+    )
+
+
+def _last_words(wanted: Program) -> List[str]:
+    from .tail import last_lines
+
+    fallback = os.path.join(wanted.base, "supervisord.out")
+    return last_lines(wanted.log) or last_lines(fallback) or ["it is empty"]
+
+
+def stop(config: str) -> List[int]:
+    """End the daemon of ``config`` and its program; return when both are gone.
+
+    Raises EngineError when a process is left.
+    """
+    pids = daemons(config)
+    path = socket_of(config)
+    said = ask(path, "getAllProcessInfo") if path else None
+    if isinstance(said, list):
+        pids += [int(item["pid"]) for item in said if item["pid"]]
+        ask(path, "shutdown")
+        await_end(pids, _STOP_SECONDS)
+    # The daemon stands first: it would start its program again.
+    left = end_processes(pids)
+    if left:
+        raise EngineError(
+            "processes %s do not end" % ", ".join(map(str, left)),
+            code="SUPERVISOR_STUCK",
+            where=config,
+            hint="end them by hand, then run again",
+        )
+    return pids

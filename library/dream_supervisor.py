@@ -1,0 +1,98 @@
+#!/usr/bin/python
+# Part of dream-runner. SPDX-License-Identifier: Apache-2.0
+"""Keep one program running under supervisord."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: dream_supervisor
+short_description: Keep one program running under supervisord
+description:
+  - Writes the configuration, and starts or restarts the daemon when the one that runs was started
+    with another configuration. Asks the daemon itself, not its pid file.
+  - The daemon is detached, in a session of its own, and gets a small environment.
+options:
+  install_dir: {description: Directory below which all files are., type: path, required: true}
+  python: {description: Python of the environment with supervisor., type: path, required: true}
+  program: {description: Name of the program., type: str, required: true}
+  command: {description: Its command., type: list, elements: str, required: true}
+  log: {description: File for its output., type: path, required: true}
+  restart: {description: Restart even when nothing differs., type: bool, default: false}
+attributes:
+  check_mode: {description: Compares and touches nothing., support: full}
+  diff_mode: {description: Shows the configuration., support: full}
+author: dream-runner maintainers
+"""
+
+EXAMPLES = r"""
+- name: Keep the engine running
+  dream_supervisor:
+    install_dir: /srv/ai
+    python: /srv/ai/engine/venv/bin/python
+    program: engine
+    command: [/srv/ai/engine/venv/bin/python, /srv/ai/engine/dream_engine.py]
+    log: /srv/ai/logs/engine.log
+"""
+
+RETURN = r"""
+action: {description: Why it was started; empty when it was not., type: str, returned: success}
+"""
+
+import os
+import pwd
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.dream_core import supervisor
+from ansible.module_utils.dream_core.errors import DreamError
+
+SPEC = {
+    "install_dir": {"type": "path", "required": True},
+    "python": {"type": "path", "required": True},
+    "program": {"type": "str", "required": True},
+    "command": {"type": "list", "elements": "str", "required": True},
+    "log": {"type": "path", "required": True},
+    "restart": {"type": "bool", "default": False},
+}
+
+
+def main():
+    module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
+    try:
+        result = settle(module.params, write=not module.check_mode)
+    except DreamError as error:
+        module.fail_json(msg=str(error), dream_error=error.to_dict())
+    module.exit_json(**result)
+
+
+def settle(asked, write):
+    wanted = supervisor.Program(
+        asked["install_dir"], asked["program"], asked["command"], asked["log"]
+    )
+    diff = {"before": read(wanted.config), "after": wanted.text(), "before_header": wanted.config}
+    why = supervisor.problem(wanted) or ("what it runs changed" if asked["restart"] else "")
+    if write and why:
+        why = supervisor.ensure(wanted, asked["python"], small_environment(), asked["restart"])
+    return {"changed": bool(why), "action": why, "diff": diff}
+
+
+def read(path):
+    try:
+        with open(path, encoding="utf-8", errors="replace") as handle:
+            return handle.read()
+    except OSError:
+        return ""
+
+
+def small_environment():
+    """Return what a daemon needs; above all not the mark of this run, which would end it."""
+    user = pwd.getpwuid(os.getuid())
+    return {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "HOME": user.pw_dir,
+        "USER": user.pw_name,
+        "LANG": "C.UTF-8",
+    }
+
+
+if __name__ == "__main__":
+    main()
