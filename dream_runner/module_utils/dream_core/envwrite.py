@@ -79,7 +79,7 @@ def _read(path: str) -> Optional[str]:
         return None
     except OSError as error:
         raise atomic.translate(error, path) from error
-    with os.fdopen(handle, "rb") as stream:
+    try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode) or status.st_size > _LIMIT:
             raise UsageError(
@@ -88,7 +88,10 @@ def _read(path: str) -> Optional[str]:
                 where=path,
                 hint="move it away, then run again",
             )
-        return stream.read().decode("utf-8", "surrogateescape")
+        with os.fdopen(os.dup(handle), "rb") as stream:
+            return stream.read().decode("utf-8", "surrogateescape")
+    finally:
+        os.close(handle)
 
 
 def _mode(path: str) -> Optional[int]:
