@@ -214,7 +214,7 @@ def fit(
 
 
 #: Below this a conversation with tools or documents does not fit into the context.
-_LEAST_TOKENS = 4096
+_LEAST_TOKENS = 8192
 
 
 def _avoided(model: Model, facts: Dict[str, Any]) -> Optional[str]:

@@ -217,10 +217,10 @@ def _judge(gpu: Gpu, capture: Dict[str, Any]) -> List[Finding]:
 
 
 def _obstacle(gpu: Gpu, capture: Dict[str, Any]) -> Optional[str]:
-    paths = {node.get("path") for node in text.mappings(capture.get("nodes"))}
+    paths = {str(node.get("path")) for node in text.mappings(capture.get("nodes"))}
     if "/dev/kfd" not in paths:
         return "NO_KFD"
-    if not any(str(path).startswith("/dev/dri/renderD") for path in paths):
+    if not any(path.startswith("/dev/dri/renderD") for path in paths):
         return "NO_RENDER_NODE"
     if gpu["gfx"] is None:
         return "GFX_UNKNOWN"

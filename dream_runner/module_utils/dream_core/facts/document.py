@@ -67,7 +67,7 @@ def _others(capture: Dict[str, Any]) -> Tuple[List[gpus.Gpu], List[Finding]]:
     """Return devices of vendors that nothing here knows; those that only draw are left out."""
     known = {nvidia.VENDOR, amd.VENDOR, intel.VENDOR} | devices.DISPLAY_ONLY
     names = text.mapping(capture.get("pci_names"))
-    strange = [d for d in text.mappings(capture.get("pci")) if d.get("vendor") not in known]
+    strange = [d for d in text.mappings(capture.get("pci")) if str(d.get("vendor")) not in known]
     found = [gpus.of_pci("unknown", device, names) for device in strange]
     for gpu in found:
         gpus.refuse(gpu, "GPU_UNKNOWN")

@@ -10,7 +10,7 @@ import os
 import signal
 import stat
 import time
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 #: Where tools may live. Never the caller's PATH: a file named nvidia-smi in
 #: some directory that comes first there must not decide what this machine is.
@@ -68,6 +68,14 @@ class Host:
             return None
         finally:
             os.close(handle)
+
+    def lines(self, path: str) -> Iterator[str]:
+        """Yield the lines of a text file of any size; none when it cannot be read."""
+        try:
+            with open(self._root + path, encoding="utf-8", errors="replace") as stream:
+                yield from stream
+        except OSError:
+            return
 
     def names(self, path: str) -> Optional[List[str]]:
         """Return the sorted names in a directory, or None when there is none."""

@@ -161,8 +161,8 @@ def _nvlinks_between(a: Dict[str, Any], b: Dict[str, Any]) -> int:
     direct = sum(1 for remote in to_a if remote and remote == b.get("bus_id"))
     if direct:
         return direct
-    common = {remote for remote in to_a if remote} & {remote for remote in to_b if remote}
-    return min(*(sum(r in common for r in side) for side in (to_a, to_b))) if common else 0
+    common = {r for r in to_a if isinstance(r, str)} & {r for r in to_b if isinstance(r, str)}
+    return min(sum(1 for r in side if str(r) in common) for side in (to_a, to_b))
 
 
 def _smi_report(query: Dict[str, Any], smi: Dict[str, Any]) -> Optional[Dict[str, Any]]:
@@ -182,9 +182,10 @@ def _csv(stdout: Any) -> List[Dict[str, str]]:
     """Return rows by field name, out of the header that nvidia-smi prints itself.
 
     Lines before the header (warnings) are skipped; a row that does not have
-    as many fields as the header is not a row.
+    as many fields as the header is not a row, nor is one that was cut off.
     """
-    lines = text.lines(stdout)
+    whole = stdout[: stdout.rfind("\n") + 1] if isinstance(stdout, str) else ""
+    lines = text.lines(whole)
     start = next((i for i, line in enumerate(lines) if _is_header(line)), None)
     if start is None:
         return []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional, Set, Tuple
 
 from . import nvml
 from .host import TOOL_SECONDS, Host
@@ -125,22 +125,22 @@ def pci_names(host: Host) -> Dict[str, str]:
     """Return names from the machine's own PCI database for its display devices."""
     wanted = {(str(d["vendor"])[2:], str(d["device"])[2:]) for d in pci_ids(host)}
     path = next((p for p in _PCI_IDS if host.exists(p)), None)
-    return _names_in(path, wanted) if path and wanted else {}
+    return _names_in(host.lines(path), wanted) if path and wanted else {}
 
 
 _PCI_IDS = ("/usr/share/hwdata/pci.ids", "/usr/share/misc/pci.ids")
 
 
-def _names_in(path: str, wanted: Any) -> Dict[str, str]:
+def _names_in(lines: Iterator[str], wanted: Set[Tuple[str, str]]) -> Dict[str, str]:
+    """Return the names of devices, which stand indented below the line of their vendor."""
     vendors = {vendor for vendor, _ in wanted}
     names: Dict[str, str] = {}
     vendor = ""
-    with open(path, encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            if line[:1] not in ("\t", "#", "\n"):
-                vendor = line[:4]
-            elif vendor in vendors and line[1:2] != "\t" and (vendor, line[1:5]) in wanted:
-                names["%s:%s" % (vendor, line[1:5])] = line[5:].strip()
+    for line in lines:
+        if line[:1] not in ("\t", "#", "\n"):
+            vendor = line[:4]
+        elif vendor in vendors and line[1:2] != "\t" and (vendor, line[1:5]) in wanted:
+            names["%s:%s" % (vendor, line[1:5])] = line[5:].strip()
     return names
 
 
