@@ -13,6 +13,7 @@ if "--dry-run" in sys.argv:
     sys.dont_write_bytecode = True
 
 import inspect
+import io
 import os
 import traceback
 from collections.abc import Callable
@@ -95,6 +96,10 @@ def main(argv: list[str] | None = None) -> int:
         report.print_text(f"dream-runner {__version__}")
         return 0
     form = report.form_of(words)
+    # A letter that the terminal does not know is no reason to fail.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         with stopping.raising():
             return _dispatch(words)

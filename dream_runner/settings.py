@@ -197,7 +197,7 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "bundle",
-        values.existing_path,
+        values.path,
         "",
         "File or directory with everything that would be downloaded.",
         "Network",
@@ -410,6 +410,7 @@ def _contradictions(chosen: Mapping[str, Chosen]) -> list[Problem]:
         *_about_model(value, chosen),
         *_about_profile(value, chosen),
         *_about_offline(value, chosen),
+        *_about_files(value, chosen),
     ]
 
 
@@ -464,6 +465,22 @@ def _about_offline(value: Mapping[str, Any], chosen: Mapping[str, Chosen]) -> li
             )
         ]
     return []
+
+
+def _about_files(value: Mapping[str, Any], chosen: Mapping[str, Chosen]) -> list[Problem]:
+    """Return the files that were named now and are not there.
+
+    One that an earlier run named may have gone since: what was made from it is
+    there, and if it is not, the fetch will say so.
+    """
+    model = str(value["model"])
+    named = {"model": model.removeprefix("file://") if model.startswith("file:") else ""}
+    named["bundle"] = value["bundle"]
+    return [
+        Problem(chosen[name].where, f"there is no {path}", "check the path")
+        for name, path in named.items()
+        if path and chosen[name].origin != "saved" and not os.path.exists(path)
+    ]
 
 
 def _overruled(

@@ -181,8 +181,6 @@ def _model_address(text: str) -> str:
         path = text.removeprefix("file://")
         if not os.path.isabs(path):
             raise Invalid(f"{text!r} is not an absolute path", "file:///path/to/model.gguf")
-        if not os.path.isfile(path):
-            raise Invalid(f"there is no file {path}")
     elif not parts.hostname:
         raise Invalid(f"{shown(text)!r} names no host")
     if not parts.path.rstrip("/").rsplit("/", 1)[-1]:
@@ -229,15 +227,10 @@ def _refuse_file(path: str) -> None:
         raise Invalid(f"{path} is a file, not a directory", "choose another directory")
 
 
-def existing_path(raw: Any, known: Known) -> str:
-    """Return an absolute path that exists, or the empty text."""
+def path(raw: Any, known: Known) -> str:
+    """Return an absolute path, or the empty text."""
     text = str(raw).strip()
-    if not text:
-        return ""
-    path = os.path.realpath(os.path.expanduser(text))
-    if not os.path.exists(path):
-        raise Invalid(f"there is no file or directory {path}")
-    return path
+    return os.path.realpath(os.path.expanduser(text)) if text else ""
 
 
 def shown(value: Any) -> Any:

@@ -66,7 +66,7 @@ def run(state_dir: str) -> Status:
     receipts, warnings = read_all(state_dir)
     before = resume.read(receipts)
     if before.state == "absent":
-        return Status("absent", detail="nothing is installed", warnings=tuple(warnings))
+        return Status("absent", detail="this user has installed nothing", warnings=tuple(warnings))
     engine = look_at_engine(*_endpoint(receipts))
     units = {name: _unit_state(name, scope) for name, scope in _units(receipts)}
     state, detail = judge(before, engine, units)

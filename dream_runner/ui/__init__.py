@@ -32,8 +32,39 @@ class Listener(Protocol):
         """Stop drawing."""
 
 
+class Guarded:
+    """A listener that falls silent when it fails, such as on a terminal that has gone.
+
+    What is shown never decides how a run ends (catalogue row C1).
+    """
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._silent = False
+
+    def take(self, event: Event) -> None:
+        """Show one event, if that is possible."""
+        self._try(lambda: self._listener.take(event))
+
+    def note(self, text: str, level: str = "info") -> None:
+        """Show a line of the wrapper's own, if that is possible."""
+        self._try(lambda: self._listener.note(text, level))
+
+    def close(self) -> None:
+        """Stop drawing."""
+        self._try(self._listener.close)
+
+    def _try(self, show: Callable[[], None]) -> None:
+        if self._silent:
+            return
+        try:
+            show()
+        except Exception:
+            self._silent = True
+
+
 def make(kind: str, *, json_result: bool = False) -> Listener:
-    """Return the listener called ``kind``.
+    """Return the listener called ``kind``, guarded.
 
     ``auto`` is rich on a terminal and plain elsewhere; with ``--json`` it is
     quiet, because then a program reads along.
@@ -47,6 +78,10 @@ def make(kind: str, *, json_result: bool = False) -> Listener:
         )
     if kind == "auto":
         kind = "quiet" if json_result else "rich" if sys.stderr.isatty() else "plain"
+    return Guarded(_make(kind))
+
+
+def _make(kind: str) -> Listener:
     # rich takes 0.1 s to import; only who draws with it pays.
     if kind == "rich":
         from .live import LiveListener

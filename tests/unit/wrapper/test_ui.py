@@ -89,10 +89,32 @@ def test_unknown_kind_is_a_usage_error() -> None:
         ui.make("fancy")
 
 
-def test_auto_is_plain_where_nobody_looks_and_quiet_for_programs() -> None:
-    assert type(ui.make("auto")) is plain.PlainListener
-    assert type(ui.make("auto", json_result=True)) is plain.QuietListener
-    assert type(ui.make("plain", json_result=True)) is plain.PlainListener
+@pytest.mark.parametrize(
+    ("kind", "json_result", "expected"),
+    [
+        ("auto", False, plain.PlainListener),
+        ("auto", True, plain.QuietListener),
+        ("plain", True, plain.PlainListener),
+        ("rich", False, live.LiveListener),
+        ("json", False, lines.JsonListener),
+    ],
+)
+def test_make(kind: str, json_result: bool, expected: type) -> None:
+    made = ui.make(kind, json_result=json_result)
+    assert isinstance(made, ui.Guarded)
+    assert type(made._listener) is expected
+
+
+def test_a_terminal_that_has_gone_does_not_end_a_run() -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(5, "Input/output error")
+
+    for make in (plain.PlainListener, lines.JsonListener):
+        listener = ui.Guarded(make(Gone()))
+        for event in STORY:
+            listener.take(event)
+        listener.close()
 
 
 @pytest.mark.parametrize(
