@@ -1,87 +1,60 @@
-"""dream_facts as a real AnsibleModule: check, run, check, run; it never says changed."""
+"""dream_facts as a real module: check, run, check, run; it never says changed."""
 
 from __future__ import annotations
 
-import importlib.util
-import io
-import json
 import os
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
-import ansible.module_utils
-import pytest
 import yaml
-from ansible.module_utils import basic
+
+from .conftest import Run
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def module(monkeypatch):
-    """Return a function that runs the module in this process and gives its result."""
-    path = [*ansible.module_utils.__path__, str(ROOT / "dream_runner" / "module_utils")]
-    monkeypatch.setattr(ansible.module_utils, "__path__", path)
-    spec = importlib.util.spec_from_file_location("dream_facts", ROOT / "library/dream_facts.py")
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-
-    def run(check=False, **arguments):
-        given = {"ANSIBLE_MODULE_ARGS": {**arguments, "_ansible_check_mode": check}}
-        monkeypatch.setattr(basic, "_ANSIBLE_ARGS", json.dumps(given).encode())
-        monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
-        output = io.StringIO()
-        monkeypatch.setattr(sys, "stdout", output)
-        with pytest.raises(SystemExit) as ended:
-            loaded.main()
-        monkeypatch.undo()
-        monkeypatch.setattr(ansible.module_utils, "__path__", path)
-        return ended.value.code, json.loads(output.getvalue())
-
-    return run
-
-
-def test_check_run_check_run(module, tmp_path):
+def test_check_run_check_run(run_module: Run, tmp_path: Path) -> None:
     state = tmp_path / "state"
     seen = []
     for check in (True, False, True, False):
-        code, result = module(check=check, state_dir=str(state))
-        assert code == 0
+        result = run_module("dream_facts", check=check, state_dir=str(state))
+        assert "failed" not in result
         assert result["changed"] is False
         seen.append(result["source"])
         assert state.exists() is (len(seen) > 1)
     assert seen == ["gathered", "gathered", "cache", "cache"]
 
 
-def test_force_looks_again(module, tmp_path):
-    module(state_dir=str(tmp_path))
-    assert module(state_dir=str(tmp_path), force=True)[1]["source"] == "gathered"
+def test_force_looks_again(run_module: Run, tmp_path: Path) -> None:
+    run_module("dream_facts", state_dir=str(tmp_path))
+    result = run_module("dream_facts", state_dir=str(tmp_path), force=True)
+    assert result["source"] == "gathered"
 
 
-def test_an_aged_cache_is_not_used(module, tmp_path):
-    module(state_dir=str(tmp_path))
-    _, result = module(state_dir=str(tmp_path), max_age_seconds=-1)
+def test_an_aged_cache_is_not_used(run_module: Run, tmp_path: Path) -> None:
+    run_module("dream_facts", state_dir=str(tmp_path))
+    result = run_module("dream_facts", state_dir=str(tmp_path), max_age_seconds=-1)
     assert result["source"] == "gathered"
     assert "hours old" in result["warning"]
 
 
-def test_trouble_with_the_cache_is_a_warning(module, tmp_path):
+def test_trouble_with_the_cache_is_a_warning(run_module: Run, tmp_path: Path) -> None:
     (tmp_path / "facts.json").write_text("{")
-    code, result = module(state_dir=str(tmp_path))
-    assert code == 0
+    result = run_module("dream_facts", state_dir=str(tmp_path))
+    assert "failed" not in result
     assert "not used" in result["warning"]
     assert result["facts"]["schema"] == "dream-runner.facts/1"
 
 
-def test_state_dir_is_needed(module):
-    code, result = module()
-    assert code == 1
+def test_state_dir_is_needed(run_module: Run) -> None:
+    result = run_module("dream_facts")
+    assert result["failed"] is True
     assert "state_dir" in result["msg"]
 
 
-def test_documentation_names_every_argument(module):
+def test_documentation_names_every_argument() -> None:
     text = (ROOT / "library" / "dream_facts.py").read_text()
     documentation = yaml.safe_load(text.split('DOCUMENTATION = r"""')[1].split('"""')[0])
     returned = yaml.safe_load(text.split('RETURN = r"""')[1].split('"""')[0])
@@ -91,7 +64,7 @@ def test_documentation_names_every_argument(module):
     assert set(returned) == {"facts", "source", "warning"}
 
 
-def test_nvml_source_is_found_inside_a_zip(tmp_path):
+def test_nvml_source_is_found_inside_a_zip(tmp_path: Path) -> None:
     """Ansible ships module_utils in a zip; the NVML program is run from its source there."""
     core = ROOT / "dream_runner" / "module_utils" / "dream_core"
     with zipfile.ZipFile(tmp_path / "bundle.zip", "w") as bundle:
