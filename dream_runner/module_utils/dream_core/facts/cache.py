@@ -6,7 +6,7 @@ answer is a fresh look at the machine and one line that says why.
 
 from __future__ import annotations
 
-import calendar
+import datetime
 import os
 import time
 from typing import Any, Dict, Optional, Tuple
@@ -129,8 +129,13 @@ def _outdated(
 
 
 def _age(stamp: str, now: float) -> Optional[float]:
+    """Return the age in seconds of a time in UTC, or None for what is no time.
+
+    Not by ``strptime``: it loads the locale, for longer than all the rest takes.
+    """
     try:
-        return now - calendar.timegm(time.strptime(stamp, _TIME))
+        moment = datetime.datetime.fromisoformat(stamp[:-1] if stamp.endswith("Z") else "")
+        return now - moment.replace(tzinfo=datetime.timezone.utc).timestamp()
     except (ValueError, OverflowError):
         return None
 

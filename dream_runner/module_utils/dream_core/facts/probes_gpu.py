@@ -10,7 +10,6 @@ import os
 import sys
 from typing import Any, Callable, Dict, Iterator, List, Optional, Set, Tuple
 
-from . import nvml
 from .host import TOOL_SECONDS, Host
 
 _PCI = "/sys/bus/pci/devices"
@@ -223,6 +222,9 @@ def _module_file(host: Host) -> bool:
 
 def _nvml(host: Host, seconds: float) -> Optional[Dict[str, Any]]:
     """Return NVML's answer, asked in another process: a wedged driver hangs its caller."""
+    # Here because it loads ctypes, which a host without NVIDIA's parts can do without.
+    from . import nvml
+
     library = next((path for path in nvml.LIBRARIES if host.exists(path)), None)
     if library is None:
         return None
