@@ -13,8 +13,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import queue
 import signal
 import sys
+import threading
+
+STOP = frozenset((signal.SIGTERM, signal.SIGINT))
+#: Longer than an answer in flight should take to be cut off; whoever supervises waits longer still.
+CLOSE_SECONDS = 10.0
 
 
 def main() -> int:
@@ -23,17 +29,19 @@ def main() -> int:
     parser.add_argument("config", help="path of engine.json")
     parser.add_argument("--revision", default="", help="digest of what this process runs")
     arguments = parser.parse_args()
-    # Blocked before any thread exists, so that sigwait below is the only one to see them.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    # Blocked before any thread exists, so that no thread of the server's takes them.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
     try:
         with open(arguments.config, encoding="utf-8") as handle:
             config = json.load(handle)
         parameters = parameters_of(config)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return complain(2, "%s: %s" % (arguments.config, error))
+    except ImportError as error:
+        return complain(1, f"the engine cannot be loaded: {error}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return complain(2, f"{arguments.config}: {type(error).__name__}: {error}")
     if not os.access(config["model"], os.R_OK):
-        return complain(1, "the model %s cannot be read" % config["model"])
-    return serve(parameters)
+        return complain(1, f"the model {config['model']} cannot be read")
+    return serve(parameters, config)
 
 
 def parameters_of(config):
@@ -46,30 +54,62 @@ def parameters_of(config):
     parameters.hostnames = [config["host"]]
     parameters.port = int(config["port"])
     parameters.n_ctx = int(config["context_tokens"])
-    parameters.n_parallel = 1
-    parameters.cpuparams.n_threads = int(config["threads"])
+    parameters.n_parallel = int(config.get("parallel", 1))
+    if int(config["threads"]) > 0:
+        parameters.cpuparams.n_threads = int(config["threads"])
     parameters.endpoint_metrics = True
     parameters.use_jinja = True
+    # Warnings and errors: the server says a dozen lines about every request otherwise.
+    parameters.verbosity = int(config.get("verbosity", 2))
+    if config.get("api_key_file"):
+        with open(config["api_key_file"], encoding="utf-8") as handle:
+            parameters.api_keys = [handle.read().strip()]
     return parameters
 
 
-def serve(parameters):
-    """Serve until SIGTERM or SIGINT."""
-    import xllamacpp
-
-    try:
-        server = xllamacpp.Server(parameters)
-    except Exception as error:
-        return complain(1, "the model was not loaded: %s" % error)
-    print("serving at %s" % server.listening_address, flush=True)
-    signal.sigwait({signal.SIGTERM, signal.SIGINT})
+def serve(parameters, config) -> int:
+    """Serve until SIGTERM or SIGINT; also while the model loads, which may take minutes."""
+    outcome: queue.Queue = queue.Queue()
+    threading.Thread(target=load, args=(parameters, outcome), daemon=True).start()
+    server = None
+    while server is None:
+        if signal.sigtimedwait(STOP, 0.02):
+            leave(0)
+        if not outcome.empty():
+            server = outcome.get()
+            if isinstance(server, BaseException):
+                where = f"{config['host']}:{config['port']}"
+                return complain(1, f"{config['model']} is not served at {where}: {server}")
+    print(f"dream-engine: serving {config['model']} at {server.listening_address}", flush=True)
+    signal.sigwait(STOP)
+    # A stream that never ends must not keep the process from ending.
+    watchdog = threading.Timer(CLOSE_SECONDS, leave, (0,))
+    watchdog.daemon = True
+    watchdog.start()
     del server
     return 0
 
 
-def complain(status, text):
+def load(parameters, outcome) -> None:
+    """Put the server, or why there is none, into ``outcome``."""
+    import xllamacpp
+
+    try:
+        outcome.put(xllamacpp.Server(parameters))
+    except BaseException as error:
+        outcome.put(error)
+
+
+def leave(status: int) -> None:
+    """End at once: the loader of a model cannot be interrupted in any other way."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def complain(status: int, text: str) -> int:
     """Say why on standard error and return ``status``."""
-    print("dream-engine: %s" % text, file=sys.stderr, flush=True)
+    print(f"dream-engine: {text}", file=sys.stderr, flush=True)
     return status
 
 
