@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
 from typing import List, Optional
 
 from .ranges import RangeSet
 
-#: The rest of another worker's claim is split only if both halves stay worth a request.
-MIN_STEAL = 2 * 1024 * 1024
+#: Another worker's claim is shared only if its rest would take longer than this: what is
+#: under way for the shared half is lost, and the connection with it.
+_STEAL_SECONDS = 2.0
+_LEAST_HALF = 512 * 1024
 
 
 @dataclass(eq=False)
@@ -22,6 +25,7 @@ class Claim:
     start: int
     position: int
     end: Optional[int]
+    since: float = 0.0
 
 
 class Board:
@@ -49,6 +53,7 @@ class Board:
             if claim is None and block is not None:
                 claim = self._steal()
             if claim is not None:
+                claim.since = time.monotonic()
                 self._claims.append(claim)
             return claim
 
@@ -131,13 +136,21 @@ class Board:
         return Claim(start, start, stop)
 
     def _steal(self) -> Optional[Claim]:
-        victim = max(self._claims, key=_left, default=None)
-        if victim is None or victim.end is None or _left(victim) < 2 * MIN_STEAL:
+        now = time.monotonic()
+        victim = max(self._claims, key=lambda claim: _seconds_left(claim, now), default=None)
+        if victim is None or victim.end is None or _left(victim) < 2 * _LEAST_HALF:
+            return None
+        if _seconds_left(victim, now) < _STEAL_SECONDS:
             return None
         middle = victim.position + _left(victim) // 2
         stolen = Claim(middle, middle, victim.end)
         victim.end = middle
         return stolen
+
+
+def _seconds_left(claim: Claim, now: float) -> float:
+    rate = (claim.position - claim.start) / max(0.001, now - claim.since)
+    return _left(claim) / max(1.0, rate)
 
 
 def _left(claim: Claim) -> int:

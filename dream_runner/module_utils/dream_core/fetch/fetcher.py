@@ -12,7 +12,7 @@ from ..errors import DreamError, UsageError
 from . import journal as journals
 from . import partial as partials
 from .faults import verdict
-from .http import HttpSource
+from .web import HttpSource
 from .journal import Binding, Mark
 from .local import LocalSource, local_path
 from .partial import Partial

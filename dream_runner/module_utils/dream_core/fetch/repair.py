@@ -22,7 +22,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from .. import atomic
 from .faults import SourceFault
-from .http import Link
+from .web import Link
 from .partial import Partial
 from .policy import Ledger
 from .request import FetchRequest, Progress

@@ -10,7 +10,7 @@ from typing import Any, Callable, List, Optional, Sequence
 from .. import atomic
 from .board import Board
 from .hasher import Hasher
-from .http import Link
+from .web import Link
 from .journal import Mark
 from .partial import Partial
 from .policy import Ledger
@@ -23,7 +23,10 @@ _PROGRESS_SECONDS = 0.2
 _SYNC_SECONDS = 2.0
 _JOIN_SECONDS = 5.0
 _LARGEST_BLOCK = 32 * 1024 * 1024
-_SMALLEST_BLOCK = 2 * 1024 * 1024
+_SMALLEST_BLOCK = 1024 * 1024
+#: A claim lasts so many round trips, and at least so long: asking costs 5 % at most.
+_BLOCK_ROUND_TRIPS = 20.0
+_BLOCK_SECONDS = 0.25
 
 
 class Transfer:
@@ -51,6 +54,7 @@ class Transfer:
         self._on_progress = on_progress
         self._board = Board(partial.journal.binding.size_bytes)
         self._workers: List[Worker] = []
+        self._rate = 0.0
         self._tuner = Tuner(request.connections)
         self._shared = Shared(
             partial.path,
@@ -103,8 +107,8 @@ class Transfer:
             now = time.monotonic()
             if now - reported_at >= _PROGRESS_SECONDS:
                 done = self._board.bytes_done()
-                rate = max(0, done - reported) / (now - reported_at)
-                self._report(done, rate)
+                self._rate = max(0, done - reported) / (now - reported_at)
+                self._report(done, self._rate)
                 reported_at, reported = now, done
         self._report(self._board.bytes_done(), 0.0)
 
@@ -143,15 +147,32 @@ class Transfer:
         worker.start()
 
     def _advice(self) -> int:
-        latency = max((worker.link.latency for worker in self._workers), default=0.0)
         now = time.monotonic()
         if self._ledger.pause() > 0:
             self._tuner.shrink(now)
-        return self._tuner.advise(now, self._board.received, time.process_time(), latency)
+        return self._tuner.advise(now, self._board.received, self._busy(), self._latency())
+
+    def _busy(self) -> float:
+        """Return the CPU seconds of the first connection, or what says as much.
+
+        A worker that the hash held back is as good as busy: the hash is the limit.
+        """
+        hasher = self._shared.hasher
+        held = float(hasher.held) if hasher else 0.0
+        return held + max((worker.cpu for worker in self._workers if not worker.number), default=0)
+
+    def _latency(self) -> float:
+        return max((worker.link.latency for worker in self._workers), default=0.0)
 
     def _block(self, wanted: int) -> int:
+        """Return how many bytes a worker among several claims at once.
+
+        Small blocks keep the bytes near the hash and the end of the file short.
+        """
+        seconds = max(_BLOCK_SECONDS, _BLOCK_ROUND_TRIPS * self._latency())
         left = (self._board.size or 0) - self._board.bytes_done()
-        return max(_SMALLEST_BLOCK, min(_LARGEST_BLOCK, left // (2 * wanted)))
+        block = min(_LARGEST_BLOCK, int(self._rate / wanted * seconds), left // (2 * wanted))
+        return max(_SMALLEST_BLOCK, block)
 
     def _keep_synced(self) -> None:
         """Make bytes and journal durable in batches, beside the transfer."""

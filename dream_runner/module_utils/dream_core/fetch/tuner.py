@@ -6,11 +6,15 @@ from typing import Optional
 
 #: No more than this many connections to one server.
 MOST = 16
-#: A doubling has to bring at least this much to be kept.
+#: More connections have to bring at least this much to be kept.
 _GAIN = 1.25
-#: Share of one core from which on this process, not the server, is the limit.
-_BUSY = 0.7
-_SHORTEST_WINDOW = 0.1
+#: So many times more are tried at once.
+_STEP = 4
+#: Share of a core from which on a connection's thread, not the server, is the limit.
+_BUSY = 0.5
+#: Bytes per second from which on nobody throttles a connection any more.
+_PLENTY = 200e6
+_SHORTEST_WINDOW = 0.06
 _LONGEST_WINDOW = 3.0
 #: Round trips that a new connection needs to reach its rate (TCP slow start).
 _ROUND_TRIPS = 10.0
@@ -18,10 +22,10 @@ _AGAIN_SECONDS = 30.0
 
 
 class Tuner:
-    """Doubles the connections while that pays, then settles; tries again later.
+    """Multiplies the connections while that pays, then settles; tries again later.
 
-    Fed with the clock, the bytes received and the CPU seconds used so far, all
-    as running totals. A fixed number is simply kept.
+    Fed with the clock, the bytes received and the CPU seconds of one connection, as
+    running totals. A fixed number is simply kept.
     """
 
     def __init__(self, fixed: int = 0, most: int = MOST) -> None:
@@ -63,14 +67,14 @@ class Tuner:
             # A look again after a while: the same climb from where it settled.
             self._settled_at, self._best = None, 0.0
         if rate < self._best * _GAIN:
-            self.target = max(1, self.target // 2)
+            self.target = max(1, self.target // _STEP)
             self._settle(now)
             return
         self._best = rate
-        if busy >= _BUSY or self.target >= self._most:
+        if busy >= _BUSY or rate >= _PLENTY * self.target or self.target >= self._most:
             self._settle(now)
             return
-        self.target = min(self._most, self.target * 2)
+        self.target = min(self._most, self.target * _STEP)
 
     def _settle(self, now: float) -> None:
         self._settled_at = now

@@ -13,7 +13,7 @@ from .. import atomic
 from .board import Board, Claim
 from .faults import SourceFault
 from .hasher import Hasher
-from .http import Link
+from .web import Link
 from .journal import Journal
 from .policy import Ledger
 from .request import Patience
@@ -74,6 +74,8 @@ class Worker(threading.Thread):
     def __init__(self, number: int, shared: Shared, link: Link) -> None:
         super().__init__(name="fetch-%d" % number, daemon=True)
         self.link = link
+        #: CPU seconds that this thread has used so far.
+        self.cpu = 0.0
         self.number = number
         self._shared = shared
         self._source: Any = None
@@ -188,6 +190,7 @@ class Worker(threading.Thread):
             shared.free(view)
         shared.board.stored(claim, count)
         shared.ledger.progressed(source, count)
+        self.cpu = time.thread_time()
         return True
 
     def _at_end(self, claim: Claim) -> bool:
