@@ -12,7 +12,6 @@ from ..errors import DreamError, UsageError
 from . import journal as journals
 from . import partial as partials
 from .faults import verdict
-from .web import HttpSource
 from .journal import Binding, Mark
 from .local import LocalSource, local_path
 from .partial import Partial
@@ -21,6 +20,7 @@ from .repair import Repair
 from .request import FetchRequest, FetchResult, Progress
 from .stamp import is_present, remove_stamp, write_stamp
 from .transfer import Transfer
+from .web import HttpSource
 
 OnProgress = Callable[[Progress], None]
 _PROGRESS_SECONDS = 0.2

@@ -22,10 +22,10 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from .. import atomic
 from .faults import SourceFault
-from .web import Link
 from .partial import Partial
 from .policy import Ledger
 from .request import FetchRequest, Progress
+from .web import Link
 
 PIECE = 1024 * 1024
 #: So many disputed pieces are settled by a third delivery; more is other content.

@@ -10,12 +10,12 @@ from typing import Any, Callable, List, Optional, Sequence
 from .. import atomic
 from .board import Board
 from .hasher import Hasher
-from .web import Link
 from .journal import Mark
 from .partial import Partial
 from .policy import Ledger
 from .request import FetchRequest, Progress
 from .tuner import Tuner
+from .web import Link
 from .worker import Shared, Worker
 
 _TICK_SECONDS = 0.02

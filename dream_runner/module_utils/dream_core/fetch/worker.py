@@ -13,10 +13,10 @@ from .. import atomic
 from .board import Board, Claim
 from .faults import SourceFault
 from .hasher import Hasher
-from .web import Link
 from .journal import Journal
 from .policy import Ledger
 from .request import Patience
+from .web import Link
 
 _BUFFER = 1024 * 1024
 #: What all workers together may lose to a kill -9: read, but not yet journalled.
