@@ -59,14 +59,14 @@ findings:
   elements: dict
   returned: always
 accepted: {description: Ids of blockers that the settings accept., type: list, returned: always}
-missing_packages: {description: Packages to install., type: list, returned: for requirements and packages}
+missing_packages: {description: Packages to install., type: list, returned: where asked for}
 plan: {description: What the host's tuning should be., type: dict, returned: for amd_tuning}
 reboot_pending: {description: What waits for a reboot., type: list, returned: for amd_tuning}
 proved: {description: What was found and where., type: list, returned: for offline}
 interrupted_packages:
   description: Whether dpkg was stopped in the middle of its work.
   type: bool
-  returned: for requirements and packages
+  returned: where asked for
 """
 
 import os

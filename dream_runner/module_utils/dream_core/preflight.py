@@ -319,8 +319,8 @@ def _conflicts(
 #: The layout of an install directory (roles/directories): how ours is known when its receipts
 #: are lost.
 LAYOUT = frozenset(
-    (".env", ".offline-mode", "backups", "bin", "bundle", "cache", "compose", "config", "data")
-    + ("docker-compose.yml", "engine", "logs", "models", "run", "services", "summary.json", "tmp")
+    {".env", ".offline-mode", "backups", "bin", "bundle", "cache", "compose", "config", "data"}
+    | {"docker-compose.yml", "engine", "logs", "models", "run", "services", "summary.json", "tmp"}
 )
 _MARKS = frozenset((".env", "engine", "models"))
 
