@@ -79,7 +79,9 @@ def _core_of(gfx: Optional[str]) -> Optional[str]:
 
 def _unique_id(value: Any) -> Optional[str]:
     name = text.string(value)
-    return "AMD-UID-%s" % name if name and re.fullmatch(r"[0-9a-f]{16}", name) else None
+    # Cards without one say zero, all of them.
+    good = name and re.fullmatch(r"[0-9a-f]{16}", name) and name.strip("0")
+    return "AMD-UID-%s" % name if good else None
 
 
 def _window(said: Dict[str, Any]) -> Optional[int]:
@@ -143,23 +145,57 @@ def pci_distance(a: Dict[str, Any], b: Dict[str, Any]) -> str:
 
 
 def _tool_cards(raw: Dict[str, Any]) -> Dict[str, Dict[str, Any]]:
-    for name, reader in (("amd_smi", _amd_smi), ("rocm_smi", _rocm_smi)):
+    for name, of_json, of_text in (
+        ("amd_smi", _amd_smi, _amd_smi_text),
+        ("rocm_smi", _rocm_smi, _rocm_smi_text),
+    ):
         answer = text.mapping(raw.get(name))
         if answer.get("rc") == 0:
-            return reader(_json(answer.get("stdout")))
+            data = _json(answer.get("stdout"))
+            return of_json(data if data is not None else of_text(answer.get("stdout")))
     return {}
 
 
 def _json(stdout: Any) -> Any:
-    """Return the JSON in a tool's output, which may begin with lines of warnings."""
+    """Return the JSON in a tool's output, which may begin with lines of warnings, or None."""
     import json
 
     body = stdout if isinstance(stdout, str) else ""
-    starts = [position for position in (body.find("["), body.find("{")) if position >= 0]
+    start = re.search(r"^[\[{]", body, re.MULTILINE)
     try:
-        return json.loads(body[min(starts) :]) if starts else None
+        return json.loads(body[start.start() :]) if start else None
     except (ValueError, RecursionError):
         return None
+
+
+def _amd_smi_text(stdout: Any) -> List[Dict[str, Any]]:
+    """Return amd-smi's indented text in the shape of its JSON."""
+    cards: List[Dict[str, Any]] = []
+    section: Dict[str, Any] = {}
+    for line in text.lines(stdout):
+        key, colon, value = line.strip().partition(":")
+        if line.startswith("GPU:"):
+            cards.append({})
+        elif colon and cards and not value.strip():
+            section = cards[-1].setdefault(key.lower(), {})
+        elif colon and cards:
+            section[key.lower()] = _quantity(value.strip())
+    return cards
+
+
+def _quantity(value: str) -> Any:
+    match = re.fullmatch(r"([0-9]{1,9}) (MB|GB)", value, re.ASCII)
+    return {"value": int(match[1]), "unit": match[2]} if match else value
+
+
+def _rocm_smi_text(stdout: Any) -> Dict[str, Dict[str, str]]:
+    """Return rocm-smi's lines ``GPU[0] : label: value`` in the shape of its JSON."""
+    cards: Dict[str, Dict[str, str]] = {}
+    for line in text.lines(stdout):
+        match = re.match(r"GPU\[(\d{1,3})\]\s*:\s*([^:]+):\s*(.+)", line)
+        if match:
+            cards.setdefault(match[1], {})[match[2].strip()] = match[3].strip()
+    return cards
 
 
 def _amd_smi(data: Any) -> Dict[str, Dict[str, Any]]:

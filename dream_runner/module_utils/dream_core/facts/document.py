@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Optional, Tuple
 
-from . import amd, devices, gpus, intel, nvidia, system, text
+from . import amd, devices, gpus, intel, nvidia, system, text, totals
 from .findings import finding, ordered
 
 SCHEMA = "dream-runner.facts/1"
@@ -29,16 +29,15 @@ def interpret(capture: Dict[str, Any]) -> Dict[str, Any]:
     base = system.interpret(capture)
     found, links, findings = _accelerators(capture, base)
     findings += system.findings(capture, base) + _probe_errors(capture)
-    backend, rival = choose_backend(found)
+    document = dict(base, gpus=found, links=links)
+    backend, rival = choose_backend(document)
     if rival:
         findings.append(finding("OTHER_GPU_IDLE", rival))
     return dict(
-        base,
+        document,
         schema=SCHEMA,
         gathered_at=None,
         fingerprint=None,
-        gpus=found,
-        links=links,
         backend=backend,
         repaired_backend=_repaired(found, backend),
         findings=ordered(findings),
@@ -48,10 +47,11 @@ def interpret(capture: Dict[str, Any]) -> Dict[str, Any]:
 def _accelerators(
     capture: Dict[str, Any], base: Dict[str, Any]
 ) -> Tuple[List[gpus.Gpu], List[Dict[str, Any]], List[Finding]]:
-    nvidia_gpus, findings = nvidia.interpret(capture, base["os"]["wsl"])
-    found = list(nvidia_gpus)
-    for part in (amd.interpret, intel.interpret, _others, _jetson, _apple):
-        more, said = part(capture)
+    found, findings = _reserved(capture)
+    capture = dict(capture, pci=_free(capture.get("pci")))
+    host = nvidia.Surroundings(base["os"]["wsl"], base["os"]["container"], bool(found))
+    others = (amd.interpret, intel.interpret, _others, _jetson, _apple)
+    for more, said in [nvidia.interpret(capture, host), *(part(capture) for part in others)]:
         found += more
         findings += said
     gpus.name_all(found)
@@ -61,6 +61,29 @@ def _accelerators(
             findings.append(finding(name, gpu["name"] or "", gpu["id"]))
     findings += _access(found, capture)
     return gpus.in_order(found), _links(capture, found), findings
+
+
+#: Drivers that keep a device for the guests of this machine.
+_GUEST_DRIVERS = ("vfio-pci", "pci-stub", "xen-pciback")
+
+
+def _free(devices: Any) -> Any:
+    """Return the devices that this machine keeps for itself; None stays None."""
+    if devices is None:
+        return None
+    return [d for d in text.mappings(devices) if d.get("driver") not in _GUEST_DRIVERS]
+
+
+def _reserved(capture: Dict[str, Any]) -> Tuple[List[gpus.Gpu], List[Finding]]:
+    """Return the devices that are kept for guests."""
+    vendors = {nvidia.VENDOR: "nvidia", amd.VENDOR: "amd", intel.VENDOR: "intel"}
+    names = text.mapping(capture.get("pci_names"))
+    kept = [d for d in text.mappings(capture.get("pci")) if d.get("driver") in _GUEST_DRIVERS]
+    found = [gpus.of_pci(vendors.get(str(d.get("vendor")), "unknown"), d, names) for d in kept]
+    for gpu in found:
+        gpus.refuse(gpu, "RESERVED_FOR_GUESTS")
+    said = [finding("RESERVED_FOR_GUESTS", g["name"] or "", g["pci_slot"] or "") for g in found]
+    return found, said
 
 
 def _others(capture: Dict[str, Any]) -> Tuple[List[gpus.Gpu], List[Finding]]:
@@ -116,24 +139,23 @@ def _links(capture: Dict[str, Any], found: List[gpus.Gpu]) -> List[Dict[str, Any
     return [{"a": a, "b": b, "kind": kind} for (a, b), kind in sorted(pairs.items())]
 
 
-def choose_backend(found: List[gpus.Gpu]) -> Tuple[str, Optional[str]]:
-    """Return the backend with the most usable memory, and the vendors that stay idle.
-
-    Unified memory counts as no memory of its own, so that a card beside it wins.
-    """
-    sizes = {
-        vendor: sum(g["memory_mb"] or 0 for g in found if g["vendor"] == vendor and g["usable"])
-        for vendor in _PREFERENCE
-        if any(g["vendor"] == vendor and g["usable"] for g in found)
-    }
-    if not sizes:
+def choose_backend(document: Dict[str, Any]) -> Tuple[str, Optional[str]]:
+    """Return the backend with the most usable memory, and the vendors that stay idle."""
+    vendors = [
+        v for v in _PREFERENCE if any(g["vendor"] == v and g["usable"] for g in document["gpus"])
+    ]
+    if not vendors:
         return "cpu", None
-    best = max(sizes, key=lambda vendor: (sizes[vendor], -_PREFERENCE.index(vendor)))
-    return best, ", ".join(v for v in sizes if v != best) or None
+    hosts = {vendor: totals.accelerator(dict(document, backend=vendor)) for vendor in vendors}
+    sizes = {v: totals.weight(h["memory_mb"], h["memory_class"]) for v, h in hosts.items()}
+    best = max(vendors, key=lambda vendor: (sizes[vendor], -_PREFERENCE.index(vendor)))
+    return best, ", ".join(v for v in vendors if v != best) or None
 
 
 #: Reasons that a repair of the host takes away; the others lie in the hardware.
-_REPAIRABLE = frozenset(["GPU_DRIVER_BROKEN", "DRIVER_TOO_OLD", "NO_KFD", "NO_RENDER_NODE"])
+_REPAIRABLE = frozenset(
+    ["GPU_DRIVER_BROKEN", "DRIVER_TOO_OLD", "NO_KFD", "NO_RENDER_NODE", "NOT_IN_CONTAINER"]
+)
 
 
 def _repaired(found: List[gpus.Gpu], backend: str) -> Optional[str]:

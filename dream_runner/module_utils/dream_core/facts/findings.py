@@ -69,6 +69,16 @@ CATALOGUE: Dict[str, Tuple[str, str, str]] = {
         "NVIDIA's driver does not report a GPU that is on the PCI bus",
         "see the kernel log (dmesg | grep NVRM) for what stopped it",
     ),
+    "NOT_IN_CONTAINER": (
+        "info",
+        "the machine has an NVIDIA GPU that was not given to this container",
+        "start the container with the GPU (--gpus all), or install on the machine itself",
+    ),
+    "RESERVED_FOR_GUESTS": (
+        "info",
+        "a GPU is bound to vfio and so reserved for virtual machines; it is not used",
+        "bind it to its own driver to use it here",
+    ),
     "MIG_ENABLED": (
         "info",
         "an NVIDIA GPU is split by MIG; a program can use one of its parts only",

@@ -89,10 +89,14 @@ def refuse(gpu: Gpu, why: str) -> None:
 
 
 def name_all(gpus: List[Gpu]) -> None:
-    """Give every device its stable id: UUID, else its PCI address and device id."""
+    """Give every device its stable id: UUID, else its PCI address and device id.
+
+    A UUID that two devices claim is none.
+    """
+    uuids = [gpu["uuid"] for gpu in gpus]
     for gpu in gpus:
-        place = gpu["pci_slot"] or "unknown"
-        gpu["id"] = gpu["uuid"] or "PCI-%s-%s" % (place, gpu["pci_id"] or gpu["vendor"])
+        place = "PCI-%s-%s" % (gpu["pci_slot"] or "unknown", gpu["pci_id"] or gpu["vendor"])
+        gpu["id"] = gpu["uuid"] if gpu["uuid"] and uuids.count(gpu["uuid"]) == 1 else place
 
 
 def in_order(gpus: List[Gpu]) -> List[Gpu]:

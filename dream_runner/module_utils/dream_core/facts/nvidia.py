@@ -8,7 +8,7 @@ shows no NVIDIA device at all (H1, H2).
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from . import gpus, text
 from .findings import finding
@@ -28,7 +28,16 @@ _OPEN_MODULE_FROM = 10
 _BLACKWELL_NAMES = re.compile(r"Blackwell|\bGB[12]0|\bB[123]00\b|RTX 50\d\d", re.IGNORECASE)
 
 
-def interpret(capture: Dict[str, Any], wsl: bool) -> Tuple[List[Gpu], List[Finding]]:
+class Surroundings(NamedTuple):
+    """What decides how far the bus and the tool are to be believed."""
+
+    wsl: bool
+    container: Optional[str]
+    #: A GPU of this machine belongs to its guests, and a tool without a card to that.
+    lent: bool
+
+
+def interpret(capture: Dict[str, Any], host: Surroundings) -> Tuple[List[Gpu], List[Finding]]:
     """Return the NVIDIA devices of a capture and what is wrong with them."""
     raw = text.mapping(capture.get("nvidia"))
     cards = _cards(capture)
@@ -36,12 +45,26 @@ def interpret(capture: Dict[str, Any], wsl: bool) -> Tuple[List[Gpu], List[Findi
     silent = not (raw.get("smi_path") or report or problem)
     if capture.get("tegra") or (silent and not cards):
         return [], []
-    if not cards and not _trusted_without_pci(capture, wsl):
-        return [], [finding("STALE_NVIDIA_SMI")]
+    if not cards and not _trusted_without_pci(capture, host.wsl):
+        return [], [] if host.lent else [finding("STALE_NVIDIA_SMI")]
     found = _merge(cards, report)
+    unseen = "NOT_IN_CONTAINER" if _withheld(capture, host, report) else "GPU_DRIVER_BROKEN"
     for gpu in found:
-        _finish(gpu, report)
+        _finish(gpu, report, unseen)
+    if report is None and unseen == "NOT_IN_CONTAINER":
+        return found, [finding(unseen)]
     return found, _findings(capture, raw, found, report, problem)
+
+
+def _withheld(
+    capture: Dict[str, Any], host: Surroundings, report: Optional[Dict[str, Any]]
+) -> bool:
+    """Tell whether a container sees cards on the bus that it was not given.
+
+    sysfs shows the whole machine in every container; device nodes only what was passed in.
+    """
+    nodes = [str(node.get("path")) for node in text.mappings(capture.get("nodes"))]
+    return bool(host.container) and (report is not None or "/dev/nvidiactl" not in nodes)
 
 
 def _cards(capture: Dict[str, Any]) -> List[Gpu]:
@@ -288,12 +311,12 @@ def _add(gpu: Gpu, said: Optional[Dict[str, Any]], source: str) -> Gpu:
     return gpu
 
 
-def _finish(gpu: Gpu, report: Optional[Dict[str, Any]]) -> None:
-    """Decide memory class and use of one device."""
+def _finish(gpu: Gpu, report: Optional[Dict[str, Any]], unseen: str) -> None:
+    """Decide memory class and use of one device; ``unseen`` is why the driver is silent on it."""
     if report:
         gpu["driver"]["version"] = report["driver"]
     if not gpu.pop("seen"):
-        gpus.refuse(gpu, "GPU_DRIVER_BROKEN")
+        gpus.refuse(gpu, unseen)
         return
     if gpu["memory_mb"] is None and _shares_memory(gpu):
         gpu["memory_class"] = "unified"
@@ -345,6 +368,8 @@ def _of_device(gpu: Gpu, raw: Dict[str, Any]) -> List[Finding]:
         if _needs_open_module(gpu) and _flavour(raw) == "proprietary":
             return [finding("BLACKWELL_NEEDS_OPEN_MODULE", gpu["name"] or "", where)]
         return [finding("NVIDIA_RUNS_UNSEEN", where, where)]
+    if gpu["why_not"] == "NOT_IN_CONTAINER":
+        return [finding("NOT_IN_CONTAINER", where, where)]
     if gpu["why_not"] == "DRIVER_TOO_OLD":
         return [finding("DRIVER_TOO_OLD", gpu["driver"]["version"] or "", where)]
     if gpu["why_not"] == "MIG_NO_INSTANCES":

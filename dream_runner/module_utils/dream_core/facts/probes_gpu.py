@@ -262,7 +262,7 @@ def amd(host: Host) -> Dict[str, Any]:
     if cards and not any(card["amd"].get("vram") for card in cards):
         found["amd_smi"] = host.tool("amd-smi", ["static", "--json"])
         if found["amd_smi"] is None:
-            arguments = ["--showproductname", "--showmeminfo", "vram", "--json"]
+            arguments = ["--showbus", "--showproductname", "--showmeminfo", "vram", "--json"]
             found["rocm_smi"] = host.tool("rocm-smi", arguments)
     return found
 

@@ -43,11 +43,11 @@ def accelerator(facts: Dict[str, Any], memory_limit_mb: int = 0) -> Dict[str, An
     gpus = usable_gpus(facts)
     if not gpus:
         return {"backend": "cpu", "memory_class": "none", "memory_mb": None, "count": 0, "gpus": []}
-    if any(gpu["memory_class"] == "unified" for gpu in gpus):
-        chosen = [gpu for gpu in gpus if gpu["memory_class"] == "unified"]
-        size, kind = unified_mb(facts, chosen, memory_limit_mb), "unified"
-    else:
-        chosen, size, kind = _discrete(gpus)
+    chosen, size, kind = _discrete([gpu for gpu in gpus if gpu["memory_class"] == "discrete"])
+    shared = [gpu for gpu in gpus if gpu["memory_class"] == "unified"]
+    unified = unified_mb(facts, shared, memory_limit_mb) if shared else None
+    if shared and (not chosen or weight(unified, "unified") > size):
+        chosen, size, kind = shared, unified, "unified"
     return {
         "backend": facts["backend"],
         "memory_class": kind,
@@ -55,6 +55,11 @@ def accelerator(facts: Dict[str, Any], memory_limit_mb: int = 0) -> Dict[str, An
         "count": len(chosen),
         "gpus": [gpu["id"] for gpu in chosen],
     }
+
+
+def weight(size_mb: Optional[int], memory_class: str) -> int:
+    """Return what memory is worth beside another kind: of shared memory, half is left."""
+    return (size_mb or 0) // (2 if memory_class == "unified" else 1)
 
 
 def _discrete(gpus: List[Dict[str, Any]]) -> Any:
