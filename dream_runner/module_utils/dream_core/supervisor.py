@@ -53,7 +53,7 @@ class Program:
             "umask = 077",
             "logfile = " + _escaped(os.path.join(self.base, "supervisord.log")),
             "logfile_maxbytes = 1MB",
-            "logfile_backups = 1",
+            "logfile_backups = 0",
             "pidfile = " + _escaped(os.path.join(self.base, "supervisord.pid")),
             "identifier = dream-runner",
             "directory = " + _escaped(self.directory),
@@ -79,7 +79,7 @@ class Program:
             "redirect_stderr = true",
             "stdout_logfile = " + _escaped(self.log),
             "stdout_logfile_maxbytes = 10MB",
-            "stdout_logfile_backups = 2",
+            "stdout_logfile_backups = 0",
         ]
         return "\n".join(lines) + "\n"
 

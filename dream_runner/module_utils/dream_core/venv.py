@@ -9,27 +9,39 @@ from __future__ import annotations
 
 import base64
 import csv
-import glob
 import hashlib
 import os
 import re
 import shutil
-from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Type
+from typing import Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple, Type
 
+from . import atomic
 from .errors import (
     DiskError,
     DreamError,
     EngineError,
     IntegrityError,
     NetworkError,
+    PrivilegeError,
     RequirementError,
     UsageError,
 )
-from .process import Finished, run_child
+from .process import Finished, command_lines, end_processes, run_child
 
 #: cp310-abi3: the oldest Python the engine's wheel runs on.
 MINIMUM_PYTHON = (3, 10)
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==([A-Za-z0-9.+!-]+)")
+#: What an environment, whole or half made, has at its top.
+_OURS = frozenset(("bin", "include", "lib", "lib64", "share", "pyvenv.cfg", ".gitignore"))
+#: A caller's settings that would put packages elsewhere or take other ones. The
+#: rest of PIP_* (index, proxy, certificate, timeout) is the caller's business.
+_NOT_FOR_US = frozenset(
+    ["VIRTUAL_ENV", "DREAM_RUN_ID"]
+    + ["PIP_" + name for name in ("TARGET", "PREFIX", "ROOT", "USER", "PYTHON", "LOG", "REPORT")]
+    + ["PIP_" + name for name in ("REQUIREMENT", "CONSTRAINT", "EDITABLE", "NO_BINARY", "DRY_RUN")]
+    + ["PIP_" + name for name in ("REQUIRE_VIRTUALENV", "NO_CACHE_DIR", "IGNORE_INSTALLED")]
+    + ["PIP_" + name for name in ("QUIET", "VERBOSE", "PRE", "UPGRADE", "FORCE_REINSTALL")]
+)
 
 Report = Callable[[str], None]
 
@@ -43,7 +55,8 @@ class Outcome(NamedTuple):
 
 def pins(requirements: str) -> Dict[str, str]:
     """Return ``{name: version}`` of a pip requirements text. Raises UsageError without one."""
-    found = dict(m.groups() for m in map(_PIN.match, requirements.splitlines()) if m)
+    matches = map(_PIN.match, requirements.splitlines())
+    found = {match.group(1): match.group(2) for match in matches if match}
     if not found:
         raise UsageError(
             "the list of packages pins nothing",
@@ -57,17 +70,30 @@ def defect(path: str, requirements: str) -> str:
     """Return why ``path`` is not the wanted environment; empty when it is."""
     if not os.path.lexists(path):
         return "there is none"
-    python = os.path.join(path, "bin", "python")
-    if not os.access(python, os.X_OK):
-        return "its Python is gone"
-    places = glob.glob(os.path.join(glob.escape(path), "lib", "python3*", "site-packages"))
-    if len(places) != 1:
-        return "it has no site-packages"
-    for name, version in pins(requirements).items():
-        why = _package_defect(places[0], name, version)
+    version = _runs_as(path)
+    if not version:
+        return "its Python does not run"
+    site = os.path.join(path, "lib", "python" + version, "site-packages")
+    if not os.path.isdir(site):
+        return "it was made for another Python than %s" % version
+    for name, number in pins(requirements).items():
+        why = _package_defect(site, name, number)
         if why:
             return why
     return ""
+
+
+def _runs_as(path: str) -> str:
+    """Return major.minor of the environment's Python; empty when it is not one that runs."""
+    python = os.path.join(path, "bin", "python")
+    look = "import sys; print('%d.%d' % sys.version_info[:2]); print(sys.prefix)"
+    try:
+        done = run_child([python, "-I", "-c", look], environment={}, directory="/")
+    except OSError:
+        return ""
+    version, _, prefix = done.output.partition("\n")
+    is_ours = os.path.realpath(prefix) == os.path.realpath(path)
+    return version if done.status == 0 and is_ours else ""
 
 
 def _package_defect(site: str, name: str, version: str) -> str:
@@ -78,6 +104,9 @@ def _package_defect(site: str, name: str, version: str) -> str:
             rows = list(csv.reader(handle))
     except (OSError, UnicodeDecodeError, csv.Error):
         return "%s %s is not installed" % (name, version)
+    # A file cut short by a power loss must not pass because it asks for nothing.
+    if not any(row[:1] == [os.path.basename(folder) + "/RECORD"] for row in rows):
+        return "%s: its record is cut short" % name
     for row in rows:
         if len(row) != 3 or not _as_recorded(os.path.join(site, row[0]), row[1]):
             return "%s: %s is not as its package shipped it" % (name, row[0] if row else "RECORD")
@@ -123,9 +152,12 @@ def ensure(
     work = _Workspace(path)
     work.open()
     python = choose_python(pythons, work.environment(environment))
-    shutil.rmtree(path, ignore_errors=True)
+    _end_leftovers(path)
+    _clear(path)
     report("making the environment")
-    _run([python, "-m", "venv", path], work, environment, report)
+    # In two steps: venv would start ensurepip as a grandchild, which a kill leaves running.
+    _run([python, "-I", "-m", "venv", "--without-pip", path], work, environment, report)
+    _run([_python_of(path), "-I", "-m", "ensurepip"], work, environment, report)
     _run(_pip(path, requirements_file, find_links), work, environment, report)
     still = defect(path, requirements)
     if still:
@@ -152,17 +184,15 @@ def _read(path: str) -> str:
         ) from error
 
 
+def _python_of(path: str) -> str:
+    return os.path.join(path, "bin", "python")
+
+
 def _refuse_foreign(path: str) -> None:
-    """Never delete a folder that is not an environment."""
-    is_ours = not os.path.lexists(path) or (
-        os.path.isdir(path)
-        and not os.path.islink(path)
-        and (os.path.exists(os.path.join(path, "pyvenv.cfg")) or not os.listdir(path))
-    )
-    # Killed before pyvenv.cfg was written: venv makes these folders first.
-    if not is_ours and os.path.isdir(path) and not os.path.islink(path):
-        is_ours = set(os.listdir(path)) <= {"bin", "include", "lib", "lib64", "share"}
-    if not is_ours:
+    """Never delete a folder that is not an environment, whole or half made or half deleted."""
+    if not os.path.lexists(path):
+        return
+    if os.path.islink(path) or not os.path.isdir(path) or not set(os.listdir(path)) <= _OURS:
         raise UsageError(
             "%s is there and is no virtual environment" % path,
             code="VENV_FOREIGN",
@@ -171,8 +201,29 @@ def _refuse_foreign(path: str) -> None:
         )
 
 
+def _end_leftovers(path: str) -> None:
+    """End an ensurepip or pip of a killed run: it would write where we now build."""
+    below = os.path.join(path, "bin") + "/"
+    end_processes(
+        [
+            pid
+            for pid, argv in command_lines().items()
+            if argv and argv[0].startswith(below) and any("pip" in part for part in argv[1:])
+        ]
+    )
+
+
+def _clear(path: str) -> None:
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise atomic.translate(error, path) from error
+
+
 class _Workspace:
-    """pip's cache and temporary files, beside the environment: kept by a kill, gone after success."""
+    """pip's cache and temporary files beside the environment: kept by a kill, gone when done."""
 
     def __init__(self, path: str) -> None:
         self.directory = os.path.dirname(path)
@@ -182,7 +233,10 @@ class _Workspace:
     def open(self) -> None:
         shutil.rmtree(self._temporary, ignore_errors=True)
         for path in (self._cache, self._temporary):
-            os.makedirs(path, mode=0o700, exist_ok=True)
+            try:
+                os.makedirs(path, mode=0o700, exist_ok=True)
+            except OSError as error:
+                raise atomic.translate(error, path) from error
 
     def close(self) -> None:
         for path in (self._cache, self._temporary):
@@ -193,7 +247,7 @@ class _Workspace:
         kept = {
             name: value
             for name, value in given.items()
-            if not name.startswith("PYTHON") and name not in ("VIRTUAL_ENV", "PIP_TARGET")
+            if not name.startswith("PYTHON") and name not in _NOT_FOR_US
         }
         return dict(kept, PIP_CACHE_DIR=self._cache, TMPDIR=self._temporary, LC_ALL="C.UTF-8")
 
@@ -218,7 +272,7 @@ def choose_python(pythons: Sequence[str], environment: Dict[str, str]) -> str:
 
 
 def _pip(path: str, requirements_file: str, find_links: str) -> List[str]:
-    command = [os.path.join(path, "bin", "python"), "-I", "-m", "pip", "install"]
+    command = [_python_of(path), "-I", "-m", "pip", "install"]
     command += ["--no-input", "--disable-pip-version-check", "--progress-bar", "off"]
     command += ["--no-deps", "--require-hashes", "--only-binary", ":all:"]
     if find_links:
@@ -239,16 +293,26 @@ def _run(
         raise _failure(done, work.directory)
 
 
+#: The words of pip (23 to 26) and of the system, the more certain first.
 _FAILURES: Tuple[Tuple[str, Type[DreamError], str, str], ...] = (
-    ("No space left", DiskError, "DISK_FULL", "free some space, then run again"),
+    (
+        "No space left|Errno 28|quota exceeded",
+        DiskError,
+        "DISK_FULL",
+        "free some space, then run again",
+    ),
+    ("Read-only file system", DiskError, "READ_ONLY", "choose a directory that can be written"),
     (
         "DO NOT MATCH THE HASHES",
         IntegrityError,
         "DIGEST_MISMATCH",
         "the package source delivers other bytes than were pinned; check the mirror or proxy",
     ),
+    ("Permission denied", PrivilegeError, "NOT_PERMITTED", "check the owner of the directory"),
     (
-        "name resolution|Failed to establish|Connection|ProxyError|SSLError|timed out|Retrying",
+        "name resolution|Name or service not known|Failed to establish|Connection|ProxyError"
+        "|SSLError|CERTIFICATE_VERIFY_FAILED|timed out|Retrying|IncompleteRead|ProtocolError"
+        "|HTTP error [45]|Network is unreachable",
         NetworkError,
         "NETWORK_FAILED",
         "check the connection, the proxy and PIP_* settings, then run again",
@@ -259,17 +323,31 @@ _FAILURES: Tuple[Tuple[str, Type[DreamError], str, str], ...] = (
         "NO_WHEEL",
         "there is no ready-made engine for this processor or C library",
     ),
-    ("ensurepip", RequirementError, "PYTHON_VENV_MISSING", "install python3-venv, then run again"),
+    (
+        "No module named .?(venv|ensurepip)|ensurepip is (not available|disabled)",
+        RequirementError,
+        "PYTHON_VENV_MISSING",
+        "install it: apt-get install python3-venv (Debian and Ubuntu)",
+    ),
 )
 
 
 def _failure(done: Finished, where: str) -> DreamError:
     """Return what pip's or venv's output means."""
-    last: Optional[str] = next((x for x in reversed(done.output.splitlines()) if x.strip()), None)
-    what = "the engine's packages were not installed: %s" % (last or "no output")
+    lines = [line.strip() for line in done.output.splitlines() if line.strip()]
     for pattern, cls, code, hint in _FAILURES:
-        if re.search(pattern, done.output):
-            return cls(what, code=code, where=where, hint=hint)
+        said = next((line for line in reversed(lines) if re.search(pattern, line)), "")
+        if said:
+            return cls(_said(said), code=code, where=where, hint=hint)
     return EngineError(
-        what, code="VENV_FAILED", where=where, hint="log.txt of this run has the whole output"
+        _said(lines[-1] if lines else "no output"),
+        code="VENV_FAILED",
+        where=where,
+        hint="log.txt of this run has the whole output",
     )
+
+
+def _said(line: str) -> str:
+    # The address of an index may carry a user's name and password.
+    shown = re.sub(r"(\w+://)[^/@\s]+@", r"\1***@", line)
+    return "the engine's packages were not installed: %s" % shown[:300]
