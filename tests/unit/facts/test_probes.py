@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -31,6 +32,10 @@ class Machine:
         place = self.root / path.lstrip("/")
         place.parent.mkdir(parents=True, exist_ok=True)
         place.symlink_to(target)
+
+    def device(self, path):
+        """Put a link to a character device there: making one needs root."""
+        self.link(path, "/dev/null")
 
     def card(self, slot, **files):
         for name, text in files.items():
@@ -91,8 +96,8 @@ def test_amd_card_from_sysfs_alone(machine):
     machine.file("/sys/bus/pci/devices/0000:03:00.0/ip_discovery/die/0/GC/0/minor", "0")
     machine.file("/sys/bus/pci/devices/0000:03:00.0/ip_discovery/die/0/GC/0/revision", "0")
     machine.file("/sys/bus/pci/devices/0000:03:00.0/drm/renderD128/dev", "")
-    machine.file("/dev/kfd", "")
-    machine.file("/dev/dri/renderD128", "")
+    machine.device("/dev/kfd")
+    machine.device("/dev/dri/renderD128")
     machine.link("/sys/bus/pci/devices/0000:03:00.0/driver", "../../bus/pci/drivers/amdgpu")
     capture = probes.gather(machine.host)
     (card,) = capture["pci"]
@@ -111,6 +116,16 @@ def test_amd_tools_are_asked_only_where_the_kernel_is_silent(machine):
     found = probes_gpu.amd(machine.host)
     assert [name for name, _, _ in machine.asked] == ["amd-smi"]
     assert found["amd_smi"]["stdout"] == "[]"
+
+
+def test_a_folder_in_the_place_of_a_device_is_none(machine):
+    # Docker makes one where a device that is not there was to be mounted.
+    machine.file("/dev/kfd/x", "")
+    (node,) = probes_gpu.nodes(machine.host)
+    assert node["device"] is False
+    capture = load("amd-rx7600")
+    capture["nodes"][0] = node
+    assert [f["id"] for f in document.interpret(capture)["findings"]] == ["NO_KFD"]
 
 
 def test_kfd_topology_is_read_by_field(machine):
@@ -201,6 +216,48 @@ def test_arm_cpuinfo_names_the_board_in_its_last_block(machine):
         "processor\t: 0\nFeatures\t: fp asimd\nCPU part\t: 0xd0b\n\nModel\t\t: Raspberry Pi 5\n",
     )
     assert probes.cpu(machine.host)["info"]["Model"] == "Raspberry Pi 5"
+
+
+def test_a_processor_with_hundreds_of_threads_is_counted_whole(machine):
+    block = "processor\t: {0}\nphysical id\t: 0\ncore id\t\t: {0}\nflags\t\t: {1}\n"
+    machine.file("/proc/cpuinfo", "\n".join(block.format(n, "avx " * 400) for n in range(512)))
+    found = probes.cpu(machine.host)
+    assert (found["threads"], found["cores"]) == (512, 512)
+
+
+@pytest.mark.parametrize(
+    ("line", "inside"),
+    [
+        ("lxcfs /var/lib/lxcfs fuse.lxcfs rw 0 0", False),
+        ("lxcfs /proc/cpuinfo fuse.lxcfs rw 0 0", True),
+    ],
+)
+def test_a_host_of_lxc_containers_is_none_itself(machine, line, inside):
+    machine.file("/proc/self/mounts", f"/dev/sda1 / ext4 rw 0 0\n{line}\n")
+    assert probes.environment(machine.host)["lxcfs"] is inside
+
+
+def test_mounts_of_services_and_containers_are_left_out(machine):
+    lines = [
+        "/dev/sda1 / ext4 rw 0 0",
+        "overlay /var/lib/docker/overlay2/abc/merged overlay rw 0 0",
+        "tmpfs /run/user/1000 tmpfs rw 0 0",
+        "tmpfs /tmp tmpfs rw 0 0",
+        "proc /proc proc rw 0 0",
+        "/dev/sdb1 /srv/my\\040models xfs rw 0 0",
+    ]
+    machine.file("/proc/self/mounts", "\n".join(lines) + "\n")
+    found = document.interpret(probes.gather(machine.host))["mounts"]
+    assert [mount["path"] for mount in found] == ["/", "/tmp", "/srv/my models"]
+
+
+@pytest.mark.parametrize("name", ["nvidia.ko", "nvidia.ko.zst", "nvidia-current.ko.xz"])
+def test_a_module_that_is_installed_is_found_in_the_list_of_the_kernel(machine, name):
+    path = f"/lib/modules/{os.uname().release}/modules.dep"
+    machine.file(path, "kernel/x/nvidia-drm.ko: kernel/nvidia.ko\n")
+    assert probes_gpu._module_file(machine.host) is False
+    machine.file(path, "kernel/a.ko:\n" * 50000 + f"updates/dkms/{name}: kernel/b.ko\n")
+    assert probes_gpu._module_file(machine.host) is True
 
 
 def test_tegra_is_told_by_the_device_tree(machine):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any, Dict, List, Optional, Tuple
 
-from . import devices, gpus, text
+from . import devices, gpus, system, text
 from .findings import finding
 
 Gpu = gpus.Gpu
@@ -253,7 +253,7 @@ def _judge(gpu: Gpu, capture: Dict[str, Any]) -> List[Finding]:
 
 
 def _obstacle(gpu: Gpu, capture: Dict[str, Any]) -> Optional[str]:
-    paths = {str(node.get("path")) for node in text.mappings(capture.get("nodes"))}
+    paths = system.node_paths(capture)
     if "/dev/kfd" not in paths:
         return "NO_KFD"
     if not any(path.startswith("/dev/dri/renderD") for path in paths):

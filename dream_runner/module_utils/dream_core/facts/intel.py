@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Tuple
 
-from . import devices, gpus, text
+from . import devices, gpus, system, text
 from .findings import finding
 
 Gpu = gpus.Gpu
@@ -60,7 +60,7 @@ def _judge(gpu: Gpu, capture: Dict[str, Any]) -> List[Finding]:
     if gpu["memory_class"] == "integrated":
         gpus.refuse(gpu, "INTEGRATED_GPU_UNUSED")
         return [finding("INTEGRATED_GPU_UNUSED", gpu["name"] or gpu["pci_id"] or "", where)]
-    paths = [str(node.get("path")) for node in text.mappings(capture.get("nodes"))]
+    paths = system.node_paths(capture)
     if not any(path.startswith("/dev/dri/renderD") for path in paths):
         gpus.refuse(gpu, "NO_RENDER_NODE")
         return [finding("NO_RENDER_NODE", gpu["name"] or gpu["pci_id"] or "", where)]

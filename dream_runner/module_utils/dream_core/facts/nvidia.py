@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from . import gpus, text
+from . import gpus, system, text
 from .findings import finding
 
 Gpu = gpus.Gpu
@@ -63,8 +63,8 @@ def _withheld(
 
     sysfs shows the whole machine in every container; device nodes only what was passed in.
     """
-    nodes = [str(node.get("path")) for node in text.mappings(capture.get("nodes"))]
-    return bool(host.container) and (report is not None or "/dev/nvidiactl" not in nodes)
+    given = "/dev/nvidiactl" in system.node_paths(capture)
+    return bool(host.container) and (report is not None or not given)
 
 
 def _cards(capture: Dict[str, Any]) -> List[Gpu]:

@@ -97,9 +97,12 @@ def environment(host: Host) -> Dict[str, Any]:
         # systemd notes here what it was told about its container.
         "systemd_container": host.read("/run/systemd/container"),
         "cgroup_words": [word for word in _CGROUP_WORDS if word in cgroup],
+        # With control groups of version 2 a pod leaves no other trace than its account.
+        "kubernetes": host.exists("/var/run/secrets/kubernetes.io"),
         "wsl_interop": host.exists("/proc/sys/fs/binfmt_misc/WSLInterop"),
         "dxg": host.exists("/dev/dxg"),
-        "lxcfs": "lxcfs" in (host.read("/proc/self/mounts") or ""),
+        # A host that runs containers mounts it elsewhere, for them.
+        "lxcfs": any(line.startswith("lxcfs /proc/") for line in host.lines("/proc/self/mounts")),
     }
 
 
@@ -117,7 +120,8 @@ _CPU_FIELDS = (
 
 def cpu(host: Host) -> Dict[str, Any]:
     """Return how cpuinfo describes the first processor, and how many there are."""
-    blocks = [block for block in (host.read("/proc/cpuinfo") or "").split("\n\n") if block.strip()]
+    text = "".join(host.lines("/proc/cpuinfo"))
+    blocks = [block for block in text.split("\n\n") if block.strip()]
     threads = [block for block in blocks if block.startswith("processor")]
     cores = {_core_of(block) for block in threads}
     lines = [
@@ -190,11 +194,25 @@ def _windows_memory(host: Host) -> Optional[str]:
     return None if answer["problem"] else str(answer["stdout"]).strip()
 
 
+#: Mounts below these belong to the kernel, to services or to containers.
+_FOREIGN_MOUNTS = (
+    "/proc",
+    "/sys",
+    "/dev",
+    "/run/",
+    "/snap/",
+    "/var/lib/docker/",
+    "/var/lib/containers/",
+    "/var/lib/kubelet/",
+    "/var/snap/",
+)
+
+
 def mounts(host: Host) -> List[List[str]]:
-    """Return device, path and type of every mount that can hold files."""
-    lines = (host.read("/proc/self/mounts") or "").splitlines()
+    """Return device, path and type of every mount that can hold files of ours."""
+    lines = host.lines("/proc/self/mounts")
     rows = [line.split(" ")[:3] for line in lines if line.count(" ") >= 2]
-    return [row for row in rows if row[2] in _STORAGE and not row[1].startswith(("/proc", "/sys"))]
+    return [row for row in rows if row[2] in _STORAGE and not row[1].startswith(_FOREIGN_MOUNTS)]
 
 
 def darwin(host: Host) -> Optional[Dict[str, Optional[str]]]:

@@ -211,13 +211,11 @@ def _proc_gpus(host: Host) -> Dict[str, str]:
 
 
 def _module_file(host: Host) -> bool:
-    """Tell whether a module for this kernel is installed, loaded or not."""
-    base = "/lib/modules/" + os.uname().release
-    text = host.read(base + "/modules.dep") or ""
-    places = ("updates/dkms", "kernel/drivers/video", "extra", "kernel/nvidia-open")
-    files = ("nvidia.ko", "nvidia.ko.zst", "nvidia.ko.xz", "nvidia-current.ko")
-    paths = ["%s/%s/%s" % (base, place, file) for place in places for file in files]
-    return "/nvidia.ko" in text or any(host.exists(path) for path in paths)
+    """Tell whether NVIDIA's module for this kernel is installed, loaded or not."""
+    path = "/lib/modules/%s/modules.dep" % os.uname().release
+    # A line is "updates/dkms/nvidia.ko.zst: what it needs".
+    names = (line.split(":")[0].rsplit("/", 1)[-1] for line in host.lines(path))
+    return any(name.startswith(("nvidia.ko", "nvidia-current.ko")) for name in names)
 
 
 def _nvml(host: Host, seconds: float) -> Optional[Dict[str, Any]]:

@@ -112,7 +112,7 @@ def container(capture: Dict[str, Any]) -> Optional[str]:
     """Return the kind of container this is (docker, podman, lxc, kubernetes...), or None."""
     traces = text.mapping(capture.get("environment"))
     words = [str(word) for word in text.rows(traces.get("cgroup_words"))]
-    if "kubepods" in words:
+    if traces.get("kubernetes") is True or "kubepods" in words:
         return "kubernetes"
     told = text.string(traces.get("systemd_container"))
     if told and told != "wsl":
@@ -123,7 +123,17 @@ def container(capture: Dict[str, Any]) -> Optional[str]:
         return "docker"
     if "lxc" in words or traces.get("lxcfs") is True:
         return "lxc"
-    return None
+    return "other" if _on_layers(capture) else None
+
+
+def _on_layers(capture: Dict[str, Any]) -> bool:
+    """Tell a container of any other kind: a root made of layers, and no init of a machine.
+
+    A live system has such a root too, but a real init.
+    """
+    roots = [mount["fstype"] for mount in _mounts(capture.get("mounts")) if mount["path"] == "/"]
+    pid1 = text.mapping(capture.get("init")).get("pid1")
+    return roots == ["overlay"] and pid1 not in ("systemd", "init", None)
 
 
 def _init(raw: Dict[str, Any]) -> Dict[str, Any]:
@@ -203,6 +213,12 @@ def _secure_boot(capture: Dict[str, Any]) -> Optional[bool]:
         return False
     enabled = raw.get("enabled")
     return enabled if isinstance(enabled, bool) else None
+
+
+def node_paths(capture: Dict[str, Any]) -> List[str]:
+    """Return the device nodes that are devices; a file or folder in their place is none."""
+    nodes = text.mappings(capture.get("nodes"))
+    return [str(node.get("path")) for node in nodes if node.get("device") is not False]
 
 
 def _nodes(value: Any) -> List[Dict[str, Any]]:
