@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .module_utils.dream_core.phases import PHASES
@@ -17,6 +17,7 @@ FAILED = "failed"
 VERSION = "made by another version"
 CHANGED = "changed settings"
 ELSEWHERE = "another directory"
+DRIFT = "differs"
 CHECK = "check again"
 
 
@@ -93,13 +94,15 @@ class Found:
     """What only the host can tell.
 
     Bytes present by file name, packages that are missing, whether the user's
-    services outlive the login, and whether this user can reach a container engine.
+    services outlive the login, whether this user can reach a container engine, and
+    what no longer is as the receipts of a phase say.
     """
 
     present: Mapping[str, int]
     missing_packages: tuple[str, ...] = ()
     lingers: bool = True
     has_containers: bool = False
+    drift: Mapping[str, Sequence[Mapping[str, str]]] = field(default_factory=dict)
 
 
 def build(
@@ -117,6 +120,7 @@ def build(
         install_dir=settings["install_dir"],
         steps=tuple(
             _step(phase, receipts.get(phase), settings["install_dir"], changed, version)
+            or _drifted(phase, found.drift.get(phase, ()))
             for phase in PHASES
         ),
         downloads=_downloads(choice["model"], found.present),
@@ -133,7 +137,8 @@ def _step(
     install_dir: str,
     changed: Sequence[str],
     version: str,
-) -> Step:
+) -> Step | None:
+    """Return why a phase has work to do as far as settings and receipt tell, or None."""
     if receipt is None or receipt["state"] == "removed":
         return Step(phase, NEVER)
     if receipt["state"] == "running":
@@ -145,7 +150,14 @@ def _step(
     if receipt.get("version") != version:
         return Step(phase, VERSION, str(receipt.get("version")))
     touching = [name for name in changed if phase in BY_NAME[name].phases]
-    return Step(phase, CHANGED, ", ".join(touching)) if touching else Step(phase, CHECK)
+    return Step(phase, CHANGED, ", ".join(touching)) if touching else None
+
+
+def _drifted(phase: str, drift: Sequence[Mapping[str, str]]) -> Step:
+    if not drift:
+        return Step(phase, CHECK)
+    more = f" and {len(drift) - 1} more" if len(drift) > 1 else ""
+    return Step(phase, DRIFT, f"{drift[0]['what']}: {drift[0]['found']}{more}")
 
 
 def _downloads(model: Mapping[str, Any], present: Mapping[str, int]) -> tuple[Download, ...]:

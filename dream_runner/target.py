@@ -11,6 +11,7 @@ from . import answers, catalog, plan
 from .module_utils.dream_core import live
 from .module_utils.dream_core.choice import decide
 from .module_utils.dream_core.context import look
+from .module_utils.dream_core.survey import survey
 from .settings import (
     Given,
     Saved,
@@ -129,6 +130,7 @@ def _found(target: Target) -> plan.Found:
         lingers=session["sudo"] == "none"
         or os.path.exists(f"/var/lib/systemd/linger/{session['user']}"),
         has_containers=os.access(_CONTAINER_SOCKET, os.R_OK | os.W_OK),
+        drift=survey(dict(target.receipts)),
     )
 
 

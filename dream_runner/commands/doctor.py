@@ -14,6 +14,7 @@ from typing import Any
 from .. import answers, lock
 from ..module_utils.dream_core import live
 from ..module_utils.dream_core.receipt import interrupted, read_all
+from ..module_utils.dream_core.survey import survey
 from ..run import new_run_id
 from ..ui import text
 from . import status as status_command
@@ -121,12 +122,12 @@ def _disk(place: Place) -> Iterator[Finding]:
 
 
 def _resources(place: Place) -> Iterator[Finding]:
-    for phase, receipt in place.receipts.items():
-        for resource in receipt.get("resources", []):
-            path = resource.get("path")
-            if path and not resource.get("volatile") and not os.path.lexists(path):
-                evidence = f"{path} of phase {phase} is gone"
-                yield Finding("resources", ERROR, evidence, "run 'dream-runner install'")
+    for phase, drift in survey(dict(place.receipts)).items():
+        if place.receipts[phase]["state"] != "done":
+            continue
+        for item in drift:
+            evidence = f"{item['what']} of phase {phase}: {item['found']}"
+            yield Finding("resources", ERROR, evidence, "run 'dream-runner install'")
 
 
 def _secrets(place: Place) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ from .. import resume
 from ..module_utils.dream_core import live
 from ..module_utils.dream_core.phases import PHASES
 from ..module_utils.dream_core.receipt import read_all
+from ..module_utils.dream_core.survey import survey
 from ..ui import text
 
 #: Exit code by state: 0 done, 11 degraded, 8 engine, 3 requirement (DESIGN section 8).
@@ -53,6 +54,7 @@ class Status:
     engine: Engine = field(default_factory=Engine)
     units: Mapping[str, str] = field(default_factory=dict)
     phases: Mapping[str, str] = field(default_factory=dict)
+    drift: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     @property
@@ -78,6 +80,7 @@ def run(state_dir: str) -> Status:
         engine=engine,
         units=units,
         phases={name: receipts.get(name, {}).get("state", "never ran") for name in PHASES},
+        drift={phase: found for phase, found in survey(receipts).items() if found},
         warnings=tuple(warnings),
     )
 
@@ -202,6 +205,11 @@ def as_text(status: Status) -> str:
         lines.append(f"  answered in   {text.duration(status.engine.seconds)}")
     lines += [
         f"  unit          {name}: {state or 'unknown'}" for name, state in status.units.items()
+    ]
+    lines += [
+        f"  differs       {item['what']} of phase {phase}: {item['found']}"
+        for phase, found in status.drift.items()
+        for item in found
     ]
     lines += [f"  warning: {warning}" for warning in status.warnings]
     return "\n".join(lines)

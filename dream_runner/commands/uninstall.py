@@ -18,6 +18,9 @@ from ..settings import default_state_dir
 from ..ui import Listener, terminal
 from . import install
 
+#: How dream_core/remove.py marks a directory that something is in.
+_USED = " (not empty)"
+
 
 @dataclass(frozen=True)
 class Removal:
@@ -26,6 +29,7 @@ class Removal:
     install_dir: str
     remove: tuple[str, ...]
     keep: tuple[str, ...]
+    if_empty: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,15 @@ def plan(state_dir: str, home: str, *, purge: bool) -> Removal:
     receipts, _ = read_all(state_dir)
     found = remove(state_dir, home, purge=purge, dry=True)
     directories = {str(item.get("install_dir") or "") for item in receipts.values()} - {""}
-    return Removal(", ".join(sorted(directories)), tuple(found["removed"]), tuple(found["kept"]))
+    # Nothing is gone yet, so a directory of ours still looks used; whether
+    # it goes is decided when its turn comes.
+    used = tuple(line for line in found["kept"] if line.endswith(_USED))
+    return Removal(
+        install_dir=", ".join(sorted(directories)),
+        remove=tuple(found["removed"]),
+        keep=tuple(line for line in found["kept"] if line not in used),
+        if_empty=tuple(line.removesuffix(_USED) for line in used),
+    )
 
 
 def run(
@@ -111,13 +123,18 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "install_dir": outcome.removal.install_dir,
         "remove": list(outcome.removal.remove),
         "keep": list(outcome.removal.keep),
+        "remove_if_empty": list(outcome.removal.if_empty),
     }
 
 
 def as_text(outcome: Outcome) -> str:
     """Return what would go or is gone, and what stays."""
     word = "Would remove" if outcome.result is None else "Removed"
-    lines = [*_section(word, outcome.removal.remove), *_section("Kept", outcome.removal.keep)]
+    lines = [
+        *_section(word, outcome.removal.remove),
+        *_section(f"{word}, unless something else is in it", outcome.removal.if_empty),
+        *_section("Kept", outcome.removal.keep),
+    ]
     return "\n".join(lines) or "There is nothing to remove."
 
 

@@ -33,6 +33,8 @@ def percent(done: int, total: int) -> str:
 
 def progress(done: int, total: int, rate: float = 0.0) -> str:
     """Return ``42 % of 18.6 GB, 85.0 MB/s, 2 min 7 s left``, as far as it is known."""
+    if done <= 0 and total <= 0:
+        return "working"
     text = f"{percent(done, total)} of {size(total)}" if total > 0 else size(done)
     if rate > 0:
         text += f", {size(rate)}/s"

@@ -102,6 +102,16 @@ def test_changed_settings_touch_the_phases_that_depend_on_them() -> None:
     assert {step.detail for step in result.steps if step.why == plan.CHANGED} == {"engine_port"}
 
 
+def test_what_differs_on_the_host_is_named() -> None:
+    gone = [{"what": "unit dream-engine", "found": "missing"}, {"what": "file x", "found": "y"}]
+    result = built(found=Found({"m.gguf": 1000}, drift={"services": gone, "health": []}))
+    assert why(result, "services") == plan.DRIFT
+    assert why(result, "health") == plan.CHECK
+    assert "services" in command.as_text(result)
+    assert "differs: unit dream-engine: missing and 1 more" in command.as_text(result)
+    assert result.changes_pending
+
+
 def test_another_version_and_another_directory_are_reasons() -> None:
     old = receipts()
     old["docker"]["version"] = "0"

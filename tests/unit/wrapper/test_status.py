@@ -50,7 +50,9 @@ def engine(replies: dict[str, tuple[int, Any]]) -> Iterator[int]:
 
 def write(state: Path, port: int, **states: str) -> None:
     for phase in PHASES:
+        seen = {"present": True, "listening": True}
         resources = [{"kind": "port", "port": port, "address": "127.0.0.1", "origin": "made"}]
+        resources[0]["seen"] = seen
         document = {
             "schema": 1,
             "phase": phase,
