@@ -158,7 +158,7 @@ def _offline(request: Request) -> Answer:
         else:
             findings.append(_absent("the model file %s" % item["file"], "models/%s" % item["file"]))
     if settings["profile"] == "embedded":
-        engine = os.path.join(home, "engine")
+        engine = os.path.join(home, "engine", "venv")
         wheels = glob.glob(os.path.join(bundle, "wheels", "xllamacpp-*.whl")) if bundle else []
         if os.path.exists(os.path.join(engine, "bin", "python")):
             proved.append("engine: %s" % engine)
@@ -171,7 +171,7 @@ def _offline(request: Request) -> Answer:
 
 def _model_at(item: Mapping[str, Any], home: str, bundle: str, may_write: bool) -> str:
     """Return the place of a verified model file; its digest is what counts, not its name."""
-    places = [os.path.join(home, "models", item["file"])]
+    places = [os.path.join(home, "data", "models", item["file"])]
     places += [url[len("file://") :] for url in item.get("urls") or [] if url.startswith("file://")]
     if bundle:
         places += [os.path.join(bundle, "models", name) for name in (item["file"], item["sha256"])]

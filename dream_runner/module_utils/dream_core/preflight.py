@@ -113,9 +113,9 @@ def check(
     found = _system(os_facts, facts.get("arch"), str(settings.get("profile")))
     found += _kernel(os_facts)
     found += _clock(probes.get("now"), bool(settings.get("offline")))
-    found += _directory(settings, session, probes)
+    unusable = _directory(settings, session, probes)
+    found += unusable or _conflicts(settings, receipts, probes)
     found += _semantics(probes)
-    found += _conflicts(settings, receipts, probes)
     found += _privileges(settings, session, probes)
     return found
 
@@ -319,10 +319,9 @@ def _conflicts(
 #: The layout of an install directory (roles/directories): how ours is known when its receipts
 #: are lost.
 LAYOUT = frozenset(
-    {".env", ".offline-mode", "backups", "bin", "bundle", "cache", "compose", "config", "data"}
-    | {"docker-compose.yml", "engine", "logs", "models", "run", "services", "summary.json", "tmp"}
+    (".env", ".offline-mode", "compose", "config", "data", "engine", "logs", "run", "supervisor")
 )
-_MARKS = frozenset((".env", "engine", "models"))
+_MARKS = frozenset((".env", "engine"))
 
 
 def foreign_entries(path: str, entries: Sequence[str], receipts: Mapping[str, Any]) -> List[str]:

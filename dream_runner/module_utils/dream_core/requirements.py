@@ -133,10 +133,10 @@ def _disk_needs(
     done: Collection[str],
 ) -> List[Dict[str, Any]]:
     home = str(settings["install_dir"]).rstrip("/")
-    paths = ["%s/models/%s" % (home, item["file"]) for item in files]
+    paths = ["%s/data/models/%s" % (home, item["file"]) for item in files]
     wanted = [
         {
-            "path": home + "/models",
+            "path": home + "/data/models",
             "mb": model_mb,
             "what": "the model",
             "there": paths + [path + ".part" for path in paths],

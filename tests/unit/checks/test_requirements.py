@@ -1,0 +1,164 @@
+"""Memory, disk, ports and packages: what suffices and what does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from dream_runner import paths
+from dream_runner.module_utils.dream_core.errors import RequirementError
+from dream_runner.module_utils.dream_core.preflight import error_of
+from dream_runner.module_utils.dream_core.requirements import (
+    TIER_MINIMUM,
+    check,
+    choose_port,
+    needs,
+)
+
+MB = 1024 * 1024
+SETTINGS = {"profile": "embedded", "install_dir": "/srv/ai", "disk_reserve_mb": 512}
+CHOICE = {
+    "tier": {"id": "1"},
+    "engine_port": 11434,
+    "model": {"files": [{"file": "m.gguf", "size_bytes": 1000 * MB}]},
+}
+USER = {"is_root": False, "sudo": "none"}
+
+
+def listener(port: int, **more: Any) -> dict:
+    return {"port": port, "address": "0.0.0.0", "pid": 7, "uid": 0, "name": "ollama", **more}
+
+
+def judge(
+    settings: dict | None = None,
+    memory_mb: int | None = 16000,
+    free: dict | None = None,
+    there: dict | None = None,
+    session: dict | None = None,
+    choice: dict | None = None,
+    **probes: Any,
+) -> list:
+    said = {**SETTINGS, **(settings or {})}
+    chosen = {**CHOICE, **(choice or {})}
+    need = needs(said, chosen, "/home/ada/.local/state/dream-runner")
+    disk = [
+        {
+            **item,
+            "device": "big" if item["path"].startswith("/srv") else "home",
+            "mount": "/",
+            "free_bytes": (free or {}).get(
+                "big" if item["path"].startswith("/srv") else "home", 99999
+            )
+            * MB,
+            "there_bytes": (there or {}).get(item["what"], 0) * MB,
+        }
+        for item in need["disk"]
+    ]
+    facts = {"memory": {"usable_mb": memory_mb}}
+    return check(said, facts, {**USER, **(session or {})}, chosen, need, {"disk": disk, **probes})
+
+
+def test_a_large_host_has_no_findings() -> None:
+    assert judge() == []
+
+
+def test_every_tier_has_a_row() -> None:
+    catalog = paths.catalog() / "tiers.yml"
+    tiers = {str(item["id"]) for item in yaml.safe_load(catalog.read_text())["tiers"]}
+    assert tiers <= set(TIER_MINIMUM)
+
+
+@pytest.mark.parametrize(
+    ("given", "id_", "severity", "exit_code"),
+    [
+        ({"memory_mb": 1000}, "memory", "blocker", 3),
+        ({"settings": {"memory_limit_mb": 900}}, "memory", "blocker", 3),
+        ({"memory_mb": None}, "memory", "warning", 0),
+        ({"settings": {"profile": "full"}, "memory_mb": 8000}, "memory", "warning", 0),
+        ({"settings": {"profile": "full"}, "memory_mb": 3000}, "memory", "blocker", 3),
+        ({"available_mb": 100}, "memory", "warning", 0),
+        ({"free": {"big": 1900}}, "disk", "blocker", 6),
+        ({"free": {"home": 500}}, "disk", "blocker", 6),
+        ({"listeners": [listener(11434)]}, "port", "blocker", 3),
+        ({"choice": {"engine_port": 80}, "first_free_port": 1024}, "port", "blocker", 4),
+        ({"missing_packages": ["libgomp1"]}, "packages", "blocker", 4),
+        (
+            {"missing_packages": ["libgomp1"], "settings": {"offline": True}},
+            "packages",
+            "blocker",
+            3,
+        ),
+    ],
+)
+def test_a_small_host_has_exactly_this_finding(
+    given: dict, id_: str, severity: str, exit_code: int
+) -> None:
+    findings = judge(**given)
+    assert [(f["id"], f["severity"]) for f in findings] == [(id_, severity)]
+    error = error_of(findings)
+    assert (error.exit_code if error else 0) == exit_code
+    assert error_of(findings, [id_]) is None
+
+
+def test_needs_on_one_filesystem_add_up() -> None:
+    # 1000 for the model, 400 for the engine, 512 reserve.
+    assert judge(free={"big": 1912}) == []
+    found = judge(free={"big": 1911})
+    assert "1912 MB" in found[0]["needed"]
+
+
+def test_what_is_there_is_not_needed_again() -> None:
+    assert judge(free={"big": 912}, there={"the model": 1000}) == []
+    assert judge(free={"big": 0}, there={"the model": 1000, "the engine": 400}) == []
+
+
+def test_a_finished_phase_needs_no_more_disk() -> None:
+    parts = {i["what"] for i in needs(SETTINGS, CHOICE, "/s", done=["services"])["disk"]}
+    assert "the engine" not in parts
+
+
+def test_a_host_that_can_become_root_installs_what_is_missing() -> None:
+    assert judge(missing_packages=["libgomp1"], session={"sudo": "passwordless"}) == []
+    assert judge(missing_packages=["libgomp1"], session={"is_root": True}) == []
+
+
+# --- ports ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("requested", "previous", "listeners", "own", "port"),
+    [
+        (0, None, [], [], 11434),
+        (0, None, [listener(11434)], [], 11435),
+        (0, None, [listener(11434), listener(11435)], [], 11436),
+        (0, None, [listener(11434)], [7], 11434),
+        (0, None, [listener(11434, own=True)], [], 11434),
+        (0, 11440, [], [], 11440),
+        (0, 11440, [listener(11440)], [7], 11440),
+        (0, 11440, [listener(11440)], [], 11434),
+        (0, 11440, [listener(11440, pid=None)], [], 11440),
+        (0, None, [listener(11434, address="192.168.1.2")], [], 11434),
+        (0, None, [listener(11434, address="::")], [], 11435),
+        (8080, 11440, [listener(11434)], [], 8080),
+        (8080, None, [listener(8080)], [7], 8080),
+    ],
+)
+def test_choose_port(
+    requested: int, previous: int | None, listeners: list, own: list, port: int
+) -> None:
+    assert choose_port(requested, previous, listeners, own) == port
+
+
+def test_a_chosen_port_of_another_program_is_refused_by_name() -> None:
+    with pytest.raises(RequirementError, match=r"8080 is taken by ollama \(pid 7\)") as caught:
+        choose_port(8080, None, [listener(8080)])
+    assert caught.value.code == "PORT_TAKEN"
+    with pytest.raises(RequirementError, match="user id 0"):
+        choose_port(8080, None, [listener(8080, pid=None)])
+
+
+def test_all_taken() -> None:
+    with pytest.raises(RequirementError, match="every port"):
+        choose_port(0, None, [listener(port) for port in range(11434, 11535)])
