@@ -76,14 +76,14 @@ def _install_dir(receipts: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def sentence(before: Before, done: int = 0, total: int = 0) -> str:
-    """Say where an unfinished install stopped and how much of its model is there."""
+    """Say where an unfinished install stopped, and how much of its model is there if not all."""
     number = PHASES.index(before.phase) + 1
     verb = "failed in" if before.state == "failed" else "stopped in"
     if not before.begun:
         verb = "stopped before"
     line = f"An install of {before.install_dir} {verb} phase {number} of {len(PHASES)}"
     line += f" ({before.phase})"
-    if total > 0 and done > 0:
+    if 0 < done < total:
         line += f", {text.percent(done, total)} of {text.size(total)}"
     return line + "."
 

@@ -15,7 +15,7 @@ from rich.text import Text
 from ..events import Event, Notice, PhaseFinished, PhaseStarted, Progress, TaskStarted
 from ..module_utils.dream_core.phases import PHASES
 from . import text
-from .plain import outcome, place
+from .plain import outcome, place, title
 
 _MARKS = {"ok": "[green]ok[/]  ", "unchanged": "[green]ok[/]  ", "changed": "[cyan]done[/]"}
 
@@ -48,7 +48,7 @@ class LiveListener:
             self._began = time.monotonic()
         elif isinstance(event, TaskStarted):
             self._start()
-            self._task, self._progress = event.task, None
+            self._task, self._progress = title(event.task, event.phase), None
         elif isinstance(event, Progress):
             self._start()
             self._progress = event

@@ -24,6 +24,11 @@ def prefix(phase: str) -> str:
     return f"{place(phase)}: " if phase else ""
 
 
+def title(task: str, phase: str) -> str:
+    """Return the name of a task without the role that Ansible puts before it."""
+    return task.removeprefix(f"{phase} : ")
+
+
 def outcome(event: PhaseFinished) -> str:
     """Return how a phase ended, in words."""
     ended = {
@@ -54,7 +59,7 @@ class PlainListener:
         elif isinstance(event, PhaseStarted):
             self._last_progress = 0.0
         elif isinstance(event, TaskFinished) and event.status in ("failed", "unreachable"):
-            self._line(f"{prefix(event.phase)}{event.task}: {event.status}")
+            self._line(f"{prefix(event.phase)}{title(event.task, event.phase)}: {event.status}")
 
     def note(self, text: str, level: str = "info") -> None:
         """Show a line of the wrapper's own."""

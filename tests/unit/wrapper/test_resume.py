@@ -51,7 +51,7 @@ def test_read(found: dict[str, Any], expected: Before) -> None:
         ),
         (
             Before("interrupted", HERE, "offline"),
-            (0, 18_600_000_000),
+            (1000, 1000),
             "An install of /srv/dream stopped before phase 9 of 14 (offline).",
         ),
         (

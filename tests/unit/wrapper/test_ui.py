@@ -14,7 +14,7 @@ from dream_runner.ui import lines, live, plain, text
 HOST = (1.0, "localhost")
 STORY = [
     events.PhaseStarted(*HOST, "models"),
-    events.TaskStarted(*HOST, "models", "Fetch [the] model"),
+    events.TaskStarted(*HOST, "models", "models : Fetch [the] model"),
     events.Progress(*HOST, "models", "m.gguf", 420, 1000, 58.0),
     events.Notice(*HOST, "warning", "facts are old"),
     events.Notice(*HOST, "info", "by the way"),
