@@ -39,7 +39,7 @@ class Merged:
 def parse(text: str) -> Dict[str, str]:
     """Return the assignments of a file; the last one of a key counts, as for compose."""
     values = {}
-    for line in text.splitlines():
+    for line in text.split("\n"):
         match = _ASSIGNMENT.match(line)
         if match:
             values[match.group(1)] = _unquote(match.group(2).strip())
@@ -63,7 +63,8 @@ def merge(
     generated = [key for key in secrets if not values.get(key)]
     fresh = {key: secret(secrets[key]) for key in generated}
     gaps = {key: value for key, value in defaults.items() if key not in values}
-    lines = text.splitlines() if text.strip() else [_HEADER]
+    # Not splitlines: it also breaks at characters that belong to a value.
+    lines = text.rstrip("\n").split("\n") if text.strip() else [_HEADER]
     updates = {key: value for key, value in wanted.items() if values.get(key) != value}
     updated = [key for key in updates if key in values]
     added = [key for key in (*wanted, *gaps) if key not in values]
@@ -111,6 +112,26 @@ def secret(form: str) -> str:
     if kind == "base64":
         return prefix + base64.urlsafe_b64encode(content).decode().rstrip("=")
     raise ValueError("unknown form of a secret: %s" % form)
+
+
+def recover(text: str, backup: str, secrets: Mapping[str, str]) -> str:
+    """Return ``text`` with the secrets that only ``backup`` holds.
+
+    A text without any of them is a lost or emptied file: the backup takes its
+    place, with everything a person had written into it.
+    """
+    if len(missing_secrets(text, secrets)) == len(secrets):
+        return backup
+    saved = parse(backup)
+    found = {key: saved[key] for key in missing_secrets(text, secrets) if saved.get(key)}
+    kept = [line for line in text.rstrip("\n").split("\n") if not _is_one_of(line, found)]
+    kept += ["%s=%s" % (key, _quote(value)) for key, value in found.items()]
+    return "\n".join(kept) + "\n"
+
+
+def _is_one_of(line: str, keys: Mapping[str, str]) -> bool:
+    match = _ASSIGNMENT.match(line)
+    return bool(match) and match.group(1) in keys  # type: ignore[union-attr]
 
 
 def missing_secrets(text: Optional[str], secrets: Mapping[str, str]) -> List[str]:

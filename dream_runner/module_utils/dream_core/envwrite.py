@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import Any, Dict, Mapping, Optional, Tuple
@@ -26,13 +27,13 @@ def settle(
     """Merge and, where something differs, replace the file; return what changed by name.
 
     The previous content stays in ``PATH.bak``. Raises IntegrityError
-    SECRETS_LOST when ``has_data`` and neither file nor backup holds the secrets.
+    SECRETS_LOST when ``has_data`` and neither file nor backup holds any secret.
+    One that a newer version asks for was never there, so that it is made.
     """
     before, restored = _content(path, secrets)
-    if has_data and envfile.missing_secrets(before, secrets):
+    if has_data and len(envfile.missing_secrets(before, secrets)) == len(secrets) > 0:
         raise IntegrityError(
-            "%s has lost secrets that existing data depends on: %s"
-            % (path, ", ".join(envfile.missing_secrets(before, secrets))),
+            "%s has lost the secrets that existing data depends on" % path,
             code="SECRETS_LOST",
             where=path,
             hint="restore the file from a backup; new secrets would lock you out of the data",
@@ -64,12 +65,14 @@ def _replace(path: str, before: str, after: str, restored: bool) -> None:
 
 def _content(path: str, secrets: Mapping[str, str]) -> Tuple[str, bool]:
     """Return the present content, and whether it had to come from the backup."""
-    now = _read(path)
-    if envfile.missing_secrets(now, secrets):
-        backup = _read(path + ".bak")
-        if backup and not envfile.missing_secrets(backup, secrets):
-            return backup, True
-    return now or "", False
+    now = _read(path) or ""
+    if not envfile.missing_secrets(now, secrets):
+        return now, False
+    backup = _read(path + ".bak") or ""
+    if len(envfile.missing_secrets(backup, secrets)) == len(secrets):
+        return now, False
+    recovered = envfile.recover(now, backup, secrets)
+    return recovered, recovered != now
 
 
 def _read(path: str) -> Optional[str]:
@@ -78,20 +81,26 @@ def _read(path: str) -> Optional[str]:
     except FileNotFoundError:
         return None
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _not_a_file(path) from error
         raise atomic.translate(error, path) from error
     try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode) or status.st_size > _LIMIT:
-            raise UsageError(
-                "%s is not an environment file" % path,
-                code="ENV_NOT_A_FILE",
-                where=path,
-                hint="move it away, then run again",
-            )
+            raise _not_a_file(path)
         with os.fdopen(os.dup(handle), "rb") as stream:
             return stream.read().decode("utf-8", "surrogateescape")
     finally:
         os.close(handle)
+
+
+def _not_a_file(path: str) -> UsageError:
+    return UsageError(
+        "%s is not a regular file of settings" % path,
+        code="ENV_NOT_A_FILE",
+        where=path,
+        hint="move it away, then run again",
+    )
 
 
 def _mode(path: str) -> Optional[int]:

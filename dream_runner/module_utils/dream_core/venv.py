@@ -146,10 +146,14 @@ def ensure(
     """
     requirements = _read(requirements_file)
     why = defect(path, requirements)
-    if not why or not write:
+    if not write:
         return Outcome(bool(why), why)
-    _refuse_foreign(path)
     work = _Workspace(path)
+    if not why:
+        # Left by a kill between the last proof and this line.
+        work.close()
+        return Outcome(False, "")
+    _refuse_foreign(path)
     work.open()
     python = choose_python(pythons, work.environment(environment))
     _end_leftovers(path)
