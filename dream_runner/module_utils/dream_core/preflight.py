@@ -319,7 +319,8 @@ def _conflicts(
 #: The layout of an install directory (roles/directories): how ours is known when its receipts
 #: are lost.
 LAYOUT = frozenset(
-    (".env", ".offline-mode", "compose", "config", "data", "engine", "logs", "run", "supervisor")
+    {".env", ".offline-mode", "compose", "config", "data", "engine", "logs", "run"}
+    | {"summary.json", "supervisor"}
 )
 _MARKS = frozenset((".env", "engine"))
 
