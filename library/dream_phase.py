@@ -63,7 +63,10 @@ SPEC = {
 
 def main():
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
-    module.exit_json(changed=False, **record(write=not module.check_mode, **module.params))
+    done = record(write=not module.check_mode, **module.params)
+    for warning in done["warnings"]:
+        module.warn(warning)
+    module.exit_json(changed=False, interrupted=done["interrupted"])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,134 @@
+"""supervisord with one program: running as wanted, whatever was killed before."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dream_runner.module_utils.dream_core import supervisor
+from dream_runner.module_utils.dream_core.process import command_lines, is_alive
+
+from .conftest import Run
+
+pytest.importorskip("supervisor")
+
+PROGRAM = "import os, time\nprint(sorted(os.environ), flush=True)\ntime.sleep(600)\n"
+
+
+@pytest.fixture
+def wanted(tmp_path: Path) -> Iterator[dict[str, Any]]:
+    # A space and a percent sign: supervisord splits at the one and expands the other.
+    install = tmp_path / "a b%s"
+    for name in ("supervisor", "run", "logs"):
+        (install / name).mkdir(parents=True)
+    (install / "prog.py").write_text(PROGRAM)
+    yield {
+        "install_dir": str(install),
+        "python": sys.executable,
+        "program": "engine",
+        "command": [sys.executable, str(install / "prog.py"), "--revision=1"],
+        "log": str(install / "logs" / "engine.log"),
+    }
+    supervisor.stop(config(str(install)))
+    time.sleep(0.1)
+    assert not [a for a in command_lines().values() if any(str(install) in part for part in a)]
+
+
+def config(install: str) -> str:
+    return os.path.join(install, "supervisor", "supervisord.conf")
+
+
+def info(wanted: dict[str, Any]) -> dict[str, Any]:
+    found = supervisor.program_info(config(wanted["install_dir"]), "engine")
+    assert found is not None
+    return found
+
+
+def test_check_run_check_run(
+    run_module: Run, wanted: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DREAM_RUN_ID", "this-run")
+    assert run_module("dream_supervisor", check=True, **wanted)["changed"] is True
+    assert not os.path.exists(config(wanted["install_dir"]))
+    assert run_module("dream_supervisor", **wanted)["changed"] is True
+    first = info(wanted)
+    assert first["statename"] == "RUNNING"
+    assert run_module("dream_supervisor", check=True, **wanted)["changed"] is False
+    assert run_module("dream_supervisor", **wanted)["changed"] is False
+    assert info(wanted)["pid"] == first["pid"]
+    assert "DREAM_RUN_ID" not in Path(wanted["log"]).read_text()
+    # Detached: a session of its own.
+    assert os.getsid(supervisor.daemons(config(wanted["install_dir"]))[0]) != os.getsid(0)
+
+    changed = wanted | {"command": [*wanted["command"][:2], "--revision=2"]}
+    assert "configuration" in run_module("dream_supervisor", **changed)["action"]
+    assert not is_alive(first["pid"])
+    assert run_module("dream_supervisor", restart=True, **changed)["changed"] is True
+    assert run_module("dream_supervisor", **changed)["changed"] is False
+
+
+def kill_daemon(wanted: dict[str, Any]) -> None:
+    os.kill(supervisor.daemons(config(wanted["install_dir"]))[0], signal.SIGKILL)
+    time.sleep(0.3)
+
+
+def test_survives_a_killed_daemon(run_module: Run, wanted: dict[str, Any]) -> None:
+    run_module("dream_supervisor", **wanted)
+    orphan = info(wanted)["pid"]
+    kill_daemon(wanted)
+    # Pid file and socket are still there, and the program holds its port.
+    assert is_alive(orphan)
+    assert os.path.exists(os.path.join(wanted["install_dir"], "run", "supervisor.sock"))
+    assert run_module("dream_supervisor", **wanted)["changed"] is True
+    assert not is_alive(orphan)
+    assert run_module("dream_supervisor", **wanted)["changed"] is False
+
+
+def test_a_lost_socket_or_a_foreign_pid_file(run_module: Run, wanted: dict[str, Any]) -> None:
+    run_module("dream_supervisor", **wanted)
+    os.unlink(os.path.join(wanted["install_dir"], "run", "supervisor.sock"))
+    pid_file = Path(wanted["install_dir"]) / "supervisor" / "supervisord.pid"
+    pid_file.write_text(f"{os.getpid()}\n")
+    assert run_module("dream_supervisor", **wanted)["changed"] is True
+    assert len(supervisor.daemons(config(wanted["install_dir"]))) == 1
+    assert run_module("dream_supervisor", **wanted)["changed"] is False
+
+
+def test_a_config_written_but_not_loaded(run_module: Run, wanted: dict[str, Any]) -> None:
+    """A kill between the file and the restart leaves the two different."""
+    run_module("dream_supervisor", **wanted)
+    changed = wanted | {"command": [*wanted["command"][:2], "--revision=2"]}
+    new = supervisor.Program(
+        wanted["install_dir"], "engine", changed["command"], wanted["log"]
+    ).text()
+    Path(config(wanted["install_dir"])).write_text(new)
+    assert "another command" in run_module("dream_supervisor", **changed)["action"]
+    assert run_module("dream_supervisor", **changed)["changed"] is False
+
+
+def test_crashed_program_comes_back(run_module: Run, wanted: dict[str, Any]) -> None:
+    run_module("dream_supervisor", **wanted)
+    before = info(wanted)["pid"]
+    os.kill(before, signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and info(wanted)["statename"] != "RUNNING":
+        time.sleep(0.1)
+    assert info(wanted)["pid"] != before
+
+
+def test_one_that_cannot_start_says_why(run_module: Run, wanted: dict[str, Any]) -> None:
+    broken = wanted | {"command": [sys.executable, wanted["install_dir"] + "/none.py"]}
+    error = run_module("dream_supervisor", **broken)["dream_error"]
+    assert (error["code"], error["exit_code"]) == ("ENGINE_NOT_STARTED", 8)
+    assert "No such file" in error["hint"]
+
+
+def test_a_socket_path_that_cannot_be(run_module: Run, wanted: dict[str, Any]) -> None:
+    deep = os.path.join(wanted["install_dir"], "d" * 100)
+    error = run_module("dream_supervisor", **wanted | {"install_dir": deep})["dream_error"]
+    assert error["code"] == "PATH_TOO_LONG"

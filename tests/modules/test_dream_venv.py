@@ -1,0 +1,172 @@
+"""The engine's environment: exactly what the pinned list says, whatever happened to it."""
+
+import base64
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dream_runner.module_utils.dream_core import process, venv
+
+from .conftest import Run
+
+
+def wheel(directory: Path, name: str, version: str) -> str:
+    """Write a wheel with one module and a command; return its pinned line."""
+    info = f"{name}-{version}.dist-info"
+    files = {
+        f"{name}.py": f"VERSION = {version!r}\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/entry_points.txt": f"[console_scripts]\n{name}={name}:VERSION\n",
+    }
+    record = ""
+    for path, content in files.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(content.encode()).digest())
+        record += f"{path},sha256={digest.decode().rstrip('=')},{len(content)}\n"
+    target = directory / f"{name}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(target, "w") as archive:
+        for path, content in [*files.items(), (f"{info}/RECORD", f"{record}{info}/RECORD,,\n")]:
+            archive.writestr(path, content)
+    pin = hashlib.sha256(target.read_bytes()).hexdigest()
+    return f"{name}=={version} \\\n    --hash=sha256:{pin}\n"
+
+
+@pytest.fixture
+def wanted(tmp_path: Path) -> dict[str, Any]:
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("# why\n" + wheel(wheels, "tinyone", "1.0"))
+    (tmp_path / "engine").mkdir()
+    return {
+        "path": str(tmp_path / "engine" / "venv"),
+        "requirements": str(requirements),
+        "find_links": str(wheels),
+    }
+
+
+def version_in(wanted: dict[str, Any]) -> str:
+    argv = [wanted["path"] + "/bin/python", "-I", "-c", "import tinyone; print(tinyone.VERSION)"]
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def names(wanted: dict[str, Any]) -> list[str]:
+    return sorted(os.listdir(os.path.dirname(wanted["path"])))
+
+
+def test_made_once_then_mended_when_it_rots(run_module: Run, wanted: dict[str, Any]) -> None:
+    expected = run_module("dream_venv", check=True, **wanted)
+    assert expected["changed"] is True
+    assert names(wanted) == []
+    assert run_module("dream_venv", **wanted)["changed"] is True
+    assert version_in(wanted) == "1.0"
+    assert names(wanted) == ["venv"]
+    assert run_module("dream_venv", check=True, **wanted)["changed"] is False
+    assert run_module("dream_venv", **wanted)["changed"] is False
+
+    # Same size, other content: only the digest tells.
+    module = next(Path(wanted["path"]).glob("lib/python*/site-packages/tinyone.py"))
+    module.write_text("VERSION = '6.6'\n")
+    result = run_module("dream_venv", **wanted)
+    assert "tinyone.py" in result["why"]
+    assert version_in(wanted) == "1.0"
+
+    # A new list is a new environment.
+    Path(wanted["requirements"]).write_text(wheel(Path(wanted["find_links"]), "tinyone", "2.0"))
+    assert run_module("dream_venv", **wanted)["changed"] is True
+    assert version_in(wanted) == "2.0"
+
+
+def damage_of(kind: str, path: Path) -> None:
+    site = next(path.glob("lib/python*/site-packages"))
+    if kind == "interpreter":
+        (path / "bin" / "python").unlink()
+        (path / "bin" / "python").symlink_to("/nowhere/python3")
+    elif kind == "record":
+        record = next(site.glob("tinyone-*.dist-info/RECORD"))
+        record.write_bytes(b"")
+    elif kind == "pyvenv.cfg":
+        (path / "pyvenv.cfg").unlink()
+    elif kind == "other python":
+        site.parent.rename(site.parent.with_name("python3.1"))
+
+
+def test_every_damage_is_seen(run_module: Run, wanted: dict[str, Any]) -> None:
+    run_module("dream_venv", **wanted)
+    text = Path(wanted["requirements"]).read_text()
+    path = Path(wanted["path"])
+    assert venv.defect(str(path), text) == ""
+    for kind in ("record", "interpreter", "pyvenv.cfg", "other python"):
+        copy = path.with_name(kind)
+        subprocess.run(["cp", "-a", path, copy], check=True)
+        path.rename(path.with_name("aside"))
+        copy.rename(path)
+        damage_of(kind, path)
+        assert venv.defect(str(path), text) != "", kind
+        subprocess.run(["rm", "-rf", path], check=True)
+        path.with_name("aside").rename(path)
+
+
+def test_killed_at_any_instant_then_complete(run_module: Run, wanted: dict[str, Any]) -> None:
+    code = "import sys; sys.path.insert(0, {!r})\nfrom dream_runner.module_utils.dream_core import venv\nvenv.ensure({!r}, {!r}, pythons=['/usr/bin/python3', sys.executable], environment={{}}, report=print, find_links={!r})"
+    code = code.format(os.getcwd(), wanted["path"], wanted["requirements"], wanted["find_links"])
+    for seconds in (0.3, 1.0, 2.0):
+        with subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as child:
+            time.sleep(seconds)
+            child.send_signal(signal.SIGKILL)
+    run_module("dream_venv", **wanted)
+    assert version_in(wanted) == "1.0"
+    assert names(wanted) == ["venv"]
+    assert run_module("dream_venv", **wanted)["changed"] is False
+    below = wanted["path"] + "/"
+    assert not [a for a in process.command_lines().values() if a and a[0].startswith(below)]
+
+
+def test_other_bytes_than_pinned_are_refused(run_module: Run, wanted: dict[str, Any]) -> None:
+    requirements = Path(wanted["requirements"])
+    requirements.write_text("tinyone==1.0 --hash=sha256:" + "0" * 64 + "\n")
+    result = run_module("dream_venv", **wanted)
+    assert result["dream_error"]["code"] == "DIGEST_MISMATCH"
+    assert result["dream_error"]["exit_code"] == 7
+
+
+def test_a_folder_of_somebody_else_stays(run_module: Run, wanted: dict[str, Any]) -> None:
+    mine = Path(wanted["path"]) / "thesis.txt"
+    mine.parent.mkdir()
+    mine.write_text("years of work")
+    result = run_module("dream_venv", **wanted)
+    assert result["dream_error"]["code"] == "VENV_FOREIGN"
+    assert mine.read_text() == "years of work"
+
+
+@pytest.mark.parametrize(
+    ("said", "exit_code"),
+    [
+        ("OSError: [Errno 28] No space left on device", 6),
+        ("WARNING: Retrying after connection broken by 'NewConnectionError'", 5),
+        ("SSLError(SSLCertVerificationError(1, 'CERTIFICATE_VERIFY_FAILED'))", 5),
+        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE", 7),
+        ("ERROR: No matching distribution found for xllamacpp", 3),
+        ("/usr/bin/python3: No module named venv", 3),
+        ("PermissionError: [Errno 13] Permission denied: '/x'", 4),
+        ("something new", 8),
+    ],
+)
+def test_what_pip_says_is_understood(said: str, exit_code: int) -> None:
+    done = process.Finished(1, f"Looking in indexes: https://u:secret@host/simple\n{said}")
+    assert venv._failure(done, "/x").exit_code == exit_code
+
+
+def test_credentials_of_an_index_are_not_shown() -> None:
+    done = process.Finished(1, "Connection refused: https://u:secret@host/simple")
+    assert "secret" not in str(venv._failure(done, "/x"))
