@@ -191,8 +191,7 @@ class _Fetch:
         journal.open()
         for source in sources:
             source.validator = journal.validators.get(source.label, "")
-            if journal.refuted:
-                source.refuted = journal.identities.get(source.label, "")
+            source.refuted = journal.refuted.get(source.label, "")
         here = here or self._clone(partial, sources)
         ledger = Ledger(sources, request.patience)
         transfer = self._transfer(partial, ledger)
@@ -241,11 +240,11 @@ class _Fetch:
         if digest == request.sha256:
             self._notes.append("%d pieces had rotted on disk" % len(again.rotten))
             return again.received
-        repair = Repair(request, partial, ledger, not before, self._on_progress)
+        repair = Repair(request, partial, ledger, before, self._on_progress)
         right = repair.run(sources)
         if not right:
-            if repair.refuted:
-                journal.refute(before)
+            if repair.consistent:
+                journal.refute(repair.refuted, before)
             raise verdict(request.path, ledger.faults)
         self._notes.append("the bytes were wrong at first; %s put them right" % right)
         return again.received + repair.received

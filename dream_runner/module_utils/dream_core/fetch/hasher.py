@@ -91,7 +91,7 @@ class Hasher(threading.Thread):
     def _step(self) -> bool:
         view, queued = self._next()
         if view is None:
-            return False
+            return not self._board.stopping
         if not queued:
             self._read_back(view)
         self._update(view)

@@ -10,7 +10,7 @@ whole:
     ["v", source, etag, id]      this source delivered, under this strong validator
     ["n", size]                  the size, where it was not known at first
     ["t", end]                   bytes [0, end) are here, but nothing vouches for them
-    ["c"]                        every source was heard twice and has other content
+    ["x", source, id]            this source was heard twice: it has other content
 
 Prefix digests cost nothing (a copy of the running hash) and name the first rotten
 piece on a re-read; pieces that arrive ahead of the hash carry their own digest.
@@ -63,7 +63,8 @@ class Journal:
         self.validators: Dict[str, str] = {}
         self.identities: Dict[str, str] = {}
         self.trial = 0
-        self.refuted = False
+        #: By source: the version of it that proved to be another file.
+        self.refuted: Dict[str, str] = {}
         self._prefixes: List[Tuple[int, str]] = []
         self._segments: Dict[int, Tuple[int, str]] = {}
         self._handle = -1
@@ -84,8 +85,7 @@ class Journal:
             json.dumps(["s", start, end, digest])
             for start, (end, digest) in sorted(self._segments.items())
         ]
-        if self.refuted:
-            lines.append('["c"]')
+        lines += [json.dumps(["x", name, version]) for name, version in self.refuted.items()]
         atomic.write_bytes(self.path, ("\n".join(lines) + "\n").encode(), 0o600)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         self._handle = os.open(self.path, flags)
@@ -120,7 +120,7 @@ class Journal:
         """
         with self._lock:
             self._prefixes, self._segments = [], {}
-            self.trial, self.refuted = end, False
+            self.trial = end
             self.close()
             self.open()
 
@@ -137,8 +137,8 @@ class Journal:
             self.binding = Binding(self.binding.sha256, size)
             self._append(["n", size])
 
-    def refute(self, before: Sequence[Mark]) -> None:
-        """Record that every source was heard twice and has another digest.
+    def refute(self, sources: Sequence[str], before: Sequence[Mark]) -> None:
+        """Record that ``sources`` were heard twice and have another digest.
 
         What they delivered is forgotten; only ``before``, known earlier, stays.
         Raises DiskError or PrivilegeError.
@@ -148,7 +148,8 @@ class Journal:
             self._segments = {
                 mark.start: (mark.end, mark.digest) for mark in before if not mark.prefix
             }
-            self.trial, self.refuted = 0, True
+            self.trial = 0
+            self.refuted.update((name, self.identities.get(name, "")) for name in sources)
             self.close()
             self.open()
 
@@ -223,8 +224,8 @@ class Journal:
             self.binding = Binding(self.binding.sha256, int(record[1]))
         elif kind == "t":
             self.trial = int(record[1])
-        elif kind == "c":
-            self.refuted = True
+        elif kind == "x":
+            self.refuted[str(record[1])] = str(record[2])
 
 
 def load(path: str) -> Tuple[Optional[Journal], Optional[str]]:

@@ -22,6 +22,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from .. import atomic
 from .faults import SourceFault
+from .journal import Mark
 from .partial import Partial
 from .policy import Ledger
 from .request import FetchRequest, Progress
@@ -158,18 +159,20 @@ class Repair:
         request: FetchRequest,
         partial: Partial,
         ledger: Ledger,
-        fresh: bool,
+        before: Sequence[Mark],
         on_progress: Callable[[Progress], None],
     ) -> None:
         self.received = 0
-        #: Whether every source said the same twice: its content is another, for sure.
-        self.refuted = True
+        #: Whether every source says the same whenever asked; and those that do.
+        self.consistent = True
+        self.refuted: List[str] = []
         self._request = request
         self._partial = partial
         self._ledger = ledger
         self._on_progress = on_progress
         # Only when one source delivered everything can its second word replace its first.
-        self._in_place = fresh and len(ledger.delivered) == 1
+        self._in_place = not before and len(ledger.delivered) == 1
+        self._before = before
         self._size = partial.journal.binding.size_bytes
         self._buffer = memoryview(bytearray(PIECE))
         self._mine = memoryview(bytearray(PIECE))
@@ -198,16 +201,25 @@ class Repair:
             if disputes is None:
                 patch.apply()
                 return None
-            if disputes and source.label in self._ledger.delivered and self._in_place:
-                self.refuted = False
+            if source.label in self._ledger.delivered and self._contradicts_itself(disputes):
+                self.consistent = False
+            self._partial.journal.validator(source.label, source.validator, source.identity)
+            self.refuted.append(source.label)
             return SourceFault("DIGEST_MISMATCH", "its content has another sha256", stale=True)
         except SourceFault as fault:
-            self.refuted = self.refuted and fault.code == "DIGEST_MISMATCH"
+            self.consistent = self.consistent and fault.code == "DIGEST_MISMATCH"
             return fault
         finally:
             self.received += delivery.received
             patch.close()
             delivery.close()
+
+    def _contradicts_itself(self, disputes: Sequence[Dispute]) -> bool:
+        """Return whether a disputed piece was delivered in this run, not before it."""
+        return any(
+            all(mark.end <= dispute.start or mark.start >= dispute.end for mark in self._before)
+            for dispute in disputes
+        )
 
     def _hear(self, delivery: Delivery, patch: Patch) -> Optional[List[Dispute]]:
         """Compare one delivery with the disk; None means that the patch makes it right."""

@@ -88,6 +88,8 @@ def _hashed(
     except OSError as error:
         return Presence(False, why="it cannot be read: %s" % error.strerror, size_bytes=size)
     if found != sha256:
+        if stamps_dir is not None:
+            remove_stamp(path, stamps_dir)
         return Presence(False, "hash", "its sha256 is %s" % found, size)
     if stamps_dir is not None:
         write_stamp(path, sha256, stamps_dir)

@@ -197,7 +197,7 @@ class Worker(threading.Thread):
         if self._fault is not None:
             fault, self._fault = self._fault, None
             raise fault
-        if claim.end is None and self._body.end is None:
+        if claim.end is None and self._body.end in (None, self._body.position):
             self._shared.on_size(claim.position)
             return False
         raise SourceFault("TRUNCATED", "the body ended at byte %d" % self._body.position)
