@@ -133,8 +133,13 @@ def as_table(facts: Facts) -> RenderableType:
 def _host_table(document: Mapping[str, Any]) -> Table:
     table = Table.grid(padding=(0, 2))
     for name, value in _host_rows(document):
-        table.add_row(name, value)
+        _row(table, name, value)
     return table
+
+
+def _row(table: Table, *cells: str) -> None:
+    """Add a row of plain text: a device may be named ``[/x]``, which rich would take for markup."""
+    table.add_row(*(Text(cell) for cell in cells))
 
 
 def _host_rows(document: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -157,7 +162,7 @@ def _host_rows(document: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _memory(memory: Mapping[str, Any]) -> str:
-    text = f"{_or(memory['total_mb'])} MB"
+    text = _megabytes(memory["total_mb"])
     if memory["limit_mb"]:
         text += f", limited to {memory['limit_mb']} MB"
     if memory["windows_mb"]:
@@ -170,10 +175,14 @@ def _backend(document: Mapping[str, Any]) -> str:
     if host["backend"] == "cpu":
         text = "the CPU"
     else:
-        kind = f"{_or(host['memory_mb'])} MB {host['memory_class']}"
+        kind = f"{_megabytes(host['memory_mb'])} {host['memory_class']}"
         text = f"{host['count']} {host['backend']} GPU(s), {kind}"
     repaired = document["repaired_backend"]
     return f"{text}; {repaired} once its driver works" if repaired else text
+
+
+def _megabytes(size: int | None) -> str:
+    return "unknown" if size is None else f"{size} MB"
 
 
 def _or(value: Any) -> str:
@@ -186,12 +195,12 @@ def _gpu_table(document: Mapping[str, Any]) -> Table:
         "GPU", "Place", "Memory", "Driver", "Target", "Used", box=None, padding=(0, 2, 0, 0)
     )
     for gpu in document["gpus"]:
-        size = "shared" if gpu["memory_class"] != "discrete" else f"{_or(gpu['memory_mb'])} MB"
+        size = "shared" if gpu["memory_class"] != "discrete" else _megabytes(gpu["memory_mb"])
         driver = " ".join(filter(None, [gpu["driver"]["name"], gpu["driver"]["version"]]))
         target = gpu["gfx"] or gpu["compute_capability"]
         used = "yes" if gpu["usable"] else f"no: {gpu['why_not']}"
         name = gpu["name"] or f"{gpu['vendor']} {gpu['pci_id']}"
-        table.add_row(name, _or(gpu["pci_slot"]), size, driver or "none", _or(target), used)
+        _row(table, name, _or(gpu["pci_slot"]), size, driver or "none", _or(target), used)
     return table
 
 
@@ -199,7 +208,7 @@ def _link_table(document: Mapping[str, Any]) -> Table:
     kinds = [link["kind"] for link in document["links"]]
     table = Table.grid(padding=(0, 2))
     for kind in sorted(set(kinds)):
-        table.add_row("Links", f"{kinds.count(kind)} x {kind}")
+        _row(table, "Links", f"{kinds.count(kind)} x {kind}")
     return table
 
 
@@ -317,7 +326,7 @@ def _rule_table(rules: list[dict[str, str]]) -> Table:
     """Return the rules about this host's kind of hardware."""
     table = Table("Rule", "Tier", "Holds", "Why", box=None, padding=(0, 2, 0, 0))
     for row in (row for row in rules if row["result"] != "other"):
-        table.add_row(row["rule"], row["tier"], row["result"], row["why"])
+        _row(table, row["rule"], row["tier"], row["result"], row["why"])
     return table
 
 
@@ -326,5 +335,5 @@ def _model_table(rows: list[dict[str, Any]]) -> Table:
     for row in rows:
         result = f"no: {row['why']}" if row["why"] else row["result"]
         need, have = f"{row['need_mb']} MB", f"{row['have_mb']} MB"
-        table.add_row(row["id"], str(row["context_tokens"]), need, have, result)
+        _row(table, row["id"], str(row["context_tokens"]), need, have, result)
     return table

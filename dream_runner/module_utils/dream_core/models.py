@@ -37,7 +37,8 @@ def choose_model(
     """
     have = budget_mb(facts, models_catalog["budgets"], memory_limit_mb)
     if wanted != "auto":
-        return _wanted(models_catalog, tier, wanted, have, context_tokens)
+        model = find_model(models_catalog, wanted)
+        return _wanted(models_catalog, tier, model, have, context_tokens, _avoided(model, facts))
     plan = models_catalog["tiers"][tier["id"]]
     refused: List[str] = []
     for model in candidates(models_catalog, tier["id"]):
@@ -97,15 +98,16 @@ def candidates(models_catalog: Dict[str, Any], tier_id: str) -> List[Model]:
 def _wanted(
     models_catalog: Dict[str, Any],
     tier: Dict[str, Any],
-    wanted: str,
+    model: Model,
     have: int,
     context_tokens: int,
+    warning: Optional[str],
 ) -> Dict[str, Any]:
-    model = find_model(models_catalog, wanted)
     plan = models_catalog["tiers"][tier["id"]]
     context, problem = fit(model, have, context_tokens, plan["context_tokens"])
     if context:
-        return _answer(model, context, "chosen by the user")
+        why = "chosen by the user"
+        return _answer(model, context, "%s, although %s" % (why, warning) if warning else why)
     raise RequirementError(
         "%s cannot run on this host: %s" % (model["name"], problem),
         code="MODEL_TOO_LARGE",

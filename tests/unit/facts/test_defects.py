@@ -73,6 +73,13 @@ def test_u12_a_single_amd_card_has_its_own_target():
     assert "gfx1151" not in targets
 
 
+def test_u12_a_core_is_no_target():
+    """Navi 32 is core 11.0.3 and gfx1101; digits put together would be gfx1103."""
+    capture = load("amd-rx7800xt")
+    capture["amd"]["kfd"] = []
+    assert interpret(capture)["gpus"][0]["gfx"] == "gfx1101"
+
+
 def test_u13_fitted_memory_decides_within_the_family():
     assert tier(facts("amd-strix-halo-395-64gb"))["id"] == "SH_COMPACT"
     assert tier(facts("amd-strix-halo-395-128gb"))["id"] == "SH_LARGE"
@@ -186,6 +193,21 @@ def test_h3_not_available_is_unknown_and_not_zero():
     (gpu,) = facts("nvidia-gb10-128gb")["gpus"]
     assert gpu["memory_mb"] is None
     assert gpu["memory_class"] == "unified"
+
+
+@pytest.mark.parametrize("cut", [1, 3, 9, 30, 60])
+def test_h3_a_row_that_was_cut_off_is_no_gpu(cut):
+    capture = load("nvidia-h100-mig-2x3g40gb")
+    query = capture["nvidia"]["smi"]["query"]
+    query["stdout"] = query["stdout"][:-cut]
+    assert usable_gpus(interpret(capture)) == []
+
+
+def test_h3_a_row_with_fields_missing_is_no_gpu():
+    capture = load("nvidia-rtx4090-24gb")
+    query = capture["nvidia"]["smi"]["query"]
+    query["stdout"] = query["stdout"].replace(", 8.9, [N/A]", "")
+    assert usable_gpus(interpret(capture)) == []
 
 
 def test_h4_totals_are_nowhere_in_the_document():

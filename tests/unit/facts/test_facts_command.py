@@ -82,7 +82,17 @@ def test_the_table_names_gpu_memory_and_use():
 
 def test_unknown_is_said_in_words():
     text = shown(command.as_table(replay("intel-battlemage-unknown")), 140)
-    assert "unknown MB" in text
+    assert "unknown" in text
+    assert "unknown MB" not in text
+
+
+def test_a_name_is_shown_as_it_is(tmp_path):
+    capture = command.read_capture(str(FOLDER / "amd-rx7600.yml"))
+    capture["pci"][0]["amd"]["product_name"] = "[bold]Navi[/x] \u202e33"
+    path = tmp_path / "capture.json"
+    path.write_text(json.dumps(capture))
+    text = shown(command.as_table(command.run("", from_capture=str(path))), 140)
+    assert "[bold]Navi[/x] 33" in text
 
 
 def test_explain_says_the_rule_the_next_one_and_the_change():

@@ -115,6 +115,12 @@ def test_a_wanted_model_is_the_users_choice():
     assert (choice["id"], choice["why"]) == ("deepseek-r1-7b-q4", "chosen by the user")
 
 
+def test_a_wanted_model_with_a_known_problem_is_kept_and_the_problem_said():
+    choice = choose(host("intel", size=16384), wanted="gemma4-e4b-q4")
+    assert choice["id"] == "gemma4-e4b-q4"
+    assert choice["why"].startswith("chosen by the user, although the engine image")
+
+
 def test_an_unknown_model_names_the_near_ones():
     with pytest.raises(UsageError) as caught:
         choose(host(), wanted="Qwen3.5-9B")
