@@ -99,6 +99,20 @@ def test_a_failure_is_one_error_with_its_place(request_for: Any) -> None:
     assert "Fail here" in result.error.where
 
 
+def test_a_failed_loop_says_what_its_item_said(request_for: Any) -> None:
+    request = request_for(
+        """
+        - name: Fail in the middle
+          ansible.builtin.fail: {msg: "Read-only file system"}
+          loop: [1, 2]
+          when: item == 2
+        """
+    )
+    result = run.execute(request, lambda _: None)
+    assert result.error is not None
+    assert result.error.code == "READ_ONLY"
+
+
 def test_only_the_log_is_left_and_it_is_private(request_for: Any) -> None:
     request = request_for("- ansible.builtin.debug: {}\n")
     run.execute(request, lambda _: None)

@@ -66,7 +66,7 @@ def _choose_model(
         wanted = "smoke"
     if "://" in wanted or wanted.startswith("file:"):
         return _model_of_url(settings)
-    return models.choose_model(
+    model = models.choose_model(
         facts,
         tier,
         catalog.models,
@@ -74,6 +74,9 @@ def _choose_model(
         context_tokens=settings["context_tokens"],
         memory_limit_mb=settings["memory_limit_mb"],
     )
+    if settings["model"] == "auto" and wanted == "smoke":
+        return dict(model, why="the embedded profile's own; it only proves that all works")
+    return model
 
 
 #: llama.cpp's own default is the model's training context, whose cache can be

@@ -105,9 +105,9 @@ class CallbackModule(CallbackBase):
             )
 
     def _finish_task(self, result: Any, status: str) -> None:
-        data = result._result
-        hidden = bool(data.get("_ansible_no_log"))
         failed = status in ("failed", "unreachable")
+        data = _culprit(result._result) if failed else result._result
+        hidden = bool(data.get("_ansible_no_log"))
         self._send(
             "task_finished",
             result._host.get_name(),
@@ -145,6 +145,14 @@ class CallbackModule(CallbackBase):
 
 #: Longest part of a foreign message that a person is shown.
 _MESSAGE_LIMIT = 2000
+
+
+def _culprit(data: Dict[str, Any]) -> Dict[str, Any]:
+    """Return the result that failed: of a loop the first failed item, which has the reason."""
+    items = data.get("results")
+    if not isinstance(items, list):
+        return data
+    return next((item for item in items if isinstance(item, dict) and item.get("failed")), data)
 
 
 def _message(data: Dict[str, Any]) -> str:
