@@ -42,6 +42,9 @@ _PATIENCE_SECONDS = 2.0
 #: The variable that marks every process of a run, so that a later one finds them.
 RUN_ID_VARIABLE = "DREAM_RUN_ID"
 
+#: The inventory of a run on this machine.
+LOCALHOST = "localhost,"
+
 #: What a caller's environment must not decide: Ansible's settings and our own.
 _SCRUBBED_PREFIXES = ("ANSIBLE_", "DREAM_", "PYTHON", "VIRTUAL_ENV")
 
@@ -59,7 +62,7 @@ class Request:
     variables: dict[str, Any]
     run_id: str
     run_dir: Path
-    inventory: str = "localhost,"
+    inventory: str = LOCALHOST
     become_password: str | None = field(default=None, repr=False)
     tags: tuple[str, ...] = ()
     check: bool = False
@@ -168,6 +171,9 @@ def _environment(request: Request, work: Path, socket_path: str) -> dict[str, st
         "ANSIBLE_PIPELINING": "1",
         "ANSIBLE_HOST_KEY_CHECKING": "1",
     }
+    if request.inventory == LOCALHOST:
+        # What an action still has to copy lies where the run's end, or the next run, removes it.
+        kept["ANSIBLE_REMOTE_TEMP"] = str(work / "ansible" / "remote")
     return kept
 
 

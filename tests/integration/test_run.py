@@ -99,6 +99,22 @@ def test_a_failure_is_one_error_with_its_place(request_for: Any) -> None:
     assert "Fail here" in result.error.where
 
 
+def test_nothing_is_copied_into_the_home_directory(
+    request_for: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    request = request_for(
+        f"""
+        - name: Make Ansible copy something
+          ansible.builtin.copy: {{content: x, dest: "{tmp_path}/copied", mode: "0600"}}
+        """
+    )
+    assert run.execute(request, lambda _: None).rc == 0
+    assert list(home.rglob("*")) == []
+
+
 def test_a_failed_loop_says_what_its_item_said(request_for: Any) -> None:
     request = request_for(
         """
