@@ -17,6 +17,14 @@ from dream_runner.module_utils.dream_core import process, venv
 
 from .conftest import Run
 
+MAKE = """
+import sys
+sys.path.insert(0, {!r})
+from dream_runner.module_utils.dream_core import venv
+venv.ensure({!r}, {!r}, pythons=["/usr/bin/python3", sys.executable], environment={{}},
+            report=print, find_links={!r})
+"""
+
 
 def wheel(directory: Path, name: str, version: str) -> str:
     """Write a wheel with one module and a command; return its pinned line."""
@@ -116,8 +124,7 @@ def test_every_damage_is_seen(run_module: Run, wanted: dict[str, Any]) -> None:
 
 
 def test_killed_at_any_instant_then_complete(run_module: Run, wanted: dict[str, Any]) -> None:
-    code = "import sys; sys.path.insert(0, {!r})\nfrom dream_runner.module_utils.dream_core import venv\nvenv.ensure({!r}, {!r}, pythons=['/usr/bin/python3', sys.executable], environment={{}}, report=print, find_links={!r})"
-    code = code.format(os.getcwd(), wanted["path"], wanted["requirements"], wanted["find_links"])
+    code = MAKE.format(os.getcwd(), wanted["path"], wanted["requirements"], wanted["find_links"])
     for seconds in (0.3, 1.0, 2.0):
         with subprocess.Popen(
             [sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

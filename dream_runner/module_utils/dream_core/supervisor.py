@@ -77,7 +77,7 @@ class Program:
             "stopasgroup = true",
             "killasgroup = true",
             "redirect_stderr = true",
-            "stdout_logfile = " + _escaped(self.log),
+            "stdout_logfile = " + _twice(self.log),
             "stdout_logfile_maxbytes = 10MB",
             "stdout_logfile_backups = 0",
         ]
@@ -89,6 +89,11 @@ def _escaped(value: str) -> str:
     if "\n" in value or "\r" in value:
         raise UsageError("a line break in %r" % value, code="BAD_PATH")
     return value.replace("%", "%%")
+
+
+def _twice(value: str) -> str:
+    """Return a program's log as supervisord reads it back: it expands that one twice."""
+    return _escaped(_escaped(value))
 
 
 def _quoted(word: str) -> str:

@@ -1,0 +1,54 @@
+"""Children end with their parent; what a dead run left is found by what it runs."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from dream_runner.module_utils.dream_core import process
+
+PARENT = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from dream_runner.module_utils.dream_core.process import run_child
+run_child([sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(60)"],
+          environment={}, directory="/", on_line=lambda line: print(line, flush=True))
+"""
+
+
+def test_output_and_status() -> None:
+    lines: list[str] = []
+    done = process.run_child(
+        ["/bin/sh", "-c", "echo one; echo two >&2; exit 3"],
+        environment={},
+        directory="/",
+        on_line=lines.append,
+    )
+    assert (done.status, done.output, lines) == (3, "one\ntwo", ["one", "two"])
+
+
+def test_the_kernel_ends_it_with_a_killed_parent() -> None:
+    argv = [sys.executable, "-c", PARENT, os.getcwd()]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        assert process.is_alive(child)
+        parent.send_signal(signal.SIGKILL)
+    process.await_end([child], 5)
+    assert not process.is_alive(child)
+
+
+def test_one_that_ignores_sigterm_is_killed() -> None:
+    script = "trap '' TERM; echo ready; while :; do sleep 1; done"
+    with subprocess.Popen(["/bin/sh", "-c", script], stdout=subprocess.PIPE) as stubborn:
+        assert stubborn.stdout is not None
+        stubborn.stdout.readline()
+        assert process.command_lines()[stubborn.pid][0] == "/bin/sh"
+        start = time.monotonic()
+        assert process.end_processes([stubborn.pid], grace_seconds=0.3) == []
+        assert 0.2 < time.monotonic() - start < 4
+
+
+def test_nobody_is_not_alive() -> None:
+    assert not process.is_alive(2**22 + 1)
