@@ -24,7 +24,7 @@ from nodes import processes
 #: What differs between two equal installs: journals, logs, process ids, sockets, byte code,
 #: pip's own cache, and the lock file that names its last holder.
 VOLATILE = re.compile(
-    r"(^|/)(__pycache__|runs|logs?|tmp)(/|$)|\.(pyc|log|pid|sock)$|(^|/)lock$|^\.cache(/|$)|\.log\.\d+$"
+    r"(^|/)(__pycache__|runs|logs?|tmp)(/|$)|\.(pyc|log|out|pid|sock)$|(^|/)lock$|^\.cache(/|$)|\.log\.\d+$"
 )
 #: Keys of our documents that hold a time, a run or a count of work done.
 VOLATILE_KEYS = frozenset(
@@ -46,7 +46,7 @@ VOLATILE_KEYS = frozenset(
 LEFTOVER = re.compile(
     r"(^|/)(\.dream-tmp-|pip-|tmp[a-z0-9_]{8}$|ansible-tmp-)|\.(part|partial|tmp)$"
 )
-SECRET = re.compile(r"^([A-Z0-9_]*(?:SECRET|TOKEN|PASSWORD|API_KEY)[A-Z0-9_]*)=(.+)$", re.M)
+SECRET = re.compile(r"^([A-Z0-9_]*(?:SECRET|TOKEN|PASS|KEY|SALT)[A-Z0-9_]*)=(.+)$", re.M)
 
 
 @dataclass(frozen=True)
@@ -244,7 +244,7 @@ def content(path: Path) -> Any:
     data = path.read_bytes()
     if path.name == ".env":
         return SECRET.sub(r"\1=made once", data.decode())
-    if path.suffix == ".json":
+    if data[:1] == b"{":
         with contextlib.suppress(ValueError):
             return steady(json.loads(data))
     return hashlib.sha256(data).hexdigest()
@@ -259,10 +259,13 @@ def steady(document: Any) -> Any:
     return document
 
 
-def differences(one: dict[str, Any], two: dict[str, Any]) -> list[str]:
-    """Return what differs, a line a path."""
-    lines = []
-    for name in sorted(one.keys() | two.keys()):
-        if one.get(name) != two.get(name):
-            lines.append(f"{name}:\n  undisturbed {one.get(name)}\n  after kill  {two.get(name)}")
-    return lines
+def differences(one: Any, two: Any, where: str = "") -> list[str]:
+    """Return what differs between two states, a line for each leaf."""
+    if isinstance(one, dict) and isinstance(two, dict):
+        names = sorted(one.keys() | two.keys())
+        pairs = [(f"{where}/{name}", one.get(name), two.get(name)) for name in names]
+    elif isinstance(one, (list, tuple)) and isinstance(two, (list, tuple)) and len(one) == len(two):
+        pairs = [(f"{where}[{n}]", *both) for n, both in enumerate(zip(one, two, strict=True))]
+    else:
+        return [] if one == two else [f"{where}: undisturbed {one}, after the kill {two}"]
+    return [line for name, left, right in pairs for line in differences(left, right, name)]
