@@ -153,6 +153,24 @@ def test_nvidia_tool_gets_the_fields_that_an_old_one_knows(machine):
     ]
 
 
+@pytest.mark.parametrize(
+    ("answer", "asked"),
+    [
+        ({"rc": 0, "problem": None}, False),
+        ({"rc": None, "problem": "timeout"}, False),
+        ({"rc": -11, "problem": None}, True),
+        ({"rc": None, "problem": "cannot be started: x"}, True),
+        (None, True),
+    ],
+)
+def test_nvidia_smi_is_asked_where_nvml_settles_nothing(machine, monkeypatch, answer, asked):
+    machine.card("0000:01:00.0", vendor="0x10de", device="0x2684", **{"class": "0x030000"})
+    machine.tool("nvidia-smi", rc=9, stderr="no")
+    monkeypatch.setattr(probes_gpu, "_nvml", lambda host, seconds: answer)
+    probes_gpu.nvidia(machine.host)
+    assert bool(machine.asked) is asked
+
+
 def test_more_cards_get_more_time(machine):
     for number in range(8):
         slot = f"0000:{number + 1:02x}:00.0"

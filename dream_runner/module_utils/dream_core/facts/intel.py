@@ -25,12 +25,17 @@ _SMALL_WINDOW_MB = 256
 def interpret(capture: Dict[str, Any]) -> Tuple[List[Gpu], List[Finding]]:
     """Return the Intel devices of a capture and what is wrong with them."""
     names = text.mapping(capture.get("pci_names"))
-    cards = [d for d in text.mappings(capture.get("pci")) if d.get("vendor") == VENDOR]
+    cards = [d for d in text.mappings(capture.get("pci")) if _is_gpu(d)]
     found = [_device(card, names) for card in cards]
     findings: List[Finding] = []
     for gpu in found:
         findings += _judge(gpu, capture)
     return found, findings
+
+
+def _is_gpu(device: Dict[str, Any]) -> bool:
+    """Tell a GPU of Intel's from its neural processors, which are accelerators without display."""
+    return device.get("vendor") == VENDOR and str(device.get("class")).startswith("0x03")
 
 
 def _device(card: Dict[str, Any], names: Dict[str, Any]) -> Gpu:

@@ -351,7 +351,8 @@ def _findings(
     problem: Optional[str],
 ) -> List[Finding]:
     if problem == "timeout":
-        return [finding("TOOL_HANGS", "nvidia-smi"), finding("GPU_DRIVER_BROKEN", "it hangs")]
+        tool = "NVML" if raw.get("nvml") else "nvidia-smi"
+        return [finding("TOOL_HANGS", tool), finding("GPU_DRIVER_BROKEN", "%s hangs" % tool)]
     if report is None:
         reason = _no_driver(capture, raw, found, problem or "")
         unreadable = _unreadable(raw, problem or "")

@@ -199,9 +199,14 @@ def nvidia(host: Host) -> Dict[str, Any]:
         found["module_file"] = _module_file(host)
     seconds = TOOL_SECONDS + max(0, len(cards) - 1)
     found["nvml"] = _nvml(host, seconds)
-    if found["nvml"] is None or found["nvml"]["problem"]:
+    if not _settled(found["nvml"]):
         found["smi"] = _smi(host, seconds, len(cards))
     return found
+
+
+def _settled(answer: Optional[Dict[str, Any]]) -> bool:
+    """Tell whether NVML has said all there is: it answered, or hung as its tool would too."""
+    return answer is not None and (answer["problem"] == "timeout" or answer["rc"] == 0)
 
 
 def _proc_gpus(host: Host) -> Dict[str, str]:

@@ -88,7 +88,8 @@ def slot(value: Any) -> Optional[str]:
     NVIDIA writes the domain with eight digits and in capitals.
     """
     match = re.fullmatch(
-        r"(?:0000)?([0-9a-f]{4}):([0-9a-f]{2}):([0-9a-f]{2})(?:\.([0-7]))?",
-        (string(value) or "").lower(),
+        r"([0-9a-f]{4,8}):([0-9a-f]{2}):([0-9a-f]{2})(?:\.([0-7]))?", (string(value) or "").lower()
     )
-    return "%s:%s:%s.%s" % (match[1], match[2], match[3], match[4] or "0") if match else None
+    if match is None:
+        return None
+    return "%04x:%s:%s.%s" % (int(match[1], 16), match[2], match[3], match[4] or "0")
