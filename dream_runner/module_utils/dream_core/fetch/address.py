@@ -7,7 +7,7 @@ import ipaddress
 import netrc
 import re
 from dataclasses import dataclass
-from typing import Dict, Optional, Tuple
+from typing import Dict, Optional, Sequence, Tuple
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from ..errors import UsageError
@@ -75,20 +75,32 @@ def apply_endpoint(url: str, network: Network) -> str:
     return urlunsplit((base.scheme, base.netloc, base.path + parts.path, parts.query, ""))
 
 
-def authorization(url: str, network: Network) -> Dict[str, str]:
+def hub_origin(urls: Sequence[str], network: Network) -> Optional[Origin]:
+    """Return the only origin that may see the token: the endpoint, or the first hub named.
+
+    A mirror that looks like a hub and stands further down gets no token.
+    """
+    if network.endpoint:
+        return parse(network.endpoint).origin
+    for url in urls:
+        if _HUB_PATH.search(urlsplit(url).path):
+            return parse(url).origin
+    return None
+
+
+def authorization(url: str, network: Network, hub: Optional[Origin]) -> Dict[str, str]:
     """Return the headers that authenticate at the origin of ``url``, and only there.
 
-    In this order: user and password of the URL, the token for a hub's URL, netrc.
+    In this order: user and password of the URL, the token at the ``hub``, netrc.
     """
-    parts = urlsplit(url)
+    parts, place = urlsplit(url), parse(url)
     if parts.username:
         return _basic(unquote(parts.username), unquote(parts.password or ""))
-    host = parts.hostname or ""
     # A token never crosses a network in clear.
-    safe = parts.scheme == "https" or _is_loopback(host)
-    if network.token and safe and _HUB_PATH.search(parts.path):
+    safe = place.scheme == "https" or _is_loopback(place.host)
+    if network.token and safe and place.origin == hub and _HUB_PATH.search(parts.path):
         return {"Authorization": "Bearer " + network.token}
-    entry = _netrc_entry(network.netrc, host)
+    entry = _netrc_entry(network.netrc, place.host)
     return _basic(*entry) if entry else {}
 
 

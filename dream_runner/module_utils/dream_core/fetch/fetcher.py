@@ -9,6 +9,7 @@ from typing import Any, Callable, List, Optional, Tuple
 
 from .. import atomic
 from ..errors import DreamError, UsageError
+from . import address as addresses
 from . import journal as journals
 from . import partial as partials
 from .faults import verdict
@@ -119,23 +120,25 @@ class _Fetch:
             raise atomic.translate(error, path) from error
 
     def _sources(self) -> List[Any]:
-        request = self._request
-        name = os.path.basename(request.path)
-        made: List[Any] = []
-        for text in request.sources:
-            url = text.replace("{sha256}", request.sha256)
-            path = local_path(url, name, request.sha256)
-            if path is not None:
-                made.append(LocalSource(path))
-            else:
-                made.append(HttpSource(url, request.network, request.sha256))
-        if not made:
+        request, network = self._request, self._request.network
+        if not request.sources:
             raise UsageError(
                 "there is no source for %s" % request.path,
                 code="NO_SOURCE",
                 hint="give a URL, a file or a bundle directory",
             )
-        return made
+        named = [text.replace("{sha256}", request.sha256) for text in request.sources]
+        urls = [addresses.apply_endpoint(text, network) for text in named]
+        remote = [url for url in urls if url.startswith(("http:", "https:"))]
+        hub = addresses.hub_origin(remote, network)
+        return [self._source(url, hub) for url in urls]
+
+    def _source(self, url: str, hub: Optional[addresses.Origin]) -> Any:
+        request = self._request
+        path = local_path(url, os.path.basename(request.path), request.sha256)
+        if path is not None:
+            return LocalSource(path)
+        return HttpSource(url, request.network, request.sha256, hub)
 
     def _prepare_directory(self) -> None:
         directory = os.path.dirname(self._request.path)

@@ -37,6 +37,8 @@ class RangeSet:
 
     def remove(self, start: int, end: int) -> None:
         """Remove ``[start, end)``, splitting what it cuts."""
+        if start >= end:
+            return
         kept: List[Range] = []
         for low, high in self._ranges:
             if high <= start or low >= end:

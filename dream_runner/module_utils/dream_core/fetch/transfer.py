@@ -117,6 +117,8 @@ class Transfer:
         note = ""
         if self._ledger.pause() > 0:
             note = "waiting %d s for the server" % (self._ledger.pause() + 1)
+        elif total and done == total and self._board.error is None:
+            note = "checking the sha256"
         self._on_progress(Progress(min(done, total) if total else done, total, rate, note))
 
     def _staff(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import functools
 import http.client
 import re
 import socket
@@ -40,7 +41,6 @@ class Link:
     def __init__(self, network: Network, patience: Patience) -> None:
         self._network = network
         self._patience = patience
-        self._context: Optional[ssl.SSLContext] = None
         self._connection: Optional[http.client.HTTPConnection] = None
         self._origin: Optional[addresses.Origin] = None
         self._aborted = False
@@ -100,7 +100,7 @@ class Link:
         connection: http.client.HTTPConnection
         if address.scheme == "https":
             connection = http.client.HTTPSConnection(
-                near.host, near.port, timeout=timeout, context=self._tls()
+                near.host, near.port, timeout=timeout, context=_tls(self._network.ca_file)
             )
         else:
             connection = http.client.HTTPConnection(near.host, near.port, timeout=timeout)
@@ -111,19 +111,21 @@ class Link:
         connection.sock.settimeout(self._patience.stall_seconds)
         return connection
 
-    def _tls(self) -> ssl.SSLContext:
-        if self._context is None:
-            try:
-                self._context = ssl.create_default_context()
-                if self._network.ca_file:
-                    self._context.load_verify_locations(self._network.ca_file)
-            except (OSError, ssl.SSLError) as error:
-                raise UsageError(
-                    "the CA file %s cannot be used: %s" % (self._network.ca_file, error),
-                    code="BAD_CA_FILE",
-                    where=self._network.ca_file,
-                ) from error
-        return self._context
+
+@functools.lru_cache(maxsize=4)
+def _tls(ca_file: str) -> ssl.SSLContext:
+    """Return the TLS settings; reading the system's authorities takes a while, so once."""
+    try:
+        context = ssl.create_default_context()
+        if ca_file:
+            context.load_verify_locations(ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(
+            "the CA file %s cannot be used: %s" % (ca_file, error),
+            code="BAD_CA_FILE",
+            where=ca_file,
+        ) from error
+    return context
 
 
 class Body:
@@ -176,9 +178,9 @@ class Body:
 class HttpSource:
     """One URL, and what its server taught us: ranges, validator, where it leads."""
 
-    def __init__(self, url: str, network: Network, sha256: str) -> None:
-        url = addresses.apply_endpoint(url, network)
-        addresses.parse(url)
+    def __init__(
+        self, url: str, network: Network, sha256: str, hub: Optional[addresses.Origin] = None
+    ) -> None:
         self.label = addresses.shown(url)
         self.parallel = True
         #: The strong ETag, for If-Range; and any tag or date, to tell versions apart.
@@ -189,7 +191,7 @@ class HttpSource:
         self.notes: List[str] = []
         self._url = url
         self._sha256 = sha256
-        self._authorization = addresses.authorization(url, network)
+        self._authorization = addresses.authorization(url, network, hub)
         self._resolved = url
         self._conditional = True
         self._lock = threading.Lock()
