@@ -1,0 +1,56 @@
+#!/usr/bin/python
+# Part of dream-runner. SPDX-License-Identifier: Apache-2.0
+"""Fail with a class, a code and a hint, so that the exit code tells what failed."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: dream_failure
+short_description: Fail with a class, a code and a hint
+description:
+  - What M(ansible.builtin.fail) does, in the form the wrapper turns into an exit code.
+options:
+  kind: {description: A class of dream_core.errors., type: str, required: true}
+  code: {description: Stable upper-case identifier., type: str, required: true}
+  what: {description: What failed., type: str, required: true}
+  where: {description: On which file, port or unit., type: str, default: ""}
+  hint: {description: What the user can do., type: str, required: true}
+attributes:
+  check_mode: {description: Fails there as well., support: full}
+  diff_mode: {description: There is nothing to show., support: none}
+author: dream-runner maintainers
+"""
+
+EXAMPLES = r"""
+- name: Refuse what this release cannot do
+  dream_failure:
+    kind: EngineError
+    code: STACK_NOT_IN_RELEASE
+    what: the container stack is not part of this release
+    hint: run again with --profile embedded
+"""
+
+RETURN = r"""
+dream_error: {description: The failure as data., type: dict, returned: always}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.dream_core.errors import from_dict
+
+SPEC = {
+    "kind": {"type": "str", "required": True},
+    "code": {"type": "str", "required": True},
+    "what": {"type": "str", "required": True},
+    "where": {"type": "str", "default": ""},
+    "hint": {"type": "str", "required": True},
+}
+
+
+def main():
+    module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
+    error = from_dict(dict(module.params, **{"class": module.params["kind"]}))
+    module.fail_json(msg=str(error), dream_error=error.to_dict())
+
+
+if __name__ == "__main__":
+    main()
