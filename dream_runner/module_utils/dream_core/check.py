@@ -15,9 +15,6 @@ from .preflight import Finding, finding
 Request = Mapping[str, Any]
 Answer = Dict[str, Any]
 
-#: dpkg keeps here what it did since it last wrote its status; empty unless it was killed.
-_DPKG_JOURNAL = "/var/lib/dpkg/updates"
-
 
 def examine(request: Request) -> Answer:
     """Return ``{findings, accepted, ...}`` for ``request["phase"]``.
@@ -69,7 +66,7 @@ def _requirements(request: Request) -> Answer:
     return {
         "findings": findings,
         "missing_packages": probes["missing_packages"],
-        "interrupted_packages": bool(live.names_in(_DPKG_JOURNAL)),
+        "interrupted_packages": live.is_dpkg_interrupted(),
         "memory_mb": requirements.usable_memory_mb(settings, request["host"]),
     }
 
@@ -220,7 +217,7 @@ def _packages(request: Request) -> Answer:
     return {
         "findings": findings,
         "missing_packages": missing,
-        "interrupted_packages": bool(live.names_in(_DPKG_JOURNAL)),
+        "interrupted_packages": live.is_dpkg_interrupted(),
     }
 
 

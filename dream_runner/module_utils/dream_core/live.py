@@ -299,6 +299,21 @@ def _says(argv: Sequence[str], answer: str) -> bool:
     return done.returncode == 0 and answer in ("", said)
 
 
+def is_dpkg_interrupted(folder: str = "/var/lib/dpkg") -> bool:
+    """Tell whether dpkg was stopped in the middle: it then refuses all other work.
+
+    Its journal is empty unless it was killed; a package between unpacked and
+    configured says so in the status.
+    """
+    if names_in(os.path.join(folder, "updates")):
+        return True
+    stuck = ("unpacked", "half-configured", "half-installed")
+    return any(
+        line.startswith("Status: ") and line.split()[-1] in stuck
+        for line in _lines(os.path.join(folder, "status"))
+    )
+
+
 def module_parameters(
     names: Iterable[str], sys_module: str = "/sys/module"
 ) -> Dict[str, Dict[str, str]]:

@@ -98,3 +98,16 @@ def test_module_parameters(tmp_path: Path) -> None:
     (tmp_path / "amdgpu" / "parameters").mkdir(parents=True)
     (tmp_path / "amdgpu" / "parameters" / "gttsize").write_text("-1\n")
     assert live.module_parameters(["amdgpu", "ttm"], str(tmp_path)) == {"amdgpu": {"gttsize": "-1"}}
+
+
+def test_a_dpkg_that_was_killed_is_known(tmp_path: Path) -> None:
+    (tmp_path / "updates").mkdir()
+    status = tmp_path / "status"
+    status.write_text("Package: a\nStatus: install ok installed\n")
+    assert not live.is_dpkg_interrupted(str(tmp_path))
+    assert not live.is_dpkg_interrupted(str(tmp_path / "none"))
+    status.write_text("Package: a\nStatus: install ok half-configured\n")
+    assert live.is_dpkg_interrupted(str(tmp_path))
+    status.write_text("")
+    (tmp_path / "updates" / "0001").touch()
+    assert live.is_dpkg_interrupted(str(tmp_path))
