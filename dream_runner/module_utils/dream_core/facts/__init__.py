@@ -8,9 +8,11 @@ with a cache.
 
 from __future__ import annotations
 
+from typing import Any, Dict
+
 from .cache import load_or_gather
-from .document import SCHEMA, interpret
-from .probes import CAPTURE_SCHEMA, gather
+from .probes import gather
+from .schema import CAPTURE_SCHEMA, SCHEMA
 from .totals import accelerator, memory_of, ram_mb, usable_gpus
 
 __all__ = [
@@ -24,3 +26,11 @@ __all__ = [
     "ram_mb",
     "usable_gpus",
 ]
+
+
+def interpret(capture: Dict[str, Any]) -> Dict[str, Any]:
+    """Return the facts document of a capture. Never raises."""
+    # Loaded when asked for, because an answer from the cache does without it.
+    from . import document
+
+    return document.interpret(capture)

@@ -13,9 +13,9 @@ from typing import Any, Dict, Optional, Tuple
 
 from .. import atomic
 from ..errors import DreamError
-from .document import SCHEMA, interpret
 from .fingerprint import fingerprint
 from .probes import gather
+from .schema import SCHEMA
 
 FILE_NAME = "facts.json"
 
@@ -62,6 +62,10 @@ def load_or_gather(
         if reason is None:
             return document, {"source": "cache", "why": ""}
         why = "the saved hardware facts are not used: %s" % reason
+    # Here and not above: Ansible compiles what it imports at every call, and a cached
+    # answer needs none of the judgement.
+    from .document import interpret
+
     document = dict(
         interpret(gather()),
         gathered_at=time.strftime(_TIME, time.gmtime(now)),

@@ -10,8 +10,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from . import amd, devices, gpus, intel, nvidia, system, text, totals
 from .findings import finding, ordered
-
-SCHEMA = "dream-runner.facts/1"
+from .schema import SCHEMA
 
 #: The vendor whose GPUs win where two could be used with equal memory.
 _PREFERENCE = ("nvidia", "amd", "intel", "apple")

@@ -11,8 +11,8 @@ import json
 from typing import Any, Dict, List, Optional
 
 from . import probes, probes_gpu
-from .document import SCHEMA
 from .host import Host
+from .schema import SCHEMA
 
 _TOOLS = ("nvidia-smi", "amd-smi", "rocm-smi")
 

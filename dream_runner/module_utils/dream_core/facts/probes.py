@@ -14,8 +14,7 @@ from typing import Any, Callable, Dict, List, Optional
 
 from . import probes_gpu
 from .host import Host
-
-CAPTURE_SCHEMA = "dream-runner.capture/1"
+from .schema import CAPTURE_SCHEMA
 
 #: Filesystems that hold files of users; everything else in the mount table is
 #: a view of the kernel.
