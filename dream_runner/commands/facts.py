@@ -33,6 +33,9 @@ from ..version import __version__
 
 _CAPTURE_LIMIT = 4 * 1024 * 1024
 
+#: The safe loader, in C where PyYAML was built so: a capture has hundreds of lines.
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -94,7 +97,7 @@ def read_capture(path: str) -> dict[str, Any]:
         text = Path(path).read_bytes()[: _CAPTURE_LIMIT + 1]
         if len(text) > _CAPTURE_LIMIT:
             raise ValueError("it is larger than 4 MiB")
-        content = yaml.safe_load(text)
+        content = yaml.load(text, Loader=_Loader)  # noqa: S506
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise _invalid(path, " ".join(str(error).split())) from error
     schema = content.get("schema") if isinstance(content, dict) else None

@@ -27,7 +27,7 @@ def change(state, **fields):
     path = state / "facts.json"
     document = json.loads(path.read_text())
     document.update(fields)
-    path.write_text(json.dumps(document))
+    path.write_text(json.dumps(cache.seal(document)))
 
 
 def stamp(seconds_ago):
@@ -101,6 +101,15 @@ def test_every_truncation_is_a_miss(state):
     for length in range(0, len(whole) - 2, 97):
         (state / "facts.json").write_bytes(whole[:length])
         assert look(state, save=False)[1]["source"] == "gathered"
+
+
+def test_a_flipped_bit_that_leaves_json_is_a_miss(state):
+    look(state)
+    path = state / "facts.json"
+    text = path.read_text()
+    path.write_text(text.replace('"usable_mb"', '"usable_mc"'))
+    _, origin = look(state)
+    assert "digest" in origin["why"]
 
 
 def test_a_link_is_a_miss_and_is_replaced_not_followed(state, tmp_path):

@@ -7,6 +7,8 @@ answer is a fresh look at the machine and one line that says why.
 from __future__ import annotations
 
 import datetime
+import hashlib
+import json
 import os
 import time
 from typing import Any, Dict, Optional, Tuple
@@ -66,12 +68,14 @@ def load_or_gather(
     # answer needs none of the judgement.
     from .document import interpret
 
-    document = dict(
-        interpret(gather()),
-        gathered_at=time.strftime(_TIME, time.gmtime(now)),
-        fingerprint=mark,
-        version=version,
-        install_dir=install_dir,
+    document = seal(
+        dict(
+            interpret(gather()),
+            gathered_at=time.strftime(_TIME, time.gmtime(now)),
+            fingerprint=mark,
+            version=version,
+            install_dir=install_dir,
+        )
     )
     trouble = _save(state_dir, document) if save else ""
     return document, {"source": "gathered", "why": "; ".join(t for t in (why, trouble) if t)}
@@ -106,7 +110,20 @@ def _malformed(content: Any) -> Optional[str]:
     wrong = [name for name, kind in _SHAPE.items() if not isinstance(content.get(name), kind)]
     if not wrong and not all(isinstance(gpu, dict) for gpu in content["gpus"]):
         wrong = ["gpus"]
-    return "they lack %s" % ", ".join(wrong) if wrong else None
+    if wrong:
+        return "they lack %s" % ", ".join(wrong)
+    return None if seal(content)["digest"] == content.get("digest") else "their digest is wrong"
+
+
+def seal(document: Dict[str, Any]) -> Dict[str, Any]:
+    """Return a document with the digest of its content.
+
+    A flipped bit may leave valid JSON behind, with a field that nobody knows in
+    the place of one that everybody reads.
+    """
+    content = {key: value for key, value in document.items() if key != "digest"}
+    text = json.dumps(content, sort_keys=True)
+    return dict(content, digest=hashlib.sha256(text.encode("utf-8")).hexdigest())
 
 
 def _outdated(
