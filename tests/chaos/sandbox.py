@@ -40,6 +40,10 @@ VOLATILE_KEYS = frozenset(
         "inode",
         "answer",
         "pid",
+        # What the survey last saw of a resource: we look at the resources themselves.
+        "seen",
+        # Of the whole machine, where other tests mount things.
+        "mounts",
     }
 )
 #: What nothing that ended may leave, wherever it lies.
