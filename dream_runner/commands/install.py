@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .. import answers, lock, privilege, resume, runs, stopping, target
-from ..events import Event
+from ..events import Event, Notice
 from ..journal import Journal
 from ..module_utils.dream_core.errors import DreamError, Interrupted
 from ..module_utils.dream_core.receipt import read_all
@@ -162,19 +162,23 @@ def _execute(
         become_password=password,
     )
     began = time.monotonic()
-    result = follow(request, listener)
+    result = follow(request, listener, said=known.notes)
     receipts, _ = read_all(known.state_dir)
     facts = receipts.get("summary", {}).get("facts", {}) if result.error is None else {}
     return Outcome(run_id, run_dir, result, time.monotonic() - began, facts)
 
 
-def follow(request: Request, listener: Listener) -> Result:
-    """Run the playbook with its events in the journal first, then on the screen."""
+def follow(request: Request, listener: Listener, said: Collection[str] = ()) -> Result:
+    """Run the playbook with its events in the journal first, then on the screen.
+
+    The run looks at the host once more; what was ``said`` already is not repeated.
+    """
     with Journal(request.run_dir) as journal:
 
         def take(event: Event) -> None:
             journal.take(event)
-            listener.take(event)
+            if not (isinstance(event, Notice) and event.text in said):
+                listener.take(event)
 
         with stopping.announced(lambda text: listener.note(text, "warning")):
             result = execute(request, take)
