@@ -86,11 +86,10 @@ def test_signals_are_announced_while_somebody_else_handles_them() -> None:
 
 def test_ctrl_c_outside_a_run_is_ours_and_an_ignored_one_stays_ignored() -> None:
     with pytest.raises(stopping.Stopped), stopping.raising():
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(1)
+        signal.raise_signal(signal.SIGINT)
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with stopping.raising():
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, before)
