@@ -147,7 +147,7 @@ def _model(resource: Resource, host: Host, depth: int) -> Seen:
     """See a model without reading it wherever its stamp still fits the file."""
     seen = _file(resource, host, GLANCE)
     if seen["present"] and depth > GLANCE:
-        found = is_present(resource["path"], resource["sha256"], verify=depth == READ)
+        found = is_present(resource["path"], resource["sha256"], verify=depth == READ, write=False)
         seen["sha256"] = resource["sha256"] if found.present else found.why
     return seen
 
