@@ -19,7 +19,7 @@ options:
   version: {description: Version of dream-runner; another one looks again., type: str, default: ""}
   install_dir: {description: Install directory; another one looks again., type: str, default: ""}
 attributes:
-  check_mode: {description: Looks, and does not write its cache., support: full}
+  check_mode: {description: "Looks, and does not write its cache.", support: full}
   diff_mode: {description: There is nothing to show., support: none}
 author: dream-runner maintainers
 """

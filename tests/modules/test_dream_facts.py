@@ -62,6 +62,7 @@ def test_documentation_names_every_argument() -> None:
         "state_dir", "force", "max_age_seconds", "version", "install_dir"
     }  # fmt: skip
     assert set(returned) == {"facts", "source", "warning"}
+    assert set(documentation["attributes"]["check_mode"]) == {"description", "support"}
 
 
 def test_nvml_source_is_found_inside_a_zip(tmp_path: Path) -> None:
