@@ -457,7 +457,7 @@ def _private_log(path: Path) -> Iterator[IO[str]]:
 def _bare_environment() -> Iterator[None]:
     """Hide the caller's environment from ansible-runner, which writes it to a file."""
     saved = dict(os.environ)
-    keep = {name: saved[name] for name in ("PATH", "HOME", "LANG", "PYTHONPATH") if name in saved}
+    keep: dict[str, str] = {n: saved[n] for n in ("PATH", "HOME", "LANG") if n in saved}
     keep["PYTHONPATH"] = str(paths.PACKAGE.parent)
     os.environ.clear()
     os.environ.update(keep)
