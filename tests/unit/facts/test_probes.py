@@ -262,11 +262,19 @@ def test_mounts_of_services_and_containers_are_left_out(machine):
         "tmpfs /run/user/1000 tmpfs rw 0 0",
         "tmpfs /tmp tmpfs rw 0 0",
         "proc /proc proc rw 0 0",
+        "tmpfs /dev tmpfs rw 0 0",
+        "tmpfs /dev/shm tmpfs rw 0 0",
+        "/dev/sdc1 /development ext4 rw 0 0",
         "/dev/sdb1 /srv/my\\040models xfs rw 0 0",
     ]
     machine.file("/proc/self/mounts", "\n".join(lines) + "\n")
     found = document.interpret(probes.gather(machine.host))["mounts"]
-    assert [mount["path"] for mount in found] == ["/", "/tmp", "/srv/my models"]
+    assert [mount["path"] for mount in found] == [
+        "/",
+        "/tmp",
+        "/development",
+        "/srv/my models",
+    ]
 
 
 @pytest.mark.parametrize("name", ["nvidia.ko", "nvidia.ko.zst", "nvidia-current.ko.xz"])

@@ -195,9 +195,9 @@ def _windows_memory(host: Host) -> Optional[str]:
 
 #: Mounts below these belong to the kernel, to services or to containers.
 _FOREIGN_MOUNTS = (
-    "/proc",
-    "/sys",
-    "/dev",
+    "/proc/",
+    "/sys/",
+    "/dev/",
     "/run/",
     "/snap/",
     "/var/lib/docker/",
@@ -211,7 +211,8 @@ def mounts(host: Host) -> List[List[str]]:
     """Return device, path and type of every mount that can hold files of ours."""
     lines = host.lines("/proc/self/mounts")
     rows = [line.split(" ")[:3] for line in lines if line.count(" ") >= 2]
-    return [row for row in rows if row[2] in _STORAGE and not row[1].startswith(_FOREIGN_MOUNTS)]
+    ours = [row for row in rows if not (row[1] + "/").startswith(_FOREIGN_MOUNTS)]
+    return [row for row in ours if row[2] in _STORAGE]
 
 
 def darwin(host: Host) -> Optional[Dict[str, Optional[str]]]:
