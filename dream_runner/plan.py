@@ -68,22 +68,32 @@ class Plan:
     privileged: tuple[str, ...]
     ports: tuple[str, ...]
     choices: tuple[Choice, ...]
+    about_bytes: int = 0
 
     @property
     def fetch_bytes(self) -> int:
-        """Return the bytes still to be fetched, as far as they are known."""
+        """Return the bytes still to be fetched: exact, or the estimate of ``about_bytes``."""
+        if self.is_estimate:
+            return max(0, self.about_bytes - sum(item.present_bytes for item in self.downloads))
         return sum(item.missing_bytes or 0 for item in self.downloads)
+
+    @property
+    def is_estimate(self) -> bool:
+        """Tell whether a file's size is known to nobody yet."""
+        return any(item.total_bytes is None for item in self.downloads)
 
     @property
     def changes_pending(self) -> bool:
         """Tell whether anything is known to differ from what was asked for."""
-        return any(step.why != CHECK for step in self.steps) or self.fetch_bytes > 0
+        missing = any(item.missing_bytes for item in self.downloads)
+        return missing or any(step.why != CHECK for step in self.steps)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as plain data."""
         return {
             **asdict(self),
             "fetch_bytes": self.fetch_bytes,
+            "is_estimate": self.is_estimate,
             "disk_bytes": self.fetch_bytes,
             "changes_pending": self.changes_pending,
         }
@@ -93,7 +103,7 @@ class Plan:
 class Found:
     """What only the host can tell.
 
-    Bytes present by file name, packages that are missing, whether the user's
+    Bytes present by file name, the catalogue's estimate of the model, packages that are missing, whether the user's
     services outlive the login, whether this user can reach a container engine, and
     what no longer is as the receipts of a phase say.
     """
@@ -102,6 +112,7 @@ class Found:
     missing_packages: tuple[str, ...] = ()
     lingers: bool = True
     has_containers: bool = False
+    model_about_bytes: int = 0
     drift: Mapping[str, Sequence[Mapping[str, str]]] = field(default_factory=dict)
 
 
@@ -128,6 +139,7 @@ def build(
         privileged=_privileged(settings, session, choice, found),
         ports=_ports(settings, choice),
         choices=_choices(settings, choice),
+        about_bytes=found.model_about_bytes,
     )
 
 

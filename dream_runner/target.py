@@ -130,8 +130,15 @@ def _found(target: Target) -> plan.Found:
         lingers=session["sudo"] == "none"
         or os.path.exists(f"/var/lib/systemd/linger/{session['user']}"),
         has_containers=os.access(_CONTAINER_SOCKET, os.R_OK | os.W_OK),
+        model_about_bytes=_about_bytes(target.choice["model"]["id"]),
         drift=survey(dict(target.receipts)),
     )
+
+
+def _about_bytes(model_id: str) -> int:
+    """Return the catalogue's planning figure, for a file whose exact size nobody has measured."""
+    sizes = {item["id"]: item["size_mb"] for item in catalog.load().models["models"]}
+    return int(sizes.get(model_id, 0)) * 1_000_000
 
 
 def _missing_packages(target: Target) -> tuple[str, ...]:

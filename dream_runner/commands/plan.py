@@ -82,7 +82,8 @@ def _phases(plan: Plan) -> list[str]:
 
 def _amounts(plan: Plan) -> list[str]:
     lines = [f"Download:    {_download(item)}" for item in plan.downloads]
-    lines += [f"Disk:        {text.size(plan.fetch_bytes)} for the model"]
+    about = "about " if plan.is_estimate else ""
+    lines += [f"Disk:        {about}{text.size(plan.fetch_bytes)} for the model"]
     lines += [f"Packages:    {', '.join(plan.packages) or 'none'}"]
     lines += [f"As root:     {action}" for action in plan.privileged] or ["As root:     nothing"]
     lines += [f"Listens on:  {port}" for port in plan.ports]
@@ -91,7 +92,7 @@ def _amounts(plan: Plan) -> list[str]:
 
 def _download(item: Download) -> str:
     if item.total_bytes is None:
-        amount = "size unknown"
+        amount = "exact size unknown"
     elif item.missing_bytes == 0:
         amount = f"{text.size(item.total_bytes)}, all there"
     else:
@@ -106,4 +107,5 @@ def summary(plan: Plan) -> str:
     reasons = [step.why for step in plan.steps if step.why != CHECK]
     if not reasons:
         return "Everything was installed before; it would be checked and repaired."
-    return f"{text.plural(len(reasons), 'phase')} to do, the others would be checked again."
+    rest = "" if len(reasons) == len(plan.steps) else ", the others would be checked again"
+    return f"{text.plural(len(reasons), 'phase')} to do{rest}."

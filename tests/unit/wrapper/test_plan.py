@@ -133,9 +133,12 @@ def test_present_bytes_are_not_fetched_again(present: dict[str, int], missing: i
 def test_unknown_size_stays_unknown() -> None:
     file = {"file": "m.gguf", "size_bytes": None, "urls": ["https://h/m.gguf"]}
     model = {"id": "url", "why": "", "files": [file]}
-    result = built({}, found=Found({}), more={"model": model})
+    found = Found({"m.gguf": 300_000_000}, model_about_bytes=5_800_000_000)
+    result = built({}, found=found, more={"model": model})
     assert result.downloads[0].missing_bytes is None
-    assert "size unknown" in command.as_text(result)
+    assert (result.fetch_bytes, result.is_estimate) == (5_500_000_000, True)
+    assert "exact size unknown" in command.as_text(result)
+    assert "about 5.5 GB" in command.as_text(result)
 
 
 def test_no_credential_of_an_address_is_shown() -> None:
