@@ -44,7 +44,7 @@ class Hasher(threading.Thread):
         self.held = 0
         #: Pieces of an earlier run that were not what the journal says.
         self.rotten: List[Tuple[int, int]] = []
-        self._handle = handle
+        self._descriptor = handle
         self._board = board
         self._journal = journal
         self._release = release
@@ -122,7 +122,7 @@ class Hasher(threading.Thread):
         filled = 0
         while filled < len(view):
             try:
-                count = os.preadv(self._handle, [view[filled:]], self.position + filled)
+                count = os.preadv(self._descriptor, [view[filled:]], self.position + filled)
             except OSError as error:
                 raise atomic.translate(error, self._journal.path) from error
             if not count:
