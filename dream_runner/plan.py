@@ -103,9 +103,9 @@ class Plan:
 class Found:
     """What only the host can tell.
 
-    Bytes present by file name, the catalogue's estimate of the model, packages that are missing, whether the user's
-    services outlive the login, whether this user can reach a container engine, and
-    what no longer is as the receipts of a phase say.
+    Bytes present by file name, packages that are missing, whether the user's
+    services outlive the login, whether this user can reach a container engine, the
+    catalogue's estimate of the model, and what no longer is as the receipts say.
     """
 
     present: Mapping[str, int]

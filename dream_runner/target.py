@@ -149,24 +149,24 @@ def _missing_packages(target: Target) -> tuple[str, ...]:
 
 
 def model_progress(target: Target) -> tuple[int, int]:
-    """Return the bytes of the chosen model that are present, and all of its bytes."""
-    files = target.choice["model"]["files"]
-    total = sum(item.get("size_bytes") or 0 for item in files)
-    return min(total, sum(_present(target).values())), total
+    """Return the bytes of the chosen model that are present, and all of its bytes (0: unknown)."""
+    files = [_progress(target, item) for item in target.choice["model"]["files"]]
+    return sum(done for done, _ in files), sum(total for _, total in files)
 
 
 def _present(target: Target) -> dict[str, int]:
-    """Return the bytes present by file; a whole file of the right size counts as there."""
+    files = target.choice["model"]["files"]
+    return {item["file"]: _progress(target, item)[0] for item in files}
+
+
+def _progress(target: Target, item: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the bytes present and in all of one file; one of another size is not it."""
     # Imported where it is used: it pulls in the HTTP client of the fetcher.
     from .module_utils.dream_core.fetch import partial_progress
 
-    directory = os.path.join(target.settings["install_dir"], "data", "models")
-    present = {}
-    for item in target.choice["model"]["files"]:
-        path = os.path.join(directory, item["file"])
-        if os.path.isfile(path):
-            present[item["file"]] = os.path.getsize(path)
-        else:
-            progress = partial_progress(path)
-            present[item["file"]] = progress[0] if progress else 0
-    return present
+    path = os.path.join(target.settings["install_dir"], "data", "models", item["file"])
+    total = item.get("size_bytes") or 0
+    if os.path.isfile(path) and total in (0, os.path.getsize(path)):
+        return os.path.getsize(path), os.path.getsize(path)
+    done, found = partial_progress(path) or (0, 0)
+    return done, total or found
