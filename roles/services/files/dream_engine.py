@@ -61,6 +61,9 @@ def parameters_of(config):
     parameters.use_jinja = True
     # Warnings and errors: the server says a dozen lines about every request otherwise.
     parameters.verbosity = int(config.get("verbosity", 2))
+    # Without this any web page in a browser on this host could read answers.
+    parameters.cors_origins = config.get("cors_origin", "http://localhost")
+    parameters.cors_origins_explicit = True
     if config.get("api_key_file"):
         with open(config["api_key_file"], encoding="utf-8") as handle:
             parameters.api_keys = [handle.read().strip()]
