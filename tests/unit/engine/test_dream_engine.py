@@ -1,0 +1,116 @@
+"""The server program: serves, ends cleanly, and says why when it cannot."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dream_runner import paths
+
+pytest.importorskip("xllamacpp")
+
+PROGRAM = paths.content() / "roles" / "services" / "files" / "dream_engine.py"
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        number: int = free.getsockname()[1]
+        return number
+
+
+@pytest.fixture
+def start(tmp_path: Path, port: int) -> Iterator[Start]:
+    running: list[subprocess.Popen[str]] = []
+
+    def begin(**changes: Any) -> "subprocess.Popen[str]":
+        config = {
+            "model": str(paths.catalog() / "smoke.gguf"),
+            "alias": "smoke",
+            "host": "127.0.0.1",
+            "port": port,
+            "context_tokens": 256,
+            "threads": 1,
+        }
+        (tmp_path / "engine.json").write_text(json.dumps(config | changes))
+        argv = [sys.executable, str(PROGRAM), str(tmp_path / "engine.json"), "--revision=1"]
+        running.append(
+            subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        )
+        return running[-1]
+
+    yield begin
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+def post(port: int, document: dict[str, Any]) -> dict[str, Any]:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/v1/chat/completions",
+        json.dumps(document).encode(),
+        {"Content-Type": "application/json", "Origin": "http://evil.example"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        assert answer.headers["Access-Control-Allow-Origin"] == "http://localhost"
+        found: dict[str, Any] = json.load(answer)
+        return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_answers_then_ends_with_zero(start: Start, port: int, number: signal.Signals) -> None:
+    process = start()
+    assert process.stdout is not None
+    assert "serving" in process.stdout.readline()
+    question = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 8, "temperature": 0}
+    answer = post(port, question)
+    text = answer["choices"][0]["message"]["content"]
+    assert text.strip()
+    assert "\ufffd" not in text
+    assert answer["model"] == "smoke"
+    assert post(port, question)["choices"][0]["message"]["content"] == text
+    process.send_signal(number)
+    assert process.wait(15) == 0
+
+
+def test_a_signal_while_loading_is_heard(start: Start) -> None:
+    process = start()
+    time.sleep(0.15)
+    process.send_signal(signal.SIGTERM)
+    # Before Python blocks the signal its default applies.
+    assert process.wait(15) in (0, -signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "said"),
+    [
+        ({"model": "/nowhere/a.gguf"}, 1, "cannot be read"),
+        ({"model": str(paths.catalog() / "smoke.gguf.json")}, 1, "is not served"),
+        ({"port": "no number"}, 2, "engine.json"),
+    ],
+)
+def test_says_why_not(start: Start, changes: dict[str, Any], status: int, said: str) -> None:
+    process = start(**changes)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == status
+    assert said in errors.splitlines()[-1]
+
+
+def test_a_taken_port_is_named(start: Start, port: int) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        process = start()
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert str(port) in errors.splitlines()[-1]
