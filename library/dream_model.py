@@ -2,7 +2,6 @@
 # Part of dream-runner. SPDX-License-Identifier: Apache-2.0
 """Ansible module: a big file, known by its sha256, from any of several places."""
 
-# ruff: noqa: E402
 from __future__ import annotations
 
 DOCUMENTATION = r"""

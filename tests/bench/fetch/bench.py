@@ -100,10 +100,10 @@ def table(title: str, rows: dict[str, Callable[[], Cost]], rounds: int) -> dict[
         )
         for name, costs in runs.items()
     }
-    print(f"\n{title} (median of {rounds})\n{'':34}  wall s   CPU s  peak MB")
+    print(f"\n{title} (median of {rounds})\n{'':34}  wall s   CPU s  peak MB  best wall s")
     for name, cost in found.items():
-        spread = max(c.wall for c in runs[name]) - min(c.wall for c in runs[name])
-        line = f"{name:34}{cost.wall:8.2f}{cost.cpu:8.2f}{cost.peak_mb:9.0f}   +-{spread / 2:.2f}"
+        best = min(one.wall for one in runs[name])
+        line = f"{name:34}{cost.wall:8.2f}{cost.cpu:8.2f}{cost.peak_mb:9.0f}{best:13.2f}  "
         print(line, cost.text.replace("\n", " ")[-40:] if name.startswith("fetch") else "")
     return found
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from fixtures.fetching import SIZE, Thing, flip_byte, make_thing, plant
-from fixtures.villain import Villain
+from fixtures.villain import Tunnel, Villain
 
 from dream_runner.module_utils.dream_core.errors import DiskError, DreamError, UsageError
 from dream_runner.module_utils.dream_core.fetch import (
@@ -351,6 +351,19 @@ def test_proxy(thing: Thing, tmp_path: Path) -> None:
         direct = Network(proxies={"http": "http://127.0.0.1:1"}, no_proxy="localhost,127.0.0.0/8")
         request = thing.request(tmp_path / "n", server.url("honest"), network=direct)
         assert fetch(request).changed
+
+
+def test_https_through_a_proxy(thing: Thing, tmp_path: Path, certificate: Path) -> None:
+    """The proxy sees a CONNECT with its credentials, and nothing of what is inside."""
+    with thing.villain(certificate=certificate) as server, Tunnel() as tunnel:
+        network = Network(
+            proxies={"https": f"http://me:hush@127.0.0.1:{tunnel.port}"}, ca_file=str(certificate)
+        )
+        request = thing.request(tmp_path / "m", server.url("honest"), network=network)
+        assert fetch(request).changed
+    assert tunnel.head.startswith(b"CONNECT 127.0.0.1:")
+    assert b"Proxy-Authorization: Basic " in tunnel.head
+    assert "Proxy-Authorization" not in server.log[0].headers
 
 
 def test_network_from_environment() -> None:

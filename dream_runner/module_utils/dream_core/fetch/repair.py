@@ -177,6 +177,7 @@ class Repair:
         self._buffer = memoryview(bytearray(PIECE))
         self._mine = memoryview(bytearray(PIECE))
         self._reported = 0.0
+        self._heard = ""
 
     def run(self, sources: Sequence[Any]) -> str:
         """Return the label of the source that proved right, or ``""``.
@@ -205,7 +206,8 @@ class Repair:
                 self.consistent = False
             self._partial.journal.validator(source.label, source.validator, source.identity)
             self.refuted.append(source.label)
-            return SourceFault("DIGEST_MISMATCH", "its content has another sha256", stale=True)
+            what = "its content has another sha256, %s" % self._heard
+            return SourceFault("DIGEST_MISMATCH", what, stale=True)
         except SourceFault as fault:
             self.consistent = self.consistent and fault.code == "DIGEST_MISMATCH"
             return fault
@@ -240,7 +242,8 @@ class Repair:
             differed = dispute is not None
             whole.update(piece)
             self._say(end, delivery.source.label)
-        if whole.hexdigest() == self._request.sha256:
+        self._heard = whole.hexdigest()
+        if self._heard == self._request.sha256:
             return None
         return None if self._settle(delivery, disputes, patch) else disputes
 

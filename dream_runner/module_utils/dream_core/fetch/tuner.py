@@ -7,7 +7,7 @@ from typing import Optional
 #: No more than this many connections to one server.
 MOST = 16
 #: More connections have to bring at least this much to be kept.
-_GAIN = 1.25
+_GAIN = 1.4
 #: So many times more are tried at once.
 _STEP = 4
 #: Share of a core from which on a connection's thread, not the server, is the limit.
