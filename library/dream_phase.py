@@ -28,7 +28,7 @@ options:
   state_dir: {description: The state directory of the target user., type: path, required: true}
   stamp: {description: Version, run id and install directory., type: dict, default: {}}
 attributes:
-  check_mode: {description: Reads, and writes nothing., support: full}
+  check_mode: {description: "Reads, and writes nothing.", support: full}
   diff_mode: {description: There is nothing to show., support: none}
 author: dream-runner maintainers
 """

@@ -6,9 +6,9 @@ inputs give the same answer, so that what install does is what plan said.
 
 from __future__ import annotations
 
-from typing import Any, Dict, Sequence
+from typing import Any, Dict, Optional, Sequence
 
-from . import features, models, requirements, tiers
+from . import features, gpu_assignment, models, requirements, tiers
 
 #: A compose project needs a container engine; only ``full`` has one.
 _EMBEDDED = "embedded"
@@ -44,11 +44,27 @@ def decide(
         "features": chosen,
         "model": model,
         "context_tokens": model["context_tokens"],
+        "gpu_assignment": _assign(facts, model, chosen["services"], receipts),
         "engine_port": requirements.choose_port(
             settings["engine_port"], previous, listeners, bind_address=settings["bind_address"]
         ),
         "supervisor": choose_supervisor(facts, session),
     }
+
+
+def _assign(
+    facts: Dict[str, Any], model: Dict[str, Any], services: Sequence[str], receipts: Dict[str, Any]
+) -> Optional[Dict[str, Any]]:
+    """Return which cards serve what; None where no card computes.
+
+    What was assigned before is kept while its cards are there, because moving a
+    model restarts services.
+    """
+    if facts["backend"] == "cpu" or not model.get("need_mb"):
+        return None
+    previous = receipts.get("detection", {}).get("facts", {}).get("gpu_assignment")
+    helpers = [name for name in gpu_assignment.HELPERS if name in services]
+    return gpu_assignment.assign(facts, model["need_mb"], helpers, previous)
 
 
 def _with_backend(facts: Dict[str, Any], wanted: str) -> Dict[str, Any]:

@@ -29,10 +29,11 @@ def choose_model(
     context_tokens: int = 0,
     memory_limit_mb: int = 0,
 ) -> Dict[str, Any]:
-    """Return ``{id, name, file, sha256, size_bytes, urls, files, context_tokens, why}``.
+    """Return ``{id, name, file, sha256, size_bytes, urls, files, context_tokens, need_mb, why}``.
 
-    ``context_tokens`` 0 lets the host decide; a number is kept, and models that
-    cannot offer it are passed over (U-59). Raises UsageError UNKNOWN_MODEL,
+    ``need_mb`` is weights and cache at that context. ``context_tokens`` 0 lets the
+    host decide; a number is kept, and models that cannot offer it are passed over
+    (U-59). Raises UsageError UNKNOWN_MODEL,
     RequirementError MODEL_TOO_LARGE (a wanted one) or NO_MODEL_FITS.
     """
     have = budget_mb(facts, models_catalog["budgets"], memory_limit_mb)
@@ -254,5 +255,6 @@ def _answer(model: Model, context: int, why: str) -> Dict[str, Any]:
         name=model["name"],
         files=files,
         context_tokens=context,
+        need_mb=need_mb(model, context),
         why=why,
     )
