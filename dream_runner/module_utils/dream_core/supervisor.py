@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import shlex
 import socket
 import subprocess
 import time
@@ -143,13 +144,36 @@ def ask(socket_path: str, method: str, *arguments: Any, seconds: float = _RPC_SE
 
 def socket_of(config: str) -> str:
     """Return the socket that a configuration file names; empty when it cannot be read."""
-    parser = RawConfigParser(interpolation=None, inline_comment_prefixes=(";",))
+    try:
+        return _parsed(config).get("unix_http_server", "file").replace("%%", "%")
+    except ConfigError:
+        return ""
+
+
+def _parsed(config: str) -> RawConfigParser:
+    """Return what a configuration file says; nothing when it cannot be read."""
+    parser = RawConfigParser(interpolation=None)
     try:
         with open(config, encoding="utf-8") as handle:
             parser.read_file(handle)
-        return parser.get("unix_http_server", "file").replace("%%", "%")
     except (OSError, UnicodeDecodeError, ConfigError):
-        return ""
+        return RawConfigParser(interpolation=None)
+    return parser
+
+
+def orphans(config: str) -> List[int]:
+    """Return the programs of ``config`` that run, told by interpreter and program file."""
+    heads = []
+    parser = _parsed(config)
+    for section in parser.sections():
+        if section.startswith("program:"):
+            with contextlib.suppress(ConfigError, ValueError):
+                heads.append(shlex.split(parser.get(section, "command").replace("%%", "%"))[:2])
+    return [
+        pid
+        for pid, argv in command_lines().items()
+        if len(argv) > 1 and argv[:2] in heads and is_alive(pid)
+    ]
 
 
 def program_info(config: str, program: str) -> Optional[Dict[str, Any]]:
@@ -225,17 +249,10 @@ def ensure(wanted: Program, python: str, environment: Dict[str, str], restart: b
             hint="choose an install directory with a shorter path",
         )
     stop(wanted.config)
-    _end_orphans(wanted)
     atomic.write_bytes(wanted.config, wanted.text().encode("utf-8"), 0o600)
     _start(wanted, python, environment)
     _await(wanted)
     return why
-
-
-def _end_orphans(wanted: Program) -> None:
-    """End what a killed daemon left: the same interpreter with the same program file."""
-    head = wanted.argv[:2]
-    end_processes([pid for pid, argv in command_lines().items() if argv[:2] == head])
 
 
 def _start(wanted: Program, python: str, environment: Dict[str, str]) -> None:
@@ -306,8 +323,11 @@ def stop(config: str) -> List[int]:
         pids += [int(item["pid"]) for item in said if item["pid"]]
         ask(path, "shutdown")
         await_end(pids, _STOP_SECONDS)
-    # The daemon stands first: it would start its program again.
+    # The daemons first: they would start their program again.
     left = end_processes(pids)
+    # What a daemon that was killed left behind; it still holds its port.
+    abandoned = orphans(config)
+    left += end_processes(abandoned)
     if left:
         raise EngineError(
             "processes %s do not end" % ", ".join(map(str, left)),
@@ -315,4 +335,4 @@ def stop(config: str) -> List[int]:
             where=config,
             hint="end them by hand, then run again",
         )
-    return pids
+    return pids + abandoned
