@@ -59,13 +59,18 @@ class Choice:
 
 @dataclass(frozen=True)
 class Plan:
-    """The whole answer to "what would happen"."""
+    """The whole answer to "what would happen".
+
+    ``root_commands`` do by hand all that is ``privileged``; empty where no
+    command line would.
+    """
 
     install_dir: str
     steps: tuple[Step, ...]
     downloads: tuple[Download, ...]
     packages: tuple[str, ...]
     privileged: tuple[str, ...]
+    root_commands: tuple[str, ...]
     ports: tuple[str, ...]
     choices: tuple[Choice, ...]
     about_bytes: int = 0
@@ -110,6 +115,7 @@ class Found:
 
     present: Mapping[str, int]
     missing_packages: tuple[str, ...] = ()
+    package_command: str = ""
     lingers: bool = True
     has_containers: bool = False
     model_about_bytes: int = 0
@@ -127,6 +133,8 @@ def build(
     version: str,
 ) -> Plan:
     """Return what installing with ``settings`` on this host would do."""
+    actions = _privileged(settings, session, choice, found)
+    commands = tuple(command for _, command in actions)
     return Plan(
         install_dir=settings["install_dir"],
         steps=tuple(
@@ -136,7 +144,8 @@ def build(
         ),
         downloads=_downloads(choice["model"], found.present),
         packages=found.missing_packages,
-        privileged=_privileged(settings, session, choice, found),
+        privileged=tuple(text for text, _ in actions),
+        root_commands=commands if all(commands) else (),
         ports=_ports(settings, choice),
         choices=_choices(settings, choice),
         about_bytes=found.model_about_bytes,
@@ -191,19 +200,22 @@ def _source(urls: Sequence[str]) -> str:
 
 def _privileged(
     settings: Settings, session: Mapping[str, Any], choice: Mapping[str, Any], found: Found
-) -> tuple[str, ...]:
-    """Return the actions that need root, in the words of a person."""
+) -> list[tuple[str, str]]:
+    """Return what needs root in the words of a person, each with the command that does it."""
+    user = session["user"]
     actions = []
     if found.missing_packages:
-        actions.append("install packages: " + " ".join(found.missing_packages))
+        names = " ".join(found.missing_packages)
+        actions.append((f"install packages: {names}", found.package_command))
     wants_containers = settings["profile"] == "full" and settings["docker_source"] != "skip"
     if wants_containers and not found.has_containers:
-        actions.append("set up the container engine")
+        actions.append(("set up the container engine", ""))
     if choice["supervisor"] == "systemd-system":
-        actions.append("write and start a system service")
+        actions.append(("write and start a system service", ""))
     if choice["supervisor"] == "systemd-user" and not found.lingers:
-        actions.append(f"let the services of {session['user']} run without a login (lingering)")
-    return tuple(actions)
+        text = f"let the services of {user} run without a login (lingering)"
+        actions.append((text, f"loginctl enable-linger {user}"))
+    return actions
 
 
 def _ports(settings: Settings, choice: Mapping[str, Any]) -> tuple[str, ...]:

@@ -10,24 +10,17 @@ from .module_utils.dream_core.errors import PrivilegeError
 
 #: sudo itself gives up after three.
 _ATTEMPTS = 3
-_INSTALL_COMMANDS = {
-    "debian": "apt-get install -y",
-    "redhat": "dnf install -y",
-    "suse": "zypper install -y",
-    "arch": "pacman -S --needed",
-    "alpine": "apk add",
-    "void": "xbps-install -y",
-}
 
 
 def become_password(
     actions: Sequence[str],
-    packages: Sequence[str],
+    commands: Sequence[str],
     session: Mapping[str, Any],
-    family: str,
     ask: Callable[[str], str | None],
 ) -> str | None:
     """Return the sudo password, or None where none is needed.
+
+    ``commands`` do all the ``actions`` by hand, if that is possible.
 
     The password goes from the terminal to ansible-playbook through a pipe:
     never into an argument, the environment, a file or a log.
@@ -35,12 +28,12 @@ def become_password(
     if not actions or session["is_root"] or session["sudo"] == "passwordless":
         return None
     if session["sudo"] == "none":
-        raise _needed(actions, packages, family, "there is no sudo")
+        raise _needed(actions, commands, "there is no sudo")
     prompt = f"[sudo] password for {session['user']} (needed to: {'; '.join(actions)}): "
     for _ in range(_ATTEMPTS):
         password = ask(prompt)
         if password is None:
-            raise _needed(actions, packages, family, "sudo asks for a password, and nobody is here")
+            raise _needed(actions, commands, "sudo asks for a password, and nobody is here")
         if _is_right(password):
             return password
         prompt = "Sorry, sudo refused it. Password: "
@@ -51,22 +44,13 @@ def become_password(
     )
 
 
-def _needed(
-    actions: Sequence[str], packages: Sequence[str], family: str, why: str
-) -> PrivilegeError:
+def _needed(actions: Sequence[str], commands: Sequence[str], why: str) -> PrivilegeError:
+    hint = "run the same command in a terminal, as root, or as a user whose sudo does not ask"
+    if commands:
+        hint = f"as root run '{' && '.join(commands)}' once; the rest needs no root"
     return PrivilegeError(
-        f"root is needed to {'; '.join(actions)}, but {why}",
-        code="SUDO_NEEDED",
-        hint=_way_out(actions, packages, family),
+        f"root is needed to {'; '.join(actions)}, but {why}", code="SUDO_NEEDED", hint=hint
     )
-
-
-def _way_out(actions: Sequence[str], packages: Sequence[str], family: str) -> str:
-    """Return the exact command where one command is enough."""
-    if packages and len(actions) == 1 and family in _INSTALL_COMMANDS:
-        command = f"{_INSTALL_COMMANDS[family]} {' '.join(packages)}"
-        return f"as root run '{command}' once; the rest needs no root"
-    return "run the same command in a terminal, as root, or as a user whose sudo does not ask"
 
 
 def _is_right(password: str) -> bool:

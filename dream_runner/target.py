@@ -27,15 +27,15 @@ from .version import __version__
 
 #: Who may write here needs no root to run containers.
 _CONTAINER_SOCKET = "/var/run/docker.sock"
-#: The library that the native engine needs from the system, and who ships it.
+#: The library that the native engine needs from the system; its package, and how to get that.
 _ENGINE_LIBRARY = "libgomp.so.1"
 _LIBRARY_PACKAGES = {
-    "debian": "libgomp1",
-    "redhat": "libgomp",
-    "suse": "libgomp1",
-    "arch": "gcc-libs",
-    "alpine": "libgomp",
-    "void": "libgomp",
+    "debian": ("libgomp1", "apt-get install -y"),
+    "redhat": ("libgomp", "dnf install -y"),
+    "suse": ("libgomp1", "zypper install -y"),
+    "arch": ("gcc-libs", "pacman -S --needed"),
+    "alpine": ("libgomp", "apk add"),
+    "void": ("libgomp", "xbps-install -y"),
 }
 
 
@@ -124,9 +124,11 @@ def plan_of(target: Target) -> plan.Plan:
 
 def _found(target: Target) -> plan.Found:
     session = target.host["session"]
+    package, command = _missing_package(target)
     return plan.Found(
         present=_present(target),
-        missing_packages=_missing_packages(target),
+        missing_packages=(package,) if package else (),
+        package_command=f"{command} {package}" if command else "",
         lingers=session["sudo"] == "none"
         or os.path.exists(f"/var/lib/systemd/linger/{session['user']}"),
         has_containers=os.access(_CONTAINER_SOCKET, os.R_OK | os.W_OK),
@@ -141,11 +143,12 @@ def _about_bytes(model_id: str) -> int:
     return int(sizes.get(model_id, 0)) * 1_000_000
 
 
-def _missing_packages(target: Target) -> tuple[str, ...]:
+def _missing_package(target: Target) -> tuple[str, str]:
+    """Return the package that the native engine lacks, and the command that installs one."""
     if target.settings["profile"] != "embedded" or live.can_load(_ENGINE_LIBRARY):
-        return ()
+        return "", ""
     family = target.host["facts"]["os"]["family"]
-    return (_LIBRARY_PACKAGES.get(family, _ENGINE_LIBRARY),)
+    return _LIBRARY_PACKAGES.get(family, (_ENGINE_LIBRARY, ""))
 
 
 def model_progress(target: Target) -> tuple[int, int]:

@@ -131,9 +131,8 @@ def _short(plan: Plan) -> str:
 def _password(plan: Plan, known: target.Target) -> str | None:
     return privilege.become_password(
         plan.privileged,
-        plan.packages,
+        plan.root_commands,
         known.host["session"],
-        known.host["facts"]["os"]["family"],
         terminal.password,
     )
 

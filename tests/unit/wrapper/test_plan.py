@@ -167,6 +167,14 @@ def test_privileged_actions(supervisor: str, found: Found, actions: list[str]) -
     )
 
 
+def test_root_commands_do_all_that_needs_root_or_are_not_told() -> None:
+    missing = Found({}, ("libgomp1",), "apt-get install -y libgomp1", lingers=False)
+    user = built(found=missing, more={"supervisor": "systemd-user"}, profile="embedded")
+    assert user.root_commands == ("apt-get install -y libgomp1", "loginctl enable-linger me")
+    system = built(found=missing, more={"supervisor": "systemd-system"}, profile="embedded")
+    assert system.root_commands == ()
+
+
 @pytest.mark.parametrize(
     ("flags", "pending"), [({}, True), ({"docker_source": "skip"}, False)], ids=["auto", "skip"]
 )
