@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .module_utils.dream_core.phases import PHASES
-from .settings import BY_NAME, Settings
+from .settings import BY_NAME, FEATURES, Settings
 from .values import shown
 
 #: Why a phase would run.
@@ -243,9 +243,12 @@ def _choices(settings: Settings, choice: Mapping[str, Any]) -> tuple[Choice, ...
 
 
 #: Shown whether or not somebody chose them; of the others only what was chosen.
-_ALWAYS = ("profile", "install_dir", "tier", "model", "context_tokens", "engine_port")
-_ALWAYS += ("bind_address", "voice", "workflows", "rag", "agents", "images", "observability")
-_ALWAYS += ("search",)
+_ALWAYS = frozenset(
+    (
+        *("profile", "install_dir", "tier", "model", "context_tokens", "engine_port"),
+        *("bind_address", *FEATURES),
+    )
+)
 
 
 def _counts(name: str, settings: Settings) -> bool:

@@ -55,16 +55,15 @@ class Start:
 
 def read(receipts: Mapping[str, Mapping[str, Any]]) -> Before:
     """Return what the receipts of the host say about an earlier install."""
-    receipts = {name: item for name, item in receipts.items() if item["state"] != "removed"}
     # An uninstall keeps the receipts of what it was told to keep.
-    receipts = {name: item for name, item in receipts.items() if item["state"] != "removed"}
-    if not receipts:
+    live = {name: dict(item) for name, item in receipts.items() if item["state"] != "removed"}
+    if not live:
         return Before("absent")
-    phase = next_phase(receipts)
-    install_dir = _install_dir(receipts)
+    phase = next_phase(live)
+    install_dir = _install_dir(live)
     if phase is None:
         return Before("finished", install_dir)
-    state = receipts.get(phase, {}).get("state")
+    state = live.get(phase, {}).get("state")
     kind = "failed" if state == "failed" else "interrupted"
     return Before(kind, install_dir, phase, begun=state is not None)
 

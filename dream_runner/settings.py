@@ -346,7 +346,8 @@ def merge(
     was saved *from* an answers file yields to the answers file of today, so
     that editing the file has the effect the user expects.
     """
-    found, notes = list(problems), []
+    found = list(problems)
+    notes: list[str] = []
     chosen: dict[str, Chosen] = {}
     typed = {**answers, **environment, **flags}
     for setting in SETTINGS:

@@ -137,7 +137,7 @@ def look_at_engine(address: str, port: int) -> Engine:
     if not listeners:
         return Engine(url=url, why=f"nothing listens on port {port}")
     seen = {"url": url, "listening": True, "holder": live.holder(listeners[0])}
-    return Engine(**{**seen, **_converse(url)})  # type: ignore[arg-type]
+    return Engine(**{**seen, **_converse(url)})
 
 
 def _converse(url: str) -> dict[str, Any]:
