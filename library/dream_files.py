@@ -1,0 +1,87 @@
+#!/usr/bin/python
+# Part of dream-runner. SPDX-License-Identifier: Apache-2.0
+"""Make many directories and small files at the cost of one task."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: dream_files
+short_description: Make many directories and small files at the cost of one task
+description:
+  - Makes directories, then writes files whose content differs, each with exactly its mode.
+  - A file is replaced atomically and durably. Nothing that is not listed is touched.
+options:
+  directories:
+    description: Directories in the order in which they are made.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path: {description: Absolute path., type: path, required: true}
+      mode: {description: Permission bits in octal., type: str, required: true}
+  files:
+    description: Files; for content that is secret use another module.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path: {description: Absolute path., type: path, required: true}
+      mode: {description: Permission bits in octal., type: str, required: true}
+      content: {description: The whole content., type: str, required: true}
+attributes:
+  check_mode: {description: Compares and writes nothing., support: full}
+  diff_mode: {description: Names what differs and how., support: full}
+author: dream-runner maintainers
+"""
+
+EXAMPLES = r"""
+- name: Make the layout
+  dream_files:
+    directories: [{path: /srv/ai, mode: "0755"}]
+    files: [{path: /srv/ai/engine.json, mode: "0644", content: "{}"}]
+"""
+
+RETURN = r"""
+changes:
+  description: Each path that differed, with what it was.
+  type: list
+  elements: dict
+  returned: success
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.dream_core.errors import DreamError
+from ansible.module_utils.dream_core.files import settle
+
+DIRECTORY = {
+    "path": {"type": "path", "required": True},
+    "mode": {"type": "str", "required": True},
+}
+SPEC = {
+    "directories": {"type": "list", "elements": "dict", "default": [], "options": DIRECTORY},
+    "files": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": dict(DIRECTORY, content={"type": "str", "required": True}),
+    },
+}
+
+
+def main():
+    module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
+    try:
+        changes = settle(
+            module.params["directories"], module.params["files"], write=not module.check_mode
+        )
+    except DreamError as error:
+        module.fail_json(msg=str(error), dream_error=error.to_dict())
+    before = "".join("%(path)s: %(was)s\n" % change for change in changes)
+    after = "".join("%(path)s: as wanted\n" % change for change in changes)
+    module.exit_json(
+        changed=bool(changes), changes=changes, diff={"before": before, "after": after}
+    )
+
+
+if __name__ == "__main__":
+    main()
