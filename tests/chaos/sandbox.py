@@ -257,7 +257,9 @@ def content(path: Path) -> Any:
 def steady(document: Any) -> Any:
     """Return ``document`` without times, runs and counts of work done."""
     if isinstance(document, dict):
-        return {key: steady(value) for key, value in document.items() if key not in VOLATILE_KEYS}
+        # The facts carry a digest of themselves, their time included.
+        leave = VOLATILE_KEYS | {"digest"} if "gathered_at" in document else VOLATILE_KEYS
+        return {key: steady(value) for key, value in document.items() if key not in leave}
     if isinstance(document, list):
         return [steady(item) for item in document]
     return document
