@@ -18,7 +18,7 @@ from fixtures.fetching import Thing, kill_at, make_thing, start_fetch
 from dream_runner.module_utils.dream_core.fetch import fetch, partial_progress
 
 MIB = 1024 * 1024
-SIZE = 48 * MIB
+SIZE = 32 * MIB
 #: What a kill may cost, beside what was still under way in the sockets.
 AGAIN = 8 * MIB
 
@@ -31,7 +31,7 @@ def big() -> Thing:
 @pytest.mark.parametrize("connections", [1, 4])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 def test_kill_costs_little(share: float, connections: int, big: Thing, tmp_path: Path) -> None:
-    with big.villain(rate=60_000_000 // connections) as server:
+    with big.villain(rate=20_000_000 // connections) as server:
         request = big.request(tmp_path / "m", server.url("paced"), connections=connections)
         kill_at(request, server, int(SIZE * share))
         time.sleep(0.1)
