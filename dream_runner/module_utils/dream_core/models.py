@@ -256,5 +256,6 @@ def _answer(model: Model, context: int, why: str) -> Dict[str, Any]:
         files=files,
         context_tokens=context,
         need_mb=need_mb(model, context),
+        size_mb=int(model["size_mb"]),
         why=why,
     )

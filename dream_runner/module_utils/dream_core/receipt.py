@@ -29,6 +29,9 @@ _IDENTITY = {
     "package": ("name",),
     "linger": ("user",),
 }
+#: Where logind remembers whose services run without a login.
+LINGER_DIRECTORY = "/var/lib/systemd/linger/"
+
 #: ``removed``: uninstalled, but for resources that are kept or could not go.
 _STATES = ("running", "done", "failed", "removed")
 
@@ -158,9 +161,12 @@ def write(state_dir: str, receipt: Receipt) -> Optional[str]:
 
 
 def exists(resource: Resource) -> bool:
-    """Tell whether a path-like resource is on the host, without following links.
+    """Tell whether a resource is on the host, without following links.
 
-    For the other kinds the first run's answer is no: a unit, port or program
-    of that name cannot have been ours before the first receipt.
+    A unit, port or program of that name was not there before our first
+    receipt, or it was ours.
     """
-    return bool(resource.get("path")) and os.path.lexists(resource["path"])
+    path = resource.get("path")
+    if resource["kind"] == "linger":
+        path = LINGER_DIRECTORY + resource["user"]
+    return bool(path) and os.path.lexists(str(path))

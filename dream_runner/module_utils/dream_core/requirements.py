@@ -113,7 +113,7 @@ def needs(
     profile = str(settings["profile"])
     model = choice.get("model") or {}
     files = model.get("files") or []
-    model_mb = -(-sum(item.get("size_bytes") or 0 for item in files) // _MB)
+    model_mb = _model_mb(model, files)
     memory = BASE_MEMORY_MB[profile]
     if profile == "embedded":
         memory += int(model_mb * 1.1)
@@ -123,6 +123,13 @@ def needs(
         "memory_wanted_mb": TIER_MINIMUM[tier][0] * 1024 if profile == "full" else memory,
         "disk": _disk_needs(settings, files, model_mb, state_dir, done),
     }
+
+
+def _model_mb(model: Mapping[str, Any], files: Sequence[Mapping[str, Any]]) -> int:
+    """Return the model's size; the catalogue's rounded one where no exact size is known."""
+    sizes = [item.get("size_bytes") or 0 for item in files]
+    exact = -(-sum(sizes) // _MB)
+    return exact if all(sizes) else max(exact, int(model.get("size_mb") or 0))
 
 
 def _disk_needs(

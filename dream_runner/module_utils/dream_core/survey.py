@@ -17,6 +17,7 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence
 
 from . import live
 from .fetch import is_present
+from .receipt import LINGER_DIRECTORY
 from .session import SYSTEM_PATH
 
 Resource = Dict[str, Any]
@@ -261,7 +262,7 @@ def _package(resource: Resource, host: Host, depth: int) -> Seen:
 
 
 def _linger(resource: Resource, host: Host, depth: int) -> Seen:
-    return {"present": os.path.exists("/var/lib/systemd/linger/" + resource["user"])}
+    return {"present": os.path.exists(LINGER_DIRECTORY + resource["user"])}
 
 
 def _output(argv: Sequence[str]) -> str:

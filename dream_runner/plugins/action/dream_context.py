@@ -12,7 +12,7 @@ from typing import Any, Dict
 
 from ansible.plugins.action import ActionBase
 
-from dream_runner import catalog, paths
+from dream_runner import __version__, catalog, paths
 from dream_runner.module_utils.dream_core.choice import decide
 from dream_runner.module_utils.dream_core.context import look
 from dream_runner.module_utils.dream_core.errors import DreamError
@@ -22,7 +22,7 @@ from dream_runner.module_utils.dream_core.receipt import interrupted
 class ActionModule(ActionBase):
     """Return host, session, choice and state for the context play to keep."""
 
-    _VALID_ARGS = frozenset(("settings", "state_dir", "version", "force"))
+    _VALID_ARGS = frozenset(("settings", "state_dir", "force"))
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> Dict[str, Any]:
         result = super().run(tmp, task_vars)
@@ -37,13 +37,13 @@ class ActionModule(ActionBase):
         return result
 
     def _look(self, task_vars: Any) -> Dict[str, Any]:
-        arguments = dict(self._task.args)
+        arguments = dict(self._task.args, version=__version__)
         if self._connection.transport != "local" or self._play_context.become:
             return self._execute_module("dream_context", module_args=arguments, task_vars=task_vars)
         found = look(
             state_dir=os.path.expanduser(arguments["state_dir"]),
             install_dir=os.path.expanduser(arguments["settings"]["install_dir"]),
-            version=arguments["version"],
+            version=__version__,
             force=bool(arguments.get("force", False)),
             save=not self._task.check_mode,
         )
@@ -69,6 +69,7 @@ class ActionModule(ActionBase):
                 "receipts": found["receipts"],
                 "interrupted": interrupted(found["receipts"]),
             },
+            "version": __version__,
             "warnings": found["notes"] if found["facts_source"] != "cache" else [],
         }
 
