@@ -48,7 +48,8 @@ VOLATILE_KEYS = frozenset(
 )
 #: What nothing that ended may leave, wherever it lies.
 LEFTOVER = re.compile(
-    r"(^|/)(\.dream-tmp-|pip-|tmp[a-z0-9_]{8}$|ansible-tmp-)|\.(part|partial|tmp)$"
+    r"(^|/)(\.dream-tmp-|\.pip-tmp|pip-(build|ephem|install|metadata|modern|req|unpack|wheel)"
+    r"|~|tmp[a-z0-9_]{8}$|ansible-tmp-)|\.(part|partial|tmp)$"
 )
 SECRET = re.compile(r"^([A-Z0-9_]*(?:SECRET|TOKEN|PASS|KEY|SALT)[A-Z0-9_]*)=(.+)$", re.M)
 
