@@ -103,6 +103,7 @@ _URL_CONTEXT_TOKENS = 4096
 def _model_of_url(settings: Dict[str, Any]) -> Dict[str, Any]:
     url = settings["model"]
     name = url.split("?")[0].split("#")[0].rstrip("/").rsplit("/", 1)[-1]
+    stem = name[: -len(".gguf")] if name.endswith(".gguf") else name
     file = {
         "file": name,
         "sha256": settings["model_sha256"].lower(),
@@ -111,8 +112,8 @@ def _model_of_url(settings: Dict[str, Any]) -> Dict[str, Any]:
     }
     return dict(
         file,
-        id="url",
-        name=name[: -len(".gguf")] if name.endswith(".gguf") else name,
+        id=stem,
+        name=stem,
         files=[file],
         context_tokens=settings["context_tokens"] or _URL_CONTEXT_TOKENS,
         why="chosen by its address",
