@@ -183,7 +183,7 @@ def _model_address(text: str) -> str:
             raise Invalid(f"{text!r} is not an absolute path", "file:///path/to/model.gguf")
     elif not parts.hostname:
         raise Invalid(f"{shown(text)!r} names no host")
-    if not parts.path.rstrip("/").rsplit("/", 1)[-1]:
+    if parts.path.rstrip("/").rsplit("/", 1)[-1] in ("", ".", ".."):
         raise Invalid(f"{shown(text)!r} names no file")
     return text
 

@@ -33,7 +33,7 @@ make_environment() {
 
 # The newest Python we promise, where this machine has one besides the default.
 other_python() {
-    for candidate in python3.13 /root/.pyenv/versions/3.13*/bin/python; do
+    for candidate in python3.13 "${HOME:-/}"/.pyenv/versions/3.13*/bin/python; do
         if "$candidate" -c 'import sys, ensurepip; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null; then
             command -v -- "$candidate"
             return
