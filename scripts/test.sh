@@ -52,7 +52,7 @@ ruff format --check .
 step "mypy"
 mypy
 step "ansible-lint"
-ansible-lint --offline --profile production --quiet playbooks roles
+ansible-lint -q --offline --profile production playbooks roles
 if command -v shellcheck >/dev/null 2>&1; then
     step "shellcheck"
     shellcheck install.sh scripts/*.sh .ci/run
