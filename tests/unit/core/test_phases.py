@@ -1,5 +1,7 @@
 """One order of phases, everywhere."""
 
+import configparser
+
 import yaml
 
 from dream_runner import paths
@@ -19,3 +21,11 @@ def test_every_phase_has_a_role_with_the_same_insides() -> None:
         role = paths.content() / "roles" / phase
         for part in ("tasks/main.yml", "defaults/main.yml", "meta/argument_specs.yml"):
             assert (role / part).is_file(), f"{phase} lacks {part}"
+
+
+def test_the_configuration_names_no_inventory() -> None:
+    """``localhost,`` is a list in that file: its empty half is this folder, whose scripts Ansible
+    would run as inventories, install.sh among them."""
+    parser = configparser.ConfigParser()
+    parser.read(paths.content() / "ansible.cfg")
+    assert "inventory" not in parser["defaults"]
