@@ -207,9 +207,12 @@ class _Fetch:
         elif digest is None:
             raise verdict(request.path, ledger.faults)
         self._put_in_place(partial)
+        size = journal.binding.size_bytes
+        # The last report of the transfer may have been a block short of the end.
+        self._on_progress(Progress(size, size, 0.0))
         return self._result(
             changed=True,
-            size=journal.binding.size_bytes,
+            size=size,
             reused=max(0, reused),
             fetched=fetched,
             source=ledger.delivered[-1] if ledger.delivered else "",
