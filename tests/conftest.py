@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +12,11 @@ import pytest
 from nodes.node import Node
 from nodes.node import node as started_node
 from nodes.podman import Podman, missing_tools
+
+# A background job of a shell starts with Ctrl-C ignored, and so would every program under test.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 SLOW = os.environ.get("DREAM_TEST_SLOW") == "1"
