@@ -36,7 +36,7 @@ def read_answers(path: str) -> tuple[dict[str, Given], list[Problem]]:
             if raw is not None:
                 given[name] = Given(raw, where, "answers")
         elif not name.startswith("ansible_"):
-            problems.append(Problem(where, "there is no such setting", _suggestion(name)))
+            problems.append(Problem(where, "there is no such setting", suggestion(name)))
     return given, problems
 
 
@@ -78,7 +78,8 @@ def _first_line(error: Exception) -> str:
     return f"line {mark.line + 1}: {problem}" if mark else str(problem)
 
 
-def _suggestion(name: str) -> str:
+def suggestion(name: str) -> str:
+    """Return the setting that was probably meant, or where all are listed."""
     close = difflib.get_close_matches(name, BY_NAME, n=1)
     return f"did you mean {close[0]}?" if close else "'dream-runner install --help' lists them"
 
@@ -95,12 +96,7 @@ def read_saved(state_dir: str) -> tuple[Saved, list[str]]:
         return Saved(), [f"saved settings ignored: {why}"] if why else []
     kept = {name: raw for name, raw in document["values"].items() if name in BY_NAME}
     sources = document.get("sources")
-    applied = document.get("applied")
-    return Saved(
-        kept,
-        sources if isinstance(sources, dict) else {},
-        applied if isinstance(applied, dict) else None,
-    ), []
+    return Saved(kept, sources if isinstance(sources, dict) else {}), []
 
 
 def _document(state_dir: str) -> tuple[dict[str, Any] | None, str]:
@@ -116,7 +112,10 @@ def _document(state_dir: str) -> tuple[dict[str, Any] | None, str]:
 
 
 def save(state_dir: str, settings: Settings) -> str | None:
-    """Keep the user's choices for later runs; return a warning instead of failing."""
+    """Keep the user's choices for later runs; return a warning instead of failing.
+
+    The same choices again write nothing.
+    """
     document = _writable_document(state_dir)
     before = document.get("sources", {})
     for name, chosen in settings.said().items():
@@ -126,19 +125,14 @@ def save(state_dir: str, settings: Settings) -> str | None:
     for name in _dropped(document["values"], settings):
         document["values"].pop(name)
         document["sources"].pop(name, None)
+    if document == _document(state_dir)[0]:
+        return None
     return _write(state_dir, document)
 
 
 def _dropped(kept: Mapping[str, Any], settings: Settings) -> list[str]:
     """Return what was saved and no longer holds, such as the digest of another model."""
     return [name for name in kept if name in BY_NAME and name not in settings.said()]
-
-
-def mark_applied(state_dir: str, settings: Settings) -> str | None:
-    """Record the values of an install that reached its end, for "changed settings"."""
-    document = _writable_document(state_dir)
-    document["applied"] = settings.values()
-    return _write(state_dir, document)
 
 
 def _writable_document(state_dir: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from typing import Annotated, Any
 
 import typer
 
-from . import report, stopping
+from . import examples, report, stopping
 from .module_utils.dream_core.errors import DreamError, Interrupted, UsageError
 from .settings import BY_NAME, SETTINGS, Given, Setting, default_state_dir
 from .version import __version__
@@ -52,19 +52,10 @@ Install, resume, repair, change or upgrade: always the same command.
 What is done is checked on the machine, never believed; what is missing is made. Choices are
 remembered, so a later run needs no options. Every option can also be set in the environment
 (--engine-port is DREAM_ENGINE_PORT) or in an answers file (engine_port: 8080).
-
-For example:
-
-\b
-    dream-runner install --profile embedded --yes
-    dream-runner install --model https://host/model.gguf --sha256 HEX
-    dream-runner install --lan --engine-port 8080
-    dream-runner install --resume
 """
 
 app = typer.Typer(
     help=_EXAMPLES,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -363,14 +354,27 @@ def status(json: Json = False, debug: Debug = False) -> int:
 
 
 @app.command("doctor", short_help="Find what is wrong, and the remedy.")
-def doctor(json: Json = False, debug: Debug = False) -> int:
+def doctor(
+    bundle: Annotated[
+        str,
+        typer.Option(
+            "--bundle", help="Write an archive for a helper, without secrets.", metavar="FILE"
+        ),
+    ] = "",
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
     """Find what is wrong here, with evidence and remedy.
 
     Exit codes: 0 all well, 11 warnings, 3 errors.
     """
     from .commands import doctor as command
 
-    findings = command.run(default_state_dir(os.environ))
+    state_dir = default_state_dir(os.environ)
+    findings = command.run(state_dir)
+    if bundle:
+        command.write_archive(bundle, state_dir, findings, os.environ)
+        sys.stderr.write(f"written: {bundle}; look into it before you give it away\n")
     report.print_result(command.as_json(findings), command.as_text(findings), _form(json))
     return command.exit_code(findings)
 
@@ -396,6 +400,35 @@ def uninstall(
     finally:
         listener.close()
     return _finish(command, outcome, ui, json)
+
+
+@app.command("rotate-secrets", short_help="Make new secrets in place of the old.")
+def rotate_secrets(
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", help="Only this one; may be repeated.", metavar="NAME"),
+    ] = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Make new secrets in place of the old; those that data depends on are kept and named.
+
+    A re-run of install never does this. Run install afterwards: it restarts what uses them.
+    """
+    from . import ui as interface
+    from .commands import rotate_secrets as command
+
+    listener = interface.make("auto", json_result=json)
+    try:
+        outcome = command.run(
+            os.environ, listener, only=tuple(only or ()), yes=yes, dry_run=dry_run
+        )
+    finally:
+        listener.close()
+    report.print_result(command.as_json(outcome), command.as_text(outcome), _form(json))
+    return 0
 
 
 @app.command("fetch", short_help="Fetch one file by its SHA-256, resumable.")
@@ -447,6 +480,29 @@ def fetch(
     finally:
         listener.close()
     report.print_result(command.as_json(result), command.as_text(result), _form(json, ui))
+    return 0
+
+
+@app.command("lock", short_help="Look up the digest of every container image.")
+def lock(
+    bundle: Annotated[
+        str,
+        typer.Option("--bundle", help="Take them from DIR/images/*.tar instead.", metavar="DIR"),
+    ] = "",
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="Write another file.", metavar="FILE")
+    ] = "",
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Ask the registries what the images of the catalogue are, and keep the answers.
+
+    An install runs exactly what is locked; only this command changes it.
+    """
+    from .commands import lock as command
+
+    locked = command.run(bundle, output)
+    report.print_result(command.as_json(locked), command.as_text(locked), _form(json))
     return 0
 
 
@@ -521,3 +577,62 @@ def explain(
     else:
         report.print_table(command.explanation_as_table(explanation))
     return explanation.error.exit_code if explanation.error else 0
+
+
+@app.command("report", short_help="Make an HTML page of a run.")
+def report_(
+    run: Annotated[str, typer.Argument(help="Which run.", metavar="RUN")] = "",
+    output: Annotated[
+        str,
+        typer.Option("--output", "-o", help="Write this file, not beside the log.", metavar="FILE"),
+    ] = "",
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Make one HTML page of a run: timeline, downloads, machine, plan and outcome, failures.
+
+    It stands alone (no network, no script), so it can be sent or printed. RUN is the id of a
+    run or how it begins; without it the newest is taken, of this machine or of a fleet.
+    """
+    from .commands import report as command
+
+    written = command.run(default_state_dir(os.environ), run, output)
+    report.print_result(command.as_json(written), command.as_text(written), _form(json))
+    return 0
+
+
+@app.command("init", short_help="Write a commented answers file.")
+def init(
+    file: Annotated[str, typer.Argument(help="Where it goes.", metavar="FILE")] = "answers.yml",
+    force: Annotated[
+        bool, typer.Option("--force", help="Write over a file that is there.")
+    ] = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Write an answers file: every setting with its default, explained and commented out."""
+    from .commands import init as command
+
+    path = command.run(file, force=force)
+    report.print_result(command.as_json(path), command.as_text(path), _form(json))
+    return 0
+
+
+# At the end: its verbs take the options that are made above.
+from . import bundle_cli, fleet_cli  # noqa: E402
+
+app.add_typer(bundle_cli.app, name="bundle", short_help="All that a machine offline needs.")
+app.add_typer(fleet_cli.app, name="fleet", short_help="The same for many machines, over SSH.")
+
+
+def _explain_by_example(commands: typer.Typer, before: str = "") -> None:
+    """Put the examples of each command below what it says of itself."""
+    for info in commands.registered_commands:
+        said = inspect.cleandoc(info.help or (info.callback and info.callback.__doc__) or "")
+        info.help = f"{said}\n\n{examples.text(f'{before}{info.name}')}"
+    for group in commands.registered_groups:
+        if group.typer_instance is not None:
+            _explain_by_example(group.typer_instance, f"{before}{group.name} ")
+
+
+_explain_by_example(app)

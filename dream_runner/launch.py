@@ -13,10 +13,22 @@ import json
 import os
 import signal
 import sys
+from dataclasses import dataclass, field
 from typing import Any
 
 #: prctl(2): signal to this process when the thread that made it ends.
 _PR_SET_PDEATHSIG = 1
+
+#: In the order in which Ansible asks.
+_QUESTIONS = (("--ask-pass", "connection"), ("--ask-become-pass", "become"))
+
+
+@dataclass(frozen=True)
+class Passwords:
+    """What Ansible asks for: of the connection, and for becoming root. None is not asked for."""
+
+    connection: str | None = field(default=None, repr=False)
+    become: str | None = field(default=None, repr=False)
 
 
 def main() -> None:
@@ -26,10 +38,12 @@ def main() -> None:
     os.setsid()
     _die_with_parent(request["parent"])
     argv = list(request["argv"])
-    password = request.get("become_password")
-    if password:
-        argv.append("--ask-become-pass")
-    _replace_stdin(password)
+    passwords = []
+    for flag, name in _QUESTIONS:
+        if request.get(name):
+            argv.append(flag)
+            passwords.append(request[name])
+    _replace_stdin(passwords)
     os.execve(argv[0], argv, request["environment"])  # noqa: S606 - no shell is wanted
 
 
@@ -42,15 +56,15 @@ def _die_with_parent(parent: int) -> None:
         sys.exit(1)
 
 
-def _replace_stdin(password: str | None) -> None:
-    """Make standard input a pipe with ``password``, or nothing at all.
+def _replace_stdin(passwords: list[str]) -> None:
+    """Make standard input a pipe with a line for each of ``passwords``, or nothing at all.
 
-    Without a terminal Ansible's question for the password reads standard
+    Without a terminal Ansible's question for a password reads standard
     input, so that it never stands in a file or an argument.
     """
-    if password:
+    if passwords:
         reader, writer = os.pipe()
-        os.write(writer, password.encode() + b"\n")
+        os.write(writer, "".join(f"{password}\n" for password in passwords).encode())
         os.close(writer)
     else:
         reader = os.open(os.devnull, os.O_RDONLY)
@@ -59,14 +73,15 @@ def _replace_stdin(password: str | None) -> None:
 
 
 def encode(
-    argv: list[str], environment: dict[str, str], parent: int, become_password: str | None
+    argv: list[str], environment: dict[str, str], parent: int, passwords: Passwords
 ) -> bytes:
     """Return what ``main`` reads from standard input."""
     request: dict[str, Any] = {
         "argv": argv,
         "environment": environment,
         "parent": parent,
-        "become_password": become_password,
+        "connection": passwords.connection,
+        "become": passwords.become,
     }
     return json.dumps(request).encode()
 

@@ -12,13 +12,14 @@ import errno
 import fcntl
 import json
 import os
+import pwd
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import psutil
 
-from .module_utils.dream_core.errors import BusyError
+from .module_utils.dream_core.errors import BusyError, PrivilegeError
 from .run import RUN_ID_VARIABLE
 
 #: A module whose wrapper was killed ends by itself within about two seconds
@@ -34,9 +35,11 @@ Report = Callable[[str], None]
 def hold(state_dir: str, command: str, report: Report) -> Iterator[bool]:
     """Hold the target of ``state_dir``; yield whether the lock could be had at all.
 
-    Raises BusyError when another run has it. A state directory that cannot be
-    written is reported, and the run goes on unlocked.
+    Raises BusyError when another run has it, PrivilegeError when root comes
+    into the state of a user. A state directory that cannot be written is
+    reported, and the run goes on unlocked.
     """
+    _refuse_foreign(state_dir)
     handle = _open(state_dir, report)
     if handle is None:
         yield False
@@ -50,6 +53,28 @@ def hold(state_dir: str, command: str, report: Report) -> Iterator[bool]:
         # Closing releases; the file stays, because removing it would let two
         # runs lock two different files of the same name.
         os.close(handle)
+
+
+def _refuse_foreign(state_dir: str) -> None:
+    """Refuse root in a user's HOME: what it replaced, the user could not even read any more."""
+    try:
+        owner = os.stat(state_dir).st_uid
+    except OSError:
+        return
+    if os.geteuid() == 0 and owner != 0:
+        raise PrivilegeError(
+            f"root would take over the install of user {_user(owner)}",
+            code="INSTALL_OF_ANOTHER_USER",
+            where=state_dir,
+            hint=f"run it as {_user(owner)}, without sudo; for one of root's own use 'sudo -H'",
+        )
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def _open(state_dir: str, report: Report) -> int | None:

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from .module_utils.dream_core.phases import PHASES
-from .settings import BY_NAME, FEATURES, Settings
+from .module_utils.dream_core.due import Reason
+from .settings import FEATURES, Settings
 from .values import shown
-
-#: Why a phase would run.
-NEVER = "never ran"
-INTERRUPTED = "interrupted"
-FAILED = "failed"
-VERSION = "made by another version"
-CHANGED = "changed settings"
-ELSEWHERE = "another directory"
-DRIFT = "differs"
-CHECK = "check again"
 
 
 @dataclass(frozen=True)
 class Step:
-    """A phase and the reason to run it; ``detail`` names what changed."""
+    """A phase and the reason to run it, or that it is unchanged; ``detail`` names what differs."""
 
     phase: str
     why: str
     detail: str = ""
+
+    @property
+    def is_due(self) -> bool:
+        """Tell whether the phase's role would run."""
+        return Reason(self.why).is_due
 
 
 @dataclass(frozen=True)
@@ -91,7 +86,7 @@ class Plan:
     def changes_pending(self) -> bool:
         """Tell whether anything is known to differ from what was asked for."""
         missing = any(item.missing_bytes for item in self.downloads)
-        return missing or any(step.why != CHECK for step in self.steps)
+        return missing or any(step.is_due for step in self.steps)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as plain data."""
@@ -109,8 +104,8 @@ class Found:
     """What only the host can tell.
 
     Bytes present by file name, packages that are missing, whether the user's
-    services outlive the login, whether this user can reach a container engine, the
-    catalogue's estimate of the model, and what no longer is as the receipts say.
+    services outlive the login, whether this user can reach a container engine, and
+    the catalogue's estimate of the model.
     """
 
     present: Mapping[str, int]
@@ -119,29 +114,24 @@ class Found:
     lingers: bool = True
     has_containers: bool = False
     model_about_bytes: int = 0
-    drift: Mapping[str, Sequence[Mapping[str, str]]] = field(default_factory=dict)
 
 
 def build(
     settings: Settings,
     session: Mapping[str, Any],
     choice: Mapping[str, Any],
-    receipts: Mapping[str, Mapping[str, Any]],
+    reasons: Mapping[str, Reason],
     found: Found,
-    *,
-    changed: Sequence[str],
-    version: str,
 ) -> Plan:
-    """Return what installing with ``settings`` on this host would do."""
+    """Return what installing with ``settings`` on this host would do.
+
+    ``reasons`` are those of ``due.decide``, in run order.
+    """
     actions = _privileged(settings, session, choice, found)
     commands = tuple(command for _, command in actions)
     return Plan(
         install_dir=settings["install_dir"],
-        steps=tuple(
-            _step(phase, receipts.get(phase), settings["install_dir"], changed, version)
-            or _drifted(phase, found.drift.get(phase, ()))
-            for phase in PHASES
-        ),
+        steps=tuple(Step(phase, *reason) for phase, reason in reasons.items()),
         downloads=_downloads(choice["model"], found.present),
         packages=found.missing_packages,
         privileged=tuple(text for text, _ in actions),
@@ -150,35 +140,6 @@ def build(
         choices=_choices(settings, choice),
         about_bytes=found.model_about_bytes,
     )
-
-
-def _step(
-    phase: str,
-    receipt: Mapping[str, Any] | None,
-    install_dir: str,
-    changed: Sequence[str],
-    version: str,
-) -> Step | None:
-    """Return why a phase has work to do as far as settings and receipt tell, or None."""
-    if receipt is None or receipt["state"] == "removed":
-        return Step(phase, NEVER)
-    if receipt["state"] == "running":
-        return Step(phase, INTERRUPTED)
-    if receipt["state"] == "failed":
-        return Step(phase, FAILED)
-    if receipt.get("install_dir") != install_dir:
-        return Step(phase, ELSEWHERE, str(receipt.get("install_dir")))
-    if receipt.get("version") != version:
-        return Step(phase, VERSION, str(receipt.get("version")))
-    touching = [name for name in changed if phase in BY_NAME[name].phases]
-    return Step(phase, CHANGED, ", ".join(touching)) if touching else None
-
-
-def _drifted(phase: str, drift: Sequence[Mapping[str, str]]) -> Step:
-    if not drift:
-        return Step(phase, CHECK)
-    more = f" and {len(drift) - 1} more" if len(drift) > 1 else ""
-    return Step(phase, DRIFT, f"{drift[0]['what']}: {drift[0]['found']}{more}")
 
 
 def _downloads(model: Mapping[str, Any], present: Mapping[str, int]) -> tuple[Download, ...]:

@@ -9,6 +9,7 @@ is in the abstract namespace: a killed run leaves no file.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import queue
@@ -21,7 +22,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -31,6 +32,7 @@ import psutil
 
 from . import launch, paths
 from .events import Event, RunFinished, TaskFinished, parse
+from .module_utils.dream_core import atomic
 from .module_utils.dream_core.errors import DreamError, Interrupted
 from .outcome import error_of_task
 from .version import __version__
@@ -38,6 +40,9 @@ from .version import __version__
 #: Seconds between the polite signal and the one that cannot be refused. Two
 #: rounds stay below the five seconds in which Ctrl-C promises to have ended.
 _PATIENCE_SECONDS = 2.0
+
+#: What Ansible writes into the working directory of a run, generously.
+_ROOM_BYTES = 8 * 1024 * 1024
 
 #: The variable that marks every process of a run, so that a later one finds them.
 RUN_ID_VARIABLE = "DREAM_RUN_ID"
@@ -50,11 +55,27 @@ _SCRUBBED_PREFIXES = ("ANSIBLE_", "DREAM_", "PYTHON", "VIRTUAL_ENV")
 
 
 @dataclass(frozen=True)
+class Reach:
+    """How a run reaches other machines.
+
+    ``socket`` is where the modules find the life line on the host, or a template of it.
+    """
+
+    inventories: tuple[str, ...]
+    limit: str
+    socket: str
+    forks: int = 1
+    vault_password_files: tuple[str, ...] = ()
+    password: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
 class Request:
-    """One Ansible run.
+    """One Ansible run, on this machine or, by ``reach``, on others.
 
     ``variables`` go to ansible-playbook in a file of mode 0600 inside
-    ``run_dir`` and hold no secret. ``run_dir`` is made here and keeps
+    ``run_dir`` and hold no secret. ``environment`` is laid over the caller's.
+    ``run_dir`` is made here and keeps
     ``log.txt``; everything else in it is gone when the run ends.
     """
 
@@ -62,10 +83,11 @@ class Request:
     variables: dict[str, Any]
     run_id: str
     run_dir: Path
-    inventory: str = LOCALHOST
+    reach: Reach | None = None
     become_password: str | None = field(default=None, repr=False)
     tags: tuple[str, ...] = ()
     check: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -92,19 +114,39 @@ def execute(request: Request, on_event: Callable[[Event], None]) -> Result:
     ``on_event`` is called from one other thread, one event at a time. The
     first INT, TERM or HUP ends the run politely, the second at once.
     """
-    tally = _Tally(on_event)
+    tally = _Tally(on_event, request.run_dir)
+    caller = dict(os.environ)
     with (
         _run_directory(request.run_dir) as work,
         _Channel(request.run_id, tally.take) as channel,
-        _Stopper(request.run_id, channel) as stopper,
+        Stopper(request.run_id, channel.close) as stopper,
+        bare_environment(),
     ):
-        rc = _start(request, work, channel.path)
+        rc = _start(request, work, channel.path, caller)
         stopper.finish()
         channel.drain()
     return tally.result(rc, stopper.requested)
 
 
-def _start(request: Request, work: Path, socket_path: str) -> int:
+def execute_among_others(
+    request: Request, on_event: Callable[[Event], None], caller: Mapping[str, str]
+) -> Result:
+    """Run the playbook to its end beside other runs; call from any thread.
+
+    Signals and ``bare_environment`` are the caller's business, and so is to end what is
+    left of the run; ``caller`` is its environment.
+    """
+    tally = _Tally(on_event, request.run_dir)
+    with (
+        _run_directory(request.run_dir) as work,
+        _Channel(request.run_id, tally.take) as channel,
+    ):
+        rc = _start(request, work, channel.path, caller)
+        channel.drain()
+    return tally.result(rc, False)
+
+
+def _start(request: Request, work: Path, socket_path: str, caller: Mapping[str, str]) -> int:
     """Run ansible-playbook below ansible-runner and return its exit status."""
     # Slow to import (0.2 s), and only a run needs it.
     from ansible_runner import run_command
@@ -112,16 +154,19 @@ def _start(request: Request, work: Path, socket_path: str) -> int:
     variables = dict(request.variables)
     variables["dream_run"] = {
         "id": request.run_id,
-        "socket": socket_path,
+        "socket": request.reach.socket if request.reach else socket_path,
         "version": __version__,
     }
     answers = work / "variables.json"
     _write_private(answers, json.dumps(variables))
     argv = _playbook_command(request, answers)
-    environment = _environment(request, work, socket_path)
-    message = launch.encode(argv, environment, os.getpid(), request.become_password)
+    environment = _environment(request, work, socket_path, caller)
+    passwords = launch.Passwords(
+        request.reach.password if request.reach else None, request.become_password
+    )
+    message = launch.encode(argv, environment, os.getpid(), passwords)
     log = request.run_dir / "log.txt"
-    with _pipe_with(message) as stdin, _private_log(log) as output, _bare_environment():
+    with _pipe_with(message) as stdin, _private_log(log) as output:
         _, _, rc = run_command(
             executable_cmd=sys.executable,
             cmdline_args=["-m", "dream_runner.launch"],
@@ -137,7 +182,15 @@ def _start(request: Request, work: Path, socket_path: str) -> int:
 
 def _playbook_command(request: Request, answers: Path) -> list[str]:
     command = [sys.executable, "-m", "ansible", "playbook", str(paths.playbook(request.playbook))]
-    command += ["--inventory", request.inventory, "--extra-vars", f"@{answers}"]
+    command += ["--extra-vars", f"@{answers}"]
+    if request.reach is None:
+        command += ["--inventory", LOCALHOST]
+    else:
+        for inventory in request.reach.inventories:
+            command += ["--inventory", inventory]
+        for file in request.reach.vault_password_files:
+            command += ["--vault-password-file", file]
+        command += ["--limit", request.reach.limit, "--forks", str(request.reach.forks)]
     if request.tags:
         command += ["--tags", ",".join(request.tags)]
     if request.check:
@@ -145,15 +198,25 @@ def _playbook_command(request: Request, answers: Path) -> list[str]:
     return command
 
 
-def _environment(request: Request, work: Path, socket_path: str) -> dict[str, str]:
-    """Return what ansible-playbook may know: the caller's environment less what could steer it."""
+def _environment(
+    request: Request, work: Path, socket_path: str, caller: Mapping[str, str]
+) -> dict[str, str]:
+    kept = ansible_environment(work, caller)
+    kept |= {**request.environment, RUN_ID_VARIABLE: request.run_id, "DREAM_SOCKET": socket_path}
+    if request.reach is None:
+        # What an action still has to copy lies where the run's end, or the next run, removes it.
+        kept["ANSIBLE_REMOTE_TEMP"] = str(work / "ansible" / "remote")
+    return kept
+
+
+def ansible_environment(work: Path, caller: Mapping[str, str]) -> dict[str, str]:
+    """Return what Ansible may know: the caller's environment less what could steer it."""
     kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(_SCRUBBED_PREFIXES)
+        name: value for name, value in caller.items() if not name.startswith(_SCRUBBED_PREFIXES)
     }
     content, package = paths.content(), paths.PACKAGE
-    kept |= {
-        RUN_ID_VARIABLE: request.run_id,
-        "DREAM_SOCKET": socket_path,
+    return {
+        **kept,
         "PYTHONPATH": str(package.parent),
         "PYTHONDONTWRITEBYTECODE": "1",
         "ANSIBLE_CONFIG": str(content / "ansible.cfg"),
@@ -171,17 +234,14 @@ def _environment(request: Request, work: Path, socket_path: str) -> dict[str, st
         "ANSIBLE_PIPELINING": "1",
         "ANSIBLE_HOST_KEY_CHECKING": "1",
     }
-    if request.inventory == LOCALHOST:
-        # What an action still has to copy lies where the run's end, or the next run, removes it.
-        kept["ANSIBLE_REMOTE_TEMP"] = str(work / "ansible" / "remote")
-    return kept
 
 
 class _Tally:
     """Counts and the first error, taken from the events as they pass."""
 
-    def __init__(self, on_event: Callable[[Event], None]) -> None:
+    def __init__(self, on_event: Callable[[Event], None], run_dir: Path) -> None:
         self._on_event = on_event
+        self._run_dir = run_dir
         self._finished: list[RunFinished] = []
         self._error: DreamError | None = None
 
@@ -201,11 +261,7 @@ class _Tally:
                 hint="run the same command again to continue",
             )
         elif rc != 0 and error is None:
-            error = DreamError(
-                f"ansible-playbook ended with status {rc} and no failed task",
-                code="ANSIBLE_FAILED",
-                hint="the end of log.txt says why",
-            )
+            error = _unexplained(rc, self._run_dir)
         return Result(
             rc=rc,
             interrupted=interrupted,
@@ -215,6 +271,19 @@ class _Tally:
             failed=sum(event.failed + event.unreachable for event in self._finished),
             skipped=sum(event.skipped for event in self._finished),
         )
+
+
+def _unexplained(rc: int, run_dir: Path) -> DreamError:
+    """Return why Ansible itself failed: on a full disk it cannot even say so."""
+    try:
+        _require_room(run_dir)
+    except OSError as error:
+        return atomic.translate(error, str(run_dir))
+    return DreamError(
+        f"ansible-playbook ended with status {rc} and no failed task",
+        code="ANSIBLE_FAILED",
+        hint="the end of log.txt says why",
+    )
 
 
 class _Channel:
@@ -297,19 +366,22 @@ def _is_ours(connection: socket.socket) -> bool:
     return uid in (0, os.getuid())
 
 
-class _Stopper:
-    """Ends a run on INT, TERM and HUP: politely first, at once the second time."""
+class Stopper:
+    """Ends a run on INT, TERM and HUP: politely first, at once the second time.
+
+    ``let_go`` is called between: it ends the life lines of the run.
+    """
 
     _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-    def __init__(self, run_id: str, channel: _Channel) -> None:
+    def __init__(self, run_id: str, let_go: Callable[[], None]) -> None:
         self.requested = False
         self._run_id = run_id
-        self._channel = channel
+        self._let_go = let_go
         self._previous: dict[signal.Signals, Any] = {}
         self._helper: threading.Thread | None = None
 
-    def __enter__(self) -> _Stopper:
+    def __enter__(self) -> Stopper:
         for number in self._SIGNALS:
             self._previous[number] = signal.signal(number, self._on_signal)
         return self
@@ -340,7 +412,7 @@ class _Stopper:
         # The interrupt lets ansible-playbook end its workers in order; it also goes
         # to the modules, which sit in sessions of their own.
         _signal_all(family, signal.SIGINT)
-        self._channel.close()
+        self._let_go()
         self._end(_alive_after(self._run_id, family))
 
     def _end(self, family: list[psutil.Process]) -> None:
@@ -413,18 +485,34 @@ def _signal_privileged(pid: int, number: signal.Signals) -> None:
 def _run_directory(run_dir: Path) -> Iterator[Path]:
     """Give a private working directory that is gone afterwards.
 
-    Where the state directory cannot be written the run goes on in a temporary one.
+    Where the state directory cannot be written, or is full, the run goes on in a temporary one.
     """
+    work = run_dir / "work"
     try:
         run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        work = run_dir / "work"
         work.mkdir(mode=0o700)
+        _require_room(work)
     except OSError:
-        work = Path(tempfile.mkdtemp(prefix="dream-runner-"))
+        with contextlib.suppress(OSError):
+            work.rmdir()
+        work = _temporary_directory()
     try:
         yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _temporary_directory() -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix="dream-runner-"))
+    except OSError as error:
+        raise atomic.translate(error, tempfile.gettempdir()) from error
+
+
+def _require_room(directory: Path) -> None:
+    status = os.statvfs(directory)
+    if status.f_bavail * status.f_frsize < _ROOM_BYTES:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @contextlib.contextmanager
@@ -446,6 +534,8 @@ def _pipe_with(content: bytes) -> Iterator[IO[bytes]]:
 @contextlib.contextmanager
 def _private_log(path: Path) -> Iterator[IO[str]]:
     try:
+        # Ansible fails at its very end where it cannot write out its log.
+        _require_room(path.parent)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     except OSError:
         handle = os.open(os.devnull, os.O_WRONLY)
@@ -454,7 +544,7 @@ def _private_log(path: Path) -> Iterator[IO[str]]:
 
 
 @contextlib.contextmanager
-def _bare_environment() -> Iterator[None]:
+def bare_environment() -> Iterator[None]:
     """Hide the caller's environment from ansible-runner, which writes it to a file."""
     saved = dict(os.environ)
     keep: dict[str, str] = {n: saved[n] for n in ("PATH", "HOME", "LANG") if n in saved}
@@ -469,6 +559,10 @@ def _bare_environment() -> Iterator[None]:
 
 
 def _write_private(path: Path, text: str) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        stream.write(text)
+    """Write a new file of mode 0600. Raises DiskError or PrivilegeError."""
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+    except OSError as error:
+        raise atomic.translate(error, str(path)) from error

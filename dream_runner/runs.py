@@ -28,9 +28,10 @@ def sweep(state_dir: Path) -> None:
     with contextlib.suppress(OSError):
         folders = sorted((item for item in root.iterdir() if item.is_dir()), reverse=True)
         for position, folder in enumerate(folders):
-            if processes_of(folder.name):
-                continue
             doomed = folder if position >= KEPT else folder / "work"
+            # Looking for processes reads all of /proc: only where something would go.
+            if not os.path.lexists(doomed) or processes_of(folder.name):
+                continue
             if doomed.is_symlink():
                 os.unlink(doomed)
             else:

@@ -29,8 +29,7 @@ VARIABLE_PREFIX = "dream_"
 class Setting:
     """One row of the table: how it is called, read, shown and what it is when unsaid.
 
-    ``phases`` are the ones whose work depends on it; ``flags`` are further
-    spellings on the command line.
+    ``flags`` are further spellings on the command line.
     """
 
     name: str
@@ -40,7 +39,6 @@ class Setting:
     group: str
     metavar: str = "TEXT"
     form: str = "text"
-    phases: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
 
     @property
@@ -54,8 +52,6 @@ class Setting:
         return ENVIRONMENT_PREFIX + self.name.upper()
 
 
-_EVERY = ("preflight", "detection", "features", "requirements")
-_ENGINE = ("models", "services", "health", "summary")
 _FEATURE_HELP = {
     "voice": "Speech to text and text to speech.",
     "workflows": "Workflow automation.",
@@ -75,7 +71,6 @@ def _feature(name: str) -> Setting:
         f"{_FEATURE_HELP[name]} yes, no, or auto: whatever profile and hardware allow.",
         "Features",
         "yes|no|auto",
-        phases=("features", "requirements", "directories", "images", "services", "health"),
     )
 
 
@@ -90,7 +85,6 @@ SETTINGS: tuple[Setting, ...] = (
         "a tiny model that ships with the package, for a first look.",
         "What to install",
         "full|embedded",
-        phases=(*_EVERY, "docker", "directories", "images", *_ENGINE),
     ),
     Setting(
         "install_dir",
@@ -99,7 +93,6 @@ SETTINGS: tuple[Setting, ...] = (
         "Where everything goes.",
         "What to install",
         "DIR",
-        phases=(*_EVERY, "directories", *_ENGINE),
     ),
     Setting(
         "tier",
@@ -108,7 +101,6 @@ SETTINGS: tuple[Setting, ...] = (
         "Hardware class. auto: what was found. See 'dream-runner explain'.",
         "What to install",
         "ID",
-        phases=("detection", "features", "requirements", *_ENGINE),
     ),
     Setting(
         "gpu",
@@ -117,7 +109,6 @@ SETTINGS: tuple[Setting, ...] = (
         "Use this kind of GPU whatever was found.",
         "What to install",
         "auto|none|nvidia|amd|intel",
-        phases=("detection", "features", "docker", "images", "amd_tuning", *_ENGINE),
     ),
     Setting(
         "model",
@@ -127,7 +118,6 @@ SETTINGS: tuple[Setting, ...] = (
         "address of a GGUF file together with --sha256.",
         "What to install",
         "ID|URL",
-        phases=_ENGINE,
     ),
     Setting(
         "model_sha256",
@@ -136,7 +126,6 @@ SETTINGS: tuple[Setting, ...] = (
         "SHA-256 of the file that --model URL names.",
         "What to install",
         "HEX",
-        phases=_ENGINE,
         flags=("--sha256",),
     ),
     Setting(
@@ -146,7 +135,6 @@ SETTINGS: tuple[Setting, ...] = (
         "Size of that file, when known: it is then checked against the disk first.",
         "What to install",
         "BYTES",
-        phases=("requirements", "models"),
     ),
     Setting(
         "context_tokens",
@@ -155,7 +143,6 @@ SETTINGS: tuple[Setting, ...] = (
         "Length of the model's context. 0: chosen for you.",
         "What to install",
         "N",
-        phases=("requirements", "services", "health"),
     ),
     Setting(
         "engine_port",
@@ -164,7 +151,6 @@ SETTINGS: tuple[Setting, ...] = (
         "Port of the API. 0: 11434, or the next free one; kept on later runs.",
         "Network",
         "PORT",
-        phases=("requirements", "directories", "services", "health", "summary"),
     ),
     Setting(
         "bind_address",
@@ -173,7 +159,6 @@ SETTINGS: tuple[Setting, ...] = (
         "Address to listen on. --lan is short for 0.0.0.0: everybody in the network.",
         "Network",
         "IP",
-        phases=("requirements", "directories", "services", "health", "summary"),
     ),
     *(_feature(name) for name in FEATURES),
     Setting(
@@ -184,7 +169,6 @@ SETTINGS: tuple[Setting, ...] = (
         "Features",
         "NAME",
         "list",
-        phases=("devtools",),
     ),
     Setting(
         "offline",
@@ -193,7 +177,6 @@ SETTINGS: tuple[Setting, ...] = (
         "Use no network at all; see --bundle.",
         "Network",
         form="boolean",
-        phases=("requirements", "images", "offline", "models"),
     ),
     Setting(
         "bundle",
@@ -202,7 +185,6 @@ SETTINGS: tuple[Setting, ...] = (
         "File or directory with everything that would be downloaded.",
         "Network",
         "PATH",
-        phases=("images", "offline", "models"),
     ),
     Setting(
         "docker_source",
@@ -211,7 +193,6 @@ SETTINGS: tuple[Setting, ...] = (
         "Where the container engine comes from; skip: leave it alone.",
         "What to install",
         "auto|distro|upstream|skip",
-        phases=("docker",),
     ),
     Setting(
         "memory_limit_mb",
@@ -220,7 +201,6 @@ SETTINGS: tuple[Setting, ...] = (
         "Use at most this much memory. 0: all of it.",
         "Limits",
         "MB",
-        phases=("detection", "requirements", *_ENGINE),
     ),
     Setting(
         "disk_reserve_mb",
@@ -229,7 +209,6 @@ SETTINGS: tuple[Setting, ...] = (
         "Leave this much free on every filesystem used.",
         "Limits",
         "MB",
-        phases=("requirements", "models"),
     ),
     Setting(
         "accept",
@@ -239,7 +218,6 @@ SETTINGS: tuple[Setting, ...] = (
         "Limits",
         "CHECK",
         "list",
-        phases=("preflight", "requirements"),
     ),
 )
 
@@ -313,14 +291,10 @@ class SettingsError(UsageError):
 
 @dataclass(frozen=True)
 class Saved:
-    """The choices of earlier runs; ``sources`` tells which of them came from an answers file.
-
-    ``applied`` are the values of the last install that reached its end.
-    """
+    """The choices of earlier runs; ``sources`` tells which of them came from an answers file."""
 
     values: Mapping[str, Any] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
-    applied: Mapping[str, Any] | None = None
 
 
 def from_environment(environment: Mapping[str, str]) -> dict[str, Given]:
@@ -523,17 +497,6 @@ def near_misses(environment: Mapping[str, str]) -> list[str]:
 def as_ansible_vars(settings: Settings) -> dict[str, Any]:
     """Return the settings as the variables of the playbooks."""
     return {VARIABLE_PREFIX + name: value for name, value in settings.values().items()}
-
-
-def changed_since(applied: Mapping[str, Any] | None, settings: Settings) -> list[str]:
-    """Return the settings that differ from the last install that reached its end."""
-    if applied is None:
-        return []
-    return [
-        name
-        for name, value in settings.values().items()
-        if name in applied and applied[name] != value
-    ]
 
 
 def defaults() -> dict[str, Any]:

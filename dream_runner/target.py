@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from . import answers, catalog, plan
-from .module_utils.dream_core import live
+from . import answers, catalog, plan, sources
+from .module_utils.dream_core import due, live
 from .module_utils.dream_core.choice import decide
 from .module_utils.dream_core.context import look
-from .module_utils.dream_core.survey import survey
 from .settings import (
     Given,
     Saved,
     Settings,
-    changed_since,
     default_state_dir,
     from_environment,
     merge,
@@ -48,6 +46,8 @@ class Target:
     saved: Saved
     host: Mapping[str, Any]
     choice: Mapping[str, Any]
+    reasons: Mapping[str, due.Reason]
+    is_silent: bool = False
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -88,25 +88,62 @@ def known() -> Known:
     )
 
 
-def meet(said: Said, *, fresh: bool, save: bool) -> Target:
+def meet(
+    said: Said, *, fresh: bool, save: bool, full: bool = False, verify: bool = False
+) -> Target:
     """Look at the host and decide; ``save`` False writes nothing at all."""
     host = look(
         state_dir=said.state_dir,
         install_dir=said.settings["install_dir"],
         version=__version__,
         force=fresh,
+        full=fresh or full,
+        verify=verify,
         save=save,
     )
+    settings = said.settings.values()
     choice = decide(
-        said.settings.values(),
+        settings,
         host["facts"],
         host["session"],
         catalog.load(),
         host["receipts"],
         host["listeners"],
     )
-    notes = (*said.notes, *host["notes"])
-    return Target(said.state_dir, said.settings, said.saved, host, choice, notes)
+    reasons = _reasons(said.settings, host, choice, full=fresh or full)
+    return Target(
+        said.state_dir,
+        said.settings,
+        said.saved,
+        host,
+        choice,
+        reasons,
+        notes=(*said.notes, *host["notes"]),
+    )
+
+
+def unanswered(known: Target) -> Target:
+    """Return the target with an engine that was asked in vain."""
+    reasons = _reasons(known.settings, known.host, known.choice, is_silent=True)
+    return replace(known, reasons=reasons, is_silent=True)
+
+
+def _reasons(
+    settings: Settings,
+    host: Mapping[str, Any],
+    choice: Mapping[str, Any],
+    *,
+    full: bool = False,
+    is_silent: bool = False,
+) -> Mapping[str, due.Reason]:
+    return due.decide(
+        host["receipts"],
+        due.with_silence(host["drift"], is_silent),
+        sources.wanted(settings.values(), choice, host["facts"], host["session"]),
+        install_dir=settings["install_dir"],
+        version=__version__,
+        full=full,
+    )
 
 
 def plan_of(target: Target) -> plan.Plan:
@@ -115,10 +152,8 @@ def plan_of(target: Target) -> plan.Plan:
         target.settings,
         target.host["session"],
         target.choice,
-        target.receipts,
+        target.reasons,
         _found(target),
-        changed=changed_since(target.saved.applied, target.settings),
-        version=__version__,
     )
 
 
@@ -133,7 +168,6 @@ def _found(target: Target) -> plan.Found:
         or os.path.exists(f"/var/lib/systemd/linger/{session['user']}"),
         has_containers=os.access(_CONTAINER_SOCKET, os.R_OK | os.W_OK),
         model_about_bytes=_about_bytes(target.choice["model"]["id"]),
-        drift=survey(dict(target.receipts)),
     )
 
 

@@ -212,6 +212,23 @@ def install_dir(raw: Any, known: Known) -> str:
     return path
 
 
+def remote_path(raw: Any) -> str:
+    """Return a directory of another machine, or the empty text; only the host can resolve it."""
+    text = str(raw).strip()
+    if _UNSAFE_IN_PATH.search(text):
+        raise Invalid(
+            f"{text!r} contains a character that unit and compose files cannot carry",
+            "use letters, digits, blanks and . _ - / only",
+        )
+    if text and not text.startswith(("/", "~/")):
+        raise Invalid(f"{text!r} is not absolute", "begin with / or ~/")
+    path = os.path.normpath(text) if text else ""
+    if path == "~":
+        raise Invalid(f"{text!r} is a home directory", "for example ~/dream-runner")
+    _refuse_system(path)
+    return path
+
+
 def _refuse_system(path: str) -> None:
     hint = "choose a directory of its own, for example ~/dream-runner"
     if path in _SYSTEM_DIRS or path.startswith(_SYSTEM_TREES):

@@ -15,6 +15,8 @@ options:
   state_dir: {description: The state directory of the target user., type: path, required: true}
   version: {description: The version of dream-runner., type: str, required: true}
   force: {description: Gather the facts anew., type: bool, default: false}
+  full: {description: Every phase will run whatever the receipts say., type: bool, default: false}
+  verify: {description: Read every file while comparing., type: bool, default: false}
 attributes:
   check_mode: {description: The facts are then not cached., support: full}
   diff_mode: {description: There is nothing to show., support: none}
@@ -42,6 +44,8 @@ SPEC = {
     "state_dir": {"type": "path", "required": True},
     "version": {"type": "str", "required": True},
     "force": {"type": "bool", "default": False},
+    "full": {"type": "bool", "default": False},
+    "verify": {"type": "bool", "default": False},
 }
 
 
@@ -53,6 +57,8 @@ def main():
             install_dir=module.params["settings"]["install_dir"],
             version=module.params["version"],
             force=module.params["force"],
+            full=module.params["full"],
+            verify=module.params["verify"],
             save=not module.check_mode,
         )
     except DreamError as error:

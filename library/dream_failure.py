@@ -22,12 +22,12 @@ author: dream-runner maintainers
 """
 
 EXAMPLES = r"""
-- name: Refuse what this release cannot do
+- name: End degraded
   dream_failure:
-    kind: EngineError
-    code: STACK_NOT_IN_RELEASE
-    what: the container stack is not part of this release
-    hint: run again with --profile embedded
+    kind: Degraded
+    code: SERVICES_DEGRADED
+    what: "these services do not run: n8n"
+    hint: the others do; run again when the cause is mended
 """
 
 RETURN = r"""

@@ -19,6 +19,11 @@ options:
     suboptions:
       path: {description: Absolute path., type: path, required: true}
       mode: {description: Permission bits in octal., type: str, required: true}
+      owner: {description: Numbers of user and group; empty leaves both., type: str, default: ""}
+      data:
+        description: Make it once; its mode and owner are then the business of who works in it.
+        type: bool
+        default: false
   files:
     description: Files; for content that is secret use another module.
     type: list
@@ -57,8 +62,11 @@ DIRECTORY = {
     "path": {"type": "path", "required": True},
     "mode": {"type": "str", "required": True},
 }
+OWNED = dict(
+    DIRECTORY, owner={"type": "str", "default": ""}, data={"type": "bool", "default": False}
+)
 SPEC = {
-    "directories": {"type": "list", "elements": "dict", "default": [], "options": DIRECTORY},
+    "directories": {"type": "list", "elements": "dict", "default": [], "options": OWNED},
     "files": {
         "type": "list",
         "elements": "dict",

@@ -37,6 +37,17 @@ options:
     type: list
     elements: str
     default: []
+  peers:
+    description:
+      - Base addresses of servers that have verified files of this run under C(/blobs/<sha256>);
+        they are asked before the sources. http, or C(http+unix://%2Fpath%2Fof.sock) for a socket.
+    type: list
+    elements: str
+    default: []
+  peer_token:
+    description: What these servers want to see. Never shown, and sent to nobody else.
+    type: str
+    default: ""
   mode:
     description: The file's permission bits, in octal.
     type: str
@@ -169,6 +180,7 @@ dream_error:
 
 import os
 import stat
+from dataclasses import replace
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core.errors import DreamError, Interrupted, UsageError
@@ -189,6 +201,8 @@ def main():
             "sha256": {"type": "str", "default": ""},
             "size_bytes": {"type": "int", "default": 0},
             "sources": {"type": "list", "elements": "str", "default": []},
+            "peers": {"type": "list", "elements": "str", "default": []},
+            "peer_token": {"type": "str", "default": "", "no_log": True},
             "mode": {"type": "str", "default": "0644"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "verify": {"type": "bool", "default": False},
@@ -304,10 +318,12 @@ def as_request(params):
         netrc=params["netrc"],
         token=params["token"] or read_token(params["token_file"]),
     )
+    peers = tuple(peer.rstrip("/") for peer in params["peers"])
+    network = replace(network, peers=peers, peer_token=params["peer_token"])
     return FetchRequest(
         path=os.path.abspath(params["path"]),
         sha256=params["sha256"],
-        sources=tuple(params["sources"]),
+        sources=tuple(peer + "/blobs/{sha256}" for peer in peers) + tuple(params["sources"]),
         size_bytes=params["size_bytes"],
         mode=parse_mode(params["mode"]),
         connections=params["connections"],

@@ -27,6 +27,7 @@ options:
   facts: {description: What later phases and runs may read., type: dict, default: {}}
   state_dir: {description: The state directory of the target user., type: path, required: true}
   stamp: {description: Version, run id and install directory., type: dict, default: {}}
+  wanted: {description: What the phase depends on., type: dict, default: {}}
 attributes:
   check_mode: {description: "Reads, and writes nothing.", support: full}
   diff_mode: {description: There is nothing to show., support: none}
@@ -58,6 +59,7 @@ SPEC = {
     "facts": {"type": "dict", "default": {}},
     "state_dir": {"type": "path", "required": True},
     "stamp": {"type": "dict", "default": {}},
+    "wanted": {"type": "dict", "default": {}},
 }
 
 

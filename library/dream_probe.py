@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # Part of dream-runner. SPDX-License-Identifier: Apache-2.0
-"""Wait for the inference engine and get one real answer from its model."""
+"""Wait for services and get one real answer from the model."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ DOCUMENTATION = r"""
 module: dream_probe
 short_description: Get one real answer from the model
 description:
-  - Waits until the engine's health path answers, then asks the model one question.
-  - Succeeds only when the answer has text. Changes nothing.
+  - Waits until the engine's health path answers, then asks the model one question. With
+    O(services), all of them are waited for at the same time, each as long as it may take.
+  - Succeeds only when the answer has text and every core service is up. Changes nothing.
 options:
   url:
     description: Base address of the engine. Name 127.0.0.1, not localhost, which may be IPv6.
@@ -26,6 +27,14 @@ options:
       - The unit or supervised program that runs the engine, as a resource of a receipt.
       - Waiting ends early when it has failed for good.
     type: dict
+  api_path: {description: What stands before C(/v1)., type: str, default: ""}
+  services:
+    description: The services of C(dream_choice.stack); one that is not core may be down.
+    type: list
+    elements: dict
+    default: []
+  project: {description: The compose project of the services., type: str, default: ""}
+  command: {description: The container engine's program., type: str, default: docker}
   log: {description: File whose last lines explain a failure., type: path}
 attributes:
   check_mode: {description: Asks nothing, because nothing may run yet., support: full}
@@ -44,10 +53,15 @@ RETURN = r"""
 ready_seconds: {description: Until the health path answered., type: float, returned: success}
 answer_seconds: {description: Until the answer was complete., type: float, returned: success}
 answer_characters: {description: Length of the answer., type: int, returned: success}
+down:
+  description: Optional services that are not up, with the reason.
+  type: dict
+  returned: success
 """
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core.errors import DreamError
+from ansible.module_utils.dream_core.health import wait_for_services
 from ansible.module_utils.dream_core.probe import complete, wait_until_ready
 from ansible.module_utils.dream_core.survey import failed_for_good
 from ansible.module_utils.dream_core.tail import last_lines
@@ -58,6 +72,10 @@ SPEC = {
     "model": {"type": "str", "required": True},
     "deadline_seconds": {"type": "int", "default": 300},
     "watch": {"type": "dict"},
+    "api_path": {"type": "str", "default": ""},
+    "services": {"type": "list", "elements": "dict", "default": []},
+    "project": {"type": "str", "default": ""},
+    "command": {"type": "str", "default": "docker"},
     "log": {"type": "path"},
 }
 
@@ -68,12 +86,15 @@ def main():
         module.exit_json(changed=False)
     asked = module.params
     try:
+        down = wait_for_services(asked["command"], asked["project"], asked["services"])
         ready = wait_until_ready(
             asked["url"] + asked["health_path"],
             asked["deadline_seconds"],
             lambda: failed_for_good(asked["watch"]) if asked["watch"] else "",
         )
-        answer = complete(asked["url"], asked["model"], asked["deadline_seconds"])
+        answer = complete(
+            asked["url"] + asked["api_path"], asked["model"], asked["deadline_seconds"]
+        )
     except DreamError as error:
         lines = last_lines(asked["log"]) if asked["log"] else []
         if lines:
@@ -84,6 +105,8 @@ def main():
         ready_seconds=round(ready, 3),
         answer_seconds=round(answer["seconds"], 3),
         answer_characters=len(answer["text"]),
+        down=down,
+        warnings=["%s: %s" % item for item in sorted(down.items())],
     )
 
 

@@ -9,7 +9,8 @@ module: dream_remove
 short_description: Uninstall by walking the receipts backwards
 description:
   - Stops and removes what an install made on this host, the last thing first, and nothing else.
-  - Models and secrets stay unless O(purge=true); what was there before always stays.
+  - Models and secrets stay unless O(purge=true); what was there before is given back as it was.
+  - With O(purge=true) the packages go too that an install brought and nobody else needs.
   - Goes on after an error and fails at the end with the list of what is left.
 options:
   state_dir: {description: The state directory of the target user., type: path, required: true}
@@ -30,6 +31,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 removed: {description: What went., type: list, elements: str, returned: always}
+restored: {description: What is as it was before., type: list, elements: str, returned: always}
 kept: {description: What stays on purpose., type: list, elements: str, returned: always}
 left: {description: What should have gone., type: list, elements: str, returned: always}
 """
@@ -53,7 +55,7 @@ def main():
         purge=module.params["purge"],
         dry=module.check_mode,
     )
-    diff = {"before": "\n".join(done["removed"]) + "\n", "after": ""}
+    diff = {"before": "\n".join(done["removed"] + done["restored"]) + "\n", "after": ""}
     if done["left"]:
         error = PrivilegeError(
             "could not remove %s" % "; ".join(done["left"]),
@@ -61,7 +63,7 @@ def main():
             hint="mend what stands in the way and run uninstall again; the rest is done",
         )
         module.fail_json(msg=str(error), dream_error=error.to_dict(), diff=diff, **done)
-    module.exit_json(changed=bool(done["removed"]), diff=diff, **done)
+    module.exit_json(changed=bool(done["removed"] or done["restored"]), diff=diff, **done)
 
 
 if __name__ == "__main__":

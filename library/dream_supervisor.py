@@ -13,10 +13,15 @@ description:
   - The daemon is detached, in a session of its own, and gets a small environment.
 options:
   install_dir: {description: Directory below which all files are., type: path, required: true}
-  python: {description: Python of the environment with supervisor., type: path, required: true}
-  program: {description: Name of the program., type: str, required: true}
-  command: {description: Its command., type: list, elements: str, required: true}
-  log: {description: File for its output., type: path, required: true}
+  python: {description: Python of the environment with supervisor., type: path}
+  program: {description: Name of the program., type: str}
+  command: {description: Its command., type: list, elements: str}
+  log: {description: File for its output., type: path}
+  state:
+    description: V(absent) ends supervisord and all it runs.
+    type: str
+    choices: [present, absent]
+    default: present
   restart: {description: Restart even when nothing differs., type: bool, default: false}
 attributes:
   check_mode: {description: Compares and touches nothing., support: full}
@@ -47,21 +52,36 @@ from ansible.module_utils.dream_core.errors import DreamError
 
 SPEC = {
     "install_dir": {"type": "path", "required": True},
-    "python": {"type": "path", "required": True},
-    "program": {"type": "str", "required": True},
-    "command": {"type": "list", "elements": "str", "required": True},
-    "log": {"type": "path", "required": True},
+    "python": {"type": "path"},
+    "program": {"type": "str"},
+    "command": {"type": "list", "elements": "str"},
+    "log": {"type": "path"},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "restart": {"type": "bool", "default": False},
 }
 
 
 def main():
-    module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec=SPEC,
+        required_if=[("state", "present", ("python", "program", "command", "log"))],
+        supports_check_mode=True,
+    )
     try:
-        result = settle(module.params, write=not module.check_mode)
+        if module.params["state"] == "absent":
+            result = leave(module.params["install_dir"], write=not module.check_mode)
+        else:
+            result = settle(module.params, write=not module.check_mode)
     except DreamError as error:
         module.fail_json(msg=str(error), dream_error=error.to_dict())
     module.exit_json(**result)
+
+
+def leave(install_dir, write):
+    config = os.path.join(install_dir, "supervisor", "supervisord.conf")
+    if write:
+        supervisor.stop(config)
+    return {"changed": True, "action": "the profile was changed"}
 
 
 def settle(asked, write):

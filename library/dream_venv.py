@@ -8,8 +8,8 @@ DOCUMENTATION = r"""
 module: dream_venv
 short_description: Keep a virtual environment exactly as a hash-pinned list says
 description:
-  - Compares every file of every pinned package with the digest its wheel recorded, and makes the
-    environment anew when one differs.
+  - Compares every file with the digest it had when the environment was made from verified
+    packages, and makes the environment anew when one differs.
   - A killed run leaves pip's cache beside it, which the next one uses; success removes it.
   - The caller's proxy, certificate and C(PIP_*) variables count.
 options:

@@ -4,6 +4,7 @@
 # usage: scripts/test.sh [--fast] [pytest arguments]
 #   --fast   unit, module and integration tests only: no containers, no whole installs
 #
+# The tests run in two processes, a file of them in one (DREAM_TEST_WORKERS=0: in this one).
 # Makes .venv from requirements-dev.lock (hash-checked) on first use. As root, and with podman and
 # debootstrap at hand, the node tests run too; elsewhere they are skipped and say why.
 set -eu
@@ -41,6 +42,8 @@ other_python() {
     done
 }
 
+in_parallel="--numprocesses ${DREAM_TEST_WORKERS:-2} --dist loadfile"
+
 make_environment .venv "${PYTHON:-python3}"
 PATH=$PWD/.venv/bin:$PATH
 export PATH
@@ -66,11 +69,15 @@ elif python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))'; then
 else
     make_environment .cache/venv-3.13 "$newest"
     step "unit tests on Python 3.13"
-    .cache/venv-3.13/bin/python -m pytest -q tests/unit
+    # shellcheck disable=SC2086
+    .cache/venv-3.13/bin/python -m pytest -q $in_parallel tests/unit
 fi
 
 step "tests"
 if [ "$fast" = yes ]; then
-    exec python -m pytest tests/unit tests/modules tests/integration "$@"
+    set -- tests/unit tests/modules tests/integration "$@"
+else
+    set -- tests "$@"
 fi
-exec python -m pytest tests "$@"
+# shellcheck disable=SC2086
+exec python -m pytest $in_parallel "$@"

@@ -7,13 +7,13 @@ against each other, and reports everything that is wrong at once.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import yaml
 
 from dream_runner.module_utils.dream_core.errors import UsageError
@@ -23,15 +23,21 @@ HERE = Path(__file__).parent
 #: Each part is ``<name>.yml`` with ``<name>.schema.json`` beside it.
 PARTS = ("models", "tiers", "services", "features")
 
+#: What ``dream-runner lock`` writes: the digest of every image. Not a part, because a machine's
+#: own lock is laid over the shipped one.
+LOCK = "images.lock.json"
+LOCK_SCHEMA = "dream-runner.images/1"
+
 
 @dataclass(frozen=True)
 class Catalog:
-    """The parts of the catalogue, each as it stands in its file."""
+    """The parts of the catalogue, each as it stands in its file, and the lock of the images."""
 
     models: dict[str, Any]
     tiers: dict[str, Any]
     services: dict[str, Any]
     features: dict[str, Any]
+    images: dict[str, Any]
 
 
 def load(directory: str | Path | None = None) -> Catalog:
@@ -41,18 +47,28 @@ def load(directory: str | Path | None = None) -> Catalog:
     site can replace its models alone. Raises UsageError CATALOG_INVALID that
     lists every error of every part.
     """
-    return _load(Path(directory).resolve() if directory else HERE)
+    locks = [path for path in (HERE / LOCK, lock_path()) if path.is_file()]
+    stamps = tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in locks)
+    return _load(Path(directory).resolve() if directory else HERE, stamps)
+
+
+def lock_path() -> Path:
+    """Return where this user's lock of the images is."""
+    base = os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()
+    return Path(base) / "dream-runner" / LOCK
 
 
 @cache
-def _load(directory: Path) -> Catalog:
+def _load(directory: Path, locks: tuple[tuple[Path, int, int], ...]) -> Catalog:
+    """Read everything; ``locks`` are the lock files with what tells that one changed."""
     parts: dict[str, Any] = {}
     problems: list[str] = []
     for name in PARTS:
         parts[name], found = _part(directory, name)
         problems += found
-    if not problems:
-        problems = list(cross_check(parts))
+    # What is shipped is part of the program: a test checks it, and every start would pay for it.
+    if directory != HERE:
+        problems = problems or breaches(parts)
     if problems:
         raise UsageError(
             "the catalogue is not valid:\n" + "\n".join(f"- {line}" for line in problems),
@@ -60,7 +76,32 @@ def _load(directory: Path) -> Catalog:
             where=str(directory),
             hint="correct these entries; the schemas beside the files say what is allowed",
         )
-    return Catalog(**parts)
+    images: dict[str, Any] = {}
+    for path, _, _ in locks:
+        images |= read_lock(path)
+    return Catalog(**parts, images={"images": images})
+
+
+def read_lock(path: Path) -> dict[str, Any]:
+    """Return the entries of a lock file. Raises UsageError LOCK_INVALID."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _no_lock(path, " ".join(str(error).split())) from error
+    problems = schema_errors(content, "images.lock")
+    if problems:
+        raise _no_lock(path, "; ".join(problems[:5]))
+    entries: dict[str, Any] = content["images"]
+    return entries
+
+
+def _no_lock(path: Path, why: str) -> UsageError:
+    return UsageError(
+        f"the lock of the images is not valid: {why}",
+        code="LOCK_INVALID",
+        where=str(path),
+        hint="make it anew with: dream-runner lock",
+    )
 
 
 def _part(directory: Path, name: str) -> tuple[Any, list[str]]:
@@ -71,7 +112,13 @@ def _part(directory: Path, name: str) -> tuple[Any, list[str]]:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         return None, [f"{path.name}: {' '.join(str(error).split())}"]
-    return content, [f"{path.name}: {line}" for line in schema_errors(content, name)]
+    return content, []
+
+
+def breaches(parts: dict[str, Any]) -> list[str]:
+    """Return everything that is wrong with the parts: first their form, then their names."""
+    found = [f"{name}.yml: {line}" for name in PARTS for line in schema_errors(parts[name], name)]
+    return found or list(cross_check(parts))
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -88,6 +135,9 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
 def schema_errors(content: Any, name: str) -> list[str]:
     """Return every breach of the schema of a part, each with its place in the file."""
+    # 0.1 s to import, and what is shipped has been checked.
+    import jsonschema
+
     schema = json.loads((HERE / f"{name}.schema.json").read_text(encoding="utf-8"))
     validator = jsonschema.Draft202012Validator(schema)
     found = sorted(validator.iter_errors(content), key=lambda error: list(map(str, error.path)))
@@ -153,11 +203,24 @@ def _check_services(services: dict[str, Any], features: dict[str, Any]) -> Itera
         yield from _missing(place + "part_of", filter(None, [service.get("part_of")]), ids)
         known = ("default", *services["networks"])
         yield from _missing(place + "network", service.get("networks", ()), known)
+        with_files = [item["with"] for item in service.get("files", ()) if "with" in item]
+        yield from _missing(place + "files: with", with_files, ids)
+        yield from _unchecked(place, service, services["services"])
     # A feature may name what upstream has and the catalogue says it leaves out.
     ids += [service["id"] for service in services["not_included"]]
     for name, feature in features["features"].items():
         wanted = [service["id"] for service in feature["services"]]
         yield from _missing(f"features.yml: {name}: service", wanted, ids)
+
+
+def _unchecked(
+    place: str, service: dict[str, Any], services: list[dict[str, Any]]
+) -> Iterator[str]:
+    """Yield whom a service waits for in vain: without a check nobody ever gets healthy."""
+    checked = {item["id"] for item in services if "healthcheck" in item}
+    for name, how in service.get("depends_on", {}).items():
+        if how == "healthy" and name not in checked:
+            yield f"{place}depends_on {name}, which has no healthcheck"
 
 
 def _missing(place: str, names: Iterable[str], known: Iterable[str]) -> Iterator[str]:

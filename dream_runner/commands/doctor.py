@@ -1,146 +1,81 @@
-"""``dream-runner doctor``: independent checks, each with evidence and a remedy.
-
-One check that breaks is a finding of its own and stops no other.
-"""
+"""``dream-runner doctor``: independent checks, each with evidence and a remedy."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .. import answers, lock
-from ..module_utils.dream_core import live
-from ..module_utils.dream_core.receipt import interrupted, read_all
-from ..module_utils.dream_core.survey import survey
-from ..run import new_run_id
-from ..ui import text
-from . import status as status_command
+from ..module_utils.dream_core.doctor import (
+    CHECKS as OF_HOST,
+)
+from ..module_utils.dream_core.doctor import (
+    ERROR,
+    OK,
+    WARNING,
+    Check,
+    Finding,
+    Place,
+    examine,
+    exit_code,
+)
 
-#: Less free space than this and the next log line may be the last.
-_LOW_DISK_BYTES = 1_000_000_000
-#: A certificate is refused, and a log misread, long before this; 2026 is when this was written.
-_EARLIEST_CLOCK = 1_767_225_600
+__all__ = ["CHECKS", "Finding", "Place", "as_json", "as_text", "exit_code", "run", "write_archive"]
 
-OK, WARNING, ERROR = "ok", "warning", "error"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one check saw: a stable id, how bad it is, the evidence, and what to do."""
-
-    id: str
-    severity: str
-    evidence: str
-    remedy: str = ""
-
-
-@dataclass(frozen=True)
-class Place:
-    """What the checks look at."""
-
-    state_dir: str
-    receipts: Mapping[str, Any]
-    warnings: tuple[str, ...]
-
-
-Check = Callable[[Place], Iterator[Finding]]
+#: Variables that name a file with certificates; one that is not there breaks every download.
+_CERTIFICATE_FILES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE")
+#: What an install needs of its own environment.
+_PARTS = ("ansible", "ansible_runner", "psutil", "requests", "yaml", "jsonschema", "rich")
 
 
 def run(state_dir: str) -> list[Finding]:
     """Return what every check found, the worst first."""
-    receipts, warnings = read_all(state_dir)
-    place = Place(state_dir, receipts, tuple(warnings))
-    found = [finding for name, check in CHECKS.items() for finding in _findings(name, check, place)]
-    order = (ERROR, WARNING, OK)
-    return sorted(found, key=lambda finding: order.index(finding.severity))
+    return examine(state_dir, CHECKS)
 
 
-def _findings(name: str, check: Check, place: Place) -> list[Finding]:
-    try:
-        return list(check(place)) or [Finding(name, OK, "")]
-    except Exception as error:  # one broken check must not hide the others
-        return [Finding(name, WARNING, f"the check itself broke: {error!r}", "please report it")]
+def write_archive(
+    target: str, state_dir: str, findings: list[Finding], environment: Mapping[str, str]
+) -> list[str]:
+    """Write the support archive; return the names of what is in it."""
+    from .. import support
+
+    return support.write(target, state_dir, [item._asdict() for item in findings], environment)
 
 
-def exit_code(findings: list[Finding]) -> int:
-    """Return 3 for errors, 11 for warnings only, else 0."""
-    severities = {finding.severity for finding in findings}
-    return 3 if ERROR in severities else 11 if WARNING in severities else 0
-
-
-def _state(place: Place) -> Iterator[Finding]:
-    remedy = "the next 'dream-runner install' looks at the host again and writes it anew"
-    for warning in place.warnings:
-        yield Finding("state", WARNING, warning, remedy)
+def _settings(place: Place) -> Iterator[Finding]:
     _, problems = answers.read_saved(place.state_dir)
     for problem in problems:
-        yield Finding("state", WARNING, problem, "give your choices again with the next install")
+        yield Finding("settings", WARNING, problem, "give your choices again with the next install")
 
 
-def _writable(place: Place) -> Iterator[Finding]:
-    there = live.existing_parent(place.state_dir)
-    if not os.access(there, os.W_OK | os.X_OK):
-        remedy = f"make {there} writable for this user; until then nothing can be recorded"
-        yield Finding("state-writable", ERROR, f"{there} cannot be written", remedy)
+def _program(place: Place) -> Iterator[Finding]:
+    for name in _PARTS:
+        if importlib.util.find_spec(name) is None:
+            remedy = "run install.sh again: it makes the private environment anew"
+            yield Finding("program", ERROR, f"the Python package {name} is not there", remedy)
 
 
-def _unfinished(place: Place) -> Iterator[Finding]:
-    for phase in interrupted(dict(place.receipts)):
-        yield Finding(
-            "interrupted", WARNING, f"phase {phase} did not end", "run 'dream-runner install'"
-        )
-    for phase, receipt in place.receipts.items():
-        if receipt["state"] == "failed":
-            remedy = "see the newest log below runs/ in the state directory, then install again"
-            yield Finding("failed", ERROR, f"phase {phase} failed", remedy)
-
-
-def _leftovers(place: Place) -> Iterator[Finding]:
+def _processes(place: Place) -> Iterator[Finding]:
     found = lock.leftovers(place.state_dir)
     if found:
         pids = ", ".join(str(process.pid) for process in found)
-        yield Finding(
-            "leftovers",
-            WARNING,
-            f"processes of a run: {pids}",
-            "none if an install is active now; else the next install ends them",
-        )
+        remedy = "none if an install is active now; else the next install ends them"
+        yield Finding("processes", WARNING, f"processes of a run: {pids}", remedy)
 
 
-def _disk(place: Place) -> Iterator[Finding]:
-    install_dirs = {str(item.get("install_dir") or "") for item in place.receipts.values()}
-    for path in sorted({place.state_dir, *install_dirs} - {""}):
-        filesystem = live.filesystem(path)
-        if filesystem["read_only"]:
-            yield Finding("disk", ERROR, f"{path} is read-only", "see the kernel log: dmesg")
-        free = filesystem["free_bytes"]
-        if free is not None and free < _LOW_DISK_BYTES:
-            yield Finding("disk", WARNING, f"{path}: {text.size(free)} free", "free some space")
-
-
-def _resources(place: Place) -> Iterator[Finding]:
-    for phase, drift in survey(dict(place.receipts)).items():
-        if place.receipts[phase]["state"] != "done":
-            continue
-        for item in drift:
-            evidence = f"{item['what']} of phase {phase}: {item['found']}"
-            yield Finding("resources", ERROR, evidence, "run 'dream-runner install'")
-
-
-def _secrets(place: Place) -> Iterator[Finding]:
-    for receipt in place.receipts.values():
-        for resource in receipt.get("resources", []):
-            path = resource.get("path", "")
-            if resource.get("secret") and os.path.exists(path) and os.stat(path).st_mode & 0o077:
-                yield Finding(
-                    "secrets", ERROR, f"{path} can be read by others", f"chmod 600 {path}"
-                )
+def _certificate_files(place: Place) -> Iterator[Finding]:
+    for name in _CERTIFICATE_FILES:
+        path = os.environ.get(name)
+        if path and not os.access(path, os.R_OK):
+            remedy = f"correct or unset {name}: no encrypted connection works with it"
+            yield Finding("certificate-files", ERROR, f"{name}={path} cannot be read", remedy)
 
 
 def _engine(place: Place) -> Iterator[Finding]:
+    from . import status as status_command
+
     status = status_command.run(place.state_dir)
     if status.state == "absent":
         yield Finding("engine", OK, status.detail)
@@ -151,29 +86,24 @@ def _engine(place: Place) -> Iterator[Finding]:
         yield Finding("engine", severity, status.detail, "run 'dream-runner install'")
 
 
-def _clock(place: Place) -> Iterator[Finding]:
-    if time.time() < _EARLIEST_CLOCK:
-        yield Finding(
-            "clock", ERROR, f"the clock says {new_run_id()[:8]}", "set it: downloads need the date"
-        )
-
-
+#: What only the wrapper can tell; everything else is dream_core/doctor.py's.
 CHECKS: dict[str, Check] = {
-    "state": _state,
-    "state-writable": _writable,
-    "interrupted": _unfinished,
-    "leftovers": _leftovers,
-    "disk": _disk,
-    "resources": _resources,
-    "secrets": _secrets,
+    "settings": _settings,
+    "program": _program,
+    "processes": _processes,
+    "certificate-files": _certificate_files,
     "engine": _engine,
-    "clock": _clock,
 }
+
+
+def ids() -> Mapping[str, Check]:
+    """Return every check under the id that it reports when all is well."""
+    return {**OF_HOST, **CHECKS}
 
 
 def as_json(findings: list[Finding]) -> dict[str, Any]:
     """Return the findings as the data that ``--json`` prints."""
-    return {"findings": [asdict(item) for item in findings], "exit_code": exit_code(findings)}
+    return {"findings": [item._asdict() for item in findings], "exit_code": exit_code(findings)}
 
 
 def as_text(findings: list[Finding]) -> str:

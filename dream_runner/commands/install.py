@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .. import answers, lock, privilege, resume, runs, stopping, target
-from ..events import Event, Notice
+from .. import answers, lock, privilege, resume, runs, stopping, target, tripwire
+from ..events import Event, Notice, PhaseFinished
+from ..html import record
 from ..journal import Journal
-from ..module_utils.dream_core.errors import DreamError, Interrupted
+from ..module_utils.dream_core import probe
+from ..module_utils.dream_core.errors import DreamError, EngineError, Interrupted
 from ..module_utils.dream_core.receipt import read_all
-from ..plan import Plan
+from ..plan import Plan, Step
 from ..run import Request, Result, execute, new_run_id
 from ..settings import Given, as_ansible_vars
-from ..ui import Listener, terminal
+from ..ui import Listener, terminal, text
+from . import bundle
 from . import plan as plan_command
 
 
@@ -53,20 +56,26 @@ def run(
     listener: Listener,
 ) -> Outcome:
     """Install, continue, repair or change; raise a DreamError where it cannot begin."""
+    began = time.monotonic()
     said = target.listen(flags, answers_file, environment)
+    if said.settings["bundle"]:
+        # Before anything is believed that it says.
+        bundle.look(str(said.settings["bundle"]), bundle.trusted(environment))
     with lock.hold(said.state_dir, "dream-runner install", _warn(listener)):
         lock.clear_leftovers(said.state_dir, listener.note)
         runs.sweep(Path(said.state_dir))
-        known, start = _meet(said, options.wish, listener)
+        known, start = _meet(said, options, listener)
+        if _rests(known):
+            if _answers(known):
+                return _rested(known, listener, began)
+            known = target.unanswered(known)
+            listener.note("the model did not answer: its engine is started anew", "warning")
         plan = target.plan_of(known)
         if not start.asked:
             _agree(plan, options.wish)
         password = _password(plan, known)
         _keep(answers.save(said.state_dir, said.settings), listener)
-        outcome = _execute(known, start, options, password, listener)
-        if outcome.error is None:
-            _keep(answers.mark_applied(said.state_dir, said.settings), listener)
-        return outcome
+        return _execute(known, start, options, password, listener)
 
 
 def preview(
@@ -89,14 +98,21 @@ def _keep(warning: str | None, listener: Listener) -> None:
 
 
 def _meet(
-    said: target.Said, wish: resume.Wish, listener: Listener
+    said: target.Said, options: Options, listener: Listener
 ) -> tuple[target.Target, resume.Start]:
     """Look at the host, and settle with the person whether to continue or to begin anew."""
+    wish = options.wish
     receipts, _ = read_all(said.state_dir)
     before = resume.read(receipts)
     install_dir = said.settings["install_dir"]
     resume.refuse_second(before, install_dir, wish.force)
-    known = target.meet(said, fresh=wish.fresh or wish.force, save=True)
+    known = target.meet(
+        said,
+        fresh=wish.fresh or wish.force,
+        full=options.full,
+        verify=options.verify,
+        save=True,
+    )
     for note in known.notes:
         listener.note(note, "warning")
     line = ""
@@ -106,6 +122,54 @@ def _meet(
     for note in start.notes:
         listener.note(note)
     return known, start
+
+
+def _rests(known: target.Target) -> bool:
+    """Tell whether every phase ended, with these inputs, and the host still shows all it made."""
+    return not any(reason.is_due for reason in known.reasons.values())
+
+
+#: A large model that was swapped out needs its time for the first token.
+_ANSWER_SECONDS = 120.0
+
+
+def _answers(known: target.Target) -> bool:
+    """Tell whether the model answers one question now, where the last install proved it."""
+    proved = known.receipts["health"]["facts"]
+    try:
+        # An engine that hangs does not even refuse; a slow model's does, at once.
+        if probe.get(str(proved["url"]))["status"] is None:
+            return False
+        probe.complete(str(proved["url"]), str(proved["model"]), _ANSWER_SECONDS)
+    except (EngineError, KeyError):
+        return False
+    return True
+
+
+def _rested(known: target.Target, listener: Listener, began: float) -> Outcome:
+    """Return the outcome of a run in which no role had anything to do.
+
+    What a role would look at was just looked at, and the model has just
+    answered: starting Ansible could only repeat it.
+    """
+    _keep(answers.save(known.state_dir, known.settings), listener)
+    run_id = new_run_id()
+    run_dir = runs.directory(Path(known.state_dir), run_id)
+    with Journal(run_dir) as journal:
+        for phase, reason in known.reasons.items():
+            event = PhaseFinished(time.time(), "localhost", phase, "unchanged", 0, 0.0, reason.why)
+            journal.take(event)
+    _keep(journal.warning, listener)
+    listener.note(f"All {len(known.reasons)} phases: nothing differs from what was made.")
+    facts = known.receipts["summary"]["facts"]
+    steps = [Step(phase, *reason) for phase, reason in known.reasons.items()]
+    record.planned(run_dir, known.host["facts"], known.choice, steps)
+    return _ended(Outcome(run_id, run_dir, Result(0, False, None), time.monotonic() - began, facts))
+
+
+def _ended(outcome: Outcome) -> Outcome:
+    record.ended(outcome.run_dir, "install", as_json(outcome))
+    return outcome
 
 
 def _agree(plan: Plan, wish: resume.Wish) -> None:
@@ -146,25 +210,33 @@ def _execute(
 ) -> Outcome:
     run_id = new_run_id()
     run_dir = runs.directory(Path(known.state_dir), run_id)
-    request = Request(
-        playbook="install",
-        variables={
-            **as_ansible_vars(known.settings),
-            "dream_state_dir": known.state_dir,
-            "dream_fresh": start.fresh,
-            "dream_full": options.full or start.fresh,
-            "dream_force": options.wish.force,
-            "dream_verify": options.verify,
-        },
-        run_id=run_id,
-        run_dir=run_dir,
-        become_password=password,
-    )
     began = time.monotonic()
-    result = follow(request, listener, said=known.notes)
+    plan = target.plan_of(known)
+    record.planned(run_dir, known.host["facts"], known.choice, plan.steps, plan)
+    with tripwire.armed(bool(known.settings["offline"])) as trap:
+        request = Request(
+            playbook="install",
+            variables={
+                **as_ansible_vars(known.settings),
+                "dream_state_dir": known.state_dir,
+                "dream_fresh": start.fresh,
+                "dream_full": options.full or start.fresh,
+                "dream_force": options.wish.force,
+                "dream_verify": options.verify,
+                "dream_unanswered": known.is_silent,
+            },
+            run_id=run_id,
+            run_dir=run_dir,
+            become_password=password,
+            environment=trap.environment,
+        )
+        result = follow(request, listener, said=known.notes)
+    if trap.error and not result.interrupted:
+        # The cause of whatever else failed.
+        result = replace(result, error=trap.error)
     receipts, _ = read_all(known.state_dir)
     facts = receipts.get("summary", {}).get("facts", {}) if result.error is None else {}
-    return Outcome(run_id, run_dir, result, time.monotonic() - began, facts)
+    return _ended(Outcome(run_id, run_dir, result, time.monotonic() - began, facts))
 
 
 def follow(request: Request, listener: Listener, said: Collection[str] = ()) -> Result:
@@ -209,7 +281,8 @@ def as_text(outcome: Outcome) -> str:
     """Return the end of a successful install: what changed and where it answers."""
     result = outcome.result
     changed = f"{result.changed} changed" if result.changed else "nothing had to change"
-    lines = [f"Done in {outcome.seconds:.0f} s: {changed} ({result.ok} checks and tasks)."]
+    how = f"{result.ok} checks and tasks" if result.ok else "all was looked at, the model answered"
+    lines = [f"Done in {text.duration(outcome.seconds)}: {changed} ({how})."]
     urls = outcome.summary.get("urls")
     if isinstance(urls, dict):
         lines += [f"  {name}: {url}" for name, url in urls.items()]

@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import resume, target
 from ..module_utils.dream_core.phases import PHASES
-from ..plan import CHECK, Choice, Download, Plan
+from ..plan import Choice, Download, Plan
 from ..settings import Given
 from ..ui import text
 
@@ -75,7 +75,7 @@ def _phases(plan: Plan) -> list[str]:
         reason = f"{step.why}: {step.detail}" if step.detail else step.why
         first = number - len(group) + 1
         span = f"{first}-{number}" if len(group) > 1 else str(number)
-        lines.append(f"  {span:>5} of {len(PHASES)}  {reason:14}  {', '.join(group)}")
+        lines.append(f"  {span:>5} of {len(PHASES)}  {', '.join(group)}: {reason}")
         group = []
     return lines
 
@@ -104,8 +104,8 @@ def _download(item: Download) -> str:
 
 def summary(plan: Plan) -> str:
     """Return in one line whether anything is to be done."""
-    reasons = [step.why for step in plan.steps if step.why != CHECK]
-    if not reasons:
-        return "Everything was installed before; it would be checked and repaired."
-    rest = "" if len(reasons) == len(plan.steps) else ", the others would be checked again"
-    return f"{text.plural(len(reasons), 'phase')} to do{rest}."
+    due = [step for step in plan.steps if step.is_due]
+    if not due:
+        return "Nothing to do: everything is as it was made."
+    rest = "" if len(due) == len(plan.steps) else ", the others are as they were made"
+    return f"{text.plural(len(due), 'phase')} to do{rest}."

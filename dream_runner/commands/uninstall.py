@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import lock, runs
+from ..html import record
 from ..module_utils.dream_core.errors import DreamError, Interrupted, UsageError
 from ..module_utils.dream_core.receipt import read_all
 from ..module_utils.dream_core.remove import remove
@@ -18,9 +22,6 @@ from ..settings import default_state_dir
 from ..ui import Listener, terminal
 from . import install
 
-#: How dream_core/remove.py marks a directory that something is in.
-_USED = " (not empty)"
-
 
 @dataclass(frozen=True)
 class Removal:
@@ -28,8 +29,9 @@ class Removal:
 
     install_dir: str
     remove: tuple[str, ...]
+    restore: tuple[str, ...]
     keep: tuple[str, ...]
-    if_empty: tuple[str, ...]
+    left: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,12 @@ def plan(state_dir: str, home: str, *, purge: bool) -> Removal:
     receipts, _ = read_all(state_dir)
     found = remove(state_dir, home, purge=purge, dry=True)
     directories = {str(item.get("install_dir") or "") for item in receipts.values()} - {""}
-    # Nothing is gone yet, so a directory of ours still looks used; whether
-    # it goes is decided when its turn comes.
-    used = tuple(line for line in found["kept"] if line.endswith(_USED))
     return Removal(
         install_dir=", ".join(sorted(directories)),
         remove=tuple(found["removed"]),
-        keep=tuple(line for line in found["kept"] if line not in used),
-        if_empty=tuple(line.removesuffix(_USED) for line in used),
+        restore=tuple(found["restored"]),
+        keep=tuple(found["kept"]),
+        left=tuple(found["left"]),
     )
 
 
@@ -68,8 +68,7 @@ def run(
 ) -> Outcome:
     """Show what goes, ask, and remove it; raise UsageError when nothing is installed."""
     state_dir = default_state_dir(environment)
-    receipts, _ = read_all(state_dir)
-    if not receipts:
+    if not _is_known(state_dir, purge):
         raise UsageError(
             "nothing is installed, as far as the records of this user tell",
             code="NOT_INSTALLED",
@@ -82,7 +81,32 @@ def run(
     with lock.hold(state_dir, "dream-runner uninstall", listener.note):
         lock.clear_leftovers(state_dir, listener.note)
         _agree(removal, yes=yes)
-        return _execute(state_dir, removal, listener, purge=purge)
+        outcome = _execute(state_dir, removal, listener, purge=purge)
+        if purge and outcome.error is None and not read_all(state_dir)[0]:
+            _forget(Path(state_dir))
+        return outcome
+
+
+#: What is left of the state directory once nothing is installed; of anything else it stays.
+_LAST = ("lock",)
+
+
+def _forget(state_dir: Path) -> None:
+    """Remove the state directory with the journals of past runs; called with the lock held."""
+    with contextlib.suppress(OSError):
+        shutil.rmtree(state_dir / "runs")
+        for name in _LAST:
+            (state_dir / name).unlink()
+        state_dir.rmdir()
+
+
+def _is_known(state_dir: str, purge: bool) -> bool:
+    """Tell whether there is anything to do, be it only the end of a purge that was killed."""
+    if purge:
+        return os.path.isdir(state_dir)
+    with contextlib.suppress(OSError):
+        return bool(os.listdir(os.path.join(state_dir, "receipts")))
+    return False
 
 
 def _agree(removal: Removal, *, yes: bool) -> None:
@@ -110,7 +134,11 @@ def _execute(state_dir: str, removal: Removal, listener: Listener, *, purge: boo
     )
     began = time.monotonic()
     result = install.follow(request, listener)
-    return Outcome(removal, result, request.run_dir, time.monotonic() - began)
+    outcome = Outcome(removal, result, request.run_dir, time.monotonic() - began)
+    # A purge takes the folder of its own run away too.
+    if not purge:
+        record.ended(request.run_dir, "uninstall", as_json(outcome))
+    return outcome
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:
@@ -122,18 +150,20 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "error": error.to_dict() if error else None,
         "install_dir": outcome.removal.install_dir,
         "remove": list(outcome.removal.remove),
+        "restore": list(outcome.removal.restore),
         "keep": list(outcome.removal.keep),
-        "remove_if_empty": list(outcome.removal.if_empty),
+        "left": list(outcome.removal.left),
     }
 
 
 def as_text(outcome: Outcome) -> str:
     """Return what would go or is gone, and what stays."""
-    word = "Would remove" if outcome.result is None else "Removed"
+    done = outcome.result is not None
     lines = [
-        *_section(word, outcome.removal.remove),
-        *_section(f"{word}, unless something else is in it", outcome.removal.if_empty),
-        *_section("Kept", outcome.removal.keep),
+        *_section("Removed" if done else "Would remove", outcome.removal.remove),
+        *_section("As it was before" if done else "Would give back", outcome.removal.restore),
+        *_section("Kept" if done else "Would keep", outcome.removal.keep),
+        *_section("Cannot be removed", outcome.removal.left),
     ]
     return "\n".join(lines) or "There is nothing to remove."
 

@@ -31,13 +31,14 @@ def title(task: str, phase: str) -> str:
 
 def outcome(event: PhaseFinished) -> str:
     """Return how a phase ended, in words."""
+    if event.state == "unchanged":
+        return "ok, not run: nothing differs"
     ended = {
         "ok": "ok, nothing to change",
         "changed": f"done, {text.plural(event.changed, 'change')}",
-        "unchanged": "ok, not run: nothing differs",
         "failed": "FAILED",
     }
-    return ended.get(event.state, event.state)
+    return f"{ended.get(event.state, event.state)} ({text.duration(event.seconds)})"
 
 
 class PlainListener:
@@ -50,8 +51,7 @@ class PlainListener:
     def take(self, event: Event) -> None:
         """Show one event."""
         if isinstance(event, PhaseFinished):
-            took = text.duration(event.seconds)
-            self._line(f"{place(event.phase)}: {outcome(event)} ({took})")
+            self._line(f"{place(event.phase)}: {outcome(event)}")
         elif isinstance(event, Notice):
             self.note(event.text, event.level)
         elif isinstance(event, Progress):

@@ -8,12 +8,12 @@ import json
 import os
 import re
 import shutil
-import signal
 import socket
 import stat
 import subprocess
 import time
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,11 @@ from nodes import processes
 
 #: What differs between two equal installs: journals, logs, process ids, sockets, byte code,
 #: pip's own cache, and the lock file that names its last holder.
+#: And what does not belong to an install: install.sh's link to its command. The backup of .env
+#: is there only where it was ever replaced.
 VOLATILE = re.compile(
     r"(^|/)(__pycache__|runs|logs?|tmp)(/|$)|\.(pyc|log|out|pid|sock)$|(^|/)lock$|^\.cache(/|$)|\.log\.\d+$"
+    r"|^\.local/bin(/|$)|(^|/)\.env\.bak$"
 )
 #: Keys of our documents that hold a time, a run or a count of work done.
 VOLATILE_KEYS = frozenset(
@@ -42,8 +45,11 @@ VOLATILE_KEYS = frozenset(
         "pid",
         # What the survey last saw of a resource: we look at the resources themselves.
         "seen",
-        # Of the whole machine, where other tests mount things.
+        # Of the whole machine, where other tests mount things; and the digest of them.
         "mounts",
+        "dream_host.mounts",
+        # Of the disk that a case puts below HOME.
+        "filesystem",
     }
 )
 #: What nothing that ended may leave, wherever it lies.
@@ -51,7 +57,9 @@ LEFTOVER = re.compile(
     r"(^|/)(\.dream-tmp-|\.pip-tmp|pip-(build|ephem|install|metadata|modern|req|unpack|wheel)"
     r"|~|tmp[a-z0-9_]{8}$|ansible-tmp-)|\.(part|partial|tmp)$"
 )
-SECRET = re.compile(r"^([A-Z0-9_]*(?:SECRET|TOKEN|PASS|KEY|SALT)[A-Z0-9_]*)=(.+)$", re.M)
+#: Where the servers of the cases listen; never through a proxy.
+LOCAL_NETWORK = "127.0.0.1,localhost,10.213.7.2"
+SECRET = re.compile(r"^([A-Z0-9_]*(?:SECRET|TOKEN|PASS|KEY|SALT|PROJECT_ID)[A-Z0-9_]*)=(.+)$", re.M)
 
 
 @dataclass(frozen=True)
@@ -67,22 +75,39 @@ class Done:
         return f"[exit {self.code}, {self.seconds:.1f} s]\n{self.out}\n{self.err}"
 
     @property
+    def outcome(self) -> dict[str, Any]:
+        """Return what ``--json`` printed."""
+        return dict(json.loads(self.out))
+
+    @property
     def changed(self) -> int:
-        """Return how many tasks changed something, from the JSON outcome."""
-        return int(json.loads(self.out)["tasks"]["changed"])
+        """Return how many tasks changed something."""
+        return int(self.outcome["tasks"]["changed"])
+
+    @property
+    def tasks(self) -> int:
+        """Return how many tasks ran at all."""
+        return sum(int(number) for number in self.outcome["tasks"].values())
 
 
 class Sandbox:
-    """A HOME that can be wiped; ``source`` is the checkout whose install.sh runs."""
+    """A HOME that can be wiped, put back and compared; ``source`` is the tree that installs.
+
+    ``entry`` is what starts a run: ``runner`` (the command in the private
+    environment) or ``install.sh``, whose own subject (tests/e2e/test_bootstrap.py) that
+    environment is: here it is made once and kept.
+    """
 
     def __init__(self, directory: Path, source: Path) -> None:
         self.home = directory / "home"
         self.source = source
-        #: The private environment is install.sh's own subject (tests/e2e/test_bootstrap.py):
-        #: here it is made once and kept.
         self.data = directory / "data"
         self.cache = directory / "cache"
+        #: The engine's packages, so that no case asks PyPI for them.
+        self.wheels: Path | None = None
+        self.saved = directory / "saved"
         self.port = free_port()
+        self.extra: dict[str, str] = {}
         self.wipe()
 
     @property
@@ -104,11 +129,18 @@ class Sandbox:
             "TMPDIR": str(self.home / "tmp"),
             # pip asks rustc who it is, and rustup then writes into HOME.
             "RUSTUP_HOME": "/nonexistent",
+            "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY"), LOCAL_NETWORK])),
+            **({"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(self.wheels)} if self.wheels else {}),
+            **self.extra,
         }
 
-    def command(self, *more: str) -> list[str]:
+    @property
+    def state_dir(self) -> Path:
+        return self.home / ".local" / "state" / "dream-runner"
+
+    def command(self, *more: str, entry: str = "runner") -> list[str]:
         return [
-            str(self.source / "install.sh"),
+            *self._program(entry, "install"),
             "--profile=embedded",
             f"--install-dir={self.install_dir}",
             f"--engine-port={self.port}",
@@ -117,42 +149,92 @@ class Sandbox:
             *more,
         ]
 
-    def install(self, *more: str) -> Done:
-        """Run the README's command to its end."""
-        return self._finish(self.start(*more))
+    def _program(self, entry: str, verb: str) -> list[str]:
+        if entry == "install.sh":
+            return [str(self.source / "install.sh")]
+        return [str(self.data / "dream-runner" / "venv" / "bin" / "dream-runner"), verb]
 
-    def start(self, *more: str) -> subprocess.Popen[str]:
-        # Into files: a pipe's reader would wait for the daemon that inherits it.
-        out, err = self.home / "tmp" / "out.log", self.home / "tmp" / "err.log"
+    def install(self, *more: str, entry: str = "runner") -> Done:
+        """Run the README's command to its end."""
+        return self.finish(self.start(*more, entry=entry))
+
+    def start(
+        self, *more: str, entry: str = "runner", before: Sequence[str] = (), name: str = "run"
+    ) -> Run:
+        """Start an install; ``before`` is put in front of the command, as strace is."""
+        return self._start([*before, *self.command(*more, entry=entry)], name)
+
+    def uninstall(self, *more: str) -> Run:
+        """Start an uninstall."""
+        return self._start([*self._program("runner", "uninstall"), "--yes", "--json", *more], "un")
+
+    def _start(self, command: list[str], name: str) -> Run:
+        # Into files: a pipe's reader would wait for the daemon that inherits it. Not into HOME,
+        # whose disk may be full.
+        out, err = (self.saved.parent / f"{name}.{kind}" for kind in ("out", "err"))
         with out.open("w") as stdout, err.open("w") as stderr:
-            return subprocess.Popen(
-                self.command(*more),
+            process = subprocess.Popen(
+                command,
                 env=self.environment,
                 cwd=self.home,
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
-                text=True,
                 start_new_session=True,
             )
+        return Run(process, out, err)
 
-    def _finish(self, process: subprocess.Popen[str]) -> Done:
+    def finish(self, run: Run, seconds: float = 400) -> Done:
+        """Wait until the run has ended."""
         began = time.monotonic()
-        process.wait(timeout=400)
-        seconds = time.monotonic() - began
-        out, err = (self.home / "tmp" / f"{name}.log" for name in ("out", "err"))
-        return Done(process.returncode, out.read_text(), err.read_text(), seconds)
+        run.process.wait(timeout=seconds)
+        return Done(
+            run.process.returncode,
+            run.out.read_text(),
+            run.err.read_text(),
+            time.monotonic() - began,
+        )
 
     def end_services(self) -> None:
         """End every process of this HOME, by id."""
         processes.kill_all(self.home)
 
     def wipe(self) -> None:
-        """Make HOME as new."""
+        """Make HOME as new; it may be a mount point, so that it stays itself."""
         self.end_services()
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(self.home)
-        (self.home / "tmp").mkdir(parents=True)
+        self.home.mkdir(parents=True, exist_ok=True)
+        for item in self.home.iterdir():
+            if item.is_dir() and not item.is_symlink():
+                shutil.rmtree(item)
+            else:
+                item.unlink()
+        (self.home / "tmp").mkdir()
+
+    def save(self, name: str, only: Sequence[str] = ()) -> None:
+        """Keep a copy of HOME, or of some paths in it, as it is on disk now."""
+        target = self.saved / name
+        shutil.rmtree(target, ignore_errors=True)
+        self.saved.mkdir(exist_ok=True)
+        if not only:
+            copy_tree(self.home, target)
+        for path in only:
+            (target / path).parent.mkdir(parents=True, exist_ok=True)
+            subprocess.run(["cp", "-a", str(self.home / path), str(target / path)], check=True)
+
+    def put_back(self, name: str) -> None:
+        """Make HOME what it was at ``save``; its services do not run, as after a reboot."""
+        self.wipe()
+        (self.home / "tmp").rmdir()
+        copy_tree(self.saved / name, self.home)
+        (self.home / "tmp").mkdir(exist_ok=True)
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return the journal of the newest run, as far as it is written."""
+        with contextlib.suppress(OSError, IndexError):
+            newest = sorted((self.state_dir / "runs").iterdir())[-1]
+            lines = (newest / "events.jsonl").read_text().splitlines()
+            return [json.loads(line) for line in lines if line.endswith("}")]
+        return []
 
     def state(self) -> dict[str, Any]:
         """Return what a second install must leave the same: paths, kinds, modes, contents."""
@@ -193,33 +275,32 @@ class Sandbox:
             return str(json.load(response)["choices"][0]["message"]["content"])
 
 
+@dataclass(frozen=True)
+class Run:
+    """A run that was started."""
+
+    process: subprocess.Popen[bytes]
+    out: Path
+    err: Path
+
+    @property
+    def is_alive(self) -> bool:
+        return self.process.poll() is None
+
+    def __str__(self) -> str:
+        return f"[{self.process.args}]\n{self.out.read_text()}\n{self.err.read_text()}"
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """Copy with modes, times, owners and links; ``target`` may be there."""
+    target.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["cp", "-a", "--reflink=auto", f"{source}/.", str(target)], check=True)
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def kill_run(process: subprocess.Popen[str]) -> None:
-    """Kill -9 the run and all its descendants, as ``kill -9`` of the tree does.
-
-    A supervisor that has already detached itself is not part of the run.
-    """
-    seen: dict[int, psutil.Process] = {}
-    while True:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            top = psutil.Process(process.pid)
-            new = {item.pid: item for item in [top, *top.children(recursive=True)]}
-        fresh = [item for pid, item in new.items() if pid not in seen]
-        if not fresh:
-            break
-        seen |= new
-        for item in fresh:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                item.send_signal(signal.SIGSTOP)
-    for item in seen.values():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            item.kill()
-    process.wait(timeout=30)
 
 
 def service_pids(home: Path) -> set[int]:
@@ -247,7 +328,7 @@ def described(path: Path) -> Any:
 
 def content(path: Path) -> Any:
     data = path.read_bytes()
-    if path.name == ".env":
+    if path.name.startswith(".env"):
         return SECRET.sub(r"\1=made once", data.decode())
     if data[:1] == b"{":
         with contextlib.suppress(ValueError):
@@ -262,7 +343,10 @@ def steady(document: Any) -> Any:
         leave = VOLATILE_KEYS | {"digest"} if "gathered_at" in document else VOLATILE_KEYS
         return {key: steady(value) for key, value in document.items() if key not in leave}
     if isinstance(document, list):
-        return [steady(item) for item in document]
+        items = [steady(item) for item in document]
+        # The resources of a receipt are a set: after an uninstall those that it kept come first.
+        is_set = all(isinstance(item, dict) and "origin" in item for item in items)
+        return sorted(items, key=json.dumps) if is_set else items
     return document
 
 

@@ -1,135 +1,166 @@
-"""kill -9 of an install at random instants; the next run finishes it, the one after rests.
-
-Each case is a seed, so that a failure can be played again: ``DREAM_CHAOS_SEED=17
-DREAM_CHAOS_KILLS=1`` runs exactly the case that failed. DREAM_CHAOS_KILLS says how many (6 unless
-told; 20 is what a release needs).
-"""
+"""Signals to every part of a run, at random instants and at every event."""
 
 from __future__ import annotations
 
-import os
 import random
-import shutil
-import subprocess
+import signal
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
-from . import sandbox
-from .sandbox import Done, Sandbox
+from . import cases, victims
+from .cases import Case, chosen
 
-ROOT = Path(__file__).resolve().parents[2]
-FIRST = int(os.environ.get("DREAM_CHAOS_SEED", "0"))
-KILLS = int(os.environ.get("DREAM_CHAOS_KILLS", "6"))
+SIGNALS = {name: signal.Signals[f"SIG{name}"] for name in ("INT", "TERM", "HUP", "KILL")}
+GRID = [(name, part) for name in SIGNALS for part in victims.PARTS]
+#: Where a module runs long enough in a process of its own to be hit for certain.
+LONG_TASKS = (
+    "Look for everything that speaks against this host",
+    "Merge the environment file and make its secrets once",
+    "Fetch the model",
+    "Install the engine's packages",
+    "Run the engine under supervisord",
+    "Ask the model one question",
+)
+#: What runs by itself when the engine is down: these need no install from the beginning.
+LATE = ("services", "health", "summary")
+#: Every event of an undisturbed install that takes part in the order of things.
+EVENTS = 75
+
+pytestmark = pytest.mark.timeout(900)
 
 
-@dataclass(frozen=True)
-class Undisturbed:
-    """An install that nobody disturbed: the sandbox, how long it took, what it left."""
+@pytest.mark.parametrize("seed", range(cases.SEED, cases.SEED + cases.KILLS))
+def test_killed_at_a_random_instant(case: Case, seed: int) -> None:
+    """kill -9 of the run, in half the cases of the services as well.
 
-    sandbox: Sandbox
-    seconds: float
-    state: dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Undisturbed]:
-    directory = tmp_path_factory.mktemp("chaos")
-    box = Sandbox(directory, copy_of_checkout(directory / "source"))
-    try:
-        # Twice: the first one fills pip's cache and makes the private environment.
-        for _ in range(2):
-            box.wipe()
-            done = box.install()
-            assert done.code == 0, str(done)
-        state = box.state()
-        check_rests(box)
-        assert sandbox.differences(state, box.state()) == []
-        yield Undisturbed(box, done.seconds, state)
-    finally:
+    One case in three begins with nothing at all, the others with the engine's
+    packages in place: making them is half of the time, and nearly all of the work.
+    """
+    case.dice = random.Random(seed)
+    box, seconds = case.box, case.reference.seconds
+    bare = case.dice.random() < 1 / 3
+    instant = case.dice.uniform(0, seconds if bare else seconds * 0.6)
+    everything = case.dice.random() < 0.5
+    entry = "install.sh" if case.dice.random() < 0.2 else "runner"
+    what = "everything, the services too" if everything else "the run"
+    begin = "nothing" if bare else "packages"
+    case.tell(f"seed {seed}: kills {what} after {instant:.2f} of {seconds:.2f} s")
+    case.tell(f"started by {entry} with {begin} in place")
+    if bare:
         box.wipe()
-
-
-def copy_of_checkout(target: Path) -> Path:
-    """Return a copy of the working tree: nobody edits it while installs run."""
-    listed = subprocess.check_output(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT
-    )
-    for name in listed.decode().split("\0"):
-        if name and (ROOT / name).is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, target / name)
-    return target
-
-
-def check_rests(box: Sandbox) -> None:
-    """A finished install is asked again and has nothing to do."""
-    again = box.install()
-    assert again.code == 0, str(again)
-    assert again.changed == 0, str(again)
-
-
-def check_recovered(undisturbed: Undisturbed, secrets: dict[str, str], story: str) -> None:
-    """The run after the kill finishes the work: same state, same secrets, nothing left over."""
-    box = undisturbed.sandbox
-    done: Done = box.install()
-    assert done.code == 0, f"{story}\n{done}"
-    assert box.answer(), story
-    kept = box.secrets()
-    assert {name: kept.get(name) for name in secrets} == secrets, f"{story}: secrets changed"
-    found = sandbox.differences(undisturbed.state, box.state())
-    assert not found, story + "\n" + "\n".join(found)
-    assert box.leftovers() == [], story
-    assert box.strangers() == [], story
-    check_rests(box)
-
-
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("seed", range(FIRST, FIRST + KILLS))
-def test_killed_at_a_random_instant(undisturbed: Undisturbed, seed: int) -> None:
-    dice = random.Random(seed)
-    instant = dice.uniform(0, undisturbed.seconds)
-    everything = dice.random() < 0.5
-    box = undisturbed.sandbox
-    box.wipe()
-    running = box.start()
+    else:
+        box.put_back("packages")
+    run = box.start(entry=entry)
     time.sleep(instant)
+    events = box.events()
+    case.tell(f"the last event was {events[-1] if events else 'none'}")
     if everything:
         box.end_services()
-        running.wait(timeout=30)
+        run.process.wait(timeout=30)
     else:
-        sandbox.kill_run(running)
-        wait_for_survivors(box)
-    what = "everything, the services too" if everything else "the run"
-    story = f"seed {seed}: killed {what} after {instant:.2f} of {undisturbed.seconds:.2f} s"
-    check_recovered(undisturbed, box.secrets(), story)
+        victims.kill(run)
+    case.recover_somehow()
 
 
-def wait_for_survivors(box: Sandbox, seconds: float = 5) -> None:
-    """What the kill did not reach must end by itself: no half of a run goes on alone."""
-    deadline = time.monotonic() + seconds
-    while box.strangers() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert box.strangers() == [], "survived the kill"
+@pytest.mark.parametrize(("name", "part"), chosen(GRID, 3), ids=lambda value: str(value))
+def test_signal_to_one_part(case: Case, name: str, part: str) -> None:
+    """One part of the run gets a signal; what of the run is left ends by itself."""
+    box = case.box
+    task = case.dice.choice(LONG_TASKS)
+    case.tell(f"{name} to {part} during '{task}'")
+    # Who hears what is the subject: a run in which every role looks again is enough.
+    box.put_back("finished")
+    run = box.start("--full")
+    assert victims.wait_for_event(box, run, starts(task)), str(run)
+    if part == "module":
+        victims.wait_for(lambda: victims.module(run), run, 10)
+    case.tell(f"hit: {victims.hit(run, part, SIGNALS[name])}")
+    done = box.finish(run, 60)
+    case.tell(f"ended with {done.code}")
+    if (name, part) in {("INT", "wrapper"), ("TERM", "wrapper"), ("HUP", "wrapper")}:
+        assert done.code == 130, str(done)
+        assert box.strangers() == [], "a polite end leaves nothing running"
+    case.recover_somehow()
 
 
-@pytest.mark.timeout(900)
-def test_killed_again_and_again(undisturbed: Undisturbed) -> None:
+def starts(task: str) -> Callable[[dict[str, object]], bool]:
+    """Return a test for the event with which the task begins."""
+    return lambda event: event["type"] == "task_started" and str(event["task"]).endswith(task)
+
+
+@pytest.mark.parametrize("number", chosen(range(EVENTS), 1))
+def test_killed_at_an_event(case: Case, number: int) -> None:
+    """kill -9 of one part at the very moment when a phase or task begins or ends."""
+    events = [item for item in case.reference.events if item["type"].startswith(("phase", "task"))]
+    event = events[number * len(events) // EVENTS]
+    part = case.dice.choice(["wrapper", "playbook", "tree"])
+    key = {name: event[name] for name in ("type", "phase", "task") if name in event}
+    case.tell(f"kill -9 of {part} at {key}")
+    late = event["phase"] in LATE
+    case.box.put_back("finished") if late else case.box.wipe()
+    run = case.box.start(*(["--resume"] if late else []))
+    came = victims.wait_for_event(
+        case.box, run, lambda other: all(other.get(name) == key[name] for name in key)
+    )
+    assert came, str(run)
+    victims.hit(run, part, signal.SIGKILL)
+    case.box.finish(run, 60)
+    case.recover_somehow()
+
+
+@pytest.mark.occasional
+def test_killed_again_and_again(case: Case) -> None:
     """Each run gets a little further than the one before; the secrets are made once."""
-    box = undisturbed.sandbox
+    box = case.box
     box.wipe()
-    dice = random.Random(FIRST)
     secrets: dict[str, str] = {}
-    for _ in range(4):
-        running = box.start("--resume")
-        time.sleep(dice.uniform(0.3, 0.6) * undisturbed.seconds)
-        sandbox.kill_run(running)
-        wait_for_survivors(box)
+    for _ in range(3):
+        run = box.start("--resume")
+        time.sleep(case.dice.uniform(0.3, 0.6) * case.reference.seconds)
+        victims.kill(run)
+        victims.wait_until_gone(box)
         now = box.secrets()
         assert {name: now.get(name) for name in secrets} == secrets
         secrets = now
-    check_recovered(undisturbed, secrets, "killed four times")
+    case.recover("--resume", secrets=secrets)
+
+
+@pytest.mark.occasional
+@pytest.mark.parametrize("part", chosen(victims.PARTS, 1))
+def test_stopped_for_a_while(case: Case, part: str) -> None:
+    """SIGSTOP, a pause, SIGCONT: the same run goes on and ends well."""
+    box = case.box
+    task = case.dice.choice(LONG_TASKS[2:])
+    case.tell(f"stops {part} in '{task}' for {cases.STOP_SECONDS:.0f} s")
+    box.put_back("finished")
+    run = box.start("--full")
+    assert victims.wait_for_event(box, run, starts(task)), str(run)
+    if part == "tree":
+        stopped = victims.stop(run)
+    else:
+        found = victims.wait_for(lambda: victims.FIND[part](run), run, 10)
+        stopped = [found] if found else []
+        victims.hit(run, part, signal.SIGSTOP)
+    time.sleep(cases.STOP_SECONDS)
+    victims.go_on(stopped)
+    done = box.finish(run)
+    assert done.code == 0, str(done)
+    case.check(box.secrets())
+    case.check_rests()
+
+
+@pytest.mark.occasional
+def test_second_ctrl_c_ends_at_once(case: Case) -> None:
+    """Two interrupts in a row leave no more behind than one."""
+    box = case.box
+    box.wipe()
+    run = box.start()
+    assert victims.wait_for_event(box, run, starts(LONG_TASKS[3])), str(run)
+    for _ in range(2):
+        victims.hit(run, "wrapper", signal.SIGINT)
+        time.sleep(case.dice.uniform(0, 0.3))
+    done = box.finish(run, 60)
+    assert done.code == 130, str(done)
+    case.recover_somehow()

@@ -21,7 +21,7 @@ from nodes import processes
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("install.sh", "requirements.lock", "pyproject.toml", "ansible.cfg", "README.md")
-FOLDERS = ("dream_runner", "playbooks", "roles", "library")
+FOLDERS = ("dream_runner", "playbooks", "roles", "library", "docs")
 #: pip's cache survives the tests' homes, or each environment would fetch 40 MB again.
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pip"
 SAYS = """

@@ -69,3 +69,17 @@ def test_a_link_is_not_written_through(
     (tmp_path / "install" / "a.json").symlink_to(victim)
     assert run_module("dream_files", **wanted)["failed"] is True
     assert victim.read_text() == "theirs"
+
+
+def test_a_service_may_do_with_its_own_directory_what_it_likes(
+    twice: Run, run_module: Run, tmp_path: Path
+) -> None:
+    user = f"{tmp_path.stat().st_uid}:{tmp_path.stat().st_gid}"
+    own = {"path": str(tmp_path / "data"), "mode": "0755", "owner": user, "data": True}
+    ours = {"path": str(tmp_path / "config"), "mode": "0755", "owner": user}
+    twice("dream_files", directories=[own, ours])
+    for name in ("data", "config"):
+        (tmp_path / name).chmod(0o700)
+    changed = run_module("dream_files", directories=[own, ours])["changes"]
+    assert [change["path"] for change in changed] == [str(tmp_path / "config")]
+    assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700

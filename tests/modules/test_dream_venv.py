@@ -105,6 +105,14 @@ def damage_of(kind: str, path: Path) -> None:
         (path / "pyvenv.cfg").unlink()
     elif kind == "other python":
         site.parent.rename(site.parent.with_name("python3.1"))
+    elif kind == "never finished":
+        (path / ".dream-runner.json").unlink()
+    elif kind == "a file more":
+        (site / "sitecustomize.py").touch()
+    elif kind == "a script less":
+        (path / "bin" / "activate").unlink()
+    elif kind == "a mode":
+        (site / "tinyone.py").chmod(0o600)
 
 
 def test_every_damage_is_seen(run_module: Run, wanted: dict[str, Any]) -> None:
@@ -112,7 +120,10 @@ def test_every_damage_is_seen(run_module: Run, wanted: dict[str, Any]) -> None:
     text = Path(wanted["requirements"]).read_text()
     path = Path(wanted["path"])
     assert venv.defect(str(path), text) == ""
-    for kind in ("record", "interpreter", "pyvenv.cfg", "other python"):
+    for kind in (
+        *("record", "interpreter", "pyvenv.cfg", "other python", "never finished"),
+        *("a file more", "a script less", "a mode"),
+    ):
         copy = path.with_name(kind)
         subprocess.run(["cp", "-a", path, copy], check=True)
         path.rename(path.with_name("aside"))

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .images import image
+from images.nodes import image
+
 from .podman import Podman
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -32,6 +33,16 @@ PASSED_ON = (
     "http_proxy",
     "https_proxy",
     "no_proxy",
+)
+
+#: The least that let an engine work inside, in the cgroup2 view. The volume, which goes with the
+#: container, gives it a filesystem that overlay2 can lie on.
+ENGINE_OPTIONS = (
+    "--cap-add=SYS_ADMIN,NET_ADMIN",
+    "--security-opt=unmask=ALL",
+    "--security-opt=seccomp=unconfined",
+    "--volume=/var/lib/docker",
+    "--volume=/var/lib/containerd",
 )
 
 #: A PID 1 that is not systemd but buries its dead.
@@ -149,6 +160,34 @@ class Node:
         )
         return target
 
+    def copy_in(self, source: str | Path, target: str) -> str:
+        """Copy one file of this machine to ``target``, owned by the node's user."""
+        script = 'mkdir -p "$(dirname "$0")" && cat > "$0"'
+        self.podman.run(
+            *("exec", "-i", "--user", self.user, self.name, "sh", "-c", script, target),
+            input=Path(source).read_bytes(),
+        )
+        return target
+
+    def copy_tree(self, source: Path, target: str, *, exclude: str = "") -> str:
+        """Copy a directory of this machine to ``target``, owned by the node's user."""
+        leave_out = [f"--exclude={exclude}"] if exclude else []
+        archive = subprocess.run(
+            ["tar", "-c", "-C", str(source), *leave_out, "."], check=True, capture_output=True
+        ).stdout
+        script = 'mkdir -p "$0" && tar -x --no-same-owner -C "$0"'
+        command = ["exec", "-i", "--user", self.user, self.name, "sh", "-c", script, target]
+        self.podman.run(*command, input=archive)
+        return target
+
+    @property
+    def address(self) -> str:
+        """The address at which this machine reaches the node."""
+        form = "{{.NetworkSettings.IPAddress}}"
+        said = self.podman.run("inspect", "--format", form, self.name).stdout.decode().strip()
+        assert said, f"{self.name} has no address"
+        return said
+
     def install(self, *arguments: str, **options: Any) -> Result:
         """Run the README's command from the checkout in the node."""
         return self.run(
@@ -176,38 +215,59 @@ class Node:
 
 
 @contextlib.contextmanager
-def node(
+def node(podman: Podman, *arguments: Any, name: str = "", **options: Any) -> Iterator[Node]:
+    """A running node (see ``start``), removed at the end whatever happened."""
+    name = name or f"dream-test-{os.getpid()}-{next(_numbers)}"
+    podman.remember(name)
+    try:
+        yield start(podman, name, *arguments, **options)
+    finally:
+        remove(podman, name)
+
+
+def start(
     podman: Podman,
+    name: str,
     release: str = "12",
     systemd: bool = True,
     user: str = "root",
     options: Sequence[str] = (),
-) -> Iterator[Node]:
-    """A running node of Debian ``release``, removed at the end whatever happened."""
-    name = f"dream-test-{os.getpid()}-{next(_numbers)}"
+    kind: str = "bare",
+    engine: bool = False,
+) -> Node:
+    """Start a node of Debian ``release``; whoever does it removes it.
+
+    ``engine``: with the privileges that a container engine inside needs. ``kind``: bare, or with
+    what ``images.nodes.KINDS`` adds.
+    """
     arguments = ["run", "-d", "--name", name, "--hostname", name]
-    arguments += [*environment_arguments(), *options]
+    arguments += [*environment_arguments(), *options, *(ENGINE_OPTIONS if engine else ())]
     if systemd:
-        arguments += ["--systemd=always", image(release, podman), "/sbin/init"]
+        arguments += ["--systemd=always", image(release, podman, kind), "/sbin/init"]
     else:
-        arguments += ["--systemd=false", image(release, podman), *PLAIN_INIT]
-    podman.remember(name)
-    try:
-        podman.run(*arguments)
-        machine = Node(name, podman, user)
-        if systemd:
-            wait_until_booted(machine)
-        yield machine
-    finally:
-        podman.run("rm", "-f", "-t", "0", "-v", "--ignore", name)
+        arguments += ["--systemd=false", image(release, podman, kind), *PLAIN_INIT]
+    podman.run(*arguments)
+    machine = Node(name, podman, user)
+    if systemd:
+        wait_until_booted(machine)
+    return machine
+
+
+def remove(podman: Podman, name: str) -> None:
+    """Remove a node with its volumes; one that is not there is no error."""
+    podman.run("rm", "-f", "-t", "0", "-v", "--ignore", name)
+
+
+def environment() -> dict[str, str]:
+    """Return what a node gets of this machine's environment."""
+    return {key: os.environ[key] for key in PASSED_ON if os.environ.get(key)}
 
 
 def environment_arguments() -> list[str]:
     """Return podman options that pass on certificates, index and proxies where they are set."""
     arguments = []
-    for key in PASSED_ON:
-        if os.environ.get(key):
-            arguments += ["--env", f"{key}={os.environ[key]}"]
+    for key, value in environment().items():
+        arguments += ["--env", f"{key}={value}"]
     files = {os.environ[key] for key in CERTIFICATES if os.environ.get(key)}
     for path in sorted(files):
         arguments += ["-v", f"{path}:{path}:ro"]

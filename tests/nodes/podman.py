@@ -33,19 +33,28 @@ network_backend = "netavark"
 
 
 class Podman:
-    """One session's podman: its configuration, its mount namespace, its containers by name."""
+    """One session's podman: its configuration, its mount namespace, its containers by name.
 
-    def __init__(self) -> None:
+    With a ``directory`` it outlives this process: the next one that names it finds it as it is.
+    """
+
+    def __init__(self, directory: Path | None = None) -> None:
         clean_up_after_the_dead()
-        self.directory = Path(tempfile.mkdtemp(prefix=f"{NAMESPACE_PREFIX}{os.getpid()}-"))
+        self.directory = directory or Path(
+            tempfile.mkdtemp(prefix=f"{NAMESPACE_PREFIX}{os.getpid()}-")
+        )
         self.handle = self.directory / "ns" / "mnt"
         self.conf = self.directory / "containers.conf"
+        self.wrapped = not is_cgroup2("/sys/fs/cgroup")
+        if self.conf.exists():
+            return
         nofile = min(16384, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
         nproc = min(32768, int(Path("/proc/sys/kernel/pid_max").read_text()))
-        self.conf.write_text(CONF.format(nofile=nofile, nproc=nproc))
-        self.wrapped = not is_cgroup2("/sys/fs/cgroup")
+        self.directory.mkdir(exist_ok=True)
         if self.wrapped:
             self._make_namespace()
+        # Last: where it is, all is.
+        self.conf.write_text(CONF.format(nofile=nofile, nproc=nproc))
 
     def _make_namespace(self) -> None:
         directory = self.handle.parent
@@ -150,6 +159,8 @@ def missing_tools() -> list[str]:
         "debootstrap": "debootstrap",
         "nsenter": "util-linux",
         "iptables": "iptables",
+        "gpg": "gnupg",
+        "ssh-keygen": "openssh-client",
     }
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
     return [package for tool, package in tools.items() if not shutil.which(tool, path=path)]

@@ -14,7 +14,7 @@ import os
 import stat
 from typing import Any, Optional, Tuple
 
-from .errors import DiskError, PrivilegeError
+from .errors import DiskError, DreamError, PrivilegeError
 
 #: Leading part of the name of every temporary file made here, so that a later
 #: run recognises what a killed one left behind.
@@ -98,7 +98,7 @@ def read_json(path: str, limit: int = 16 * 1024 * 1024) -> Tuple[Optional[Any], 
         os.close(handle)
 
 
-def translate(error: OSError, path: str) -> Exception:
+def translate(error: OSError, path: str) -> DreamError:
     """Return the DreamError for an operating-system error on ``path``."""
     what = "%s: %s" % (path, error.strerror or error)
     if error.errno in (errno.EACCES, errno.EPERM):

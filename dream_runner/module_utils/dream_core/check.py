@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, List, Mapping, Sequence
 
 from . import amd_tuning, live, preflight, requirements
 from .fetch import is_present
+from .fetch.local import local_path, parts_of
 from .preflight import Finding, finding
 
 Request = Mapping[str, Any]
@@ -51,13 +52,15 @@ def _requirements(request: Request) -> Answer:
     )
     probes = live.look_requirements(
         need["disk"],
-        request["choice"]["engine_port"],
+        _ports(request["choice"]),
         own_paths=[settings["install_dir"], request["state_dir"]],
         own_units=_units(receipts),
     )
     missing = _missing(request)
+    before = receipts.get("requirements", {}).get("facts") or {}
     probes.update(
-        previous_port=(receipts.get("requirements", {}).get("facts") or {}).get("engine_port"),
+        previous_port=before.get("engine_port"),
+        previous_ports=dict(before.get("ports") or {}, OLLAMA_PORT=before.get("engine_port")),
         missing_packages=sorted({request["packages"].get(name, name) for name in missing}),
     )
     findings = requirements.check(
@@ -69,6 +72,12 @@ def _requirements(request: Request) -> Answer:
         "interrupted_packages": live.is_dpkg_interrupted(),
         "memory_mb": requirements.usable_memory_mb(settings, request["host"]),
     }
+
+
+def _ports(choice: Mapping[str, Any]) -> List[int]:
+    """Return every port that something of ours is to listen on."""
+    published = (choice.get("stack") or {}).get("ports") or ()
+    return sorted({choice["engine_port"], *(item["port"] for item in published)})
 
 
 def _done(receipts: Mapping[str, Any], settings: Mapping[str, Any]) -> List[str]:
@@ -168,14 +177,17 @@ def _offline(request: Request) -> Answer:
 
 def _model_at(item: Mapping[str, Any], home: str, bundle: str, may_write: bool) -> str:
     """Return the place of a verified model file; its digest is what counts, not its name."""
-    places = [os.path.join(home, "data", "models", item["file"])]
-    places += [url[len("file://") :] for url in item.get("urls") or [] if url.startswith("file://")]
-    if bundle:
-        places += [os.path.join(bundle, "models", name) for name in (item["file"], item["sha256"])]
-    for place in places:
-        size = item.get("size_bytes") or 0
-        if is_present(place, item["sha256"], size, write=may_write and place is places[0]).present:
-            return place
+    size = item.get("size_bytes") or 0
+    place = os.path.join(home, "data", "models", item["file"])
+    places = [place, *(url for url in item.get("urls") or [] if url.startswith("file:")), bundle]
+    for source in filter(None, places):
+        path = local_path(source, item["file"], item["sha256"]) or source
+        parts = parts_of(path)
+        if len(parts) > 1 and size == sum(map(os.path.getsize, parts)):
+            # Read where it is put together, and verified there.
+            return path
+        if is_present(path, item["sha256"], size, write=may_write and path == place).present:
+            return path
     return ""
 
 

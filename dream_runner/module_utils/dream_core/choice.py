@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, Optional, Sequence
 
-from . import features, gpu_assignment, models, requirements, tiers
+from . import features, gpu_assignment, models, requirements, stack, tiers
 
 #: A compose project needs a container engine; only ``full`` has one.
 _EMBEDDED = "embedded"
@@ -34,10 +34,10 @@ def decide(
     tier = tiers.choose_tier(
         facts, catalog.tiers, override=settings["tier"], memory_limit_mb=settings["memory_limit_mb"]
     )
-    chosen = features.resolve(settings, facts, tier, catalog.features)
+    chosen = features.resolve(settings, facts, tier, catalog.features, catalog.services)
     model = _choose_model(settings, facts, tier, catalog)
     previous = receipts.get("requirements", {}).get("facts", {}).get("engine_port")
-    return {
+    choice = {
         "profile": settings["profile"],
         "tier": tier,
         "backend": facts["backend"],
@@ -50,6 +50,12 @@ def decide(
         ),
         "supervisor": choose_supervisor(facts, session),
     }
+    choice["stack"] = (
+        None
+        if settings["profile"] == _EMBEDDED
+        else stack.resolve(settings, facts, choice, catalog, receipts, listeners)
+    )
+    return choice
 
 
 def _assign(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
+from . import stack
 from .errors import UsageError
 
 #: The features of dream-runner, in the order in which the questions are asked.
@@ -23,16 +24,19 @@ def resolve(
     facts: Mapping[str, Any],
     tier: Any,
     features_catalog: Mapping[str, Any],
+    services_catalog: Optional[Mapping[str, Any]] = None,
 ) -> Dict[str, Any]:
     """Return ``{"enabled": {name: bool}, "reasons": {name: text}, "services": [id]}``.
 
-    ``tier`` is a tier id or a mapping with one. Raises UsageError
-    ``FEATURE_CONFLICT`` that names every explicit yes that cannot be.
+    ``tier`` is a tier id or a mapping with one; ``services_catalog`` says where each
+    service can run. Raises UsageError ``FEATURE_CONFLICT`` that names every explicit
+    yes that cannot be.
     """
     features = features_catalog.get("features", features_catalog)
+    known = {item["id"]: item for item in (services_catalog or {}).get("services", ())}
     wanted = {name: _word(settings.get(name)) for name in features}
     tier_id = str(tier.get("id") if isinstance(tier, Mapping) else tier)
-    hard = {name: _obstacle(features[name], settings, facts, tier_id) for name in features}
+    hard = {name: _obstacle(features[name], facts, tier_id, known) for name in features}
     if settings.get("profile") == "embedded":
         hard = dict.fromkeys(features, "the embedded profile has no container engine")
 
@@ -48,7 +52,7 @@ def resolve(
     return {
         "enabled": enabled,
         "reasons": reasons,
-        "services": _services(features, enabled, facts),
+        "services": _services(features, enabled, facts, known),
     }
 
 
@@ -60,7 +64,7 @@ def _word(value: Any) -> str:
 
 
 def _obstacle(
-    feature: Feature, settings: Mapping[str, Any], facts: Mapping[str, Any], tier_id: str
+    feature: Feature, facts: Mapping[str, Any], tier_id: str, known: Mapping[str, Any]
 ) -> Optional[str]:
     """Return why this host cannot run ``feature`` at all, or None."""
     backends = feature.get("needs_backend") or []
@@ -71,13 +75,15 @@ def _obstacle(
     if tiers and tier_id not in tiers:
         return "it needs tier %s, this host has tier %s" % (" or ".join(tiers), tier_id)
     for service in feature.get("services", []):
-        why = _service_obstacle(service, facts)
+        why = _service_obstacle(service, facts, known)
         if why and not service.get("optional"):
             return why
     return None
 
 
-def _service_obstacle(service: Mapping[str, Any], facts: Mapping[str, Any]) -> Optional[str]:
+def _service_obstacle(
+    service: Mapping[str, Any], facts: Mapping[str, Any], known: Mapping[str, Any]
+) -> Optional[str]:
     arch = facts.get("arch")
     if service.get("arch") and arch not in service["arch"]:
         return "%s exists for %s only, this host is %s" % (
@@ -93,7 +99,10 @@ def _service_obstacle(service: Mapping[str, Any], facts: Mapping[str, Any]) -> O
             limit,
             page,
         )
-    return None
+    product = known.get(service["id"])
+    if product is None:
+        return None
+    return stack.obstacle(product, facts, str(facts.get("backend") or "cpu")) or None
 
 
 def _advice(feature: Feature, settings: Mapping[str, Any], tier_id: str) -> Optional[str]:
@@ -187,7 +196,10 @@ def _decide(
 
 
 def _services(
-    features: Mapping[str, Feature], enabled: Mapping[str, bool], facts: Mapping[str, Any]
+    features: Mapping[str, Feature],
+    enabled: Mapping[str, bool],
+    facts: Mapping[str, Any],
+    known: Mapping[str, Any],
 ) -> List[str]:
     """Return the ids of the services that the enabled features switch on."""
     found = {
@@ -195,6 +207,6 @@ def _services(
         for name in features
         if enabled[name]
         for service in features[name].get("services", [])
-        if _service_obstacle(service, facts) is None
+        if _service_obstacle(service, facts, known) is None
     }
     return sorted(found)

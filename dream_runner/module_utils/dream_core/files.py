@@ -21,6 +21,8 @@ def settle(
 ) -> List[Dict[str, str]]:
     """Make ``directories`` (path, mode), then ``files`` (path, mode, content).
 
+    A directory may have an ``owner`` (``uid:gid``). One with ``data`` is made once: its
+    mode and owner are then the business of the service that works in it.
     Returns ``{path, was}`` for each that differed, in order. A file is replaced
     atomically. Raises UsageError IN_THE_WAY for something of another kind, and
     DiskError or PrivilegeError for what the filesystem refuses.
@@ -52,7 +54,9 @@ def _directory_defect(wanted: Wanted) -> str:
         return "missing"
     if not stat.S_ISDIR(status.st_mode):
         raise _in_the_way(wanted["path"], "a directory")
-    return _mode_defect(status, wanted)
+    if wanted.get("data"):
+        return ""
+    return _mode_defect(status, wanted) or _owner_defect(status, wanted)
 
 
 def _file_defect(wanted: Wanted) -> str:
@@ -76,10 +80,19 @@ def _mode_defect(status: os.stat_result, wanted: Wanted) -> str:
     return "" if now == _mode(wanted) else "mode %04o" % now
 
 
+def _owner_defect(status: os.stat_result, wanted: Wanted) -> str:
+    now = "%d:%d" % (status.st_uid, status.st_gid)
+    return "" if wanted.get("owner", "") in ("", now) else "owner %s" % now
+
+
 def _make_directory(wanted: Wanted) -> None:
+    path = wanted["path"]
     try:
-        os.makedirs(wanted["path"], exist_ok=True)
-        os.chmod(wanted["path"], _mode(wanted))
+        os.makedirs(path, exist_ok=True)
+        os.chmod(path, _mode(wanted))
+        if wanted.get("owner"):
+            user, group = str(wanted["owner"]).split(":")
+            os.chown(path, int(user), int(group))
     except OSError as error:
         raise atomic.translate(error, wanted["path"]) from error
 

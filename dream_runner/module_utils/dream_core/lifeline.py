@@ -7,10 +7,12 @@ module that holds this socket learns of it at once, locally and over SSH.
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import signal
 import socket
+import stat
 import threading
 import time
 from typing import Any, Callable, Optional
@@ -22,6 +24,10 @@ class Lifeline:
     ``on_lost`` runs once, in a thread, when the wrapper's end closes; the
     default ends this process by SIGTERM, after two seconds by SIGKILL. Its
     children are bound to it (process.py). Use as a context manager.
+
+    A wrapper on another machine hands out a lease (``{"lease_seconds": 60}``) and
+    renews it: where the network is cut nothing closes, and silence for so long
+    is the end too.
     """
 
     def __init__(
@@ -66,6 +72,18 @@ class Lifeline:
             }
         )
 
+    def notice(self, text: str, level: str = "info") -> None:
+        """Show the user a line."""
+        self._send(
+            {
+                "type": "notice",
+                "time": time.time(),
+                "host": self._host,
+                "level": level,
+                "text": text,
+            }
+        )
+
     def close(self) -> None:
         """Say goodbye; ``on_lost`` does not run any more."""
         self._closing = True
@@ -83,11 +101,45 @@ class Lifeline:
 
     def _watch(self) -> None:
         assert self._socket is not None
+        # A lease that ran out is a TimeoutError, and so an OSError.
         with contextlib.suppress(OSError):
-            while self._socket.recv(4096):
-                pass
+            while True:
+                words = self._socket.recv(4096)
+                if not words:
+                    break
+                seconds = _lease(words)
+                if seconds:
+                    self._socket.settimeout(seconds)
         if not self._closing:
             self._on_lost()
+
+
+def _lease(words: bytes) -> float:
+    """Return the seconds that the last whole line grants, or 0 where it grants none."""
+    lines = words.split(b"\n")[:-1]
+    try:
+        return max(0.0, float(json.loads(lines[-1])["lease_seconds"])) if lines else 0.0
+    except (ValueError, KeyError, TypeError):
+        return 0.0
+
+
+def sweep(pattern: str) -> None:
+    """Remove the sockets that match ``pattern``, are this user's and have nobody at the other end.
+
+    sshd leaves the name of a forwarded socket behind when its connection ends.
+    """
+    for path in glob.glob(pattern):
+        try:
+            status = os.lstat(path)
+            if stat.S_ISSOCK(status.st_mode) and status.st_uid == os.getuid():
+                with contextlib.closing(socket.socket(socket.AF_UNIX)) as connection:
+                    connection.settimeout(1.0)
+                    connection.connect(path)
+        except ConnectionRefusedError:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+        except OSError:
+            continue
 
 
 def _end_this_process() -> None:

@@ -404,15 +404,15 @@ def _docker_usable(path: str = "/var/run/docker.sock") -> bool:
 
 def look_requirements(
     disk: Sequence[Dict[str, Any]],
-    port: int,
+    ports: Sequence[int],
     *,
     own_paths: Sequence[str] = (),
     own_units: Sequence[str] = (),
 ) -> Dict[str, Any]:
-    """Return what ``requirements.check`` judges, for the disk needs and the port decided on."""
+    """Return what ``requirements.check`` judges, for the disk needs and the ports decided on."""
     return {
         "disk": [_fill_need(item) for item in disk],
-        "listeners": listeners([port], own_paths=own_paths, own_units=own_units),
+        "listeners": listeners(ports, own_paths=own_paths, own_units=own_units),
         "available_mb": available_memory_mb(),
         "first_free_port": int(
             "".join(_lines("/proc/sys/net/ipv4/ip_unprivileged_port_start")[:1]) or 1024

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import stat
 import time
 from typing import Any, Dict, List, Optional
 
-from . import receipt, survey
+from . import atomic, due, ownership, receipt, survey
+from .errors import DreamError
+
+#: A file that was there before us is configuration; a larger one is not kept.
+_ORIGINAL_LIMIT_BYTES = 1024 * 1024
 
 
 def record(
@@ -16,34 +23,116 @@ def record(
     resources: Optional[List[Dict[str, Any]]] = None,
     facts: Optional[Dict[str, Any]] = None,
     stamp: Optional[Dict[str, Any]] = None,
+    wanted: Optional[Dict[str, Any]] = None,
     write: bool = True,
 ) -> Dict[str, Any]:
     """Write the receipt of ``phase`` and return what the role needs to know.
 
-    ``stamp`` carries version, run_id and install_dir. The result is
-    ``{interrupted, warnings}``: interrupted tells that the phase was found
-    ``running``, so that handlers that were due then are due now.
+    ``stamp`` carries version, run_id and install_dir, ``wanted`` the inputs of
+    the phase (due.py). The result is ``{interrupted, warnings}``: interrupted
+    tells that the phase was found ``running``, so that handlers that were due
+    then are due now.
     """
     receipts, _ = receipt.read_all(state_dir)
     before = receipts.get(phase)
     was_interrupted = bool(before) and before["state"] == "running"  # type: ignore[index]
+    warnings: List[Optional[str]] = []
     if state == "running":
-        wanted = resources or []
+        listed = resources or []
         after = receipt.begin(
             before,
             phase=phase,
-            resources=wanted,
-            exists=[receipt.exists(item) for item in wanted],
+            resources=listed,
+            exists=_was_there(before, listed, str((stamp or {}).get("install_dir") or "")),
             stamp=dict(stamp or {}, started_at=now()),
         )
+        if write:
+            warnings += _keep_originals(state_dir, before, after)
     else:
         base = before or receipt.begin(
             None, phase=phase, resources=[], exists=[], stamp=dict(stamp or {}, started_at=now())
         )
         base["resources"] = survey.observe_all(base["resources"])
-        after = receipt.finish(base, state=state, facts=facts or {}, finished_at=now())
-    warning = receipt.write(state_dir, after) if write else None
-    return {"interrupted": was_interrupted, "warnings": [warning] if warning else []}
+        after = receipt.finish(
+            base,
+            state=state,
+            facts=facts or {},
+            inputs=due.complete(wanted or {}, receipts),
+            finished_at=now(),
+        )
+        install_dir = str(after.get("install_dir") or "")
+        if write and install_dir:
+            every = dict(receipts, **{phase: after}).values()
+            made = [item for document in every for item in document.get("resources", [])]
+            warnings.append(ownership.note(install_dir, made))
+    warnings.append(receipt.write(state_dir, after) if write else None)
+    return {"interrupted": was_interrupted, "warnings": [line for line in warnings if line]}
+
+
+def _was_there(
+    before: Optional[receipt.Receipt], resources: List[Dict[str, Any]], install_dir: str
+) -> List[bool]:
+    """Tell of each resource whether it was on the host before us.
+
+    Where a phase has no receipt at all, an earlier one may have been lost; the
+    mark in the install directory then tells ours from what was found.
+    """
+    found = survey.was_there(resources)
+    if before and before.get("resources"):
+        return found
+    ours = ownership.owned(install_dir, resources)
+    return [present and not own for present, own in zip(found, ours)]
+
+
+def _keep_originals(
+    state_dir: str, before: Optional[receipt.Receipt], after: receipt.Receipt
+) -> List[str]:
+    """Keep what files and directories were like before us, the first time we meet them.
+
+    ``original`` of the resource then says what to restore: ``{mode, uid, gid}``,
+    and ``sha256`` of a file.
+    """
+    known = {receipt.identity(item) for item in (before or {}).get("resources", [])}
+    warnings = []
+    for item in after["resources"]:
+        is_new = receipt.identity(item) not in known
+        if is_new and item["kind"] in _ORIGINALS and item["origin"] == "found":
+            try:
+                item["original"] = _ORIGINALS[item["kind"]](state_dir, item["path"])
+            except (DreamError, OSError) as error:
+                warnings.append("%s cannot be restored later: %s" % (item["path"], error))
+    return warnings
+
+
+def _original(state_dir: str, path: str) -> Optional[Dict[str, Any]]:
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as stream:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _ORIGINAL_LIMIT_BYTES:
+            return None
+        content = stream.read()
+    digest = hashlib.sha256(content).hexdigest()
+    directory = os.path.join(state_dir, "originals")
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    atomic.write_bytes(os.path.join(directory, digest), content, mode=0o600)
+    # dream_env keeps a file's last content beside it; one of that name may be the user's.
+    return dict(_rights(status), sha256=digest, backup=os.path.lexists(path + ".bak"))
+
+
+def _original_directory(state_dir: str, path: str) -> Optional[Dict[str, Any]]:
+    status = os.lstat(path)
+    return _rights(status) if stat.S_ISDIR(status.st_mode) else None
+
+
+def _rights(status: os.stat_result) -> Dict[str, Any]:
+    return {
+        "mode": "%04o" % stat.S_IMODE(status.st_mode),
+        "uid": status.st_uid,
+        "gid": status.st_gid,
+    }
+
+
+_ORIGINALS = {"file": _original, "directory": _original_directory}
 
 
 def now() -> str:

@@ -20,5 +20,5 @@ PHASES = (
     "summary",
 )
 
-#: Schema number of receipts; an older one is read, a newer one is a miss.
-RECEIPT_SCHEMA = 1
+#: Schema number of receipts. 2 added the inputs; one without them is of a phase to check again.
+RECEIPT_SCHEMA = 2

@@ -117,24 +117,7 @@ def check(
     found += unusable or _conflicts(settings, receipts, probes)
     found += _semantics(probes)
     found += _privileges(settings, session, probes)
-    found += _release(str(settings.get("profile")))
     return found
-
-
-def _release(profile: str) -> List[Finding]:
-    """Say at the start what would fail eleven phases and a large download later."""
-    if profile != "full":
-        return []
-    return [
-        finding(
-            "release",
-            "blocker",
-            "the container stack of profile full is not part of this release",
-            hint="add --profile embedded for the native engine and an OpenAI-compatible endpoint",
-            code="STACK_NOT_IN_RELEASE",
-            error="EngineError",
-        )
-    ]
 
 
 def _system(os_facts: Mapping[str, Any], arch: Any, profile: str) -> List[Finding]:
@@ -336,10 +319,10 @@ def _conflicts(
 #: The layout of an install directory (roles/directories): how ours is known when its receipts
 #: are lost.
 LAYOUT = frozenset(
-    {".env", ".offline-mode", "compose", "config", "data", "engine", "logs", "run"}
-    | {"summary.json", "supervisor"}
+    {".env", ".offline-mode", "config", "data", "docker-compose.yml", "engine", "logs", "run"}
+    | {".dream-runner.json", "summary.json", "supervisor"}
 )
-_MARKS = frozenset((".env", "engine"))
+_MARKS = frozenset((".dream-runner.json", ".env", "engine"))
 
 
 def foreign_entries(path: str, entries: Sequence[str], receipts: Mapping[str, Any]) -> List[str]:

@@ -28,6 +28,13 @@ _IDENTITY = {
     "port": ("port",),
     "package": ("name",),
     "linger": ("user",),
+    "group": ("group", "user"),
+    "options": ("path",),
+    "container": ("project", "service"),
+    "image": ("reference",),
+    "network": ("name",),
+    "volume": ("name",),
+    "data": ("path",),
 }
 #: Where logind remembers whose services run without a login.
 LINGER_DIRECTORY = "/var/lib/systemd/linger/"
@@ -45,14 +52,15 @@ def read_all(state_dir: str) -> Tuple[Dict[str, Receipt], List[str]]:
     """Return ``({phase: receipt}, warnings)``, phases in run order.
 
     A receipt that cannot be trusted is left out with one warning: the phase is
-    then simply checked again from the host.
+    then simply checked again from the host. One of a newer version is used as
+    far as it is understood.
     """
     receipts: Dict[str, Receipt] = {}
     warnings: List[str] = []
     for phase in PHASES:
         document, why = _read(path_of(state_dir, phase), phase)
         if why:
-            warnings.append("receipt of phase %s ignored: %s" % (phase, why))
+            warnings.append("receipt of phase %s %s" % (phase, why))
         if document:
             receipts[phase] = document
     return receipts, warnings
@@ -61,23 +69,48 @@ def read_all(state_dir: str) -> Tuple[Dict[str, Receipt], List[str]]:
 def _read(path: str, phase: str) -> Tuple[Optional[Receipt], Optional[str]]:
     document, why = atomic.read_json(path)
     if document is None:
-        return None, why
+        return None, why and "ignored: %s" % why
     defect = _defect(document, phase)
-    return (None, defect) if defect else (document, None)
+    if defect:
+        return None, "ignored: %s" % defect
+    return _understood(document)
 
 
 def _defect(document: Any, phase: str) -> Optional[str]:
     if not isinstance(document, dict):
         return "it is not an object"
-    schema = document.get("schema")
-    if not isinstance(schema, int) or schema > RECEIPT_SCHEMA:
-        return "its schema is %r, this version reads up to %d" % (schema, RECEIPT_SCHEMA)
+    if not isinstance(document.get("schema"), int):
+        return "its schema is %r" % document.get("schema")
     if document.get("phase") != phase or document.get("state") not in _STATES:
         return "its phase or state is not one of ours"
-    resources, facts = document.get("resources", []), document.get("facts", {})
-    if not isinstance(resources, list) or not all(map(_is_recorded, resources)):
-        return "it lists a resource of an unknown form"
-    return None if isinstance(facts, dict) else "its facts are not an object"
+    if not isinstance(document.get("resources", []), list):
+        return "its resources are not a list"
+    return None if isinstance(document.get("facts", {}), dict) else "its facts are not an object"
+
+
+def _understood(document: Receipt) -> Tuple[Receipt, Optional[str]]:
+    """Return the receipt with what this version does not know put aside, and a warning.
+
+    What is put aside stays in the receipt under ``foreign`` and is never acted
+    on. Without its inputs a newer receipt's phase is checked again by its role.
+    """
+    resources = document.get("resources", [])
+    known = [item for item in resources if _is_recorded(item)]
+    foreign = [item for item in resources if not _is_recorded(item)]
+    warning = None
+    if document["schema"] > RECEIPT_SCHEMA:
+        warning = "is of schema %d, this version knows %d: its phase is checked again" % (
+            document["schema"],
+            RECEIPT_SCHEMA,
+        )
+        document = dict(document, inputs=None)
+    elif foreign:
+        warning = "lists %d of a form unknown here: left alone" % len(foreign)
+    if foreign:
+        earlier = document.get("foreign")
+        kept = earlier if isinstance(earlier, list) else []
+        document = dict(document, foreign=kept + foreign)
+    return dict(document, resources=known), warning
 
 
 def _is_recorded(resource: Any) -> bool:
@@ -130,7 +163,7 @@ def begin(
     for resource, present in zip(resources, exists):
         key = identity(resource)
         origin = known[key]["origin"] if key in known else ("found" if present else "made")
-        merged[key] = dict(resource, origin=origin)
+        merged[key] = dict(known.get(key, {}), **dict(resource, origin=origin))
     receipt = dict(before or {})
     receipt.update(stamp)
     receipt.update(
@@ -144,29 +177,38 @@ def begin(
     return receipt
 
 
-def finish(receipt: Receipt, *, state: str, facts: Dict[str, Any], finished_at: str) -> Receipt:
-    """Return the receipt of a phase whose work ended as ``state``."""
-    return dict(receipt, state=state, facts=facts, finished_at=finished_at)
+def finish(
+    receipt: Receipt,
+    *,
+    state: str,
+    facts: Dict[str, Any],
+    inputs: Dict[str, str],
+    finished_at: str,
+) -> Receipt:
+    """Return the receipt of a phase whose work ended as ``state``.
+
+    ``inputs`` are the digests of what the work depended on (inputs.py).
+    """
+    return dict(receipt, state=state, facts=facts, inputs=inputs, finished_at=finished_at)
 
 
 def write(state_dir: str, receipt: Receipt) -> Optional[str]:
     """Store ``receipt``; return a warning instead of failing the install."""
     directory = os.path.join(state_dir, "receipts")
+    path = path_of(state_dir, receipt["phase"])
     try:
         os.makedirs(directory, mode=0o700, exist_ok=True)
-        atomic.write_json(path_of(state_dir, receipt["phase"]), receipt)
+        _set_aside(path, receipt["phase"])
+        atomic.write_json(path, receipt)
     except (DreamError, OSError) as error:
         return "receipt of phase %s not written: %s" % (receipt["phase"], error)
     return None
 
 
-def exists(resource: Resource) -> bool:
-    """Tell whether a resource is on the host, without following links.
-
-    A unit, port or program of that name was not there before our first
-    receipt, or it was ours.
-    """
-    path = resource.get("path")
-    if resource["kind"] == "linger":
-        path = LINGER_DIRECTORY + resource["user"]
-    return bool(path) and os.path.lexists(str(path))
+def _set_aside(path: str, phase: str) -> None:
+    """Keep, under another name, a receipt that could not be read or is a newer version's."""
+    document, why = atomic.read_json(path)
+    if document is None and why is None:
+        return
+    if document is None or _defect(document, phase) or document["schema"] > RECEIPT_SCHEMA:
+        os.replace(path, path + ".aside")

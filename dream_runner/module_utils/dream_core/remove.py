@@ -1,8 +1,9 @@
 """Uninstall: the receipts read backwards.
 
-Removes what the receipts say was made here, and nothing else: no name pattern,
-no path outside the install directory and the two unit directories, no link
-followed. Safe to kill: a receipt goes only after everything in it has gone.
+Removes what the receipts say was made here, gives back what was changed, and
+touches nothing else: no name pattern, no path outside the install directory and
+the unit directories, no link followed, no mount entered. Safe to kill: a receipt
+goes only after everything in it has gone.
 """
 
 from __future__ import annotations
@@ -12,19 +13,34 @@ import os
 import shutil
 import stat
 import subprocess
-from typing import Any, Callable, Dict, List, Sequence
+from typing import Any, Callable, Container, Dict, List, Sequence, Set
 
-from . import atomic, receipt, survey
+from . import (
+    atomic,
+    docker_daemon,
+    docker_host,
+    ownership,
+    packages,
+    receipt,
+    restore,
+    survey,
+)
+from .errors import DreamError
+from .fetch import find_partials
+from .fetch.stamp import stamp_path
 from .phases import PHASES
 from .session import SYSTEM_PATH
 
 Resource = Dict[str, Any]
+Answer = Dict[str, List[str]]
 
 #: Kept without ``purge``: what took long to fetch. Secrets are marked by the resource.
-_PRECIOUS_KINDS = ("model",)
-#: Kept always: by now other programs may use a package.
-_SHARED_KINDS = ("package",)
+_PRECIOUS_KINDS = ("model", "image", "volume", "data")
+#: Phases whose packages go with ``purge``. The container engine holds what others run by now.
+_PURGED_PACKAGES = ("requirements", "devtools")
 _SYSTEM_UNITS = "/etc/systemd/system"
+#: Where a file of ours, known by its name, may lie outside the install directory.
+_SYSTEM_FOLDERS = (_SYSTEM_UNITS, "/etc/sysctl.d", "/etc/modprobe.d", "/etc/udev/rules.d")
 _USER_UNITS = ".config/systemd/user"
 
 
@@ -32,87 +48,214 @@ class Cannot(Exception):
     """A resource stays on the host, and why."""
 
 
-def remove(state_dir: str, home: str, *, purge: bool, dry: bool = False) -> Dict[str, Any]:
-    """Remove what was made here; return ``{removed, kept, left}`` as lines for a person.
+#: What goes wrong with one resource and must not end the walk.
+_TROUBLE = (
+    *(Cannot, restore.Lost, packages.Refused, DreamError),
+    *(OSError, subprocess.SubprocessError),
+)
+
+
+def remove(state_dir: str, home: str, *, purge: bool, dry: bool = False) -> Answer:
+    """Remove what was made here; return ``{removed, restored, kept, left}`` in words.
 
     ``left`` is what should have gone and did not, each with the reason: the
-    walk goes on after an error. With ``dry`` nothing is touched.
+    walk goes on after an error. With ``dry`` nothing is touched, and the answer
+    is what would happen.
     """
+    walk = _Walk(state_dir, home, purge, dry)
     receipts, _ = receipt.read_all(state_dir)
-    answer: Dict[str, Any] = {"removed": [], "kept": [], "left": []}
     for phase in reversed(PHASES):
-        if phase not in receipts:
-            continue
-        remaining = _remove_phase(receipts[phase], home, purge, dry, answer)
-        if not dry:
-            _settle(state_dir, receipts[phase], remaining)
-    if not dry and not answer["left"]:
+        if phase in receipts:
+            walk.phase(receipts[phase])
+        elif os.path.lexists(receipt.path_of(state_dir, phase)):
+            walk.unreadable(phase)
+    if not dry and not walk.answer["left"]:
         _remove_state(state_dir, purge)
-    return answer
+    return walk.answer
 
 
-def _remove_phase(
-    document: Dict[str, Any], home: str, purge: bool, dry: bool, answer: Dict[str, Any]
-) -> List[Resource]:
-    """Remove what one phase made; return what of it is still there."""
-    remaining = []
-    for resource in reversed(document.get("resources", [])):
+class _Walk:
+    """One uninstall: whom it serves, and what became of each resource so far."""
+
+    def __init__(self, state_dir: str, home: str, purge: bool, dry: bool) -> None:
+        self.answer: Answer = {"removed": [], "restored": [], "kept": [], "left": []}
+        self._state_dir = state_dir
+        self._home = home
+        self._purge = purge
+        self._dry = dry
+        #: Paths that are gone, or would be, so that a plan knows which directories are empty.
+        self._gone: Set[str] = set()
+
+    def phase(self, document: receipt.Receipt) -> None:
+        """Take away what one phase made, the last thing first; keep the receipt of the rest."""
+        resources = document.get("resources", [])
+        remaining = [item for item in reversed(resources) if not self._settle(item, document)]
+        remaining += self._packages(document)
+        for item in document.get("foreign", []):
+            self.answer["kept"].append(_name_of_foreign(item) + " (of a version unknown here)")
+        if not self._dry:
+            self._file(document, list(reversed(remaining)))
+
+    def unreadable(self, phase: str) -> None:
+        """Say that nothing is known of a phase any more."""
+        self.answer["left"].append(
+            "what phase %s made: its receipt cannot be read; install again, which writes it anew,"
+            " then uninstall" % phase
+        )
+
+    def _settle(self, resource: Resource, document: receipt.Receipt) -> bool:
+        """Do what is due with one resource; return whether the receipt may forget it."""
+        if resource["kind"] == "package" and resource["origin"] == "made":
+            return True  # All at once, afterwards.
         name = survey.name_of(resource)
-        if resource["origin"] != "made":
-            answer["kept"].append(name + " (was there before)")
-            continue
-        if _stays(resource, purge):
-            if _is_there(resource):
-                answer["kept"].append(name)
-                remaining.append(resource)
-            continue
         try:
-            gone = _take_away(resource, document, home, dry)
-        except (Cannot, OSError, subprocess.SubprocessError) as error:
-            answer["left"].append("%s: %s" % (name, error))
-            remaining.append(resource)
-            continue
-        if gone:
-            answer["removed"].append(name)
-        elif _is_there(resource):
-            answer["kept"].append(name + " (not empty)")
-            remaining.append(resource)
-    return list(reversed(remaining))
+            if resource["origin"] == "found":
+                return self._give_back(resource, document, name)
+            if _stays(resource, self._purge):
+                return self._keep(resource, name)
+            return self._take_away(resource, document, name)
+        except _TROUBLE as error:
+            self.answer["left"].append("%s: %s" % (name, error))
+            return False
+
+    def _give_back(self, resource: Resource, document: receipt.Receipt, name: str) -> bool:
+        state = restore.state_of(resource)
+        if state == restore.OURS and _stays(resource, self._purge):
+            return self._keep(resource, name)
+        if state == restore.OURS:
+            self._guard(resource, document)
+            if not self._dry:
+                restore.give_back(resource, self._state_dir)
+            if resource["original"].get("backup") is False:
+                self._unlink([path for path in _belongings(resource) if os.path.lexists(path)])
+            self.answer["restored"].append(name)
+        else:
+            since = "; changed since by somebody else" if state == restore.THEIRS else ""
+            self.answer["kept"].append("%s (was there before%s)" % (name, since))
+        return True
+
+    def _keep(self, resource: Resource, name: str) -> bool:
+        is_there = _is_there(resource) or any(map(os.path.lexists, _belongings(resource)))
+        if is_there:
+            self.answer["kept"].append(name)
+        return not is_there
+
+    def _take_away(self, resource: Resource, document: receipt.Receipt, name: str) -> bool:
+        self._guard(resource, document)
+        belongings = [path for path in _belongings(resource) if os.path.lexists(path)]
+        if resource["kind"] == "directory":
+            belongings += self._litter(resource["path"], document)
+        is_there = _is_there(resource)
+        # Not a failure: the files of the user, or what is kept, live on in it.
+        if is_there and resource["kind"] == "directory" and not self._is_empty(resource["path"]):
+            self._unlink(belongings)
+            self.answer["kept"].append(name + " (not empty)")
+            return False
+        self._unlink(belongings)
+        if is_there and not self._dry:
+            _REMOVERS[resource["kind"]](resource)
+        if is_there or belongings:
+            self.answer["removed"].append(name)
+        if resource.get("path"):
+            self._gone.add(resource["path"])
+        return True
+
+    def _guard(self, resource: Resource, document: receipt.Receipt) -> None:
+        path = resource.get("path")
+        if path and not is_allowed(path, str(document.get("install_dir") or ""), self._home):
+            raise Cannot("it is outside what an install of ours writes to")
+
+    def _litter(self, path: str, document: receipt.Receipt) -> List[str]:
+        """Return what of ours lies in a directory and stands in no receipt."""
+        with contextlib.suppress(OSError):
+            names = [name for name in os.listdir(path) if name.startswith(atomic.TEMP_PREFIX)]
+            if path == document.get("install_dir") and ownership.read(path):
+                names.append(ownership.NAME)
+            found = [os.path.join(path, name) for name in names]
+            self._gone.update(found)
+            return found
+        return []
+
+    def _is_empty(self, path: str) -> bool:
+        if not stat.S_ISDIR(os.lstat(path).st_mode):
+            raise Cannot("it is no directory now")
+        return all(os.path.join(path, name) in self._gone for name in os.listdir(path))
+
+    def _unlink(self, paths: Sequence[str]) -> None:
+        self._gone.update(paths)
+        for path in () if self._dry else paths:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+
+    def _packages(self, document: receipt.Receipt) -> List[Resource]:
+        """Purge the packages that a phase brought; return those that stay."""
+        made = [
+            item
+            for item in document.get("resources", [])
+            if item["kind"] == "package" and item["origin"] == "made"
+        ]
+        host = survey.Host(made)
+        made = [item for item in made if host.has_package(item["name"])]
+        if not made:
+            return []
+        names = [item["name"] for item in made]
+        is_ours = self._purge and document["phase"] in _PURGED_PACKAGES
+        going = packages.plan(names) if is_ours else packages.Removal([], "others may use it")
+        if going.why:
+            self.answer["kept"] += ["package %s (%s)" % (name, going.why) for name in names]
+            return made
+        try:
+            if not self._dry:
+                packages.remove(going)
+        except _TROUBLE as error:
+            self.answer["left"].append("packages %s: %s" % (" ".join(names), error))
+            return made
+        self.answer["removed"] += ["package %s" % name for name in going.names]
+        return []
+
+    def _file(self, document: receipt.Receipt, remaining: List[Resource]) -> None:
+        """Drop the receipt of a phase, or keep what of it is still on the host."""
+        path = receipt.path_of(self._state_dir, document["phase"])
+        if remaining or document.get("foreign"):
+            rest = dict(document, state="removed", resources=remaining, facts={})
+            warning = receipt.write(self._state_dir, rest)
+            if warning:
+                self.answer["left"].append(warning)
+            return
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def _name_of_foreign(item: Any) -> str:
+    """Return words for a resource of a form that this version does not know."""
+    if not isinstance(item, dict):
+        return "something"
+    label = next((item[key] for key in ("path", "name", "reference") if item.get(key)), "")
+    return "%s %s" % (item.get("kind", "something"), label)
 
 
 def _stays(resource: Resource, purge: bool) -> bool:
-    if resource["kind"] in _SHARED_KINDS:
+    if resource.get("shared"):
         return True
     return not purge and (resource["kind"] in _PRECIOUS_KINDS or bool(resource.get("secret")))
 
 
 def _is_there(resource: Resource) -> bool:
-    return bool(survey.observe(resource, survey.Host(), survey.GLANCE)["present"])
+    return bool(survey.observe(resource, survey.Host([resource]), survey.GLANCE)["present"])
 
 
-def _take_away(resource: Resource, document: Dict[str, Any], home: str, dry: bool) -> bool:
-    """Remove one resource; return whether there was anything to remove."""
-    path = resource.get("path")
-    if path and not is_allowed(path, document.get("install_dir", ""), home):
-        raise Cannot("it is outside what an install of ours writes to")
-    if not _is_there(resource):
-        return False
-    # Not a failure: the files of the user, or what is kept, live on in it.
-    if resource["kind"] == "directory" and not _is_empty(str(path), dry):
-        return False
-    if not dry:
-        _REMOVERS[resource["kind"]](resource)
-    return True
-
-
-def _is_empty(path: str, dry: bool) -> bool:
-    """Tell whether a directory holds nothing; temporary files of a killed run are removed."""
-    names = os.listdir(path)
-    if all(name.startswith(atomic.TEMP_PREFIX) for name in names) and not dry:
-        for name in names:
-            os.unlink(os.path.join(path, name))
-        return True
-    return not names
+def _belongings(resource: Resource) -> List[str]:
+    """Return the files that were made along with a resource and go with it."""
+    path = str(resource.get("path"))
+    if resource["kind"] == "model":
+        partials = [
+            info.path
+            for info in find_partials(os.path.dirname(path))
+            if info.path.startswith(path + ".") and info.sha256
+        ]
+        return [stamp_path(path), *partials, *(part + ".json" for part in partials)]
+    # The environment file is replaced only after its content was kept beside it.
+    return [path + ".bak"] if resource["kind"] == "file" and resource.get("secret") else []
 
 
 def is_allowed(path: str, install_dir: str, home: str) -> bool:
@@ -127,36 +270,50 @@ def is_allowed(path: str, install_dir: str, home: str) -> bool:
     # One level below / is a system directory or somebody's whole home.
     if root.count("/") >= 2 and (real == root or real.startswith(root + "/")):
         return True
-    units = (_SYSTEM_UNITS, os.path.realpath(os.path.join(home, _USER_UNITS)))
-    return parent in units and os.path.basename(path).startswith("dream-runner")
+    if path == docker_daemon.DAEMON_FILE:
+        return parent == os.path.dirname(path)
+    folders = (*_SYSTEM_FOLDERS, os.path.realpath(os.path.join(home, _USER_UNITS)))
+    return parent in folders and "dream-runner" in os.path.basename(path)
 
 
 def _remove_file(resource: Resource) -> None:
-    os.unlink(resource["path"])
-
-
-def _remove_model(resource: Resource) -> None:
-    from .fetch import remove_stamp
-
-    os.unlink(resource["path"])
-    remove_stamp(resource["path"])
+    path = resource["path"]
+    os.unlink(path)
+    if path.endswith(".service"):
+        # Else the manager goes on knowing a unit that is no more; one that does not run knows none.
+        scope = [] if os.path.dirname(path) == _SYSTEM_UNITS else ["--user"]
+        with contextlib.suppress(Cannot):
+            _run(["systemctl", *scope, "daemon-reload"])
 
 
 def _remove_directory(resource: Resource) -> None:
-    if stat.S_ISDIR(os.lstat(resource["path"]).st_mode):
-        os.rmdir(resource["path"])
+    os.rmdir(resource["path"])
 
 
 def _remove_tree(resource: Resource) -> None:
-    if os.path.islink(resource["path"]):
+    path = resource["path"]
+    if os.path.islink(path):
         raise Cannot("it is a link now")
-    shutil.rmtree(resource["path"])
+    mounted = _mounts_below(path)
+    if mounted:
+        raise Cannot("something is mounted in it: %s" % ", ".join(mounted))
+    shutil.rmtree(path)
+
+
+def _mounts_below(path: str) -> List[str]:
+    """Return the mount points at or below ``path``; the kernel writes spaces as octal."""
+    with contextlib.suppress(OSError):
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
+            points = [line.split()[4].replace("\\040", " ") for line in lines]
+        real = os.path.realpath(path)
+        return sorted(point for point in points if (point + "/").startswith(real + "/"))
+    return []
 
 
 def _remove_unit(resource: Resource) -> None:
     scope = ["--user"] if resource["scope"] == "user" else []
     _run(["systemctl", *scope, "disable", "--now", resource["name"]])
-    if survey.observe(resource, survey.Host()).get("active") in ("active", "activating"):
+    if survey.observe(resource, survey.Host([resource])).get("active") in ("active", "activating"):
         raise Cannot("it still runs")
 
 
@@ -170,19 +327,46 @@ def _remove_linger(resource: Resource) -> None:
     _run(["loginctl", "disable-linger", resource["user"]])
 
 
+def _remove_group(resource: Resource) -> None:
+    _run(["gpasswd", "--delete", resource["user"], resource["group"]])
+
+
+def _remove_options(resource: Resource) -> None:
+    """Take our options out of the file; an empty one goes."""
+    path = resource["path"]
+    rest = docker_daemon.without(docker_host.read(path), resource["set"])
+    if rest:
+        atomic.write_bytes(path, rest.encode(), int(docker_host.mode(path, "0644"), 8))
+    else:
+        os.unlink(path)
+
+
+def _remove_of_engine(resource: Resource) -> None:
+    from .containers import remove as remove_of_engine
+
+    remove_of_engine(resource)
+
+
 def _nothing(resource: Resource) -> None:
     """Do nothing: a port goes with its program."""
 
 
 _REMOVERS: Dict[str, Callable[[Resource], None]] = {
     "file": _remove_file,
-    "model": _remove_model,
+    "model": _remove_file,
     "directory": _remove_directory,
     "tree": _remove_tree,
     "unit": _remove_unit,
     "supervisor": _remove_supervisor,
     "linger": _remove_linger,
+    "group": _remove_group,
+    "options": _remove_options,
     "port": _nothing,
+    "container": _remove_of_engine,
+    "image": _remove_of_engine,
+    "network": _remove_of_engine,
+    "volume": _remove_of_engine,
+    "data": _remove_tree,
 }
 
 
@@ -201,24 +385,38 @@ def _run(argv: Sequence[str]) -> None:
         raise Cannot(done.stderr.decode("utf-8", "replace").strip() or "%s failed" % argv[0])
 
 
-def _settle(state_dir: str, document: Dict[str, Any], remaining: List[Resource]) -> None:
-    """Drop the receipt of a phase, or keep what of it is still on the host."""
-    path = receipt.path_of(state_dir, document["phase"])
-    if remaining:
-        receipt.write(state_dir, dict(document, state="removed", resources=remaining, facts={}))
-    else:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-
-
 #: What the state directory holds besides receipts; ``runs`` and ``lock`` are in use.
 _STATE_FILES = ("facts.json",)
 _PURGED_STATE_FILES = ("settings.json",)
 
 
 def _remove_state(state_dir: str, purge: bool) -> None:
-    for name in _STATE_FILES + (_PURGED_STATE_FILES if purge else ()):
+    """Remove what no receipt needs any more."""
+    receipts, _ = receipt.read_all(state_dir)
+    doomed = [os.path.join(state_dir, name) for name in _STATE_FILES]
+    if purge:
+        doomed += [os.path.join(state_dir, name) for name in _PURGED_STATE_FILES]
+    if not receipts:
+        doomed += [receipt.path_of(state_dir, phase) + ".aside" for phase in PHASES]
+    needed = {
+        (item.get("original") or {}).get("sha256")
+        for document in receipts.values()
+        for item in document.get("resources", [])
+    }
+    doomed += _files_of(state_dir, "originals", needed)
+    doomed += _files_of(state_dir, "receipts", (), atomic.TEMP_PREFIX)
+    for path in doomed:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(state_dir, name))
+            os.unlink(path)
+    # The state directory itself goes last: with the journals of past runs it is not empty yet.
+    for name in ("receipts", "originals", "") if purge else ("receipts", "originals"):
+        with contextlib.suppress(OSError):
+            os.rmdir(os.path.join(state_dir, name))
+
+
+def _files_of(state_dir: str, folder: str, needed: Container[Any], prefix: str = "") -> List[str]:
+    directory = os.path.join(state_dir, folder)
     with contextlib.suppress(OSError):
-        os.rmdir(os.path.join(state_dir, "receipts"))
+        names = [name for name in os.listdir(directory) if name.startswith(prefix)]
+        return [os.path.join(directory, name) for name in names if name not in needed]
+    return []

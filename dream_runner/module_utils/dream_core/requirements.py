@@ -56,11 +56,7 @@ def choose_port(
     well. Raises RequirementError PORT_TAKEN, naming the holder, when the user's
     port is another program's.
     """
-    taken = {
-        item["port"]: item
-        for item in listeners
-        if _collides(str(item["address"]), bind_address) and not _is_own(item, previous, own)
-    }
+    taken = _taken(previous, listeners, own, bind_address)
     if requested:
         if requested in taken:
             raise RequirementError(
@@ -83,6 +79,33 @@ def choose_port(
     )
 
 
+def is_free(
+    port: int,
+    previous: Optional[int],
+    listeners: Sequence[Mapping[str, Any]],
+    bind_address: str = "127.0.0.1",
+) -> bool:
+    """Tell whether a service of ours may publish ``port``; ``previous`` is what it had."""
+    return port not in _taken(previous, listeners, (), bind_address)
+
+
+def _taken(
+    previous: Optional[int],
+    listeners: Sequence[Mapping[str, Any]],
+    own: Collection[int],
+    bind_address: str,
+) -> Dict[int, Mapping[str, Any]]:
+    return {
+        item["port"]: item
+        for item in listeners
+        if _collides(str(item["address"]), bind_address) and not _is_own(item, previous, own)
+    }
+
+
+#: The program that holds a container's port on the host: it bears no name of the container.
+_PORT_HOLDER = "docker-proxy"
+
+
 def _collides(address: str, bind_address: str) -> bool:
     """Tell whether a listener on ``address`` keeps us from binding ``bind_address``."""
     return address == bind_address or address in _WILDCARDS or bind_address in _WILDCARDS
@@ -91,8 +114,9 @@ def _collides(address: str, bind_address: str) -> bool:
 def _is_own(item: Mapping[str, Any], previous: Optional[int], own: Collection[int]) -> bool:
     if item.get("own") or item.get("pid") in own:
         return True
-    # Whose it is cannot be seen; on the port that we were given it is taken for ours.
-    return item.get("pid") is None and item["port"] == previous
+    # Whose it is cannot be seen; on the port that we were given it is taken for ours (U-25).
+    hidden = item.get("pid") is None or item.get("name") == _PORT_HOLDER
+    return hidden and item["port"] == previous
 
 
 # --- what is needed -------------------------------------------------------------
@@ -175,6 +199,7 @@ def check(
     found = _memory(need, settings, facts, probes)
     found += _disk(int(settings.get("disk_reserve_mb") or 0), probes.get("disk") or [])
     found += _port(settings, session, choice, probes)
+    found += _stack(settings, choice.get("stack") or {}, probes)
     found += check_packages(settings, session, probes.get("missing_packages") or [])
     return found
 
@@ -296,6 +321,33 @@ def _port(
     return []
 
 
+def _stack(
+    settings: Mapping[str, Any], stack: Mapping[str, Any], probes: Mapping[str, Any]
+) -> List[Finding]:
+    """Check what the containers need: images by digest for this machine, and their ports (U-26)."""
+    found = [
+        finding("images", "blocker", item["what"], hint=item["hint"], code=item["code"])
+        for item in stack.get("problems") or ()
+    ]
+    listeners = probes.get("listeners") or []
+    address = str(settings.get("bind_address") or "127.0.0.1")
+    had = probes.get("previous_ports") or {}
+    for item in stack.get("ports") or ():
+        if not is_free(item["port"], had.get(item["key"]), listeners, address):
+            other = next(entry for entry in listeners if entry["port"] == item["port"])
+            found.append(
+                finding(
+                    "port",
+                    "blocker",
+                    "port %d, which %s is to have, is taken by %s"
+                    % (item["port"], item["service"], holder(dict(other))),
+                    hint="run again: a free one is then chosen; or stop that program",
+                    code="PORT_TAKEN",
+                )
+            )
+    return found
+
+
 def check_packages(
     settings: Mapping[str, Any], session: Mapping[str, Any], missing: Sequence[str]
 ) -> List[Finding]:
@@ -308,7 +360,9 @@ def check_packages(
                 "blocker",
                 "offline, but system packages are missing",
                 needed=names,
-                hint="install them, or run once without --offline",
+                hint="as root: apt-get install --no-download -y %s/debs/*.deb" % settings["bundle"]
+                if settings.get("bundle")
+                else "install them, or run once without --offline",
                 code="OFFLINE_ARTEFACT_MISSING",
             )
         ]

@@ -13,9 +13,9 @@ import os
 import shutil
 import stat
 import subprocess
-from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence
+from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Optional, Sequence
 
-from . import live
+from . import containers, docker_daemon, docker_host, live
 from .fetch import is_present
 from .receipt import LINGER_DIRECTORY
 from .session import SYSTEM_PATH
@@ -33,8 +33,12 @@ _UNIT_PROPERTIES = ("LoadState", "ActiveState", "UnitFileState")
 class Host:
     """What is asked for many resources at once, asked once and only when needed."""
 
-    def __init__(self) -> None:
+    def __init__(self, resources: Iterable[Resource] = ()) -> None:
+        self._resources = list(resources)
         self._listeners: Optional[List[Dict[str, Any]]] = None
+        self._packages: Optional[FrozenSet[str]] = None
+        self._units: Dict[str, Dict[str, Dict[str, str]]] = {}
+        self.engine = containers.Engine(self._resources)
 
     def listens(self, port: int) -> bool:
         """Tell whether anything on this host listens on TCP ``port``."""
@@ -42,16 +46,54 @@ class Host:
             self._listeners = live.listeners()
         return any(item["port"] == port for item in self._listeners)
 
+    def has_package(self, name: str) -> bool:
+        """Tell whether the package is installed, by the host's own package database."""
+        if self._packages is None:
+            self._packages = _installed(self._named("package"))
+        return name in self._packages
+
+    def unit(self, scope: str, name: str) -> Dict[str, str]:
+        """Return what systemd shows of a unit of ``scope``; empty where there is no systemd."""
+        if scope not in self._units:
+            self._units[scope] = _shown_units(scope, self._named("unit", scope))
+        return self._units[scope].get(name, {})
+
+    def _named(self, kind: str, scope: str = "") -> List[str]:
+        return sorted(
+            {
+                item["name"]
+                for item in self._resources
+                if item["kind"] == kind and item.get("scope", "") == scope
+            }
+        )
+
 
 def observe(resource: Resource, host: Host, depth: int = LOOK) -> Seen:
     """Return what is seen of ``resource`` now; an absent one is ``{"present": False}``."""
     return _OBSERVERS[resource["kind"]](resource, host, depth)
 
 
+#: A unit, program or port of that name was not there before our first receipt, or it was ours.
+_NEVER_FOUND = frozenset(("unit", "supervisor", "port"))
+
+
+def was_there(resources: Sequence[Resource]) -> List[bool]:
+    """Tell for each resource whether it is on the host before a phase touches it.
+
+    Links are not followed: what stands in the way was there, whatever it is.
+    """
+    host = Host(resources)
+    return [
+        item["kind"] not in _NEVER_FOUND and observe(item, host, GLANCE)["present"]
+        for item in resources
+    ]
+
+
 def observe_all(resources: Iterable[Resource]) -> List[Resource]:
     """Return the resources, each with what is seen of it now under ``seen``."""
-    host = Host()
-    return [dict(item, seen=observe(item, host)) for item in resources]
+    known = list(resources)
+    host = Host(known)
+    return [dict(item, seen=observe(item, host)) for item in known]
 
 
 def survey(
@@ -61,7 +103,7 @@ def survey(
 
     An empty list means that everything the phase made still holds.
     """
-    host = Host()
+    host = Host(item for receipt in receipts.values() for item in receipt.get("resources", []))
     return {
         phase: [
             line
@@ -103,12 +145,13 @@ def difference(resource: Resource, before: Seen, now: Seen) -> str:
 
 
 #: Seen only to know whether a closer look is due.
-_VOLATILE = ("mtime_ns", "inode")
+_VOLATILE = ("mtime_ns", "ctime_ns", "inode")
 
 
 def name_of(resource: Resource) -> str:
     """Return the words a person knows the resource by."""
     label = resource.get("path") or resource.get("name") or resource.get("user")
+    label = label or resource.get("service") or resource.get("reference")
     if resource["kind"] == "supervisor":
         label = resource["program"]
     if resource["kind"] == "port":
@@ -138,7 +181,13 @@ def _file(resource: Resource, host: Host, depth: int) -> Seen:
         "owner": "%d:%d" % (status.st_uid, status.st_gid),
     }
     if not resource.get("volatile"):
-        seen.update(size_bytes=status.st_size, mtime_ns=status.st_mtime_ns, inode=status.st_ino)
+        seen.update(
+            size_bytes=status.st_size,
+            mtime_ns=status.st_mtime_ns,
+            # An editor can put the time of change back, but not this one.
+            ctime_ns=status.st_ctime_ns,
+            inode=status.st_ino,
+        )
         if depth > GLANCE and stat.S_ISREG(status.st_mode):
             seen["sha256"] = _sha256(resource["path"])
     return seen
@@ -193,7 +242,7 @@ def _directory(resource: Resource, host: Host, depth: int) -> Seen:
 def _tree(resource: Resource, host: Host, depth: int) -> Seen:
     """See a directory that is wholly ours as one number over its files.
 
-    Name, mode, size and time of each: reading them all would cost a second for
+    Name, mode, size and times of each: reading them all would cost a second for
     an engine's packages. Byte code that Python adds by itself is left out.
     """
     seen = _directory(resource, host, depth)
@@ -211,7 +260,7 @@ def _listing_digest(root: str) -> str:
             status = os.lstat(path)
             target = os.readlink(path) if stat.S_ISLNK(status.st_mode) else ""
             entry = (os.path.relpath(path, root), status.st_mode, status.st_size, target)
-            digest.update(repr((entry, int(status.st_mtime))).encode())
+            digest.update(repr((entry, status.st_mtime_ns, status.st_ctime_ns)).encode())
     return digest.hexdigest()
 
 
@@ -224,9 +273,7 @@ def _port(resource: Resource, host: Host, depth: int) -> Seen:
 
 
 def _unit(resource: Resource, host: Host, depth: int) -> Seen:
-    argv = ["systemctl"] + (["--user"] if resource["scope"] == "user" else [])
-    argv += ["show", resource["name"], "--property=" + ",".join(_UNIT_PROPERTIES)]
-    shown = dict(line.split("=", 1) for line in _output(argv).splitlines() if "=" in line)
+    shown = host.unit(resource["scope"], resource["name"])
     if shown.get("LoadState") != "loaded":
         return {"present": False}
     return {
@@ -234,6 +281,19 @@ def _unit(resource: Resource, host: Host, depth: int) -> Seen:
         "active": shown.get("ActiveState", "unknown"),
         "enabled": shown.get("UnitFileState", "unknown"),
     }
+
+
+def _shown_units(scope: str, names: Sequence[str]) -> Dict[str, Dict[str, str]]:
+    """Return the properties of the named units; systemctl parts them by an empty line."""
+    if not names:
+        return {}
+    argv = ["systemctl", *(["--user"] if scope == "user" else []), "show", *names]
+    argv.append("--property=Id,Names," + ",".join(_UNIT_PROPERTIES))
+    units = {}
+    for block in _output(argv).split("\n\n"):
+        shown = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        units.update({name: shown for name in shown.get("Names", "").split()})
+    return units
 
 
 def _supervisor(resource: Resource, host: Host, depth: int) -> Seen:
@@ -250,22 +310,51 @@ _FAILED_FOR_GOOD = frozenset(("failed", "FATAL", "STOPPED", "EXITED", "UNKNOWN")
 
 def failed_for_good(resource: Resource) -> str:
     """Return why waiting for this unit or program is useless, or an empty string."""
-    state = observe(resource, Host(), GLANCE).get("active", "")
+    state = observe(resource, Host([resource]), GLANCE).get("active", "")
     return "%s is %s" % (name_of(resource), state) if state in _FAILED_FOR_GOOD else ""
 
 
 def _package(resource: Resource, host: Host, depth: int) -> Seen:
-    query = ["dpkg-query", "--show", "--showformat=${db:Status-Status}", resource["name"]]
-    if shutil.which("dpkg-query", path=SYSTEM_PATH) is None:
-        query = ["rpm", "--query", "--queryformat=installed", resource["name"]]
-    return {"present": _output(query).strip() == "installed"}
+    return {"present": host.has_package(resource["name"])}
+
+
+def _installed(names: Sequence[str]) -> FrozenSet[str]:
+    """Return which of the packages the database of dpkg, rpm, pacman or apk has."""
+    for program, query in _PACKAGE_QUERIES.items():
+        if shutil.which(program, path=SYSTEM_PATH):
+            lines = _output([program, *query, *names], partly=True).splitlines()
+            # dpkg says "name[:arch] installed", the others the bare name.
+            words = [line.split() for line in lines if line.strip()]
+            return frozenset(
+                word[0].split(":")[0] for word in words if word[1:] in ([], ["installed"])
+            )
+    return frozenset()
+
+
+#: How each package manager is asked which of the names that follow are installed.
+_PACKAGE_QUERIES = {
+    "dpkg-query": ["--show", "--showformat=${Package} ${db:Status-Status}\\n"],
+    "rpm": ["--query", "--queryformat=%{NAME}\\n"],
+    "pacman": ["-Qq"],
+    "apk": ["info", "-e"],
+}
 
 
 def _linger(resource: Resource, host: Host, depth: int) -> Seen:
     return {"present": os.path.exists(LINGER_DIRECTORY + resource["user"])}
 
 
-def _output(argv: Sequence[str]) -> str:
+def _group(resource: Resource, host: Host, depth: int) -> Seen:
+    return {"present": docker_host.is_member(resource["user"], resource["group"])}
+
+
+def _options(resource: Resource, host: Host, depth: int) -> Seen:
+    """See options of ours in a JSON file of somebody else's."""
+    return {"present": docker_daemon.holds(docker_host.read(resource["path"]), resource["set"])}
+
+
+def _output(argv: Sequence[str], partly: bool = False) -> str:
+    """Return what a program prints; nothing when it fails, unless ``partly`` is an answer too."""
     program = shutil.which(argv[0], path=SYSTEM_PATH)
     if program is None:
         return ""
@@ -276,10 +365,26 @@ def _output(argv: Sequence[str]) -> str:
         timeout=10,
         check=False,
     )
-    return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""
+    if done.returncode != 0 and not partly:
+        return ""
+    return done.stdout.decode("utf-8", "replace")
+
+
+def _of_engine(resource: Resource, host: Host, depth: int) -> Seen:
+    return containers.observe(resource, host.engine)
+
+
+def _data(resource: Resource, host: Host, depth: int) -> Seen:
+    """See a directory whose mode and owner are the business of a service."""
+    return {"present": os.path.isdir(resource["path"])}
 
 
 _OBSERVERS: Dict[str, Callable[[Resource, Host, int], Seen]] = {
+    "container": _of_engine,
+    "image": _of_engine,
+    "network": _of_engine,
+    "volume": _of_engine,
+    "data": _data,
     "file": _file,
     "model": _model,
     "directory": _directory,
@@ -289,4 +394,6 @@ _OBSERVERS: Dict[str, Callable[[Resource, Host, int], Seen]] = {
     "supervisor": _supervisor,
     "package": _package,
     "linger": _linger,
+    "group": _group,
+    "options": _options,
 }

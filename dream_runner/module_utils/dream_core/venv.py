@@ -1,18 +1,18 @@
 """A virtual environment that holds exactly what a hash-pinned list says.
 
-Whether it does is read from the files themselves: every file of every pinned
-package against the digest that its wheel recorded. One that does not is made
-anew; pip's cache beside it saves a killed run from fetching again.
+Whether it does is read from the files themselves: every one against the list
+of digests that was written last when the environment was made from packages
+that pip had verified. One that differs is made anew; pip's cache beside it
+saves a killed run from fetching again.
 """
 
 from __future__ import annotations
 
-import base64
-import csv
 import hashlib
 import os
 import re
 import shutil
+import stat
 from typing import Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple, Type
 
 from . import atomic
@@ -30,9 +30,14 @@ from .process import Finished, command_lines, end_processes, run_child
 
 #: cp310-abi3: the oldest Python the engine's wheel runs on.
 MINIMUM_PYTHON = (3, 10)
-_PIN = re.compile(r"^([A-Za-z0-9._-]+)==([A-Za-z0-9.+!-]+)")
+_PIN = re.compile(r"^[A-Za-z0-9._-]+==[A-Za-z0-9.+!-]+")
+#: The list of digests at the top of a finished environment.
+_MANIFEST = ".dream-runner.json"
+_MANIFEST_SCHEMA = 1
 #: What an environment, whole or half made, has at its top.
-_OURS = frozenset(("bin", "include", "lib", "lib64", "share", "pyvenv.cfg", ".gitignore"))
+_OURS = frozenset(
+    ("bin", "include", "lib", "lib64", "share", "pyvenv.cfg", ".gitignore", _MANIFEST)
+)
 #: A caller's settings that would put packages elsewhere or take other ones. The
 #: rest of PIP_* (index, proxy, certificate, timeout) is the caller's business.
 _NOT_FOR_US = frozenset(
@@ -53,19 +58,6 @@ class Outcome(NamedTuple):
     why: str
 
 
-def pins(requirements: str) -> Dict[str, str]:
-    """Return ``{name: version}`` of a pip requirements text. Raises UsageError without one."""
-    matches = map(_PIN.match, requirements.splitlines())
-    found = {match.group(1): match.group(2) for match in matches if match}
-    if not found:
-        raise UsageError(
-            "the list of packages pins nothing",
-            code="REQUIREMENTS_EMPTY",
-            hint="name each package as NAME==VERSION with its --hash",
-        )
-    return found
-
-
 def defect(path: str, requirements: str) -> str:
     """Return why ``path`` is not the wanted environment; empty when it is."""
     if not os.path.lexists(path):
@@ -73,14 +65,60 @@ def defect(path: str, requirements: str) -> str:
     version = _runs_as(path)
     if not version:
         return "its Python does not run"
-    site = os.path.join(path, "lib", "python" + version, "site-packages")
-    if not os.path.isdir(site):
+    manifest, why = atomic.read_json(os.path.join(path, _MANIFEST))
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        return "its list of files is not usable: %s" % (why or "it was never finished")
+    if manifest.get("python") != version:
         return "it was made for another Python than %s" % version
-    for name, number in pins(requirements).items():
-        why = _package_defect(site, name, number)
-        if why:
-            return why
+    if manifest.get("requirements") != _digest_of_text(requirements):
+        return "it was made from another list of packages"
+    return _difference(manifest["files"], _files(path))
+
+
+def _difference(recorded: Mapping[str, str], found: Mapping[str, str]) -> str:
+    for name in sorted({*recorded, *found}):
+        if name not in found:
+            return "%s is missing" % name
+        if recorded.get(name) != found[name]:
+            return "%s is not as it was made" % name
     return ""
+
+
+def _files(path: str) -> Dict[str, str]:
+    """Return what each file is; byte code, which Python writes by itself, is left out."""
+    found = {}
+    for folder, names, files in os.walk(path):
+        names[:] = [name for name in names if name != "__pycache__"]
+        links = [name for name in names if os.path.islink(os.path.join(folder, name))]
+        for name in files + links:
+            full = os.path.join(folder, name)
+            relative = os.path.relpath(full, path)
+            if relative != _MANIFEST:
+                found[relative] = _described(full)
+    return found
+
+
+def _described(path: str) -> str:
+    """Return the mode and digest of a file, or where a link points."""
+    try:
+        status = os.lstat(path)
+        if stat.S_ISLNK(status.st_mode):
+            return "link to " + os.readlink(path)
+        return "%04o %s" % (stat.S_IMODE(status.st_mode), _digest_of_file(path))
+    except OSError as error:
+        return "unreadable: %s" % error.strerror
+
+
+def _digest_of_file(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as handle:
+        for block in iter(lambda: handle.read(1024 * 1024), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _digest_of_text(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def _runs_as(path: str) -> str:
@@ -94,38 +132,6 @@ def _runs_as(path: str) -> str:
     version, _, prefix = done.output.partition("\n")
     is_ours = os.path.realpath(prefix) == os.path.realpath(path)
     return version if done.status == 0 and is_ours else ""
-
-
-def _package_defect(site: str, name: str, version: str) -> str:
-    stem = re.sub(r"[-_.]+", "_", name).lower()
-    folder = os.path.join(site, "%s-%s.dist-info" % (stem, version))
-    try:
-        with open(os.path.join(folder, "RECORD"), encoding="utf-8", newline="") as handle:
-            rows = list(csv.reader(handle))
-    except (OSError, UnicodeDecodeError, csv.Error):
-        return "%s %s is not installed" % (name, version)
-    # A file cut short by a power loss must not pass because it asks for nothing.
-    if not any(row[:1] == [os.path.basename(folder) + "/RECORD"] for row in rows):
-        return "%s: its record is cut short" % name
-    for row in rows:
-        if len(row) != 3 or not _as_recorded(os.path.join(site, row[0]), row[1]):
-            return "%s: %s is not as its package shipped it" % (name, row[0] if row else "RECORD")
-    return ""
-
-
-def _as_recorded(path: str, recorded: str) -> bool:
-    """Compare a file with its RECORD entry; one without a digest (byte code) may be missing."""
-    if not recorded:
-        return True
-    kind, _, value = recorded.partition("=")
-    try:
-        digest = hashlib.new(kind)
-        with open(path, "rb") as handle:
-            for block in iter(lambda: handle.read(1024 * 1024), b""):
-                digest.update(block)
-    except (OSError, ValueError):
-        return False
-    return base64.urlsafe_b64encode(digest.digest()).decode().rstrip("=") == value
 
 
 def ensure(
@@ -163,6 +169,7 @@ def ensure(
     _run([python, "-I", "-m", "venv", "--without-pip", path], work, environment, report)
     _run([_python_of(path), "-I", "-m", "ensurepip"], work, environment, report)
     _run(_pip(path, requirements_file, find_links), work, environment, report)
+    _finish(path, requirements)
     still = defect(path, requirements)
     if still:
         raise IntegrityError(
@@ -175,10 +182,21 @@ def ensure(
     return Outcome(True, why)
 
 
+def _finish(path: str, requirements: str) -> None:
+    """Write the list of digests: its presence says that everything before it was done."""
+    manifest = {
+        "schema": _MANIFEST_SCHEMA,
+        "python": _runs_as(path),
+        "requirements": _digest_of_text(requirements),
+        "files": _files(path),
+    }
+    atomic.write_json(os.path.join(path, _MANIFEST), manifest, mode=0o644)
+
+
 def _read(path: str) -> str:
     try:
         with open(path, encoding="utf-8") as handle:
-            return handle.read()
+            text = handle.read()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             "the list of packages cannot be read: %s" % error,
@@ -186,6 +204,14 @@ def _read(path: str) -> str:
             where=path,
             hint="give the path of a pip requirements file",
         ) from error
+    if not any(map(_PIN.match, text.splitlines())):
+        raise UsageError(
+            "the list of packages pins nothing",
+            code="REQUIREMENTS_EMPTY",
+            where=path,
+            hint="name each package as NAME==VERSION with its --hash",
+        )
+    return text
 
 
 def _python_of(path: str) -> str:

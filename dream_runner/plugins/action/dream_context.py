@@ -12,7 +12,8 @@ from typing import Any, Dict
 
 from ansible.plugins.action import ActionBase
 
-from dream_runner import __version__, catalog, paths
+from dream_runner import __version__, catalog, paths, sources
+from dream_runner.module_utils.dream_core import due
 from dream_runner.module_utils.dream_core.choice import decide
 from dream_runner.module_utils.dream_core.context import look
 from dream_runner.module_utils.dream_core.errors import DreamError
@@ -22,7 +23,7 @@ from dream_runner.module_utils.dream_core.receipt import interrupted
 class ActionModule(ActionBase):
     """Return host, session, choice and state for the context play to keep."""
 
-    _VALID_ARGS = frozenset(("settings", "state_dir", "force"))
+    _VALID_ARGS = frozenset(("settings", "state_dir", "force", "full", "verify", "unanswered"))
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> Dict[str, Any]:
         result = super().run(tmp, task_vars)
@@ -31,13 +32,14 @@ class ActionModule(ActionBase):
             if found.get("failed"):
                 result.update(found)
                 return result
-            result.update(self._decide(found["context"]), changed=False)
+            result.update(self._decide(found["context"], task_vars or {}), changed=False)
         except DreamError as error:
             result.update(failed=True, msg=str(error), dream_error=error.to_dict())
         return result
 
     def _look(self, task_vars: Any) -> Dict[str, Any]:
         arguments = dict(self._task.args, version=__version__)
+        arguments.pop("unanswered", None)
         if self._connection.transport != "local" or self._play_context.become:
             return self._execute_module("dream_context", module_args=arguments, task_vars=task_vars)
         found = look(
@@ -45,22 +47,38 @@ class ActionModule(ActionBase):
             install_dir=os.path.expanduser(arguments["settings"]["install_dir"]),
             version=__version__,
             force=bool(arguments.get("force", False)),
+            full=bool(arguments.get("full", False)),
+            verify=bool(arguments.get("verify", False)),
             save=not self._task.check_mode,
         )
         # Tuples and other in-process forms must look as they do from a remote host.
         return {"context": json.loads(json.dumps(found))}
 
-    def _decide(self, found: Dict[str, Any]) -> Dict[str, Any]:
+    def _decide(self, found: Dict[str, Any], task_vars: Dict[str, Any]) -> Dict[str, Any]:
+        settings = self._task.args["settings"]
         choice = decide(
-            self._task.args["settings"],
+            settings,
             found["facts"],
             found["session"],
             catalog.load(),
             found["receipts"],
             found["listeners"],
         )
+        wanted = sources.wanted(settings, choice, found["facts"], found["session"], task_vars)
+        reasons = due.decide(
+            found["receipts"],
+            due.with_silence(found["drift"], bool(self._task.args.get("unanswered", False))),
+            wanted,
+            install_dir=os.path.expanduser(settings["install_dir"]),
+            version=__version__,
+            full=bool(self._task.args.get("full", False)),
+        )
         _resolve_package_urls(choice["model"])
         return {
+            "wanted": wanted,
+            # The proof is never left out: ready means one answer from the model, now.
+            "due": [name for name, reason in reasons.items() if reason.is_due or name == "health"],
+            "reasons": {name: list(reason) for name, reason in reasons.items()},
             "host": found["facts"],
             "session": found["session"],
             "choice": choice,

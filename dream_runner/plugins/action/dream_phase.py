@@ -16,7 +16,9 @@ from dream_runner.module_utils.dream_core.phase import record
 class ActionModule(ActionBase):
     """Fill in state directory and stamp from the run's variables, then record."""
 
-    _VALID_ARGS = frozenset(("phase", "state", "resources", "facts", "state_dir", "stamp"))
+    _VALID_ARGS = frozenset(
+        ("phase", "state", "resources", "facts", "state_dir", "stamp", "wanted")
+    )
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> Dict[str, Any]:
         result = super().run(tmp, task_vars)
@@ -36,6 +38,8 @@ class ActionModule(ActionBase):
             return self._templar.template(variables.get(expression))
 
         run = value("dream_run") or {}
+        wanted = value("dream_wanted") or {}
+        arguments.setdefault("wanted", wanted.get(arguments["phase"], {}))
         arguments.setdefault("state_dir", value("dream_state_dir"))
         arguments.setdefault(
             "stamp",

@@ -14,6 +14,7 @@ import socket
 import time
 from typing import Any, Dict, Optional
 
+from ansible import constants
 from ansible.plugins.callback import CallbackBase
 
 from dream_runner.module_utils.dream_core.phases import PHASES
@@ -37,10 +38,12 @@ class CallbackModule(CallbackBase):
 
     def __init__(self) -> None:
         super().__init__()
+        _share_modules(os.environ.get("DREAM_MODULES", ""))
         self._phase = ""
         self._phase_began: Dict[str, float] = {}
         self._changed: Dict[str, int] = {}
         self._failed: set = set()
+        self._resting: Dict[str, Dict[str, str]] = {}
         self._task_began = 0.0
         self._socket: Optional[socket.socket] = None
         path = os.environ.get("DREAM_SOCKET", "")
@@ -55,6 +58,9 @@ class CallbackModule(CallbackBase):
         names = [role.get_name() for role in play.get_roles()]
         self._phase = next((name for name in names if name in PHASES), "")
         self._phase_began, self._changed, self._failed = {}, {}, set()
+        for host, resting in self._resting.items():
+            if self._phase in resting:
+                self._send_finished(host, "unchanged", why=resting[self._phase])
 
     def v2_runner_on_start(self, host: Any, task: Any) -> None:
         name = host.get_name()
@@ -75,6 +81,8 @@ class CallbackModule(CallbackBase):
         name = result._host.get_name()
         self._changed[name] = self._changed.get(name, 0) + int(changed)
         self._finish_task(result, "changed" if changed else "ok")
+        if "due" in result._result and "reasons" in result._result:
+            self._resting[name] = _resting(result._result)
         for warning in result._result.get("warnings") or []:
             self._send("notice", name, level="warning", text=str(warning))
 
@@ -124,15 +132,21 @@ class CallbackModule(CallbackBase):
         for host, began in self._phase_began.items():
             changed = self._changed.get(host, 0)
             state = "failed" if host in self._failed else "changed" if changed else "ok"
-            self._send(
-                "phase_finished",
-                host,
-                phase=self._phase,
-                state=state,
-                changed=changed,
-                seconds=round(time.time() - began, 3),
-            )
+            self._send_finished(host, state, changed, round(time.time() - began, 3))
         self._phase_began = {}
+
+    def _send_finished(
+        self, host: str, state: str, changed: int = 0, seconds: float = 0.0, why: str = ""
+    ) -> None:
+        self._send(
+            "phase_finished",
+            host,
+            phase=self._phase,
+            state=state,
+            changed=changed,
+            seconds=seconds,
+            why=why,
+        )
 
     def _send(self, kind: str, host: str, **fields: Any) -> None:
         if self._socket is None:
@@ -143,8 +157,24 @@ class CallbackModule(CallbackBase):
             self._socket.sendall(line.encode() + b"\n")
 
 
+def _share_modules(directory: str) -> None:
+    """Let the processes of a fleet run build each module once: half a second of CPU apiece.
+
+    Ansible locks and renames inside its directory of built modules, so that several may share it.
+    """
+    if directory:
+        with contextlib.suppress(FileExistsError):
+            os.symlink(directory, os.path.join(constants.DEFAULT_LOCAL_TMP, "ansiballz_cache"))
+
+
 #: Longest part of a foreign message that a person is shown.
 _MESSAGE_LIMIT = 2000
+
+
+def _resting(decided: Dict[str, Any]) -> Dict[str, str]:
+    """Return why each phase that the context play left out is left out."""
+    reasons = decided["reasons"]
+    return {name: str(reasons[name][0]) for name in reasons if name not in decided["due"]}
 
 
 def _culprit(data: Dict[str, Any]) -> Dict[str, Any]:

@@ -100,7 +100,9 @@ def table(title: str, rows: dict[str, Callable[[], Cost]], rounds: int) -> dict[
         )
         for name, costs in runs.items()
     }
-    print(f"\n{title} (median of {rounds})\n{'':34}  wall s   CPU s  peak MB  best wall s")
+    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
+    print(f"\n{title} (median of {rounds}; load {load})")
+    print(f"{'':34}  wall s   CPU s  peak MB  best wall s")
     for name, cost in found.items():
         best = min(one.wall for one in runs[name])
         line = f"{name:34}{cost.wall:8.2f}{cost.cpu:8.2f}{cost.peak_mb:9.0f}{best:13.2f}  "
@@ -376,6 +378,9 @@ def main() -> None:
     words = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fetch-bench-", dir=words.dir or None) as directory:
         os.chmod(directory, 0o755)
+        # Every other tool here is installed with its bytecode; so is this one, elsewhere.
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = str(Path(directory) / "bytecode")
         bench = Bench(Path(directory), words.mib, words.rounds)
         bench.install()
         print(

@@ -36,6 +36,7 @@ def problems(folder):
 
 def test_the_shipped_catalogue_is_valid():
     parts = catalog.load()
+    assert catalog.breaches({name: getattr(parts, name) for name in catalog.PARTS}) == []
     assert len(parts.models["models"]) == 21
     assert parts.tiers["tolerance_percent"] == 2
 

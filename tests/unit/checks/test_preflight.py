@@ -67,7 +67,6 @@ CASES = [
     ({"entries": ["thesis.tex"]}, "existing-install", "blocker", 3),
     ({"entries": ["x"], "settings": {"force": True}}, "existing-install", "warning", 0),
     ({"old_install": "/home/ada/dream-server"}, "old-install", "warning", 0),
-    ({"settings": {"profile": "full"}, "docker_usable": True}, "release", "blocker", 8),
 ]
 
 
@@ -87,9 +86,8 @@ def test_the_full_profile_is_content_with_a_usable_engine_or_sudo() -> None:
     def ids(**given: Any) -> list[str]:
         return [item["id"] for item in look(settings={"profile": "full"}, **given)]
 
-    # That its stack is not in this release is said in every case.
-    assert ids() == ["privilege", "release"]
-    assert ids(docker_usable=True) == ids(session={"sudo": "password"}) == ["release"]
+    assert ids() == ["privilege"]
+    assert ids(docker_usable=True) == ids(session={"sudo": "password"}) == []
 
 
 def test_all_are_said_at_once_and_the_first_decides() -> None:

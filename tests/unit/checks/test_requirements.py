@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from dream_runner import paths
+from dream_runner.module_utils.dream_core import requirements
 from dream_runner.module_utils.dream_core.errors import RequirementError
 from dream_runner.module_utils.dream_core.preflight import error_of
 from dream_runner.module_utils.dream_core.requirements import (
@@ -162,3 +163,24 @@ def test_a_chosen_port_of_another_program_is_refused_by_name() -> None:
 def test_all_taken() -> None:
     with pytest.raises(RequirementError, match="every port"):
         choose_port(0, None, [listener(port) for port in range(11434, 11535)])
+
+
+def test_what_the_containers_need_is_checked_before_anything_is_fetched() -> None:
+    stack = {
+        "problems": [{"code": "IMAGE_NOT_LOCKED", "what": "no digest: x:1", "hint": "lock"}],
+        "ports": [
+            {"service": "open-webui", "key": "WEBUI_PORT", "port": 3000},
+            {"service": "n8n", "key": "N8N_PORT", "port": 5678},
+        ],
+    }
+    taken = [
+        {"port": 3000, "address": "0.0.0.0", "pid": 1, "name": "docker-proxy", "own": False},
+        {"port": 5678, "address": "0.0.0.0", "pid": 2, "name": "nginx", "own": False},
+    ]
+    probes = {"listeners": taken, "previous_ports": {"WEBUI_PORT": 3000}}
+    found = requirements._stack({"bind_address": "127.0.0.1"}, stack, probes)
+    assert [(item["code"], item["severity"]) for item in found] == [
+        ("IMAGE_NOT_LOCKED", "blocker"),
+        ("PORT_TAKEN", "blocker"),
+    ]
+    assert "port 5678, which n8n is to have, is taken by nginx" in found[1]["what"]

@@ -17,8 +17,32 @@ def test_lines_are_events_and_private(tmp_path: Path) -> None:
         journal.take(Notice(1.0, "localhost", "warning", "careful"))
     path = tmp_path / "run" / "events.jsonl"
     kinds = [json.loads(line)["type"] for line in path.read_text().splitlines()]
-    assert kinds == ["phase_started", "notice"]
+    assert kinds == ["phase_started", "progress", "notice"]
     assert path.stat().st_mode & 0o077 == 0
+
+
+def test_of_progress_only_bytes_are_kept(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        journal.take(Progress(1.0, "h", "services", "packages", 0, 0, 0.0, "index https://u:p@h"))
+        journal.take(Progress(1.0, "h", "models", "there.gguf", 1, 2, 0.0, "checking the sha256"))
+        journal.take(
+            Progress(1.0, "h", "models", "m.gguf", 1, 2, 3.0, "https://u:p@h answered 503")
+        )
+    (line,) = (tmp_path / "events.jsonl").read_text().splitlines()
+    assert json.loads(line)["what"] == "m.gguf"
+    assert "u:p" not in line
+
+
+def test_a_day_of_progress_takes_a_few_hundred_lines(tmp_path: Path) -> None:
+    size = 10 * 86400
+    with Journal(tmp_path) as journal:
+        for number in range(size + 1):
+            journal.take(Progress(number / 10, "h", "models", "m.gguf", number, size, 1.0))
+    lines = (tmp_path / "events.jsonl").read_text().splitlines()
+    points = [json.loads(line)["done"] for line in lines]
+    assert points[0] == 0
+    assert points[-1] == size
+    assert 100 < len(points) < 700
 
 
 def test_phase_borders_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,18 +77,10 @@ def test_state_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
     [
         [],
         {},
-        {"schema": 99, "phase": "directories", "state": "done"},
         {"schema": 1, "phase": "models", "state": "done"},
         {"schema": 1, "phase": "directories", "state": "perfect"},
-        {"schema": 1, "phase": "directories", "state": "done", "resources": [{"kind": "moon"}]},
         {"schema": 1, "phase": "directories", "state": "done", "resources": {"a": 1}},
         {"schema": 1, "phase": "directories", "state": "done", "facts": []},
-        {
-            "schema": 1,
-            "phase": "directories",
-            "state": "done",
-            "resources": [{"kind": "file", "path": "/etc/passwd", "origin": "stolen"}],
-        },
     ],
 )
 def test_a_receipt_that_is_not_ours_is_a_miss_with_one_warning(
@@ -102,6 +94,66 @@ def test_a_receipt_that_is_not_ours_is_a_miss_with_one_warning(
     assert len(warnings) == 1
     assert record(tmp_path, "running")["interrupted"] is False
     assert one(tmp_path)["state"] == "running"
+    assert json.loads((path.parent / "directories.json.aside").read_text()) == document
+
+
+MINE = {"kind": "directory", "path": "/srv/ai", "origin": "made"}
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ({"schema": 99, "resources": [MINE]}, "schema 99"),
+        ({"schema": 99, "resources": [MINE, {"kind": "moon"}]}, "schema 99"),
+        ({"schema": 1, "resources": [MINE, {"kind": "moon"}]}, "lists 1 of a form unknown"),
+        (
+            {"schema": 2, "resources": [MINE, {"kind": "file", "path": "/x", "origin": "stolen"}]},
+            "lists 1 of a form unknown",
+        ),
+    ],
+)
+def test_what_is_understood_of_a_foreign_receipt_is_kept_and_the_rest_is_not_lost(
+    tmp_path: Path, document: dict[str, Any], words: str
+) -> None:
+    path = Path(receipt.path_of(str(tmp_path), "directories"))
+    path.parent.mkdir()
+    whole = {"phase": "directories", "state": "done", "inputs": {"a": "b"}, **document}
+    path.write_text(json.dumps(whole))
+    receipts, warnings = receipt.read_all(str(tmp_path))
+    assert words in warnings[0]
+    assert receipts["directories"]["resources"] == [MINE]
+    record(tmp_path, "running", resources=[{"kind": "directory", "path": "/srv/ai"}])
+    record(tmp_path, "done")
+    after = one(tmp_path)
+    assert [item["origin"] for item in after["resources"]] == ["made"]
+    assert after.get("foreign", []) == [item for item in document["resources"] if item != MINE]
+    aside = path.parent / "directories.json.aside"
+    assert aside.exists() is (document["schema"] == 99)
+
+
+def test_a_newer_receipt_is_no_proof_of_the_inputs(tmp_path: Path) -> None:
+    path = Path(receipt.path_of(str(tmp_path), "models"))
+    path.parent.mkdir()
+    newer = {"schema": 99, "phase": "models", "state": "done", "inputs": {"content": "x"}}
+    path.write_text(json.dumps(newer))
+    receipts, _ = receipt.read_all(str(tmp_path))
+    assert receipts["models"]["inputs"] is None
+
+
+def test_a_file_that_was_there_can_be_restored_as_it_was(tmp_path: Path) -> None:
+    theirs = tmp_path / "daemon.json"
+    theirs.write_text("theirs")
+    theirs.chmod(0o640)
+    wanted = [{"kind": "file", "path": str(theirs), "mode": "0644"}]
+    record(tmp_path, "running", resources=wanted)
+    theirs.write_text("ours")
+    record(tmp_path, "done")
+    record(tmp_path, "running", resources=wanted)
+    original = one(tmp_path)["resources"][0]["original"]
+    assert original["mode"] == "0640"
+    kept = tmp_path / "originals" / original["sha256"]
+    assert kept.read_text() == "theirs"
+    assert kept.stat().st_mode & 0o777 == 0o600
 
 
 def test_unknown_fields_are_kept(tmp_path: Path) -> None:

@@ -48,18 +48,19 @@ def test_kill_costs_little(share: float, connections: int, big: Thing, tmp_path:
 
 
 def test_killed_again_and_again(big: Thing, tmp_path: Path) -> None:
-    """At random moments, until one run gets to the end; each run gets further."""
+    """After random numbers of bytes, until one run gets to the end; each run gets further."""
     chance = random.Random(3)
     with big.villain(rate=15_000_000) as server:
         request = big.request(tmp_path / "m", server.url("paced"), connections=4)
         kills = 0
         while kills < 40:
             child = start_fetch(request)
+            until = server.sent() + chance.randrange(SIZE // 4)
             with child:
-                try:
-                    child.wait(chance.uniform(0.15, 0.9))
-                except subprocess.TimeoutExpired:
-                    child.send_signal(signal.SIGKILL)
+                # Counted in bytes, because a loaded machine may only have started after a second.
+                while child.poll() is None and server.sent() < until:
+                    time.sleep(0.005)
+                child.send_signal(signal.SIGKILL)
             if child.returncode == 0:
                 break
             kills += 1

@@ -156,6 +156,21 @@ def test_progress_clears_failures_and_a_trickle_does_not() -> None:
     assert ledger.current() is None
 
 
+@pytest.mark.parametrize(("before", "tries"), [(0, 7), (1, 10)])
+def test_nobody_there_is_told_sooner(before: int, tries: int) -> None:
+    now = [0.0]
+    source = Origin("a")
+    ledger = Ledger([source], Patience(), lambda: now[0])
+    if before:
+        ledger.progressed(source, before)
+    count = 0
+    while ledger.current():
+        ledger.failed(source, SourceFault("CONNECTION_REFUSED", "connection refused"))
+        now[0] += ledger.pause()
+        count += 1
+    assert count == tries
+
+
 def test_a_long_retry_after_means_the_next_source() -> None:
     first, second = Origin("a"), Origin("b")
     ledger = Ledger([first, second], Patience())

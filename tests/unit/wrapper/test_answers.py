@@ -79,16 +79,11 @@ def test_digest_of_a_former_model_is_forgotten(tmp_path: Path) -> None:
     assert answers.read_saved(state)[0].values == {"model": "smoke"}
 
 
-def test_applied_values_are_kept_beside(tmp_path: Path) -> None:
-    state = str(tmp_path)
-    now = chosen(tier="2")
-    answers.save(state, now)
-    answers.mark_applied(state, now)
-    answers.save(state, chosen(tier="3"))
-    saved, _ = answers.read_saved(state)
-    assert saved.values == {"tier": "3"}
-    assert saved.applied is not None
-    assert saved.applied["tier"] == "2"
+def test_the_same_choices_again_write_nothing(tmp_path: Path) -> None:
+    answers.save(str(tmp_path), chosen(tier="2"))
+    before = (tmp_path / "settings.json").stat()
+    answers.save(str(tmp_path), chosen(tier="2"))
+    assert (tmp_path / "settings.json").stat().st_ino == before.st_ino
 
 
 def test_fields_of_another_version_survive_a_save(tmp_path: Path) -> None:

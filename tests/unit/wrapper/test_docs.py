@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from dream_runner import paths
+from dream_runner import paths, report
+from dream_runner.module_utils.dream_core.errors import DreamError
 from dream_runner.settings import SETTINGS, Setting
 
 ROOT = paths.PACKAGE.parent
@@ -54,10 +55,29 @@ def codes() -> set[str]:
     return {code for path in files for rule in _CODES for code in rule.findall(path.read_text())}
 
 
+#: A row of the page: the anchor that errors point at, and the code.
+_ENTRY = re.compile(r"""^\| (?:<a id="([A-Z0-9_]+)"></a>)?`([A-Z0-9_]+)` \|""", re.MULTILINE)
+
+
 def test_every_error_code_has_its_entry() -> None:
-    page = (USER / "troubleshooting.md").read_text()
-    listed = set(re.findall(r"^\| `([A-Z0-9_]+)` \|", page, re.MULTILINE))
+    listed = {code for _, code in _ENTRY.findall((USER / "troubleshooting.md").read_text())}
     assert codes() - listed == set(), "add these to docs/user/troubleshooting.md"
+
+
+def test_every_entry_is_where_its_error_points() -> None:
+    entries = _ENTRY.findall((USER / "troubleshooting.md").read_text())
+    lost = [code for anchor, code in entries if anchor != code]
+    assert lost == [], 'begin these rows with | <a id="CODE"></a>`CODE` |'
+    names = [code for _, code in entries]
+    assert len(names) == len(set(names))
+
+
+def test_every_printed_error_names_its_place() -> None:
+    for code in codes():
+        line = report.error_text(DreamError("it went wrong", code=code)).splitlines()[-1]
+        name, page, anchor = re.fullmatch(r"  (docs): (.+)#(.+)", line).groups()  # type: ignore[union-attr]
+        assert (name, anchor) == ("docs", code)
+        assert f'<a id="{code}"></a>' in Path(page).read_text()
 
 
 def test_links_between_the_pages_lead_somewhere() -> None:

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from dream_runner import lock
-from dream_runner.module_utils.dream_core.errors import BusyError
+from dream_runner.module_utils.dream_core.errors import BusyError, PrivilegeError
 from dream_runner.run import RUN_ID_VARIABLE
 
 HOLDER = """
@@ -113,6 +113,20 @@ def test_where_no_lock_can_be_the_run_goes_on(tmp_path: Path, trouble: str) -> N
         assert not locked
     assert len(lines) == 1
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_root_does_not_take_over_the_install_of_a_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if os.geteuid() == 0:
+        os.chown(tmp_path, 65534, 65534)
+    monkeypatch.setattr(lock.os, "geteuid", lambda: 0)
+    with (
+        pytest.raises(PrivilegeError, match="root would take over"),
+        lock.hold(str(tmp_path), "x", print),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_leftovers_are_of_this_target_only(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import pytest
 
 from dream_runner import plan, settings
 from dream_runner.commands import plan as command
+from dream_runner.module_utils.dream_core import due
+from dream_runner.module_utils.dream_core.due import Reason
 from dream_runner.module_utils.dream_core.phases import PHASES
 from dream_runner.plan import Found
 from dream_runner.settings import Given, Saved
@@ -28,13 +30,8 @@ def choice(**more: Any) -> dict[str, Any]:
     } | more
 
 
-def receipts(**states: str) -> dict[str, Any]:
-    done = {
-        phase: {"state": "done", "version": "1", "install_dir": "/srv/dream"} for phase in PHASES
-    }
-    for phase, state in states.items():
-        done[phase]["state"] = state
-    return done
+def reasons(**due_phases: Reason) -> dict[str, Reason]:
+    return {phase: due_phases.get(phase, Reason(due.UNCHANGED)) for phase in PHASES}
 
 
 def chosen(**flags: str) -> settings.Settings:
@@ -46,10 +43,9 @@ def chosen(**flags: str) -> settings.Settings:
 
 
 def built(
-    before: dict[str, Any] | None = None,
     *,
+    why: dict[str, Reason] | None = None,
     found: Found | None = None,
-    changed: tuple[str, ...] = (),
     session: dict[str, Any] = SESSION,
     more: dict[str, Any] | None = None,
     **flags: str,
@@ -59,66 +55,31 @@ def built(
         chosen(**flags),
         session,
         choice(**(more or {})),
-        receipts() if before is None else before,
+        reasons() if why is None else why,
         there,
-        changed=changed,
-        version="1",
     )
 
 
-def why(plan: plan.Plan, phase: str) -> str:
-    return next(step.why for step in plan.steps if step.phase == phase)
-
-
 def test_nothing_there_means_everything_is_pending() -> None:
-    result = built({}, found=Found({}))
+    result = built(why=dict.fromkeys(PHASES, Reason(due.NEVER)), found=Found({}))
     assert [step.phase for step in result.steps] == list(PHASES)
-    assert {step.why for step in result.steps} == {plan.NEVER}
+    assert {step.why for step in result.steps} == {due.NEVER}
     assert result.changes_pending
     assert result.fetch_bytes == 1000
+    assert command.summary(result) == "14 phases to do."
 
 
 def test_a_finished_install_has_nothing_pending() -> None:
     result = built()
-    assert {step.why for step in result.steps} == {plan.CHECK}
     assert not result.changes_pending
-    assert command.summary(result).startswith("Everything was installed before")
-
-
-@pytest.mark.parametrize(
-    ("state", "reason"), [("running", plan.INTERRUPTED), ("failed", plan.FAILED)]
-)
-def test_an_unfinished_phase_is_named(state: str, reason: str) -> None:
-    result = built(receipts(models=state))
-    assert why(result, "models") == reason
-    assert why(result, "images") == plan.CHECK
-    assert result.changes_pending
-
-
-def test_changed_settings_touch_the_phases_that_depend_on_them() -> None:
-    result = built(changed=("engine_port",))
-    touched = {step.phase for step in result.steps if step.why == plan.CHANGED}
-    assert touched == {"requirements", "directories", "services", "health", "summary"}
-    assert {step.detail for step in result.steps if step.why == plan.CHANGED} == {"engine_port"}
+    assert command.summary(result).startswith("Nothing to do")
 
 
 def test_what_differs_on_the_host_is_named() -> None:
-    gone = [{"what": "unit dream-engine", "found": "missing"}, {"what": "file x", "found": "y"}]
-    result = built(found=Found({"m.gguf": 1000}, drift={"services": gone, "health": []}))
-    assert why(result, "services") == plan.DRIFT
-    assert why(result, "health") == plan.CHECK
-    assert "services" in command.as_text(result)
-    assert "differs: unit dream-engine: missing and 1 more" in command.as_text(result)
+    result = built(why=reasons(services=Reason(due.DRIFT, "unit dream-engine: missing")))
     assert result.changes_pending
-
-
-def test_another_version_and_another_directory_are_reasons() -> None:
-    old = receipts()
-    old["docker"]["version"] = "0"
-    old["models"]["install_dir"] = "/elsewhere"
-    result = built(old)
-    assert why(result, "docker") == plan.VERSION
-    assert why(result, "models") == plan.ELSEWHERE
+    assert "differs: unit dream-engine: missing" in command.as_text(result)
+    assert "the others are as they were made" in command.summary(result)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +95,7 @@ def test_unknown_size_stays_unknown() -> None:
     file = {"file": "m.gguf", "size_bytes": None, "urls": ["https://h/m.gguf"]}
     model = {"id": "url", "why": "", "files": [file]}
     found = Found({"m.gguf": 300_000_000}, model_about_bytes=5_800_000_000)
-    result = built({}, found=found, more={"model": model})
+    result = built(found=found, more={"model": model})
     assert result.downloads[0].missing_bytes is None
     assert (result.fetch_bytes, result.is_estimate) == (5_500_000_000, True)
     assert "exact size unknown" in command.as_text(result)
@@ -142,7 +103,7 @@ def test_unknown_size_stays_unknown() -> None:
 
 
 def test_no_credential_of_an_address_is_shown() -> None:
-    result = built({}, found=Found({}))
+    result = built(found=Found({}))
     shown = command.as_text(result) + str(command.as_json(result, ()))
     assert "https://h/m.gguf" in shown
     assert "u:p" not in shown
@@ -200,21 +161,15 @@ def test_every_choice_carries_its_origin() -> None:
 
 
 def test_text_groups_neighbours_with_one_reason() -> None:
-    text = command.as_text(built(receipts(models="running")))
-    assert "   11 of 14  interrupted     models" in text
-    assert " 1-10 of 14  check again" in text
-    assert "12-14 of 14  check again     services, health, summary" in text
+    text = command.as_text(built(why=reasons(models=Reason(due.INTERRUPTED))))
+    assert "  1-10 of 14  preflight, detection," in text
+    assert "    11 of 14  models: interrupted" in text
+    assert " 12-14 of 14  services, health, summary: unchanged" in text
 
 
 def test_json_holds_what_the_text_says() -> None:
-    data = command.as_json(built({}, found=Found({})), ("a note",))
+    data = command.as_json(built(found=Found({})), ("a note",))
     assert data["changes_pending"] is True
     assert data["fetch_bytes"] == 1000
     assert data["notes"] == ["a note"]
-    assert data["steps"][0] == {"phase": "preflight", "why": "never ran", "detail": ""}
-
-
-def test_each_setting_names_real_phases() -> None:
-    named = {phase for setting in settings.SETTINGS for phase in setting.phases}
-    assert named <= set(PHASES)
-    assert all(setting.phases for setting in settings.SETTINGS)
+    assert data["steps"][0] == {"phase": "preflight", "why": "unchanged", "detail": ""}

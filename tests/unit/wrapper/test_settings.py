@@ -109,9 +109,3 @@ def test_install_dir_below_a_file_is_refused(tmp_path: Path) -> None:
 def test_misspelled_variables_are_pointed_at() -> None:
     lines = settings.near_misses({"DREAM_ENGINE_PROT": "1", "DREAM_RUN_ID": "x", "PATH": ""})
     assert lines == ["DREAM_ENGINE_PROT is not a setting; did you mean DREAM_ENGINE_PORT?"]
-
-
-def test_changed_since_the_last_finished_install() -> None:
-    now = settings.merge({"tier": Given("2", "--tier", "flag")}, {}, Saved(), {}, KNOWN)
-    assert settings.changed_since(None, now) == []
-    assert settings.changed_since({"tier": "1", "gpu": "auto", "gone": 1}, now) == ["tier"]

@@ -153,9 +153,11 @@ def test_doctor_on_a_healthy_machine(tmp_path: Path) -> None:
     with engine(GOOD) as port:
         write(tmp_path, port)
         findings = doctor.run(str(tmp_path))
-    bad = [item for item in findings if item.severity != "ok" and item.id != "disk"]
+    # Of this machine, not of the install; and the engine of a test is a stranger's process.
+    others = ("disk", "memory", "gpu-driver", "packages", "ports")
+    bad = [item for item in findings if item.severity != "ok" and item.id not in others]
     assert bad == []
-    assert {item.id for item in findings} >= set(doctor.CHECKS) - {"failed"}
+    assert {item.id for item in findings} >= set(doctor.ids()) - {*others, "gpu"}
 
 
 def test_doctor_where_nothing_is_installed(tmp_path: Path) -> None:
@@ -180,9 +182,9 @@ def test_doctor_sees_what_is_gone_stopped_unfinished_and_open(tmp_path: Path) ->
     (tmp_path / "receipts" / "docker.json").write_text("{")
     (tmp_path / "settings.json").write_text("[")
     findings = doctor.run(str(tmp_path))
-    assert found_by(findings, "resources")[0].severity == "error"
+    assert found_by(findings, "drift")[0].severity == "error"
     assert found_by(findings, "secrets")[0].remedy == f"chmod 600 {secret}"
-    assert len(found_by(findings, "state")) == 2
+    assert len(found_by(findings, "records") + found_by(findings, "settings")) == 2
     assert doctor.exit_code(findings) == 3
     assert all(item.remedy for item in findings if item.severity != "ok")
     assert [item.severity for item in findings] == sorted(

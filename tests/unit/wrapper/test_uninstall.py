@@ -47,10 +47,11 @@ def test_what_we_made_goes_and_the_rest_stays(
     assert any("libgomp1 (was there before)" in line for line in removal.keep)
 
 
-def test_nothing_installed_is_a_usage_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("purge", [False, True])
+def test_nothing_installed_is_a_usage_error(tmp_path: Path, purge: bool) -> None:
     environment = {"XDG_STATE_HOME": str(tmp_path)}
     with pytest.raises(UsageError) as caught:
-        uninstall.run(environment, QuietListener, purge=False, yes=True, dry_run=False)  # type: ignore[arg-type]
+        uninstall.run(environment, QuietListener, purge=purge, yes=True, dry_run=False)  # type: ignore[arg-type]
     assert caught.value.code == "NOT_INSTALLED"
     assert list(tmp_path.iterdir()) == []
 

@@ -1,16 +1,34 @@
 """The words of the command line: every verb has its playbook, every setting its option."""
 
+import os
 import re
+import shlex
+import subprocess
+import sys
+from typing import Any
 
 import pytest
 import typer
 
-from dream_runner import cli, paths, report
+from dream_runner import cli, examples, paths, report
 from dream_runner.module_utils.dream_core import errors
 from dream_runner.settings import SETTINGS, Problem, SettingsError
 
 COMMAND = typer.main.get_command(cli.app)
-VERBS = COMMAND.commands  # type: ignore[attr-defined]
+
+
+def leaves(command: Any, name: str = "") -> dict[str, Any]:
+    """Return every verb by its words: ``bundle create`` is one."""
+    if not hasattr(command, "commands"):
+        return {name: command}
+    return {
+        words: leaf
+        for short, below in command.commands.items()
+        for words, leaf in leaves(below, f"{name} {short}".strip()).items()
+    }
+
+
+VERBS = leaves(COMMAND)
 
 
 def options(verb: str) -> set[str]:
@@ -19,7 +37,8 @@ def options(verb: str) -> set[str]:
 
 def test_every_playbook_is_a_verb() -> None:
     playbooks = {path.stem for path in (paths.content() / "playbooks").glob("*.yml")}
-    assert playbooks <= set(VERBS)
+    # What every verb of a fleet begins with is no verb itself.
+    assert playbooks - {"fleet_survey"} <= set(VERBS)
 
 
 @pytest.mark.parametrize("verb", ["install", "plan"])
@@ -36,9 +55,39 @@ def test_every_verb_speaks_json_and_explains_itself(verb: str) -> None:
     assert all(item.help for item in VERBS[verb].params if item.opts[0].startswith("--"))
 
 
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_every_verb_has_examples_that_hold(verb: str) -> None:
+    assert verb in examples.EXAMPLES
+    for typed, _ in examples.EXAMPLES[verb]:
+        assert f"dream-runner {typed}" in VERBS[verb].help
+        # Parsed, not run: nothing below is asked to do anything.
+        words, command = shlex.split(typed), COMMAND
+        while hasattr(command, "commands"):
+            command = command.commands[words.pop(0)]
+        command.make_context(command.name, words)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_the_verbs(shell: str) -> None:
+    environment = {
+        **os.environ,
+        "_DREAM_RUNNER_COMPLETE": f"complete_{shell}",
+        "COMP_WORDS": "dream-runner st",
+        "COMP_CWORD": "1",
+        "_TYPER_COMPLETE_ARGS": "dream-runner st",
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+    }
+    argv = [sys.executable, "-m", "dream_runner"]
+    ended = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+    assert "status" in ended.stdout, ended.stderr
+
+
 def test_the_user_guide_names_only_real_options() -> None:
     everything = {word for verb in VERBS for word in options(verb)}
-    everything |= {"--help", "--version", "--remove-runner"}
+    everything |= {word for item in COMMAND.params for word in item.opts}
+    everything |= {"--help", "--remove-runner"}
+    # Of other programs that the guide names.
+    everything |= {"--quiet", "--no-download", "--validate", "--auto-remove"}
     for page in (paths.PACKAGE.parent / "docs" / "user").glob("*.md"):
         named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", page.read_text()))
         assert named <= everything, page.name
@@ -61,13 +110,18 @@ def test_form_of(words: list[str], form: str) -> None:
 
 def test_error_text_says_what_where_and_hint() -> None:
     error = errors.DiskError("it is full", code="DISK_FULL", where="/srv", hint="free some")
-    assert (
-        report.error_text(error) == "error[DISK_FULL]: it is full\n  where: /srv\n  hint: free some"
-    )
+    page = paths.content() / "docs" / "user" / "troubleshooting.md"
+    assert report.error_text(error).splitlines() == [
+        "error[DISK_FULL]: it is full",
+        "  where: /srv",
+        "  hint: free some",
+        f"  docs: {page}#DISK_FULL",
+    ]
     several = SettingsError([Problem("--tier", "no", "yes"), Problem("DREAM_GPU", "no")])
     assert report.error_text(several).splitlines() == [
         "error[SETTINGS_INVALID]: 2 settings are wrong; nothing was changed",
         "  --tier: no",
         "    hint: yes",
         "  DREAM_GPU: no",
+        f"  docs: {page}#SETTINGS_INVALID",
     ]

@@ -13,7 +13,9 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from ..errors import UsageError
 from .request import Network
 
-_PORTS = {"http": 80, "https": 443}
+#: ``http+unix://%2Fpath%2Fof.sock/...`` is HTTP over a Unix socket.
+UNIX = "http+unix"
+_PORTS = {"http": 80, "https": 443, UNIX: 0}
 _HUB_PATH = re.compile(r"/[^/]+/[^/]+/resolve/[^/]+/.+")
 
 Origin = Tuple[str, str, int]
@@ -36,6 +38,8 @@ class Address:
     @property
     def host_header(self) -> str:
         """The value of the Host header."""
+        if self.scheme == UNIX:
+            return "localhost"
         host = "[%s]" % self.host if ":" in self.host else self.host
         return host if self.port == _PORTS[self.scheme] else "%s:%d" % (host, self.port)
 
@@ -52,6 +56,8 @@ def parse(url: str) -> Address:
     if re.search(r"[\s\x00-\x1f]", url):
         raise UsageError("%s has a space or control character" % shown(url), code="BAD_URL")
     target = (parts.path or "/") + ("?" + parts.query if parts.query else "")
+    if parts.scheme == UNIX:
+        return Address(parts.scheme, unquote(parts.netloc), 0, target)
     return Address(parts.scheme, parts.hostname, port or _PORTS[parts.scheme], target)
 
 
@@ -91,9 +97,12 @@ def hub_origin(urls: Sequence[str], network: Network) -> Optional[Origin]:
 def authorization(url: str, network: Network, hub: Optional[Origin]) -> Dict[str, str]:
     """Return the headers that authenticate at the origin of ``url``, and only there.
 
-    In this order: user and password of the URL, the token at the ``hub``, netrc.
+    In this order: the token of the peers, user and password of the URL, the token at
+    the ``hub``, netrc.
     """
     parts, place = urlsplit(url), parse(url)
+    if _is_peer(place, network):
+        return {"Authorization": "Bearer " + network.peer_token} if network.peer_token else {}
     if parts.username:
         return _basic(unquote(parts.username), unquote(parts.password or ""))
     # A token never crosses a network in clear.
@@ -102,6 +111,10 @@ def authorization(url: str, network: Network, hub: Optional[Origin]) -> Dict[str
         return {"Authorization": "Bearer " + network.token}
     entry = _netrc_entry(network.netrc, place.host)
     return _basic(*entry) if entry else {}
+
+
+def _is_peer(place: Address, network: Network) -> bool:
+    return any(place.origin == parse(peer).origin for peer in network.peers)
 
 
 def _is_loopback(host: str) -> bool:
@@ -137,7 +150,7 @@ def _netrc_entry(path: str, host: str) -> Optional[Tuple[str, str]]:
 def proxy_for(address: Address, network: Network) -> Optional[Address]:
     """Return the proxy to use for ``address``, or None; raises UsageError if unusable."""
     url = network.proxies.get(address.scheme, "")
-    if not url or _bypassed(address, network.no_proxy):
+    if not url or _is_peer(address, network) or _bypassed(address, network.no_proxy):
         return None
     proxy = parse(url if "://" in url else "http://" + url)
     if proxy.scheme != "http":

@@ -12,6 +12,8 @@ import collections
 import hashlib
 import os
 import threading
+import time
+import zlib
 from typing import Any, Callable, Deque, List, Optional, Sequence, Tuple
 
 from .. import atomic
@@ -19,8 +21,9 @@ from ..errors import DiskError
 from .board import Board
 from .journal import Journal, Mark
 
-#: A prefix digest is journalled every so many bytes.
+#: A prefix digest is journalled every so many bytes; on a slow line, seconds.
 STEP = 2 * 1024 * 1024
+_STEP_SECONDS = 0.1
 #: Buffers that may wait for the hash before the worker that follows it is held back.
 QUEUE = 3
 _CHUNK = 1024 * 1024
@@ -51,11 +54,12 @@ class Hasher(threading.Thread):
         self._marks: Deque[Mark] = collections.deque(marks)
         self._retried: Optional[Mark] = None
         self._whole = hashlib.sha256()
-        self._piece = hashlib.sha256()
+        self._piece = 0
         self._saved: Any = self._whole.copy()
         self._tail = 0
         self._queue: Deque[memoryview] = collections.deque()
         self._noted = journal.prefix_end
+        self._noted_at = 0.0
         self._buffer = memoryview(bytearray(_CHUNK))
 
     def offer(self, start: int, view: memoryview) -> bool:
@@ -140,11 +144,12 @@ class Hasher(threading.Thread):
             piece, view = view[:count], view[count:]
             self._whole.update(piece)
             if self._marks and not self._marks[0].prefix:
-                self._piece.update(piece)
+                self._piece = zlib.crc32(piece, self._piece)
             self.position += count
             if self._marks and self.position == self._marks[0].end and not self._compare():
                 return
-        if self.position - self._noted >= STEP:
+        fresh = self.position - self._noted
+        if fresh >= STEP or (fresh > 0 and time.monotonic() - self._noted_at >= _STEP_SECONDS):
             self._note()
 
     def _border(self) -> int:
@@ -155,13 +160,13 @@ class Hasher(threading.Thread):
             return mark.start
         if self.position == mark.start:
             self._saved = self._whole.copy()
-            self._piece = hashlib.sha256()
+            self._piece = 0
         return mark.end
 
     def _compare(self) -> bool:
         """Check the mark that ends here; False means that the hash was turned back."""
         mark = self._marks[0]
-        found = (self._whole.copy() if mark.prefix else self._piece).hexdigest()
+        found = self._whole.copy().hexdigest() if mark.prefix else "%08x" % self._piece
         if found == mark.digest:
             self._marks.popleft()
             return True
@@ -196,7 +201,7 @@ class Hasher(threading.Thread):
 
     def _note(self) -> None:
         self._journal.prefix(self.position, self._whole.copy().hexdigest())
-        self._noted = self.position
+        self._noted, self._noted_at = self.position, time.monotonic()
 
     def _finished(self) -> bool:
         if self._board.size is None or self.position != self._board.size:

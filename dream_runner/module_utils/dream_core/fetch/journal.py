@@ -6,14 +6,15 @@ whole:
 
     {"schema": 1, "sha256": "...", "size_bytes": n}
     ["p", end, digest]           bytes [0, end) have this digest
-    ["s", start, end, digest]    bytes [start, end) have this digest
+    ["s", start, end, crc]       bytes [start, end) have this CRC-32
     ["v", source, etag, id]      this source delivered, under this strong validator
     ["n", size]                  the size, where it was not known at first
     ["t", end]                   bytes [0, end) are here, but nothing vouches for them
     ["x", source, id]            this source was heard twice: it has other content
 
-Prefix digests cost nothing (a copy of the running hash) and name the first rotten
-piece on a re-read; pieces that arrive ahead of the hash carry their own digest.
+Prefix digests (sha256) cost nothing, a copy of the running hash, and name the first
+rotten piece on a re-read; pieces that arrive ahead of the hash carry a checksum of
+their own. It has to tell rot only: the sha256 of the whole says what is right.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _LIMIT = 64 * 1024 * 1024
 class Mark:
     """Bytes ``[start, end)`` and the digest they are known by.
 
-    A ``prefix`` mark's digest is that of ``[0, end)``, any other's is its own.
+    A ``prefix`` mark's digest is the sha256 of ``[0, end)``, any other's its own CRC-32.
     """
 
     start: int
@@ -97,7 +98,7 @@ class Journal:
             self._append(["p", end, digest])
 
     def segment(self, start: int, end: int, digest: str) -> None:
-        """Record that bytes ``[start, end)`` have ``digest``."""
+        """Record that bytes ``[start, end)`` have ``digest``, a CRC-32 in hexadecimal."""
         with self._lock:
             if end > self.prefix_end:
                 self._segments[start] = (end, digest)
@@ -215,8 +216,8 @@ class Journal:
         kind = record[0]
         if kind == "p" and _is_digest(record[2]) and int(record[1]) > 0:
             self._note_prefix(int(record[1]), record[2])
-        elif kind == "s" and _is_digest(record[3]) and 0 <= int(record[1]) < int(record[2]):
-            self._segments[int(record[1])] = (int(record[2]), record[3])
+        elif kind == "s" and 0 <= int(record[1]) < int(record[2]):
+            self._segments[int(record[1])] = (int(record[2]), str(record[3]))
         elif kind == "v":
             self.validators[str(record[1])] = str(record[2])
             self.identities[str(record[1])] = str(record[3])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import itertools
 import os
-from typing import Any, List, Optional
+from typing import Any, List, Optional, Sequence
 from urllib.parse import unquote, urlsplit
 
 from .faults import SourceFault
@@ -16,26 +17,32 @@ _FICLONE = 0x40049409
 
 
 class LocalBody:
-    """The bytes of a local file from ``position`` onwards."""
+    """The bytes of a local file, or of one that lies in parts, from ``position`` onwards."""
 
-    def __init__(self, handle: int, position: int, end: int) -> None:
-        self._handle = handle
+    def __init__(self, handles: Sequence[int], position: int) -> None:
+        self._parts = [(handle, os.fstat(handle).st_size) for handle in handles]
         self.position = position
-        self.end: Optional[int] = end
-        self.total = end
+        self.total = sum(size for _, size in self._parts)
+        self.end: Optional[int] = self.total
 
     def readinto(self, view: memoryview) -> int:
         """Read into ``view``; 0 at the end. Raises SourceFault."""
-        try:
-            count = os.preadv(self._handle, [view], self.position)
-        except OSError as error:
-            raise SourceFault("SOURCE_BROKEN", error.strerror or str(error)) from error
-        self.position += count
-        return count
+        start = 0
+        for handle, size in self._parts:
+            if self.position < start + size:
+                try:
+                    count = os.preadv(handle, [view], self.position - start)
+                except OSError as error:
+                    raise SourceFault("SOURCE_BROKEN", error.strerror or str(error)) from error
+                self.position += count
+                return count
+            start += size
+        return 0
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self._handle)
+        for handle, _ in self._parts:
+            os.close(handle)
 
 
 class LocalSource:
@@ -53,23 +60,23 @@ class LocalSource:
 
     def open(self, link: Any, start: int, end: Optional[int], size: int) -> LocalBody:
         """Return the file's bytes from ``start``. Raises SourceFault."""
-        handle = self._open_file()
-        status = os.fstat(handle)
-        found, self.identity = status.st_size, str(status.st_mtime_ns)
-        if size and found != size:
-            os.close(handle)
-            what = "the file has %d bytes instead of %d" % (found, size)
+        handles = [_open_file(path) for path in parts_of(self._path)]
+        body = LocalBody(handles, start)
+        self.identity = " ".join(str(os.fstat(handle).st_mtime_ns) for handle in handles)
+        if size and body.total != size:
+            body.close()
+            what = "the file has %d bytes instead of %d" % (body.total, size)
             raise SourceFault("SIZE_MISMATCH", what, stale=True)
         if self.refuted and self.identity == self.refuted:
-            os.close(handle)
+            body.close()
             what = "it is still the file that was refuted before"
             raise SourceFault("DIGEST_MISMATCH", what, stale=True)
-        return LocalBody(handle, start, found)
+        return body
 
     def clone_into(self, handle: int, size: int) -> bool:
         """Share the file's blocks with an empty file; return whether that worked."""
         with contextlib.suppress(SourceFault, OSError):
-            source = self._open_file()
+            source = _open_file(self._path)
             try:
                 if size and os.fstat(source).st_size != size:
                     return False
@@ -79,13 +86,25 @@ class LocalSource:
                 os.close(source)
         return False
 
-    def _open_file(self) -> int:
-        try:
-            return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
-            code = "SOURCE_MISSING" if missing else "SOURCE_BROKEN"
-            raise SourceFault(code, error.strerror or str(error), permanent=True) from error
+
+def _open_file(path: str) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
+        code = "SOURCE_MISSING" if missing else "SOURCE_BROKEN"
+        raise SourceFault(code, error.strerror or str(error), permanent=True) from error
+
+
+def parts_of(path: str) -> List[str]:
+    """Return the files that ``path`` is made of: itself, or ``path.000``, ``path.001`` and so on.
+
+    A medium with FAT holds no file of 4 GiB, so that a bundle may have it in parts.
+    """
+    if os.path.exists(path) or not os.path.isfile(path + ".000"):
+        return [path]
+    numbered = ("%s.%03d" % (path, number) for number in itertools.count())
+    return list(itertools.takewhile(os.path.isfile, numbered))
 
 
 def local_path(source: str, name: str, sha256: str) -> Optional[str]:
@@ -103,4 +122,5 @@ def local_path(source: str, name: str, sha256: str) -> Optional[str]:
         return path
     places = ("blobs/sha256/" + sha256, "sha256/" + sha256, sha256, "models/" + name, name)
     candidates = [os.path.join(path, place) for place in places]
-    return next((place for place in candidates if os.path.isfile(place)), candidates[-1])
+    found = (place for place in candidates if os.path.isfile(parts_of(place)[0]))
+    return next(found, candidates[0])

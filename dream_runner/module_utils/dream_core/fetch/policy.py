@@ -66,7 +66,7 @@ class Ledger:
                 return False
             self._failures += 1
             self._fresh = 0
-            if self._failures >= self._allowed() or self._asks_too_much(fault):
+            if self._failures >= self._allowed(fault) or self._asks_too_much(fault):
                 self._drop(source, fault)
             else:
                 self._not_before = self._clock() + self._wait(fault)
@@ -83,11 +83,15 @@ class Ledger:
         self._sources.remove(source)
         self._failures, self._fresh, self._not_before = 0, 0, 0.0
 
-    def _allowed(self) -> int:
+    def _allowed(self, fault: SourceFault) -> int:
+        attempts = self._patience.attempts
         # With another source at hand, a dead mirror should not cost minutes.
         if len(self._sources) > 1:
-            return max(2, self._patience.attempts // 3)
-        return self._patience.attempts
+            return max(2, attempts // 3)
+        # Where nobody ever answered there may be no server: a restart's time is enough.
+        if fault.code == "CONNECTION_REFUSED" and not self.delivered:
+            return max(2, attempts * 7 // 10)
+        return attempts
 
     def _asks_too_much(self, fault: SourceFault) -> bool:
         wish = fault.retry_after or 0.0

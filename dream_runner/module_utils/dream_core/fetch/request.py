@@ -18,7 +18,8 @@ class Network:
     ``proxies`` maps ``http`` and ``https`` to proxy URLs. ``netrc`` is the path of
     a netrc file. ``token`` goes, as a bearer token, to the origin of hub-shaped URLs
     (``/<owner>/<repository>/resolve/<revision>/...``) only; ``endpoint`` replaces
-    the origin of such URLs.
+    the origin of such URLs. ``peers`` are origins that serve blobs to this run: no proxy
+    leads to them, and they alone see ``peer_token``.
     """
 
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -27,6 +28,8 @@ class Network:
     netrc: str = ""
     token: str = field(default="", repr=False)
     endpoint: str = ""
+    peers: Tuple[str, ...] = ()
+    peer_token: str = field(default="", repr=False)
 
     @classmethod
     def from_environment(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from typing import Any, Callable, List, Optional, Sequence
 
-from .. import atomic
 from .board import Board
 from .hasher import Hasher
 from .journal import Mark
@@ -17,10 +15,11 @@ from .request import FetchRequest, Progress
 from .tuner import Tuner
 from .web import Link
 from .worker import Shared, Worker
+from .writeback import Writeback
 
 _TICK_SECONDS = 0.02
+_SMOOTHING = 0.25
 _PROGRESS_SECONDS = 0.2
-_SYNC_SECONDS = 2.0
 _JOIN_SECONDS = 5.0
 _LARGEST_BLOCK = 32 * 1024 * 1024
 _SMALLEST_BLOCK = 1024 * 1024
@@ -54,7 +53,9 @@ class Transfer:
         self._on_progress = on_progress
         self._board = Board(partial.journal.binding.size_bytes)
         self._workers: List[Worker] = []
-        self._rate = 0.0
+        self._read_before = 0
+        #: Bytes per second: over one tick, smoothed over a few.
+        self._pace = 0.0
         self._tuner = Tuner(request.connections)
         self._shared = Shared(
             partial.path,
@@ -78,13 +79,13 @@ class Transfer:
             self._partial.handle, self._board, self._partial.journal, marks, self._shared.free
         )
         self._shared.hasher = hasher
-        syncer = threading.Thread(target=self._keep_synced, name="fetch-sync", daemon=True)
+        writeback = Writeback(self._partial, self._board, hasher)
         try:
             hasher.start()
-            syncer.start()
+            writeback.start()
             self._watch()
         finally:
-            self._wind_up([hasher, syncer])
+            self._wind_up([hasher, writeback])
         if self._board.error is not None:
             raise self._board.error
         self.rotten = hasher.rotten
@@ -100,15 +101,17 @@ class Transfer:
 
     def _watch(self) -> None:
         reported_at, reported = time.monotonic(), self._board.bytes_done()
+        ticked, read = reported_at, 0
         while True:
             self._staff()
             if self._board.ended.wait(_TICK_SECONDS):
                 break
-            now = time.monotonic()
+            now, before, read = time.monotonic(), read, self._read_bytes()
+            self._pace += ((read - before) / (now - ticked) - self._pace) * _SMOOTHING
+            ticked = now
             if now - reported_at >= _PROGRESS_SECONDS:
                 done = self._board.bytes_done()
-                self._rate = max(0, done - reported) / (now - reported_at)
-                self._report(done, self._rate)
+                self._report(done, max(0, done - reported) / (now - reported_at))
                 reported_at, reported = now, done
         self._report(self._board.bytes_done(), 0.0)
 
@@ -135,6 +138,7 @@ class Transfer:
             if self._shared.wanted == 1:
                 self._board.limit(self._shared.block)
         self._shared.wanted = wanted
+        self._read_before += sum(one.read_bytes for one in self._workers if not one.is_alive())
         self._workers = [worker for worker in self._workers if worker.is_alive()]
         taken = {worker.number for worker in self._workers}
         for number in range(wanted):
@@ -152,7 +156,11 @@ class Transfer:
         now = time.monotonic()
         if self._ledger.pause() > 0:
             self._tuner.shrink(now)
-        return self._tuner.advise(now, self._board.received, self._busy(), self._latency())
+        return self._tuner.advise(now, self._read_bytes(), self._busy(), self._latency())
+
+    def _read_bytes(self) -> int:
+        """Return the bytes that workers read, known sooner than what they have stored."""
+        return self._read_before + sum(worker.read_bytes for worker in self._workers)
 
     def _busy(self) -> float:
         """Return the CPU seconds of the first connection, or what says as much.
@@ -161,7 +169,7 @@ class Transfer:
         """
         hasher = self._shared.hasher
         held = float(hasher.held) if hasher else 0.0
-        return held + max((worker.cpu for worker in self._workers if not worker.number), default=0)
+        return held + sum(one.cpu_seconds() for one in self._workers if not one.number)
 
     def _latency(self) -> float:
         return max((worker.link.latency for worker in self._workers), default=0.0)
@@ -173,17 +181,8 @@ class Transfer:
         """
         seconds = max(_BLOCK_SECONDS, _BLOCK_ROUND_TRIPS * self._latency())
         left = (self._board.size or 0) - self._board.bytes_done()
-        block = min(_LARGEST_BLOCK, int(self._rate / wanted * seconds), left // (2 * wanted))
+        block = min(_LARGEST_BLOCK, int(self._pace / wanted * seconds), left // (2 * wanted))
         return max(_SMALLEST_BLOCK, block)
-
-    def _keep_synced(self) -> None:
-        """Make bytes and journal durable in batches, beside the transfer."""
-        while not self._board.ended.wait(_SYNC_SECONDS):
-            try:
-                os.fdatasync(self._partial.handle)
-                self._partial.journal.sync()
-            except OSError as error:
-                self._board.fail(atomic.translate(error, self._partial.path))
 
     def _wind_up(self, others: Sequence[threading.Thread]) -> None:
         self._board.stop()

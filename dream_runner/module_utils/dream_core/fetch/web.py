@@ -102,6 +102,8 @@ class Link:
             connection = http.client.HTTPSConnection(
                 near.host, near.port, timeout=timeout, context=_tls(self._network.ca_file)
             )
+        elif address.scheme == addresses.UNIX:
+            connection = _UnixConnection(address.host, timeout)
         else:
             connection = http.client.HTTPConnection(near.host, near.port, timeout=timeout)
         if proxy and address.scheme == "https":
@@ -110,6 +112,20 @@ class Link:
         connection.connect()
         connection.sock.settimeout(self._patience.stall_seconds)
         return connection
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP to a server that listens on a Unix socket."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
 
 
 @functools.lru_cache(maxsize=4)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import queue
 import threading
 import time
-from typing import Any, Callable, Optional
+import zlib
+from typing import Any, Callable, List, Optional
 
 from .. import atomic
 from .board import Board, Claim
@@ -50,18 +49,18 @@ class Shared:
         #: Workers wanted now, and the size of a claim when they are several.
         self.wanted = 1
         self.block = 8 * 1024 * 1024
-        self._spare: "queue.LifoQueue[memoryview]" = queue.LifoQueue()
+        self._spare: List[memoryview] = []
 
     def buffer(self) -> memoryview:
         """Return a free buffer, a new one if there is none."""
         try:
-            return self._spare.get_nowait()
-        except queue.Empty:
+            return self._spare.pop()
+        except IndexError:
             return memoryview(bytearray(_BUFFER))
 
     def free(self, view: memoryview) -> None:
         """Take a buffer back; any slice of it will do."""
-        self._spare.put(memoryview(view.obj))
+        self._spare.append(memoryview(view.obj))
 
     def portion(self) -> int:
         """Return how many bytes a worker reads before it hands them on."""
@@ -74,14 +73,14 @@ class Worker(threading.Thread):
     def __init__(self, number: int, shared: Shared, link: Link) -> None:
         super().__init__(name="fetch-%d" % number, daemon=True)
         self.link = link
-        #: Seconds that this thread has used a CPU or stood in line for one so far.
-        self.cpu = 0.0
         self.number = number
+        #: Bytes read so far, before they are written.
+        self.read_bytes = 0
         self._shared = shared
         self._source: Any = None
         self._body: Any = None
         self._fault: Optional[SourceFault] = None
-        self._ahead = hashlib.sha256()
+        self._ahead = 0
         self._ahead_start = 0
         self._ahead_bytes = 0
         self._waited = 0.0
@@ -97,6 +96,19 @@ class Worker(threading.Thread):
         finally:
             self._drop_body()
             self.link.close()
+
+    def cpu_seconds(self) -> float:
+        """Return what this thread used of the CPU, and how long it waited for its turn.
+
+        On a busy host the wait is the larger part, and more connections would not help.
+        """
+        try:
+            path = "/proc/self/task/%s/schedstat" % self.native_id
+            with open(path, "rb", buffering=0) as stream:
+                used, waited = stream.read(100).split()[:2]
+            return (int(used) + int(waited)) / 1e9
+        except (OSError, ValueError):
+            return 0.0  # It is over, or /proc is not there.
 
     def _wanted(self) -> bool:
         shared = self._shared
@@ -139,8 +151,11 @@ class Worker(threading.Thread):
         self._skip(claim)
         self._ahead_bytes = 0
         try:
-            while claim.end is None or claim.position < claim.end:
-                if not self._wanted() or not self._portion(source, claim):
+            # To leave a block half read would throw away what is under way.
+            while self._body.position == claim.position and not self._shared.board.stopping:
+                if claim.end is not None and claim.position >= claim.end:
+                    break
+                if not self._portion(source, claim):
                     break
         finally:
             self._confirm()
@@ -190,8 +205,6 @@ class Worker(threading.Thread):
             shared.free(view)
         shared.board.stored(claim, count)
         shared.ledger.progressed(source, count)
-        if not self.number:
-            self.cpu = _cpu_seconds()
         return True
 
     def _at_end(self, claim: Claim) -> bool:
@@ -222,17 +235,23 @@ class Worker(threading.Thread):
         return filled
 
     def _read(self, view: memoryview) -> int:
+        self._watch_pace()
         started = time.monotonic()
         count: int = self._body.readinto(view)
         self._waited += time.monotonic() - started
         self._waited_bytes += count
-        patience = self._shared.patience
-        if self._waited >= patience.stall_seconds:
-            least = patience.floor_bytes_per_second * self._waited
-            waited_bytes, self._waited, self._waited_bytes = self._waited_bytes, 0.0, 0
-            if waited_bytes < least:
-                raise SourceFault("STALLED", "slower than a trickle")
+        self.read_bytes += count
         return count
+
+    def _watch_pace(self) -> None:
+        """Raise SourceFault if the server drips; called before a read, to lose no byte."""
+        patience = self._shared.patience
+        if self._waited < patience.stall_seconds:
+            return
+        enough = self._waited_bytes >= patience.floor_bytes_per_second * self._waited
+        self._waited, self._waited_bytes = 0.0, 0
+        if not enough:
+            raise SourceFault("STALLED", "slower than a trickle")
 
     def _write(self, view: memoryview, position: int) -> None:
         try:
@@ -243,15 +262,18 @@ class Worker(threading.Thread):
             raise atomic.translate(error, self._shared.path) from error
 
     def _hand_on(self, claim: Claim, view: memoryview) -> bool:
-        """Give ``view`` to the hash, or confirm it by a digest of its own."""
+        """Give ``view`` to the hash, or confirm it by a checksum of its own.
+
+        A CRC-32 tells rot; the sha256 of the whole, not this, says what is right.
+        """
         assert self._shared.hasher is not None
         if self._shared.hasher.offer(claim.position, view):
             # The hash went through everything before this, too.
             self._ahead_bytes = 0
             return True
         if not self._ahead_bytes:
-            self._ahead, self._ahead_start = hashlib.sha256(), claim.position
-        self._ahead.update(view)
+            self._ahead, self._ahead_start = 0, claim.position
+        self._ahead = zlib.crc32(view, self._ahead)
         self._ahead_bytes += len(view)
         if self._ahead_bytes >= self._shared.portion():
             self._confirm()
@@ -260,7 +282,7 @@ class Worker(threading.Thread):
     def _confirm(self) -> None:
         if self._ahead_bytes:
             end = self._ahead_start + self._ahead_bytes
-            self._shared.journal.segment(self._ahead_start, end, self._ahead.hexdigest())
+            self._shared.journal.segment(self._ahead_start, end, "%08x" % self._ahead)
             self._ahead_bytes = 0
 
     def _drop_body(self) -> None:
@@ -268,16 +290,3 @@ class Worker(threading.Thread):
         if self._body is not None:
             self._body.close()
             self._body = None
-
-
-def _cpu_seconds() -> float:
-    """Return what this thread used of the CPU, and how long it waited for its turn.
-
-    On a busy host the wait is the larger part, and more connections would not help.
-    """
-    try:
-        with open("/proc/thread-self/schedstat", "rb", buffering=0) as stream:
-            used, waited = stream.read(100).split()[:2]
-        return (int(used) + int(waited)) / 1e9
-    except (OSError, ValueError):
-        return time.thread_time()

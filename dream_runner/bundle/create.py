@@ -1,0 +1,264 @@
+"""Make a bundle, resumably: what is there and verified is not fetched again.
+
+``SHA256SUMS`` is written last. Until then the directory is no bundle, and the
+next run goes on where this one stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from .. import catalog, paths
+from ..module_utils.dream_core import atomic, bundle, models
+from ..module_utils.dream_core.errors import DiskError, UsageError
+from ..module_utils.dream_core.fetch import FetchRequest, Network, Progress, fetch
+from ..module_utils.dream_core.fetch.local import parts_of
+from ..version import __version__
+from . import packages, sbom
+
+#: The largest file of FAT is a byte less than 4 GiB.
+PART_BYTES = 4 * 1024**3 - 1024**2
+_WORK = ".work"
+_BLOCK = 1024 * 1024
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a bundle is for. ``sign`` is a private key of ssh-keygen, or empty."""
+
+    directory: str
+    profile: str
+    tiers: tuple[str, ...]
+    models: tuple[str, ...]
+    features: tuple[str, ...]
+    pythons: tuple[str, ...]
+    arch: str
+    part_bytes: int = PART_BYTES
+    sign: str = ""
+
+
+def create(
+    wanted: Wanted,
+    environment: Mapping[str, str],
+    report: Report,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> bundle.Bundle:
+    """Make or complete the bundle; return it after its form was checked. Raises DreamError."""
+    root = _directory(wanted.directory)
+    loaded = catalog.load()
+    chosen = choose(wanted, loaded.models)
+    (root / bundle.SUMS).unlink(missing_ok=True)
+    (root / bundle.SIGNATURE).unlink(missing_ok=True)
+    for model in chosen:
+        for item in model["files"]:
+            report(f"model {model['name']}: {item['file']}")
+            _fetch_model(root, item, wanted.part_bytes, environment, on_progress)
+    report("Python packages")
+    packages.fetch_wheels(_made(root, "wheels"), wanted.pythons, wanted.arch)
+    packages.make_own_wheel(_made(root, "runner"))
+    report("Debian packages")
+    for note in packages.fetch_debs(_made(root, "debs")):
+        report(note)
+    _copy_program(root)
+    shutil.rmtree(root / _WORK, ignore_errors=True)
+    _seal(root, wanted, chosen, _images(root, loaded.images["images"]))
+    if wanted.sign:
+        bundle.sign(str(root), wanted.sign)
+    return bundle.inspect(str(root))
+
+
+def choose(wanted: Wanted, models_catalog: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the models for the tiers and ids named; an embedded host takes the one we ship."""
+    ids = list(wanted.models)
+    for tier in wanted.tiers:
+        if tier not in models_catalog["tiers"]:
+            raise UsageError(
+                f"there is no tier {tier!r}",
+                code="UNKNOWN_TIER",
+                hint=f"one of {', '.join(models_catalog['tiers'])}",
+            )
+        ids += models_catalog["tiers"][tier]["models"]
+    if not ids or wanted.profile == "embedded":
+        ids.append("smoke")
+    return [models.find_model(dict(models_catalog), name) for name in dict.fromkeys(ids)]
+
+
+def _directory(path: str) -> Path:
+    root = Path(path).expanduser().absolute()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        names = {item.name for item in root.iterdir()}
+    except OSError as error:
+        raise atomic.translate(error, str(root)) from error
+    ours = {bundle.MANIFEST, bundle.SUMS, bundle.SIGNATURE, "blobs", "wheels", "debs", "runner"}
+    ours |= {"catalog", "images", "sbom.cdx.json", "README.txt", _WORK}
+    if names - ours:
+        raise UsageError(
+            f"{root} holds other things: {', '.join(sorted(names - ours)[:3])}",
+            code="BUNDLE_DIRECTORY",
+            hint="give an empty or a new directory, or one with a bundle to complete",
+        )
+    return root
+
+
+def _made(root: Path, name: str) -> Path:
+    path = root / name
+    path.mkdir(exist_ok=True)
+    return path
+
+
+def _fetch_model(
+    root: Path,
+    item: Mapping[str, Any],
+    part_bytes: int,
+    environment: Mapping[str, str],
+    on_progress: Callable[[Progress], None] | None,
+) -> None:
+    target = root / bundle.blob(item["sha256"])
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Parts beside a whole file are of a split that was killed; the split makes them anew.
+    parts = [] if target.exists() else parts_of(str(target))
+    if len(parts) > 1 and _digest(parts) == item["sha256"]:
+        return
+    request = FetchRequest(
+        path=str(target),
+        sha256=item["sha256"],
+        sources=tuple(_source(url) for url in item["urls"]),
+        size_bytes=item.get("size_bytes") or 0,
+        stamps_dir=str(root / _WORK / "stamps"),
+        network=Network.from_environment(environment),
+    )
+    (root / _WORK / "stamps").mkdir(parents=True, exist_ok=True)
+    fetch(request, on_progress)
+    if target.stat().st_size > part_bytes:
+        _split(target, part_bytes)
+
+
+def _source(url: str) -> str:
+    if url.startswith("package:"):
+        return "file://" + str(paths.catalog() / url.removeprefix("package:"))
+    return url
+
+
+def _split(path: Path, part_bytes: int) -> None:
+    """Cut a file into parts; the whole one goes last, so that a kill costs no byte."""
+    with path.open("rb") as source:
+        for number in range(-(-path.stat().st_size // part_bytes)):
+            with path.with_name(f"{path.name}.{number:03d}").open("wb") as target:
+                _copy(source, target, part_bytes)
+                os.fsync(target.fileno())
+    path.unlink()
+
+
+def _copy(source: IO[bytes], target: IO[bytes], count: int) -> None:
+    while count and (block := source.read(min(_BLOCK, count))):
+        target.write(block)
+        count -= len(block)
+    target.flush()
+
+
+def _copy_program(root: Path) -> None:
+    """Put the catalogue, install.sh and a word on how to use them there."""
+    target = _made(root, "catalog")
+    for path in sorted(paths.catalog().glob("*.y*ml")):
+        shutil.copyfile(path, target / path.name)
+    script = paths.content() / "install.sh"
+    if script.is_file():
+        shutil.copyfile(script, _made(root, "runner") / "install.sh")
+    (root / "README.txt").write_text(_README)
+
+
+_README = """\
+This is a bundle of dream-runner: everything an install needs, for a machine without a network.
+
+Check it, with nothing but coreutils:
+
+    cd THIS_DIRECTORY && sha256sum --quiet -c SHA256SUMS
+
+Install from it; the machine needs Python 3.11 or newer with the module venv:
+
+    B=THIS_DIRECTORY
+    PIP_NO_INDEX=1 PIP_FIND_LINKS=$B/wheels DREAM_RUNNER_SOURCE=$(echo $B/runner/*.whl) \\
+        sh $B/runner/install.sh --offline --bundle $B
+
+On a bare Debian install its packages first, as root:
+
+    apt-get install --no-download -y $B/debs/*.deb
+"""
+
+
+def _images(root: Path, locked: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the image archives that lie in the bundle and that the lock knows."""
+    return [
+        {"tag": tag, "archive": entry["archive"], "digest": entry["id"]}
+        for tag, entry in sorted(locked.items())
+        if entry.get("archive") and (root / entry["archive"]).is_file()
+    ]
+
+
+def _seal(
+    root: Path, wanted: Wanted, chosen: Sequence[Mapping[str, Any]], images: list[dict[str, Any]]
+) -> None:
+    """Write the manifest, the bill of materials and, last, the list of digests."""
+    sums = {name: _digest([str(root / name)]) for name in _files(root)}
+    manifest = {
+        "schema": bundle.SCHEMA,
+        "version": __version__,
+        "made_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "profile": wanted.profile,
+        "tiers": list(wanted.tiers),
+        "features": list(wanted.features),
+        "pythons": list(wanted.pythons),
+        "arch": wanted.arch,
+        "models": [
+            {
+                "id": model["id"],
+                "name": model["name"],
+                "files": [
+                    {key: item.get(key) for key in ("file", "sha256", "size_bytes", "urls")}
+                    for item in model["files"]
+                ],
+            }
+            for model in chosen
+        ],
+        "wheels": [name for name in sums if name.startswith(("wheels/", "runner/dream_runner-"))],
+        "debs": [name for name in sums if name.startswith("debs/")],
+        "images": images,
+    }
+    _write(root, sums, "sbom.cdx.json", sbom.document(manifest, sums))
+    sizes = {name: (root / name).stat().st_size for name in sums}
+    _write(root, sums, bundle.MANIFEST, {**manifest, "sizes": sizes})
+    lines = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums))
+    atomic.write_bytes(str(root / bundle.SUMS), lines.encode(), 0o644)
+
+
+def _write(root: Path, sums: dict[str, str], name: str, document: Any) -> None:
+    atomic.write_json(str(root / name), document, 0o644)
+    sums[name] = _digest([str(root / name)])
+
+
+def _files(root: Path) -> list[str]:
+    made = (bundle.MANIFEST, bundle.SUMS, bundle.SIGNATURE, "sbom.cdx.json")
+    found = (str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+    return sorted(name for name in found if name not in made)
+
+
+def _digest(names: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    try:
+        for name in names:
+            with open(name, "rb") as stream:
+                while block := stream.read(_BLOCK):
+                    digest.update(block)
+    except OSError as error:
+        raise DiskError(f"{error}", code="DISK_ERROR", where=str(error.filename)) from error
+    return digest.hexdigest()

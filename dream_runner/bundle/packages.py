@@ -1,0 +1,165 @@
+"""The Python and Debian packages of a bundle, fetched by the tools that verify them."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+
+from .. import paths
+from ..module_utils.dream_core.errors import IntegrityError, NetworkError, RequirementError
+
+#: What the native engine needs of a bare Debian (roles/requirements/vars/debian.yml).
+DEBS = ("ca-certificates", "libgomp1", "python3-venv")
+_PLATFORMS = {
+    "amd64": "x86_64",
+    "arm64": "aarch64",
+}
+_MANYLINUX = ("manylinux_2_28", "manylinux_2_17", "manylinux2014", "manylinux_2_5", "manylinux1")
+_PRIORITY = re.compile(r"^(Package|Version|Priority|Essential|Filename): (.+)$", re.M)
+
+
+def requirement_files() -> list[Path]:
+    """Return the hash-pinned lists: of the wrapper, and of the native engine."""
+    content = paths.content()
+    engine = content / "roles" / "services" / "files" / "engine-requirements.txt"
+    return [content / "requirements.lock", engine]
+
+
+def fetch_wheels(target: Path, pythons: Sequence[str], arch: str) -> None:
+    """Fetch every pinned wheel for the Pythons named; pip refuses one of another digest.
+
+    One that is there with its digest is not fetched again. Raises NetworkError,
+    IntegrityError or RequirementError.
+    """
+    for python in pythons:
+        for requirements in requirement_files():
+            _pip("download", "--dest", str(target), *_tags(python, arch), "-r", str(requirements))
+
+
+def _tags(python: str, arch: str) -> Iterator[str]:
+    """Yield pip's options for another Python than this one."""
+    short = python.replace(".", "")
+    yield from ("--python-version", python, "--implementation", "cp")
+    for abi in (f"cp{short}", "abi3", "none"):
+        yield from ("--abi", abi)
+    for flavour in (*_MANYLINUX, "linux"):
+        yield from ("--platform", f"{flavour}_{_PLATFORMS[arch]}")
+
+
+def _pip(*words: str) -> None:
+    command = [sys.executable, "-I", "-m", "pip", "--no-input", "--disable-pip-version-check"]
+    command += [words[0], "--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
+    done = subprocess.run([*command, *words[1:]], capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return
+    said = (done.stderr.strip().splitlines() or ["pip failed"])[-1]
+    said = re.sub(r"(\w+://)[^/@\s]+@", r"\1***@", said)[:300]
+    if "HASHES" in done.stderr:
+        raise IntegrityError(
+            f"a package is not the one that is pinned: {said}",
+            code="DIGEST_MISMATCH",
+            hint="check the package index or proxy",
+        )
+    if "No matching distribution" in done.stderr:
+        raise RequirementError(said, code="NO_WHEEL", hint="leave out that --python or --arch")
+    raise NetworkError(
+        f"pip could not fetch the packages: {said}",
+        code="NETWORK_FAILED",
+        hint="check the connection and PIP_* settings, then run again",
+    )
+
+
+def make_own_wheel(target: Path) -> None:
+    """Put dream-runner itself there: built from a checkout, or as it was installed."""
+    checkout = paths.content()
+    if (checkout / "pyproject.toml").is_file():
+        command = [sys.executable, "-I", "-m", "pip", "--no-input", "wheel", "--quiet", "--no-deps"]
+        command += ["--no-build-isolation", "--no-index", "--wheel-dir", str(target), str(checkout)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise RequirementError(
+                f"dream-runner's own package cannot be built: {done.stderr.strip()[-300:]}",
+                code="NO_WHEEL",
+                hint="the Python package hatchling is needed for that",
+            )
+        return
+    own = metadata.distribution("dream-runner")
+    name = target / f"dream_runner-{own.version}-py3-none-any.whl"
+    with zipfile.ZipFile(name.with_suffix(".tmp"), "w", zipfile.ZIP_DEFLATED) as wheel:
+        for entry in own.files or ():
+            source = Path(str(own.locate_file(entry)))
+            # Scripts and byte code are made anew where it is installed.
+            if not entry.as_posix().startswith("..") and source.suffix != ".pyc":
+                wheel.write(source, entry.as_posix())
+    name.with_suffix(".tmp").replace(name)
+
+
+def fetch_debs(target: Path) -> list[str]:
+    """Fetch the Debian packages that a bare machine of this release lacks; return a note or none.
+
+    apt checks each against the signed lists of its archive.
+    """
+    if not shutil.which("apt-get"):
+        return ["no Debian packages: this host has no apt-get"]
+    names = [name for name in _closure() if not glob.glob(str(target / f"{name}_*.deb"))]
+    if not names:
+        return []
+    work = target / ".part"
+    work.mkdir(exist_ok=True)
+    done = subprocess.run(
+        ["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", *names],
+        cwd=work,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    for path in work.glob("*.deb"):
+        # An epoch's colon is no letter for FAT; apt writes it as %3a already.
+        path.rename(target / path.name)
+    shutil.rmtree(work)
+    if done.returncode != 0:
+        said = (done.stderr.strip().splitlines() or ["apt-get failed"])[-1]
+        return [f"not all Debian packages are in it: {said[:200]}"]
+    return []
+
+
+def _closure() -> list[str]:
+    """Return what apt would bring to a machine that has only what every Debian has."""
+    empty = ["-o", "Dir::State::status=/dev/null", "-o", "Debug::NoLocking=1"]
+    options = ["--no-install-recommends", "--simulate", "-q"]
+    said = _output("apt-get", *empty, *options, "install", *DEBS)
+    names = sorted(set(re.findall(r"^Inst (\S+)", said, re.M)))
+    # What a bare Debian has, and what python3 itself needs, is there: install.sh runs with it.
+    there = set(
+        re.findall(
+            r"^Inst (\S+)",
+            _output("apt-get", *empty, *options, "install", "python3", *_base()),
+            re.M,
+        )
+    )
+    return [name for name in names if name not in there]
+
+
+def _base() -> list[str]:
+    """Return the packages of priority required and important."""
+    shown = _output("apt-cache", "dumpavail")
+    base = []
+    for block in shown.split("\n\n"):
+        fields = dict(_PRIORITY.findall(block))
+        if fields.get("Priority") in ("required", "important"):
+            base.append(fields["Package"])
+    return sorted(set(base))
+
+
+def _output(*command: str) -> str:
+    environment = {**os.environ, "LC_ALL": "C"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    return done.stdout

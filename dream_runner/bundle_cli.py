@@ -1,0 +1,113 @@
+"""The words of ``dream-runner bundle``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from . import report
+from .cli import Debug, Json, Ui, _form
+
+app: typer.Typer = typer.Typer(
+    help="""Make, prove and show bundles: everything a machine without a network needs.
+
+For example:
+
+\b
+    dream-runner bundle create DIR --profile embedded
+    dream-runner bundle create DIR --tier 2 --tier 3 --python 3.11 --python 3.13
+    dream-runner bundle verify DIR --signers FILE
+    dream-runner install --offline --bundle DIR
+""",
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+Directory = Annotated[str, typer.Argument(help="The bundle.", metavar="DIR")]
+
+
+@app.command("create", short_help="Make a bundle, or complete one.")
+def create(
+    directory: Directory,
+    profile: Annotated[
+        str, typer.Option("--profile", help="What it is for.", metavar="full|embedded")
+    ] = "full",
+    tier: Annotated[
+        list[str] | None, typer.Option("--tier", help="Hardware class; repeat.", metavar="ID")
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", help="Model of the catalogue.", metavar="ID")
+    ] = None,
+    feature: Annotated[
+        list[str] | None, typer.Option("--feature", help="Feature it is for.", metavar="NAME")
+    ] = None,
+    python: Annotated[
+        list[str] | None,
+        typer.Option("--python", help="Python of the target, as 3.11; repeat.", metavar="X.Y"),
+    ] = None,
+    arch: Annotated[
+        str, typer.Option("--arch", help="Processor of the target.", metavar="amd64|arm64")
+    ] = "",
+    sign: Annotated[
+        str, typer.Option("--sign", help="Private key of ssh-keygen to sign with.", metavar="FILE")
+    ] = "",
+    ui: Ui = "auto",
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Fetch and verify all that the tiers and models named need; the same again continues."""
+    from . import ui as interface
+    from .commands import bundle as command
+
+    listener = interface.make(ui, json_result=json)
+    try:
+        found = command.create(
+            directory,
+            os.environ,
+            listener.note,
+            interface.fetch_progress(listener, "model"),
+            profile=profile,
+            tiers=tuple(tier or ()),
+            models=tuple(model or ()),
+            features=tuple(feature or ()),
+            pythons=tuple(python or ()),
+            arch=arch,
+            sign=sign,
+        )
+    finally:
+        listener.close()
+    return _show(command, found, json)
+
+
+@app.command("verify", short_help="Prove that a bundle is as it was made.")
+def verify(
+    directory: Directory,
+    signers: Annotated[
+        str,
+        typer.Option("--signers", help="One of these must have signed it.", metavar="FILE"),
+    ] = "",
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Read every file and compare. Exit code 7 where anything differs."""
+    from .commands import bundle as command
+
+    found = command.verify(directory, signers, os.environ)
+    sys.stderr.write("every file is as it was made\n")
+    return _show(command, found, json)
+
+
+@app.command("list", short_help="Show what is in a bundle.")
+def list_(directory: Directory, json: Json = False, debug: Debug = False) -> int:
+    """Show what is in a bundle, without reading its files."""
+    from .commands import bundle as command
+
+    return _show(command, command.look(directory), json)
+
+
+def _show(command: Any, found: Any, json: bool) -> int:
+    report.print_result(command.as_json(found), command.as_text(found), _form(json))
+    return 0

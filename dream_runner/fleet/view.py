@@ -1,0 +1,321 @@
+"""What a person or a program sees of a fleet run: a live table, lines, or JSON lines."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol, TextIO
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from ..events import (
+    Event,
+    Notice,
+    PhaseFinished,
+    PhaseStarted,
+    Progress,
+    TaskStarted,
+)
+from ..module_utils.dream_core.errors import UsageError
+from ..ui import KINDS, text
+from ..ui.lines import JsonListener
+from ..ui.plain import place, title
+from .outcome import HostResult
+
+#: A line of progress a host at most this often.
+_PROGRESS_SECONDS = 15.0
+#: More rows than this nobody reads, and some terminals have no more.
+_MOST_ROWS = 24
+
+
+class View(Protocol):
+    """Shows what happens; it decides nothing. Called from several threads."""
+
+    def note(self, text: str, level: str = "info") -> None:
+        """Show a line of the run's own."""
+
+    def take(self, event: Event) -> None:
+        """Show what happens on a host."""
+
+    def begin(self, name: str) -> None:
+        """Show that a host's turn has come."""
+
+    def end(self, result: HostResult) -> None:
+        """Show how a host ended."""
+
+    def close(self) -> None:
+        """Leave the terminal as it was found."""
+
+
+class Plain:
+    """A line when a host begins and ends, one for its warnings, its progress now and then."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+        self._spoke: dict[str, float] = {}
+
+    def note(self, text: str, level: str = "info") -> None:
+        """Show a line of the run's own."""
+        self._line(text if level == "info" else f"{level}: {text}")
+
+    def take(self, event: Event) -> None:
+        """Show what happens on a host."""
+        if isinstance(event, Notice):
+            self.note(f"{event.host}: {event.text}", event.level)
+        elif isinstance(event, Progress):
+            self._progress(event)
+        elif isinstance(event, PhaseFinished) and event.state in ("changed", "failed"):
+            took = text.duration(event.seconds)
+            self._line(f"{event.host}: {place(event.phase)}: {event.state} ({took})")
+
+    def begin(self, name: str) -> None:
+        """Show that a host's turn has come."""
+        self._line(f"{name}: begun")
+
+    def end(self, result: HostResult) -> None:
+        """Show how a host ended."""
+        self._line(ended(result))
+
+    def close(self) -> None:
+        """Nothing to leave: every line is already out."""
+
+    def _progress(self, event: Progress) -> None:
+        now = time.monotonic()
+        if now - self._spoke.get(event.host, 0.0) < _PROGRESS_SECONDS:
+            return
+        self._spoke[event.host] = now
+        words = text.progress(event.done, event.total, event.rate)
+        self._line(f"{event.host}: {event.what}: {words}")
+
+    def _line(self, line: str) -> None:
+        with self._lock:
+            self._stream.write(line + "\n")
+            self._stream.flush()
+
+
+class Quiet(Plain):
+    """Warnings and failed hosts only."""
+
+    def note(self, text: str, level: str = "info") -> None:
+        """Show a line when it is a warning or worse."""
+        if level != "info":
+            super().note(text, level)
+
+    def take(self, event: Event) -> None:
+        """Show warnings."""
+        if isinstance(event, Notice):
+            self.note(f"{event.host}: {event.text}", event.level)
+
+    def begin(self, name: str) -> None:
+        """Say nothing."""
+
+    def end(self, result: HostResult) -> None:
+        """Show a host that failed."""
+        if result.state == "failed":
+            super().end(result)
+
+
+class Json:
+    """Every event as one JSON object a line, for programs."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._lines = JsonListener(stream)
+        self._stream = stream
+        self._lock = threading.Lock()
+
+    def note(self, text: str, level: str = "info") -> None:
+        """Write a line of the run's own as a notice."""
+        with self._lock:
+            self._lines.note(text, level)
+
+    def take(self, event: Event) -> None:
+        """Write what happens on a host."""
+        with self._lock:
+            self._lines.take(event)
+
+    def begin(self, name: str) -> None:
+        """Say nothing: the host's first event says it."""
+
+    def end(self, result: HostResult) -> None:
+        """Write how a host ended."""
+        with self._lock:
+            line = {"type": "host_finished", "time": time.time(), **result.to_dict()}
+            self._stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+            self._stream.flush()
+
+    def close(self) -> None:
+        """Nothing to leave: every line is already out."""
+
+
+@dataclass
+class _Row:
+    """What a host does now."""
+
+    phase: str = ""
+    task: str = ""
+    began: float = field(default_factory=time.monotonic)
+    progress: Progress | None = None
+
+
+class Rich:
+    """Hosts that ended scroll up; below them a table of those at work, and the counts."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True, highlight=False)
+        self._lock = threading.RLock()
+        self._rows: dict[str, _Row] = {}
+        self._counts: Counter[str] = Counter()
+        self._live = Live(
+            console=self._console,
+            refresh_per_second=4,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            get_renderable=self._draw,
+        )
+
+    def note(self, text: str, level: str = "info") -> None:
+        """Show a line of the run's own above the table."""
+        style = {"warning": "yellow", "error": "red"}.get(level, "")
+        self._console.print(Text(text if level == "info" else f"{level}: {text}", style=style))
+
+    def take(self, event: Event) -> None:
+        """Show what happens on a host."""
+        if isinstance(event, Notice):
+            self.note(f"{event.host}: {event.text}", event.level)
+            return
+        with self._lock:
+            row = self._rows.get(event.host)
+            if row is None:
+                return
+            if isinstance(event, PhaseStarted):
+                row.phase, row.task, row.progress = event.phase, "", None
+            elif isinstance(event, TaskStarted):
+                row.task, row.progress = title(event.task, event.phase), None
+            elif isinstance(event, Progress):
+                row.progress = event
+
+    def begin(self, name: str) -> None:
+        """Add a row."""
+        with self._lock:
+            self._rows[name] = _Row()
+        if not self._live.is_started:
+            self._live.start()
+
+    def end(self, result: HostResult) -> None:
+        """Remove the row and let the result scroll up."""
+        with self._lock:
+            self._rows.pop(result.name, None)
+            self._counts[result.state] += 1
+        style = "red" if result.state == "failed" else "green"
+        self._console.print(Text(ended(result), style=style))
+
+    def close(self) -> None:
+        """Remove the table and give the cursor back."""
+        self._live.stop()
+
+    def _draw(self) -> Group:
+        table = Table(box=None, padding=(0, 1), pad_edge=False)
+        for name in ("host", "phase", "progress", "rate", "left", "for"):
+            table.add_column(name, no_wrap=True, overflow="ellipsis")
+        with self._lock:
+            rows = list(self._rows.items())
+            counts = ", ".join(f"{count} {state}" for state, count in self._counts.items())
+        for name, row in rows[:_MOST_ROWS]:
+            table.add_row(*(Text(cell) for cell in cells(name, row.phase, row.task, row.progress)),
+                          Text(text.duration(time.monotonic() - row.began)))  # fmt: skip
+        more = f", {len(rows) - _MOST_ROWS} more at work" if len(rows) > _MOST_ROWS else ""
+        line = f"{len(rows)} at work{more}" + (f"; {counts}" if counts else "")
+        return Group(table, Text(line))
+
+
+def cells(name: str, phase: str, task: str, progress: Progress | None) -> tuple[str, ...]:
+    """Return what the table says of a host: name, phase, progress, rate and time left."""
+    where = place(phase) if phase else "looking"
+    if progress is None:
+        return name, where, task, "", ""
+    share = progress.what
+    if progress.total > 0:
+        done = text.percent(progress.done, progress.total)
+        share += f" {done} of {text.size(progress.total)}"
+    rate = f"{text.size(progress.rate)}/s" if progress.rate > 0 else ""
+    left = ""
+    if progress.rate > 0 and progress.total > progress.done:
+        left = text.duration((progress.total - progress.done) / progress.rate)
+    return name, where, share, rate, left
+
+
+def ended(result: HostResult) -> str:
+    """Return how a host ended, in one line."""
+    took = f" ({text.duration(result.seconds)})" if result.seconds else ""
+    if result.error is not None:
+        return f"{result.name}: {result.state}{took}: {result.error.code}: {result.error.what}"
+    changes = f", {text.plural(result.changed, 'change')}" if result.changed else ""
+    return f"{result.name}: {result.state}{changes}{took}"
+
+
+class Guarded:
+    """A view that falls silent when it fails: what is shown never decides how a run ends."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._silent = False
+
+    def note(self, text: str, level: str = "info") -> None:
+        """Show a line of the run's own, if that is possible."""
+        self._try(lambda: self._view.note(text, level))
+
+    def take(self, event: Event) -> None:
+        """Show what happens on a host, if that is possible."""
+        self._try(lambda: self._view.take(event))
+
+    def begin(self, name: str) -> None:
+        """Show that a host's turn has come, if that is possible."""
+        self._try(lambda: self._view.begin(name))
+
+    def end(self, result: HostResult) -> None:
+        """Show how a host ended, if that is possible."""
+        self._try(lambda: self._view.end(result))
+
+    def close(self) -> None:
+        """Leave the terminal as it was found."""
+        self._try(self._view.close)
+
+    def _try(self, show: Callable[[], None]) -> None:
+        if self._silent:
+            return
+        try:
+            show()
+        except Exception:
+            self._silent = True
+
+
+def make(kind: str, *, json_result: bool = False) -> View:
+    """Return the view called ``kind``, guarded: as ``dream_runner.ui.make``, for many hosts."""
+    if kind not in KINDS:
+        raise UsageError(
+            f"{kind!r} is not a way to show progress",
+            code="USAGE",
+            where="--ui",
+            hint="one of " + ", ".join(KINDS),
+        )
+    if kind == "auto":
+        kind = "quiet" if json_result else "rich" if sys.stderr.isatty() else "plain"
+    return Guarded(_make(kind))
+
+
+def _make(kind: str) -> View:
+    if kind == "rich":
+        return Rich()
+    if kind == "json":
+        return Json(sys.stdout)
+    return Quiet(sys.stderr) if kind == "quiet" else Plain(sys.stderr)

@@ -1,0 +1,1 @@
+"""The report of a run as one HTML page: record (left by a run), read, charts, page."""

@@ -1,0 +1,171 @@
+"""Numbers to shapes: where bars, ticks and curves of the report's charts stand (pure).
+
+Sideways everything is a share of the width, so that a chart fits any page without script.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from ..ui import text
+from .read import Host, Phase, Transfer
+
+#: Shorter than this share of the width nothing could be seen.
+_LEAST = 0.15
+_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600)
+_BUCKETS = 120
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The time that a chart shows, in seconds since the epoch."""
+
+    first: float
+    last: float
+
+    @property
+    def seconds(self) -> float:
+        """Return the length of that time, never 0."""
+        return max(self.last - self.first, 0.1)
+
+    def at(self, time: float) -> float:
+        """Return where a moment stands, in percent of the width."""
+        return round(min(100.0, max(0.0, 100 * (time - self.first) / self.seconds)), 3)
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """Return six to eight round moments with their words."""
+        rough = self.seconds / 7
+        step = next((item for item in _STEPS if item >= rough), 86400 * (rough // 86400 + 1))
+        count = int(self.seconds / step)
+        return [(self.at(self.first + n * step), _clock(n * step)) for n in range(count + 1)]
+
+
+def _clock(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:g} s" if seconds else "0"
+    number, rest, unit = (
+        (*divmod(round(seconds), 60), "min")
+        if seconds < 3600
+        else (*divmod(round(seconds / 60), 60), "h")
+    )
+    return f"{number}:{rest:02d} {unit}" if rest else f"{number} {unit}"
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A piece of time: place and width in percent, how it ended, and what to say of it."""
+
+    x: float
+    width: float
+    state: str
+    name: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a timeline; ``words`` stand behind its end, ``after`` tells where."""
+
+    label: str
+    state: str
+    bars: Sequence[Bar]
+    parts: Sequence[Bar] = ()
+    words: str = ""
+    end: float = 0.0
+
+
+def _bar(scale: Scale, start: float, end: float, state: str, name: str, note: str = "") -> Bar:
+    x = scale.at(start)
+    width = max(_LEAST, scale.at(end) - x)
+    title = f"{name}: {state}, {text.duration(max(0.0, end - start))}"
+    return Bar(min(x, 100 - _LEAST), round(width, 3), state, name, title + note)
+
+
+def of_phases(host: Host, scale: Scale) -> list[Row]:
+    """Return a row for each phase that ran on a host, its tasks as parts."""
+    rows = []
+    for phase in _by_time(host):
+        end = phase.end or host.last
+        tasks = [
+            _bar(scale, task.start, task.end or host.last, task.status, task.name)
+            for task in phase.tasks
+        ]
+        words = text.duration(max(0.0, end - phase.start))
+        words += f", {text.plural(phase.changed, 'change')}" if phase.changed else ""
+        words += f", {phase.state}" if phase.state in ("failed", "interrupted") else ""
+        bar = _bar(scale, phase.start, end, phase.state, phase.name)
+        rows.append(Row(phase.name, phase.state, [bar], tasks, words, scale.at(end)))
+    return rows
+
+
+def of_hosts(hosts: Iterable[Host], scale: Scale) -> list[Row]:
+    """Return a row for each host, its phases as bars."""
+    rows = []
+    for host in hosts:
+        bars = [
+            _bar(scale, phase.start, phase.end or host.last, phase.state, phase.name)
+            for phase in _by_time(host)
+        ]
+        bad = [bar.name for bar in bars if bar.state in ("failed", "interrupted")]
+        words = text.duration(host.last - host.first) + (f", {bad[0]}" if bad else "")
+        rows.append(Row(host.name, host.result.state, bars, (), words, scale.at(host.last)))
+    return rows
+
+
+def _by_time(host: Host) -> list[Phase]:
+    ran = [phase for phase in host.phases.values() if phase.state != "unchanged"]
+    return sorted(ran, key=lambda phase: phase.start)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Bytes a second of all that was fetched, as the points of a polygon 100 by 100."""
+
+    points: str
+    top: float
+    ticks: Sequence[tuple[float, str]]
+    levels: Sequence[tuple[float, str]]
+
+
+def of_rates(transfers: Iterable[Transfer]) -> Curve | None:
+    """Return the sum of all rates over time, or None where too little was heard."""
+    spans = [
+        (start, end, after - before)
+        for item in transfers
+        for (start, before), (end, after) in pairwise(item.points)
+        if after > before and end > start
+    ]
+    if not spans:
+        return None
+    scale = Scale(min(span[0] for span in spans), max(span[1] for span in spans))
+    width = scale.seconds / _BUCKETS
+    rates = [0.0] * _BUCKETS
+    for start, end, count in spans:
+        _spread(rates, (start - scale.first) / width, (end - scale.first) / width, count / width)
+    top = _round_up(max(rates))
+    steps = [
+        f"{_x(number)},{100 - 100 * rate / top:.2f} {_x(number + 1)},{100 - 100 * rate / top:.2f}"
+        for number, rate in enumerate(rates)
+    ]
+    levels = [(100 - 50 * n, f"{text.size(top * n / 2)}/s") for n in (1, 2)]
+    return Curve(f"0,100 {' '.join(steps)} 100,100", top, scale.ticks(), levels)
+
+
+def _x(number: int) -> str:
+    return f"{100 * number / _BUCKETS:.3f}"
+
+
+def _spread(rates: list[float], start: float, end: float, amount: float) -> None:
+    """Add ``amount`` to the buckets between two places, each its share."""
+    length = max(end - start, 1e-9)
+    for number in range(max(0, int(start)), min(_BUCKETS, int(end) + 1)):
+        overlap = min(end, number + 1) - max(start, number)
+        rates[number] += amount * max(0.0, overlap) / length
+
+
+def _round_up(rate: float) -> float:
+    """Return the next number of the kind 1, 2, 2.5, 5 times a power of ten."""
+    unit = 10.0 ** (len(str(int(max(rate, 1)))) - 1)
+    return next(unit * step for step in (1, 2, 2.5, 5, 10) if unit * step >= rate)

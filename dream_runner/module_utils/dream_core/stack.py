@@ -1,0 +1,413 @@
+"""Which containers run on a host: one pure decision from choices, facts, catalogue and lock.
+
+A service is on when it is core, recommended by itself, or asked for by a
+feature; with it comes all it depends on. The answer carries everything later
+phases need: images by digest, ports, keys of ``.env``, directories, files,
+the compose project, and the resources that the receipts record ahead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set, Tuple
+
+from . import compose, ports
+from .facts.totals import usable_gpus
+
+Service = Dict[str, Any]
+
+#: The service that serves the model; its port is the engine's.
+ENGINE = "llama-server"
+
+#: What a variant replaces as a whole; environments are merged key by key.
+_MERGED = "environment"
+
+_DIRECTORY_MODE = "0755"
+#: Models are fetched by a phase of their own, into a directory that stays ours.
+_MODELS = "data/models"
+
+
+def resolve(
+    settings: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    choice: Mapping[str, Any],
+    catalog: Any,
+    receipts: Mapping[str, Any],
+    listeners: Sequence[Mapping[str, Any]] = (),
+) -> Dict[str, Any]:
+    """Return ``dream_choice.stack``; see the module's docstring.
+
+    ``choice`` is what was decided so far: backend, features, model, engine_port,
+    gpu_assignment. ``problems`` in the answer are blockers for the requirements
+    phase; the plan can still be shown with them.
+    """
+    known = {item["id"]: item for item in catalog.services["services"]}
+    variants = _variants(facts, choice)
+    wanted = _enabled(choice, known, facts, _claimed(catalog.features))
+    services = [_laid_over(known[name], variants) for name in known if name in wanted]
+    published = ports.choose_all(services, choice["engine_port"], receipts, listeners, settings)
+    keys = _keys(settings, choice, wanted, published)
+    images, problems = _images(services, catalog.images, str(facts.get("arch")))
+    files = _files(services, wanted, keys, str(settings["install_dir"]))
+    decided = compose.Decided(
+        install_dir=str(settings["install_dir"]),
+        keys=keys,
+        images={item["service"]: item["reference"] or item["tag"] for item in images},
+        published=published,
+        cards=_cards(services, choice),
+        contents=_contents_by_service(files),
+    )
+    project = compose.render(
+        services,
+        decided,
+        name=catalog.services["project"],
+        networks=catalog.services["networks"],
+    )
+    engine = next(item for item in services if item["id"] == ENGINE)
+    return {
+        "project": catalog.services["project"],
+        "services": [_summary(item, services, published, settings) for item in services],
+        "images": images,
+        "ports": published,
+        "environment": keys,
+        "secrets": sorted({key for item in services for key in item.get("secrets", ())}),
+        "directories": _directories(services, str(settings["install_dir"])),
+        "files": [{key: item[key] for key in ("path", "mode", "content")} for item in files],
+        "api": {
+            "path": engine["api"]["path"],
+            "health": engine["probe_path"],
+            "model": compose.literal(engine["api"]["model"], keys),
+        },
+        "problems": problems,
+        "compose": project,
+        "resources": _resources(project, images, published),
+    }
+
+
+# --- which services ---------------------------------------------------------------
+
+
+def _variants(facts: Mapping[str, Any], choice: Mapping[str, Any]) -> List[str]:
+    """Return the variants of this host, each laid over the one before."""
+    backend = str(choice["backend"])
+    cards = [gpu for gpu in usable_gpus(dict(facts)) if gpu.get("vendor") == backend]
+    return [backend, "multi_" + backend] if len(cards) > 1 else [backend]
+
+
+def _laid_over(service: Service, variants: Iterable[str]) -> Service:
+    """Return the service as it is on this host, without its variants."""
+    merged = {key: value for key, value in service.items() if key != "variants"}
+    for name in variants:
+        variant = (service.get("variants") or {}).get(name) or {}
+        for key, value in variant.items():
+            merged[key] = dict(merged.get(key) or {}, **value) if key == _MERGED else value
+    return merged
+
+
+def _claimed(features_catalog: Mapping[str, Any]) -> Set[str]:
+    """Return the services that only run when a feature asks for them."""
+    features = features_catalog["features"].values()
+    return {service["id"] for feature in features for service in feature["services"]}
+
+
+def _enabled(
+    choice: Mapping[str, Any],
+    catalog: Mapping[str, Service],
+    facts: Mapping[str, Any],
+    claimed: Set[str],
+) -> Set[str]:
+    """Return the ids that run: what is wanted, with everything that it needs."""
+    wanted = [
+        name
+        for name, item in catalog.items()
+        if item["group"] == "core"
+        or (item["group"] == "recommended" and name not in claimed)
+        or name in choice["features"]["services"]
+    ]
+    found: Set[str] = set()
+    while wanted:
+        name = wanted.pop()
+        if name in found or name not in catalog or not supports(catalog[name], facts, choice):
+            continue
+        found.add(name)
+        wanted += catalog[name].get("depends_on") or {}
+        wanted += [part for part, item in catalog.items() if item.get("part_of") == name]
+    return _without_broken(found, catalog)
+
+
+def _without_broken(found: Set[str], catalog: Mapping[str, Service]) -> Set[str]:
+    """Drop whoever depends on what cannot run here, until nobody does."""
+    while True:
+        kept = {name for name in found if set(catalog[name].get("depends_on") or {}) <= found}
+        if kept == found:
+            return found
+        found = kept
+
+
+def supports(service: Service, facts: Mapping[str, Any], choice: Mapping[str, Any]) -> bool:
+    """Tell whether a service can run on this host at all."""
+    return not obstacle(service, facts, str(choice["backend"]))
+
+
+def obstacle(service: Service, facts: Mapping[str, Any], backend: str) -> str:
+    """Return why a service cannot run on this host, or an empty string."""
+    limits = service.get("supported") or {}
+    seen: Dict[str, Set[str]] = {
+        "arch": {str(facts.get("arch"))},
+        "backends": {backend},
+        "gfx": {str(gpu.get("gfx")) for gpu in facts.get("gpus") or []},
+    }
+    for key, allowed in limits.items():
+        if not seen[key] & set(allowed):
+            found = " and ".join(sorted(seen[key] - {"None"})) or "none"
+            return "%s exists for %s only, this host has %s" % (
+                service["id"],
+                " and ".join(allowed),
+                found,
+            )
+    return ""
+
+
+# --- what they are told ------------------------------------------------------------
+
+
+def _keys(
+    settings: Mapping[str, Any],
+    choice: Mapping[str, Any],
+    wanted: Set[str],
+    published: Sequence[Mapping[str, Any]],
+) -> Dict[str, str]:
+    """Return the keys of ``.env`` that follow the choices on every run."""
+    model, assigned = choice["model"], choice.get("gpu_assignment") or {}
+    gateway = choice["backend"] == "amd"
+    base = "http://litellm:4000" if gateway else "http://%s:8080" % ENGINE
+    keys = {
+        "BIND_ADDRESS": str(settings["bind_address"]),
+        "GPU_BACKEND": str(choice["backend"]),
+        "LLM_MODEL": str(model["id"]),
+        "GGUF_FILE": str(model["file"]),
+        "CTX_SIZE": str(model["context_tokens"]),
+        "LLM_API_URL": base,
+        "HERMES_LLM_BASE_URL": base + "/v1",
+        "ENABLE_WEB_SEARCH": _word("searxng" in wanted),
+        "ENABLE_IMAGE_GENERATION": _word("comfyui" in wanted),
+    }
+    keys.update({item["key"]: str(item["port"]) for item in published})
+    if assigned.get("engine"):
+        keys["LLAMA_SERVER_GPU_UUIDS"] = ",".join(assigned["engine"])
+        keys["LLAMA_ARG_SPLIT_MODE"] = str(assigned["split_mode"])
+        keys["LLAMA_ARG_TENSOR_SPLIT"] = ",".join(map(str, assigned["tensor_split"]))
+    return keys
+
+
+def _word(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _cards(services: Sequence[Service], choice: Mapping[str, Any]) -> Dict[str, List[str]]:
+    """Return the ids of the cards of each service that gets assigned ones."""
+    assigned = choice.get("gpu_assignment") or {}
+    helpers = assigned.get("helpers") or {}
+    return {
+        item["id"]: assigned.get("engine", []) if item["id"] == ENGINE else helpers[item["id"]]
+        for item in services
+        if item.get("gpus") == "assigned" and (item["id"] == ENGINE or item["id"] in helpers)
+    }
+
+
+def _files(
+    services: Sequence[Service], wanted: Set[str], keys: Mapping[str, str], install_dir: str
+) -> List[Dict[str, str]]:
+    """Return the configuration files; of two for one path the later one counts."""
+    found: Dict[str, Dict[str, str]] = {}
+    for service in services:
+        for item in service.get("files", ()):
+            if item.get("with", service["id"]) in wanted:
+                found[item["path"]] = {
+                    "service": service["id"],
+                    "path": "%s/%s" % (install_dir, item["path"]),
+                    "mode": "0644",
+                    "content": _filled(item["content"], keys),
+                }
+    return list(found.values())
+
+
+_PLACE = re.compile(r"@([A-Z][A-Z0-9_]*)@")
+
+
+def _filled(content: str, keys: Mapping[str, str]) -> str:
+    return _PLACE.sub(lambda match: keys[match.group(1)], content)
+
+
+def _contents_by_service(files: Sequence[Mapping[str, str]]) -> Dict[str, str]:
+    """Return a digest of what each service reads at its start, so that a change restarts it."""
+    found: Dict[str, str] = {}
+    for item in files:
+        text = found.get(item["service"], "") + item["path"] + "\n" + item["content"]
+        found[item["service"]] = text
+    return {name: hashlib.sha256(text.encode()).hexdigest()[:16] for name, text in found.items()}
+
+
+def _directories(services: Sequence[Service], install_dir: str) -> List[Dict[str, Any]]:
+    """Return the directories that are mounted, and what they lie in, shallowest first.
+
+    ``data`` ones are made once and then the service's own: databases change
+    mode and owner of theirs, and that is no drift.
+    """
+    owners: Dict[str, str] = {}
+    data: Set[str] = set()
+    paths: Set[str] = set()
+    for service in services:
+        owners.update(service.get("owners") or {})
+        for volume in service.get("volumes", ()):
+            if volume["kind"] != "named":
+                parts = volume["source"].split("/")
+                paths.update("/".join(parts[: end + 1]) for end in range(len(parts)))
+            if volume["kind"] == "data" and volume["source"] != _MODELS:
+                data.add(volume["source"])
+    return [
+        {
+            "path": "%s/%s" % (install_dir, path),
+            "mode": _DIRECTORY_MODE,
+            "owner": owners.get(path, ""),
+            "data": path in data,
+        }
+        for path in sorted(paths)
+    ]
+
+
+# --- images --------------------------------------------------------------------------
+
+
+def _images(
+    services: Sequence[Service], lock: Mapping[str, Any], arch: str
+) -> Tuple[List[Dict[str, Any]], List[Dict[str, str]]]:
+    """Return each service's image by digest or id, and what is wrong with them."""
+    locked, images, problems = lock.get("images") or {}, [], []
+    missing = sorted({item["image"] for item in services if not pinned(item["image"], locked)})
+    if missing:
+        problems.append(
+            {
+                "code": "IMAGE_NOT_LOCKED",
+                "what": "these images have no digest, and nothing unverified runs: %s"
+                % ", ".join(missing),
+                "hint": "fetch the digests with: dream-runner lock (it needs the network), or give"
+                " a bundle: dream-runner lock --bundle DIR",
+            }
+        )
+    platform = "linux/" + arch
+    for item in services:
+        entry = locked.get(item["image"]) or {}
+        images.append(
+            {
+                "service": item["id"],
+                "tag": item["image"],
+                "reference": pinned(item["image"], locked),
+                "also": entry.get("manifest", ""),
+                "archive": entry.get("archive", ""),
+                "platform": platform,
+            }
+        )
+        if entry.get("platforms") and platform not in entry["platforms"]:
+            problems.append(
+                {
+                    "code": "IMAGE_PLATFORM",
+                    "what": "the image of %s exists for %s only, this host is %s"
+                    % (item["id"], " and ".join(entry["platforms"]), platform),
+                    "hint": "switch off the feature that needs it; see dream-runner plan",
+                }
+            )
+    return images, problems
+
+
+def pinned(tag: str, locked: Mapping[str, Any]) -> str:
+    """Return ``NAME@sha256:DIGEST`` or the local id of an image; empty when nobody pinned it."""
+    entry = locked.get(tag)
+    if entry:
+        if entry.get("id"):
+            return str(entry["id"])
+        return "%s@%s" % (entry.get("from") or name_of(tag), entry["digest"])
+    return "%s@%s" % (name_of(tag), tag.split("@")[1]) if "@" in tag else ""
+
+
+def name_of(tag: str) -> str:
+    """Return the repository of an image reference, without tag and digest."""
+    name = tag.split("@")[0]
+    # A colon before the last slash is the port of a registry.
+    head, colon, rest = name.rpartition(":")
+    return head if colon and "/" not in rest else name
+
+
+# --- what others need to know ----------------------------------------------------------
+
+
+def _summary(
+    service: Service,
+    services: Sequence[Service],
+    published: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, Any],
+) -> Dict[str, Any]:
+    """Return what the health phase, the plan and a person need to know of a service."""
+    own = [item for item in published if item["service"] == service["id"]]
+    check = service.get("healthcheck") or {}
+    once = any(
+        (other.get("depends_on") or {}).get(service["id"]) == "completed" for other in services
+    )
+    url = ""
+    if own and service.get("probe_path"):
+        url = "http://%s:%d" % (_reachable(str(settings["bind_address"])), own[0]["port"])
+    return {
+        "id": service["id"],
+        "title": service["title"],
+        "core": service["group"] == "core",
+        "part_of": service.get("part_of", ""),
+        "once": once,
+        "url": url,
+        "probe": url + service["probe_path"] if url else "",
+        "budget_seconds": _budget(check),
+        "fetches": service.get("fetches", ""),
+    }
+
+
+def _reachable(address: str) -> str:
+    """Return the address to ask: 127.0.0.1 and not localhost, which may mean IPv6 (C8)."""
+    if address in ("0.0.0.0", "::"):
+        return "127.0.0.1"
+    return "[%s]" % address if ":" in address else address
+
+
+def _budget(check: Mapping[str, Any]) -> int:
+    """Return how long a service may take: its own start, then all its retries."""
+    if not check:
+        return 60
+    return int(check["start_seconds"] + check["retries"] * check["interval_seconds"])
+
+
+def _resources(
+    project: Mapping[str, Any],
+    images: Sequence[Mapping[str, Any]],
+    published: Sequence[Mapping[str, Any]],
+) -> Dict[str, List[Dict[str, Any]]]:
+    """Return the resources of two phases; uninstall walks them backwards."""
+    name = project["name"]
+    known = {item["reference"]: item["also"] for item in images if item["reference"]}
+    services: List[Dict[str, Any]] = [
+        {"kind": "volume", "name": "%s_%s" % (name, volume)} for volume in project["volumes"]
+    ]
+    services += [
+        {"kind": "network", "name": "%s_%s" % (name, network)} for network in project["networks"]
+    ]
+    services += [
+        {"kind": "container", "project": name, "service": service}
+        for service in sorted(project["services"])
+    ]
+    services += [
+        {"kind": "port", "port": item["port"], "address": item["address"]} for item in published
+    ]
+    return {
+        "images": [
+            {"kind": "image", "reference": item, "also": known[item]} for item in sorted(known)
+        ],
+        "services": services,
+    }

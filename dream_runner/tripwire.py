@@ -1,0 +1,96 @@
+"""Fail closed: with --offline, whoever asks for the network is stopped and named.
+
+Programs find their way out by the proxy of the environment. Here it leads to
+this process, which answers every request with a refusal and keeps who asked for
+what. What asks nobody and goes by itself is for a network namespace to stop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socketserver
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import psutil
+
+from .module_utils.dream_core.errors import NetworkError
+
+_ANSWER = b"HTTP/1.1 403 dream-runner is offline\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+_PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy")
+_OWN = "localhost,127.0.0.1,::1"
+
+
+@dataclass
+class Trap:
+    """What to put into the environment, and who fell into it."""
+
+    environment: dict[str, str] = field(default_factory=dict)
+    attempts: list[str] = field(default_factory=list)
+
+    @property
+    def error(self) -> NetworkError | None:
+        """Return the error that names who tried, or None."""
+        if not self.attempts:
+            return None
+        return NetworkError(
+            "offline, and yet " + "; ".join(dict.fromkeys(self.attempts)),
+            code="OFFLINE_NETWORK",
+            hint="what it needs is missing here: give a --bundle that has it",
+        )
+
+
+@contextlib.contextmanager
+def armed(offline: bool) -> Iterator[Trap]:
+    """Give a trap for the length of a run; without ``offline`` one that does nothing."""
+    trap = Trap()
+    if not offline:
+        yield trap
+        return
+
+    class Refusal(socketserver.StreamRequestHandler):
+        timeout = 10
+
+        def handle(self) -> None:
+            words = self.rfile.readline(4096).decode("latin-1").split()
+            what = words[1] if len(words) > 1 else "something"
+            trap.attempts.append(f"{_who(self.client_address[1])} asked for {_place(what)}")
+            while self.rfile.readline(65536).strip():
+                pass
+            self.wfile.write(_ANSWER)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Refusal) as server:
+        server.daemon_threads = True
+        address = f"http://127.0.0.1:{server.server_address[1]}"
+        for name in _PROXIES:
+            trap.environment |= {name: address, name.upper(): address}
+        # To ask a second time gives the same answer.
+        trap.environment |= {"no_proxy": _OWN, "NO_PROXY": _OWN, "PIP_RETRIES": "0"}
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield trap
+        finally:
+            server.shutdown()
+
+
+def _place(target: str) -> str:
+    """Return the host of a request; an address may carry what is nobody's business."""
+    return target.partition("://")[2].partition("/")[0].rpartition("@")[2] or target
+
+
+def _who(port: int) -> str:
+    """Return the program at the other end of a connection from ``port`` of this machine."""
+    with contextlib.suppress(psutil.Error, OSError):
+        for connection in psutil.net_connections("tcp4"):
+            if connection.laddr and connection.laddr.port == port and connection.pid:
+                process = psutil.Process(connection.pid)
+                return f"{_name(process)} (pid {process.pid})"
+    return "a program of another user"
+
+
+def _name(process: psutil.Process) -> str:
+    """Return what runs: of Python the module, and never another argument."""
+    words = process.cmdline()
+    module = words[words.index("-m") + 1] if "-m" in words[:-1] else ""
+    return f"{process.name()} -m {module}" if module else process.name()

@@ -1,0 +1,108 @@
+#!/usr/bin/python
+# Part of dream-runner. SPDX-License-Identifier: Apache-2.0
+"""Make the containers of a compose project what they should be."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: dream_compose
+short_description: Make the containers of a compose project what they should be
+description:
+  - Writes the compose file as this engine accepts it, compares the hash of each service's
+    configuration with that of its running container, and touches only what differs. Every start,
+    restart and removal says why.
+  - Removes containers of services that are no longer in the project, by the project's label only.
+  - Safe to kill at any instant; what is due follows from the containers alone.
+  - The caller's environment reaches compose in no way; values come from the compose file and
+    O(env_file).
+options:
+  project:
+    description: The compose project as data. Its C(name) alone is enough for O(state=absent).
+    type: dict
+    required: true
+  directory: {description: Where the compose file is kept., type: path, required: true}
+  env_file:
+    description: File with the values that the project refers to.
+    type: path
+    required: true
+  core:
+    description: Services that must start; a failure of another is reported and the rest goes on.
+    type: list
+    elements: str
+    default: []
+  state:
+    description: V(absent) removes containers and networks.
+    type: str
+    choices: [present, absent]
+    default: present
+  images: {description: Those of C(dream_choice.stack)., type: list, elements: dict, default: []}
+  command: {description: The engine's program., type: str, default: docker}
+  socket: {description: The wrapper's socket., type: str, default: ""}
+  phase: {description: The phase that is reported for., type: str, default: services}
+attributes:
+  check_mode: {description: Says what is due and does nothing., support: full}
+  diff_mode: {description: Shows the steps., support: full}
+author: dream-runner maintainers
+"""
+
+EXAMPLES = r"""
+- name: Bring the containers up
+  dream_compose:
+    project: "{{ dream_choice.stack.compose }}"
+    directory: /srv/ai
+    env_file: /srv/ai/.env
+    core: [llama-server, open-webui]
+"""
+
+RETURN = r"""
+steps:
+  description: What was due, each with service, action and why.
+  type: list
+  elements: dict
+  returned: success
+degraded:
+  description: Optional services that did not start, with the reason.
+  type: dict
+  returned: success
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.dream_core.containers import Stack
+from ansible.module_utils.dream_core.errors import DreamError
+from ansible.module_utils.dream_core.lifeline import Lifeline
+
+SPEC = {
+    "project": {"type": "dict", "required": True},
+    "directory": {"type": "path", "required": True},
+    "env_file": {"type": "path", "required": True},
+    "core": {"type": "list", "elements": "str", "default": []},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "images": {"type": "list", "elements": "dict", "default": []},
+    "command": {"type": "str", "default": "docker"},
+    "socket": {"type": "str", "default": ""},
+    "phase": {"type": "str", "default": "services"},
+}
+
+
+def main():
+    module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
+    wanted, write = module.params, not module.check_mode
+    also = {item["reference"]: item["also"] for item in wanted["images"] if item["also"]}
+    stack = Stack(
+        wanted["command"], wanted["directory"], wanted["env_file"], wanted["project"], also
+    )
+    try:
+        with Lifeline(wanted["socket"], wanted["phase"]) as line:
+            if wanted["state"] == "absent":
+                done = stack.remove(write=write, say=line.notice)
+            else:
+                done = stack.settle(wanted["core"], write=write, say=line.notice)
+    except DreamError as error:
+        module.fail_json(msg=str(error), dream_error=error.to_dict())
+    steps = "".join("%(service)s: %(action)s, %(why)s\n" % step for step in done["steps"])
+    warnings = ["%s: %s" % item for item in sorted(done["degraded"].items())]
+    module.exit_json(diff={"before": "", "after": steps}, warnings=warnings, **done)
+
+
+if __name__ == "__main__":
+    main()

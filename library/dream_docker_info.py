@@ -1,0 +1,112 @@
+#!/usr/bin/python
+# Part of dream-runner. SPDX-License-Identifier: Apache-2.0
+"""Look at the container engine and say what is to be done about it."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: dream_docker_info
+short_description: Look at the container engine and say what is to be done about it
+description:
+  - Asks the engine itself, as the login that the task runs as; reads its configuration, the
+    repositories and the devices.
+  - Fails when the engine that is there cannot be used, none can be provided, or its configuration
+    is broken; with O(ready) also when it does not work.
+  - Never changes anything.
+options:
+  command: {description: The program to talk to the engine with., type: str, default: docker}
+  docker_source: {description: Where an engine comes from., type: str, default: auto}
+  offline: {description: Nothing can be fetched., type: bool, default: false}
+  backend: {description: The backend whose devices containers get., type: str, required: true}
+  host: {description: The facts document., type: dict, required: true}
+  options: {description: What the role is asked for., type: dict, required: true}
+  ours: {description: Options of the daemon that we set before., type: dict, default: {}}
+  user: {description: Who should be in the engine's group., type: str, default: ""}
+  ready: {description: The engine should work by now., type: bool, default: false}
+attributes:
+  check_mode: {description: Looks in both modes., support: full}
+  diff_mode: {description: There is nothing to show., support: none}
+author: dream-runner maintainers
+"""
+
+EXAMPLES = r"""
+- name: Look at the engine
+  dream_docker_info:
+    backend: "{{ dream_choice.backend }}"
+    host: "{{ dream_host }}"
+    options: "{{ __docker_options }}"
+"""
+
+RETURN = r"""
+engine: {description: What answers., type: dict, returned: always}
+denied: {description: Whether the engine refuses this login., type: bool, returned: always}
+unit: {description: The engine's unit., type: dict, returned: always}
+devices: {description: Device files with their groups., type: dict, returned: always}
+member: {description: Whether the user is in the group., type: bool, returned: always}
+plan: {description: What is to be done., type: dict, returned: unless denied}
+"""
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.dream_core import docker_daemon, docker_engine, docker_host, live
+from ansible.module_utils.dream_core.errors import DreamError
+
+SPEC = {
+    "command": {"type": "str", "default": "docker"},
+    "docker_source": {"type": "str", "default": "auto"},
+    "offline": {"type": "bool", "default": False},
+    "backend": {"type": "str", "required": True},
+    "host": {"type": "dict", "required": True},
+    "options": {"type": "dict", "required": True},
+    "ours": {"type": "dict", "default": {}},
+    "user": {"type": "str", "default": ""},
+    "ready": {"type": "bool", "default": False},
+}
+
+
+def main():
+    module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
+    try:
+        module.exit_json(changed=False, **examine(module.params))
+    except DreamError as error:
+        module.fail_json(msg=str(error), dream_error=error.to_dict())
+
+
+def examine(asked):
+    """Return what is there and, where this login may see it, the plan."""
+    system = asked["host"]["os"]
+    look = docker_host.look(asked["command"], system["family"], asked["options"]["data_root"])
+    engine = docker_engine.identify(look)
+    driver = docker_engine.driver_version(asked["host"])
+    answer = {
+        "engine": engine,
+        "denied": engine["kind"] == "denied",
+        "unit": docker_host.unit(),
+        "devices": look["devices"],
+        "member": docker_host.is_member(asked["user"]),
+    }
+    # Of an engine that refuses this login the role asks once more, as root.
+    if asked["ready"] and not answer["denied"]:
+        problem = docker_engine.refusal(engine, look, asked["backend"], ready=True)
+        if problem:
+            raise problem
+        if asked["backend"] == "nvidia":
+            docker_engine.check_toolkit(engine, look, driver)
+    if not answer["denied"]:
+        request = dict(asked, system=system, arch=asked["host"]["arch"], driver=driver)
+        plan = docker_engine.plan(request, look)
+        wanted = plan["packages"] + plan["toolkit"]["packages"]
+        plan["missing"] = live.missing_packages(wanted, system["family"])
+        plan["daemon"].update(
+            path=docker_daemon.DAEMON_FILE,
+            mode=docker_host.mode(docker_daemon.DAEMON_FILE, "0644"),
+            directory=os.path.dirname(docker_daemon.DAEMON_FILE),
+            directory_mode=docker_host.mode(os.path.dirname(docker_daemon.DAEMON_FILE), "0755"),
+        )
+        answer["plan"] = plan
+    return answer
+
+
+if __name__ == "__main__":
+    main()

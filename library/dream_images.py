@@ -1,0 +1,140 @@
+#!/usr/bin/python
+# Part of dream-runner. SPDX-License-Identifier: Apache-2.0
+"""Have container images on this host, by digest."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: dream_images
+short_description: Have container images on this host, by digest
+description:
+  - Loads what a bundle holds and pulls the rest, several at a time, each by C(NAME@sha256:DIGEST)
+    or by its id, so that the engine verifies what it gets.
+  - Tries again after what may pass (network, rate limits) and not after what stays (not found, no
+    right, no space). There is no total timeout; a connection without a byte for minutes is dead.
+  - Reports bytes to the wrapper's socket, and ends when that closes. Finished layers are kept.
+options:
+  images:
+    description: The images of C(dream_choice.stack).
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      service: {description: Who runs from it., type: str, required: true}
+      tag: {description: Its name for people., type: str, required: true}
+      reference: {description: NAME@sha256:DIGEST or an id., type: str, required: true}
+      also: {description: Another id of it., type: str, default: ""}
+      archive:
+        description: Where in the bundle it is; empty when it is pulled.
+        type: str
+        default: ""
+      platform: {description: Such as V(linux/amd64)., type: str, required: true}
+  core:
+    description: Services whose image must be had; a failure of another is reported as such.
+    type: list
+    elements: str
+    default: []
+  command: {description: The engine's program., type: str, default: docker}
+  bundle: {description: Directory that archives are relative to., type: str, default: ""}
+  offline: {description: Use no network., type: bool, default: false}
+  attempts: {description: How often to try one image., type: int, default: 4}
+  parallel: {description: How many images at a time., type: int, default: 3}
+  socket: {description: The wrapper's socket., type: str, default: ""}
+  phase: {description: The phase that progress is reported for., type: str, default: images}
+attributes:
+  check_mode: {description: Says what is missing and fetches nothing., support: full}
+  diff_mode: {description: There is nothing to show., support: none}
+author: dream-runner maintainers
+"""
+
+EXAMPLES = r"""
+- name: Have the images
+  dream_images:
+    images: "{{ dream_choice.stack.images }}"
+    core: [llama-server]
+"""
+
+RETURN = r"""
+fetched:
+  description: Names of images that were not here.
+  type: list
+  elements: str
+  returned: success
+degraded:
+  description: Services without their image, with the reason.
+  type: dict
+  returned: success
+"""
+
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.dream_core.errors import DreamError
+from ansible.module_utils.dream_core.images import settle
+from ansible.module_utils.dream_core.lifeline import Lifeline
+
+IMAGE = {
+    "service": {"type": "str", "required": True},
+    "tag": {"type": "str", "required": True},
+    "reference": {"type": "str", "required": True},
+    "also": {"type": "str", "default": ""},
+    "archive": {"type": "str", "default": ""},
+    "platform": {"type": "str", "required": True},
+}
+SPEC = {
+    "images": {"type": "list", "elements": "dict", "required": True, "options": IMAGE},
+    "core": {"type": "list", "elements": "str", "default": []},
+    "command": {"type": "str", "default": "docker"},
+    "bundle": {"type": "str", "default": ""},
+    "offline": {"type": "bool", "default": False},
+    "attempts": {"type": "int", "default": 4},
+    "parallel": {"type": "int", "default": 3},
+    "socket": {"type": "str", "default": ""},
+    "phase": {"type": "str", "default": "images"},
+}
+#: The engine reports ten times a second for each layer.
+_REPORT_SECONDS = 0.5
+
+
+class Reporter:
+    """Hands on progress, not more often than anybody can read."""
+
+    def __init__(self, line):
+        self._line = line
+        self._said = {}
+
+    def __call__(self, what, done, total, note):
+        now = time.monotonic()
+        began, last, sent = self._said.get(what, (now, 0.0, None))
+        final = total and done >= total
+        if (done, total, note) == sent or not (final or note or now - last >= _REPORT_SECONDS):
+            return
+        rate = done / (now - began) if now > began else 0.0
+        self._said[what] = (began, now, (done, total, note))
+        self._line.progress(what, done, total, rate, note)
+
+
+def main():
+    module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
+    wanted = module.params
+    try:
+        with Lifeline(wanted["socket"], wanted["phase"]) as line:
+            done = settle(
+                wanted["command"],
+                wanted["images"],
+                wanted["core"],
+                bundle=wanted["bundle"],
+                offline=wanted["offline"],
+                attempts=wanted["attempts"],
+                parallel=wanted["parallel"],
+                write=not module.check_mode,
+                on_progress=Reporter(line),
+            )
+    except DreamError as error:
+        module.fail_json(msg=str(error), dream_error=error.to_dict())
+    warnings = ["%s: %s" % item for item in sorted(done["degraded"].items())]
+    module.exit_json(warnings=warnings, **done)
+
+
+if __name__ == "__main__":
+    main()

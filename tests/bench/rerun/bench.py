@@ -1,0 +1,322 @@
+"""A run that has nothing to do, against everything that could be run instead.
+
+    python tests/bench/rerun/bench.py [--rounds 5] [--dir DIR]
+
+Makes a virtual environment with this package and pyinfra in DIR, installs the embedded profile
+into a HOME below it, and runs the rows in turn: rows of one table were interleaved and are
+medians; compare rows of one table only. The engine listens on 127.0.0.1 and is ended afterwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import http.server
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[3]
+HERE = Path(__file__).resolve().parent
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one run took: wall and CPU seconds of it and its children, peak MB of the largest."""
+
+    wall: float
+    cpu: float
+    peak_mb: float
+
+
+class Bench:
+    """A HOME with a finished embedded install, and the commands that are compared on it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.home = directory / "home"
+        self.home.mkdir(parents=True)
+        self.venv = directory / "venv"
+        self.port = free_port()
+        subprocess.run([sys.executable, "-m", "venv", self.venv], check=True)
+        self.pip("install", "--quiet", str(ROOT), "pyinfra")
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            # Without byte code every start would compile what an install has compiled.
+            if not name.startswith(("DREAM_", "ANSIBLE_", "XDG_", "PYTHON"))
+        }
+        self.environment = {**kept, "HOME": str(self.home), "LC_ALL": "C.UTF-8"}
+
+    def pip(self, *words: str) -> None:
+        subprocess.run([self.venv / "bin" / "pip", *words], check=True)
+
+    def program(self, name: str) -> str:
+        return str(self.venv / "bin" / name)
+
+    def ours(self, *more: str) -> list[str]:
+        return [
+            self.program("dream-runner"),
+            "install",
+            "--profile=embedded",
+            f"--install-dir={self.home}/dream",
+            f"--engine-port={self.port}",
+            "--yes",
+            "--json",
+            *more,
+        ]
+
+    def measure(self, command: Sequence[str]) -> Cost:
+        began = time.monotonic()
+        with tempfile.TemporaryFile() as output:
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=self.environment,
+                cwd=self.home,
+            )
+            _, status, usage = os.wait4(child.pid, 0)
+            wall = time.monotonic() - began
+            child.returncode = os.waitstatus_to_exitcode(status)
+            if child.returncode:
+                output.seek(0)
+                said = output.read().decode(errors="replace")[-3000:]
+                raise SystemExit(f"{' '.join(command)} failed ({child.returncode}):\n{said}")
+        return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+
+    def table(self, title: str, rows: dict[str, Sequence[str]], rounds: int) -> dict[str, Cost]:
+        """Run the rows in turn, ``rounds`` times, and print their medians against the first."""
+        runs: dict[str, list[Cost]] = {name: [] for name in rows}
+        for _ in range(rounds):
+            for name, command in rows.items():
+                runs[name].append(self.measure(command))
+        found = {name: median(costs) for name, costs in runs.items()}
+        base = next(iter(found.values()))
+        print(f"\n{title} (median of {rounds}, load {os.getloadavg()[0]:.1f})")
+        print(f"{'':46} {'wall s':>7} {'ratio':>6} {'CPU s':>7} {'ratio':>6} {'peak MB':>8}")
+        for name, cost in found.items():
+            print(
+                f"{name:46} {cost.wall:7.2f} {cost.wall / base.wall:6.2f} {cost.cpu:7.2f}"
+                f" {cost.cpu / base.cpu:6.2f} {cost.peak_mb:8.0f}"
+            )
+        return found
+
+
+def median(costs: Sequence[Cost]) -> Cost:
+    """Return the medians of each figure."""
+    return Cost(
+        *(
+            statistics.median(getattr(cost, name) for cost in costs)
+            for name in ("wall", "cpu", "peak_mb")
+        )
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def pyinfra_deploy(home: Path, directory: Path) -> Path:
+    """Write the checks of our survey as pyinfra operations, from the receipts themselves."""
+    lines = ["from pyinfra.operations import apt, files, server", ""]
+    receipts = sorted((home / ".local/state/dream-runner/receipts").glob("*.json"))
+    for number, item in enumerate(
+        resource for path in receipts for resource in json.loads(path.read_text())["resources"]
+    ):
+        lines += operation(item, number, directory)
+    deploy = directory / "deploy.py"
+    deploy.write_text("\n".join(lines) + "\n")
+    return deploy
+
+
+def operation(item: dict[str, Any], number: int, directory: Path) -> list[str]:
+    kind, path = item["kind"], item.get("path", "")
+    if not item["seen"]["present"]:
+        return []
+    mode = item["seen"].get("mode", "")
+    if kind == "directory":
+        return [f"files.directory(path={path!r}, mode={mode!r})"]
+    if kind == "model" or (kind == "file" and item.get("volatile")):
+        return [f"files.file(path={path!r}, mode={mode!r})"]
+    if kind == "file":
+        source = directory / f"source{number}"
+        shutil.copy(path, source)
+        return [f"files.put(src={str(source)!r}, dest={path!r}, mode={mode!r})"]
+    if kind == "package":
+        return [f"apt.packages(packages=[{item['name']!r}])"]
+    if kind == "tree":
+        command = f"find {path} -type f -printf '%P %m %s %T@\\n' | sort | sha256sum >/dev/null"
+        return [f"server.shell(commands=[{command!r}])"]
+    if kind == "port":
+        command = f"ss -Htln 'sport = :{item['port']}' | grep -q ."
+        return [f"server.shell(commands=[{command!r}])"]
+    return []
+
+
+SINGLE_TASK = """\
+- hosts: localhost
+  gather_facts: false
+  tasks:
+    - ansible.builtin.ping:
+"""
+
+
+def no_change(bench: Bench, directory: Path, rounds: int) -> None:
+    """Print the table of runs that change nothing."""
+    single = directory / "single.yml"
+    single.write_text(SINGLE_TASK)
+    playbook = [bench.program("ansible-playbook"), "-i", "localhost,", "-c", "local"]
+    content = next(bench.venv.glob("lib/python*/site-packages/dream_runner/content"))
+    settings = bench.home / "settings.json"
+    settings.write_text(
+        json.dumps(
+            {
+                "dream_profile": "embedded",
+                "dream_install_dir": f"{bench.home}/dream",
+                "dream_engine_port": bench.port,
+                "dream_full": True,
+            }
+        )
+    )
+    bench.environment["ANSIBLE_CONFIG"] = str(content / "ansible.cfg")
+    bench.table(
+        "A run that changes nothing, on this machine",
+        {
+            "ansible-playbook, one module task": [*playbook, str(single)],
+            "dream-runner install": bench.ours(),
+            "dream-runner install --full": bench.ours("--full"),
+            "ansible-playbook on the same roles": [
+                *playbook,
+                f"-e@{settings}",
+                str(content / "playbooks" / "install.yml"),
+            ],
+            "pyinfra, the same checks": [
+                bench.program("pyinfra"),
+                "-y",
+                "@local",
+                str(pyinfra_deploy(bench.home, directory)),
+            ],
+        },
+        rounds,
+    )
+
+
+class Origin(http.server.ThreadingHTTPServer):
+    """Serves one file slowly, by ranges, and knows when it was asked for it."""
+
+    def __init__(self, content: bytes, rate: float) -> None:
+        self.content = content
+        self.rate = rate
+        self.asked: list[float] = []
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Origin
+
+    def do_GET(self) -> None:
+        self.server.asked.append(time.monotonic())
+        whole = self.server.content
+        begin, _, end = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")
+        first, last = int(begin), int(end) if end else len(whole) - 1
+        self.send_response(206)
+        self.send_header("ETag", '"one"')
+        self.send_header("Content-Range", f"bytes {first}-{last}/{len(whole)}")
+        self.send_header("Content-Length", str(last + 1 - first))
+        self.end_headers()
+        for offset in range(first, last + 1, MIB // 4):
+            part = whole[offset : min(offset + MIB // 4, last + 1)]
+            try:
+                self.wfile.write(part)
+            except OSError:
+                return
+            time.sleep(len(part) / self.server.rate)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def first_byte(bench: Bench, rounds: int) -> None:
+    """Print how long a resumed install takes to ask for the first missing byte."""
+    whole = random.Random(1).randbytes(64 * MIB)
+    digest = hashlib.sha256(whole).hexdigest()
+    seconds = []
+    with Origin(whole, rate=8 * MIB) as origin:
+        threading.Thread(target=origin.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{origin.server_port}/model.gguf"
+        model = (f"--model={url}", f"--model-sha256={digest}", f"--model-size-bytes={len(whole)}")
+        for _ in range(rounds):
+            for path in (bench.home / "dream" / "data" / "models").glob("model.gguf*"):
+                path.unlink()
+            interrupt(bench, origin, bench.ours(*model, "--resume"))
+            origin.asked.clear()
+            began = time.monotonic()
+            interrupt(bench, origin, bench.ours(*model, "--resume"))
+            seconds.append(origin.asked[0] - began)
+        origin.shutdown()
+    print(
+        f"\nFrom the command to the first missing byte of a fetch that was killed: "
+        f"{statistics.median(seconds):.2f} s (median of {rounds})"
+    )
+
+
+def interrupt(bench: Bench, origin: Origin, command: Sequence[str]) -> None:
+    """Run until a second's worth of the model came in, then kill -9 the whole tree."""
+    asked = len(origin.asked)
+    child = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=bench.environment,
+        cwd=bench.home,
+        start_new_session=True,
+    )
+    while len(origin.asked) == asked:
+        if child.poll() is not None:
+            raise SystemExit(f"{' '.join(command)} ended before it asked for the model")
+        time.sleep(0.005)
+    time.sleep(1.0)
+    os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    # The module notices within two seconds that its run is gone.
+    time.sleep(3.0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--dir", type=Path, help="where to work; default: a new temporary folder")
+    wanted = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=wanted.dir, prefix="dream-bench-") as name:
+        directory = Path(name)
+        bench = Bench(directory)
+        try:
+            bench.measure(bench.ours())
+            bench.measure(bench.ours())
+            no_change(bench, directory, wanted.rounds)
+            first_byte(bench, wanted.rounds)
+        finally:
+            bench.measure([bench.program("dream-runner"), "uninstall", "--purge", "--yes"])
+
+
+if __name__ == "__main__":
+    main()

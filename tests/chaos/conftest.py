@@ -1,0 +1,167 @@
+"""The sandbox of the chaos cases, and the command that plays a failed one again."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fixtures.villain import Villain
+
+from dream_runner.module_utils.dream_core import ownership
+
+from . import cases, places, sandbox, victims
+from .cases import Case, Undisturbed
+from .origin import SIZE, Origin
+from .sandbox import Sandbox
+
+ROOT = Path(__file__).resolve().parents[2]
+#: How many of the occasional cases a sample has.
+OCCASIONAL = 4
+
+
+def pytest_report_header() -> str:
+    kind = "every cell of every grid" if cases.FULL else "a sample of each grid"
+    return f"chaos: seed {cases.SEED}, {cases.KILLS} random kills, {kind}"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Mounts and processes are taken down by whoever ends the session politely, too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    config.addinivalue_line("markers", "occasional: a few of these run, by the seed; all with FULL")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out all but a few of the occasional cases; which ones follows from the seed."""
+    rare = [item for item in items if item.get_closest_marker("occasional")]
+    kept = cases.chosen(rare, OCCASIONAL)
+    left_out = [item for item in rare if item not in kept]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    outcome: Any = yield
+    report = outcome.get_result()
+    if report.failed and Path(__file__).parent in item.path.parents:
+        report.sections.append(("replay", _replay(item)))
+        # At once, not at the end: two hundred kills take hours.
+        screen = item.config.pluginmanager.get_plugin("terminalreporter")
+        if screen is not None:
+            screen.write_line(f"\n{report.longreprtext}\n{report.capstdout}\n{_replay(item)}")
+
+
+def _replay(item: pytest.Item) -> str:
+    """Return the one command that plays this case again."""
+    name = f"{item.path.name}::{item.nodeid.rpartition('::')[2]}"
+    callspec = getattr(item, "callspec", None)
+    drawn = callspec.params.get("seed") if callspec else None
+    # A kill at a random instant is a seed by itself.
+    seed = f"--seed {cases.SEED}" if drawn is None else f"--seed {drawn} --kills 1"
+    return f"python -m tests.chaos {seed} '{name}'"
+
+
+@pytest.fixture(scope="session")
+def undisturbed() -> Iterator[Undisturbed]:
+    """A finished install in a sandbox of its own; made once for all cases."""
+    places.sweep()
+    kept = os.environ.get("DREAM_CHAOS_DIR")
+    directory = Path(kept or tempfile.mkdtemp(prefix=f"{places.PREFIX}{os.getpid()}-"))
+    directory.mkdir(exist_ok=True)
+    # One case runs as another user, who must be able to get here.
+    directory.chmod(0o755)
+    try:
+        source = copy_of_checkout(directory / "source")
+        box = Sandbox(directory, source)
+        try:
+            make_environment(box)
+            box.wheels = wheels_of(source, directory / "wheels")
+            yield observe(box)
+        finally:
+            box.wipe()
+    finally:
+        if not kept:
+            shutil.rmtree(directory)
+
+
+def make_environment(box: Sandbox) -> None:
+    """Let install.sh make the private environment; it has when the installer begins."""
+    first = box.start(entry="install.sh")
+    assert victims.wait_for_event(box, first, lambda event: True, 850), str(first)
+    victims.kill(first)
+
+
+def observe(box: Sandbox) -> Undisturbed:
+    """Install once and remember everything."""
+    box.wipe()
+    done = box.install()
+    assert done.code == 0, str(done)
+    reference = Undisturbed(box, done.seconds, box.state(), box.events())
+    case = Case(reference, random.Random(0))
+    case.check(box.secrets())
+    case.check_rests()
+    box.save("finished")
+    box.save("packages", only=(f"dream/{ownership.NAME}", "dream/engine/venv"))
+    return reference
+
+
+def copy_of_checkout(target: Path) -> Path:
+    """Return a copy of the tree under test: nobody edits it while installs run.
+
+    DREAM_CHAOS_SOURCE is another tree than this checkout.
+    """
+    shutil.rmtree(target, ignore_errors=True)
+    other = os.environ.get("DREAM_CHAOS_SOURCE")
+    if other:
+        sandbox.copy_tree(Path(other), target)
+        return target
+    listed = subprocess.check_output(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT
+    )
+    for name in listed.decode().split("\0"):
+        if name and (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    return target
+
+
+def wheels_of(source: Path, target: Path) -> Path:
+    """Fetch the engine's packages once; every install of the session takes them from here."""
+    if not target.is_dir():
+        pins = source / "roles" / "services" / "files" / "engine-requirements.txt"
+        command = [sys.executable, "-m", "pip", "download", "-qq", "--disable-pip-version-check"]
+        command += ["--no-deps", "--require-hashes", "--only-binary", ":all:"]
+        subprocess.run([*command, "-d", str(target), "-r", str(pins)], check=True)
+    return target
+
+
+@pytest.fixture
+def case(undisturbed: Undisturbed, request: pytest.FixtureRequest) -> Iterator[Case]:
+    """One case: what it draws follows from the seed and its name alone."""
+    dice = random.Random(f"{cases.SEED} {request.node.name}")
+    box = undisturbed.sandbox
+    yield Case(undisturbed, dice)
+    box.extra.clear()
+
+
+@pytest.fixture(scope="session")
+def content() -> bytes:
+    """Return a model that answers: the one that ships, with noise behind its last tensor."""
+    shipped = (ROOT / "dream_runner" / "catalog" / "smoke.gguf").read_bytes()
+    return shipped + random.Random(11).randbytes(SIZE - len(shipped))
+
+
+@pytest.fixture
+def origin(content: bytes) -> Iterator[Origin]:
+    """A server of that model, slow enough to be interrupted."""
+    with Villain(content, b"", rate=SIZE // 6) as server:
+        yield Origin.of(server)

@@ -1,0 +1,145 @@
+"""A machine on which profile ``full`` can be installed without any registry of the world.
+
+A registry and a web server inside the node serve what the catalogue names: llama.cpp's own server,
+one stand-in for every other image, and two small models.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from images import archive, containers, registry
+from nodes.node import Node, Result
+
+from dream_runner import catalog
+
+REGISTRY_PORT, FILES_PORT = 5000, 5080
+STATE = ".local/state/dream-runner"
+ENGINE_TAG = "ghcr.io/ggml-org/llama.cpp:server-b9014"
+
+
+@dataclass
+class Stacked:
+    """A node with its sources; ``install`` is the README's command for the full profile."""
+
+    node: Node
+    models: dict[str, str]
+
+    def options(self, model: str = "one") -> tuple[str, ...]:
+        address = f"http://127.0.0.1:{FILES_PORT}/{model}.gguf"
+        return ("--yes", "--lan", "--model", address, "--sha256", self.models[model])
+
+    def install(self, *more: str, model: str = "one") -> Result:
+        return self.node.install(*self.options(model), "--json", *more)
+
+    def again(self, *more: str) -> Result:
+        """Install with the saved settings, straight from the installed command."""
+        return self.node.runner("install", "--yes", "--json", *more)
+
+    def containers(self) -> dict[str, dict[str, Any]]:
+        """Return what the engine runs, by compose service."""
+        said = self.node.must("docker", "ps", "--all", "--format", "json", "--no-trunc").out
+        found = [json.loads(line) for line in said.splitlines()]
+        return {_label(item, "com.docker.compose.service"): item for item in found}
+
+    def identities(self) -> dict[str, str]:
+        """Return the container of each service: another id is another container."""
+        return {name: item["ID"] for name, item in self.containers().items()}
+
+    def ask(self, path: str, port: int = 11434, body: Any = None) -> Any:
+        """Ask the node from outside, as another machine in the network would."""
+        request = urllib.request.Request(
+            f"http://{self.node.address}:{port}{path}",
+            None if body is None else json.dumps(body).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)
+
+    def chat(self) -> tuple[str, str]:
+        """Return the model's name and its answer."""
+        question = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 8}
+        said = self.ask("/v1/chat/completions", body=question)
+        return said["model"], said["choices"][0]["message"]["content"]
+
+    def receipt(self, phase: str) -> Any:
+        path = f"{self.node.home}/{STATE}/receipts/{phase}.json"
+        return json.loads(self.node.must("cat", path).out)
+
+
+def _label(item: dict[str, Any], name: str) -> str:
+    labels = dict(pair.split("=", 1) for pair in item["Labels"].split(",") if "=" in pair)
+    return labels.get(name, "")
+
+
+def prepare(machine: Node, models: dict[str, Path]) -> Stacked:
+    """Give ``machine`` a checkout, its sources and a lock that points to them."""
+    services = catalog.load().services["services"]
+    ports = {port["container"] for item in services for port in item.get("ports", ())}
+    ports |= {port for item in services for port in item.get("internal_ports", ())}
+    engine, stub = containers.llama_server(), containers.web_stub(sorted(ports))
+    machine.copy_checkout()
+    _serve_images(machine, {"llama-server": engine, "stub": stub})
+    _serve_files(machine, models)
+    lock = {
+        item["image"]: _entry("stub", stub) if item["id"] != "llama-server" else {}
+        for item in services
+    }
+    lock[ENGINE_TAG] = _entry("llama-server", engine)
+    write_lock(machine, lock)
+    return Stacked(machine, {name: _sha256(path) for name, path in models.items()})
+
+
+def _entry(name: str, image: archive.Image) -> dict[str, Any]:
+    place = f"127.0.0.1:{REGISTRY_PORT}/{name}"
+    return {"digest": image.digest, "from": place, "platforms": ["linux/amd64", "linux/arm64"]}
+
+
+def write_lock(machine: Node, images: dict[str, dict[str, Any]]) -> None:
+    """Write the machine's own lock of the images."""
+    document = {"schema": catalog.LOCK_SCHEMA, "images": images}
+    script = f"mkdir -p -m 700 {STATE} && cat > {STATE}/{catalog.LOCK}"
+    machine.must("sh", "-c", script, input=json.dumps(document), cwd=machine.home)
+
+
+def _serve_images(machine: Node, images: dict[str, archive.Image]) -> None:
+    machine.copy_in(registry.__file__, "/root/served/registry.py")
+    layouts = []
+    for name, image in images.items():
+        packed = machine.copy_in(image.tar, f"/root/served/{name}.tar")
+        unpack = f"mkdir -p /root/served/{name} && tar -x -C /root/served/{name} -f {packed}"
+        machine.must("sh", "-c", f"{unpack} && rm {packed}")
+        layouts.append(f"{name}=/root/served/{name}")
+    program = ["python3", "-B", "/root/served/registry.py", str(REGISTRY_PORT), *layouts]
+    _unit(machine, "test-registry", program)
+
+
+def _serve_files(machine: Node, models: dict[str, Path]) -> None:
+    for name, path in models.items():
+        machine.copy_in(path, f"/root/served/models/{name}.gguf")
+    server = ["python3", "-B", "-m", "http.server", str(FILES_PORT), "--directory"]
+    _unit(machine, "test-files", [*server, "/root/served/models"])
+
+
+def _unit(machine: Node, name: str, program: list[str]) -> None:
+    """Keep ``program`` running, whatever becomes of the command that started it."""
+    machine.must("systemd-run", "--quiet", f"--unit={name}", "--property=Restart=always", *program)
+
+
+def _sha256(path: Path) -> str:
+    import hashlib
+
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def wait_for(condition: Any, seconds: float = 120, pause: float = 0.2) -> None:
+    """Wait until ``condition()`` is true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not in {seconds} s"
+        time.sleep(pause)

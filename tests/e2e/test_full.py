@@ -1,0 +1,173 @@
+"""Profile full on a machine with an engine: the whole stack, and what becomes of it.
+
+The tests share one node and go on where the one before left it, as the user of a machine does. All
+images but llama.cpp's are a stand-in that says 200 (stack.py); the engine, compose, the model and
+its answers are real.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nodes.node import Node, Result
+
+from dream_runner import catalog
+
+from . import stack
+from .machine import error_code
+from .stack import Stacked
+
+pytestmark = [pytest.mark.node, pytest.mark.timeout(1200)]
+
+#: What runs on a machine without a GPU when nobody switches anything on or off.
+EVERYTHING = {
+    *("llama-server", "open-webui", "litellm", "searxng", "perplexica", "hermes"),
+    *("whisper", "tts", "n8n", "qdrant", "embeddings"),
+}
+
+
+@pytest.fixture(scope="module")
+def stacked(module_node: Callable[..., Node], tmp_path_factory: pytest.TempPathFactory) -> Stacked:
+    """A node with an engine and everything to install from."""
+    smoke = (catalog.HERE / "smoke.gguf").read_bytes()
+    models = {"one": smoke, "two": smoke[:-4] + b"\0\0\0\x3d"}
+    folder = tmp_path_factory.mktemp("models")
+    paths: dict[str, Path] = {}
+    for name, content in models.items():
+        paths[name] = folder / f"{name}.gguf"
+        paths[name].write_bytes(content)
+    return stack.prepare(module_node("13", kind="docker", engine=True), paths)
+
+
+def succeeded(result: Result) -> Any:
+    assert result.code == 0, str(result)
+    return result.json()
+
+
+def test_a_first_install_that_is_killed_twice_ends_in_an_answer(stacked: Stacked) -> None:
+    """kill -9 while images come and while containers start; the third run finishes."""
+    for phase in ("images", "services"):
+        kill_in(stacked, phase)
+    succeeded(stacked.install())
+    assert set(stacked.containers()) == EVERYTHING
+    assert all(item["State"] == "running" for item in stacked.containers().values())
+    model, answer = stacked.chat()
+    assert (model, bool(answer)) == ("one", True)
+    assert stacked.ask("/", port=3000) == {"status": "ok"}
+
+
+def kill_in(stacked: Stacked, phase: str) -> None:
+    """Start an install and kill the command outright when ``phase`` has begun."""
+    node = stacked.node
+    node.must("rm", "-f", "/root/pid")
+    script = 'echo $$ > /root/pid; exec ./install.sh "$@" > /root/out 2>&1'
+    node.podman.run(
+        *("exec", "-d", "--env", "HOME=/root", "--workdir", node.checkout, node.name),
+        *("sh", "-c", script, "sh", *stacked.options()),
+    )
+
+    def begun() -> bool:
+        said = node.run("cat", f"{stack.STATE}/receipts/{phase}.json")
+        return said.code == 0 and json.loads(said.out)["state"] == "running"
+
+    stack.wait_for(begun, seconds=300)
+    node.must("sh", "-c", "sleep 1; kill -9 $(cat /root/pid)")
+    stack.wait_for(lambda: not any("ansible" in line for line in node.processes()), seconds=30)
+
+
+def test_again_changes_nothing(stacked: Stacked) -> None:
+    before = stacked.identities()
+    assert succeeded(stacked.again())["tasks"]["changed"] == 0
+    # Every role this time, whatever the survey says: there is still nothing to do.
+    assert succeeded(stacked.again("--full"))["tasks"]["changed"] == 0
+    assert stacked.identities() == before
+
+
+def test_a_feature_off_and_on_again_touches_its_services_only(stacked: Stacked) -> None:
+    before = stacked.identities()
+    stacked.node.must("sh", "-c", "echo mine > /root/dream-runner/data/n8n/workflow")
+    succeeded(stacked.again("--workflows", "no"))
+    assert stacked.identities() == {key: before[key] for key in before if key != "n8n"}
+    assert refuses(stacked, 5678)
+    succeeded(stacked.again("--workflows", "yes"))
+    after = stacked.identities()
+    assert after.pop("n8n") != before.pop("n8n")
+    assert after == before
+    assert stacked.node.must("cat", "/root/dream-runner/data/n8n/workflow").out == "mine\n"
+    assert succeeded(stacked.again())["tasks"]["changed"] == 0
+
+
+def refuses(stacked: Stacked, port: int) -> bool:
+    try:
+        stacked.ask("/", port=port)
+    except OSError:
+        return True
+    return False
+
+
+def test_what_somebody_removed_comes_back_alone(stacked: Stacked) -> None:
+    before = stacked.identities()
+    stacked.node.must("docker", "rm", "-f", "dream-runner-tts-1")
+    stacked.node.must("docker", "stop", "-t", "0", "dream-runner-qdrant-1")
+    succeeded(stacked.again())
+    after = stacked.identities()
+    assert [name for name in before if before[name] != after[name]] == ["tts"]
+    assert stacked.containers()["qdrant"]["State"] == "running"
+
+
+def test_another_model_by_settings_only(stacked: Stacked) -> None:
+    before = stacked.identities()
+    done = succeeded(stacked.install(model="two"))
+    assert done["summary"]["model"]["sha256"] == stacked.models["two"]
+    assert stacked.chat()[0] == "two"
+    after = stacked.identities()
+    # The gateway and the agent name the model in their own files.
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"llama-server", "litellm", "hermes"}
+
+
+def test_a_service_without_its_image_leaves_the_core_running(stacked: Stacked) -> None:
+    lock = f"{stacked.node.home}/{stack.STATE}/{catalog.LOCK}"
+    good = json.loads(stacked.node.must("cat", lock).out)["images"]
+    tag = next(name for name in good if name.startswith("qdrant/"))
+    place = f"127.0.0.1:{stack.REGISTRY_PORT}/gone"
+    stack.write_lock(stacked.node, {**good, tag: {**good[tag], "from": place}})
+    done = stacked.again("--json")
+    assert (done.code, error_code(done)) == (11, "SERVICES_DEGRADED"), str(done)
+    assert "qdrant" in done.json()["error"]["what"]
+    assert stacked.chat()[1]
+    # It is not taken for finished: the next run tries again, and succeeds when it can.
+    assert stacked.again().code == 11
+    stack.write_lock(stacked.node, good)
+    succeeded(stacked.again())
+    assert set(stacked.containers()) == EVERYTHING
+
+
+def test_secrets_are_in_no_file_but_their_own(stacked: Stacked) -> None:
+    root = "/root/dream-runner"
+    text = stacked.node.must("cat", f"{root}/.env").out
+    secrets = [
+        line.split("=", 1)[1]
+        for line in text.splitlines()
+        if line.split("=")[0] in ("WEBUI_SECRET", "LITELLM_KEY", "N8N_PASS", "SEARXNG_SECRET")
+    ]
+    assert len(secrets) == 4
+    names = ("docker-compose.yml", "config", "logs", "summary.json")
+    places = " ".join([*(f"{root}/{name}" for name in names), stack.STATE])
+    for secret in secrets:
+        found = stacked.node.run("sh", "-c", f'grep -rlF -- "$0" {places}', secret)
+        assert found.out == ""
+
+
+def test_uninstall_leaves_no_container_and_no_network(stacked: Stacked) -> None:
+    done = stacked.node.runner("uninstall", "--yes", "--json")
+    assert done.code == 0, str(done)
+    assert stacked.containers() == {}
+    networks = stacked.node.must("docker", "network", "ls", "--format", "{{.Name}}").out.split()
+    assert not [name for name in networks if "dream" in name]
+    # What took long and what is the user's stays without --purge.
+    assert stacked.node.run("test", "-e", "/root/dream-runner/data/n8n/workflow").code == 0

@@ -1,0 +1,83 @@
+"""From a bundle, where there is no network at all; and nothing reaches for one that is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .here import Here, here
+
+pytestmark = [
+    pytest.mark.timeout(1500),
+    pytest.mark.skipif(os.geteuid() != 0, reason="a network namespace needs root"),
+]
+
+#: A network namespace with nothing in it but this machine itself.
+NO_NETWORK = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    place = Here(tmp_path_factory.mktemp("maker") / "home")
+    target = tmp_path_factory.mktemp("bundle") / "b"
+    done = place.run("bundle", "create", str(target), "--profile", "embedded", "--json")
+    assert done.code == 0, str(done)
+    yield target
+    shutil.rmtree(target)
+
+
+def test_the_bundle_is_whole_and_made_only_once(bundle: Path) -> None:
+    command = ["sha256sum", "--quiet", "--strict", "-c", "SHA256SUMS"]
+    assert subprocess.run(command, cwd=bundle).returncode == 0
+    inodes = {path.name: path.stat().st_ino for path in (bundle / "wheels").iterdir()}
+    assert any(name.startswith("xllamacpp-") for name in inodes)
+    place = Here(bundle.parent / "home")
+    again = place.run("bundle", "create", str(bundle), "--profile", "embedded", "--json")
+    assert again.code == 0, str(again)
+    assert inodes == {path.name: path.stat().st_ino for path in (bundle / "wheels").iterdir()}
+
+
+def test_install_without_a_network(bundle: Path, tmp_path: Path) -> None:
+    with here(tmp_path / "home") as place:
+        offline = ("--offline", "--bundle", str(bundle))
+        done = place.install(*offline, prefix=NO_NETWORK)
+        assert done.code == 0, str(done)
+        marker = place.dream / ".offline-mode"
+        engine = place.dream / "engine" / "dream_engine.py"
+        assert marker.is_file()
+        assert engine.is_file()
+        proved = json.loads((place.state / "receipts" / "offline.json").read_text())["facts"]
+        assert len(proved["proved"]) == 2
+        # With a network there, and something missing: nobody gets out, and who tried is named.
+        place.end()
+        packages = next((place.dream / "engine" / "venv").glob("lib/python*/site-packages"))
+        shutil.rmtree(packages / "supervisor")
+        refused = place.install("--bundle", "")
+        assert refused.code == 5, str(refused)
+        error = refused.json()["error"]
+        assert error["code"] == "OFFLINE_NETWORK"
+        assert "pip" in error["what"]
+        # With the bundle it is mended.
+        done = place.install(*offline, prefix=NO_NETWORK)
+        assert done.code == 0, str(done)
+
+
+def test_what_is_missing_is_named_before_anything_is_fetched(bundle: Path, tmp_path: Path) -> None:
+    with here(tmp_path / "home") as place:
+        done = place.install("--offline")
+        assert done.code == 3, str(done)
+        assert done.json()["error"]["code"] == "OFFLINE_ARTEFACT_MISSING"
+        assert "engine" in done.json()["error"]["what"]
+        assert not (place.dream / ".offline-mode").exists()
+        bad = tmp_path / "bad"
+        shutil.copytree(bundle, bad)
+        (bad / "extra").symlink_to("/etc/passwd")
+        done = place.install("--offline", "--bundle", str(bad))
+        assert done.code == 7, str(done)
+        assert done.json()["error"]["code"] == "BUNDLE_BROKEN"

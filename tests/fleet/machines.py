@@ -1,0 +1,251 @@
+"""A fleet of nodes for the tests: keys, passwords, a jump host, and the controller's command."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+from nodes.node import CHECKOUT, Node
+from nodes.node import node as started_node
+from nodes.podman import Podman
+
+#: Made for these tests; it must appear in no file that a run leaves.
+PASSWORD = "correct horse battery 7f3a"
+STATE = ".local/state/dream-runner"
+
+
+@dataclass
+class Done:
+    """What a command of the controller said, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+    def __str__(self) -> str:
+        return f"{self.out}\n{self.err}\n[exit {self.code}]"
+
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    def states(self) -> dict[str, str]:
+        """Return the state of each host."""
+        return {host["host"]: host["state"] for host in self.json()["hosts"]}
+
+
+@dataclass
+class Lab:
+    """Nodes by the names of the inventory, and a controller with a home of its own."""
+
+    directory: Path
+    nodes: dict[str, Node] = field(default_factory=dict)
+    hosts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    variables: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def inventory(self) -> Path:
+        return self.directory / "inventory.yml"
+
+    @property
+    def key(self) -> Path:
+        return self.directory / "key"
+
+    @property
+    def known_hosts(self) -> Path:
+        return self.directory / "known_hosts"
+
+    @property
+    def ssh_options(self) -> str:
+        return f"-o UserKnownHostsFile={self.known_hosts} -o IdentitiesOnly=yes"
+
+    @property
+    def state(self) -> Path:
+        return self.directory / "state" / "dream-runner" / "fleet"
+
+    def home(self, name: str) -> str:
+        """Return the home of the host's login user."""
+        user = self.hosts[name]["ansible_user"]
+        return "/root" if user == "root" else f"/home/{user}"
+
+    def command(self, *words: str) -> list[str]:
+        return [sys.executable, "-B", "-m", "dream_runner", "fleet", *words]
+
+    def environment(self) -> dict[str, str]:
+        return {
+            **{key: value for key, value in os.environ.items() if key != "SSH_AUTH_SOCK"},
+            "XDG_STATE_HOME": str(self.directory / "state"),
+            "XDG_CACHE_HOME": str(self.directory / "cache"),
+            "PYTHONPATH": str(CHECKOUT),
+        }
+
+    def run(
+        self, verb: str, *words: str, timeout: float = 900, pass_fds: tuple[int, ...] = ()
+    ) -> Done:
+        """Run a verb over the whole inventory, without a terminal."""
+        done = subprocess.run(
+            self.command(verb, "-i", str(self.inventory), *words),
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            start_new_session=True,
+            pass_fds=pass_fds,
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    @contextlib.contextmanager
+    def started(self, verb: str, *words: str) -> Iterator[subprocess.Popen[str]]:
+        """Start a verb; its output goes to a file, and it has ended when the block has."""
+        with (self.directory / "started.log").open("w") as stream:
+            running = subprocess.Popen(
+                self.command(verb, "-i", str(self.inventory), *words),
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                text=True,
+                start_new_session=True,
+            )
+        try:
+            yield running
+        finally:
+            if running.poll() is None:
+                running.terminate()
+            running.wait(timeout=60)
+
+    def write_inventory(self, **variables: Any) -> None:
+        """Write the hosts as they are now; ``variables`` of all hosts stay until said anew."""
+        self.variables |= variables
+        shared = {
+            "ansible_ssh_private_key_file": str(self.key),
+            "ansible_ssh_common_args": self.ssh_options,
+            "dream_profile": "embedded",
+            **self.variables,
+        }
+        document = {"all": {"hosts": self.hosts, "vars": shared}}
+        self.inventory.write_text(yaml.safe_dump(document, sort_keys=False))
+
+    def receipts(self, name: str) -> list[str]:
+        """Return the phases that the host has receipts of."""
+        directory = f"{self.home(name)}/{STATE}/receipts"
+        listed = self.nodes[name].run("ls", directory, user="root")
+        return (
+            [line.removesuffix(".json") for line in listed.out.split()] if not listed.code else []
+        )
+
+    def at_work(self, name: str) -> list[str]:
+        """Return the processes on the host that work for an install; services are not meant."""
+        # Modules come through a pipe: their Python has no program in its arguments.
+        words = ("python3\n", "python\n", "pip install", "ensurepip")
+        lines = (line + "\n" for line in self.nodes[name].processes())
+        return [line for line in lines if any(word in line for word in words)]
+
+    def sockets(self, name: str) -> str:
+        """Return what our connections left on the host."""
+        return self.nodes[name].run("sh", "-c", "ls -d /tmp/dream-runner-* 2>&1", user="root").out
+
+
+def make(podman: Podman, stack: contextlib.ExitStack, directory: Path, count: int = 4) -> Lab:
+    """Start ``count`` nodes: by key, by password, behind a jump host, as root, and again."""
+    lab = Lab(directory)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(lab.key)], check=True)
+
+    def start(number: int) -> Node:
+        options = {"systemd": True, "user": "sudoer", "kind": "fleet"}
+        return stack.enter_context(started_node(podman, "12", **options))  # type: ignore[arg-type]
+
+    nodes = [start(number) for number in range(count)]
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        list(pool.map(partial(_let_in, lab), nodes))
+    for number, machine in enumerate(nodes):
+        _add(lab, number, machine)
+    lab.write_inventory()
+    return lab
+
+
+def _let_in(lab: Lab, machine: Node) -> None:
+    public = lab.key.with_suffix(".pub").read_text().strip()
+    machine.must("sh", "-c", _SETUP, "setup", public, f"asker:{PASSWORD}", user="root")
+
+
+#: ``asker`` logs in with a password and sudo asks it again; the key opens root and sudoer.
+_SETUP = r"""
+set -eu
+for home in /root /home/sudoer; do
+    mkdir -p -m 0700 "$home/.ssh"
+    echo "$1" > "$home/.ssh/authorized_keys"
+    chown -R "$(stat -c %U "$home")" "$home/.ssh"
+done
+useradd --create-home --shell /bin/bash asker
+echo "$2" | chpasswd
+echo 'asker ALL=(ALL) ALL' > /etc/sudoers.d/asker
+"""
+
+
+def _add(lab: Lab, number: int, machine: Node) -> None:
+    """Give the node a name and a way to it, in turn: key, password, jump host, root."""
+    kind = ("key", "password", "jump", "root")[number % 4]
+    name = f"{kind}{number // 4 or ''}"
+    host: dict[str, Any] = {"ansible_host": machine.address, "ansible_user": "sudoer"}
+    if kind == "password":
+        host["ansible_user"] = "asker"
+        host["ansible_ssh_private_key_file"] = "/dev/null"
+        host["ansible_password"] = PASSWORD
+        host["ansible_become_password"] = PASSWORD
+    if kind == "jump":
+        known = lab.ssh_options
+        way = f"ssh -i {lab.key} {known} -W %h:%p sudoer@{lab.nodes['key'].address}"
+        host["ansible_ssh_common_args"] = f"{known} -o ProxyCommand='{way}'"
+    if kind == "root":
+        host["ansible_user"] = "root"
+    lab.nodes[name], lab.hosts[name] = machine, host
+
+
+class Origin:
+    """A server of one file that counts what it sends; only this machine can reach it."""
+
+    def __init__(self, content: bytes) -> None:
+        self.sent = 0
+        owner = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+                owner.sent += len(content)
+
+            def log_message(self, *arguments: Any) -> None:
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/model.gguf"
+
+    def __enter__(self) -> Origin:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def files_with(secret: str, root: Path) -> Iterator[Path]:
+    """Yield the files below ``root`` that hold ``secret``."""
+    for path in root.rglob("*"):
+        if path.is_file() and secret.encode() in path.read_bytes():
+            yield path

@@ -1,0 +1,155 @@
+"""A signed apt repository with Docker's names and layout, built from Debian's packages.
+
+``linux/debian/{gpg,dists,pool}`` below one directory, plus ``fingerprint`` of its key. The engine
+is that of Debian 13, which runs on 12 as well; only the names are Docker's.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from . import cache, debian
+
+SUITE = "bookworm"
+#: Docker's name, and what it is made of: packages of which Debian release.
+PACKAGES = {
+    "docker-ce": ("trixie", ("docker.io",)),
+    "docker-ce-cli": ("trixie", ("docker-cli",)),
+    "docker-compose-plugin": ("trixie", ("docker-compose",)),
+    # runc of 13 needs a newer libc than 12 has.
+    "containerd.io": ("mixed", ("containerd", "runc")),
+}
+DEPENDS = {
+    "docker-ce": "containerd.io, docker-ce-cli, iptables, adduser, libsystemd0",
+    "docker-ce-cli": "",
+    "docker-compose-plugin": "",
+    "containerd.io": "libseccomp2",
+}
+#: Fields of a package that go with its old name.
+_DROPPED = (
+    "Package",
+    "Depends",
+    "Recommends",
+    "Suggests",
+    "Breaks",
+    "Replaces",
+    "Conflicts",
+    "Source",
+)
+KEY = """\
+%no-protection
+Key-Type: RSA
+Key-Length: 2048
+Name-Real: dream-runner tests
+Expire-Date: 0
+"""
+
+
+def docker() -> Path:
+    """Return the directory of the repository, built the first time."""
+    return cache.cached(f"docker-apt-{cache.digest(PACKAGES, DEPENDS, KEY, SUITE, 1)}", _make)
+
+
+def _make(target: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="dream-runner-apt-", dir="/var/tmp") as name:
+        work = Path(name)
+        sources = {
+            "trixie": _by_name(
+                work / "13", "trixie", ("docker.io", "docker-cli", "docker-compose")
+            ),
+            "bookworm": _by_name(work / "12", "bookworm", ("runc",)),
+        }
+        sources["mixed"] = {**sources["trixie"], "runc": sources["bookworm"]["runc"]}
+        root = target / "linux" / "debian"
+        pool = root / "pool"
+        pool.mkdir(parents=True)
+        for package, (release, parts) in PACKAGES.items():
+            _repack(package, [sources[release][part] for part in parts], work / package, pool)
+        home = work / "gpg"
+        home.mkdir(mode=0o700)
+        fingerprint = _make_key(home, root / "gpg")
+        (target / "fingerprint").write_text(fingerprint + "\n")
+        write_lists(root)
+        sign(root, home)
+
+
+def _by_name(work: Path, suite: str, names: tuple[str, ...]) -> dict[str, Path]:
+    work.mkdir()
+    return {path.name.split("_")[0]: path for path in debian.download(work, suite, names)}
+
+
+def _repack(name: str, parts: list[Path], work: Path, pool: Path) -> None:
+    """Unpack ``parts`` over each other and pack them as the package ``name``."""
+    for part in parts:
+        # The first part's scripts are the package's: they make the group and enable the unit.
+        kept = work / "DEBIAN"
+        before = work.with_suffix(".control")
+        if kept.exists():
+            kept.rename(before)
+        debian.output(["dpkg-deb", "-R", str(part), str(work)])
+        if before.exists():
+            shutil.rmtree(kept)
+            before.rename(kept)
+    control = work / "DEBIAN" / "control"
+    lines = re.sub(rf"(?m)^(?:{'|'.join(_DROPPED)}):.*\n(?: .*\n)*", "", control.read_text())
+    depends = f"Depends: {DEPENDS[name]}\n" if DEPENDS[name] else ""
+    control.write_text(f"Package: {name}\n{depends}{lines}")
+    debian.output(["dpkg-deb", "-Zgzip", "-z1", "--root-owner-group", "-b", str(work), str(pool)])
+
+
+def _make_key(home: Path, public: Path) -> str:
+    """Make a signing key in ``home``, put its public part at ``public``, return its fingerprint."""
+    subprocess.run(
+        _gpg(home, "--batch", "--generate-key"),
+        input=KEY,
+        text=True,
+        check=True,
+        capture_output=True,
+    )
+    shown = debian.output(_gpg(home, "--with-colons", "--fingerprint"))
+    public.write_text(debian.output(_gpg(home, "--armor", "--export")) + "\n")
+    return next(line.split(":")[9] for line in shown.splitlines() if line.startswith("fpr:"))
+
+
+def _gpg(home: Path, *arguments: str) -> list[str]:
+    return ["gpg", "--homedir", str(home), *arguments]
+
+
+def write_lists(root: Path) -> None:
+    """Write Packages and Release for what lies in the pool."""
+    suite = root / "dists" / SUITE
+    architecture = debian.architecture()
+    place = f"stable/binary-{architecture}"
+    (suite / place).mkdir(parents=True, exist_ok=True)
+    packages = "".join(_entry(path, root) for path in sorted((root / "pool").glob("*.deb")))
+    (suite / place / "Packages").write_text(packages)
+    (suite / place / "Packages.gz").write_bytes(gzip.compress(packages.encode(), mtime=0))
+    lines = [f"Suite: {SUITE}", f"Codename: {SUITE}", "Components: stable"]
+    lines += [f"Architectures: {architecture}", "Date: Thu, 01 Jan 2026 00:00:00 UTC", "SHA256:"]
+    for name in (f"{place}/Packages", f"{place}/Packages.gz"):
+        content = (suite / name).read_bytes()
+        lines.append(f" {hashlib.sha256(content).hexdigest()} {len(content)} {name}")
+    (suite / "Release").write_text("\n".join([*lines, ""]))
+
+
+def _entry(package: Path, root: Path) -> str:
+    content = package.read_bytes()
+    return (
+        debian.output(["dpkg-deb", "-f", str(package)])
+        + f"\nFilename: {package.relative_to(root)}\nSize: {len(content)}"
+        + f"\nSHA256: {hashlib.sha256(content).hexdigest()}\n\n"
+    )
+
+
+def sign(root: Path, home: Path) -> None:
+    suite = root / "dists" / SUITE
+    plain, signed = str(suite / "Release"), str(suite / "InRelease")
+    debian.output(_gpg(home, "--batch", "--yes", "--clearsign", "--output", signed, plain))
+    os.unlink(plain)

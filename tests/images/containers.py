@@ -1,0 +1,145 @@
+"""The images that services run from in tests."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from . import archive, cache, debian
+
+PREFIX = "localhost/dream-runner-test"
+
+#: llama-server is in Debian's unstable release only; busybox gives the image a shell and wget.
+SUITE = "sid"
+LLAMA_PACKAGES = ("llama.cpp-tools", "busybox-static")
+LLAMA_PROGRAM = "usr/bin/llama-server"
+#: Opened at run time by name, so that no ldd shows them.
+LLAMA_PLUGINS = "usr/lib/*/ggml/backends0/*.so"
+
+#: Upstream's images bring curl for their health checks; busybox has wget.
+CURL = """\
+#!/bin/sh
+for url; do :; done
+exec wget -q -O - "$url"
+"""
+
+#: Answers every request on every port with 200. nc -ll serves until it is ended.
+STUB = """\
+#!/bin/sh
+for port in ${STUB_PORTS:-8080}; do
+    nc -ll -p "$port" -e /answer &
+done
+trap 'kill $(jobs -p); exit 0' TERM INT
+wait
+"""
+ANSWER = """\
+#!/bin/sh
+while IFS= read -r line && [ "$line" != "$(printf '\\r')" ]; do :; done
+printf 'HTTP/1.0 200 OK\\r\\nContent-Type: application/json\\r\\nConnection: close\\r\\n\\r\\n'
+printf '{"status":"ok"}\\n'
+"""
+APPLETS = ("cat", "env", "id", "kill", "ls", "nc", "sh", "sleep", "test", "wget")
+
+
+def llama_server(reference: str = f"{PREFIX}/llama-server:0.7.0") -> archive.Image:
+    """Return llama.cpp's own server, a real engine, called ``reference``."""
+    root = cache.cached(
+        f"llama-root-{cache.digest(SUITE, LLAMA_PACKAGES, LLAMA_PLUGINS, CURL, APPLETS)}",
+        _make_llama_root,
+    )
+    settings = {
+        "Entrypoint": ["/" + LLAMA_PROGRAM],
+        "Env": ["PATH=/usr/bin:/bin", "HOME=/tmp"],
+        "ExposedPorts": {"8080/tcp": {}},
+    }
+    return _image(reference, root, settings)
+
+
+def web_stub(
+    ports: Iterable[int] = (8080,), reference: str = f"{PREFIX}/web-stub:1"
+) -> archive.Image:
+    """Return a stand-in that says 200 on ``ports``, for what cannot be pulled here.
+
+    ``STUB_PORTS`` in the environment of a container is stronger than ``ports``.
+    """
+    root = cache.cached(
+        f"stub-root-{cache.digest(SUITE, STUB, ANSWER, CURL, APPLETS)}", _make_stub_root
+    )
+    settings = {
+        "Entrypoint": ["/stub"],
+        "Env": ["PATH=/usr/bin:/bin", "STUB_PORTS=" + " ".join(map(str, ports))],
+    }
+    return _image(reference, root, settings)
+
+
+def _image(reference: str, root: Path, settings: dict[str, object]) -> archive.Image:
+    def make(target: Path) -> None:
+        archive.write(target, root, reference, debian.architecture(), settings)
+
+    name = f"image-{cache.digest(reference, root.name, settings)}"
+    return archive.Image(cache.cached(name, make))
+
+
+def _make_llama_root(root: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="dream-runner-image-", dir="/var/tmp") as work:
+        whole = Path(work) / "whole"
+        debian.unpack(debian.download(Path(work), SUITE, LLAMA_PACKAGES), whole)
+        plugins = [str(path.relative_to(whole)) for path in whole.glob(LLAMA_PLUGINS)]
+        for name in {LLAMA_PROGRAM, *plugins, *_libraries(whole, [LLAMA_PROGRAM, *plugins])}:
+            _copy(whole, root, name)
+        _add_busybox(whole, root)
+
+
+def _make_stub_root(root: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="dream-runner-image-", dir="/var/tmp") as work:
+        whole = Path(work) / "whole"
+        debian.unpack(debian.download(Path(work), SUITE, ("busybox-static",)), whole)
+        _add_busybox(whole, root)
+    for name, content in (("stub", STUB), ("answer", ANSWER)):
+        (root / name).write_text(content)
+        (root / name).chmod(0o755)
+
+
+def _libraries(root: Path, programs: Sequence[str]) -> set[str]:
+    """Return the libraries of ``programs`` and their loader, below ``root``."""
+    loader = next(root.glob("usr/lib*/ld-linux*"))
+    name = "/" + str(loader.relative_to(root))
+    found = {name.lstrip("/")}
+    for program in programs:
+        said = debian.output(["chroot", str(root), name, "--list", "/" + program])
+        words = [word for line in said.splitlines() for word in line.split()]
+        found |= {word.lstrip("/") for word in words if word.startswith("/")}
+    return found
+
+
+def _copy(whole: Path, root: Path, name: str) -> None:
+    """Copy one file to the place it is looked for; /lib and /lib64 become links as in Debian."""
+    source = whole / name
+    top, _, rest = name.partition("/")
+    if top in ("bin", "lib", "lib64"):
+        name = f"usr/{top}/{rest}"
+        if not (root / top).is_symlink():
+            (root / top).symlink_to(f"usr/{top}")
+    target = root / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(source, target)
+
+
+def _add_busybox(whole: Path, root: Path) -> None:
+    (root / "usr/bin").mkdir(parents=True, exist_ok=True)
+    shutil.copy(whole / "usr/bin/busybox", root / "usr/bin/busybox")
+    if not (root / "bin").is_symlink():
+        (root / "bin").symlink_to("usr/bin")
+    for applet in APPLETS:
+        (root / "usr/bin" / applet).symlink_to("busybox")
+    curl = root / "usr/bin/curl"
+    curl.write_text(CURL)
+    curl.chmod(0o755)
+    (root / "etc").mkdir()
+    (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
+    (root / "etc/group").write_text("root:x:0:\n")
+    for name, mode in (("tmp", 0o1777), ("root", 0o700), ("proc", 0o755), ("sys", 0o755)):
+        (root / name).mkdir()
+        (root / name).chmod(mode)

@@ -1,0 +1,409 @@
+"""How the engine's words are taken, what is tried again, and who is waited for."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dream_runner.module_utils.dream_core import compose, containers, engine, health, images
+from dream_runner.module_utils.dream_core.errors import (
+    DreamError,
+    EngineError,
+    IntegrityError,
+    NetworkError,
+    RequirementError,
+)
+from dream_runner.module_utils.dream_core.process import Finished
+
+# --- pulls ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("toomanyrequests: You have reached your pull rate limit", "IMAGE_PULL"),
+        ("dial tcp: lookup ghcr.io: no such host", "IMAGE_PULL"),
+        ("received unexpected HTTP status: 503 Service Unavailable", "IMAGE_PULL"),
+        ("net/http: TLS handshake timeout", "IMAGE_PULL"),
+        ("unauthorized: authentication required", "IMAGE_DENIED"),
+        ("pull access denied for x, repository does not exist", "IMAGE_DENIED"),
+        ("manifest unknown", "IMAGE_NOT_FOUND"),
+        ("write /var/lib/docker/tmp/x: no space left on device", "DISK_FULL"),
+        ("filesystem layer verification failed for digest sha256:1", "IMAGE_DIGEST"),
+        ("no matching manifest for linux/arm64/v8 in the manifest list", "IMAGE_PLATFORM"),
+        ("Cannot connect to the Docker daemon at unix:///var/run/docker.sock", "ENGINE_REFUSED"),
+    ],
+)
+def test_what_stays_is_told_from_what_passes(said: str, code: str) -> None:
+    error = engine.classify(said, "image")
+    assert error.code == code
+    assert isinstance(error, NetworkError) is (code == "IMAGE_PULL")
+
+
+def pulled(monkeypatch: pytest.MonkeyPatch, *answers: DreamError | None) -> list[float]:
+    """Pull with these answers, one an attempt; return the pauses between them."""
+    left, pauses = list(answers), []
+
+    def once(*_: Any) -> None:
+        answer = left.pop(0)
+        if answer:
+            raise answer
+
+    monkeypatch.setattr(engine, "_pull_once", once)
+    engine.pull("docker", "x@1", "linux/amd64", attempts=4, on_progress=quiet, pause=pauses.append)
+    assert not left
+    return pauses
+
+
+def quiet(*_: Any) -> None:
+    pass
+
+
+def test_the_network_is_given_time_and_more_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = NetworkError("broken", code="IMAGE_PULL")
+    pauses = pulled(monkeypatch, broken, broken, broken, None)
+    assert len(pauses) == 3
+    assert all(2**n / 2 <= pause <= 2**n for n, pause in enumerate(pauses, 1))
+
+
+def test_the_last_attempt_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = NetworkError("broken", code="IMAGE_PULL")
+    with pytest.raises(NetworkError):
+        pulled(monkeypatch, broken, broken, broken, broken)
+
+
+def test_what_stays_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(EngineError):
+        pulled(monkeypatch, EngineError("gone", code="IMAGE_NOT_FOUND"))
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[Callable[[list[dict[str, Any]], int], str]]:
+    """A socket that answers one pull with these messages."""
+    opened: list[socket.socket] = []
+
+    def serve(messages: list[dict[str, Any]], status: int = 200) -> str:
+        path = str(tmp_path / "s")
+        server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        server.bind(path)
+        server.listen(1)
+        opened.append(server)
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                body = "".join(json.dumps(item) + "\r\n" for item in messages)
+                head = f"HTTP/1.0 {status} X\r\nContent-Type: application/json\r\n\r\n"
+                connection.sendall((head + body).encode())
+
+        threading.Thread(target=answer, daemon=True).start()
+        return path
+
+    yield serve
+    for server in opened:
+        server.close()
+
+
+def test_bytes_are_summed_over_layers(api: Any) -> None:
+    path = api(
+        [
+            {"status": "Pulling from x", "id": "1"},
+            {"status": "Downloading", "id": "a", "progressDetail": {"current": 5, "total": 10}},
+            {"status": "Downloading", "id": "b", "progressDetail": {"current": 1, "total": 30}},
+            {"status": "Download complete", "id": "a"},
+            {"status": "Pull complete", "id": "b"},
+        ]
+    )
+    seen: list[tuple[int, int]] = []
+    engine._pull_through(path, "x@1", "linux/amd64", lambda d, t, n: seen.append((d, t)))
+    assert seen[-1] == (40, 40)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+@pytest.mark.parametrize(
+    ("messages", "status", "code"),
+    [
+        ([{"error": "manifest unknown"}], 200, "IMAGE_NOT_FOUND"),
+        ([{"message": "unauthorized"}], 500, "IMAGE_DENIED"),
+    ],
+)
+def test_errors_come_in_the_stream_or_before_it(
+    api: Any, messages: list[dict[str, Any]], status: int, code: str
+) -> None:
+    with pytest.raises(EngineError) as caught:
+        engine._pull_through(api(messages, status), "x@1", "linux/amd64", quiet)
+    assert caught.value.code == code
+
+
+def test_a_credential_helper_is_not_asked_for_what_is_public(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The socket first: the command line, with the user's logins, only after a refusal (K7)."""
+    used: list[str] = []
+    monkeypatch.setattr(engine, "socket_path", lambda command: "/s")
+    monkeypatch.setattr(engine, "_pull_through", lambda *_: used.append("socket"))
+    monkeypatch.setattr(engine, "_pull_by_command", lambda *_: used.append("command"))
+    engine._pull_once("docker", "x@1", "linux/amd64", quiet)
+    assert used == ["socket"]
+
+    def refuse(*_: Any) -> None:
+        raise EngineError("no", code="IMAGE_DENIED")
+
+    monkeypatch.setattr(engine, "_pull_through", refuse)
+    engine._pull_once("docker", "x@1", "linux/amd64", quiet)
+    assert used == ["socket", "command"]
+
+
+def test_nothing_of_the_caller_steers_compose(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEBUI_PORT", "8090")
+    monkeypatch.setenv("COMPOSE_FILE", "/tmp/other.yml")
+    assert not {"WEBUI_PORT", "COMPOSE_FILE"} & set(engine.environment())
+
+
+# --- images -----------------------------------------------------------------------------------
+
+
+def image(service: str, reference: str, archive: str = "") -> dict[str, str]:
+    return {
+        "service": service,
+        "tag": f"{service}:1",
+        "reference": reference,
+        "also": "",
+        "archive": archive,
+        "platform": "linux/amd64",
+    }
+
+
+WANTED = [image("core", "a@1"), image("extra", "b@1"), image("third", "b@1")]
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """An engine's images; a pull puts one there, except of what is called broken."""
+    here: set[str] = set()
+
+    def pull(command: str, reference: str, *_: Any, **__: Any) -> None:
+        if "broken" in reference:
+            raise NetworkError(f"{reference}: no answer", code="IMAGE_PULL")
+        here.add(reference)
+
+    monkeypatch.setattr(engine, "images", lambda command, names: here & set(names))
+    monkeypatch.setattr(engine, "pull", pull)
+    return here
+
+
+def settle(wanted: list[dict[str, str]], **more: Any) -> dict[str, Any]:
+    options = {"bundle": "", "offline": False, "attempts": 1, "parallel": 2, "write": True}
+    return images.settle("docker", wanted, ["core"], on_progress=quiet, **{**options, **more})
+
+
+def test_each_image_is_fetched_once(store: set[str]) -> None:
+    assert settle(WANTED) == {"changed": True, "fetched": ["core:1", "third:1"], "degraded": {}}
+    assert settle(WANTED) == {"changed": False, "fetched": [], "degraded": {}}
+
+
+def test_a_dry_run_only_says_so(store: set[str]) -> None:
+    assert settle(WANTED, write=False)["changed"]
+    assert not store
+
+
+def test_an_image_that_can_be_missed_is_reported_and_the_core_raises(store: set[str]) -> None:
+    found = settle([image("core", "a@1"), image("extra", "broken@1")])
+    assert found["degraded"] == {"extra": "broken@1: no answer"}
+    with pytest.raises(NetworkError):
+        settle([image("core", "broken@1"), image("extra", "b@1")])
+    assert "b@1" in store, "what could be had is kept"
+
+
+def test_offline_asks_nobody(store: set[str]) -> None:
+    with pytest.raises(RequirementError) as caught:
+        settle(WANTED, offline=True)
+    assert caught.value.code == "OFFLINE_ARTEFACT_MISSING"
+
+
+def test_an_archive_must_hold_what_the_lock_promises(
+    store: set[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    wanted = [image("core", "sha256:1", "images/x.tar")]
+    monkeypatch.setattr(engine, "load", lambda command, path: None)
+    with pytest.raises(IntegrityError) as caught:
+        settle(wanted, bundle=str(tmp_path), offline=True)
+    assert caught.value.code == "IMAGE_DIGEST"
+    monkeypatch.setattr(engine, "load", lambda command, path: store.add("sha256:1"))
+    assert settle(wanted, bundle=str(tmp_path), offline=True)["changed"]
+
+
+# --- containers -------------------------------------------------------------------------------
+
+
+class Fake(containers.Stack):
+    """A stack whose compose starts what is not called broken."""
+
+    def __init__(self, directory: Path, *services: str) -> None:
+        project = {
+            "name": "p",
+            "services": {name: {"image": "x", "restart": "always"} for name in services},
+            "networks": {"default": {}},
+            "volumes": {},
+        }
+        super().__init__("docker", str(directory), "/dev/null", project, {})
+        self.running: dict[str, str] = {}
+        self.calls: list[list[str]] = []
+        self.removed: list[str] = []
+
+    def _text(self) -> str:
+        return json.dumps(self._project)
+
+    def _hashes(self) -> dict[str, str]:
+        return {name: "h" for name in self._project["services"]}
+
+    def _containers(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "id": name,
+                "name": f"p-{name}-1",
+                "service": name,
+                "hash": found,
+                "state": "running",
+                "exit_code": 0,
+                "image": "x",
+                "environment": {},
+                "command": [],
+                "labels": {},
+                "ports": [],
+            }
+            for name, found in self.running.items()
+        ]
+
+    def _remove(self, ids: Any) -> None:
+        self.removed += ids
+
+    def _remove_networks(self) -> None:
+        pass
+
+    def _up(self, names: Any) -> Finished:
+        self.calls.append(list(names))
+        broken = [name for name in names if "broken" in name]
+        if broken:
+            return Finished(1, f"Error: {broken[0]} has no legs")
+        self.running.update(dict.fromkeys(names, "h"))
+        return Finished(0, "")
+
+
+def test_one_that_fails_does_not_keep_the_others_down(tmp_path: Path) -> None:
+    stack = Fake(tmp_path, "core", "one", "broken", "two")
+    said: list[str] = []
+    found = stack.settle(["core"], write=True, say=said.append)
+    assert set(stack.running) == {"core", "one", "two"}
+    assert list(found["degraded"]) == ["broken"]
+    assert "has no legs" in found["degraded"]["broken"]
+    assert stack.calls[0] == ["core"]
+    assert "core: made, because it was not there" in said
+
+
+def test_a_core_service_that_fails_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(EngineError) as caught:
+        Fake(tmp_path, "broken-core").settle(["broken-core"], write=True, say=quiet)
+    assert caught.value.code == "SERVICE_FAILED"
+
+
+def test_the_second_time_nothing_is_done(tmp_path: Path) -> None:
+    stack = Fake(tmp_path, "core", "one")
+    assert stack.settle(["core"], write=True, say=quiet)["changed"]
+    calls = len(stack.calls)
+    assert not stack.settle(["core"], write=True, say=quiet)["changed"]
+    assert len(stack.calls) == calls
+
+
+def test_check_mode_on_a_bare_host_only_says_that_something_would_change(tmp_path: Path) -> None:
+    stack = Fake(tmp_path, "core")
+    assert stack.settle(["core"], write=False, say=quiet)["changed"]
+    assert not (tmp_path / containers.FILE).exists()
+
+
+def test_absent_takes_everything_of_the_project(tmp_path: Path) -> None:
+    stack = Fake(tmp_path, "core")
+    stack.running = {"core": "h", "one": "h"}
+    assert stack.remove(write=True, say=quiet)["changed"]
+    assert sorted(stack.removed) == ["core", "one"]
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("Error: Bind for 127.0.0.1:3000 failed: port is already allocated", "PORT_TAKEN"),
+        ("listen tcp4 0.0.0.0:3000: bind: address already in use", "PORT_TAKEN"),
+        ("Error response from daemon: No such image: x@1", "IMAGE_NOT_FOUND"),
+        ("dependency failed to start: container p-db-1 is unhealthy", "SERVICE_FAILED"),
+    ],
+)
+def test_why_a_start_failed(said: str, code: str) -> None:
+    error = containers.failure(said, ["a"])
+    assert error.code == code
+    assert code != "PORT_TAKEN" or "3000" in error.what
+
+
+# --- health -----------------------------------------------------------------------------------
+
+
+def seen(**more: Any) -> dict[str, Any]:
+    found = {"service": "a", "state": "running", "health": "", "exit_code": 0, "restarts": 0}
+    return {**found, **more}
+
+
+def watch(*looks: dict[str, Any] | None) -> health.Watch:
+    left = list(looks)
+
+    def look() -> list[dict[str, Any]]:
+        found = left.pop(0) if len(left) > 1 else left[0]
+        return [found] if found else []
+
+    return health.Watch(look)
+
+
+SERVICE = {"id": "a", "core": False, "probe": "", "budget_seconds": 1, "once": False}
+
+
+@pytest.mark.parametrize(
+    ("container", "service", "why"),
+    [
+        (seen(), {}, ""),
+        (seen(health="healthy"), {}, ""),
+        (None, {}, "it has no container"),
+        (seen(state="exited", exit_code=1), {}, "its container stopped with status 1"),
+        (seen(state="exited"), {"once": True}, ""),
+        (seen(state="exited", exit_code=2), {"once": True}, "it ended with status 2"),
+        (seen(health="unhealthy"), {}, "its container is unhealthy, after"),
+        (seen(), {"probe": "http://127.0.0.1:1/"}, "Connection refused"),
+    ],
+)
+def test_who_is_up(container: Any, service: dict[str, Any], why: str) -> None:
+    found = health.wait_for({**SERVICE, **service}, watch(container))
+    assert why in found if why else found == ""
+
+
+def test_a_container_in_a_loop_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "_PAUSE_SECONDS", 0.0)
+    looks = [seen(state="restarting", restarts=n) for n in range(5)]
+    found = health.wait_for({**SERVICE, "budget_seconds": 600}, watch(*looks))
+    assert "again and again" in found
+
+
+def test_a_core_service_that_is_down_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(containers, "look", lambda command, project: [seen(service="b")])
+    services = [dict(SERVICE), {**SERVICE, "id": "b", "core": True}]
+    assert health.wait_for_services("docker", "p", services) == {"a": "it has no container"}
+    with pytest.raises(EngineError) as caught:
+        health.wait_for_services("docker", "p", [{**SERVICE, "core": True}])
+    assert caught.value.code == "SERVICE_NOT_READY"
+
+
+def test_the_label_of_files_is_known_to_both_sides() -> None:
+    assert compose.FILES_LABEL.startswith("dream-runner.")
