@@ -29,7 +29,10 @@ class PhaseStarted(Event):
 
 @dataclass(frozen=True)
 class PhaseFinished(Event):
-    """A phase's role ended: ``state`` is ok, changed, failed or unchanged (not run)."""
+    """A phase's role ended: ``state`` is ok, changed, failed or unchanged (not run).
+
+    ``why`` is the reason why it ran, or rested: ``differs: /srv/dream/.env: missing``.
+    """
 
     phase: str
     state: str

@@ -105,7 +105,9 @@ class Result:
 
 def new_run_id() -> str:
     """Return an id that sorts by time and that no other run has."""
-    return time.strftime("%Y%m%dT%H%M%S") + "-" + secrets.token_hex(3)
+    now = time.time_ns()
+    second = time.strftime("%Y%m%dT%H%M%S", time.localtime(now // 10**9))
+    return f"{second}-{now // 1000 % 10**6:05x}{secrets.token_hex(2)}"
 
 
 def execute(request: Request, on_event: Callable[[Event], None]) -> Result:

@@ -72,7 +72,7 @@ class LiveListener:
 
     def _finish_phase(self, event: PhaseFinished) -> None:
         mark = _MARKS.get(event.state, "[red]FAIL[/]")
-        self._console.print(f"{mark} {escape(place(event.phase))}: {outcome(event)}")
+        self._console.print(f"{mark} {escape(f'{place(event.phase)}: {outcome(event)}')}")
         self._phase, self._task, self._progress = "", "", None
 
     def _draw(self) -> Group:

@@ -6,11 +6,14 @@ import time
 from typing import TextIO
 
 from ..events import Event, Notice, PhaseFinished, PhaseStarted, Progress, TaskFinished
+from ..module_utils.dream_core import due
 from ..module_utils.dream_core.phases import PHASES
 from . import text
 
 #: A line for progress at most this often: a log is read, not watched.
 _PROGRESS_SECONDS = 10.0
+#: Why a phase ran, where that is news: not on a first install, nor where everything was asked for.
+_TELLING = (due.CHANGED, due.DRIFT, due.INTERRUPTED, due.FAILED, due.VERSION)
 
 
 def place(phase: str) -> str:
@@ -30,7 +33,7 @@ def title(task: str, phase: str) -> str:
 
 
 def outcome(event: PhaseFinished) -> str:
-    """Return how a phase ended, in words."""
+    """Return how a phase ended, in words, and where it ran again, why."""
     if event.state == "unchanged":
         return "ok, not run: nothing differs"
     ended = {
@@ -38,7 +41,8 @@ def outcome(event: PhaseFinished) -> str:
         "changed": f"done, {text.plural(event.changed, 'change')}",
         "failed": "FAILED",
     }
-    return f"{ended.get(event.state, event.state)} ({text.duration(event.seconds)})"
+    ended_so = f"{ended.get(event.state, event.state)} ({text.duration(event.seconds)})"
+    return f"{ended_so}; {event.why}" if event.why.startswith(_TELLING) else ended_so
 
 
 class PlainListener:

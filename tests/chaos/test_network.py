@@ -146,5 +146,6 @@ def test_network_listens() -> None:
         place = server.getsockname()
         socket.create_connection(place, timeout=5).close()
         network.cut()
-        with pytest.raises(OSError, match=r"unreachable|timed out|No route"):
+        # Which error depends on where the machine's default route leads.
+        with pytest.raises(OSError, match=r"refused|unreachable|timed out|No route"):
             socket.create_connection(place, timeout=0.5)

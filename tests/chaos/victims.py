@@ -151,13 +151,13 @@ def wait_until_gone(box: Sandbox, seconds: float = 20) -> None:
 def wait_for_event(
     box: Sandbox, run: Run, test: Callable[[dict[str, object]], bool], seconds: float = 200
 ) -> bool:
-    """Return True at the first event of the newest journal that fits; False if the run ends."""
+    """Return True at the first event of a new journal that fits; False if the run ends."""
     known = {item.name for item in _journals(box)}
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         alive = run.is_alive
         fresh = [item for item in _journals(box) if item.name not in known]
-        if fresh and any(test(event) for event in box.events()):
+        if any(test(event) for item in fresh for event in box.events_of(Path(item))):
             return True
         if not alive:
             return False

@@ -26,7 +26,11 @@ _RPC_SECONDS = 15.0
 _START_SECONDS = 20.0
 _STOP_SECONDS = 30.0
 #: The longest path that fits into the address of a Unix socket (108 with its final zero).
-SOCKET_PATH_LIMIT = 107
+_ADDRESS_LIMIT = 107
+#: supervisord binds ``<path>.<pid>`` first; a pid has at most seven digits (PID_MAX_LIMIT).
+_SOCKET_PATH_LIMIT = _ADDRESS_LIMIT - len(".4194304")
+#: A short name for the directory in which the daemon is started: of any depth.
+_START_DIRECTORY = "/proc/self/cwd"
 
 
 class Program:
@@ -41,12 +45,18 @@ class Program:
         self.config = os.path.join(self.base, "supervisord.conf")
         self.socket_path = os.path.join(install_dir, "run", "supervisor.sock")
 
+    def _address(self) -> str:
+        """Return the socket as the daemon can bind it, and supervisorctl from its directory."""
+        if len(os.fsencode(self.socket_path)) <= _SOCKET_PATH_LIMIT:
+            return self.socket_path
+        return os.path.join(_START_DIRECTORY, os.path.relpath(self.socket_path, self.directory))
+
     def text(self) -> str:
         """Return the configuration file: a daemon that stays small and writes few files."""
         lines = [
             "; Written by dream-runner; changes are lost.",
             "[unix_http_server]",
-            "file = " + _escaped(self.socket_path),
+            "file = " + _escaped(self._address()),
             "chmod = 0600",
             "",
             "[supervisord]",
@@ -64,7 +74,7 @@ class Program:
             "supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface",
             "",
             "[supervisorctl]",
-            "serverurl = unix://" + _escaped(self.socket_path),
+            "serverurl = unix://" + _escaped(self._address()),
             "",
             "[program:%s]" % self.name,
             "command = " + " ".join(_quoted(word) for word in self.argv),
@@ -114,7 +124,13 @@ class _Connection(http.client.HTTPConnection):
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
+        folder, name = os.path.split(self._path)
+        # Through its directory's descriptor: a path of any length fits into the address.
+        entry = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self.sock.connect("/proc/self/fd/%d/%s" % (entry, name))
+        finally:
+            os.close(entry)
 
 
 class _Transport(xmlrpc.client.Transport):
@@ -144,10 +160,15 @@ def ask(socket_path: str, method: str, *arguments: Any, seconds: float = _RPC_SE
 
 def socket_of(config: str) -> str:
     """Return the socket that a configuration file names; empty when it cannot be read."""
+    parsed = _parsed(config)
     try:
-        return _parsed(config).get("unix_http_server", "file").replace("%%", "%")
+        path = parsed.get("unix_http_server", "file").replace("%%", "%")
+        if path.startswith(_START_DIRECTORY + "/"):
+            started_in = parsed.get("supervisord", "directory").replace("%%", "%")
+            path = os.path.join(started_in, os.path.relpath(path, _START_DIRECTORY))
     except ConfigError:
         return ""
+    return path
 
 
 def _parsed(config: str) -> RawConfigParser:
@@ -241,13 +262,6 @@ def ensure(wanted: Program, python: str, environment: Dict[str, str], restart: b
     why = problem(wanted) or ("what it runs changed" if restart else "")
     if not why:
         return ""
-    if len(os.fsencode(wanted.socket_path)) > SOCKET_PATH_LIMIT:
-        raise UsageError(
-            "the path of the socket is too long: %s" % wanted.socket_path,
-            code="PATH_TOO_LONG",
-            where=wanted.socket_path,
-            hint="choose an install directory with a shorter path",
-        )
     stop(wanted.config)
     atomic.write_bytes(wanted.config, wanted.text().encode("utf-8"), 0o600)
     _start(wanted, python, environment)

@@ -12,7 +12,7 @@ import json
 import os
 import socket
 import time
-from typing import Any, Dict, Optional
+from typing import Any, Dict, FrozenSet, Optional
 
 from ansible import constants
 from ansible.plugins.callback import CallbackBase
@@ -43,7 +43,8 @@ class CallbackModule(CallbackBase):
         self._phase_began: Dict[str, float] = {}
         self._changed: Dict[str, int] = {}
         self._failed: set = set()
-        self._resting: Dict[str, Dict[str, str]] = {}
+        self._reasons: Dict[str, Dict[str, str]] = {}
+        self._resting: Dict[str, FrozenSet[str]] = {}
         self._task_began = 0.0
         self._socket: Optional[socket.socket] = None
         path = os.environ.get("DREAM_SOCKET", "")
@@ -60,7 +61,7 @@ class CallbackModule(CallbackBase):
         self._phase_began, self._changed, self._failed = {}, {}, set()
         for host, resting in self._resting.items():
             if self._phase in resting:
-                self._send_finished(host, "unchanged", why=resting[self._phase])
+                self._send_finished(host, "unchanged")
 
     def v2_runner_on_start(self, host: Any, task: Any) -> None:
         name = host.get_name()
@@ -82,7 +83,8 @@ class CallbackModule(CallbackBase):
         self._changed[name] = self._changed.get(name, 0) + int(changed)
         self._finish_task(result, "changed" if changed else "ok")
         if "due" in result._result and "reasons" in result._result:
-            self._resting[name] = _resting(result._result)
+            self._reasons[name] = _in_words(result._result["reasons"])
+            self._resting[name] = frozenset(self._reasons[name]) - {*result._result["due"]}
         for warning in result._result.get("warnings") or []:
             self._send("notice", name, level="warning", text=str(warning))
 
@@ -135,9 +137,7 @@ class CallbackModule(CallbackBase):
             self._send_finished(host, state, changed, round(time.time() - began, 3))
         self._phase_began = {}
 
-    def _send_finished(
-        self, host: str, state: str, changed: int = 0, seconds: float = 0.0, why: str = ""
-    ) -> None:
+    def _send_finished(self, host: str, state: str, changed: int = 0, seconds: float = 0.0) -> None:
         self._send(
             "phase_finished",
             host,
@@ -145,7 +145,7 @@ class CallbackModule(CallbackBase):
             state=state,
             changed=changed,
             seconds=seconds,
-            why=why,
+            why=self._reasons.get(host, {}).get(self._phase, ""),
         )
 
     def _send(self, kind: str, host: str, **fields: Any) -> None:
@@ -171,10 +171,11 @@ def _share_modules(directory: str) -> None:
 _MESSAGE_LIMIT = 2000
 
 
-def _resting(decided: Dict[str, Any]) -> Dict[str, str]:
-    """Return why each phase that the context play left out is left out."""
-    reasons = decided["reasons"]
-    return {name: str(reasons[name][0]) for name in reasons if name not in decided["due"]}
+def _in_words(reasons: Dict[str, Any]) -> Dict[str, str]:
+    """Return why each phase runs or rests: ``differs: /srv/dream/.env: missing``."""
+    return {
+        phase: ": ".join(str(part) for part in reason if part) for phase, reason in reasons.items()
+    }
 
 
 def _culprit(data: Dict[str, Any]) -> Dict[str, Any]:

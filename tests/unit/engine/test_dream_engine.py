@@ -15,8 +15,6 @@ import pytest
 
 from dream_runner import paths
 
-pytest.importorskip("xllamacpp")
-
 PROGRAM = paths.content() / "roles" / "services" / "files" / "dream_engine.py"
 Start = Callable[..., "subprocess.Popen[str]"]
 

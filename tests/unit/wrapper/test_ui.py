@@ -43,6 +43,24 @@ def test_plain() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("why", "shown"),
+    [
+        ("never ran", ""),
+        ("asked for", ""),
+        ("follows: images", ""),
+        ("differs: /srv/[red].env: missing", "; differs: /srv/[red].env: missing"),
+        ("interrupted", "; interrupted"),
+    ],
+)
+def test_a_phase_that_ran_again_says_why(why: str, shown: str) -> None:
+    event = events.PhaseFinished(*HOST, "services", "changed", 1, 2.0, why)
+    assert plain.outcome(event) == f"done, 1 change (2.0 s){shown}"
+    console = Console(file=io.StringIO(), width=120)
+    live.LiveListener(console).take(event)
+    assert plain.outcome(event) in console.file.getvalue()  # type: ignore[attr-defined]
+
+
 def test_plain_does_not_flood_a_log() -> None:
     stream = io.StringIO()
     listener = plain.PlainListener(stream)
