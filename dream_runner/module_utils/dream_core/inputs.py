@@ -18,8 +18,11 @@ from .phases import PHASES
 _COMPOSED = ("dream_choice", "dream_host", "dream_session")
 
 #: Parts of the facts document that tell when it was made, not what the host is. Its digest
-#: covers its time.
-_VOLATILE = frozenset(("dream_host.gathered_at", "dream_host.fingerprint", "dream_host.digest"))
+#: covers its time. Mounts come and go with every container and stick, and decide nothing: who
+#: needs room asks the directory itself.
+_VOLATILE = frozenset(
+    "dream_host." + part for part in ("gathered_at", "fingerprint", "digest", "mounts")
+)
 
 _NAME = re.compile(
     r"\b(dream_[a-z0-9_]+|(?:%s)_facts)\b(?:\.([a-z][a-z0-9_]*))?" % "|".join(PHASES)

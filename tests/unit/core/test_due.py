@@ -102,7 +102,13 @@ def test_a_whole_stands_for_its_parts() -> None:
     known = inputs.values(
         {"gpu": "auto", "tier": "1"},
         {"model": {"id": "m"}},
-        {"backend": "cpu", "gathered_at": "now", "fingerprint": "x", "digest": "of it all"},
+        {
+            "backend": "cpu",
+            "mounts": [{"path": "/mnt/stick"}],
+            "gathered_at": "now",
+            "fingerprint": "x",
+            "digest": "of it all",
+        },
         {"user": "me"},
     )
     assert set(inputs.digests({"dream_settings"}, known)) == {"dream_gpu", "dream_tier"}
