@@ -40,7 +40,7 @@ _RULES: tuple[tuple[str, type[DreamError], str, str], ...] = (
         "check the connection or the proxy, then run again: it continues",
     ),
     (
-        r"Could not get lock|Unable to acquire the dpkg frontend lock",
+        r"Could not get lock|Unable to acquire the dpkg frontend lock|locked by another process",
         DreamError,
         "PACKAGE_MANAGER_BUSY",
         "another program installs packages; wait for it, then run again",

@@ -65,6 +65,11 @@ def _failed(message: str, phase: str = "services", status: str = "failed") -> ev
         (_failed("Missing sudo password"), PrivilegeError, "NOT_PERMITTED"),
         (_failed("Failed to update apt cache: unknown"), NetworkError, "NETWORK_FAILED"),
         (_failed("Could not get lock /var/lib/dpkg"), DreamError, "PACKAGE_MANAGER_BUSY"),
+        (
+            _failed("dpkg: error: dpkg frontend lock was locked by another process with pid 71"),
+            DreamError,
+            "PACKAGE_MANAGER_BUSY",
+        ),
         (_failed("something odd"), EngineError, "SERVICE_FAILED"),
         (_failed("something odd", phase="devtools"), DreamError, "TASK_FAILED"),
         (_failed("ssh: no route", status="unreachable"), NetworkError, "HOST_UNREACHABLE"),

@@ -34,10 +34,12 @@ def test_a_second_fetch_reads_and_asks_nothing(
     with thing.villain() as server:
         request = thing.request(tmp_path / "m", server.url("honest"))
         assert fetch(request).changed
+        # One, or two where it was found slow enough to try a second connection.
+        asked = len(server.log)
         monkeypatch.setattr(stamp, "hash_file", no_reading)
         again = fetch(request)
         assert (again.changed, again.verified_by, again.bytes_fetched) == (False, "stamp", 0)
-        assert len(server.log) == 1
+        assert len(server.log) == asked
 
 
 def test_verify_reads_and_repairs(thing: Thing, tmp_path: Path) -> None:
@@ -326,7 +328,7 @@ def test_token_and_endpoint(thing: Thing, tmp_path: Path) -> None:
         network = Network(token="hf_sesame", endpoint=base)
         hub = "https://hub.invalid/owner/repository/resolve/main/model.gguf"
         result = fetch(thing.request(tmp_path / "m", hub, network=network))
-        assert authorizations(server) == [("needs_login", "Bearer hf_sesame")]
+        assert set(authorizations(server)) == {("needs_login", "Bearer hf_sesame")}
         assert "sesame" not in f"{result} {network!r}"
         fetch(thing.request(tmp_path / "n", server.url("honest"), network=network))
         assert authorizations(server)[-1] == ("honest", "")
