@@ -18,6 +18,10 @@ from .request import Patience
 from .web import Link
 
 _BUFFER = 1024 * 1024
+#: One write, eight pages: the most that Linux hands out from lists of its own (mmzone.h,
+#: PAGE_ALLOC_COSTLY_ORDER). Larger pieces of the page cache come from memory that lay free, which a
+#: virtual machine's host may have taken back and must give again, page by page.
+_WRITE = 32 * 1024
 #: What all workers together may lose to a kill -9: read, but not yet journalled.
 _AT_RISK = 4 * 1024 * 1024
 _LEAST = 128 * 1024
@@ -256,7 +260,7 @@ class Worker(threading.Thread):
     def _write(self, view: memoryview, position: int) -> None:
         try:
             while len(view):
-                count = os.pwrite(self._shared.handle, view, position)
+                count = os.pwrite(self._shared.handle, view[:_WRITE], position)
                 view, position = view[count:], position + count
         except OSError as error:
             raise atomic.translate(error, self._shared.path) from error
