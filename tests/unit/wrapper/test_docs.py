@@ -37,7 +37,18 @@ def test_the_settings_page_is_complete() -> None:
     assert (USER / "settings.md").read_text().endswith(settings_tables())
 
 
+def anchors(page: Path) -> set[str]:
+    """Return the places of a page that a link can name."""
+    text = page.read_text()
+    heads = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    made = {re.sub(r"[^\w -]", "", head).strip().lower().replace(" ", "-") for head in heads}
+    return made | set(re.findall(r'<a id="([^"]+)">', text))
+
+
 def test_links_between_the_pages_lead_somewhere() -> None:
-    for page in USER.glob("*.md"):
-        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
-            assert (Path(page).parent / target).exists(), f"{page.name}: {target}"
+    for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
+        for target in re.findall(r"\]\(([^):]+)\)", page.read_text()):
+            name, _, anchor = target.partition("#")
+            place = page.parent / name if name else page
+            assert place.exists(), f"{page.name}: {target}"
+            assert not anchor or anchor in anchors(place), f"{page.name}: {target}"
