@@ -69,12 +69,8 @@ interrupted_packages:
   returned: where asked for
 """
 
-import os
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.dream_core.check import PHASES, examine
-from ansible.module_utils.dream_core.errors import DreamError
-from ansible.module_utils.dream_core.preflight import error_of, sentence
+from ansible.module_utils.dream_core.check import PHASES, judge
 
 SPEC = {
     "phase": {
@@ -96,23 +92,12 @@ SPEC = {
 
 def main():
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
-    request = dict(module.params, may_write=not module.check_mode)
-    request["settings"] = dict(
-        request["settings"],
-        force=request["force"],
-        install_dir=os.path.abspath(os.path.expanduser(request["settings"]["install_dir"])),
-    )
-    try:
-        answer = examine(request)
-        error = error_of(answer["findings"], request["settings"].get("accept") or [])
-    except DreamError as problem:
-        answer, error = {}, problem
-    for item in answer.get("findings", []):
-        if item["severity"] == "warning" or item["id"] in answer["accepted"]:
-            module.warn(sentence(item))
-    if error:
-        module.fail_json(msg=str(error), dream_error=error.to_dict(), **answer)
-    module.exit_json(changed=False, **answer)
+    result = judge(module.params, may_write=not module.check_mode)
+    for warning in result.pop("warnings"):
+        module.warn(warning)
+    if result.pop("failed", False):
+        module.fail_json(**result)
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

@@ -9,12 +9,38 @@ import time
 from typing import Any, Callable, Dict, List, Mapping, Sequence
 
 from . import amd_tuning, live, preflight, requirements
+from .errors import DreamError
 from .fetch import is_present
 from .fetch.local import local_path, parts_of
-from .preflight import Finding, finding
+from .preflight import Finding, error_of, finding, sentence
 
 Request = Mapping[str, Any]
 Answer = Dict[str, Any]
+
+
+def judge(parameters: Mapping[str, Any], may_write: bool) -> Answer:
+    """Return what the module dream_check returns, with its warnings, for its parameters."""
+    request: Dict[str, Any] = {"choice": {}, "receipts": {}, "packages": {}, "python": ""}
+    request.update(parameters, may_write=may_write)
+    request["settings"] = dict(
+        request["settings"],
+        force=request.get("force", False),
+        install_dir=os.path.abspath(os.path.expanduser(request["settings"]["install_dir"])),
+    )
+    try:
+        answer = examine(request)
+        error = error_of(answer["findings"], request["settings"].get("accept") or [])
+    except DreamError as problem:
+        answer, error = {}, problem
+    result: Answer = dict(answer, changed=False)
+    result["warnings"] = [
+        sentence(item)
+        for item in answer.get("findings", [])
+        if item["severity"] == "warning" or item["id"] in answer["accepted"]
+    ]
+    if error:
+        result.update(failed=True, msg=str(error), dream_error=error.to_dict())
+    return result
 
 
 def examine(request: Request) -> Answer:
