@@ -275,10 +275,7 @@ def install(
     from .commands import install as command
     from .resume import Wish
 
-    if resume and (fresh or force):
-        raise UsageError(
-            "--resume continues and --fresh or --force begins anew", code="USAGE", hint="use one"
-        )
+    _refuse_both(resume, fresh or force)
     options = command.Options(Wish(yes, resume, fresh, force), full, verify)
     if dry_run:
         return _show_plan(command.preview(flags, answers, os.environ, options), json)
@@ -288,6 +285,13 @@ def install(
     finally:
         listener.close()
     return _finish(command, outcome, ui, json)
+
+
+def _refuse_both(resume: bool, anew: bool) -> None:
+    if resume and anew:
+        raise UsageError(
+            "--resume continues and --fresh or --force begins anew", code="USAGE", hint="use one"
+        )
 
 
 def _form(json: bool, ui: str = "") -> str:
@@ -325,7 +329,10 @@ def plan(
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help="Exit with 20 when something would change.")
     ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="As with install.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="As with install.")] = False,
     force: Annotated[bool, typer.Option("--force", help="As with install.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="As with install.")] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> int:
@@ -334,8 +341,11 @@ def plan(
     Takes the same settings as install, so that a change can be looked at first.
     """
     from .commands import plan as command
+    from .resume import Wish
 
-    found = command.run(flags, answers, os.environ, force=force)
+    _refuse_both(resume, fresh or force)
+    wish = Wish(resume=resume, fresh=fresh, force=force)
+    found = command.run(flags, answers, os.environ, wish, full=full)
     _show_plan(found, json)
     return _PENDING if exit_code and found[0].changes_pending else 0
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from .module_utils.dream_core import outlook
 from .module_utils.dream_core.due import Reason
 from .settings import FEATURES, Settings
 from .values import shown
@@ -69,6 +70,15 @@ class Plan:
     ports: tuple[str, ...]
     choices: tuple[Choice, ...]
     about_bytes: int = 0
+    images: tuple[Mapping[str, Any], ...] = ()
+    units: tuple[Mapping[str, Any], ...] = ()
+    restarts: tuple[str, ...] = ()
+    disk: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def image_bytes(self) -> int:
+        """Return the bytes of images that are not here, as far as their sizes are known."""
+        return sum(item["bytes"] or 0 for item in self.images if not item["present"])
 
     @property
     def fetch_bytes(self) -> int:
@@ -94,7 +104,8 @@ class Plan:
             **asdict(self),
             "fetch_bytes": self.fetch_bytes,
             "is_estimate": self.is_estimate,
-            "disk_bytes": self.fetch_bytes,
+            "image_bytes": self.image_bytes,
+            "disk_bytes": sum(item["needed_bytes"] for item in self.disk),
             "changes_pending": self.changes_pending,
         }
 
@@ -105,7 +116,8 @@ class Found:
 
     Bytes present by file name, packages that are missing, whether the user's
     services outlive the login, whether this user can reach a container engine, and
-    the catalogue's estimate of the model.
+    the catalogue's estimate of the model; receipts, which images the engine has (None: it
+    could not be asked), the sizes of the bundle's archives, and the disk needs.
     """
 
     present: Mapping[str, int]
@@ -114,6 +126,10 @@ class Found:
     lingers: bool = True
     has_containers: bool = False
     model_about_bytes: int = 0
+    receipts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    images: frozenset[str] | None = None
+    archive_bytes: Mapping[str, int] = field(default_factory=dict)
+    disk_needs: tuple[Mapping[str, Any], ...] = ()
 
 
 def build(
@@ -139,7 +155,18 @@ def build(
         ports=_ports(settings, choice),
         choices=_choices(settings, choice),
         about_bytes=found.model_about_bytes,
+        images=tuple(outlook.images(choice, found.images, found.archive_bytes)),
+        units=tuple(outlook.units(choice)),
+        restarts=tuple(outlook.restarts(reasons, found.receipts)),
+        disk=_disk(reasons, found),
     )
+
+
+def _disk(reasons: Mapping[str, Reason], found: Found) -> tuple[Mapping[str, Any], ...]:
+    """Return what is still to be written per filesystem: nothing where no phase runs."""
+    if not any(reason.is_due for reason in reasons.values()):
+        return ()
+    return tuple(outlook.disk(found.disk_needs))
 
 
 def _downloads(model: Mapping[str, Any], present: Mapping[str, int]) -> tuple[Download, ...]:
@@ -180,7 +207,8 @@ def _privileged(
 
 
 def _ports(settings: Settings, choice: Mapping[str, Any]) -> tuple[str, ...]:
-    return (f"{settings['bind_address']}:{choice['engine_port']} (model API)",)
+    rows = outlook.ports(settings.values(), choice)
+    return tuple(f"{item['address']}:{item['port']} ({item['what']})" for item in rows)
 
 
 def _choices(settings: Settings, choice: Mapping[str, Any]) -> tuple[Choice, ...]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from . import answers, catalog, plan, sources
-from .module_utils.dream_core import due, live
+from .module_utils.dream_core import due, engine, live, requirements
 from .module_utils.dream_core.choice import decide
 from .module_utils.dream_core.context import look
+from .module_utils.dream_core.errors import DreamError
 from .settings import (
     Given,
     Saved,
@@ -128,6 +131,12 @@ def unanswered(known: Target) -> Target:
     return replace(known, reasons=reasons, is_silent=True)
 
 
+def anew(known: Target) -> Target:
+    """Return the target with every phase due, as a run that begins anew has it."""
+    reasons = _reasons(known.settings, known.host, known.choice, full=True)
+    return replace(known, reasons=reasons)
+
+
 def _reasons(
     settings: Settings,
     host: Mapping[str, Any],
@@ -168,7 +177,52 @@ def _found(target: Target) -> plan.Found:
         or os.path.exists(f"/var/lib/systemd/linger/{session['user']}"),
         has_containers=os.access(_CONTAINER_SOCKET, os.R_OK | os.W_OK),
         model_about_bytes=_about_bytes(target.choice["model"]["id"]),
+        receipts=target.receipts,
+        images=_images_here(target),
+        archive_bytes=_archive_bytes(target),
+        disk_needs=_disk_needs(target),
     )
+
+
+def _stack_images(target: Target) -> list[Mapping[str, Any]]:
+    return list((target.choice.get("stack") or {}).get("images", ()))
+
+
+def _images_here(target: Target) -> frozenset[str] | None:
+    """Return which images the engine has; None where there is no engine to be asked."""
+    wanted = _stack_images(target)
+    if not wanted:
+        return frozenset()
+    command = shutil.which("docker")
+    if not command or not os.access(_CONTAINER_SOCKET, os.R_OK | os.W_OK):
+        return None
+    names = {name for item in wanted for name in (item["reference"], item["also"]) if name}
+    try:
+        return engine.images(command, sorted(names))
+    except DreamError:
+        # A plan is shown whatever state the engine is in; install says what is wrong with it.
+        return None
+
+
+def _archive_bytes(target: Target) -> dict[str, int]:
+    """Return the sizes of the images' archives that the bundle has."""
+    root, sizes = str(target.settings["bundle"]), {}
+    for archive in {str(item["archive"]) for item in _stack_images(target) if item["archive"]}:
+        with contextlib.suppress(OSError):
+            sizes[archive] = os.path.getsize(os.path.join(root, archive))
+    return sizes
+
+
+def _disk_needs(target: Target) -> tuple[Mapping[str, Any], ...]:
+    """Return what is still to be written, each with its filesystem, in bytes."""
+    done = [name for name, item in target.receipts.items() if item["state"] == "done"]
+    settings = target.settings.values()
+    found = []
+    for need in requirements.needs(settings, target.choice, target.state_dir, done)["disk"]:
+        place = live.filesystem(need["path"])
+        there = sum(live.allocated_bytes(path) for path in need["there"])
+        found.append({**place, "what": need["what"], "bytes": need["mb"] * 1024**2 - there})
+    return tuple(found)
 
 
 def _about_bytes(model_id: str) -> int:

@@ -85,7 +85,14 @@ def preview(
     options: Options,
 ) -> tuple[Plan, tuple[str, ...]]:
     """Return what ``run`` would do, for ``--dry-run``; write nothing."""
-    return plan_command.run(flags, answers_file, environment, force=options.wish.force)
+    return plan_command.run(
+        flags,
+        answers_file,
+        environment,
+        options.wish,
+        full=options.full,
+        verify=options.verify,
+    )
 
 
 def _warn(listener: Listener) -> Callable[[str], None]:
@@ -121,7 +128,8 @@ def _meet(
     start = resume.begin(before, install_dir, wish, terminal.ask, terminal.say, line)
     for note in start.notes:
         listener.note(note)
-    return known, start
+    # Plan, question and report tell of the run as it will be.
+    return target.anew(known) if start.fresh else known, start
 
 
 def _rests(known: target.Target) -> bool:

@@ -2,32 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import resume, target
 from ..module_utils.dream_core.phases import PHASES
 from ..plan import Choice, Download, Plan
 from ..settings import Given
-from ..ui import text
+from ..ui import terminal, text
 
 
 def run(
     flags: Mapping[str, Given],
     answers_file: str | None,
     environment: Mapping[str, str],
+    wish: resume.Wish | None = None,
     *,
-    force: bool = False,
+    full: bool = False,
+    verify: bool = False,
 ) -> tuple[Plan, tuple[str, ...]]:
-    """Return the plan for this machine and the lines to say with it; write nothing."""
+    """Return the plan for this machine and the lines to say with it; write nothing.
+
+    An unfinished install is planned as ``install`` would take it up from here: gone on with
+    where a person could be asked (the answer offered is yes) or with ``--resume``, else begun anew.
+    Raises SettingsError, or UsageError INSTALLED_ELSEWHERE.
+    """
+    wish = wish or resume.Wish()
     said = target.listen(flags, answers_file, environment)
-    known = target.meet(said, fresh=False, save=False)
+    begun_anew = wish.fresh or wish.force
+    known = target.meet(said, fresh=begun_anew, full=full, verify=verify, save=False)
     before = resume.read(known.receipts)
-    resume.refuse_second(before, known.settings["install_dir"], force)
-    notes = known.notes
-    if before.is_open:
-        notes += (resume.sentence(before, *target.model_progress(known)),)
-    return target.plan_of(known), notes
+    install_dir = known.settings["install_dir"]
+    resume.refuse_second(before, install_dir, wish.force)
+    line = resume.sentence(before, *target.model_progress(known)) if before.is_open else ""
+    start = resume.begin(before, install_dir, wish, _answer, lambda words: None, line)
+    if start.fresh:
+        known = target.anew(known)
+    said_before = start.notes or ((line,) if line else ())
+    return target.plan_of(known), (*known.notes, *said_before)
+
+
+def _answer(question: str, answers: Sequence[str], default: str) -> str | None:
+    """Answer for the person whom install would ask; None where it would find nobody."""
+    return default if terminal.is_present() else None
 
 
 def as_json(plan: Plan, notes: tuple[str, ...]) -> dict[str, Any]:
@@ -83,11 +100,44 @@ def _phases(plan: Plan) -> list[str]:
 def _amounts(plan: Plan) -> list[str]:
     lines = [f"Download:    {_download(item)}" for item in plan.downloads]
     about = "about " if plan.is_estimate else ""
-    lines += [f"Disk:        {about}{text.size(plan.fetch_bytes)} for the model"]
+    lines += [f"To fetch:    {about}{text.size(plan.fetch_bytes)} for the model"]
+    lines += _images(plan)
+    lines += [f"Disk:        {_filesystem(item)}" for item in plan.disk] or ["Disk:        none"]
     lines += [f"Packages:    {', '.join(plan.packages) or 'none'}"]
     lines += [f"As root:     {action}" for action in plan.privileged] or ["As root:     nothing"]
     lines += [f"Listens on:  {port}" for port in plan.ports]
+    lines += [f"Keeps up:    {_units(plan)}"]
+    again = ", ".join(plan.restarts)
+    lines += [f"Restarts:    {again} (only what differs)" if again else "Restarts:    nothing"]
     return lines
+
+
+def _images(plan: Plan) -> list[str]:
+    """Return a line an image that is not here, and one for all that are."""
+    here = [item for item in plan.images if item["present"]]
+    lines = [f"Image:       {_image(item)}" for item in plan.images if not item["present"]]
+    return lines + ([f"Images:      {len(here)} are here already"] if here else [])
+
+
+def _image(item: Mapping[str, Any]) -> str:
+    amount = "size unknown" if item["bytes"] is None else text.size(item["bytes"])
+    source = "" if item["source"] == "unknown" else f" from the {item['source']}"
+    pinned = "" if item["reference"] else ", not pinned yet: dream-runner lock"
+    return f"{item['image']} ({amount}{pinned}){source}"
+
+
+def _filesystem(item: Mapping[str, Any]) -> str:
+    parts = ", ".join(f"{part['what']} {text.size(part['bytes'])}" for part in item["parts"])
+    free = "" if item["free_bytes"] is None else f", {text.size(item['free_bytes'])} free"
+    where = item["mount"] or "an unknown filesystem"
+    return f"about {text.size(item['needed_bytes'])} on {where} ({parts}){free}"
+
+
+def _units(plan: Plan) -> str:
+    scopes: dict[str, list[str]] = {}
+    for item in plan.units:
+        scopes.setdefault(item["scope"], []).append(item["name"])
+    return "; ".join(f"{', '.join(names)} ({scope})" for scope, names in scopes.items())
 
 
 def _download(item: Download) -> str:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from .here import Here, here, kill
@@ -20,12 +21,13 @@ def agree(
     first = flags or ("--profile", "embedded")
     if not (place.state / "settings.json").exists():
         first += ("--install-dir", str(place.dream), "--engine-port", str(place.port))
-    said = place.run("plan", "--json", "--exit-code", *(flags or first))
+    said = place.run("plan", "--json", "--exit-code", *(flags or first), *how)
     plan = said.json()
     due = {step["phase"] for step in plan["steps"] if step["why"] != "unchanged"}
     assert said.code == (20 if plan["changes_pending"] else 0)
     assert plan["changes_pending"] == bool(due or plan["fetch_bytes"])
     models = place.dream / "data" / "models"
+    engine = listening(place)
     before = {path.name: path.stat().st_ino for path in models.glob("*.gguf")}
     done = place.install(*flags, *how)
     assert done.code == 0, str(done)
@@ -35,11 +37,24 @@ def agree(
     fetched = {name for name, inode in after.items() if before.get(name) != inode}
     assert fetched == {item["what"] for item in plan["downloads"] if item["present_bytes"] == 0}
     assert (done.json()["tasks"]["changed"] > 0) <= plan["changes_pending"]
+    # What ran before and was started anew was told of.
+    if engine and listening(place) != engine:
+        assert plan["restarts"]
     for port in plan["ports"]:
         assert port.split(" ")[0] in done.json()["summary"]["urls"]["chat"]
     now = place.run("plan", "--json", "--exit-code").json()
     assert (now["changes_pending"], now["fetch_bytes"], now["packages"]) == (False, 0, [])
+    assert (now["disk"], now["restarts"]) == ([], [])
     return plan, ran
+
+
+def listening(place: Here) -> set[int]:
+    """Return who listens on the engine's port: by process, as one started anew is another."""
+    return {
+        item.pid
+        for item in psutil.net_connections("tcp")
+        if item.pid and item.status == psutil.CONN_LISTEN and item.laddr.port == place.port
+    }
 
 
 def reasons(plan: dict[str, Any]) -> dict[str, str]:
@@ -69,7 +84,7 @@ def test_plan_and_install_agree_over_the_life_of_an_install(tmp_path: Path) -> N
 
 
 def test_plan_and_install_agree_after_a_kill(tmp_path: Path) -> None:
-    """A plan is of going on; without a terminal only ``--resume`` does that."""
+    """With ``--resume`` both go on; without a terminal and without it both begin anew."""
     with here(tmp_path / "home") as place:
         done = place.install()
         assert done.code == 0, str(done)
@@ -77,6 +92,10 @@ def test_plan_and_install_agree_after_a_kill(tmp_path: Path) -> None:
         plan, ran = agree(place, how=("--resume",))
         assert reasons(plan)["services"] == "interrupted"
         assert "directories" not in ran
+        interrupt(place, "services")
+        plan, ran = agree(place)
+        assert len(ran) == 14
+        assert reasons(plan)["services"] == "interrupted"
 
 
 def interrupt(place: Here, phase: str) -> None:

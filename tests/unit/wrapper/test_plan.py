@@ -1,12 +1,13 @@
 """The plan is a pure function: why each phase would run, what it would fetch, with which rights."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dream_runner import plan, settings
 from dream_runner.commands import plan as command
-from dream_runner.module_utils.dream_core import due
+from dream_runner.module_utils.dream_core import due, outlook
 from dream_runner.module_utils.dream_core.due import Reason
 from dream_runner.module_utils.dream_core.phases import PHASES
 from dream_runner.plan import Found
@@ -173,3 +174,131 @@ def test_json_holds_what_the_text_says() -> None:
     assert data["fetch_bytes"] == 1000
     assert data["notes"] == ["a note"]
     assert data["steps"][0] == {"phase": "preflight", "why": "unchanged", "detail": ""}
+
+
+def image(service: str, tag: str, reference: str, archive: str = "") -> dict[str, str]:
+    return {
+        "service": service,
+        "tag": tag,
+        "reference": reference,
+        "also": "",
+        "archive": archive,
+    }
+
+
+STACK = {
+    "services": [
+        {"id": "llama-server", "title": "Model server", "once": False},
+        {"id": "web", "title": "Chat", "once": False},
+        {"id": "seed", "title": "Seed", "once": True},
+    ],
+    "images": [
+        image("llama-server", "llama:1", "sha256:aa", "images/a.tar"),
+        image("web", "web:1", "web@sha256:bb"),
+        image("seed", "web:1", "web@sha256:bb"),
+        image("more", "more:1", ""),
+    ],
+    "ports": [
+        {"service": "llama-server", "port": 11434, "address": "127.0.0.1"},
+        {"service": "web", "port": 3000, "address": "127.0.0.1"},
+    ],
+}
+NEW = dict.fromkeys(PHASES, Reason(due.NEVER))
+
+
+def test_images_are_told_once_with_size_source_and_whether_they_are_here() -> None:
+    found = Found(
+        {}, images=frozenset({"web@sha256:bb"}), archive_bytes={"images/a.tar": 5_000_000}
+    )
+    result = built(why=NEW, found=found, more={"stack": STACK})
+    rows = {item["image"]: item for item in result.images}
+    assert [item["present"] for item in result.images] == [False, True, False]
+    assert [item["bytes"] for item in result.images] == [5_000_000, None, None]
+    assert [item["source"] for item in result.images] == ["bundle", "registry", "unknown"]
+    assert rows["web:1"]["services"] == ["web", "seed"]
+    assert result.image_bytes == 5_000_000
+    text = command.as_text(result)
+    assert "llama:1 (5.0 MB) from the bundle" in text
+    assert "more:1 (size unknown, not pinned yet: dream-runner lock)" in text
+    assert "1 are here already" in text
+
+
+def test_an_engine_that_cannot_be_asked_is_not_guessed_at() -> None:
+    result = built(why=NEW, found=Found({}), more={"stack": STACK})
+    assert {item["present"] for item in result.images} == {None}
+
+
+def test_every_port_and_everything_that_keeps_running_is_told() -> None:
+    result = built(why=NEW, more={"stack": STACK, "engine_port": 11434})
+    assert result.ports == ("127.0.0.1:11434 (model API)", "127.0.0.1:3000 (Chat)")
+    assert "Keeps up:    llama-server, web (compose)" in command.as_text(result)
+
+
+@pytest.mark.parametrize(
+    ("supervisor", "row"),
+    [
+        ("systemd-user", ("dream-runner-engine.service", "user")),
+        ("systemd-system", ("dream-runner-engine.service", "system")),
+        ("supervisord", ("engine", "supervisord")),
+    ],
+)
+def test_the_native_engine_is_one_unit(supervisor: str, row: tuple[str, str]) -> None:
+    result = built(more={"supervisor": supervisor}, profile="embedded")
+    assert [(item["name"], item["scope"]) for item in result.units] == [row]
+
+
+def test_the_unit_is_called_as_the_playbooks_call_it() -> None:
+    text = Path(__file__).parents[3].joinpath("playbooks/group_vars/all/engine.yml").read_text()
+    assert f"dream_engine_unit: {outlook.ENGINE_UNIT}\n" in text
+
+
+@pytest.mark.parametrize(
+    ("state", "why", "names"),
+    [
+        ("done", due.DRIFT, ("e.service", "web")),
+        ("running", due.INTERRUPTED, ("e.service", "web")),
+        ("done", due.UNCHANGED, ()),
+        ("removed", due.NEVER, ()),
+        (None, due.NEVER, ()),
+    ],
+)
+def test_restarts_are_of_what_runs_already(
+    state: str | None, why: str, names: tuple[str, ...]
+) -> None:
+    resources = [
+        {"kind": "unit", "name": "e.service"},
+        {"kind": "container", "project": "p", "service": "web"},
+        {"kind": "file", "path": "/x"},
+    ]
+    receipts = {"services": {"state": state, "resources": resources}} if state else {}
+    result = built(why=reasons(services=Reason(why)), found=Found({}, receipts=receipts))
+    assert result.restarts == names
+    assert ("Restarts:    nothing" in command.as_text(result)) == (not names)
+
+
+def test_disk_is_added_up_per_filesystem() -> None:
+    def need(what: str, size: int, device: int, mount: str) -> dict[str, Any]:
+        return {
+            "what": what,
+            "bytes": size,
+            "device": device,
+            "mount": mount,
+            "free_bytes": 9_000_000,
+        }
+
+    needs = (
+        need("the model", 1_000_000, 1, "/srv"),
+        need("state", 2_000_000, 2, "/"),
+        need("the engine", 3_000_000, 1, "/srv"),
+        need("what is there", -5, 3, "/there"),
+    )
+    result = built(why=NEW, found=Found({}, disk_needs=needs))
+    assert [(item["mount"], item["needed_bytes"]) for item in result.disk] == [
+        ("/srv", 4_000_000),
+        ("/", 2_000_000),
+    ]
+    assert result.to_dict()["disk_bytes"] == 6_000_000
+    assert "about 4.0 MB on /srv (the model 1.0 MB, the engine 3.0 MB), 9.0 MB free" in (
+        command.as_text(result)
+    )
+    assert built(found=Found({"m.gguf": 1000}, disk_needs=needs)).disk == ()

@@ -1,0 +1,123 @@
+"""What an install will make on a host, counted beforehand: images, ports, units, restarts, disk.
+
+Pure: what is decided (settings, choice, reasons) and what was found goes in, rows for people
+and for ``--json`` come out. Nothing here looks at the host.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence
+
+from . import due
+
+Row = Dict[str, Any]
+
+#: As roles and receipts call it; a test keeps it equal to the playbooks' group_vars.
+ENGINE_UNIT = "dream-runner-engine.service"
+#: What is started anew by the services phase, by the kinds of its receipt.
+_RUNNING = {"unit": "name", "supervisor": "program", "container": "service"}
+
+
+def ports(settings: Mapping[str, Any], choice: Mapping[str, Any]) -> List[Row]:
+    """Return ``{address, port, what}`` for everything that will listen, the model first."""
+    stack = choice.get("stack") or {}
+    titles = {item["id"]: item["title"] for item in stack.get("services", ())}
+    own = {"address": str(settings["bind_address"]), "port": choice["engine_port"]}
+    others = [
+        {
+            "address": item["address"],
+            "port": item["port"],
+            "what": titles.get(item["service"], item["service"]),
+        }
+        for item in stack.get("ports", ())
+        if item["port"] != choice["engine_port"]
+    ]
+    return [dict(own, what="model API"), *others]
+
+
+def images(
+    choice: Mapping[str, Any],
+    here: Optional[Collection[str]],
+    archive_bytes: Mapping[str, int],
+) -> List[Row]:
+    """Return ``{image, reference, services, bytes, present, source}`` for each image, once.
+
+    ``here`` are the references that the engine has, None where it could not be asked: then
+    ``present`` is None too. ``bytes`` is the size of the image's archive in the bundle, None for
+    one that is pulled: a registry tells it only when asked.
+    """
+    rows: Dict[str, Row] = {}
+    for item in (choice.get("stack") or {}).get("images", ()):
+        row = rows.setdefault(item["tag"], _image(item, here, archive_bytes))
+        row["services"].append(item["service"])
+    return list(rows.values())
+
+
+def _image(
+    item: Mapping[str, Any],
+    here: Optional[Collection[str]],
+    archive_bytes: Mapping[str, int],
+) -> Row:
+    names = [name for name in (item["reference"], item["also"]) if name]
+    source = "bundle" if item["archive"] else "registry" if item["reference"] else "unknown"
+    return {
+        "image": item["tag"],
+        "reference": item["reference"],
+        "services": [],
+        "bytes": archive_bytes.get(item["archive"]) if item["archive"] else None,
+        "present": None if here is None else any(name in here for name in names),
+        "source": source,
+    }
+
+
+def units(choice: Mapping[str, Any]) -> List[Row]:
+    """Return ``{name, scope}`` of what will keep running: units, a supervised program, containers.
+
+    ``scope`` is system, user, supervisord or compose.
+    """
+    stack = choice.get("stack")
+    if stack:
+        return [
+            {"name": item["id"], "scope": "compose"}
+            for item in stack["services"]
+            if not item["once"]
+        ]
+    if choice["supervisor"] == "supervisord":
+        return [{"name": "engine", "scope": "supervisord"}]
+    scope = "user" if choice["supervisor"] == "systemd-user" else "system"
+    return [{"name": ENGINE_UNIT, "scope": scope}]
+
+
+def restarts(
+    reasons: Mapping[str, due.Reason], receipts: Mapping[str, Mapping[str, Any]]
+) -> List[str]:
+    """Return the names of what runs by an earlier install and may be started anew.
+
+    No more than these are; of them only those whose program, configuration or container differs.
+    """
+    before = receipts.get("services") or {}
+    if not reasons["services"].is_due or before.get("state") in (None, "removed"):
+        return []
+    found = [
+        str(item[_RUNNING[item["kind"]]])
+        for item in before.get("resources", ())
+        if item.get("kind") in _RUNNING and item.get(_RUNNING[item["kind"]])
+    ]
+    return sorted(set(found))
+
+
+def disk(needs: Sequence[Mapping[str, Any]]) -> List[Row]:
+    """Add up per filesystem: ``{mount, needed_bytes, free_bytes, parts: [{what, bytes}]}``.
+
+    ``needs`` are ``{what, bytes, device, mount, free_bytes}``; what needs nothing more is left
+    out. Several needs on one device share one row.
+    """
+    rows: Dict[Any, Row] = {}
+    for item in needs:
+        if item["bytes"] <= 0:
+            continue
+        place = {"mount": item["mount"], "free_bytes": item["free_bytes"]}
+        row = rows.setdefault(item["device"], dict(place, needed_bytes=0, parts=[]))
+        row["needed_bytes"] += item["bytes"]
+        row["parts"].append({"what": item["what"], "bytes": item["bytes"]})
+    return list(rows.values())
