@@ -15,7 +15,7 @@ from .here import Here, here, kill
 
 pytestmark = pytest.mark.timeout(1800)
 
-KILLS = int(os.environ.get("DREAM_CHAOS_KILLS", "3"))
+KILLS = int(os.environ.get("DREAM_CHAOS_KILLS", "20"))
 SEED = int(os.environ.get("DREAM_CHAOS_SEED", "1"))
 
 
@@ -42,19 +42,25 @@ def test_killed_at_random_instants_the_next_one_finishes(tmp_path: Path) -> None
         seconds = time.monotonic() - began
         assert first.code == 0, str(first)
         assert left(place) == []
-        died = 0
-        for number in range(KILLS):
+        died, tries = 0, 0
+        while died < KILLS:
+            tries += 1
+            assert tries <= 4 * KILLS, f"{died} of {tries} kills came before the end"
             place.end()
             shutil.rmtree(place.home)
             subprocess.run(["cp", "-a", str(kept), str(place.home)], check=True)
-            instant = dice.uniform(0, 1.1 * seconds)
+            instant = dice.uniform(0, seconds)
             run = place.start("uninstall", "--purge", "--yes")
             time.sleep(instant)
-            died += run.poll() is None
+            if run.poll() is None:
+                died += 1
+            else:
+                # The first one found cold caches: from now on draw from the time it takes.
+                seconds = instant
             kill(run)
-            told = f"seed {SEED}, kill {number} after {instant:.2f} s of {seconds:.2f} s"
+            told = f"seed {SEED}, try {tries} after {instant:.2f} s of {seconds:.2f} s"
             last = place.run("uninstall", "--purge", "--yes", "--json")
             # Nothing is installed any more where the kill came when all was done.
             assert last.code == 0 or "NOT_INSTALLED" in last.out, f"{told}: {last}"
             assert left(place) == [], told
-        print(f"{KILLS} kills, {died} of them in time")
+        print(f"{tries} tries, {died} killed while it ran")
