@@ -40,8 +40,8 @@ class Cost:
     """What one run took: wall and CPU seconds of it and its children, peak MB of the largest."""
 
     wall: float
-    cpu: float
-    peak_mb: float
+    cpu: float = 0.0
+    peak_mb: float = 0.0
 
 
 class Bench:
@@ -61,6 +61,8 @@ class Bench:
             if not name.startswith(("DREAM_", "ANSIBLE_", "XDG_", "PYTHON"))
         }
         self.environment = {**kept, "HOME": str(self.home), "LC_ALL": "C.UTF-8"}
+        #: What was measured, by title and row: tests/bench/run.py makes a page of it.
+        self.tables: dict[str, dict[str, Cost]] = {}
 
     def pip(self, *words: str) -> None:
         subprocess.run([self.venv / "bin" / "pip", *words], check=True)
@@ -107,6 +109,7 @@ class Bench:
             for name, command in rows.items():
                 runs[name].append(self.measure(command))
         found = {name: median(costs) for name, costs in runs.items()}
+        self.tables[title] = found
         base = next(iter(found.values()))
         print(f"\n{title} (median of {rounds}, load {os.getloadavg()[0]:.1f})")
         print(f"{'':46} {'wall s':>7} {'ratio':>6} {'CPU s':>7} {'ratio':>6} {'peak MB':>8}")
@@ -306,7 +309,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 def first_byte(bench: Bench, directory: Path, rounds: int) -> None:
-    """Print how long a resumed install takes to ask for the first missing byte."""
+    """Print and keep how long a resumed install takes to ask for the first missing byte."""
     single = [bench.measure(single_task(bench, directory)).wall for _ in range(rounds)]
     whole = random.Random(1).randbytes(64 * MIB)
     digest = hashlib.sha256(whole).hexdigest()
@@ -325,6 +328,10 @@ def first_byte(bench: Bench, directory: Path, rounds: int) -> None:
             seconds.append(origin.asked[0] - began)
         origin.shutdown()
     first = statistics.median(seconds)
+    bench.tables["From the command to the first missing byte of a fetch that was killed"] = {
+        "ansible-playbook, one module task": Cost(statistics.median(single)),
+        "dream-runner install": Cost(first),
+    }
     print(
         f"\nFrom the command to the first missing byte of a fetch that was killed: "
         f"{first:.2f} s (median of {rounds})"

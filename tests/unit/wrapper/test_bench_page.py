@@ -1,0 +1,60 @@
+"""The page that tests/bench/run.py makes of what it measured."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from dream_runner import events, paths
+
+BENCH = paths.PACKAGE.parent / "tests" / "bench"
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The modules as ``python tests/bench/run.py`` finds them, and gone afterwards."""
+    names = ("run", "facts", "first_install", "rerun", "rerun.bench")
+    for name in names:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(str(BENCH))
+    import run
+
+    yield run
+    for name in names:
+        sys.modules.pop(name, None)
+
+
+def test_ratios_are_to_the_first_row_of_a_group(bench: Any) -> None:
+    tables = {
+        "One & all": {"floor": bench.Cost(2.0, 1.0, 50), "dream-runner install": bench.Cost(0.5)},
+        "Two": {"alone": bench.Cost(0.0)},
+    }
+    lines = bench.markdown(tables, "Today.").splitlines()
+    assert "| floor | 2.00 | 1.00 | 1.00 | 50 |" in lines
+    assert "| dream-runner install | 0.50 | 0.25 |  |  |" in lines
+    assert "| alone | 0.00 |  |  |  |" in lines
+    plot = ElementTree.fromstring(bench.svg(tables))
+    bars = [item for item in plot.iter() if item.tag.endswith("rect")]
+    assert [item.get("class") for item in bars] == ["b", "o", "b"]
+    widths = [float(item.get("width", "0")) for item in bars]
+    assert widths[0] == pytest.approx(4 * widths[1], abs=0.1)
+    assert "One & all, seconds" in [item.text for item in plot.iter()]
+
+
+def test_the_phases_are_read_from_a_real_journal(bench: Any, tmp_path: Path) -> None:
+    run = tmp_path / ".local/state/dream-runner/runs/1"
+    run.mkdir(parents=True)
+    written = [
+        events.PhaseStarted(1.0, "localhost", "models"),
+        events.PhaseFinished(2.5, "localhost", "models", "changed", 1, 1.5),
+    ]
+    lines = [json.dumps(events.to_message(event)) for event in written]
+    (run / "events.jsonl").write_text("\n".join(lines) + "\n")
+    import first_install
+
+    assert first_install.phase_seconds(tmp_path) == {"models": 1.5}
