@@ -21,7 +21,7 @@ from ..module_utils.dream_core.errors import DiskError, UsageError
 from ..module_utils.dream_core.fetch import FetchRequest, Network, Progress, fetch
 from ..module_utils.dream_core.fetch.local import parts_of
 from ..version import __version__
-from . import packages, sbom
+from . import images, packages, sbom
 
 #: The largest file of FAT is a byte less than 4 GiB.
 PART_BYTES = 4 * 1024**3 - 1024**2
@@ -68,6 +68,10 @@ def create(
     report("Debian packages")
     for note in packages.fetch_debs(_made(root, "debs")):
         report(note)
+    if wanted.profile == "full":
+        report("Container images")
+        locked = loaded.images["images"]
+        images.fetch(_made(root, "images"), locked, wanted.arch, wanted.part_bytes, report)
     _copy_program(root)
     shutil.rmtree(root / _WORK, ignore_errors=True)
     _seal(root, wanted, chosen, _images(root, loaded.images["images"]))
@@ -198,15 +202,17 @@ On a bare Debian install its packages first, as root:
 
 def _images(root: Path, locked: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the image archives that lie in the bundle and that the lock knows."""
-    return [
-        {"tag": tag, "archive": entry["archive"], "digest": entry["id"]}
-        for tag, entry in sorted(locked.items())
-        if entry.get("archive") and (root / entry["archive"]).is_file()
-    ]
+    found = []
+    for tag, entry in sorted(locked.items()):
+        archive = entry.get("archive") or f"images/{images.file_name(tag)}"
+        if (root / archive).is_file():
+            digest = entry.get("id") or entry["digest"]
+            found.append({"tag": tag, "archive": archive, "digest": digest})
+    return found
 
 
 def _seal(
-    root: Path, wanted: Wanted, chosen: Sequence[Mapping[str, Any]], images: list[dict[str, Any]]
+    root: Path, wanted: Wanted, chosen: Sequence[Mapping[str, Any]], archives: list[dict[str, Any]]
 ) -> None:
     """Write the manifest, the bill of materials and, last, the list of digests."""
     sums = {name: _digest([str(root / name)]) for name in _files(root)}
@@ -232,7 +238,7 @@ def _seal(
         ],
         "wheels": [name for name in sums if name.startswith(("wheels/", "runner/dream_runner-"))],
         "debs": [name for name in sums if name.startswith("debs/")],
-        "images": images,
+        "images": archives,
     }
     _write(root, sums, "sbom.cdx.json", sbom.document(manifest, sums))
     sizes = {name: (root / name).stat().st_size for name in sums}

@@ -1,0 +1,126 @@
+"""Images in a bundle: by digest from a registry, once, and found again by the lock of a target."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+import tarfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from images.registry import Registry
+
+from dream_runner.bundle import images
+from dream_runner.commands.lock import of_bundle
+from dream_runner.module_utils.dream_core.errors import IntegrityError, NetworkError
+
+needs_skopeo = pytest.mark.skipif(not shutil.which("skopeo"), reason="no skopeo")
+TAG = "example/web:1.0"
+LIMIT = 1 << 30
+
+
+def blob(layout: Path, content: bytes, kind: str) -> dict[str, Any]:
+    digest = hashlib.sha256(content).hexdigest()
+    (layout / "blobs" / "sha256" / digest).write_bytes(content)
+    media = f"application/vnd.oci.image.{kind}"
+    return {"mediaType": media, "digest": f"sha256:{digest}", "size": len(content)}
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Path:
+    """An OCI layout of one image with one file in it."""
+    root = tmp_path / "layout"
+    (root / "blobs" / "sha256").mkdir(parents=True)
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo("hello"), io.BytesIO())
+    layer = blob(root, stream.getvalue(), "layer.v1.tar")
+    config = {
+        "os": "linux",
+        "architecture": "amd64",
+        "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]},
+    }
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": blob(root, json.dumps(config).encode(), "config.v1+json"),
+        "layers": [layer],
+    }
+    top = blob(root, json.dumps(manifest).encode(), "manifest.v1+json")
+    (root / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [top]}))
+    return root
+
+
+@pytest.fixture
+def locked(layout: Path) -> Iterator[dict[str, dict[str, str]]]:
+    """The lock of that image, in a registry that serves it."""
+    with Registry(("127.0.0.1", 0), {"web": layout}) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        digest = json.loads((layout / "index.json").read_text())["manifests"][0]["digest"]
+        place = f"127.0.0.1:{server.server_address[1]}/web"
+        yield {TAG: {"digest": digest, "from": place}}
+        server.shutdown()
+        thread.join()
+
+
+@needs_skopeo
+def test_an_image_is_copied_once_and_the_targets_lock_finds_it(
+    tmp_path: Path, locked: dict[str, dict[str, str]]
+) -> None:
+    target = tmp_path / "b" / "images"
+    target.mkdir(parents=True)
+    said: list[str] = []
+    (target / "example_web_1.0.part").write_bytes(b"of a run that was killed")
+    images.fetch(target, locked, "amd64", LIMIT, said.append)
+    path = target / "example_web_1.0.tar"
+    assert [item.name for item in target.iterdir()] == [path.name]
+    found = of_bundle(target.parent, [TAG])
+    assert found[TAG]["archive"] == f"images/{path.name}"
+    assert found[TAG]["platforms"] == ["linux/amd64"]
+    inode = path.stat().st_ino
+    images.fetch(target, locked, "amd64", LIMIT, said.append)
+    assert path.stat().st_ino == inode
+    assert said == [f"image {TAG}"]
+    # What no stick could carry is said, and is not there.
+    images.fetch(target, locked, "amd64", 10, said.append)
+    assert "larger" in said[-1]
+    assert not path.exists()
+
+
+@needs_skopeo
+def test_another_image_than_the_pinned_one_never_gets_in(
+    tmp_path: Path, layout: Path, locked: dict[str, dict[str, str]]
+) -> None:
+    manifest = layout / "blobs" / "sha256" / locked[TAG]["digest"].removeprefix("sha256:")
+    manifest.write_bytes(manifest.read_bytes() + b" ")
+    with pytest.raises((IntegrityError, NetworkError)) as caught:
+        images.fetch(tmp_path, locked, "amd64", LIMIT, lambda line: None)
+    assert caught.value.code == "IMAGE_DIGEST", str(caught.value)
+    assert not list(tmp_path.glob("*.tar")) + list(tmp_path.glob("*.part"))
+
+
+@needs_skopeo
+def test_a_registry_without_it_is_a_network_error(
+    tmp_path: Path, locked: dict[str, dict[str, str]]
+) -> None:
+    entry = {**locked[TAG], "digest": "sha256:" + "0" * 64}
+    with pytest.raises(NetworkError) as caught:
+        images.fetch(tmp_path, {TAG: entry}, "amd64", LIMIT, lambda line: None)
+    assert (caught.value.exit_code, caught.value.code) == (5, "IMAGE_COPY")
+
+
+def test_what_cannot_go_in_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    pinned = {"a/b:1@sha256:" + "0" * 64: {"digest": "sha256:" + "0" * 64}}
+    monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/skopeo")
+    images.fetch(tmp_path, pinned, "amd64", LIMIT, said.append)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    images.fetch(tmp_path, pinned, "amd64", LIMIT, said.append)
+    assert ["no tag of its own" in said[0], "no skopeo" in said[1]] == [True, True]
+    assert list(tmp_path.iterdir()) == []
