@@ -26,6 +26,7 @@ def main() -> int:
     arguments += ["-c", str(HERE.parents[1] / "pyproject.toml"), "-p", "no:cacheprovider"]
     arguments += ["--collect-only", "-q"] if words.list else ["-v", "-ra"]
     arguments += ["-x"] if words.first_failure else []
+    arguments += ["-n", str(words.workers), "--dist", "load"] if words.workers > 1 else []
     return pytest.main([*arguments, *(_place(name) for name in words.cases or [""])])
 
 
@@ -41,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--kills", type=int, help="kills at random instants (a release: 200)")
     parser.add_argument("--full", action="store_true", help="every cell of every grid; hours")
     parser.add_argument("--stop-seconds", type=float, help="how long SIGSTOP holds a run")
+    parser.add_argument("--workers", type=int, default=1, help="so many cases at a time")
     parser.add_argument("--list", action="store_true", help="name the cases and run none")
     parser.add_argument("-x", "--first-failure", action="store_true", help="end at the first")
     return parser
