@@ -44,6 +44,21 @@ class Cost:
     peak_mb: float = 0.0
 
 
+#: Starts and times a command. Linux counts the size of whoever forked a process in that process's
+#: own peak, so a small one does it: some 10 MB are the least that can be seen.
+_WATCH = """\
+import os, sys, time
+os.set_inheritable(int(sys.argv[1]), False)
+began = time.monotonic()
+child = os.posix_spawnp(sys.argv[2], sys.argv[2:], os.environ)
+_, status, usage = os.wait4(child, 0)
+wall = time.monotonic() - began
+figures = (wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+os.write(int(sys.argv[1]), " ".join(map(str, figures)).encode())
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
 class Bench:
     """A HOME with a finished embedded install, and the commands that are compared on it."""
 
@@ -83,24 +98,23 @@ class Bench:
         ]
 
     def measure(self, command: Sequence[str]) -> Cost:
-        began = time.monotonic()
-        with tempfile.TemporaryFile() as output:
-            child = subprocess.Popen(
-                command,
+        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as figures:
+            number = figures.fileno()
+            done = subprocess.run(
+                [sys.executable, "-I", "-S", "-c", _WATCH, str(number), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=self.environment,
                 cwd=self.home,
+                pass_fds=[number],
             )
-            _, status, usage = os.wait4(child.pid, 0)
-            wall = time.monotonic() - began
-            child.returncode = os.waitstatus_to_exitcode(status)
-            if child.returncode:
+            if done.returncode:
                 output.seek(0)
                 said = output.read().decode(errors="replace")[-3000:]
-                raise SystemExit(f"{' '.join(command)} failed ({child.returncode}):\n{said}")
-        return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+                raise SystemExit(f"{' '.join(command)} failed ({done.returncode}):\n{said}")
+            figures.seek(0)
+            return Cost(*map(float, figures.read().split()))
 
     def table(self, title: str, rows: dict[str, Sequence[str]], rounds: int) -> dict[str, Cost]:
         """Run the rows in turn, ``rounds`` times, and print their medians against the first."""

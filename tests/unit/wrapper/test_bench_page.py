@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import random
 import sys
 from pathlib import Path
 from typing import Any
@@ -58,3 +60,16 @@ def test_the_phases_are_read_from_a_real_journal(bench: Any, tmp_path: Path) -> 
     import first_install
 
     assert first_install.phase_seconds(tmp_path) == {"models": 1.5}
+
+
+def test_the_size_of_the_bench_is_not_taken_for_that_of_a_command(
+    bench: Any, tmp_path: Path
+) -> None:
+    made = object.__new__(bench.Bench)
+    made.home, made.environment = tmp_path, dict(os.environ)
+    held = random.Random(1).randbytes(64 * 1024 * 1024)
+    cost = made.measure(["true"])
+    assert len(held) / 1024**2 > 2 * cost.peak_mb > 0
+    assert 0 < cost.wall < 5
+    with pytest.raises(SystemExit, match="failed \\(3\\):\nno"):
+        made.measure(["sh", "-c", "echo no; exit 3"])
