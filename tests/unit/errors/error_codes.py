@@ -56,8 +56,10 @@ def _places(node: ast.AST, file: str) -> list[ast.expr]:
         # A row of a table: a class of error, then the code.
         pairs = zip(node.elts, node.elts[1:], strict=False)
         return [code for cls, code in pairs if getattr(cls, "id", None) in _CLASSES]
-    if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "code":
-        return [node.value]
+    if isinstance(node, ast.Assign):
+        target = node.targets[0]
+        name = getattr(target, "id", None) or getattr(target, "attr", None)
+        return [node.value] if name == "code" else []
     return []
 
 

@@ -65,7 +65,8 @@ def test_every_form_of_naming_a_code_is_read(tmp_path: Path) -> None:
         'RULES = (("pattern", NetworkError, "FFFF", "hint"),)\n'
         '{"code": "GGGG"}\n'
         'code = "HHHH"\n'
+        'error.code = "CCCC" if z else error.code\n'
         'other = "IIII"\n'
     )
     found = [code for code, _ in in_python(path)]
-    assert set(found) == {*(4 * letter for letter in "ABDEFGH"), "FREE_MEMORY"}
+    assert set(found) == {*(4 * letter for letter in "ABCDEFGH"), "FREE_MEMORY"}
