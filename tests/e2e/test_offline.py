@@ -6,10 +6,11 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from nodes.node import Node
 
 from .here import Here, here
 
@@ -81,3 +82,26 @@ def test_what_is_missing_is_named_before_anything_is_fetched(bundle: Path, tmp_p
         done = place.install("--offline", "--bundle", str(bad))
         assert done.code == 7, str(done)
         assert done.json()["error"]["code"] == "BUNDLE_BROKEN"
+
+
+@pytest.mark.node
+def test_a_bare_machine_gets_its_packages_from_the_bundle(
+    bundle: Path, node: Callable[..., Node]
+) -> None:
+    """Only what is missing, without a source of packages; nobody asks an archive."""
+    if not list((bundle / "debs").glob("libgomp1_*+deb12*.deb")):
+        pytest.skip("the bundle's packages are of the Debian that made it, and the node is a 12")
+    machine = node("12", systemd=True, user="root")
+    machine.copy_checkout()
+    there = machine.copy_tree(bundle, "/opt/bundle")
+    assert machine.run("dpkg", "--status", "libgomp1").code != 0
+    options = ("--profile", "embedded", "--yes", "--offline", "--bundle", there, "--json")
+    done = machine.install(*options)
+    assert done.code == 0, str(done)
+    assert "installed" in machine.must("dpkg", "--status", "libgomp1").out
+    said = machine.must("grep", "^Commandline", "/var/log/apt/history.log").out.splitlines()
+    ours = [line for line in said if "libgomp1" in line]
+    assert len(ours) == 1, said
+    assert "SourceList=/dev/null" in ours[0]
+    # The bundle has more; who has venv already gets nothing of it again.
+    assert "python3-venv" not in ours[0]
