@@ -115,7 +115,13 @@ def _make_key(home: Path, public: Path) -> str:
     )
     shown = debian.output(_gpg(home, "--with-colons", "--fingerprint"))
     public.write_text(debian.output(_gpg(home, "--armor", "--export")) + "\n")
+    _end_agent(home)
     return next(line.split(":")[9] for line in shown.splitlines() if line.startswith("fpr:"))
+
+
+def _end_agent(home: Path) -> None:
+    """End the agent that gpg started for ``home``; by itself it stays as long as the directory."""
+    debian.output(["gpgconf", "--homedir", str(home), "--kill", "gpg-agent"])
 
 
 def _gpg(home: Path, *arguments: str) -> list[str]:
@@ -152,4 +158,5 @@ def sign(root: Path, home: Path) -> None:
     suite = root / "dists" / SUITE
     plain, signed = str(suite / "Release"), str(suite / "InRelease")
     debian.output(_gpg(home, "--batch", "--yes", "--clearsign", "--output", signed, plain))
+    _end_agent(home)
     os.unlink(plain)
