@@ -194,9 +194,10 @@ Install from it; the machine needs Python 3.11 or newer with the module venv:
     PIP_NO_INDEX=1 PIP_FIND_LINKS=$B/wheels DREAM_RUNNER_SOURCE=$(echo $B/runner/*.whl) \\
         sh $B/runner/install.sh --offline --bundle $B
 
-On a bare Debian install its packages first, as root:
+On a bare Debian install its packages first, as root. Without sources apt takes these files:
 
-    apt-get install --no-download -y $B/debs/*.deb
+    O="-o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts=/dev/null"
+    apt-get install -y $O $B/debs/*.deb
 """
 
 

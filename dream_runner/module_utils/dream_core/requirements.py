@@ -40,6 +40,8 @@ PREFERRED_PORT = 11434
 PORT_SPAN = 100
 _WILDCARDS = ("0.0.0.0", "::")
 _MB = 1024 * 1024
+#: With its lists apt would rather fetch what a bundle has in the same version.
+_NO_SOURCES = "-o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts=/dev/null"
 
 
 def choose_port(
@@ -363,7 +365,8 @@ def check_packages(
                 "blocker",
                 "offline, but system packages are missing",
                 needed=names,
-                hint="as root: apt-get install --no-download -y %s/debs/*.deb" % settings["bundle"]
+                hint="as root: apt-get install -y %s %s/debs/*.deb"
+                % (_NO_SOURCES, settings["bundle"])
                 if settings.get("bundle")
                 else "install them, or run once without --offline",
                 code="OFFLINE_ARTEFACT_MISSING",

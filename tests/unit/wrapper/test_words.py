@@ -87,7 +87,7 @@ def test_the_user_guide_names_only_real_options() -> None:
     everything |= {word for item in COMMAND.params for word in item.opts}
     everything |= {"--help", "--remove-runner"}
     # Of other programs that the guide names.
-    everything |= {"--quiet", "--no-download", "--validate", "--auto-remove", "--set-version"}
+    everything |= {"--quiet", "--validate", "--auto-remove", "--set-version"}
     for page in (paths.PACKAGE.parent / "docs" / "user").glob("*.md"):
         named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", page.read_text()))
         assert named <= everything, page.name
