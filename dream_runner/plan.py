@@ -71,6 +71,7 @@ class Plan:
     choices: tuple[Choice, ...]
     about_bytes: int = 0
     images: tuple[Mapping[str, Any], ...] = ()
+    own_fetches: tuple[str, ...] = ()
     units: tuple[Mapping[str, Any], ...] = ()
     restarts: tuple[str, ...] = ()
     disk: tuple[Mapping[str, Any], ...] = ()
@@ -156,6 +157,7 @@ def build(
         choices=_choices(settings, choice),
         about_bytes=found.model_about_bytes,
         images=tuple(outlook.images(choice, found.images, found.archive_bytes)),
+        own_fetches=tuple(outlook.own_fetches(choice)),
         units=tuple(outlook.units(choice)),
         restarts=tuple(outlook.restarts(reasons, found.receipts)),
         disk=_disk(reasons, found),

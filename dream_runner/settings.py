@@ -153,6 +153,15 @@ SETTINGS: tuple[Setting, ...] = (
         "PORT",
     ),
     Setting(
+        "ports",
+        values.ports,
+        [],
+        "Port of a service, as in open-webui=8080, or by its key in .env; may be repeated.",
+        "Network",
+        "NAME=PORT",
+        "list",
+    ),
+    Setting(
         "bind_address",
         values.address,
         "127.0.0.1",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from . import answers, catalog, plan, sources
-from .module_utils.dream_core import due, engine, live, requirements
+from .module_utils.dream_core import due, engine, live, ports, requirements
 from .module_utils.dream_core.choice import decide
 from .module_utils.dream_core.context import look
 from .module_utils.dream_core.errors import DreamError
@@ -88,6 +88,7 @@ def known() -> Known:
     return Known(
         tiers=tuple(str(item["id"]) for item in loaded.tiers["tiers"]),
         models=tuple(str(item["id"]) for item in loaded.models["models"]),
+        ports=tuple(ports.names(loaded.services["services"])),
     )
 
 

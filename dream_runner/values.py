@@ -54,6 +54,8 @@ class Known:
 
     tiers: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+    #: Whoever publishes a port: services with one, and the keys of all.
+    ports: tuple[str, ...] = ()
 
 
 Parser = Callable[[Any, Known], Any]
@@ -117,6 +119,28 @@ def names(raw: Any, known: Known) -> list[str]:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}", word):
             raise Invalid(f"{word!r} is not a name", "letters, digits and . _ + - only")
     return found
+
+
+def ports(raw: Any, known: Known) -> list[str]:
+    """Return ``NAME=PORT`` for each, given as a list or separated by commas."""
+    items = raw if isinstance(raw, list | tuple) else [raw]
+    words = [word.strip() for item in items for word in str(item).split(",")]
+    found: dict[str, int] = {}
+    for word in filter(None, words):
+        name, _, number = word.partition("=")
+        if known.ports and name not in known.ports:
+            raise Invalid(
+                f"{shown(name)!r} publishes no port",
+                _near(name, known.ports) or "docs/user/services.md lists the services with a port",
+            )
+        found[name] = _port(number, known)
+    twice = {port for port in found.values() if list(found.values()).count(port) > 1}
+    if twice:
+        raise Invalid(f"port {twice.pop()} is given to two services")
+    return [f"{name}={port}" for name, port in found.items()]
+
+
+_port = integer(1, 65535, "a port")
 
 
 def address(raw: Any, known: Known) -> str:

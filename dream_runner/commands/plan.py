@@ -102,6 +102,7 @@ def _amounts(plan: Plan) -> list[str]:
     about = "about " if plan.is_estimate else ""
     lines += [f"To fetch:    {about}{text.size(plan.fetch_bytes)} for the model"]
     lines += _images(plan)
+    lines += [f"By itself:   {item}" for item in plan.own_fetches]
     lines += [f"Disk:        {_filesystem(item)}" for item in plan.disk] or ["Disk:        none"]
     lines += [f"Packages:    {', '.join(plan.packages) or 'none'}"]
     lines += [f"As root:     {action}" for action in plan.privileged] or ["As root:     nothing"]

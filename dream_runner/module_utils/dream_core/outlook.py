@@ -70,6 +70,12 @@ def _image(
     }
 
 
+def own_fetches(choice: Mapping[str, Any]) -> List[str]:
+    """Return what containers fetch by themselves once they run, with whose it is (D11)."""
+    services = (choice.get("stack") or {}).get("services", ())
+    return ["%s: %s" % (item["id"], item["fetches"]) for item in services if item.get("fetches")]
+
+
 def units(choice: Mapping[str, Any]) -> List[Row]:
     """Return ``{name, scope}`` of what will keep running: units, a supervised program, containers.
 

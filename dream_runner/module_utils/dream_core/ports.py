@@ -1,4 +1,4 @@
-"""Which port every service publishes: last time's, else its own, else the next free one.
+"""Which port every service publishes: the chosen one, last time's, its own, the next free one.
 
 Ports that users have bookmarked must not move, so that what was given once is
 kept; two services of ours never get the same one.
@@ -25,20 +25,25 @@ def choose_all(
     """Return ``[{service, key, port, container, address}]`` for everything published.
 
     The engine's port was chosen before. Raises RequirementError PORT_TAKEN when
-    there is none left for a service.
+    there is none left for a service, or another program has the chosen one.
     """
+    chosen = _chosen(services, settings.get("ports") or ())
     previous = previous_ports(receipts)
     address = str(settings["bind_address"])
     # Nobody is moved onto the port that another one of ours has by itself.
     own = {item["host"] for service in services for item in service.get("ports", ())}
+    own |= set(chosen.values())
     taken: Set[int] = {engine_port}
     found = []
     for service in services:
         for item in service.get("ports", ()):
             if item["key"] == _ENGINE_KEY:
                 port = engine_port
+            elif item["key"] in chosen:
+                port = chosen[item["key"]]
+                _check(item, port, previous.get(item["key"]), taken, listeners, address)
             else:
-                avoid = taken | (own - {item["host"]})
+                avoid = taken | (own - {item["host"]}) | set(chosen.values())
                 port = _choose(item, previous.get(item["key"]), avoid, listeners, address)
             taken.add(port)
             found.append(
@@ -54,6 +59,46 @@ def choose_all(
 
 
 _ENGINE_KEY = "OLLAMA_PORT"
+
+
+def names(services: Sequence[Mapping[str, Any]]) -> List[str]:
+    """Return the words a port can be chosen by: services with one port, and the keys of all."""
+    single = [item["id"] for item in services if len(_own(item)) == 1]
+    return single + [port["key"] for item in services for port in _own(item)]
+
+
+def _own(service: Mapping[str, Any]) -> List[Mapping[str, Any]]:
+    """Return what a service publishes; the engine's port has a setting to itself."""
+    return [item for item in service.get("ports", ()) if item["key"] != _ENGINE_KEY]
+
+
+def _chosen(services: Sequence[Mapping[str, Any]], words: Sequence[str]) -> Dict[str, int]:
+    """Return the chosen ports by their keys, of the services that run."""
+    found = {}
+    for word in words:
+        name, _, port = word.partition("=")
+        for service in services:
+            for item in _own(service):
+                if name == item["key"] or (name == service["id"] and len(_own(service)) == 1):
+                    found[item["key"]] = int(port)
+    return found
+
+
+def _check(
+    item: Mapping[str, Any],
+    port: int,
+    previous: Any,
+    taken: Set[int],
+    listeners: Sequence[Mapping[str, Any]],
+    address: str,
+) -> None:
+    if port in taken or not is_free(port, previous, listeners, address):
+        raise RequirementError(
+            "the chosen port %d is taken" % port,
+            code="PORT_TAKEN",
+            where=str(item["key"]),
+            hint="'ss -ltnp' shows by whom; choose another: --ports %s=PORT" % item["key"],
+        )
 
 
 def previous_ports(receipts: Mapping[str, Any]) -> Dict[str, int]:

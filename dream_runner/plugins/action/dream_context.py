@@ -55,7 +55,8 @@ class ActionModule(ActionBase):
         return {"context": json.loads(json.dumps(found))}
 
     def _decide(self, found: Dict[str, Any], task_vars: Dict[str, Any]) -> Dict[str, Any]:
-        settings = self._task.args["settings"]
+        settings = dict(self._task.args["settings"])
+        settings["install_dir"] = _absolute(settings["install_dir"], found["session"])
         choice = decide(
             settings,
             found["facts"],
@@ -69,7 +70,7 @@ class ActionModule(ActionBase):
             found["receipts"],
             due.with_silence(found["drift"], bool(self._task.args.get("unanswered", False))),
             wanted,
-            install_dir=os.path.expanduser(settings["install_dir"]),
+            install_dir=settings["install_dir"],
             version=__version__,
             full=bool(self._task.args.get("full", False)),
         )
@@ -81,6 +82,7 @@ class ActionModule(ActionBase):
             "reasons": {name: list(reason) for name, reason in reasons.items()},
             "host": found["facts"],
             "session": found["session"],
+            "install_dir": settings["install_dir"],
             "choice": choice,
             "state": {
                 "dir": os.path.expanduser(self._task.args["state_dir"]),
@@ -90,6 +92,12 @@ class ActionModule(ActionBase):
             "version": __version__,
             "warnings": found["notes"] if found["facts_source"] != "cache" else [],
         }
+
+
+def _absolute(path: str, session: Dict[str, Any]) -> str:
+    """Return the install directory with the home of the target's user, not of this process."""
+    home = str(session["home"])
+    return os.path.normpath(home + path[1:] if path == "~" or path.startswith("~/") else path)
 
 
 def _resolve_package_urls(model: Dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dream_runner import catalog
+from dream_runner.module_utils.dream_core.errors import RequirementError
 from dream_runner.module_utils.dream_core.stack import name_of, pinned
 
 from .decided import HOSTS, choose, stack
@@ -212,6 +213,26 @@ def test_our_own_container_does_not_drive_a_service_away() -> None:
 def test_nobody_is_moved_onto_the_port_of_another_service() -> None:
     taken = tuple(listener(port) for port in (3000, 3001, 3002, 3003))
     assert port_of(stack(listeners=taken), "WEBUI_PORT") == 3005
+
+
+def test_a_port_is_chosen_by_service_or_key_and_nobody_else_gets_it() -> None:
+    found = stack(ports=["open-webui=4000", "QDRANT_PORT=7333"])
+    assert port_of(found, "WEBUI_PORT") == 4000
+    assert found["environment"]["WEBUI_PORT"] == "4000"
+    assert port_of(found, "QDRANT_PORT") == 7333
+    # Whose own port that is goes elsewhere.
+    assert port_of(found, "LITELLM_PORT") == 4001
+    (published,) = found["compose"]["services"]["open-webui"]["ports"]
+    assert published["published"] == "4000"
+
+
+def test_a_chosen_port_is_stronger_than_last_time_s_and_never_moves() -> None:
+    receipts = {"requirements": {"facts": {"ports": {"WEBUI_PORT": 3000}}}}
+    assert port_of(stack(receipts=receipts, ports=["open-webui=4100"]), "WEBUI_PORT") == 4100
+    for ports, listeners in ((["open-webui=4100"], (listener(4100),)), (["n8n=11434"], ())):
+        with pytest.raises(RequirementError) as caught:
+            stack(ports=ports, listeners=listeners)
+        assert caught.value.code == "PORT_TAKEN"
 
 
 # --- variants -----------------------------------------------------------------------------------

@@ -223,6 +223,14 @@ def test_images_are_told_once_with_size_source_and_whether_they_are_here() -> No
     assert "1 are here already" in text
 
 
+def test_what_containers_fetch_by_themselves_is_told() -> None:
+    told = [{**item, "fetches": "a model" if item["id"] == "web" else ""}
+            for item in STACK["services"]]  # fmt: skip
+    result = built(why=NEW, more={"stack": {**STACK, "services": told}})
+    assert result.own_fetches == ("web: a model",)
+    assert "By itself:   web: a model" in command.as_text(result)
+
+
 def test_an_engine_that_cannot_be_asked_is_not_guessed_at() -> None:
     result = built(why=NEW, found=Found({}), more={"stack": STACK})
     assert {item["present"] for item in result.images} == {None}

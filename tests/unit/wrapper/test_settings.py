@@ -15,7 +15,11 @@ from dream_runner.values import Known
 CASES: list[dict[str, Any]] = yaml.safe_load(
     (Path(__file__).parent / "settings_cases.yml").read_text()
 )
-KNOWN = Known(tiers=("0", "1", "2", "3", "4", "NV_ULTRA"), models=("smoke", "qwen3-4b"))
+KNOWN = Known(
+    tiers=("0", "1", "2", "3", "4", "NV_ULTRA"),
+    models=("smoke", "qwen3-4b"),
+    ports=("open-webui", "QDRANT_PORT"),
+)
 
 
 def merged(case: dict[str, Any], tmp_path: Path) -> settings.Settings:
