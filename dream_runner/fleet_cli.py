@@ -145,6 +145,16 @@ def install(
             metavar="IP[:PORT]",
         ),
     ] = "",
+    share: Annotated[
+        bool,
+        typer.Option(
+            "--share", help="Hosts with the files serve them to the others, at a port of theirs."
+        ),
+    ] = False,
+    share_port: Annotated[
+        int,
+        typer.Option("--share-port", help="That port. 0: any.", metavar="PORT", min=0, max=65535),
+    ] = 0,
     install_python: Annotated[
         bool, typer.Option("--install-python", help="Install Python on hosts that have none.")
     ] = False,
@@ -182,6 +192,8 @@ def install(
         install_python=install_python,
         direct=direct,
         serve=serve,
+        share=share,
+        share_port=share_port,
         yes=yes or force,
     )
     shown = view.make(ui, json_result=json)

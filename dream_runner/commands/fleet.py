@@ -25,6 +25,7 @@ from ..fleet.inventory import Source
 from ..fleet.look import Seen
 from ..fleet.order import Amount, Order
 from ..fleet.outcome import HostResult, Outcome, listed
+from ..fleet.shares import Shares, offers_of
 from ..fleet.view import View
 from ..fleet.wires import Wires
 from ..fleet.work import Crew
@@ -66,7 +67,8 @@ class Way:
 class Options:
     """What an install is asked besides the settings.
 
-    ``direct`` lets every host fetch from the origin itself; ``serve`` is an address.
+    ``direct`` lets every host fetch from the origin itself; ``serve`` is an address of ours.
+    ``share`` lets hosts serve what they have, at ``share_port`` (0: any).
     """
 
     order: Order
@@ -77,6 +79,8 @@ class Options:
     install_python: bool = False
     direct: bool = False
     serve: str = ""
+    share: bool = False
+    share_port: int = 0
     yes: bool = False
 
 
@@ -125,24 +129,22 @@ def install(
                 force=options.force,
                 install_python=options.install_python,
                 try_become=True,
-            )
+            ),
+            keep_rested=options.share,
         )
         traffic: Mapping[str, int] = {}
         if not crew.interrupted:
-            crew.lose({**look.failed_of(found), **_without_password(found, fleet)})
+            crew.lose({**look.failed_of(found), **_without_sudo(found, fleet)})
             names = {seen.name for seen in look.due_of(found)}
             crew.rest([n for n, seen in found.items() if isinstance(seen, Seen) and n not in names])
             _record(fleet, found)
             due = {seen.name: seen for seen in look.due_of(found) if seen.name not in crew.results}
             _agree_to_install(list(due.values()), crew, options.yes)
-            with _serving(fleet, list(due.values()), options, opened) as (served, origin_bytes):
-                plan = _install_of(served, due, options)
+            with _serving(fleet, found, due, options, opened) as served:
+                crew.fleet = served.fleet
+                plan = _install_of(served.fleet, due, options)
                 crew.work(list(due), plan, options.order, len(fleet.hosts))
-                assert served.server is not None
-                traffic = {
-                    "origin_bytes": origin_bytes,
-                    "served_bytes": served.server.bytes_served,
-                }
+            traffic = served.traffic
         return opened.outcome(time.monotonic() - began, traffic)
 
 
@@ -193,21 +195,27 @@ def _install_of(
     return plan
 
 
-def _without_password(found: look.Found, fleet: Fleet) -> dict[str, DreamError]:
-    """Return the hosts whose work would stop at sudo's question."""
-    if fleet.passwords.become is not None:
-        return {}
-    return {
-        name: PrivilegeError(
-            "root is needed there, and sudo asks for a password",
-            code="SUDO_NEEDED",
-            hint="--ask-become-pass, --become-password-file, or ansible_become_password in a vault",
-        )
-        for name, seen in found.items()
-        if isinstance(seen, Seen)
-        and seen.lacks_password
-        and not fleet.hosts[name].has_become_password
-    }
+def _without_sudo(found: look.Found, fleet: Fleet) -> dict[str, DreamError]:
+    """Return the hosts whose work would stop at sudo's question, or for want of sudo."""
+    wanting = [seen for seen in found.values() if isinstance(seen, Seen) and seen.needs_root]
+    errors: dict[str, DreamError] = {}
+    for seen in wanting:
+        has_password = fleet.passwords.become is not None
+        has_password = has_password or fleet.hosts[seen.name].has_become_password
+        if seen.sudo == "none":
+            errors[seen.name] = PrivilegeError(
+                "root is needed there, and the host has no sudo",
+                code="SUDO_MISSING",
+                hint="install sudo there, or log in as root: ansible_user=root",
+            )
+        elif seen.sudo == "password" and not has_password:
+            errors[seen.name] = PrivilegeError(
+                "root is needed there, and sudo asks for a password",
+                code="SUDO_NEEDED",
+                hint="--ask-become-pass, --become-password-file, or ansible_become_password "
+                "in a vault",
+            )
+    return errors
 
 
 def _agree_to_install(due: Sequence[Seen], crew: Crew, yes: bool) -> None:
@@ -240,19 +248,63 @@ def _agree_to_remove(names: Sequence[str], *, purge: bool, yes: bool) -> None:
 # --- the bytes -----------------------------------------------------------------------
 
 
+@dataclass
+class _Served:
+    """The fleet with its sources of files; ``traffic`` counts when they have closed."""
+
+    fleet: Fleet
+    traffic: dict[str, int] = field(default_factory=dict)
+
+
 @contextlib.contextmanager
 def _serving(
-    fleet: Fleet, due: Sequence[Seen], options: Options, opened: _Opened
-) -> Iterator[tuple[Fleet, int]]:
-    """Serve the files that hosts lack, and tell what came from their origin."""
+    fleet: Fleet, found: look.Found, due: Mapping[str, Seen], options: Options, opened: _Opened
+) -> Iterator[_Served]:
+    """Serve the files that hosts lack."""
     store = blobs.Store(blobs.cache_directory(fleet.caller))
-    models = [seen.choice["model"] for seen in due if seen.needs_model]
+    models = [seen.choice["model"] for seen in due.values() if seen.needs_model]
     files = [item for item in blobs.wanted(models) if item.local_path or not options.direct]
     origin = sum(_provide(store, item, fleet, opened) for item in files)
     with blobs.Server(store, fleet.wires.blobs, options.serve) as server:
         if server.url:
             opened.view.note(f"serving the model's files at {server.url}")
-        yield replace(fleet, server=server), origin
+        shares = _sharing(fleet, server, found, options)
+        served = _Served(replace(fleet, server=server, shares=shares))
+        with shares or contextlib.nullcontext():
+            if shares:
+                _begin_sharing(shares, bool(models), opened)
+            yield served
+        served.traffic = {
+            "origin_bytes": origin,
+            "served_bytes": server.bytes_served,
+            "peer_bytes": shares.bytes_served if shares else 0,
+        }
+
+
+def _sharing(
+    fleet: Fleet, server: blobs.Server, found: look.Found, options: Options
+) -> Shares | None:
+    """Return the hosts that may serve, where the user said so; this machine serves already."""
+    if not options.share:
+        return None
+    seen = {name: item for name, item in found.items() if isinstance(item, Seen)}
+    names = [name for name in seen if not fleet.hosts[name].is_here]
+    return Shares(fleet.wires, server.token, offers_of(seen, names), options.share_port)
+
+
+def _begin_sharing(shares: Shares, is_needed: bool, opened: _Opened) -> None:
+    """Let hosts in order serve their files, before the first other one wants them."""
+
+    def begin(name: str) -> bool:
+        begun = is_needed and shares.begin(name)
+        if not begun:
+            opened.fleet.wires.hang_up(name)
+        return begun
+
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        count = sum(pool.map(begin, opened.rested))
+    if count:
+        opened.view.note(f"{text.plural(count, 'host')} in order: their files go to the others")
 
 
 def _provide(store: blobs.Store, item: blobs.Wanted, fleet: Fleet, opened: _Opened) -> int:
@@ -438,14 +490,25 @@ class _Opened:
     crew: Crew
     view: View
     forks: int
+    #: Hosts in order whose connections still stand.
+    rested: Sequence[str] = ()
 
-    def look(self, options: look.Options) -> dict[str, Seen | DreamError]:
-        """Look at every host, then let the connections go: the next use may be hours away."""
+    def look(
+        self, options: look.Options, *, keep_rested: bool = False
+    ) -> dict[str, Seen | DreamError]:
+        """Look at every host, then let the connections go: the next use may be hours away.
+
+        ``keep_rested`` keeps those of hosts in order.
+        """
         names = list(self.fleet.hosts)
         self.view.note(f"looking at {text.plural(len(names), 'host')}")
         found = look.at(self.fleet, names, options, self.forks, _only_notices(self.view))
+        if keep_rested:
+            seen = {name: item for name, item in found.items() if isinstance(item, Seen)}
+            self.rested = [name for name, item in seen.items() if not item.is_due]
+        gone = [name for name in names if name not in self.rested]
         with ThreadPoolExecutor(max_workers=16) as pool:
-            list(pool.map(self.fleet.wires.hang_up, names))
+            list(pool.map(self.fleet.wires.hang_up, gone))
         return found
 
     def outcome(self, seconds: float, traffic: Mapping[str, int]) -> Outcome:

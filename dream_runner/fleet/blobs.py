@@ -1,31 +1,23 @@
 """One download for the whole fleet: verified files, served by digest for the time of the run.
 
-The server listens on a Unix socket that every SSH connection carries to its host, so that
-it needs no open port, no firewall rule and no route past a jump host, and is encrypted.
-``--serve ADDRESS`` adds a plain HTTP port in the local network, for those whose network is
-faster than their SSH. Either way a request shows the token of the run, and asks for a digest:
-nothing else has a name here.
+The server (``dream_core/blobserver.py``) listens on a Unix socket that every SSH connection
+carries to its host, so that it needs no open port, no firewall rule and no route past a jump
+host, and is encrypted. ``--serve ADDRESS`` adds a plain HTTP port in the local network, for
+those whose network is faster than their SSH; ``--share`` lets hosts serve (shares.py).
 """
 
 from __future__ import annotations
 
 import contextlib
-import hmac
 import os
-import re
-import secrets
-import socket
-import socketserver
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote, unquote, urlsplit
 
 from .. import paths
+from ..module_utils.dream_core import blobserver
 from ..module_utils.dream_core.errors import IntegrityError, UsageError
 from ..module_utils.dream_core.fetch import (
     FetchRequest,
@@ -34,13 +26,6 @@ from ..module_utils.dream_core.fetch import (
     fetch,
     is_present,
 )
-
-#: A client that says or takes nothing for so long has gone.
-_IDLE_SECONDS = 60
-#: More connections at once wait in the kernel's queue.
-_MOST_CONNECTIONS = 256
-_RANGE = re.compile(r"bytes=(\d{1,15})-(\d{0,15})", re.ASCII)
-_TARGET = re.compile(r"/blobs/([0-9a-f]{64})", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -85,9 +70,13 @@ class Store:
         self._directory = directory
         self._paths: dict[str, str] = {}
 
-    def path(self, sha256: str) -> str | None:
-        """Return where the file of this digest lies, or None."""
-        return self._paths.get(sha256)
+    def open(self, sha256: str) -> IO[bytes] | None:
+        """Return the file of this digest, or None."""
+        path = self._paths.get(sha256)
+        try:
+            return open(path, "rb") if path else None
+        except OSError:
+            return None
 
     def provide(
         self, item: Wanted, network: Network, on_progress: Callable[[Progress], None]
@@ -128,87 +117,25 @@ def _verified(item: Wanted) -> str:
     return path
 
 
-class Server:
-    """Serves a store on a Unix socket, and on a TCP address where one is given.
-
-    Use as a context manager. ``bytes_served`` counts what went out.
-    """
+class Server(blobserver.Server):
+    """Serves a store on a Unix socket, and on a TCP address where one is given."""
 
     def __init__(self, store: Store, unix_path: str, address: str = "") -> None:
-        self.token = secrets.token_urlsafe(24)
-        self.bytes_served = 0
-        self._lock = threading.Lock()
-        self._servers: list[socketserver.BaseServer] = [_UnixServer(self, store, unix_path)]
+        super().__init__(store)
         self.url = ""
         if address:
-            server = _tcp_server(self, store, address)
-            self._servers.append(server)
-            host, port = server.server_address[:2]
-            self.url = f"http://{f'[{host!s}]' if ':' in str(host) else host!s}:{port}"
-
-    def __enter__(self) -> Server:
-        for server in self._servers:
-            threading.Thread(target=server.serve_forever, args=(0.2,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for server in self._servers:
-            server.shutdown()
-            server.server_close()
+            self.url = base_address(*_listen(self, address))
+        self.listen_unix(unix_path)
 
     def peers(self, unix_path: str) -> list[str]:
         """Return the base addresses for a host that finds our socket at ``unix_path``."""
         return [*([self.url] if self.url else []), f"http+unix://{quote(unix_path, safe='')}"]
 
-    def count(self, served: int) -> None:
-        """Add to what was served."""
-        with self._lock:
-            self.bytes_served += served
 
-
-class _Threads(socketserver.ThreadingMixIn):
-    daemon_threads = True
-    # Waiting for a host that hangs would keep the run from ending.
-    block_on_close = False
-    request_queue_size = 128
-
-    def __init__(self, owner: Server, store: Store, address: Any) -> None:
-        self.owner = owner
-        self.store = store
-        self._places = threading.BoundedSemaphore(_MOST_CONNECTIONS)
-        super().__init__(address, _Handler)  # type: ignore[call-arg]
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self._places.acquire()
-        super().process_request(request, client_address)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._places.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: a client that went away is its own affair, and its fetch knows."""
-
-
-class _UnixServer(_Threads, socketserver.UnixStreamServer):
-    pass
-
-
-class _TcpServer(_Threads, socketserver.TCPServer):
-    allow_reuse_address = True
-
-
-class _Tcp6Server(_TcpServer):
-    address_family = socket.AF_INET6
-
-
-def _tcp_server(owner: Server, store: Store, address: str) -> _TcpServer:
+def _listen(server: blobserver.Server, address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":") if address.count(":") == 1 else (address, "", "0")
-    kind = _Tcp6Server if ":" in host else _TcpServer
     try:
-        return kind(owner, store, (host, int(port)))
+        return server.listen(host, int(port))
     except (OSError, ValueError, OverflowError) as error:
         raise UsageError(
             f"{address!r} cannot be listened on: {error}",
@@ -218,99 +145,9 @@ def _tcp_server(owner: Server, store: Store, address: str) -> _TcpServer:
         ) from error
 
 
-class _Handler(BaseHTTPRequestHandler):
-    """GET and HEAD of ``/blobs/<sha256>``, one range at most."""
-
-    protocol_version = "HTTP/1.1"
-    server_version = "dream-runner"
-    sys_version = ""
-    timeout = _IDLE_SECONDS
-
-    @property
-    def _owner(self) -> _Threads:
-        assert isinstance(self.server, _Threads)
-        return self.server
-
-    def do_GET(self) -> None:
-        self._answer(with_body=True)
-
-    def do_HEAD(self) -> None:
-        self._answer(with_body=False)
-
-    def log_message(self, format: str, *arguments: Any) -> None:
-        """Keep no log: what was fetched stands in the report of each host."""
-
-    def address_string(self) -> str:
-        return ""
-
-    def _answer(self, *, with_body: bool) -> None:
-        if not self._is_member():
-            self._refuse(HTTPStatus.UNAUTHORIZED)
-            return
-        match = _TARGET.fullmatch(self.path)
-        path = self._owner.store.path(match[1]) if match else None
-        if match is None or path is None:
-            self._refuse(HTTPStatus.NOT_FOUND)
-            return
-        try:
-            with open(path, "rb") as stream:
-                self._send(stream, match[1], with_body)
-        except FileNotFoundError:
-            self._refuse(HTTPStatus.NOT_FOUND)
-
-    def _is_member(self) -> bool:
-        kind, _, token = self.headers.get("Authorization", "").partition(" ")
-        expected = self._owner.owner.token
-        return kind == "Bearer" and hmac.compare_digest(token.encode(), expected.encode())
-
-    def _refuse(self, status: HTTPStatus) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def _send(self, stream: Any, sha256: str, with_body: bool) -> None:
-        size = os.fstat(stream.fileno()).st_size
-        asked = self._range(size, f'"{sha256}"')
-        if asked is None:
-            self.send_response(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
-            self.send_header("Content-Range", f"bytes */{size}")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        start, end, is_part = asked
-        self.send_response(HTTPStatus.PARTIAL_CONTENT if is_part else HTTPStatus.OK)
-        if is_part:
-            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{size}")
-        self.send_header("Content-Length", str(end - start))
-        self.send_header("Content-Type", "application/octet-stream")
-        self.send_header("Accept-Ranges", "bytes")
-        self.send_header("ETag", f'"{sha256}"')
-        self.end_headers()
-        if with_body and end > start:
-            self._send_bytes(stream, start, end - start)
-
-    def _send_bytes(self, stream: Any, start: int, count: int) -> None:
-        self.wfile.flush()
-        sent = 0
-        try:
-            sent = self.connection.sendfile(stream, start, count)
-        except OSError:
-            # The client has seen enough, or is gone: the connection is of no more use.
-            self.close_connection = True
-        finally:
-            self._owner.owner.count(sent or max(0, stream.tell() - start))
-        if sent < count:
-            self.close_connection = True
-
-    def _range(self, size: int, etag: str) -> tuple[int, int, bool] | None:
-        """Return start, end and whether it is a part; None for one that cannot be."""
-        said = self.headers.get("Range", "")
-        match = _RANGE.fullmatch(said)
-        if not match or self.headers.get("If-Range", etag) != etag:
-            return 0, size, False
-        start = int(match[1])
-        end = min(int(match[2]) + 1, size) if match[2] else size
-        return (start, end, True) if start < end else None
+def base_address(host: str, port: int) -> str:
+    """Return the beginning of every URL of a server."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def cache_directory(environment: Mapping[str, str]) -> Path:

@@ -14,6 +14,7 @@ from ..settings import BY_NAME, Settings, as_ansible_vars
 from .blobs import Server
 from .choices import DEFAULT_STATE_DIR, STATE_DIR
 from .inventory import Host, Source
+from .shares import Shares
 from .wires import Wires
 
 
@@ -41,6 +42,7 @@ class Fleet:
     passwords: Passwords
     caller: Mapping[str, str]
     server: Server | None = None
+    shares: Shares | None = None
 
     def directory(self, name: str) -> Path:
         """Return where the log and journal of a host go."""
@@ -102,9 +104,19 @@ class Fleet:
             "ssh_args": self.wires.ssh_args(name),
             "forwards": self.wires.forwards(name),
             "control_path": self.wires.control_path(name),
-            "peers": self.server.peers(wire.blobs) if self.server else [],
+            "peers": self._peers(name),
             **places,
         }
+
+    def _peers(self, name: str) -> list[str]:
+        """Return who is asked for blobs, in this order: hosts that share, then the controller."""
+        hosts = self.shares.peers(name) if self.shares else []
+        return [*hosts, *(self.server.peers(self.wires[name].blobs) if self.server else [])]
+
+    def part(self, name: str, *, is_good: bool) -> None:
+        """Let a host go that is done: it serves what it has, or its connection ends."""
+        if not (is_good and self.shares and self.shares.begin(name)):
+            self.wires.hang_up(name)
 
 
 def _cell(column: str) -> str:

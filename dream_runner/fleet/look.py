@@ -107,9 +107,9 @@ class Seen:
         return str(self.document["decided"]["session"]["sudo"])
 
     @property
-    def lacks_password(self) -> bool:
-        """Tell whether the work needs root there, and sudo would ask for a password."""
-        if self.sudo != "password" or not self.is_due:
+    def needs_root(self) -> bool:
+        """Tell whether the work there needs root."""
+        if not self.is_due:
             return False
         is_native = self.settings["profile"] == "embedded"
         supervisor = self.choice["supervisor"]
@@ -133,6 +133,11 @@ class Seen:
         """Return what is free where the install is; None if the host would not say."""
         free = self.document["filesystem"]["free_bytes"]
         return None if free is None else int(free)
+
+    @property
+    def interpreter(self) -> str:
+        """Return the host's Python."""
+        return str(self.document["interpreter"])
 
     def prove(self) -> None:
         """Ask everything once: a host that answers nonsense fails here, and by itself."""

@@ -140,11 +140,14 @@ class Outcome:
         return "\n".join(lines)
 
     def _traffic_line(self) -> list[str]:
-        served = self.traffic.get("served_bytes", 0)
-        if not served:
+        served, between = self.traffic.get("served_bytes", 0), self.traffic.get("peer_bytes", 0)
+        if not served and not between:
             return []
         origin = text.size(self.traffic.get("origin_bytes", 0))
-        return [f"Model bytes: {origin} from the origin, {text.size(served)} served to the hosts."]
+        shared = f", {text.size(between)} from host to host" if between else ""
+        return [
+            f"Model bytes: {origin} from the origin, {text.size(served)} served from here{shared}."
+        ]
 
 
 def state_of(error: DreamError | None, changed: int) -> str:

@@ -143,17 +143,25 @@ class Wires:
         """Return the socket of the connection that all ssh to the host share."""
         return self._wires[name].local.replace(".sock", ".mux")
 
+    def command(self, name: str, words: str) -> list[str] | None:
+        """Return an ssh that runs ``words`` over the connection that stands; None if none does."""
+        control = self.control_path(name)
+        if not os.path.exists(control):
+            return None
+        return [*_over(control), "-T", "host", words]
+
     def hang_up(self, name: str) -> None:
         """Remove our sockets from the host and end the shared connection, if it still stands."""
         wire, control = self._wires[name], self.control_path(name)
         if not os.path.exists(control):
             return
-        command = ["ssh", "-o", f"ControlPath={control}", "-o", "ProxyCommand=false"]
         remove = shlex.join(["rm", "-f", wire.lifeline, wire.blobs])
         for arguments in (["-n", "-T", "host", remove], ["-O", "exit", "host"]):
             # Of a host that is gone the next run finds the names, and removes them.
             with contextlib.suppress(subprocess.TimeoutExpired):
-                subprocess.run([*command, *arguments], capture_output=True, timeout=5, check=False)
+                subprocess.run(
+                    [*_over(control), *arguments], capture_output=True, timeout=5, check=False
+                )
 
     def close(self) -> None:
         """End every line at once and remove the directory."""
@@ -229,6 +237,11 @@ class Wires:
                 self._notices[name] += 1
             if event is not None and self._notices[name] <= _MOST_NOTICES:
                 self._on_event(event)
+
+
+def _over(control: str) -> list[str]:
+    """Return an ssh that uses the shared connection and can make none of its own."""
+    return ["ssh", "-o", f"ControlPath={control}", "-o", "ProxyCommand=false"]
 
 
 def understood(line: bytes, host: str) -> Event | None:

@@ -29,13 +29,14 @@ Plan = Callable[[str], Request]
 class Crew:
     """Works through hosts; ``stop`` lets no further host begin.
 
+    ``fleet`` may get its sources of files later than its hosts are looked at.
     ``results`` has every host that was begun, and those that were lost before.
     """
 
     def __init__(self, fleet: Fleet, view: View, forks: int) -> None:
         self.results: dict[str, HostResult] = {}
         self.stopped = ""
-        self._fleet = fleet
+        self.fleet = fleet
         self._view = view
         self._forks = forks
         self._halt = threading.Event()
@@ -99,8 +100,9 @@ class Crew:
         began = time.monotonic()
         request = plan(name)
         result = self._follow(request)
-        error = explained(result.error, self._fleet, name) if result.error else None
-        self._fleet.wires.hang_up(name)
+        error = explained(result.error, self.fleet, name) if result.error else None
+        has_all = not self.interrupted and is_good(state_of(error, result.changed))
+        self.fleet.part(name, is_good=has_all)
         if self.interrupted:
             # Ansible may call a run that was stopped a success.
             error = Interrupted(
@@ -127,7 +129,7 @@ class Crew:
                 if not isinstance(event, RunFinished):
                     self._view.take(event)
 
-            return execute_among_others(request, take, self._fleet.caller)
+            return execute_among_others(request, take, self.fleet.caller)
 
     def _end(self, result: HostResult) -> None:
         with self._lock:

@@ -79,20 +79,25 @@ def _label(item: dict[str, Any], name: str) -> str:
 
 def prepare(machine: Node, models: dict[str, Path]) -> Stacked:
     """Give ``machine`` a checkout, its sources and a lock that points to them."""
+    machine.copy_checkout()
+    _serve_files(machine, models)
+    write_lock(machine, serve_images(machine))
+    return Stacked(machine, {name: _sha256(path) for name, path in models.items()})
+
+
+def serve_images(machine: Node) -> dict[str, dict[str, Any]]:
+    """Run a registry inside ``machine`` and return the lock that points to it."""
     services = catalog.load().services["services"]
     ports = {port["container"] for item in services for port in item.get("ports", ())}
     ports |= {port for item in services for port in item.get("internal_ports", ())}
     engine, stub = containers.llama_server(), containers.web_stub(sorted(ports))
-    machine.copy_checkout()
     _serve_images(machine, {"llama-server": engine, "stub": stub})
-    _serve_files(machine, models)
     lock = {
         item["image"]: _entry("stub", stub) if item["id"] != "llama-server" else {}
         for item in services
     }
     lock[ENGINE_TAG] = _entry("llama-server", engine)
-    write_lock(machine, lock)
-    return Stacked(machine, {name: _sha256(path) for name, path in models.items()})
+    return lock
 
 
 def _entry(name: str, image: archive.Image) -> dict[str, Any]:

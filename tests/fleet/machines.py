@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import http.server
 import json
 import os
+import socketserver
 import subprocess
 import sys
 import threading
@@ -17,13 +19,18 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from nodes.node import CHECKOUT, Node
+from e2e import stack as stacks
+from nodes.node import CHECKOUT, Node, environment, wait_until_booted
 from nodes.node import node as started_node
 from nodes.podman import Podman
+
+from dream_runner import catalog
 
 #: Made for these tests; it must appear in no file that a run leaves.
 PASSWORD = "correct horse battery 7f3a"
 STATE = ".local/state/dream-runner"
+#: The last embedded host installs to a filesystem of its own, so that it alone can be full.
+SMALL, SMALL_MB = "/small", 900
 
 
 @dataclass
@@ -73,6 +80,48 @@ class Lab:
     @property
     def state(self) -> Path:
         return self.directory / "state" / "dream-runner" / "fleet"
+
+    @property
+    def embedded(self) -> list[str]:
+        """Return the hosts of the embedded profile."""
+        return [name for name in self.hosts if not name.startswith("full")]
+
+    def install_dir(self, name: str) -> str:
+        """Return where the host's install is, without ~."""
+        said = str(self.hosts[name].get("dream_install_dir", "~/dream-runner"))
+        return said.replace("~", self.home(name))
+
+    def digest(self, name: str, file: str) -> str:
+        """Return the digest of one of the host's models, as a program there finds it."""
+        path = f"{self.install_dir(name)}/data/models/{file}"
+        return self.nodes[name].must("sha256sum", path, user="root").out.split()[0]
+
+    def lose(self, name: str) -> None:
+        """Take the host's power."""
+        self.nodes[name].podman.run("kill", self.nodes[name].name)
+
+    def give_power(self, name: str) -> None:
+        """Start the host again; it may get another address."""
+        node = self.nodes[name]
+        node.podman.run("start", node.name)
+        wait_until_booted(node)
+        self.hosts[name]["ansible_host"] = node.address
+
+    @contextlib.contextmanager
+    def cut_off(self, name: str) -> Iterator[None]:
+        """Be in the host's network namespace; the block may take its link down."""
+        node = self.nodes[name]
+        route = node.must("ip", "route", "show", "default", user="root").out.split()
+        yield
+        self.inside(name, "ip", "link", "set", "eth0", "up")
+        self.inside(name, "ip", "route", "replace", *route)
+
+    def inside(self, name: str, *words: str) -> None:
+        """Run a command of this machine in the host's network namespace."""
+        node = self.nodes[name]
+        said = node.podman.run("inspect", "--format", "{{.State.Pid}}", node.name)
+        pid = said.stdout.decode().strip()
+        subprocess.run(["nsenter", "-t", pid, "-n", *words], check=True, capture_output=True)
 
     def home(self, name: str) -> str:
         """Return the home of the host's login user."""
@@ -159,26 +208,41 @@ class Lab:
 
 
 def make(podman: Podman, stack: contextlib.ExitStack, directory: Path, count: int = 4) -> Lab:
-    """Start ``count`` nodes: by key, by password, behind a jump host, as root, and again."""
+    """Start ``count`` nodes: by key, by password, behind a jump host, as root, and again.
+
+    Of twenty or more the last three have a container engine, for the full profile.
+    """
     lab = Lab(directory)
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(lab.key)], check=True)
+    full = 3 if count >= 20 else 0
 
     def start(number: int) -> Node:
-        options = {"systemd": True, "user": "sudoer", "kind": "fleet"}
-        return stack.enter_context(started_node(podman, "12", **options))  # type: ignore[arg-type]
+        options: dict[str, Any] = {"systemd": True, "user": "sudoer", "kind": "fleet"}
+        if number >= count - full:
+            options |= {"user": "root", "kind": "fleet-docker", "engine": True}
+        elif number == count - full - 1:
+            tmpfs = f"--tmpfs={SMALL}:size={SMALL_MB}m,mode=1777,exec"
+            options["options"] = (tmpfs,)
+        release = "13" if options.get("engine") else "12"
+        return stack.enter_context(started_node(podman, release, **options))
 
     nodes = [start(number) for number in range(count)]
     with ThreadPoolExecutor(max_workers=4) as pool:
         list(pool.map(partial(_let_in, lab), nodes))
-    for number, machine in enumerate(nodes):
+    for number, machine in enumerate(nodes[: count - full]):
         _add(lab, number, machine)
+    lab.hosts[lab.embedded[-1]] |= {"dream_install_dir": f"{SMALL}/dream"}
+    lab.hosts[lab.embedded[-1]] |= {"dream_disk_reserve_mb": 0}
+    for number, machine in enumerate(nodes[count - full :]):
+        _add_full(lab, f"full{number or ''}", machine)
     lab.write_inventory()
     return lab
 
 
 def _let_in(lab: Lab, machine: Node) -> None:
     public = lab.key.with_suffix(".pub").read_text().strip()
-    machine.must("sh", "-c", _SETUP, "setup", public, f"asker:{PASSWORD}", user="root")
+    passed = "".join(f"{name}={value}\n" for name, value in environment().items())
+    machine.must("sh", "-c", _SETUP, "setup", public, f"asker:{PASSWORD}", passed, user="root")
 
 
 #: ``asker`` logs in with a password and sudo asks it again; the key opens root and sudoer.
@@ -192,6 +256,7 @@ done
 useradd --create-home --shell /bin/bash asker
 echo "$2" | chpasswd
 echo 'asker ALL=(ALL) ALL' > /etc/sudoers.d/asker
+printf %s "$3" >> /etc/environment
 """
 
 
@@ -214,10 +279,47 @@ def _add(lab: Lab, number: int, machine: Node) -> None:
     lab.nodes[name], lab.hosts[name] = machine, host
 
 
+def _add_full(lab: Lab, name: str, machine: Node) -> None:
+    """Add a node with an engine; its images come from a registry inside it, by our lock."""
+    images = stacks.serve_images(machine)
+    lock = lab.directory / "state" / "dream-runner" / catalog.LOCK
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock.write_text(json.dumps({"schema": catalog.LOCK_SCHEMA, "images": images}))
+    lab.nodes[name] = machine
+    lab.hosts[name] = {
+        "ansible_host": machine.address,
+        "ansible_user": "root",
+        "dream_profile": "full",
+    }
+
+
+class Garbage:
+    """Answers every connection with nonsense; only this machine can reach it."""
+
+    def __init__(self) -> None:
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                with contextlib.suppress(OSError):
+                    self.request.sendall(b"\x00\xff\x1b[2Jgarbage\r\n" * 2000)
+
+        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        self.port = int(self._server.server_address[1])
+
+    def __enter__(self) -> Garbage:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
 class Origin:
     """A server of one file that counts what it sends; only this machine can reach it."""
 
     def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.sha256 = hashlib.sha256(content).hexdigest()
         self.sent = 0
         owner = self
 

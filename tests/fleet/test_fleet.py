@@ -8,21 +8,121 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
+import re
 import signal
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dream_runner import paths
 
-from .machines import PASSWORD, Lab, Origin, files_with
+from .machines import PASSWORD, SMALL, Garbage, Lab, Origin, files_with
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(1800)]
 
 PASSWORD_VARIABLES = ("ansible_password", "ansible_become_password")
 MODEL = paths.catalog() / "smoke.gguf"
+#: No canary and one wave: whoever is due begins.
+AT_ONCE = ("--yes", "--canary", "0", "--waves", "100%", "--install-python")
+#: What a program of somebody else says in place of Python.
+BABBLE = "#!/bin/sh\nprintf '\\377\\033[2Jgarbage {\"a\": \\000'\n"
+
+
+@pytest.fixture(scope="module")
+def origin(lab: Lab) -> Iterator[Origin]:
+    """The model of all hosts; only this machine can reach it."""
+    with Origin(MODEL.read_bytes()) as running:
+        lab.write_inventory(dream_model=running.url, dream_model_sha256=running.sha256)
+        yield running
+
+
+class Troubles:
+    """One host for every kind of trouble; ``codes`` are what each may be told as."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.disk, self.stopped, self.cut, self.key, self.garbage = reversed(lab.embedded[-5:])
+        left = lab.embedded[:-5]
+        self.become = [name for name in left if name.startswith("password")][-1]
+        self.codes = {
+            self.disk: {"DISK_FULL"},
+            self.stopped: {"HOST_UNREACHABLE"},
+            self.cut: {"HOST_UNREACHABLE"},
+            self.key: {"HOST_KEY_CHANGED"},
+            self.become: {"SUDO_REFUSED"},
+            self.garbage: {"HOST_GARBAGE"},
+            "nonsense": {"HOST_GARBAGE"},
+        }
+
+    def __enter__(self) -> Troubles:
+        lab = self.lab
+        self._known = lab.known_hosts.read_text()
+        _forge_key(lab, self.key, self.disk)
+        lab.hosts[self.become]["ansible_become_password"] = "not it"
+        _put_interpreter(lab, self.garbage, BABBLE)
+        fill = f"dd if=/dev/zero of={SMALL}/ballast bs=1M 2>/dev/null || true"
+        lab.nodes[self.disk].must("sh", "-c", fill, user="root")
+        self._babbler = Garbage().__enter__()
+        lab.hosts["nonsense"] = {"ansible_host": "127.0.0.1", "ansible_port": self._babbler.port}
+        lab.write_inventory()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        lab = self.lab
+        lab.known_hosts.write_text(self._known)
+        lab.hosts[self.become]["ansible_become_password"] = PASSWORD
+        _take_interpreter(lab, self.garbage)
+        lab.nodes[self.disk].must("rm", "-f", f"{SMALL}/ballast", user="root")
+        self._babbler.__exit__()
+        del lab.hosts["nonsense"]
+        lab.write_inventory()
+
+    def install(self) -> tuple[dict[str, Any], str]:
+        """Install everywhere; stop one host and cut one off when each is at work."""
+        lab = self.lab
+        before = set(lab.state.glob("runs/*"))
+        words = (*AT_ONCE, "--max-fail", "100%")
+        with lab.started("install", *words) as running, lab.cut_off(self.cut):
+            waiting = {self.stopped: lab.lose, self.cut: self._cut}
+            while waiting and running.poll() is None:
+                for name in [name for name in waiting if _is_begun(lab, before, name)]:
+                    waiting.pop(name)(name)
+                time.sleep(0.3)
+            running.wait(timeout=1500)
+            # The host heard nothing for a minute, and does nothing for us any more.
+            wait_for("the host that was cut off to rest", lambda: not lab.at_work(self.cut), 90)
+        lab.give_power(self.stopped)
+        said = (lab.directory / "started.log").read_text()
+        assert not waiting, said
+        (run,) = set(lab.state.glob("runs/*")) - before
+        return json.loads((run / "report.json").read_text()), said
+
+    def _cut(self, name: str) -> None:
+        self.lab.inside(name, "ip", "link", "set", "eth0", "down")
+
+
+def _forge_key(lab: Lab, name: str, other: str) -> None:
+    """Let the controller know the key of another host under this host's address."""
+    address = str(lab.hosts[name]["ansible_host"])
+    forget = ["ssh-keygen", "-q", "-R", address, "-f", str(lab.known_hosts)]
+    subprocess.run(forget, check=True, capture_output=True)
+    key = lab.nodes[other].must("cat", "/etc/ssh/ssh_host_ed25519_key.pub", user="root").out
+    with lab.known_hosts.open("a") as stream:
+        stream.write(f"{address} {' '.join(key.split()[:2])}\n")
+
+
+def _is_begun(lab: Lab, before: set[Path], name: str) -> bool:
+    """Tell whether the host is at work in the run that goes on now."""
+    return any(
+        '"phase_started"' in path.read_text()
+        for run in set(lab.state.glob("runs/*")) - before
+        for path in run.glob(f"hosts/{name}/events.jsonl")
+    )
 
 
 def wait_for(what: str, test: Callable[[], object], seconds: float = 900) -> None:
@@ -122,31 +222,76 @@ def test_the_wrong_password_for_sudo_is_found_before_the_work(lab: Lab) -> None:
 
 
 @pytest.mark.slow
-def test_kill_of_the_controller_then_the_next_run_goes_on(lab: Lab) -> None:
-    content = MODEL.read_bytes()
-    with Origin(content) as origin:
-        lab.write_inventory(
-            dream_model=origin.url, dream_model_sha256=hashlib.sha256(content).hexdigest()
+def test_a_host_without_sudo_or_python_is_told_of_what_it_lacks(lab: Lab) -> None:
+    name, node = "jump", lab.nodes["jump"]
+    node.must("apt-get", "-q", "-y", "purge", "libgomp1", user="root")
+    node.must("mv", "/usr/bin/sudo", "/usr/bin/sudo.away", user="root")
+    done = lab.run("install", "--yes", "--json", "--limit", name)
+    node.must("mv", "/usr/bin/sudo.away", "/usr/bin/sudo", user="root")
+    host = done.json()["hosts"][0]
+    assert (host["stage"], host["error"]["code"]) == ("preflight", "SUDO_MISSING"), str(done)
+    node.must("apt-get", "-q", "-y", "purge", "--auto-remove", "python3*", user="root")
+    assert node.run("python3", "--version").code
+    done = lab.run("plan", "--json", "--limit", name)
+    error = done.json()["hosts"][0]["error"]
+    assert (done.code, error["code"]) == (13, "HOST_NO_PYTHON"), str(done)
+    assert "--install-python" in error["hint"]
+    # It stays like that: the first install of all brings it.
+
+
+@pytest.mark.slow
+def test_kill_of_the_controller_leaves_hosts_that_rest(lab: Lab, origin: Origin) -> None:
+    with lab.started("install", *AT_ONCE) as running:
+        wait_for(
+            "the services phase",
+            lambda: (
+                running.poll() is not None
+                or any("services" in lab.receipts(name) for name in lab.nodes)
+            ),
         )
-        words = ("--yes", "--canary", "0", "--waves", "100%")
-        with lab.started("install", *words) as running:
-            wait_for(
-                "the services phase",
-                lambda: (
-                    running.poll() is not None
-                    or any("services" in lab.receipts(name) for name in lab.nodes)
-                ),
-            )
-            assert running.poll() is None, (lab.directory / "started.log").read_text()
-            os.kill(running.pid, signal.SIGKILL)
-        for name in lab.nodes:
-            # Two seconds of politeness (lifeline.py) and the time to look.
-            wait_for(f"{name} to rest", lambda name=name: not lab.at_work(name), 90)  # type: ignore[misc]
-        done = lab.run("install", *words, "--json")
-        assert done.code == 0, str(done)
-        assert set(done.states().values()) <= {"done", "unchanged"}
-        # Nobody but this machine can reach the origin, and it was asked once.
-        assert origin.sent == len(content)
+        assert running.poll() is None, (lab.directory / "started.log").read_text()
+        os.kill(running.pid, signal.SIGKILL)
+    for name in lab.nodes:
+        # Two seconds of politeness (lifeline.py) and the time to look.
+        wait_for(f"{name} to rest", lambda name=name: not lab.at_work(name), 90)  # type: ignore[misc]
+
+
+@pytest.mark.slow
+def test_every_kind_of_trouble_is_told_and_harms_nobody_else(lab: Lab) -> None:
+    if len(lab.embedded) < 8:
+        pytest.skip("needs DREAM_TEST_FLEET=8 or more")
+    due = {name for name, state in lab.run("plan", "--json").states().items() if state == "due"}
+    with Troubles(lab) as troubles:
+        assert troubles.codes.keys() - {"nonsense"} <= due, f"not due any more: {due}"
+        report, said = troubles.install()
+    hosts = {host["host"]: host for host in report["hosts"]}
+    found = {name: (hosts[name]["error"] or {}).get("code") for name in troubles.codes}
+    assert all(found[name] in codes for name, codes in troubles.codes.items()), said
+    # All others: those that the killed run had begun, and those that it had not.
+    others = hosts.keys() - troubles.codes.keys()
+    assert {hosts[name]["state"] for name in others} <= {"done", "unchanged"}, said
+    assert {hosts[name]["state"] for name in troubles.codes} == {"failed"}, said
+    assert report["counts"]["failed"] == len(troubles.codes)
+    assert (report["exit_code"], report["outcome"]) == (13, "failed")
+    # Once a group, and a line a host.
+    grouped = [name for group in report["errors"] for name in group["hosts"]]
+    assert sorted(grouped) == sorted(troubles.codes)
+    for name, codes in found.items():
+        assert f"{name}: failed" in said, codes
+    assert all(lab.run("status", "--json", "--limit", name).code == 0 for name in list(others)[:3])
+    assert "\x1b" not in said
+
+
+@pytest.mark.slow
+def test_the_next_run_goes_on_and_the_origin_was_asked_once(lab: Lab, origin: Origin) -> None:
+    # A node that was without power may have another address, whose key nobody knows yet.
+    done = lab.run("install", *AT_ONCE, "--json", "--accept-new-host-keys")
+    assert done.code == 0, str(done)
+    assert set(done.states().values()) <= {"done", "unchanged"}
+    # Nobody but this machine can reach the origin, and it was asked once for all.
+    assert origin.sent <= 1.02 * len(origin.content)
+    digest = hashlib.sha256(origin.content).hexdigest()
+    assert {lab.digest(name, "model.gguf") for name in lab.nodes} == {digest}
 
 
 @pytest.mark.slow
@@ -158,6 +303,173 @@ def test_every_model_answers_and_the_second_run_changes_nothing(lab: Lab) -> Non
     assert again.code == 0, str(again)
     assert set(again.states().values()) == {"unchanged"}
     assert sum(host["changed"] for host in again.json()["hosts"]) == 0
+
+
+@pytest.mark.slow
+def test_hosts_serve_each_other_and_one_that_lies_or_dies_costs_bytes_only(lab: Lab) -> None:
+    content = MODEL.read_bytes() + random.Random(3).randbytes(16 * 1024 * 1024)
+    honest, liar, dying = lab.embedded[:3]
+    with Origin(content) as origin:
+        lab.write_inventory(dream_model=origin.url, dream_model_sha256=origin.sha256)
+        first = lab.run("install", *AT_ONCE, "--json", "--limit", f"{honest},{liar},{dying}")
+        assert first.code == 0, str(first)
+        _turn_into_a_liar(lab, liar)
+        before = set(lab.state.glob("runs/*"))
+        with lab.started("install", *AT_ONCE, "--share", "--max-fail", "100%") as running:
+            wait_for(
+                "a host to serve", lambda: running.poll() is not None or _serves(lab, dying), 300
+            )
+            lab.nodes[dying].run("pkill", "-f", "blobserver.py", user="root")
+            running.wait(timeout=1500)
+        said = (lab.directory / "started.log").read_text()
+        assert running.returncode == 0, said
+        assert origin.sent <= 1.02 * len(content)
+        wrong = {n for n in lab.nodes if lab.digest(n, "model.gguf") != origin.sha256}
+        assert wrong == {liar}, said
+        (run,) = set(lab.state.glob("runs/*")) - before
+        traffic = json.loads((run / "report.json").read_text())["traffic"]
+        assert traffic["peer_bytes"] >= len(content), said
+        assert traffic["origin_bytes"] == 0
+        assert not any(_serves(lab, name) for name in lab.nodes)
+        mended = lab.run("install", *AT_ONCE, "--json", "--verify", "--limit", liar)
+        assert mended.code == 0, str(mended)
+        assert lab.digest(liar, "model.gguf") == origin.sha256
+
+
+def _serves(lab: Lab, name: str) -> bool:
+    return any("blobserver.py" in line for line in lab.nodes[name].processes())
+
+
+def _turn_into_a_liar(lab: Lab, name: str) -> None:
+    """Change a host's model as somebody would who wants nobody to notice."""
+    path = f"{lab.install_dir(name)}/data/models/model.gguf"
+    lab.nodes[name].python(
+        "import os\n"
+        f"path = {path!r}\n"
+        "was = os.stat(path)\n"
+        "with open(path, 'r+b') as stream:\n"
+        "    stream.seek(8 * 1024 * 1024)\n"
+        "    stream.write(bytes(1024 * 1024))\n"
+        "os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))\n",
+        user="root",
+    )
+
+
+SPY = """#!/bin/sh
+umask 0
+{ echo "$@"; env; } >> /var/tmp/spied
+tee -a /var/tmp/spied | exec /usr/bin/python3 "$@"
+"""
+
+
+@pytest.mark.slow
+def test_a_host_sees_nothing_of_another(lab: Lab) -> None:
+    spy, other = lab.embedded[0], ([*lab.embedded, *lab.hosts][-1])
+    _put_interpreter(lab, spy, SPY)
+    done = lab.run("install", *AT_ONCE, "--full", "--json", "--limit", f"{spy},{other}")
+    _take_interpreter(lab, spy)
+    assert done.code == 0, str(done)
+    spied = lab.nodes[spy].must("cat", "/var/tmp/spied", user="root").out
+    lab.nodes[spy].must("rm", "/var/tmp/spied", user="root")
+    # It did see what went to itself.
+    assert lab.install_dir(spy) in spied
+    # The addresses are compared as words: 10.88.0.2 is also the beginning of 10.88.0.23.
+    foreign = {lab.hosts[other]["ansible_host"], PASSWORD, *_secrets(lab, other)}
+    seen = {word for word in foreign if re.search(rf"(?<![\w.]){re.escape(word)}(?![\w.])", spied)}
+    assert not seen
+    ours, theirs = _secrets(lab, spy), _secrets(lab, other)
+    assert theirs or not other.startswith("full")
+    assert not ours & theirs
+
+
+def _secrets(lab: Lab, name: str) -> set[str]:
+    """Return what the host's environment files keep."""
+    script = f"cat {lab.install_dir(name)}/.env {lab.install_dir(name)}/*/.env 2>/dev/null || true"
+    lines = lab.nodes[name].must("sh", "-c", script, user="root").out.splitlines()
+    pairs = (line.partition("=") for line in lines if not line.startswith("#"))
+    kinds = ("KEY", "SECRET", "TOKEN", "PASSWORD")
+    found = {value.strip("'\"") for key, _, value in pairs if any(k in key.upper() for k in kinds)}
+    return {value for value in found if len(value) >= 16}
+
+
+#: Runs the module, then says what nobody of ours would.
+EVIL = """#!/usr/bin/python3
+import json, subprocess, sys
+done = subprocess.run(["/usr/bin/python3", *sys.argv[1:]], stdin=sys.stdin, capture_output=True)
+PAYLOADS = %r
+
+def poisoned(value, depth=0):
+    if isinstance(value, dict):
+        made = {key: poisoned(item, depth + 1) for key, item in value.items()}
+        if depth:
+            made.update({payload: payload for payload in PAYLOADS})
+        return made
+    if isinstance(value, list):
+        return [poisoned(item, depth + 1) for item in value]
+    if isinstance(value, str) and depth > 2 and not value.startswith("/"):
+        return value + "".join(PAYLOADS)
+    return value
+
+try:
+    said = poisoned(json.loads(done.stdout))
+    said["ansible_facts"] = {"dream_settings": PAYLOADS[0], "ansible_connection": "local"}
+    said["dest"] = said["diff"] = said["path"] = PAYLOADS[1]
+    print(json.dumps(said))
+except ValueError:
+    sys.stdout.buffer.write(done.stdout)
+sys.stderr.buffer.write(done.stderr)
+sys.exit(done.returncode)
+"""
+
+
+@pytest.mark.slow
+def test_a_host_in_foreign_hands_writes_nothing_here_or_at_its_peers(
+    lab: Lab, tmp_path: Path
+) -> None:
+    evil, other = lab.embedded[0], lab.embedded[1]
+    mark = tmp_path / "marked"
+    payloads = [
+        f"{{{{ lookup('ansible.builtin.pipe', 'touch {mark}') }}}}",
+        "../" * 12 + str(mark),
+        "\x1b[2J\x07",
+    ]
+    _put_interpreter(lab, evil, EVIL % payloads)
+    around = _names(lab.directory.parent, but=lab.state)
+    before = lab.nodes[other].listing("/etc") | lab.nodes[other].listing(lab.home(other))
+    both = f"{evil},{other}"
+    done = [
+        lab.run("plan", "--limit", both),
+        lab.run("install", *AT_ONCE, "--json", "--max-fail", "100%", "--limit", both),
+        lab.run("install", *AT_ONCE, "--full", "--share", "--limit", both),
+        lab.run("exec-doctor", "--limit", both),
+    ]
+    _take_interpreter(lab, evil)
+    text = "\n".join(map(str, done))
+    assert not mark.exists(), text
+    assert _names(lab.directory.parent, but=lab.state) == around
+    assert not any("\x1b" in str(item) for item in done)
+    assert done[1].states()[other] in ("done", "unchanged"), text
+    after = lab.nodes[other].listing("/etc") | lab.nodes[other].listing(lab.home(other))
+    new = after.keys() - before.keys()
+    assert not {path for path in new if "/.local/state/dream-runner/" not in path}, new
+    good = lab.run("install", *AT_ONCE, "--json", "--limit", both)
+    assert good.code == 0, str(good)
+
+
+def _names(directory: Path, but: Path) -> set[Path]:
+    return {path for path in directory.rglob("*") if but not in [path, *path.parents]}
+
+
+def _put_interpreter(lab: Lab, name: str, program: str) -> None:
+    script = "cat > /usr/local/bin/other-python && chmod 755 /usr/local/bin/other-python"
+    lab.nodes[name].must("sh", "-c", script, input=program, user="root")
+    lab.hosts[name]["ansible_python_interpreter"] = "/usr/local/bin/other-python"
+    lab.write_inventory()
+
+
+def _take_interpreter(lab: Lab, name: str) -> None:
+    del lab.hosts[name]["ansible_python_interpreter"]
+    lab.write_inventory()
 
 
 @pytest.mark.slow
@@ -241,5 +553,5 @@ def test_uninstall_takes_it_all_back(lab: Lab) -> None:
     assert done.code == 0, str(done)
     assert set(lab.run("status", "--json").states().values()) == {"absent"}
     for name in lab.nodes:
-        there = lab.nodes[name].run("test", "-e", f"{lab.home(name)}/dream-runner", user="root")
+        there = lab.nodes[name].run("test", "-e", lab.install_dir(name), user="root")
         assert there.code == 1

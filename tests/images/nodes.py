@@ -59,6 +59,7 @@ KINDS: dict[str, dict[str, tuple[str, ...]]] = {
         "12": ("openssh-server", "libgomp1", "python3-venv"),
         "13": ("openssh-server", "libgomp1", "python3-venv"),
     },
+    "fleet-docker": {"13": ("openssh-server", "docker.io", "docker-cli", "docker-compose")},
     # A working engine. Debian 12 has no compose 2.
     "docker": {"13": ("docker.io", "docker-cli", "docker-compose")},
 }

@@ -57,6 +57,7 @@ def visit(
         "state_dir": state_dir,
         "home": os.path.realpath(os.path.expanduser("~")),
         "python": "%d.%d.%d" % sys.version_info[:3],
+        "interpreter": sys.executable or "python3",
         "present": _present(os.path.join(install_dir, "data", "models")),
         "filesystem": live.filesystem(install_dir),
         "engine": _ask(receipts),

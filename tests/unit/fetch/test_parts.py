@@ -122,8 +122,9 @@ def test_a_fixed_number_is_kept() -> None:
 
 
 class Origin:
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, is_spare: bool = False) -> None:
         self.label = label
+        self.is_spare = is_spare
 
 
 def test_a_failure_of_many_connections_is_one() -> None:
@@ -272,3 +273,12 @@ def test_who_sees_the_token(url: str, endpoint: str, carried: bool) -> None:
 )
 def test_shown(url: str, shown: str) -> None:
     assert address.shown(url) == shown
+
+
+def test_a_peer_with_another_behind_it_gets_no_second_chance() -> None:
+    sharer, controller, origin = Origin("a", is_spare=True), Origin("b"), Origin("c")
+    ledger = Ledger([sharer, controller, origin], Patience())
+    ledger.failed(sharer, SourceFault("CONNECTION_LOST", "reset"))
+    assert (ledger.current(), ledger.pause()) == (controller, 0.0)
+    ledger.failed(controller, SourceFault("CONNECTION_LOST", "reset"))
+    assert ledger.current() is controller

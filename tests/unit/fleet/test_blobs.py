@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import random
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -13,6 +15,7 @@ from urllib.parse import quote
 import pytest
 
 from dream_runner.fleet.blobs import Server, Store, Wanted, wanted
+from dream_runner.module_utils.dream_core import blobserver
 from dream_runner.module_utils.dream_core.errors import IntegrityError, NetworkError, UsageError
 from dream_runner.module_utils.dream_core.fetch import FetchRequest, Network, fetch
 
@@ -154,3 +157,37 @@ def test_a_client_that_hangs_up_harms_nobody(server: Server) -> None:
         client.sendall(head.encode())
         client.recv(10)
     assert ask(server)[0] == 200
+
+
+def test_a_stranger_is_hung_up_on(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blobserver, "_STRANGER_SECONDS", 0.3)
+    host, _, port = server.url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=5) as client:
+        client.sendall(b"GET /blobs/x HTTP/1.1\r\n")
+        with pytest.raises(ConnectionError):
+            drip(client)
+
+
+def drip(client: socket.socket) -> None:
+    """Send a byte now and then: that must not keep the place."""
+    for _ in range(50):
+        client.sendall(b"X-Slow: 1\r\n")
+        time.sleep(0.1)
+
+
+def test_nobody_has_more_than_a_share_of_the_places(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blobserver, "_MOST_OF_ONE", 2)
+    host, _, port = server.url.removeprefix("http://").partition(":")
+    with contextlib.ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(socket.create_connection((host, int(port))))
+        third = stack.enter_context(socket.create_connection((host, int(port)), timeout=5))
+        assert third.recv(1) == b""
+    wait = time.monotonic() + 5
+    while time.monotonic() < wait:
+        with contextlib.suppress(ConnectionError, http.client.HTTPException):
+            assert ask(server)[0] == 200
+            return
+    pytest.fail("the places were not given back")

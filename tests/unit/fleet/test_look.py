@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from dream_runner.commands import fleet as command
+from dream_runner.fleet.fleet import Passwords
+from dream_runner.fleet.inventory import Host
 from dream_runner.fleet.look import Seen, cleaned
 from dream_runner.module_utils.dream_core.due import Reason
 from dream_runner.module_utils.dream_core.phases import PHASES
@@ -20,6 +24,7 @@ def document(**changes: Any) -> dict[str, Any]:
         "install_dir": "/home/u/dream-runner",
         "state_dir": "/home/u/.local/state/dream-runner",
         "home": "/home/u",
+        "interpreter": "/usr/bin/python3",
         "present": {"m.gguf": 250},
         "filesystem": {"free_bytes": 10},
         "loads_engine": True,
@@ -46,14 +51,36 @@ def test_a_host_in_order_rests() -> None:
     host = seen()
     host.prove()
     assert not host.is_due
-    assert not host.lacks_password
+    assert not host.needs_root
     assert host.missing_bytes == 750
 
 
 def test_a_model_that_does_not_answer_is_work_and_root_may_be_needed() -> None:
     host = seen(engine={"url": "", "answers": False, "why": "refused"})
     assert host.is_due
-    assert host.lacks_password
+    assert host.needs_root
+
+
+@pytest.mark.parametrize(
+    ("sudo", "has_password", "code"),
+    [
+        ("none", True, "SUDO_MISSING"),
+        ("password", False, "SUDO_NEEDED"),
+        ("password", True, ""),
+        ("passwordless", False, ""),
+        ("root", False, ""),
+    ],
+)
+def test_what_is_wanting_of_sudo_is_said_before_the_work(
+    sudo: str, has_password: bool, code: str
+) -> None:
+    base = document(loads_engine=False, engine={"url": "", "answers": False, "why": "refused"})
+    host = Seen("a", SETTINGS, {**base, "decided": {**base["decided"], "session": {"sudo": sudo}}})
+    fleet = SimpleNamespace(
+        passwords=Passwords(), hosts={"a": Host("a", has_become_password=has_password)}
+    )
+    errors = command._without_sudo({"a": host}, fleet)  # type: ignore[arg-type]
+    assert [error.code for error in errors.values()] == ([code] if code else [])
 
 
 @pytest.mark.parametrize(

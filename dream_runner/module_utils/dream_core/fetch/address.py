@@ -101,7 +101,7 @@ def authorization(url: str, network: Network, hub: Optional[Origin]) -> Dict[str
     the ``hub``, netrc.
     """
     parts, place = urlsplit(url), parse(url)
-    if _is_peer(place, network):
+    if is_peer(place, network):
         return {"Authorization": "Bearer " + network.peer_token} if network.peer_token else {}
     if parts.username:
         return _basic(unquote(parts.username), unquote(parts.password or ""))
@@ -113,8 +113,14 @@ def authorization(url: str, network: Network, hub: Optional[Origin]) -> Dict[str
     return _basic(*entry) if entry else {}
 
 
-def _is_peer(place: Address, network: Network) -> bool:
+def is_peer(place: Address, network: Network) -> bool:
+    """Return whether ``place`` serves blobs to this run."""
     return any(place.origin == parse(peer).origin for peer in network.peers)
+
+
+def is_own(url: str, network: Network) -> bool:
+    """Return whether ``url`` leads to a peer."""
+    return any(url.startswith(peer + "/") for peer in network.peers)
 
 
 def _is_loopback(host: str) -> bool:
@@ -150,7 +156,7 @@ def _netrc_entry(path: str, host: str) -> Optional[Tuple[str, str]]:
 def proxy_for(address: Address, network: Network) -> Optional[Address]:
     """Return the proxy to use for ``address``, or None; raises UsageError if unusable."""
     url = network.proxies.get(address.scheme, "")
-    if not url or _is_peer(address, network) or _bypassed(address, network.no_proxy):
+    if not url or is_peer(address, network) or _bypassed(address, network.no_proxy):
         return None
     proxy = parse(url if "://" in url else "http://" + url)
     if proxy.scheme != "http":

@@ -131,7 +131,11 @@ class _Fetch:
         urls = [addresses.apply_endpoint(text, network) for text in named]
         remote = [url for url in urls if url.startswith(("http:", "https:"))]
         hub = addresses.hub_origin(remote, network)
-        return [self._source(url, hub) for url in urls]
+        sources = [self._source(url, hub) for url in urls]
+        peers = [addresses.is_own(url, network) for url in urls]
+        for source, is_peer, is_next in zip(sources, peers, peers[1:]):
+            source.is_spare = is_peer and is_next
+        return sources
 
     def _source(self, url: str, hub: Optional[addresses.Origin]) -> Any:
         request = self._request

@@ -49,6 +49,7 @@ class LocalSource:
     """A file on this machine, read like any other source."""
 
     parallel = False
+    is_spare = False
 
     def __init__(self, path: str) -> None:
         self.label = "file://" + path

@@ -66,7 +66,7 @@ class Ledger:
                 return False
             self._failures += 1
             self._fresh = 0
-            if self._failures >= self._allowed(fault) or self._asks_too_much(fault):
+            if self._failures >= self._allowed(source, fault) or self._asks_too_much(fault):
                 self._drop(source, fault)
             else:
                 self._not_before = self._clock() + self._wait(fault)
@@ -83,8 +83,10 @@ class Ledger:
         self._sources.remove(source)
         self._failures, self._fresh, self._not_before = 0, 0, 0.0
 
-    def _allowed(self, fault: SourceFault) -> int:
+    def _allowed(self, source: Any, fault: SourceFault) -> int:
         attempts = self._patience.attempts
+        if source.is_spare:
+            return 1
         # With another source at hand, a dead mirror should not cost minutes.
         if len(self._sources) > 1:
             return max(2, attempts // 3)

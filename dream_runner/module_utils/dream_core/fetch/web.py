@@ -33,6 +33,9 @@ _UNSATISFIED = re.compile(r"bytes \*/(\d+)", re.ASCII)
 _NETWORK_ERRORS = (OSError, http.client.HTTPException)
 #: Bodies of redirects and errors up to this length are read to keep the connection.
 _DRAIN = 64 * 1024
+#: A server of this run in the same network answers sooner than one of the world, or is gone.
+_PEER_CONNECT_SECONDS = 5.0
+_PEER_STALL_SECONDS = 10.0
 
 
 class Link:
@@ -96,7 +99,9 @@ class Link:
     def _connect(self, address: Address) -> http.client.HTTPConnection:
         proxy = addresses.proxy_for(address, self._network)
         near = proxy or address
-        timeout = self._patience.connect_seconds
+        timeout, stall = self._patience.connect_seconds, self._patience.stall_seconds
+        if address.scheme != addresses.UNIX and addresses.is_peer(address, self._network):
+            timeout, stall = min(timeout, _PEER_CONNECT_SECONDS), min(stall, _PEER_STALL_SECONDS)
         connection: http.client.HTTPConnection
         if address.scheme == "https":
             connection = http.client.HTTPSConnection(
@@ -110,7 +115,7 @@ class Link:
             credentials = addresses.proxy_authorization(address, self._network)
             connection.set_tunnel(address.host, address.port, credentials)
         connection.connect()
-        connection.sock.settimeout(self._patience.stall_seconds)
+        connection.sock.settimeout(stall)
         return connection
 
 
@@ -199,6 +204,8 @@ class HttpSource:
     ) -> None:
         self.label = addresses.shown(url)
         self.parallel = True
+        #: Another peer comes after this one: the first failure is enough to go on to it.
+        self.is_spare = False
         #: The strong ETag, for If-Range; and any tag or date, to tell versions apart.
         self.validator = ""
         self.identity = ""
@@ -207,6 +214,7 @@ class HttpSource:
         self.notes: List[str] = []
         self._url = url
         self._sha256 = sha256
+        self._is_peer = addresses.is_peer(addresses.parse(url), network)
         self._authorization = addresses.authorization(url, network, hub)
         self._resolved = url
         self._conditional = True
@@ -279,6 +287,10 @@ class HttpSource:
             target = addresses.parse(location)
         except UsageError as error:
             raise SourceFault("REDIRECT_REFUSED", error.what, permanent=True) from error
+        # It could send us to services that only this host reaches.
+        if self._is_peer or target.scheme == addresses.UNIX:
+            what = "redirects to %s" % addresses.shown(location)
+            raise SourceFault("REDIRECT_REFUSED", what, permanent=True)
         if addresses.parse(url).scheme == "https" and target.scheme == "http":
             what = "redirects from https to http (%s)" % addresses.shown(location)
             raise SourceFault("REDIRECT_REFUSED", what, permanent=True)
