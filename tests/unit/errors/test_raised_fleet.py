@@ -17,7 +17,7 @@ from dream_runner.fleet.fleet import Fleet, Passwords
 from dream_runner.fleet.inventory import Host, Source
 from dream_runner.fleet.outcome import HostResult, Outcome
 from dream_runner.fleet.wires import Wires
-from dream_runner.module_utils.dream_core import visit
+from dream_runner.module_utils.dream_core import blobserver, visit
 from dream_runner.module_utils.dream_core.errors import DreamError, NetworkError
 from dream_runner.plugins.action.dream_survey import ActionModule
 from dream_runner.settings import Chosen, Settings
@@ -92,8 +92,22 @@ def test_a_host_without_python() -> None:
 
 @pytest.mark.parametrize("address", ["nonsense:port", "203.0.113.9:0", "127.0.0.1:99999"])
 def test_an_address_that_is_not_ours(address: str) -> None:
-    nobody: Any = None
-    assert told(blobs._tcp_server, nobody, nobody, address) == ("SERVE_ADDRESS", 2)
+    server = blobserver.Server(None)
+    assert told(blobs._listen, server, address) == ("SERVE_ADDRESS", 2)
+
+
+def test_a_host_without_sudo() -> None:
+    class Bare(look.Seen):
+        needs_root = True
+        sudo = "none"
+
+    seen: Any = Bare("a", Settings({}), {})
+    fleet: Any = SimpleNamespace(passwords=Passwords(), hosts={"a": Host("a")})
+
+    def raised() -> None:
+        raise command._without_sudo({"a": seen}, fleet)["a"]
+
+    assert told(raised) == ("SUDO_MISSING", 4)
 
 
 def test_a_local_file_that_is_another(tmp_path: Path) -> None:

@@ -89,3 +89,29 @@ def test_a_variable_that_cannot_be_made_is_told_with_its_host(tmp_path: Path) ->
     with pytest.raises(SettingsError) as caught:
         hosts(tmp_path, inventory)
     assert [item.where for item in caught.value.problems] == ["a: dream_tier"]
+
+
+def test_shards_by_a_hash_of_the_name(tmp_path: Path) -> None:
+    """As docs/developer/fleet.md splits a fleet between controllers."""
+    directory = tmp_path / "inventory"
+    directory.mkdir()
+    names = [f"host{number}" for number in range(16)]
+    (directory / "hosts.ini").write_text("\n".join(names) + "\n")
+    (directory / "shards.yml").write_text(
+        "plugin: ansible.builtin.constructed\n"
+        "groups:\n"
+        """  shard0: "inventory_hostname | hash('md5') | first in '01234567'"\n"""
+        """  shard1: "inventory_hostname | hash('md5') | first in '89abcdef'"\n"""
+    )
+    shards = [{host.name for host in hosts(tmp_path, directory, limit=f"shard{n}")} for n in (0, 1)]
+    assert all(shards)
+    assert not shards[0] & shards[1]
+    assert shards[0] | shards[1] == set(names)
+
+
+def test_a_jump_host_is_a_connection_and_no_setting(tmp_path: Path) -> None:
+    inventory = tmp_path / "hosts.ini"
+    inventory.write_text("a ansible_ssh_common_args='-J jump.example.com' ansible_port=2222\n")
+    (found,) = hosts(tmp_path, inventory)
+    assert found.connection["ansible_ssh_common_args"] == "-J jump.example.com"
+    assert (found.connection["ansible_port"], found.settings) == ("2222", {})
