@@ -239,7 +239,10 @@ def ansible_environment(work: Path, caller: Mapping[str, str]) -> dict[str, str]
 
 
 class _Tally:
-    """Counts and the first error, taken from the events as they pass."""
+    """Counts and the last error, taken from the events as they pass.
+
+    The last one ended the run: those before it led to a rescue, which knows more.
+    """
 
     def __init__(self, on_event: Callable[[Event], None], run_dir: Path) -> None:
         self._on_event = on_event
@@ -251,7 +254,7 @@ class _Tally:
         if isinstance(event, RunFinished):
             self._finished.append(event)
         if isinstance(event, TaskFinished) and event.status in ("failed", "unreachable"):
-            self._error = self._error or error_of_task(event)
+            self._error = error_of_task(event)
         self._on_event(event)
 
     def result(self, rc: int, interrupted: bool) -> Result:

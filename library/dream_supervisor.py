@@ -44,7 +44,6 @@ action: {description: Why it was started; empty when it was not., type: str, ret
 """
 
 import os
-import pwd
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core import supervisor
@@ -91,7 +90,9 @@ def settle(asked, write):
     diff = {"before": read(wanted.config), "after": wanted.text(), "before_header": wanted.config}
     why = supervisor.problem(wanted) or ("what it runs changed" if asked["restart"] else "")
     if write and why:
-        why = supervisor.ensure(wanted, asked["python"], small_environment(), asked["restart"])
+        why = supervisor.ensure(
+            wanted, asked["python"], supervisor.small_environment(), asked["restart"]
+        )
     return {"changed": bool(why), "action": why, "diff": diff}
 
 
@@ -101,17 +102,6 @@ def read(path):
             return handle.read()
     except OSError:
         return ""
-
-
-def small_environment():
-    """Return what a daemon needs; above all not the mark of this run, which would end it."""
-    user = pwd.getpwuid(os.getuid())
-    return {
-        "PATH": "/usr/local/bin:/usr/bin:/bin",
-        "HOME": user.pw_dir,
-        "USER": user.pw_name,
-        "LANG": "C.UTF-8",
-    }
 
 
 if __name__ == "__main__":

@@ -133,7 +133,7 @@ class Host:
             phase.end, phase.state = event.time, "ok"
         if event.status in ("failed", "unreachable"):
             phase.state = "failed"
-            self.error = self.error or error_of_task(event)
+            self.error = error_of_task(event)
 
     def _transfer(self, event: Progress) -> None:
         found = self.transfers.setdefault(event.what, Transfer(self.name, event.what))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -19,6 +19,8 @@ from chaos.sandbox import free_port
 from nodes import processes
 from nodes.node import CHECKOUT, Result
 
+from .watcher import Looker
+
 _SCRUBBED = ("XDG_", "DREAM_", "PYTHON", "ANSIBLE_", "VIRTUAL_ENV")
 
 
@@ -30,6 +32,8 @@ class Here:
         self.dream = home / "dream"
         self.state = home / "state" / "dream-runner"
         self.port = free_port()
+        #: The program that runs; ``another_version`` makes one that differs.
+        self.checkout = CHECKOUT
         self.more = environment or {}
         (home / "tmp").mkdir(parents=True)
 
@@ -53,7 +57,7 @@ class Here:
         ):
             return subprocess.Popen(
                 [*prefix, sys.executable, "-m", "dream_runner", *words],
-                cwd=CHECKOUT,
+                cwd=self.checkout,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -90,6 +94,17 @@ class Here:
         processes.kill_all(self.home)
 
 
+def another_version(target: Path) -> Path:
+    """Copy the working tree (tracked and new files) to ``target``, to be changed there."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=CHECKOUT, check=True, capture_output=True).stdout
+    for name in filter(None, map(os.fsdecode, listed.split(b"\0"))):
+        if (CHECKOUT / name).exists() and not name.startswith("tests/"):
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(CHECKOUT / name, target / name)
+    return target
+
+
 @contextlib.contextmanager
 def here(home: Path, **more: Any) -> Iterator[Here]:
     """A ``Here`` of which no process is left afterwards."""
@@ -117,16 +132,24 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 
 class Watch:
-    """Looks for words in processes, and in files that come and go, while something runs."""
+    """Looks for words in processes, and in files that come and go, while something runs here."""
 
     def __init__(self, words: dict[str, str], folders: list[Path], known: set[str]) -> None:
-        self._words = {name: word.encode() for name, word in words.items()}
-        self._folders = folders
-        #: Words that may be in an environment, because whoever started us put them there.
-        self._known = known
-        self.found: set[str] = set()
-        self.looks = 0
+        self._looker = Looker(words, list(map(str, folders)), known)
         self._stop = threading.Event()
+
+    @property
+    def found(self) -> set[str]:
+        return self._looker.found
+
+    @property
+    def looks(self) -> int:
+        return self._looker.looks
+
+    def learn_from(self, *env_files: Path) -> Watch:
+        """Look for the secrets in these files, too, as soon as they stand there."""
+        self._looker.env_files = list(map(str, env_files))
+        return self
 
     def __enter__(self) -> Watch:
         self._thread = threading.Thread(target=self._watch)
@@ -139,20 +162,4 @@ class Watch:
 
     def _watch(self) -> None:
         while not self._stop.wait(0.1):
-            self.looks += 1
-            for pid in psutil.pids():
-                self._look(f"/proc/{pid}/cmdline", "cmdline", set())
-                self._look(f"/proc/{pid}/environ", "environ", self._known)
-            # What goes while it is looked at is no error to os.walk.
-            for folder, _, names in itertools.chain(*map(os.walk, self._folders)):
-                for path in (os.path.join(folder, name) for name in names):
-                    # What was there before, kept as private as it was.
-                    if os.path.basename(folder) != "originals":
-                        self._look(path, path, set())
-
-    def _look(self, path: str, where: str, known: set[str]) -> None:
-        with contextlib.suppress(OSError), open(path, "rb") as stream:
-            content = stream.read(1024 * 1024)
-            for name, word in self._words.items():
-                if word in content and name not in known:
-                    self.found.add(f"{name} in {where}")
+            self._looker.look()

@@ -7,9 +7,10 @@ one stand-in for every other image, and two small models.
 from __future__ import annotations
 
 import json
+import re
 import time
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from nodes.node import Node, Result
 
 from dream_runner import catalog
 
+from . import watcher
+
+_WATCH = "/root/served/watch"
 REGISTRY_PORT, FILES_PORT = 5000, 5080
 STATE = ".local/state/dream-runner"
 ENGINE_TAG = "ghcr.io/ggml-org/llama.cpp:server-b9014"
@@ -29,17 +33,23 @@ class Stacked:
 
     node: Node
     models: dict[str, str]
+    #: All that the commands said.
+    said: list[str] = field(default_factory=list)
 
     def options(self, model: str = "one") -> tuple[str, ...]:
         address = f"http://127.0.0.1:{FILES_PORT}/{model}.gguf"
         return ("--yes", "--lan", "--model", address, "--sha256", self.models[model])
 
     def install(self, *more: str, model: str = "one") -> Result:
-        return self.node.install(*self.options(model), "--json", *more)
+        return self._heard(self.node.install(*self.options(model), "--json", *more))
 
     def again(self, *more: str) -> Result:
         """Install with the saved settings, straight from the installed command."""
-        return self.node.runner("install", "--yes", "--json", *more)
+        return self._heard(self.node.runner("install", "--yes", "--json", *more))
+
+    def _heard(self, result: Result) -> Result:
+        self.said.append(result.text)
+        return result
 
     def containers(self) -> dict[str, dict[str, Any]]:
         """Return what the engine runs, by compose service."""
@@ -50,6 +60,55 @@ class Stacked:
     def identities(self) -> dict[str, str]:
         """Return the container of each service: another id is another container."""
         return {name: item["ID"] for name, item in self.containers().items()}
+
+    def images(self) -> set[str]:
+        """Return what the engine has, by the references that a lock gives."""
+        form = "{{.Repository}}@{{.Digest}}"
+        said = self.node.must("docker", "image", "ls", "--digests", "--format", form).out
+        return set(said.split())
+
+    def published(self) -> set[str]:
+        """Return address and port of everything that the containers publish over IPv4."""
+        said = " ".join(item["Ports"] for item in self.containers().values())
+        return set(re.findall(r"(\d+\.\d+\.\d+\.\d+:\d+)->", said))
+
+    def phases(self, done: Any) -> dict[str, str]:
+        """Return phase and state of what a run did, from its journal."""
+        path = f"{self.node.home}/{STATE}/runs/{done['run_id']}/events.jsonl"
+        events = [json.loads(line) for line in self.node.must("cat", path).out.splitlines()]
+        return {item["phase"]: item["state"] for item in events if item.get("state")}
+
+    def unusable_image(self) -> dict[str, Any]:
+        """Return the entry in a lock of an image whose program does not exist."""
+        return _entry("broken", containers.broken())
+
+    def watch(self, words: dict[str, str], known: list[str], env_file: str) -> None:
+        """Look for ``words``, and what ``env_file`` comes to hold, until ``watched`` is called."""
+        folders = [f"{self.node.home}/{STATE}/runs", "/tmp"]
+        given = {"words": words, "known": known, "folders": folders, "env_files": [env_file]}
+        places = {"stop": f"{_WATCH}/stop", "report": f"{_WATCH}/report"}
+        self.node.copy_in(watcher.__file__, f"{_WATCH}/watcher.py")
+        self._write(f"{_WATCH}/watch.json", {**given, **places})
+        program = ["python3", "-B", f"{_WATCH}/watcher.py", "watch", f"{_WATCH}/watch.json"]
+        _unit(self.node, "test-watcher", program, restart="no")
+
+    def watched(self) -> Any:
+        """End the watch; return what it found, and how often it looked."""
+        self.node.must("touch", f"{_WATCH}/stop")
+        wait_for(lambda: self.node.run("test", "-e", f"{_WATCH}/report").code == 0)
+        return json.loads(self.node.must("cat", f"{_WATCH}/report").out)
+
+    def scan(self, words: dict[str, str]) -> list[str]:
+        """Return where on the machine a word stands, in whatever file."""
+        skip = ["/proc", "/sys", "/dev", _WATCH]
+        self._write(f"{_WATCH}/scan.json", {"roots": ["/"], "words": words, "skip": skip})
+        command = ("python3", "-B", f"{_WATCH}/watcher.py", "scan", f"{_WATCH}/scan.json")
+        done = self.node.must(*command).json()
+        assert done["bytes"] > 100_000_000
+        return list(done["found"])
+
+    def _write(self, path: str, document: Any) -> None:
+        self.node.must("sh", "-c", 'cat > "$0"', path, input=json.dumps(document))
 
     def ask(self, path: str, port: int = 11434, body: Any = None) -> Any:
         """Ask the node from outside, as another machine in the network would."""
@@ -91,7 +150,8 @@ def serve_images(machine: Node) -> dict[str, dict[str, Any]]:
     ports = {port["container"] for item in services for port in item.get("ports", ())}
     ports |= {port for item in services for port in item.get("internal_ports", ())}
     engine, stub = containers.llama_server(), containers.web_stub(sorted(ports))
-    _serve_images(machine, {"llama-server": engine, "stub": stub})
+    served = {"llama-server": engine, "stub": stub, "broken": containers.broken()}
+    _serve_images(machine, served)
     lock = {
         item["image"]: _entry("stub", stub) if item["id"] != "llama-server" else {}
         for item in services
@@ -131,9 +191,10 @@ def _serve_files(machine: Node, models: dict[str, Path]) -> None:
     _unit(machine, "test-files", [*server, "/root/served/models"])
 
 
-def _unit(machine: Node, name: str, program: list[str]) -> None:
+def _unit(machine: Node, name: str, program: list[str], restart: str = "always") -> None:
     """Keep ``program`` running, whatever becomes of the command that started it."""
-    machine.must("systemd-run", "--quiet", f"--unit={name}", "--property=Restart=always", *program)
+    kept = f"--property=Restart={restart}"
+    machine.must("systemd-run", "--quiet", f"--unit={name}", kept, *program)
 
 
 def _sha256(path: Path) -> str:

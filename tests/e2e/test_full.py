@@ -8,6 +8,7 @@ its answers are real.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from dream_runner import catalog
 from . import stack
 from .machine import error_code
 from .stack import Stacked
+from .watcher import SECRET
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(1200)]
 
@@ -27,6 +29,17 @@ pytestmark = [pytest.mark.node, pytest.mark.timeout(1200)]
 EVERYTHING = {
     *("llama-server", "open-webui", "litellm", "searxng", "perplexica", "hermes"),
     *("whisper", "tts", "n8n", "qdrant", "embeddings"),
+}
+
+
+#: Of the user's own environment; it may be in that of what the user starts, and nowhere else.
+TOKEN = "planted-hub-0123456789abcdef"
+#: Where secrets of .env are all the same, and why. Only root, or the owner, can read these.
+KEPT = {
+    r"/root/dream-runner/\.env(\.bak)?": "the file of the secrets itself",
+    r"/var/lib/docker/containers/[0-9a-f]{64}/config\.v2\.json": "what the engine keeps of a"
+    " container, with the environment that it is told",
+    r"/(var/)?run/(docker/)?containerd/.+/[0-9a-f]{64}/config\.json": "the same, for its runtime",
 }
 
 
@@ -40,12 +53,46 @@ def stacked(module_node: Callable[..., Node], tmp_path_factory: pytest.TempPathF
     for name, content in models.items():
         paths[name] = folder / f"{name}.gguf"
         paths[name].write_bytes(content)
-    return stack.prepare(module_node("13", kind="docker", engine=True), paths)
+    machine = module_node("13", kind="docker", engine=True)
+    machine.env["HF_TOKEN"] = TOKEN
+    ready = stack.prepare(machine, paths)
+    ready.watch({"HF_TOKEN": TOKEN}, known=["HF_TOKEN"], env_file="/root/dream-runner/.env")
+    return ready
 
 
 def succeeded(result: Result) -> Any:
     assert result.code == 0, str(result)
     return result.json()
+
+
+def agreed(stacked: Stacked, *flags: str) -> Any:
+    """Plan, install, and compare what was said with what became of it; return the install's."""
+    said = stacked.node.runner("plan", "--json", "--exit-code", *flags)
+    plan, images, before = said.json(), stacked.images(), stacked.identities()
+    due = {step["phase"] for step in plan["steps"] if step["why"] != "unchanged"}
+    assert said.code == (20 if plan["changes_pending"] else 0)
+    done = succeeded(stacked.again(*flags))
+    ran = {name for name, state in stacked.phases(done).items() if state != "unchanged"}
+    assert ran == due
+    missing = {item["reference"] for item in plan["images"] if not item["present"]}
+    assert stacked.images() - images == missing
+    after = stacked.identities()
+    anew = {name for name in before.keys() & after.keys() if before[name] != after[name]}
+    assert anew <= set(plan["restarts"])
+    assert set(after) == {item["name"] for item in plan["units"]}
+    assert stacked.published() == {line.split(" ")[0] for line in plan["ports"]}
+    models = stacked.node.must("ls", "/root/dream-runner/data/models").out.split()
+    assert {item["what"] for item in plan["downloads"]} <= set(models)
+    now = stacked.node.runner("plan", "--json", "--exit-code")
+    assert now.code == 0, str(now)
+    rest = now.json()
+    assert (rest["fetch_bytes"], rest["packages"], rest["disk"], rest["restarts"]) == (
+        0,
+        [],
+        [],
+        [],
+    )
+    return done
 
 
 def test_a_first_install_that_is_killed_twice_ends_in_an_answer(stacked: Stacked) -> None:
@@ -90,10 +137,10 @@ def test_again_changes_nothing(stacked: Stacked) -> None:
 def test_a_feature_off_and_on_again_touches_its_services_only(stacked: Stacked) -> None:
     before = stacked.identities()
     stacked.node.must("sh", "-c", "echo mine > /root/dream-runner/data/n8n/workflow")
-    succeeded(stacked.again("--workflows", "no"))
+    agreed(stacked, "--workflows", "no")
     assert stacked.identities() == {key: before[key] for key in before if key != "n8n"}
     assert refuses(stacked, 5678)
-    succeeded(stacked.again("--workflows", "yes"))
+    agreed(stacked, "--workflows", "yes")
     after = stacked.identities()
     assert after.pop("n8n") != before.pop("n8n")
     assert after == before
@@ -113,7 +160,7 @@ def test_what_somebody_removed_comes_back_alone(stacked: Stacked) -> None:
     before = stacked.identities()
     stacked.node.must("docker", "rm", "-f", "dream-runner-tts-1")
     stacked.node.must("docker", "stop", "-t", "0", "dream-runner-qdrant-1")
-    succeeded(stacked.again())
+    agreed(stacked)
     after = stacked.identities()
     assert [name for name in before if before[name] != after[name]] == ["tts"]
     assert stacked.containers()["qdrant"]["State"] == "running"
@@ -147,20 +194,59 @@ def test_a_service_without_its_image_leaves_the_core_running(stacked: Stacked) -
     assert set(stacked.containers()) == EVERYTHING
 
 
-def test_secrets_are_in_no_file_but_their_own(stacked: Stacked) -> None:
-    root = "/root/dream-runner"
-    text = stacked.node.must("cat", f"{root}/.env").out
-    secrets = [
-        line.split("=", 1)[1]
-        for line in text.splitlines()
-        if line.split("=")[0] in ("WEBUI_SECRET", "LITELLM_KEY", "N8N_PASS", "SEARXNG_SECRET")
-    ]
-    assert len(secrets) == 4
-    names = ("docker-compose.yml", "config", "logs", "summary.json")
-    places = " ".join([*(f"{root}/{name}" for name in names), stack.STATE])
-    for secret in secrets:
-        found = stacked.node.run("sh", "-c", f'grep -rlF -- "$0" {places}', secret)
-        assert found.out == ""
+def test_an_upgrade_whose_engine_does_not_answer_is_turned_back(stacked: Stacked) -> None:
+    """A new digest of the engine starts and answers nothing; the old one comes back, and again."""
+    lock = f"{stacked.node.home}/{stack.STATE}/{catalog.LOCK}"
+    good = json.loads(stacked.node.must("cat", lock).out)["images"]
+    before = stacked.containers()
+    stub = next(entry for tag, entry in good.items() if tag.startswith("qdrant/"))
+    stack.write_lock(stacked.node, {**good, stack.ENGINE_TAG: stub})
+    for _ in range(2):
+        done = stacked.again()
+        assert (done.code, error_code(done)) == (8, "ROLLED_BACK"), str(done)
+        assert "ENGINE_NO_ANSWER" in done.json()["error"]["what"]
+        # By its old digest, as it was configured, with the model that it had.
+        now = stacked.containers()
+        assert now["llama-server"]["Image"] == before["llama-server"]["Image"]
+        assert set(now) == EVERYTHING
+        assert stacked.chat()[0] == "two"
+        others = EVERYTHING - {"llama-server"}
+        assert {now[name]["ID"] for name in others} == {before[name]["ID"] for name in others}
+    # A version whose image cannot even start is turned back where it is started.
+    broken = stacked.unusable_image()
+    stack.write_lock(stacked.node, {**good, stack.ENGINE_TAG: broken})
+    done = stacked.again()
+    assert (done.code, error_code(done)) == (8, "ROLLED_BACK"), str(done)
+    assert stacked.chat()[0] == "two"
+    stack.write_lock(stacked.node, good)
+    succeeded(stacked.again())
+    assert succeeded(stacked.again())["tasks"]["changed"] == 0
+    assert stacked.chat()[0] == "two"
+
+
+def test_secrets_are_nowhere_but_where_they_must_be(stacked: Stacked) -> None:
+    """Every byte on the machine, its journal, all that was said, and every process meanwhile."""
+    watched = stacked.watched()
+    assert watched["looks"] > 100
+    assert {"WEBUI_SECRET", "N8N_PASS", "HF_TOKEN"} <= set(watched["words"])
+    assert watched["found"] == []
+    env = stacked.node.must("cat", "/root/dream-runner/.env").out
+    words = {**dict(SECRET.findall(env)), "hub": TOKEN}
+    assert len(words) > 10
+    found = stacked.scan(words)
+    unexplained = [line for line in found if not kept(*line.split(" in ", 1))]
+    assert unexplained == []
+    for line in found:
+        path = line.split(" in ", 1)[1]
+        assert stacked.node.must("stat", "-c", "%a", path).out.strip() in ("600", "640"), path
+    journal = stacked.node.must("journalctl", "--no-pager", "--all", "--output=export").out
+    assert "dockerd" in journal
+    said = journal + "".join(stacked.said)
+    assert [name for name, word in words.items() if word in said] == []
+
+
+def kept(name: str, path: str) -> bool:
+    return name != "hub" and any(re.fullmatch(pattern, path) for pattern in KEPT)
 
 
 def test_uninstall_leaves_no_container_and_no_network(stacked: Stacked) -> None:

@@ -3,35 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 from pathlib import Path
 
 import pytest
 
 from .here import Watch, here
+from .watcher import SECRET, scan
 
 pytestmark = pytest.mark.timeout(900)
 
 #: Put there by the user: into the environment, a netrc, and an environment file of an earlier life.
 PLANTED = {name: f"planted-{name}-0123456789abcdef" for name in ("hub", "netrc", "own")}
-SECRET = re.compile(r"^([A-Z0-9_]*(?:SECRET|TOKEN|PASS|KEY|SALT)[A-Z0-9_]*)=(.+)$", re.M)
 
 
 def hits(root: Path, words: dict[str, str], *but: Path) -> list[str]:
     """Return where below ``root`` a word stands, in names, links and content."""
-    found = []
-    for folder, folders, files in os.walk(root):
-        for path in (Path(folder, name) for name in folders + files):
-            if path in but or path.is_dir():
-                continue
-            content = os.fsencode(path)
-            if path.is_file() and not path.is_symlink():
-                content += path.read_bytes()
-            found += [
-                f"{name} in {path}" for name, word in words.items() if word.encode() in content
-            ]
-    return found
+    found, _ = scan([str(root)], words)
+    kept = {str(path) for path in but}
+    return [line for line in found if line.partition(" in ")[2] not in kept]
 
 
 def test_no_byte_holds_a_secret(tmp_path: Path) -> None:
@@ -43,7 +32,7 @@ def test_no_byte_holds_a_secret(tmp_path: Path) -> None:
         place.dream.mkdir()
         (place.dream / ".env").write_text(f"MY_OWN_SECRET={PLANTED['own']}\n")
         transient = [place.state, place.home / "tmp"]
-        with Watch(PLANTED, transient, known={"hub"}) as watch:
+        with Watch(PLANTED, transient, known={"hub"}).learn_from(place.dream / ".env") as watch:
             done = place.install()
         assert done.code == 0, str(done)
         env = (place.dream / ".env").read_text()

@@ -1,15 +1,17 @@
-"""A newer version over an older one's install: it ends right and keeps what was chosen."""
+"""A newer version over an older one's install: it ends right, or as if it had never begun."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .here import Here, here
+from .here import Here, another_version, here
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -71,3 +73,88 @@ def test_an_install_of_an_older_version_ends_right_and_keeps_choices(tmp_path: P
         assert gone.code == 0, str(gone)
         assert not place.dream.exists()
         assert not place.state.exists()
+
+
+#: An engine of a newer version that starts, says that it is well, and answers nothing.
+MUTE = """
+import http.server, json, sys
+class Mute(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers()
+    def do_POST(self):
+        self.send_response(500); self.end_headers()
+port = int(json.load(open(sys.argv[1]))["port"])
+http.server.ThreadingHTTPServer(("127.0.0.1", port), Mute).serve_forever()
+"""
+#: One that does not even start.
+BROKEN = "raise SystemExit('no')\n"
+
+
+def made(place: Here) -> dict[str, tuple[int, bytes]]:
+    """Return what an install put below its directory, less what changes while it runs."""
+    return {
+        str(path.relative_to(place.dream)): (path.stat().st_mode, path.read_bytes())
+        for path in place.dream.rglob("*")
+        if path.is_file()
+        and path.relative_to(place.dream).parts[0] not in ("logs", "run", "supervisor")
+        and "__pycache__" not in path.parts
+    }
+
+
+def test_an_upgrade_that_fails_is_turned_back(tmp_path: Path) -> None:
+    """The new version's engine and packages fail in ``health``, then in ``services``; then not."""
+    newer = another_version(tmp_path / "newer")
+    files = newer / "roles" / "services" / "files"
+    engine = (files / "dream_engine.py").read_text()
+    with here(tmp_path / "home") as place:
+        assert place.install("--context-tokens", "512").code == 0
+        before, older = made(place), place.checkout
+        place.checkout = newer
+        with (files / "engine-requirements.txt").open("a") as pins:
+            pins.write("# of the newer version\n")
+        for text, cause in ((MUTE, "ENGINE_NO_ANSWER"), (BROKEN, "ENGINE_NOT_STARTED")):
+            (files / "dream_engine.py").write_text(text)
+            done = place.install()
+            error = done.json()["error"]
+            assert (done.code, error["code"]) == (8, "ROLLED_BACK"), str(done)
+            assert cause in error["what"]
+            # Packages, program, configuration, model and secrets are the older version's.
+            assert made(place) == before
+            assert chat(place)
+        # The older version finds its own install; only the one that failed has more to do.
+        place.checkout = older
+        done = place.install()
+        assert done.code == 0, str(done)
+        assert made(place) == before
+        place.checkout = newer
+        (files / "dream_engine.py").write_text(engine + "# mended\n")
+        done = place.install()
+        assert done.code == 0, str(done)
+        assert (place.dream / "engine" / "dream_engine.py").read_text().endswith("# mended\n")
+        assert not (place.dream / "engine" / "venv.former").exists()
+        assert chat(place)
+        assert place.install().json()["tasks"]["changed"] == 0
+        # A model that is none: the old one stays in use.
+        broken = tmp_path / "broken.gguf"
+        broken.write_bytes(b"GGUF" + bytes(1000))
+        digest = hashlib.sha256(broken.read_bytes()).hexdigest()
+        done = place.install("--model", f"file://{broken}", "--sha256", digest)
+        assert (done.code, done.json()["error"]["code"]) == (8, "ROLLED_BACK"), str(done)
+        assert chat(place) == "smoke"
+        assert place.run("uninstall", "--purge", "--yes").code == 0
+        assert not place.dream.exists()
+        assert not place.state.exists()
+
+
+def chat(place: Here) -> str:
+    """Return the name of the model that answers."""
+    question = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 8}
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{place.port}/v1/chat/completions",
+        json.dumps(question).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        said = json.load(answer)
+    assert said["choices"][0]["message"]["content"]
+    return str(said["model"])

@@ -74,6 +74,16 @@ def web_stub(
     return _image(reference, root, settings)
 
 
+def broken(reference: str = f"{PREFIX}/broken:1") -> archive.Image:
+    """Return an image without a program, so that no container of it ever starts."""
+
+    def make(root: Path) -> None:
+        (root / "nothing").write_text("no program\n")
+
+    root = cache.cached("broken-root", make)
+    return _image(reference, root, {"Entrypoint": ["/none"]})
+
+
 def _image(reference: str, root: Path, settings: dict[str, object]) -> archive.Image:
     def make(target: Path) -> None:
         archive.write(target, root, reference, debian.architecture(), settings)

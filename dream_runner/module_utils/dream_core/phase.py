@@ -8,7 +8,7 @@ import stat
 import time
 from typing import Any, Dict, List, Optional
 
-from . import atomic, due, ownership, receipt, survey
+from . import atomic, due, ownership, proved, receipt, restore, survey
 from .errors import DreamError
 
 #: A file that was there before us is configuration; a larger one is not kept.
@@ -65,6 +65,9 @@ def record(
             every = dict(receipts, **{phase: after}).values()
             made = [item for document in every for item in document.get("resources", [])]
             warnings.append(ownership.note(install_dir, made))
+        proof = (facts or {}).get("proof")
+        if write and phase == "health" and state == "done" and proof:
+            warnings += proved.keep(state_dir, receipts, proof)
     warnings.append(receipt.write(state_dir, after) if write else None)
     return {"interrupted": was_interrupted, "warnings": [line for line in warnings if line]}
 
@@ -116,20 +119,12 @@ def _original(state_dir: str, path: str) -> Optional[Dict[str, Any]]:
     os.makedirs(directory, mode=0o700, exist_ok=True)
     atomic.write_bytes(os.path.join(directory, digest), content, mode=0o600)
     # dream_env keeps a file's last content beside it; one of that name may be the user's.
-    return dict(_rights(status), sha256=digest, backup=os.path.lexists(path + ".bak"))
+    return dict(restore.rights(status), sha256=digest, backup=os.path.lexists(path + ".bak"))
 
 
 def _original_directory(state_dir: str, path: str) -> Optional[Dict[str, Any]]:
     status = os.lstat(path)
-    return _rights(status) if stat.S_ISDIR(status.st_mode) else None
-
-
-def _rights(status: os.stat_result) -> Dict[str, Any]:
-    return {
-        "mode": "%04o" % stat.S_IMODE(status.st_mode),
-        "uid": status.st_uid,
-        "gid": status.st_gid,
-    }
+    return restore.rights(status) if stat.S_ISDIR(status.st_mode) else None
 
 
 _ORIGINALS = {"file": _original, "directory": _original_directory}

@@ -21,6 +21,7 @@ from . import (
     docker_host,
     ownership,
     packages,
+    proved,
     receipt,
     restore,
     survey,
@@ -145,7 +146,7 @@ class _Walk:
         belongings = [path for path in _belongings(resource) if os.path.lexists(path)]
         if resource["kind"] == "directory":
             belongings += self._litter(resource["path"], document)
-        is_there = _is_there(resource)
+        is_there = _is_there(resource) or _has_former(resource)
         # Not a failure: the files of the user, or what is kept, live on in it.
         if is_there and resource["kind"] == "directory" and not self._is_empty(resource["path"]):
             self._unlink(belongings)
@@ -157,7 +158,7 @@ class _Walk:
         if is_there or belongings:
             self.answer["removed"].append(name)
         if resource.get("path"):
-            self._gone.add(resource["path"])
+            self._gone.update((resource["path"], proved.former(resource["path"])))
         return True
 
     def _guard(self, resource: Resource, document: receipt.Receipt) -> None:
@@ -244,6 +245,10 @@ def _is_there(resource: Resource) -> bool:
     return bool(survey.observe(resource, survey.Host([resource]), survey.GLANCE)["present"])
 
 
+def _has_former(resource: Resource) -> bool:
+    return resource["kind"] == "tree" and os.path.isdir(proved.former(resource["path"]))
+
+
 def _belongings(resource: Resource) -> List[str]:
     """Return the files that were made along with a resource and go with it."""
     path = str(resource.get("path"))
@@ -291,7 +296,13 @@ def _remove_directory(resource: Resource) -> None:
 
 
 def _remove_tree(resource: Resource) -> None:
-    path = resource["path"]
+    if resource["kind"] == "tree" and _has_former(resource):
+        _remove_whole(proved.former(resource["path"]))
+    if os.path.lexists(resource["path"]):
+        _remove_whole(resource["path"])
+
+
+def _remove_whole(path: str) -> None:
     if os.path.islink(path):
         raise Cannot("it is a link now")
     mounted = _mounts_below(path)
@@ -405,11 +416,13 @@ def _remove_state(state_dir: str, purge: bool) -> None:
     }
     doomed += _files_of(state_dir, "originals", needed)
     doomed += _files_of(state_dir, "receipts", (), atomic.TEMP_PREFIX)
+    doomed += _files_of(state_dir, proved.FOLDER, ())
     for path in doomed:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
     # The state directory itself goes last: with the journals of past runs it is not empty yet.
-    for name in ("receipts", "originals", "") if purge else ("receipts", "originals"):
+    folders = ("receipts", "originals", proved.FOLDER)
+    for name in (*folders, "") if purge else folders:
         with contextlib.suppress(OSError):
             os.rmdir(os.path.join(state_dir, name))
 

@@ -51,12 +51,25 @@ def _state_of_file(resource: Resource, status: os.stat_result, original: Resourc
     return OURS if made in (None, now) else THEIRS
 
 
-def give_back(resource: Resource, state_dir: str) -> None:
-    """Make content, mode and owner what they were. Raises Lost, DreamError or OSError."""
+def is_same(resource: Resource) -> bool:
+    """Tell whether a file is there with the content, mode and owner of its ``original``."""
+    status, original = _status(resource["path"]), resource["original"]
+    is_file = status is not None and stat.S_ISREG(status.st_mode)
+    if not is_file or _digest(resource["path"]) != original["sha256"]:
+        return False
+    return _has_rights(status, original)  # type: ignore[arg-type]
+
+
+def give_back(resource: Resource, state_dir: str, folder: str = "originals") -> None:
+    """Make content, mode and owner what they were. Raises Lost, DreamError or OSError.
+
+    ``folder`` is where in the state directory the content was kept.
+    """
     path, original = resource["path"], resource["original"]
     if resource["kind"] == "file" and _digest(path) != original["sha256"]:
         # Private until its rights are right.
-        atomic.write_bytes(path, _content(state_dir, original["sha256"]), 0o600)
+        kept = os.path.join(state_dir, folder, original["sha256"])
+        atomic.write_bytes(path, _content(kept, original["sha256"]), 0o600)
     status = os.lstat(path)
     if (status.st_uid, status.st_gid) != (original["uid"], original["gid"]):
         os.chown(path, original["uid"], original["gid"], follow_symlinks=False)
@@ -64,8 +77,16 @@ def give_back(resource: Resource, state_dir: str) -> None:
     os.chmod(path, int(original["mode"], 8))
 
 
-def _content(state_dir: str, digest: str) -> bytes:
-    path = os.path.join(state_dir, "originals", digest)
+def rights(status: os.stat_result) -> Dict[str, Any]:
+    """Return mode and owner as an ``original`` keeps them."""
+    return {
+        "mode": "%04o" % stat.S_IMODE(status.st_mode),
+        "uid": status.st_uid,
+        "gid": status.st_gid,
+    }
+
+
+def _content(path: str, digest: str) -> bytes:
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with os.fdopen(handle, "rb") as stream:
@@ -78,9 +99,7 @@ def _content(state_dir: str, digest: str) -> bytes:
 
 
 def _has_rights(status: os.stat_result, original: Resource) -> bool:
-    mode = "%04o" % stat.S_IMODE(status.st_mode)
-    now = (mode, status.st_uid, status.st_gid)
-    return now == (original["mode"], original["uid"], original["gid"])
+    return all(original[name] == value for name, value in rights(status).items())
 
 
 def _digest(path: str) -> str:

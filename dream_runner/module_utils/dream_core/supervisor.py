@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import pwd
 import shlex
 import socket
 import subprocess
@@ -217,6 +218,29 @@ def daemons(config: str) -> List[int]:
         for pid, argv in command_lines().items()
         if config in argv[1:] and "supervisor.supervisord" in argv[1:] and is_alive(pid)
     ]
+
+
+def read_program(install_dir: str, name: str) -> Optional[Program]:
+    """Return the program that the configuration file below ``install_dir`` describes, or None."""
+    found = Program(install_dir, name, [], "")
+    try:
+        section = dict(_parsed(found.config).items("program:" + name))
+        command = shlex.split(section["command"].replace("%%", "%"))
+        log = section["stdout_logfile"].replace("%%", "%").replace("%%", "%")
+    except (ConfigError, KeyError, ValueError):
+        return None
+    return Program(install_dir, name, command, log)
+
+
+def small_environment() -> Dict[str, str]:
+    """Return what a daemon needs; above all not the mark of this run, which would end it."""
+    user = pwd.getpwuid(os.getuid())
+    return {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "HOME": user.pw_dir,
+        "USER": user.pw_name,
+        "LANG": "C.UTF-8",
+    }
 
 
 # --- act ----------------------------------------------------------------------

@@ -27,6 +27,7 @@ from .errors import (
     UsageError,
 )
 from .process import Finished, command_lines, end_processes, run_child
+from .proved import former
 
 #: cp310-abi3: the oldest Python the engine's wheel runs on.
 MINIMUM_PYTHON = (3, 10)
@@ -163,6 +164,7 @@ def ensure(
     work.open()
     python = choose_python(pythons, work.environment(environment))
     _end_leftovers(path)
+    _put_aside(path)
     _clear(path)
     report("making the environment")
     # In two steps: venv would start ensurepip as a grandchild, which a kill leaves running.
@@ -241,6 +243,22 @@ def _end_leftovers(path: str) -> None:
             if argv and argv[0].startswith(below) and any("pip" in part for part in argv[1:])
         ]
     )
+
+
+def _put_aside(path: str) -> None:
+    """Keep a whole environment until the one that follows has proved itself (proved.py).
+
+    One that is kept already worked; what has come since was never proved.
+    """
+    if os.path.lexists(former(path)) or not os.path.isdir(path):
+        return
+    manifest, _ = atomic.read_json(os.path.join(path, _MANIFEST))
+    files = manifest.get("files") if isinstance(manifest, dict) else None
+    if isinstance(files, dict) and files == _files(path) and _runs_as(path):
+        try:
+            os.rename(path, former(path))
+        except OSError as error:
+            raise atomic.translate(error, path) from error
 
 
 def _clear(path: str) -> None:

@@ -1,55 +1,19 @@
 """A bundle is proved or refused: forty ways to break one, each exit code 7 and nothing written."""
 
-import hashlib
 import json
-import os
 import shutil
 import subprocess
-from collections.abc import Callable
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from bad_bundles import BAD, BLOB, CONTENT, DIGEST, MODEL, exchanged, make, wanted
 
 from dream_runner.bundle import create, sbom
 from dream_runner.module_utils.dream_core import bundle
 from dream_runner.module_utils.dream_core.errors import IntegrityError, UsageError
 from dream_runner.module_utils.dream_core.fetch import FetchRequest, fetch
-
-CONTENT = b"".join(hashlib.sha256(b"%d" % number).digest() for number in range(320))
-MODEL = {
-    "id": "tiny",
-    "name": "Tiny",
-    "files": [
-        {
-            "file": "tiny.gguf",
-            "sha256": hashlib.sha256(CONTENT).hexdigest(),
-            "size_bytes": len(CONTENT),
-            "urls": ["https://host.invalid/tiny.gguf"],
-        }
-    ],
-}
-DIGEST = str(MODEL["files"][0]["sha256"])  # type: ignore[index]
-BLOB = f"blobs/sha256/{DIGEST}"
-
-
-def wanted(root: Path, **more: Any) -> create.Wanted:
-    given = {"tiers": ("2",), "models": (), "features": (), "pythons": ("3.11",), "arch": "amd64"}
-    return create.Wanted(str(root), "full", **{**given, **more})
-
-
-def make(root: Path, part_bytes: int = 0) -> Path:
-    """Make a small bundle as ``create`` does, of files that need no network."""
-    (root / "blobs" / "sha256").mkdir(parents=True)
-    (root / BLOB).write_bytes(CONTENT)
-    if part_bytes:
-        create._split(root / BLOB, part_bytes)
-    (root / "wheels").mkdir()
-    (root / "wheels" / "one-1.0-py3-none-any.whl").write_bytes(b"a wheel")
-    (root / "debs").mkdir()
-    (root / "debs" / "libx_1%3a2-3_amd64.deb").write_bytes(b"a package")
-    create._seal(root, wanted(root), [MODEL], [])
-    return root
 
 
 @pytest.fixture
@@ -61,20 +25,6 @@ def check(root: Path, signers: str = "") -> bundle.Bundle:
     found = bundle.inspect(str(root), signers)
     bundle.verify(found)
     return found
-
-
-def resum(root: Path, names: Callable[[str, str], str] = lambda name, digest: name) -> None:
-    """Write the list anew, as somebody would who alters a bundle and is no fool."""
-    lines = [
-        line.split("  ", 1)
-        for line in (root / "SHA256SUMS").read_text().splitlines()
-        if (root / line.split("  ", 1)[1]).exists()
-    ]
-    text = ""
-    for _, name in lines:
-        digest = hashlib.sha256((root / name).read_bytes()).hexdigest()
-        text += f"{digest}  {names(name, digest)}\n"
-    (root / "SHA256SUMS").write_text(text)
 
 
 def test_it_is_proved_by_coreutils_alone(made: Path) -> None:
@@ -112,104 +62,6 @@ def test_the_bill_of_materials_names_all_of_it(made: Path) -> None:
 # --- forty bad ones ---------------------------------------------------------------
 
 
-def flip(name: str, where: float) -> Callable[[Path], None]:
-    def harm(root: Path) -> None:
-        data = bytearray((root / name).read_bytes())
-        data[int(where * (len(data) - 1))] ^= 0x10
-        (root / name).write_bytes(bytes(data))
-
-    return harm
-
-
-def cut(name: str, share: float) -> Callable[[Path], None]:
-    def harm(root: Path) -> None:
-        data = (root / name).read_bytes()
-        (root / name).write_bytes(data[: int(share * len(data))])
-
-    return harm
-
-
-def listed(name: str) -> Callable[[Path], None]:
-    """List a name as if it was in the bundle."""
-
-    def harm(root: Path) -> None:
-        with (root / "SHA256SUMS").open("a") as stream:
-            stream.write(f"{'0' * 64}  {name}\n")
-
-    return harm
-
-
-def linked(name: str, target: str) -> Callable[[Path], None]:
-    def harm(root: Path) -> None:
-        path = root / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-        path.symlink_to(target)
-
-    return harm
-
-
-def manifest(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
-    def harm(root: Path) -> None:
-        document = json.loads((root / "bundle.json").read_text())
-        change(document)
-        (root / "bundle.json").write_text(json.dumps(document))
-        resum(root)
-
-    return harm
-
-
-def exchanged(root: Path) -> None:
-    (root / BLOB).write_bytes(bytes(reversed(CONTENT)))
-    resum(root)
-
-
-BAD: dict[str, Callable[[Path], None]] = {
-    **{
-        f"bit flipped in {name} at {where}": flip(name, where)
-        for name in (BLOB, "wheels/one-1.0-py3-none-any.whl", "sbom.cdx.json", "bundle.json")
-        for where in (0.0, 0.5, 1.0)
-    },
-    **{
-        f"{name} cut to {share}": cut(name, share)
-        for name in (BLOB, "debs/libx_1%3a2-3_amd64.deb", "bundle.json", "SHA256SUMS")
-        for share in (0.0, 0.7)
-    },
-    **{
-        f"listed: {name!r}": listed(name)
-        for name in (
-            *("../evil", "/etc/passwd", "wheels/../../evil", "a//b", "./x", "-x/../y", ".hidden"),
-            *("wheels\\..\\evil", "C:evil", "a b", "a\tb", "wheels/", "x" * 10 + "/.."),
-            *("WHEELS/one-1.0-py3-none-any.whl", "wheels/one-1.0-py3-none-any.whl"),
-        )
-    },
-    "a link in place of a file": linked(BLOB, "/etc/passwd"),
-    "a link in place of a directory": linked("wheels", "/tmp"),
-    "a link to itself": linked("wheels/one-1.0-py3-none-any.whl", "one-1.0-py3-none-any.whl"),
-    "the list is a link": linked("SHA256SUMS", "/etc/passwd"),
-    "the manifest is a link": linked("bundle.json", "/etc/passwd"),
-    "an additional link": linked("extra", "/etc"),
-    "a file in no list": lambda root: (root / "extra").write_text("x") and None,  # type: ignore[dict-item]
-    "a pipe": lambda root: os.mkfifo(root / "pipe"),
-    "a model exchanged, and the list written anew": exchanged,
-    "no list": lambda root: (root / "SHA256SUMS").unlink(),
-    "no manifest": lambda root: (root / "bundle.json").unlink(),
-    "another schema": manifest(lambda document: document.update(schema="x/9")),
-    "a model that is not in it": manifest(
-        lambda document: document["models"][0]["files"][0].update(sha256="1" * 64)
-    ),
-    "a digest that leads outside": manifest(
-        lambda document: document["models"][0]["files"][0].update(sha256="../../etc/passwd")
-    ),
-    "other sizes": manifest(lambda document: document["sizes"].update({BLOB: 1})),
-    "sizes of other files": manifest(lambda document: document["sizes"].update(x=1)),
-    "no models": manifest(lambda document: document.pop("models")),
-    "not an object": lambda root: (root / "bundle.json").write_text("[]") and resum(root),  # type: ignore[func-returns-value]
-}
-
-
 def test_there_are_forty() -> None:
     assert len(BAD) >= 40
 
@@ -223,6 +75,75 @@ def test_a_bad_bundle_is_refused_and_nothing_is_written(name: str, tmp_path: Pat
         check(root)
     assert (caught.value.exit_code, caught.value.code) == (7, "BUNDLE_BROKEN")
     assert sorted((path, path.lstat().st_mtime_ns) for path in tmp_path.rglob("*")) == before
+
+
+#: Runs the command once for each case, in a child of its own: what it imports is paid for once.
+COMMAND = """
+import json, os, sys
+from dream_runner import cli
+for case in json.load(sys.stdin):
+    sys.stdout.flush()
+    child = os.fork()
+    if not child:
+        handle = os.open(case["said"], os.O_WRONLY | os.O_CREAT)
+        os.dup2(handle, 1)
+        os.dup2(handle, 2)
+        os.environ.update(case["environment"])
+        sys.argv = ["dream-runner", *case["words"]]
+        code = cli.main()
+        sys.stdout.flush()
+        os._exit(code)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def everything(root: Path) -> list[tuple[str, int, int]]:
+    return sorted(
+        (str(path), path.lstat().st_mtime_ns, path.lstat().st_size) for path in root.rglob("*")
+    )
+
+
+def commands(cases: list[dict[str, Any]], folder: Path) -> list[tuple[int, str]]:
+    """Run ``dream-runner`` with the words of each case; return exit codes and what was said."""
+    folder.mkdir()
+    for number, case in enumerate(cases):
+        case["said"] = str(folder / str(number))
+    given = json.dumps(cases)
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND], input=given, text=True, check=True, stdout=subprocess.PIPE
+    )
+    codes = map(int, done.stdout.split())
+    return [(code, Path(case["said"]).read_text()) for code, case in zip(codes, cases, strict=True)]
+
+
+def case_of(home: Path, *words: str) -> dict[str, Any]:
+    home.mkdir(exist_ok=True)
+    places = {name: str(home / name) for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "TMPDIR")}
+    return {"words": words, "environment": {"HOME": str(home), **places}}
+
+
+def test_the_command_refuses_each_with_exit_code_7_and_writes_nothing(tmp_path: Path) -> None:
+    """``bundle verify`` all of them; ``install`` those whose form is wrong, before it begins."""
+    cases = []
+    for number, (name, harm) in enumerate(BAD.items()):
+        root = make(tmp_path / "bundles" / str(number))
+        harm(root)
+        home = tmp_path / "home"
+        cases.append(case_of(home, "bundle", "verify", str(root), "--json"))
+        # Altered bytes of the same length are found where they are used.
+        if not name.startswith("bit flipped") or "bundle.json" in name:
+            words = ("install", "--yes", "--profile", "embedded", "--install-dir", f"{home}/dream")
+            cases.append(case_of(home, *words, "--offline", "--bundle", str(root), "--json"))
+    before = everything(tmp_path / "bundles") + everything(tmp_path / "home")
+    done = commands(cases, tmp_path / "said")
+    assert len(done) > 80
+    wrong = [
+        (case["words"], code, said)
+        for case, (code, said) in zip(cases, done, strict=True)
+        if code != 7 or '"BUNDLE_BROKEN"' not in said
+    ]
+    assert wrong == []
+    assert everything(tmp_path / "bundles") + everything(tmp_path / "home") == before
 
 
 # --- signatures -----------------------------------------------------------------
@@ -261,6 +182,20 @@ def test_only_a_trusted_signature_counts(made: Path, tmp_path: Path) -> None:
     assert "does not fit" in refused()
     (made / "SHA256SUMS.sig").write_text("nonsense")
     refused()
+    # The command says the same: with the file given, and with the one that the user keeps.
+    home = tmp_path / "home"
+    kept = home / ".config" / "dream-runner"
+    kept.mkdir(parents=True)
+    shutil.copy(signers, kept / "trusted-signers")
+    cases = [
+        case_of(home, "bundle", "verify", str(made), "--json", "--signers", str(signers)),
+        case_of(home, "bundle", "verify", str(made), "--json"),
+        case_of(home, "install", "--yes", "--offline", "--bundle", str(made), "--json"),
+    ]
+    before = everything(home)
+    done = commands(cases, tmp_path / "said")
+    assert [(code, '"BUNDLE_SIGNATURE"' in said) for code, said in done] == [(7, True)] * 3, done
+    assert everything(home) == before
 
 
 @needs_ssh_keygen

@@ -1,0 +1,158 @@
+"""Turn a change back that did not prove itself: what ran before runs again.
+
+The files come from ``proved.py``, the containers from the images that they name by digest, the
+native engine from its former packages. Derived from the host each time: safe to
+kill, and the next install finds what was turned back different from what is wanted,
+and tries again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from typing import Any, Callable, Dict, List, Mapping, Optional
+
+from . import containers, proved, receipt, restore, supervisor, survey
+from .atomic import translate
+from .errors import DreamError, EngineError
+from .health import wait_for_services
+from .probe import complete, wait_until_ready
+from .session import SYSTEM_PATH
+
+Proof = Mapping[str, Any]
+Say = Callable[[str], None]
+
+_SYSTEMCTL_SECONDS = 120
+
+
+def turn_back(
+    failed: DreamError, state_dir: str, install_dir: str, profile: str, command: str, say: Say
+) -> DreamError:
+    """Bring back what the model last answered with; return the error to end with.
+
+    ``failed`` itself is returned where nothing was changed since that answer, where there
+    never was one, or where the other profile gave it: there is nothing to turn back to.
+    """
+    kept = proved.read(state_dir)
+    if kept is None or kept["install_dir"] != install_dir or kept["proof"]["profile"] != profile:
+        return failed
+    receipts, _ = receipt.read_all(state_dir)
+    changed = proved.differing(kept)
+    try:
+        trees = proved.put_trees_back(receipts)
+        if not changed and not trees:
+            return failed
+        for item in changed:
+            say("%s: as it was before" % item["path"])
+        proved.put_back(changed, state_dir)
+        _start(kept["proof"], install_dir, command, say)
+        _ask(kept["proof"], command)
+    except (DreamError, restore.Lost, OSError, subprocess.SubprocessError) as error:
+        return _stuck(failed, error)
+    return _turned_back(failed, str(kept.get("version") or ""))
+
+
+def _turned_back(failed: DreamError, version: str) -> DreamError:
+    """Return the failure in its own class, so that the exit code tells the cause."""
+    return type(failed)(
+        "the change did not work and was turned back; what ran before (version %s) answers again."
+        " %s: %s" % (version, failed.code, failed.what),
+        code="ROLLED_BACK",
+        where=failed.where,
+        hint="nothing is lost; mend the cause and install again. %s" % failed.hint,
+    )
+
+
+def _stuck(failed: DreamError, error: Exception) -> DreamError:
+    why = error.what if isinstance(error, DreamError) else str(error)
+    return EngineError(
+        "the change did not work (%s: %s), and what ran before does not run either: %s"
+        % (failed.code, failed.what, why),
+        code="ROLLBACK_FAILED",
+        where=failed.where,
+        hint="mend what is named last, then install again; 'dream-runner doctor' looks closer",
+    )
+
+
+# --- start ----------------------------------------------------------------------
+
+
+def _start(proof: Proof, install_dir: str, command: str, say: Say) -> None:
+    if proof["project"]:
+        _start_containers(proof, install_dir, command, say)
+    elif proof["watch"]["kind"] == "unit":
+        _start_unit(proof["watch"])
+    else:
+        _start_program(proof["watch"], install_dir)
+
+
+def _start_containers(proof: Proof, install_dir: str, command: str, say: Say) -> None:
+    path = os.path.join(install_dir, containers.FILE)
+    try:
+        with open(path, encoding="utf-8") as stream:
+            project: Dict[str, Any] = json.load(stream)
+    except OSError as error:
+        raise translate(error, path) from error
+    stack = containers.Stack(command, install_dir, os.path.join(install_dir, ".env"), project, {})
+    stack.settle(_core(proof["services"]), write=True, say=say)
+
+
+def _core(services: List[Mapping[str, Any]]) -> List[str]:
+    return [str(item["id"]) for item in services if item["core"]]
+
+
+def _start_unit(unit: Mapping[str, str]) -> None:
+    scope = "--" + unit["scope"]
+    _systemctl(scope, "daemon-reload")
+    # One that failed too often would be refused; for one that did not it is nothing.
+    _systemctl(scope, "reset-failed", unit["name"])
+    _systemctl(scope, "restart", unit["name"])
+
+
+def _systemctl(*words: str) -> None:
+    # A connection without a login session does not know where the user's manager is.
+    place = {"XDG_RUNTIME_DIR": "/run/user/%d" % os.getuid()}
+    done = subprocess.run(
+        [shutil.which("systemctl", path=SYSTEM_PATH) or "systemctl", *words],
+        env={"PATH": SYSTEM_PATH, **place},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=_SYSTEMCTL_SECONDS,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise EngineError(
+            "systemctl %s: %s" % (" ".join(words), done.stderr.decode("utf-8", "replace").strip()),
+            code="ENGINE_NOT_STARTED",
+            where=words[-1],
+            hint="'journalctl --unit %s' says why" % words[-1],
+        )
+
+
+def _start_program(watch: Mapping[str, str], install_dir: str) -> None:
+    found: Optional[supervisor.Program] = supervisor.read_program(install_dir, watch["program"])
+    if found is None:
+        raise EngineError(
+            "what was kept of the engine's configuration cannot be read",
+            code="ENGINE_NOT_STARTED",
+            where=watch["config"],
+            hint="run 'dream-runner install' again",
+        )
+    supervisor.ensure(found, found.argv[0], supervisor.small_environment(), restart=True)
+
+
+# --- ask ------------------------------------------------------------------------
+
+
+def _ask(proof: Proof, command: str) -> None:
+    """Raise what the health phase would: only an answer tells that it is as before."""
+    wait_for_services(command, proof["project"], proof["services"])
+    watch = proof["watch"]
+    wait_until_ready(
+        proof["url"] + proof["health_path"],
+        proof["deadline_seconds"],
+        lambda: survey.failed_for_good(watch) if watch else "",
+    )
+    complete(proof["url"] + proof["api_path"], proof["model"], proof["deadline_seconds"])
