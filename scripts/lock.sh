@@ -1,6 +1,7 @@
 #!/bin/sh
 # Write requirements.lock (what users run) and requirements-dev.lock (what tests and linters
 # need on top): one pinned, hashed set for every Python and architecture pyproject.toml allows.
+# requirements-newest.lock has the newest ansible-core, for the tests under Python 3.13.
 # usage: scripts/lock.sh [--upgrade]     needs the network; without --upgrade pins are kept
 set -eu
 
@@ -27,4 +28,12 @@ compile requirements.lock "$@"
 # --no-deps at install time: the dev lock repeats nothing of the runtime lock with another pin.
 echo editables > "$work/editable.in" # what hatchling needs for pip install --editable
 compile requirements-dev.lock "$work/editable.in" --extra dev --constraint requirements.lock "$@"
+# Its dependencies are those of the dev lock; what they are not is seen when it does not start.
+if [ "${1:-}" = --upgrade ] || [ ! -s requirements-newest.lock ]; then
+    sed -n 's/^\(#.*\)$/\1/p' requirements-newest.lock > "$work/head" 2>/dev/null || true
+    echo 'ansible-core>=2.21' > "$work/newest.in"
+    UV_NO_CONFIG=1 "$work/venv/bin/uv" pip compile --quiet --no-deps --python-version 3.13 \
+        --generate-hashes --no-annotate --no-header --output-file "$work/newest" "$work/newest.in"
+    cat "$work/head" "$work/newest" > requirements-newest.lock
+fi
 grep -c '==' requirements.lock requirements-dev.lock

@@ -183,7 +183,12 @@ def _culprit(data: Dict[str, Any]) -> Dict[str, Any]:
     items = data.get("results")
     if not isinstance(items, list):
         return data
-    return next((item for item in items if isinstance(item, dict) and item.get("failed")), data)
+    return next((item for item in items if isinstance(item, dict) and _has_failed(item)), data)
+
+
+def _has_failed(item: Dict[str, Any]) -> bool:
+    """Tell whether an item of a loop failed; from ansible-core 2.21 on none says ``failed``."""
+    return bool(item.get("failed") or item.get("dream_error") or "exception" in item)
 
 
 def _message(data: Dict[str, Any]) -> str:
