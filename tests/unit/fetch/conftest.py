@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,24 @@ def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     mount = ["mount", "-t", "tmpfs", "-o", f"size={5 * SIZE // 2}", "fetch-test", str(place)]
     if subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("a tmpfs cannot be mounted here")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.fixture
+def ext4_disk(tmp_path: Path) -> Iterator[Path]:
+    """A small ext4 in a file, on which writes go past the page cache; needs root."""
+    if os.geteuid() or not shutil.which("mkfs.ext4"):
+        pytest.skip("mounting an ext4 needs root and mkfs.ext4")
+    image, place = tmp_path / "image", tmp_path / "disk"
+    place.mkdir()
+    with image.open("wb") as stream:
+        stream.truncate(5 * SIZE // 2)
+    for words in (["mkfs.ext4", "-qF", "-m0", image], ["mount", "-o", "loop", image, place]):
+        if subprocess.run(words, check=False, capture_output=True).returncode:
+            pytest.skip("an ext4 cannot be made and mounted here")
     try:
         yield place
     finally:

@@ -19,13 +19,15 @@ _LEAST_HALF = 512 * 1024
 class Claim:
     """Bytes ``[position, end)`` that one worker fetches; ``end`` None is open.
 
-    The board may lower ``end`` while the worker reads.
+    The board may lower ``end`` while the worker reads. Bytes up to ``reached`` were
+    read, those from ``position`` on are not written yet.
     """
 
     start: int
     position: int
     end: Optional[int]
     since: float = 0.0
+    reached: int = 0
 
 
 class Board:
@@ -54,6 +56,7 @@ class Board:
                 claim = self._steal()
             if claim is not None:
                 claim.since = time.monotonic()
+                claim.reached = claim.position
                 self._claims.append(claim)
             return claim
 
@@ -69,7 +72,7 @@ class Board:
         with self.changed:
             for claim in self._claims:
                 if claim.end is not None:
-                    claim.end = min(claim.end, claim.position + block)
+                    claim.end = min(claim.end, claim.reached + block)
 
     def stored(self, claim: Claim, count: int) -> None:
         """Note that ``count`` bytes at the claim's position are on disk."""

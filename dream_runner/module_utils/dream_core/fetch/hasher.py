@@ -22,10 +22,10 @@ from .board import Board
 from .journal import Journal, Mark
 
 #: A prefix digest is journalled every so many bytes; on a slow line, seconds.
-STEP = 2 * 1024 * 1024
+STEP = 1024 * 1024
 _STEP_SECONDS = 0.1
 #: Buffers that may wait for the hash before the worker that follows it is held back.
-QUEUE = 3
+QUEUE = 2
 _CHUNK = 1024 * 1024
 
 

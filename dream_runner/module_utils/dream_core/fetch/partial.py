@@ -20,6 +20,10 @@ from .ranges import RangeSet
 PART = ".part"
 SIDECAR = ".part.json"
 _POLL_SECONDS = 0.2
+#: One write, eight pages: the most that Linux hands out from lists of its own (mmzone.h,
+#: PAGE_ALLOC_COSTLY_ORDER). Larger pieces of the page cache come from memory that lay free, which a
+#: virtual machine's host may have taken back and must give again, page by page.
+_WRITE = 32 * 1024
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,13 @@ def _still_there(handle: int, path: str) -> bool:
         mine, named = os.fstat(handle), os.stat(path, follow_symlinks=False)
         return (mine.st_dev, mine.st_ino) == (named.st_dev, named.st_ino)
     return False
+
+
+def write_at(handle: int, view: memoryview, position: int) -> None:
+    """Write all of ``view`` at ``position``, through the page cache. Raises OSError."""
+    while len(view):
+        count = os.pwrite(handle, view[:_WRITE], position)
+        view, position = view[count:], position + count
 
 
 def set_aside(target: str, sha256: str) -> str:

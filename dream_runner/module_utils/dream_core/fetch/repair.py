@@ -23,7 +23,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 from .. import atomic
 from .faults import SourceFault
 from .journal import Mark
-from .partial import Partial
+from .partial import Partial, write_at
 from .policy import Ledger
 from .request import FetchRequest, Progress
 from .web import Link
@@ -114,7 +114,7 @@ class Patch:
         try:
             if self._handle < 0:
                 self._handle = self._anonymous()
-            _write(self._handle, piece, start)
+            write_at(self._handle, piece, start)
         except OSError as error:
             raise atomic.translate(error, self._partial.path) from error
         self._pieces[start] = start + len(piece)
@@ -135,7 +135,7 @@ class Patch:
         for start, end in self._pieces.items():
             piece = self.read(buffer[: end - start], start)
             try:
-                _write(self._partial.handle, piece, start)
+                write_at(self._partial.handle, piece, start)
             except OSError as error:
                 raise atomic.translate(error, self._partial.path) from error
 
@@ -286,9 +286,3 @@ class Repair:
 
 def _digest(piece: memoryview) -> str:
     return hashlib.sha256(piece).hexdigest()
-
-
-def _write(handle: int, piece: memoryview, start: int) -> None:
-    while len(piece):
-        count = os.pwrite(handle, piece, start)
-        piece, start = piece[count:], start + count

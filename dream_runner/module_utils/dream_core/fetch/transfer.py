@@ -7,6 +7,7 @@ import time
 from typing import Any, Callable, List, Optional, Sequence
 
 from .board import Board
+from .direct import DirectWriter
 from .hasher import Hasher
 from .journal import Mark
 from .partial import Partial
@@ -80,12 +81,14 @@ class Transfer:
         )
         self._shared.hasher = hasher
         writeback = Writeback(self._partial, self._board, hasher)
+        self._shared.writer = DirectWriter(self._partial.handle)
         try:
             hasher.start()
             writeback.start()
             self._watch()
         finally:
             self._wind_up([hasher, writeback])
+            self._shared.writer.close()
         if self._board.error is not None:
             raise self._board.error
         self.rotten = hasher.rotten
@@ -168,7 +171,7 @@ class Transfer:
         A worker that the hash held back is as good as busy: the hash is the limit.
         """
         hasher = self._shared.hasher
-        held = float(hasher.held) if hasher else 0.0
+        held = float(self._shared.held + (hasher.held if hasher else 0))
         return held + sum(one.cpu_seconds() for one in self._workers if not one.number)
 
     def _latency(self) -> float:

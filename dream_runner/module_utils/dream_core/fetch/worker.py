@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import os
+import collections
 import threading
 import time
 import zlib
-from typing import Any, Callable, List, Optional
+from typing import Any, Callable, Deque, List, Optional
 
 from .. import atomic
 from .board import Board, Claim
+from .direct import DEPTH, PAGE, DirectWriter, Write, aligned_buffer
 from .faults import SourceFault
 from .hasher import Hasher
 from .journal import Journal
+from .partial import write_at
 from .policy import Ledger
 from .request import Patience
 from .web import Link
 
 _BUFFER = 1024 * 1024
-#: One write, eight pages: the most that Linux hands out from lists of its own (mmzone.h,
-#: PAGE_ALLOC_COSTLY_ORDER). Larger pieces of the page cache come from memory that lay free, which a
-#: virtual machine's host may have taken back and must give again, page by page.
-_WRITE = 32 * 1024
 #: What all workers together may lose to a kill -9: read, but not yet journalled.
 _AT_RISK = 4 * 1024 * 1024
 _LEAST = 128 * 1024
@@ -50,6 +48,9 @@ class Shared:
         self.patience = patience
         self.on_size = on_size
         self.hasher: Optional[Hasher] = None
+        self.writer: Optional[DirectWriter] = None
+        #: How often a worker had to wait for the disk: then that is the limit.
+        self.held = 0
         #: Workers wanted now, and the size of a claim when they are several.
         self.wanted = 1
         self.block = 8 * 1024 * 1024
@@ -60,7 +61,7 @@ class Shared:
         try:
             return self._spare.pop()
         except IndexError:
-            return memoryview(bytearray(_BUFFER))
+            return aligned_buffer(_BUFFER)
 
     def free(self, view: memoryview) -> None:
         """Take a buffer back; any slice of it will do."""
@@ -89,6 +90,7 @@ class Worker(threading.Thread):
         self._ahead_bytes = 0
         self._waited = 0.0
         self._waited_bytes = 0
+        self._flight: Deque[Write] = collections.deque()
 
     def run(self) -> None:
         """Work; every failure that is not a source's ends the transfer."""
@@ -156,12 +158,13 @@ class Worker(threading.Thread):
         self._ahead_bytes = 0
         try:
             # To leave a block half read would throw away what is under way.
-            while self._body.position == claim.position and not self._shared.board.stopping:
-                if claim.end is not None and claim.position >= claim.end:
+            while self._body.position == claim.reached and not self._shared.board.stopping:
+                if claim.end is not None and claim.reached >= claim.end:
                     break
                 if not self._portion(source, claim):
                     break
         finally:
+            self._land(source, claim)
             self._confirm()
         if self._body.end is not None and self._body.position >= self._body.end:
             self._drop_body()
@@ -194,22 +197,57 @@ class Worker(threading.Thread):
         """Fetch one buffer; False at the end of a body of unknown length."""
         shared = self._shared
         buffer = shared.buffer()
-        most = shared.portion()
+        # The next one is to begin on a page.
+        most = shared.portion() - claim.reached % PAGE
         if claim.end is not None:
-            most = min(most, claim.end - claim.position)
+            most = min(most, claim.end - claim.reached)
         count = self._fill(buffer[:most])
         if not count:
             shared.free(buffer)
+            self._land(source, claim)
             return self._at_end(claim)
         if shared.board.stopping:
             return False  # The partial may be closed by now, and its handle another file's.
-        view = buffer[:count]
-        self._write(view, claim.position)
-        if not self._hand_on(claim, view):
-            shared.free(view)
-        shared.board.stored(claim, count)
-        shared.ledger.progressed(source, count)
+        self._store(source, claim, buffer[:count], count == most)
         return True
+
+    def _store(self, source: Any, claim: Claim, view: memoryview, full: bool) -> None:
+        """Write ``view``: past the cache, if the hash will not read it back from there.
+
+        What is not ``full`` comes slowly, and gains nothing from waiting for more.
+        """
+        shared, position = self._shared, claim.reached
+        assert shared.writer is not None
+        direct = full and shared.wanted == 1 and position % PAGE == 0 and shared.writer.usable
+        if direct:
+            claim.reached += len(view)
+            self._flight.append(shared.writer.submit(view, position))
+            self._land(source, claim, DEPTH)
+            return
+        self._land(source, claim)
+        self._write(view, position)
+        claim.reached += len(view)
+        self._stored(source, claim, view)
+
+    def _land(self, source: Any, claim: Claim, most: int = 0) -> None:
+        """Confirm what was written, in order, until at most ``most`` writes are under way."""
+        flight = self._flight
+        while flight and (len(flight) > most or flight[0].over.is_set()):
+            write = flight.popleft()
+            if most and not write.over.is_set():
+                self._shared.held += 1
+            try:
+                write.wait()
+            except OSError as error:
+                raise atomic.translate(error, self._shared.path) from error
+            self._stored(source, claim, write.view)
+
+    def _stored(self, source: Any, claim: Claim, view: memoryview) -> None:
+        count = len(view)
+        if not self._hand_on(claim, view):
+            self._shared.free(view)
+        self._shared.board.stored(claim, count)
+        self._shared.ledger.progressed(source, count)
 
     def _at_end(self, claim: Claim) -> bool:
         if self._fault is not None:
@@ -259,9 +297,7 @@ class Worker(threading.Thread):
 
     def _write(self, view: memoryview, position: int) -> None:
         try:
-            while len(view):
-                count = os.pwrite(self._shared.handle, view[:_WRITE], position)
-                view, position = view[count:], position + count
+            write_at(self._shared.handle, view, position)
         except OSError as error:
             raise atomic.translate(error, self._shared.path) from error
 
