@@ -52,6 +52,14 @@ options:
     description: The file's permission bits, in octal.
     type: str
     default: "0644"
+  owner:
+    description: The user that is to own the file, by name or number; without one it stays as it is.
+    type: str
+    default: ""
+  group:
+    description: The group that is to own it, by name or number; without one it stays as it is.
+    type: str
+    default: ""
   state:
     description: V(absent) removes the file, its stamp and its partial.
     type: str
@@ -178,7 +186,9 @@ dream_error:
   type: dict
 """
 
+import grp
 import os
+import pwd
 import stat
 from dataclasses import replace
 
@@ -204,6 +214,8 @@ def main():
             "peers": {"type": "list", "elements": "str", "default": []},
             "peer_token": {"type": "str", "default": "", "no_log": True},
             "mode": {"type": "str", "default": "0644"},
+            "owner": {"type": "str", "default": ""},
+            "group": {"type": "str", "default": ""},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "verify": {"type": "bool", "default": False},
             "connections": {"type": "int", "default": 0},
@@ -241,11 +253,11 @@ def present(params, check_mode):
     request = as_request(params)
     if check_mode:
         return predict(request)
-    before = describe(request.path)
+    before = describe(request)
     with lifeline(params) as line:
         name = os.path.basename(request.path)
         done = fetch(request, lambda p: line.progress(name, p.done, p.total, p.rate, p.note))
-    after = describe(request.path, done.sha256)
+    after = describe(request, done.sha256)
     if not done.bytes_fetched:
         before = before and dict(before, sha256=done.sha256)
     result = {
@@ -277,9 +289,11 @@ def predict(request):
         request.verify,
         write=False,
     )
-    before = describe(request.path, request.sha256 if found.present else "")
+    before = describe(request, request.sha256 if found.present else "")
     size = found.size_bytes if found.present else request.size_bytes
     after = {"sha256": request.sha256, "size_bytes": size, "mode": "%04o" % request.mode}
+    asked = {"uid": request.uid, "gid": request.gid}
+    after.update({name: number for name, number in asked.items() if number >= 0})
     return {
         "changed": before != after,
         "path": request.path,
@@ -297,17 +311,22 @@ def predict(request):
     }
 
 
-def describe(path, sha256=""):
+def describe(request, sha256=""):
     """Return what a diff shows of the file; an unknown digest is shown as such."""
     try:
-        status = os.stat(path)
+        status = os.stat(request.path)
     except OSError:
         return {}
-    return {
+    found = {
         "sha256": sha256 or "(another)",
         "size_bytes": status.st_size,
         "mode": "%04o" % stat.S_IMODE(status.st_mode),
     }
+    if request.uid >= 0:
+        found["uid"] = status.st_uid
+    if request.gid >= 0:
+        found["gid"] = status.st_gid
+    return found
 
 
 def as_request(params):
@@ -326,6 +345,8 @@ def as_request(params):
         sources=tuple(peer + "/blobs/{sha256}" for peer in peers) + tuple(params["sources"]),
         size_bytes=params["size_bytes"],
         mode=parse_mode(params["mode"]),
+        uid=parse_id(params["owner"], "user", lambda name: pwd.getpwnam(name).pw_uid),
+        gid=parse_id(params["group"], "group", lambda name: grp.getgrnam(name).gr_gid),
         connections=params["connections"],
         verify=params["verify"],
         stamps_dir=params["stamps_dir"],
@@ -342,6 +363,20 @@ def parse_mode(text):
     if not 0 <= mode <= 0o7777:
         raise UsageError("mode %s is not octal permission bits" % text, code="BAD_MODE")
     return mode
+
+
+def parse_id(text, kind, look_up):
+    """Return the number of a user or group that is named or numbered; -1 for none."""
+    if not text:
+        return -1
+    if text.isdigit():
+        return int(text)
+    try:
+        return look_up(text)
+    except KeyError:
+        raise UsageError(
+            "there is no %s %s on this machine" % (kind, text), code="BAD_OWNER"
+        ) from None
 
 
 def read_token(path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import os
 import socket
@@ -66,6 +67,23 @@ def test_mode_alone(thing: Thing, tmp_path: Path, run_module: Run) -> None:
     assert not run_module("dream_model", **words)["changed"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="giving a file away needs root")
+def test_owner_and_group(thing: Thing, tmp_path: Path, run_module: Run, twice: Run) -> None:
+    """As asked from the first moment, by number or name; put right where it is another."""
+    path = tmp_path / "m"
+    (tmp_path / "origin").write_bytes(thing.content)
+    words = arguments(thing, path, str(tmp_path / "origin"), owner="1234", group="daemon")
+    done = twice("dream_model", **words)
+    gid = grp.getgrnam("daemon").gr_gid
+    assert (path.stat().st_uid, path.stat().st_gid) == (1234, gid)
+    assert (done["diff"]["after"]["uid"], done["diff"]["after"]["gid"]) == (1234, gid)
+    os.chown(path, 0, 0)
+    again = twice("dream_model", **words)
+    assert again["diff"]["before"]["uid"] == 0
+    assert again["bytes_fetched"] == 0
+    assert (path.stat().st_uid, path.stat().st_gid) == (1234, gid)
+
+
 def test_verify_finds_rot(thing: Thing, tmp_path: Path, run_module: Run) -> None:
     with thing.villain() as server:
         words = arguments(
@@ -112,6 +130,8 @@ def test_failures_are_data(
     [
         ({"sha256": "beef"}, "BAD_DIGEST"),
         ({"mode": "rw-r--r--"}, "BAD_MODE"),
+        ({"owner": "nobody-of-that-name"}, "BAD_OWNER"),
+        ({"group": "no-group-of-that-name"}, "BAD_OWNER"),
         ({"token_file": "/nowhere"}, "BAD_TOKEN_FILE"),
         ({"socket": "/nowhere.sock"}, "WRAPPER_GONE"),
     ],

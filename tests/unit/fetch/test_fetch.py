@@ -125,6 +125,41 @@ def test_size_unknown(thing: Thing, tmp_path: Path) -> None:
             assert fetch(request).size_bytes == SIZE
 
 
+def test_size_unknown_and_all_is_here(thing: Thing, tmp_path: Path) -> None:
+    """416 says that nothing is left to fetch; the digest says whether it is right."""
+    (tmp_path / "m.part").write_bytes(thing.content)
+    with thing.villain() as server:
+        request = thing.request(tmp_path / "m", server.url("range_beyond"), size_bytes=0)
+        result = fetch(request)
+        assert (result.bytes_reused, result.bytes_fetched) == (SIZE, 0)
+        assert server.sent() < 100
+    assert (tmp_path / "m").read_bytes() == thing.content
+
+
+def test_on_disk_before_it_has_its_name(
+    thing: Thing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """File, name, directory: a power loss in between leaves a partial or the file, never less."""
+    steps: list[str] = []
+    sync, replace = os.fsync, os.replace
+
+    def note_sync(handle: int) -> None:
+        steps.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name)
+        sync(handle)
+
+    def note_replace(old: str, new: str) -> None:
+        steps.append(f"{Path(old).name} to {Path(new).name}")
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(os, "replace", note_replace)
+    (tmp_path / "origin").write_bytes(thing.content)
+    directory = tmp_path / "models"
+    fetch(thing.request(directory / "m", str(tmp_path / "origin")))
+    at = steps.index("m.part to m")
+    assert steps[at - 1 : at + 2] == ["m.part", "m.part to m", "models"]
+
+
 def test_an_empty_file(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     digest = hashlib.sha256(b"").hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import replace
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any, Callable, List, Optional, Tuple, Union
 
 from .. import atomic
 from ..errors import DreamError, UsageError
@@ -90,7 +90,7 @@ class _Fetch:
                 partial.close()
 
     def _look(self, verify: bool) -> Optional[FetchResult]:
-        """Return the result if the right file is there already, its mode put right."""
+        """Return the result if the right file is there already, its mode and owner put right."""
         request = self._request
         found = is_present(
             request.path,
@@ -103,21 +103,30 @@ class _Fetch:
         if not found.present:
             return None
         return self._result(
-            changed=self._fix_mode(),
+            changed=self._fix_access(),
             size=found.size_bytes or 0,
             reused=found.size_bytes or 0,
             verified_by=found.verified_by,
         )
 
-    def _fix_mode(self) -> bool:
-        path, mode = self._request.path, self._request.mode
+    def _fix_access(self) -> bool:
+        path = self._request.path
         try:
-            if os.stat(path).st_mode & 0o7777 == mode:
-                return False
-            os.chmod(path, mode)
-            return True
+            return self._give_access(path, os.stat(path))
         except OSError as error:
             raise atomic.translate(error, path) from error
+
+    def _give_access(self, file: Union[int, str], status: os.stat_result) -> bool:
+        """Give a file its owner, group and mode; return whether one was another."""
+        uid, gid, mode = self._request.uid, self._request.gid, self._request.mode
+        owned = uid in (-1, status.st_uid) and gid in (-1, status.st_gid)
+        if not owned:
+            # First, for it takes away the bits that change the user.
+            os.chown(file, uid, gid)
+        if owned and status.st_mode & 0o7777 == mode:
+            return False
+        os.chmod(file, mode)
+        return True
 
     def _sources(self) -> List[Any]:
         request, network = self._request, self._request.network
@@ -281,7 +290,7 @@ class _Fetch:
         """Give verified bytes their name, durably, and leave nothing else."""
         path = self._request.path
         try:
-            os.fchmod(partial.handle, self._request.mode)
+            self._give_access(partial.handle, os.fstat(partial.handle))
             os.fsync(partial.handle)
             os.replace(partial.path, path)
             atomic.fsync_dir(os.path.dirname(path))

@@ -94,7 +94,8 @@ class FetchRequest:
     ``sources`` are tried in order: http, https and file URLs, absolute paths, and
     bundle directories. ``{sha256}`` in a source stands for the digest (a peer that
     serves blobs). ``size_bytes`` 0 and ``connections`` 0 mean unknown and adaptive.
-    ``stamps_dir`` empty keeps the stamp beside the file.
+    ``stamps_dir`` empty keeps the stamp beside the file; ``uid`` and ``gid`` -1 leave
+    the owner and the group as they are.
     """
 
     path: str
@@ -102,6 +103,8 @@ class FetchRequest:
     sources: Tuple[str, ...] = ()
     size_bytes: int = 0
     mode: int = 0o644
+    uid: int = -1
+    gid: int = -1
     connections: int = 0
     verify: bool = False
     stamps_dir: str = ""

@@ -299,7 +299,7 @@ class HttpSource:
     def _final(
         self, response: http.client.HTTPResponse, link: Link, url: str
     ) -> http.client.HTTPResponse:
-        if response.status in (200, 206):
+        if response.status in (200, 206, 416):
             # Later ranges go straight to where the redirects led.
             self._resolved = url
             return response
@@ -308,8 +308,6 @@ class HttpSource:
         raise fault
 
     def _refusal(self, response: http.client.HTTPResponse, url: str) -> SourceFault:
-        if response.status == 416:
-            return SourceFault("RANGE_BROKEN", "HTTP 416 for a range inside the file")
         fault = from_status(response.status, response.reason, response.getheader("Retry-After"))
         if fault.permanent and url != self._url:
             # A signed URL expires; the original one leads to a new one.
@@ -368,6 +366,8 @@ class HttpSource:
         end: Optional[int],
         size: int,
     ) -> Body:
+        if response.status == 416:
+            return _accept_nothing(response, link, start)
         encoding = (response.getheader("Content-Encoding") or "identity").lower()
         if encoding != "identity":
             what = "the body is encoded as %s" % encoding
@@ -408,6 +408,17 @@ class HttpSource:
         body = Body(response, link, first, last + 1)
         body.total = total
         return body
+
+
+def _accept_nothing(response: http.client.HTTPResponse, link: Link, start: int) -> Body:
+    """Return an empty body: of a file whose size was not known, all is here already."""
+    found = _UNSATISFIED.fullmatch((response.getheader("Content-Range") or "").strip())
+    _drain(response, link)
+    if not found or int(found.group(1)) != start:
+        raise SourceFault("RANGE_BROKEN", "HTTP 416 for a range inside the file")
+    body = Body(response, link, start, start)
+    body.total = start
+    return body
 
 
 def _other_size(stated: int, size: int) -> SourceFault:
