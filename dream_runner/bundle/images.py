@@ -1,18 +1,28 @@
-"""The container images of a bundle: copied by digest with skopeo, which needs no engine."""
+"""The container images of a bundle: copied by digest with skopeo, which needs no engine.
+
+Each becomes an OCI layout in one file, with manifest and blobs as the registry has them, so that
+their digests stay. The file also carries the older ``manifest.json``: engines before 25 load no
+OCI layout, and find the same blobs by it.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 import re
 import shutil
 import subprocess
+import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ..module_utils.dream_core.errors import IntegrityError, NetworkError
 from ..module_utils.dream_core.stack import name_of
 
 _SECONDS = 3600
+_OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -33,6 +43,8 @@ def fetch(
     if wanted and not shutil.which("skopeo"):
         report("no container images: this host has no skopeo")
         return
+    for left in (*target.glob("*.part"), *target.glob("*.work")):
+        _drop(left)  # Of a run that was killed.
     for tag, entry in sorted(wanted.items()):
         if "@" in tag:
             # An archive names its images by tags, and a target's lock finds them by those.
@@ -54,27 +66,75 @@ def file_name(tag: str) -> str:
 
 def _copy(tag: str, entry: Mapping[str, Any], arch: str, path: Path) -> None:
     source = f"{entry.get('from') or name_of(tag)}@{entry['digest']}"
-    work = path.with_suffix(".part")
-    # skopeo adds to an archive that is there; this one is of a run that was killed.
-    work.unlink(missing_ok=True)
+    blobs, packed = path.with_suffix(".work"), path.with_suffix(".part")
     command = ["skopeo", "--override-os", "linux", "--override-arch", arch, "copy", "--quiet"]
     if source.split("/")[0].split(":")[0] in ("127.0.0.1", "localhost"):
         # As with the lock: only this machine is asked without TLS.
         command.append("--src-tls-verify=false")
-    command += [f"docker://{source}", f"docker-archive:{work}:{tag}"]
+    command += ["--preserve-digests", f"docker://{source}", f"dir:{blobs}"]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=_SECONDS
         )
         said = (done.stderr.strip().splitlines() or ["skopeo failed"])[-1][-300:]
         if done.returncode == 0:
-            work.replace(path)
+            _pack(blobs, tag, packed)
+            packed.replace(path)
             return
     except subprocess.TimeoutExpired:
         said = f"not in {_SECONDS} s"
     finally:
-        work.unlink(missing_ok=True)
+        _drop(blobs)
+        _drop(packed)
     raise _error(tag, said)
+
+
+def _drop(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _pack(blobs: Path, tag: str, target: Path) -> None:
+    """Write what skopeo laid down as one archive: the same image gives the same bytes."""
+    content = (blobs / "manifest.json").read_bytes()
+    manifest = json.loads(content)
+    digest = hashlib.sha256(content).hexdigest()
+    names = [str(item["digest"]) for item in (manifest["config"], *manifest["layers"])]
+    top = {
+        "mediaType": manifest.get("mediaType", _OCI_MANIFEST),
+        "digest": f"sha256:{digest}",
+        "size": len(content),
+        "annotations": {"org.opencontainers.image.ref.name": tag, "io.containerd.image.name": tag},
+    }
+    config, *layers = map(_place, names)
+    with tarfile.open(target, "w", format=tarfile.GNU_FORMAT) as tar:
+        _add_json(tar, "oci-layout", {"imageLayoutVersion": "1.0.0"})
+        _add_json(tar, "index.json", {"schemaVersion": 2, "manifests": [top]})
+        loaded = {"Config": config, "RepoTags": [tag], "Layers": layers}
+        _add_json(tar, "manifest.json", [loaded])
+        _add(tar, f"blobs/sha256/{digest}", io.BytesIO(content), len(content))
+        # A layer that is there twice, an empty one for example, is one blob.
+        for name in dict.fromkeys(names):
+            blob = blobs / name.removeprefix("sha256:")
+            with blob.open("rb") as stream:
+                _add(tar, _place(name), stream, blob.stat().st_size)
+
+
+def _place(digest: str) -> str:
+    return "blobs/" + digest.replace(":", "/", 1)
+
+
+def _add_json(tar: tarfile.TarFile, name: str, document: Any) -> None:
+    content = json.dumps(document, sort_keys=True).encode()
+    _add(tar, name, io.BytesIO(content), len(content))
+
+
+def _add(tar: tarfile.TarFile, name: str, stream: IO[bytes], size: int) -> None:
+    item = tarfile.TarInfo(name)
+    item.size = size
+    tar.addfile(item, stream)
 
 
 def _error(tag: str, said: str) -> IntegrityError | NetworkError:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from nodes.node import Node
 
-from .here import Here, here
+from . import stack
+from .here import Here, here, kill
 
 pytestmark = [
     pytest.mark.timeout(1500),
@@ -25,10 +26,21 @@ NO_NETWORK = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One that was killed while it was made, and made by the same command again."""
     place = Here(tmp_path_factory.mktemp("maker") / "home")
     target = tmp_path_factory.mktemp("bundle") / "b"
-    done = place.run("bundle", "create", str(target), "--profile", "embedded", "--json")
+    command = ("bundle", "create", str(target), "--profile", "embedded", "--json")
+    run = place.start(*command)
+    stack.wait_for(lambda: any(target.glob("wheels/*.whl")), seconds=600, pause=0.05)
+    kill(run)
+    there = {path: path.stat().st_ino for path in target.rglob("*") if path.is_file()}
+    assert not (target / "SHA256SUMS").exists()
+    refused = place.run("bundle", "verify", str(target), "--json")
+    assert refused.code == 7, str(refused)
+    done = place.run(*command)
     assert done.code == 0, str(done)
+    kept = {path for path, inode in there.items() if path.exists() and path.stat().st_ino == inode}
+    assert {path.parent.name for path in kept} >= {"wheels", "sha256"}
     yield target
     shutil.rmtree(target)
 

@@ -1,14 +1,18 @@
 """A bundle is proved or refused: forty ways to break one, each exit code 7 and nothing written."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from bad_bundles import BAD, BLOB, CONTENT, DIGEST, MODEL, exchanged, make, wanted
+from referencing import Registry
 
 from dream_runner.bundle import create, sbom
 from dream_runner.module_utils.dream_core import bundle
@@ -57,6 +61,53 @@ def test_the_bill_of_materials_names_all_of_it(made: Path) -> None:
     found = bundle.inspect(str(made))
     again = sbom.document(found.manifest, {**found.sums, "more": "0"})
     assert again["serialNumber"] != document["serialNumber"]
+
+
+def schema(name: str) -> Any:
+    """Return a schema of CycloneDX, as its own library brings it."""
+    path = resources.files("cyclonedx.schema") / "_res" / f"{name}.SNAPSHOT.schema.json"
+    return json.loads(path.read_text())
+
+
+def test_the_bill_of_materials_keeps_the_schema(made: Path) -> None:
+    parts = [
+        (f"http://cyclonedx.org/schema/{name}.SNAPSHOT.schema.json", schema(name))
+        for name in ("spdx", "jsf-0.82")
+    ]
+    registry: Registry[Any] = Registry().with_contents(parts)
+    validator = jsonschema.Draft7Validator(
+        schema("bom-1.5"), registry=registry, format_checker=jsonschema.FormatChecker()
+    )
+    found = bundle.inspect(str(made))
+    image = {"tag": "a/b:1", "archive": "images/a_b_1.tar", "digest": f"sha256:{'0' * 64}"}
+    full = {**found.manifest, "images": [image]}
+    document = sbom.document(full, {**found.sums, image["archive"]: "1" * 64})
+    for each in (json.loads((made / "sbom.cdx.json").read_text()), document):
+        assert [error.message for error in validator.iter_errors(each)] == []
+    document["components"][0]["hashes"][0]["alg"] = "none"
+    assert list(validator.iter_errors(document))
+
+
+@pytest.mark.skipif(not shutil.which("mcopy"), reason="no mtools")
+def test_it_survives_a_stick_with_fat(tmp_path: Path) -> None:
+    """Copied to a real FAT32 and back: every name and byte is as it was."""
+    root = make(tmp_path / "bundle", part_bytes=4096)
+    stick = tmp_path / "stick"
+    with stick.open("wb") as stream:
+        stream.truncate(64 * 1024 * 1024)
+    mkfs = shutil.which("mkfs.vfat", path=f"{os.environ['PATH']}:/usr/sbin")
+    subprocess.run([str(mkfs), "-F", "32", str(stick)], check=True, capture_output=True)
+    subprocess.run(["mcopy", "-s", "-i", str(stick), str(root), "::/"], check=True)
+    (tmp_path / "back").mkdir()
+    subprocess.run(
+        ["mcopy", "-s", "-i", str(stick), "::/bundle", str(tmp_path / "back")], check=True
+    )
+    copy = tmp_path / "back" / "bundle"
+    assert subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=copy).returncode == 0
+    assert check(copy).sums == check(root).sums
+    target = tmp_path / "out.gguf"
+    fetch(FetchRequest(str(target), DIGEST, (str(copy),), len(CONTENT)))
+    assert target.read_bytes() == CONTENT
 
 
 # --- forty bad ones ---------------------------------------------------------------

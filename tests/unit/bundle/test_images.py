@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import shutil
+import subprocess
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -77,12 +78,28 @@ def test_an_image_is_copied_once_and_the_targets_lock_finds_it(
     target.mkdir(parents=True)
     said: list[str] = []
     (target / "example_web_1.0.part").write_bytes(b"of a run that was killed")
+    (target / "example_web_1.0.work").mkdir()
     images.fetch(target, locked, "amd64", LIMIT, said.append)
     path = target / "example_web_1.0.tar"
     assert [item.name for item in target.iterdir()] == [path.name]
     found = of_bundle(target.parent, [TAG])
     assert found[TAG]["archive"] == f"images/{path.name}"
     assert found[TAG]["platforms"] == ["linux/amd64"]
+    with tarfile.open(path) as tar:
+        index = json.load(tar.extractfile("index.json"))  # type: ignore[arg-type]
+        assert index["manifests"][0]["digest"] == locked[TAG]["digest"]
+        assert "oci-layout" in tar.getnames()
+        # Every blob is what its name says, the manifest's own among them.
+        blobs = [name for name in tar.getnames() if name.startswith("blobs/sha256/")]
+        assert len(blobs) == 3
+        for name in blobs:
+            content = tar.extractfile(name).read()  # type: ignore[union-attr]
+            assert hashlib.sha256(content).hexdigest() == name.rsplit("/", 1)[1]
+    # Another program reads it as an OCI layout, and finds the image by its digest.
+    ask = ["skopeo", "inspect", "--format", "{{.Digest}}", f"oci-archive:{path}"]
+    shown = subprocess.run(ask, check=True, capture_output=True, text=True).stdout
+    assert shown.strip() == locked[TAG]["digest"]
+    assert found[TAG]["manifest"] == locked[TAG]["digest"]
     inode = path.stat().st_ino
     images.fetch(target, locked, "amd64", LIMIT, said.append)
     assert path.stat().st_ino == inode
@@ -102,7 +119,7 @@ def test_another_image_than_the_pinned_one_never_gets_in(
     with pytest.raises((IntegrityError, NetworkError)) as caught:
         images.fetch(tmp_path, locked, "amd64", LIMIT, lambda line: None)
     assert caught.value.code == "IMAGE_DIGEST", str(caught.value)
-    assert not list(tmp_path.glob("*.tar")) + list(tmp_path.glob("*.part"))
+    assert not [path for path in tmp_path.iterdir() if path.suffix in (".tar", ".part", ".work")]
 
 
 @needs_skopeo
