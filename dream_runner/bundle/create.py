@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from .. import catalog, paths
+from ..commands.lock import of_bundle
 from ..module_utils.dream_core import atomic, bundle, models
 from ..module_utils.dream_core.errors import DiskError, UsageError
 from ..module_utils.dream_core.fetch import FetchRequest, Network, Progress, fetch
@@ -73,6 +74,8 @@ def create(
         locked = loaded.images["images"]
         images.fetch(_made(root, "images"), locked, wanted.arch, wanted.part_bytes, report)
     _copy_program(root)
+    tags = {*loaded.images["images"], *(item["image"] for item in loaded.services["services"])}
+    _write_lock(root, sorted(tags))
     shutil.rmtree(root / _WORK, ignore_errors=True)
     _seal(root, wanted, chosen, _images(root, loaded.images["images"]))
     if wanted.sign:
@@ -181,6 +184,15 @@ def _copy_program(root: Path) -> None:
     (root / "README.txt").write_text(_README)
 
 
+def _write_lock(root: Path, tags: Sequence[str]) -> None:
+    """Write the lock that a target needs: each image by the id that its archive gives it."""
+    target = root / "catalog" / catalog.LOCK
+    target.unlink(missing_ok=True)
+    if list(root.glob("images/*.tar")):
+        document = {"schema": catalog.LOCK_SCHEMA, "images": of_bundle(root, tags)}
+        atomic.write_json(str(target), document, 0o644)
+
+
 _README = """\
 This is a bundle of dream-runner: everything an install needs, for a machine without a network.
 
@@ -193,6 +205,11 @@ Install from it; the machine needs Python 3.11 or newer with the module venv:
     B=THIS_DIRECTORY
     PIP_NO_INDEX=1 PIP_FIND_LINKS=$B/wheels DREAM_RUNNER_SOURCE=$(echo $B/runner/*.whl) \\
         sh $B/runner/install.sh --offline --bundle $B
+
+With containers (profile full) the target has to know the images first:
+
+    mkdir -p -m 700 ~/.local/state/dream-runner
+    cp $B/catalog/images.lock.json ~/.local/state/dream-runner/
 
 On a bare Debian install its packages first, as root. Without sources apt takes these files:
 

@@ -6,10 +6,13 @@ one stand-in for every other image, and two small models.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import threading
 import time
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +38,8 @@ class Stacked:
     models: dict[str, str]
     #: All that the commands said.
     said: list[str] = field(default_factory=list)
+    #: Files and packages of the machine before the first install.
+    before: tuple[dict[str, str], set[str]] = field(default_factory=lambda: ({}, set()))
 
     def options(self, model: str = "one") -> tuple[str, ...]:
         address = f"http://127.0.0.1:{FILES_PORT}/{model}.gguf"
@@ -146,22 +151,49 @@ def prepare(machine: Node, models: dict[str, Path]) -> Stacked:
 
 def serve_images(machine: Node) -> dict[str, dict[str, Any]]:
     """Run a registry inside ``machine`` and return the lock that points to it."""
-    services = catalog.load().services["services"]
-    ports = {port["container"] for item in services for port in item.get("ports", ())}
-    ports |= {port for item in services for port in item.get("internal_ports", ())}
-    engine, stub = containers.llama_server(), containers.web_stub(sorted(ports))
+    engine, stub = containers.llama_server(), containers.web_stub(_ports())
     served = {"llama-server": engine, "stub": stub, "broken": containers.broken()}
     _serve_images(machine, served)
+    return _lock(engine, stub, REGISTRY_PORT)
+
+
+@contextlib.contextmanager
+def registry_here(state: Path) -> Iterator[dict[str, dict[str, Any]]]:
+    """Serve the images on this machine, and write the lock that points to them into ``state``."""
+    made = {"llama-server": containers.llama_server(), "stub": containers.web_stub(_ports())}
+    with registry.Registry(
+        ("127.0.0.1", 0), {name: image.layout for name, image in made.items()}
+    ) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        lock = _lock(made["llama-server"], made["stub"], server.server_address[1])
+        state.mkdir(parents=True, exist_ok=True)
+        document = {"schema": catalog.LOCK_SCHEMA, "images": lock}
+        (state / catalog.LOCK).write_text(json.dumps(document))
+        yield lock
+        server.shutdown()
+        thread.join()
+
+
+def _ports() -> list[int]:
+    """Return every port that a service listens on in its container."""
+    services = catalog.load().services["services"]
+    ports = {port["container"] for item in services for port in item.get("ports", ())}
+    return sorted(ports | {port for item in services for port in item.get("internal_ports", ())})
+
+
+def _lock(engine: archive.Image, stub: archive.Image, port: int) -> dict[str, dict[str, Any]]:
+    """Return the lock of the whole catalogue: llama.cpp is real, all else the stand-in."""
     lock = {
-        item["image"]: _entry("stub", stub) if item["id"] != "llama-server" else {}
-        for item in services
+        item["image"]: _entry("stub", stub, port)
+        for item in catalog.load().services["services"]
+        if item["id"] != "llama-server"
     }
-    lock[ENGINE_TAG] = _entry("llama-server", engine)
-    return lock
+    return {**lock, ENGINE_TAG: _entry("llama-server", engine, port)}
 
 
-def _entry(name: str, image: archive.Image) -> dict[str, Any]:
-    place = f"127.0.0.1:{REGISTRY_PORT}/{name}"
+def _entry(name: str, image: archive.Image, port: int = REGISTRY_PORT) -> dict[str, Any]:
+    place = f"127.0.0.1:{port}/{name}"
     return {"digest": image.digest, "from": place, "platforms": ["linux/amd64", "linux/arm64"]}
 
 

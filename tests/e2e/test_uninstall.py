@@ -2,60 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 import pytest
 from nodes.node import Node
 
 from .machine import COMMAND
+from .whole import BOOTSTRAP, files, owner_of, packages, unexplained
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(1200)]
 
 MakeNode = Callable[..., Node]
-
-#: What differs all the same, and why. Anything else fails the test.
-EXCEPTIONS = {
-    r"(/root|/home/\w+)/dream-runner-source(/.*)?": "the checkout that the test copied in",
-    r"(/root|/home/\w+)/\.local(/(bin|share|state))?": "base directories that all programs share",
-    r"(/root|/home/\w+)/\.cache(/.*)?": "caches of pip",
-    r"(/root|/home/\w+)/\.config(/systemd(/user)?)?": "base directories that all programs share",
-    r"/var/lib/apt/(lists|extended_states|periodic)(/.*)?": "the package manager's own state",
-    r"/var/lib/dpkg/(status|available|lock|diversions|triggers|info|alternatives)(-old|/.*)?": (
-        "the package manager's own state; which packages are installed is compared by itself"
-    ),
-    r"/var/cache/(apt|debconf|ldconfig|man)(/.*)?": "caches of the package manager and the linker",
-    r"/etc/ld\.so\.cache": "cache of the linker, made anew whenever a library comes or goes",
-    r"/var/log/(apt|journal|dpkg\.log|alternatives\.log|lastlog|wtmp|btmp)(/.*|\b.*)?": "logs",
-    r"/var/(lib/systemd|tmp|cache|log|lib)(/.*)?": "systemd's own state",
-    r"/(run|tmp)(/.*)?": "what does not outlive a boot",
-}
-#: Packages of Debian that install.sh itself needs before dream-runner exists.
-BOOTSTRAP = re.compile(r"python3(\.\d+)?-(venv|pip-whl|setuptools-whl|distutils|lib2to3)")
-
-
-def packages(machine: Node) -> set[str]:
-    shown = r"--showformat=${Package} ${Version} ${db:Status-Status}\n"
-    return set(machine.must("dpkg-query", "--show", shown).out.splitlines())
-
-
-def files(machine: Node) -> dict[str, str]:
-    """Return the listing without times: a directory in which something came and went differs."""
-    return {
-        path: " ".join(field for n, field in enumerate(what.split(" ")) if n not in (4, 5))
-        if not what.startswith("d")
-        else " ".join(what.split(" ")[:3])
-        for path, what in machine.listing().items()
-    }
-
-
-def unexplained(before: dict[str, str], after: dict[str, str]) -> list[str]:
-    different = [n for n in before.keys() | after.keys() if before.get(n) != after.get(n)]
-    return [
-        f"{name}: {before.get(name)} -> {after.get(name)}"
-        for name in sorted(different)
-        if not any(re.fullmatch(pattern, name) for pattern in EXCEPTIONS)
-    ]
 
 
 @pytest.mark.parametrize(
@@ -85,9 +42,3 @@ def test_purge_leaves_the_machine_as_it_was(
     theirs = set(machine.must("dpkg-query", "--listfiles", *bootstrap).out.splitlines())
     found = unexplained(before, files(machine))
     assert [line for line in found if owner_of(line.partition(":")[0]) not in theirs] == []
-
-
-def owner_of(path: str) -> str:
-    """Return the source of byte code, and any other path as it is."""
-    source = re.sub(r"/__pycache__(/([^/]+)\.cpython-\d+\.pyc)?$", r"/\2.py", path)
-    return source.removesuffix("/.py")

@@ -398,7 +398,7 @@ def _run(argv: Sequence[str]) -> None:
 
 #: What the state directory holds besides receipts; ``runs`` and ``lock`` are in use.
 _STATE_FILES = ("facts.json",)
-_PURGED_STATE_FILES = ("settings.json",)
+_PURGED_STATE_FILES = ("settings.json", "images.lock.json")
 
 
 def _remove_state(state_dir: str, purge: bool) -> None:
