@@ -14,7 +14,8 @@ import ssl
 import time
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Sequence, Tuple
 
-from . import atomic, live, survey
+from . import atomic, engine, live, survey
+from .errors import EngineError
 from .fetch import find_partials
 from .receipt import interrupted, read_all
 
@@ -148,6 +149,24 @@ def _services(place: Place) -> Iterator[Finding]:
 
 
 _WORKING = ("active", "activating", "RUNNING", "STARTING", "running")
+
+
+def _container_engine(place: Place) -> Iterator[Finding]:
+    """Ask the engine itself: where it is silent, every container looks as if it was gone."""
+    if not any(place.resources("container")):
+        return
+    facts = place.receipts.get("docker", {}).get("facts", {})
+    try:
+        said = engine.info(str(facts.get("command") or "docker"))
+        trouble = "; ".join(map(str, said.get("ServerErrors") or ()))
+    except EngineError as error:
+        trouble = error.what
+    if trouble and facts.get("become") and os.geteuid() != 0:
+        remedy = "run the doctor as root: the engine answers nobody else here"
+        yield Finding("container-engine", WARNING, trouble, remedy)
+    elif trouble:
+        remedy = "start it (systemctl start docker); 'journalctl -u docker' says why it stopped"
+        yield Finding("container-engine", ERROR, trouble, remedy)
 
 
 def _ports(place: Place) -> Iterator[Finding]:
@@ -331,6 +350,7 @@ CHECKS: Dict[str, Check] = {
     "interrupted": _unfinished,
     "failed": _failed,
     "drift": _drift,
+    "container-engine": _container_engine,
     "services": _services,
     "ports": _ports,
     "secrets": _secrets,

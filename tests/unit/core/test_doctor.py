@@ -133,6 +133,28 @@ def test_a_service_that_stopped(tmp_path: Path) -> None:
     assert found(tmp_path, "services") == [("services", "error")]
 
 
+def test_a_container_engine_that_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only where containers are ours; by its silence, and by the words of its own program."""
+    program = tmp_path / "engine"
+    program.write_text("#!/bin/sh\necho Cannot connect >&2; exit 1\n")
+    program.chmod(0o755)
+    write(tmp_path, "docker", facts={"command": str(program)})
+    assert found(tmp_path, "container-engine") == []
+    box = {"kind": "container", "project": "p", "service": "s", "origin": "made"}
+    write(tmp_path, "services", resources=[box])
+    assert found(tmp_path, "container-engine") == [("container-engine", "error")]
+    program.write_text('#!/bin/sh\necho \'{"ServerErrors": ["no daemon"]}\'\n')
+    assert found(tmp_path, "container-engine") == [("container-engine", "error")]
+    program.write_text('#!/bin/sh\necho \'{"ServerVersion": "1"}\'\n')
+    assert found(tmp_path, "container-engine") == []
+    program.unlink()
+    write(tmp_path, "docker", facts={"command": str(program), "become": True})
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert found(tmp_path, "container-engine") == [("container-engine", "warning")]
+
+
 def test_failed_degraded_and_unreadable(tmp_path: Path) -> None:
     write(tmp_path, "images", facts={"degraded": {"voice": "no image"}})
     write(tmp_path, "health", state="failed")
