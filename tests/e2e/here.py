@@ -135,12 +135,17 @@ class Watch:
     """Looks for words in processes, and in files that come and go, while something runs here."""
 
     def __init__(self, words: dict[str, str], folders: list[Path], known: set[str]) -> None:
-        self._looker = Looker(words, list(map(str, folders)), known)
+        self._looker = Looker(words, list(map(str, folders)), known, containers=False)
         self._stop = threading.Event()
 
     @property
     def found(self) -> set[str]:
         return self._looker.found
+
+    @property
+    def words(self) -> dict[str, str]:
+        """Return what is looked for by now."""
+        return dict(self._looker.words)
 
     @property
     def looks(self) -> int:

@@ -38,8 +38,11 @@ class Looker:
         folders: Sequence[str] = (),
         known: Iterable[str] = (),
         env_files: Sequence[str] = (),
+        containers: bool = True,
     ) -> None:
-        """``known`` may be in an environment, because whoever started us put them there.
+        """``containers``: those of a stack run here, and are told their own secrets.
+
+        ``known`` may be in an environment, because whoever started us put them there.
 
         ``env_files`` are read before each look: what a run makes is looked for from then on.
         """
@@ -49,13 +52,14 @@ class Looker:
         self._folders = folders
         self._known = set(known)
         self.env_files = env_files
-        self._own = _namespace("self")
+        self._own = _namespace("self") if containers else ""
 
     def look(self) -> None:
         """Look once at every process and at every file below the folders."""
         self.looks += 1
         for path in self.env_files:
-            self.words.update(secrets_of(path))
+            # Hosts have secrets of the same name.
+            self.words.update({f"{name} of {path}": w for name, w in secrets_of(path).items()})
         for pid in filter(str.isdigit, os.listdir("/proc")):
             self._process(pid)
         for folder in self._folders:
@@ -66,9 +70,9 @@ class Looker:
 
     def _process(self, pid: str) -> None:
         self._match(f"/proc/{pid}/cmdline", f"the command line of {_name(pid)}", ())
-        if _namespace(pid) in ("", self._own):
+        # Another process namespace is a container, which is told its own secrets that way.
+        if not self._own or _namespace(pid) in ("", self._own):
             self._match(f"/proc/{pid}/environ", f"the environment of {_name(pid)}", self._known)
-        # Another process namespace: a container, which is told its own secrets that way.
 
     def _match(self, path: str, where: str, allowed: Iterable[str]) -> None:
         with contextlib.suppress(OSError), open(path, "rb") as stream:
