@@ -75,7 +75,13 @@ class Stacked:
     def published(self) -> set[str]:
         """Return address and port of everything that the containers publish over IPv4."""
         said = " ".join(item["Ports"] for item in self.containers().values())
-        return set(re.findall(r"(\d+\.\d+\.\d+\.\d+:\d+)->", said))
+        # Neighbours are shown as one range.
+        rows = re.findall(r"(\d+\.\d+\.\d+\.\d+):(\d+)(?:-(\d+))?->", said)
+        return {
+            f"{address}:{port}"
+            for address, first, last in rows
+            for port in range(int(first), int(last or first) + 1)
+        }
 
     def phases(self, done: Any) -> dict[str, str]:
         """Return phase and state of what a run did, from its journal."""

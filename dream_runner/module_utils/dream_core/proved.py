@@ -35,7 +35,7 @@ def keep(state_dir: str, receipts: Receipts, proof: Mapping[str, Any]) -> List[s
     services = receipts.get("services", {})
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
-        files = [_kept(folder, path) for path in _paths(receipts)]
+        files = [_kept(folder, path) for path in sorted(set(_paths(receipts)))]
         manifest = {
             "schema": _SCHEMA,
             "install_dir": services.get("install_dir"),
