@@ -54,6 +54,13 @@ _RULES: tuple[tuple[str, type[DreamError], str, str], ...] = (
         "check the name, or give ansible_host",
     ),
     (
+        # ssh's words for a host behind a jump host that this one does not reach.
+        r"timed out during banner exchange|(closed by|to) UNKNOWN port 65535(?!: invalid)",
+        NetworkError,
+        "HOST_UNREACHABLE",
+        "check that it is up, and that the jump host before it reaches it",
+    ),
+    (
         r"kex_exchange_identification|banner exchange|Bad packet length|invalid format"
         r"|[Dd]eserialization failed|No start of json|Failed to create temporary directory",
         NetworkError,

@@ -257,6 +257,10 @@ useradd --create-home --shell /bin/bash asker
 echo "$2" | chpasswd
 echo 'asker ALL=(ALL) ALL' > /etc/sudoers.d/asker
 printf %s "$3" >> /etc/environment
+# All nodes come from one image; a machine has a key of its own.
+rm /etc/ssh/ssh_host_*
+ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key
+systemctl restart ssh
 """
 
 

@@ -39,6 +39,23 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
         ("REMOTE HOST IDENTIFICATION HAS CHANGED!", "HOST_KEY_CHANGED", 5),
         ("ssh: Could not resolve hostname web1", "HOST_UNKNOWN", 5),
         ("kex_exchange_identification: read: reset by peer", "HOST_GARBAGE", 5),
+        (
+            "Connection timed out during banner exchange\n"
+            "Connection to UNKNOWN port 65535 timed out",
+            "HOST_UNREACHABLE",
+            5,
+        ),
+        (
+            "kex_exchange_identification: Connection closed by remote host\n"
+            "Connection closed by UNKNOWN port 65535",
+            "HOST_UNREACHABLE",
+            5,
+        ),
+        (
+            "banner exchange: Connection to UNKNOWN port 65535: invalid format",
+            "HOST_GARBAGE",
+            5,
+        ),
         ("Permission denied (publickey)", "LOGIN_REFUSED", 4),
         ("ssh: connect to host web1 port 22: No route", "HOST_UNREACHABLE", 5),
     ],
