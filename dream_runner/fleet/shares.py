@@ -20,7 +20,7 @@ import subprocess
 import threading
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -72,7 +72,7 @@ class _Share:
     process: subprocess.Popen[bytes]
     url: str
     served: int = 0
-    lines: list[bytes] = field(default_factory=list)
+    reader: threading.Thread | None = None
 
 
 class Shares:
@@ -89,7 +89,6 @@ class Shares:
         self._lock = threading.Lock()
         self._shares: dict[str, _Share] = {}
         self._begun: set[str] = set()
-        self._served = 0
         self._closing = threading.Event()
         self._beat = threading.Thread(target=self._beats, daemon=True)
 
@@ -104,7 +103,7 @@ class Shares:
     def bytes_served(self) -> int:
         """Return what the hosts say they served."""
         with self._lock:
-            return self._served + sum(share.served for share in self._shares.values())
+            return sum(share.served for share in self._shares.values())
 
     def begin(self, name: str) -> bool:
         """Let a host serve; False where it cannot, or enough others do.
@@ -179,7 +178,8 @@ class Shares:
             _end(process)
             return None
         share = _Share(process, url)
-        threading.Thread(target=self._listen, args=(share,), daemon=True).start()
+        share.reader = threading.Thread(target=self._listen, args=(share,), daemon=True)
+        share.reader.start()
         return share
 
     def _listen(self, share: _Share) -> None:
@@ -199,6 +199,8 @@ class Shares:
         # One more word, and its answer: what was served since the last one.
         _write(share.process, b".\n")
         _end(share.process)
+        if share.reader is not None:
+            share.reader.join(_END_SECONDS)
         self._wires.hang_up(name)
 
 

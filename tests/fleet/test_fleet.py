@@ -357,20 +357,21 @@ def _turn_into_a_liar(lab: Lab, name: str) -> None:
 
 SPY = """#!/bin/sh
 umask 0
-{ echo "$@"; env; } >> /var/tmp/spied
-tee -a /var/tmp/spied | exec /usr/bin/python3 "$@"
+{ echo "$@"; env; } >> /spied/log
+tee -a /spied/log | exec /usr/bin/python3 "$@"
 """
 
 
 @pytest.mark.slow
 def test_a_host_sees_nothing_of_another(lab: Lab) -> None:
     spy, other = lab.embedded[0], ([*lab.embedded, *lab.hosts][-1])
+    lab.nodes[spy].must("mkdir", "-m", "0777", "/spied", user="root")
     _put_interpreter(lab, spy, SPY)
     done = lab.run("install", *AT_ONCE, "--full", "--json", "--limit", f"{spy},{other}")
     _take_interpreter(lab, spy)
     assert done.code == 0, str(done)
-    spied = lab.nodes[spy].must("cat", "/var/tmp/spied", user="root").out
-    lab.nodes[spy].must("rm", "/var/tmp/spied", user="root")
+    spied = lab.nodes[spy].must("cat", "/spied/log", user="root").out
+    lab.nodes[spy].must("rm", "-r", "/spied", user="root")
     # It did see what went to itself.
     assert lab.install_dir(spy) in spied
     # The addresses are compared as words: 10.88.0.2 is also the beginning of 10.88.0.23.
