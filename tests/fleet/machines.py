@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 from e2e import stack as stacks
-from nodes.node import CHECKOUT, Node, environment, wait_until_booted
+from nodes.node import CHECKOUT, Node, environment, require_room_for, wait_until_booted
 from nodes.node import node as started_node
 from nodes.podman import Podman
 
@@ -212,6 +212,7 @@ def make(podman: Podman, stack: contextlib.ExitStack, directory: Path, count: in
 
     Of twenty or more the last three have a container engine, for the full profile.
     """
+    require_room_for(count)
     lab = Lab(directory)
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(lab.key)], check=True)
     full = 3 if count >= 20 else 0

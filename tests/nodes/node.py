@@ -253,6 +253,17 @@ def start(
     return machine
 
 
+def require_room_for(count: int) -> None:
+    """Say at once what ``count`` nodes with systemd need of the kernel; each takes six to eight."""
+    limit = Path("/proc/sys/fs/inotify/max_user_instances")
+    needed = 8 * count
+    if int(limit.read_text()) < needed:
+        raise RuntimeError(
+            f"{count} nodes need more inotify instances than this machine gives a user: "
+            f"sysctl -w fs.inotify.max_user_instances={needed + 128}"
+        )
+
+
 def remove(podman: Podman, name: str) -> None:
     """Remove a node with its volumes; one that is not there is no error."""
     podman.run("rm", "-f", "-t", "0", "-v", "--ignore", name)

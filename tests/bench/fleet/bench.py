@@ -323,6 +323,7 @@ def measure(
         )
         return found
 
+    nodes.require_room_for(max(*sizes, stock, full))
     with _hosts(controller) as hosts:
         made = Measured(forks, [], None, None)
         for count in sorted({*sizes, stock, full} - {0}):
