@@ -14,6 +14,7 @@ from .module_utils.dream_core import due, engine, live, ports, requirements
 from .module_utils.dream_core.choice import decide
 from .module_utils.dream_core.context import look
 from .module_utils.dream_core.errors import DreamError
+from .module_utils.dream_core.fetch.local import parts_of
 from .settings import (
     Given,
     Saved,
@@ -210,7 +211,7 @@ def _archive_bytes(target: Target) -> dict[str, int]:
     root, sizes = str(target.settings["bundle"]), {}
     for archive in {str(item["archive"]) for item in _stack_images(target) if item["archive"]}:
         with contextlib.suppress(OSError):
-            sizes[archive] = os.path.getsize(os.path.join(root, archive))
+            sizes[archive] = sum(map(os.path.getsize, parts_of(os.path.join(root, archive))))
     return sizes
 
 

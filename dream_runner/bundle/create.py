@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from .. import catalog, paths
 from ..commands.lock import of_bundle
@@ -23,9 +23,8 @@ from ..module_utils.dream_core.fetch import FetchRequest, Network, Progress, fet
 from ..module_utils.dream_core.fetch.local import parts_of
 from ..version import __version__
 from . import images, packages, sbom
+from .parts import PART_BYTES, split
 
-#: The largest file of FAT is a byte less than 4 GiB.
-PART_BYTES = 4 * 1024**3 - 1024**2
 _WORK = ".work"
 _BLOCK = 1024 * 1024
 
@@ -146,31 +145,13 @@ def _fetch_model(
     )
     (root / _WORK / "stamps").mkdir(parents=True, exist_ok=True)
     fetch(request, on_progress)
-    if target.stat().st_size > part_bytes:
-        _split(target, part_bytes)
+    split(target, part_bytes)
 
 
 def _source(url: str) -> str:
     if url.startswith("package:"):
         return "file://" + str(paths.catalog() / url.removeprefix("package:"))
     return url
-
-
-def _split(path: Path, part_bytes: int) -> None:
-    """Cut a file into parts; the whole one goes last, so that a kill costs no byte."""
-    with path.open("rb") as source:
-        for number in range(-(-path.stat().st_size // part_bytes)):
-            with path.with_name(f"{path.name}.{number:03d}").open("wb") as target:
-                _copy(source, target, part_bytes)
-                os.fsync(target.fileno())
-    path.unlink()
-
-
-def _copy(source: IO[bytes], target: IO[bytes], count: int) -> None:
-    while count and (block := source.read(min(_BLOCK, count))):
-        target.write(block)
-        count -= len(block)
-    target.flush()
 
 
 def _copy_program(root: Path) -> None:
@@ -188,7 +169,7 @@ def _write_lock(root: Path, tags: Sequence[str]) -> None:
     """Write the lock that a target needs: each image by the id that its archive gives it."""
     target = root / "catalog" / catalog.LOCK
     target.unlink(missing_ok=True)
-    if list(root.glob("images/*.tar")):
+    if images.archives(root / "images"):
         document = {"schema": catalog.LOCK_SCHEMA, "images": of_bundle(root, tags)}
         atomic.write_json(str(target), document, 0o644)
 
@@ -223,9 +204,11 @@ def _images(root: Path, locked: Mapping[str, Any]) -> list[dict[str, Any]]:
     found = []
     for tag, entry in sorted(locked.items()):
         archive = entry.get("archive") or f"images/{images.file_name(tag)}"
-        if (root / archive).is_file():
-            digest = entry.get("id") or entry["digest"]
-            found.append({"tag": tag, "archive": archive, "digest": digest})
+        lying = parts_of(str(root / archive))
+        if os.path.isfile(lying[0]):
+            item = {"tag": tag, "archive": archive, "digest": entry.get("id") or entry["digest"]}
+            # Of one file the list of digests has it.
+            found.append(item if len(lying) == 1 else {**item, "sha256": _digest(lying)})
     return found
 
 

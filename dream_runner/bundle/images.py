@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -19,7 +20,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..module_utils.dream_core.errors import IntegrityError, NetworkError
+from ..module_utils.dream_core.fetch.local import parts_of
 from ..module_utils.dream_core.stack import name_of
+from .parts import split
 
 _SECONDS = 3600
 _OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -51,12 +54,17 @@ def fetch(
             report(f"image {tag} is not in it: it has no tag of its own")
             continue
         path = target / file_name(tag)
-        if not path.exists():
+        if not os.path.exists(parts_of(str(path))[0]):
             report(f"image {tag}")
             _copy(tag, entry, arch, path)
-        if path.stat().st_size > part_bytes:
-            path.unlink()
-            report(f"image {tag} is not in it: it is larger than a file of FAT can be")
+        if path.exists():
+            split(path, part_bytes)
+
+
+def archives(folder: Path) -> list[Path]:
+    """Return the archives in a folder by the names of the whole ones; some may lie in parts."""
+    whole = set(folder.glob("*.tar"))
+    return sorted(whole | {path.with_suffix("") for path in folder.glob("*.tar.000")})
 
 
 def file_name(tag: str) -> str:

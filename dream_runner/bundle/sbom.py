@@ -55,7 +55,7 @@ def _components(manifest: Mapping[str, Any], sums: Mapping[str, str]) -> Iterato
     for image in manifest["images"]:
         yield {
             **_named("container", image["tag"], image.get("digest", "")),
-            "hashes": _hashes(sums[image["archive"]]),
+            "hashes": _hashes(image.get("sha256") or sums[image["archive"]]),
         }
 
 

@@ -17,8 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import catalog
+from ..bundle.images import archives
 from ..module_utils.dream_core import atomic
 from ..module_utils.dream_core.errors import DreamError, NetworkError, UsageError
+from ..module_utils.dream_core.fetch.faults import SourceFault
+from ..module_utils.dream_core.fetch.local import Joined
 
 if TYPE_CHECKING:
     import requests
@@ -198,7 +201,7 @@ def of_bundle(bundle: Path, wanted: Iterable[str]) -> dict[str, Entry]:
     """
     known = {_full(tag): tag for tag in wanted}
     found: dict[str, Entry] = {}
-    for archive in sorted((bundle / "images").glob("*.tar")):
+    for archive in archives(bundle / "images"):
         for names, entry in _archived(archive, f"images/{archive.name}"):
             found |= {known[_full(name)]: entry for name in names if _full(name) in known}
     if not found:
@@ -219,10 +222,10 @@ def _full(tag: str) -> tuple[str, str, str]:
 def _archived(archive: Path, name: str) -> list[tuple[list[str], Entry]]:
     """Return ``(tags, entry)`` of every image in an archive of ``docker save``."""
     try:
-        with tarfile.open(archive) as tar:
+        with Joined(str(archive)) as stream, tarfile.open(fileobj=stream) as tar:
             images = json.loads(_member(tar, "manifest.json"))
             return [(item["RepoTags"] or [], _entry(tar, item, name)) for item in images]
-    except (OSError, tarfile.TarError, KeyError, ValueError, TypeError) as error:
+    except (OSError, SourceFault, tarfile.TarError, LookupError, ValueError, TypeError) as error:
         raise UsageError(
             f"{archive} is no archive of images: {error}",
             code="BUNDLE_IMAGES",

@@ -108,19 +108,31 @@ def images(command: str, references: Sequence[str]) -> FrozenSet[str]:
 
 
 def load(command: str, archive: str) -> None:
-    """Load an image archive. Raises EngineError IMAGE_ARCHIVE or DiskError."""
-    if not os.path.isfile(archive):
+    """Load an image archive, whole or in parts. Raises EngineError IMAGE_ARCHIVE or DiskError."""
+    # Here, because a survey, which has to be quick, never loads.
+    from .fetch.local import parts_of
+
+    parts = parts_of(archive)
+    if not os.path.isfile(parts[0]):
         raise EngineError(
             "the image archive %s is not there" % archive,
             code="IMAGE_ARCHIVE",
             hint="give the bundle that the lock was made from: --bundle DIR",
         )
-    done = child([command, "load", "--input", archive])
+    if parts == [archive]:
+        done = child([command, "load", "--input", archive])
+    else:
+        done = child([command, "load"], feed=parts)
     if done.status != 0:
         raise classify(done.output, archive)
 
 
-def child(argv: Sequence[str], directory: str = "/", kept_lines: int = 40) -> Finished:
+def child(
+    argv: Sequence[str],
+    directory: str = "/",
+    kept_lines: int = 40,
+    feed: Sequence[str] = (),
+) -> Finished:
     """Run a long command of the engine, which ends with this process."""
     program = shutil.which(argv[0], path=SYSTEM_PATH) or argv[0]
     return run_child(
@@ -128,6 +140,7 @@ def child(argv: Sequence[str], directory: str = "/", kept_lines: int = 40) -> Fi
         environment=environment(),
         directory=directory,
         kept_lines=kept_lines,
+        feed=feed,
     )
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
+import threading
 import time
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 #: prctl(2): signal to this process when the thread that made it ends.
 _PR_SET_PDEATHSIG = 1
+_BLOCK_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -30,24 +33,27 @@ def run_child(
     directory: str,
     on_line: Optional[Callable[[str], None]] = None,
     kept_lines: int = 40,
+    feed: Sequence[str] = (),
 ) -> Finished:
     """Run ``argv`` to its end; hand on each line it prints to ``on_line``.
 
-    The kernel kills it when this process dies, however that happens: a child
-    left behind would go on writing where the next run begins. Raises OSError
-    when it cannot be started.
+    Its input are the files of ``feed``, one after the other. The kernel kills it when
+    this process dies, however that happens: a child left behind would go on writing
+    where the next run begins. Raises OSError when it cannot be started.
     """
     process = subprocess.Popen(
         argv,
         env=environment,
         cwd=directory,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
         errors="replace",
         preexec_fn=_bind(os.getpid()),
     )
+    feeder = threading.Thread(target=_feed, args=(process.stdin, feed))
+    feeder.start()
     lines: List[str] = []
     assert process.stdout is not None
     with process.stdout:
@@ -55,7 +61,16 @@ def run_child(
             lines = [*lines[-kept_lines:], line.rstrip()]
             if on_line:
                 on_line(line.rstrip())
+    feeder.join()
     return Finished(process.wait(), "\n".join(lines))
+
+
+def _feed(stream: Any, paths: Sequence[str]) -> None:
+    # Who reads no further says why on its own output.
+    with contextlib.suppress(BrokenPipeError), stream or contextlib.nullcontext():
+        for path in paths:
+            with open(path, "rb") as handle:
+                shutil.copyfileobj(handle, stream.buffer, _BLOCK_BYTES)
 
 
 def _bind(parent: int) -> Callable[[], None]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dream_runner.bundle import create
+from dream_runner.bundle.parts import split
 
 CONTENT = b"".join(hashlib.sha256(b"%d" % number).digest() for number in range(320))
 MODEL = {
@@ -39,7 +40,7 @@ def make(root: Path, part_bytes: int = 0) -> Path:
     (root / "blobs" / "sha256").mkdir(parents=True)
     (root / BLOB).write_bytes(CONTENT)
     if part_bytes:
-        create._split(root / BLOB, part_bytes)
+        split(root / BLOB, part_bytes)
     (root / "wheels").mkdir()
     (root / "wheels" / "one-1.0-py3-none-any.whl").write_bytes(b"a wheel")
     (root / "debs").mkdir()

@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 from images.registry import Registry
 
-from dream_runner.bundle import images
+from dream_runner.bundle import create, images
 from dream_runner.commands.lock import of_bundle
-from dream_runner.module_utils.dream_core.errors import IntegrityError, NetworkError
+from dream_runner.module_utils.dream_core import engine
+from dream_runner.module_utils.dream_core.errors import DiskError, IntegrityError, NetworkError
 
 needs_skopeo = pytest.mark.skipif(not shutil.which("skopeo"), reason="no skopeo")
 TAG = "example/web:1.0"
@@ -104,10 +105,37 @@ def test_an_image_is_copied_once_and_the_targets_lock_finds_it(
     images.fetch(target, locked, "amd64", LIMIT, said.append)
     assert path.stat().st_ino == inode
     assert said == [f"image {TAG}"]
-    # What no stick could carry is said, and is not there.
-    images.fetch(target, locked, "amd64", 10, said.append)
-    assert "larger" in said[-1]
-    assert not path.exists()
+
+
+@needs_skopeo
+def test_an_image_that_no_stick_could_carry_lies_in_parts(
+    tmp_path: Path, locked: dict[str, dict[str, str]]
+) -> None:
+    target = tmp_path / "b" / "images"
+    target.mkdir(parents=True)
+    images.fetch(target, locked, "amd64", LIMIT, lambda line: None)
+    whole = (target / "example_web_1.0.tar").read_bytes()
+    said: list[str] = []
+    images.fetch(target, locked, "amd64", 4096, said.append)
+    images.fetch(target, locked, "amd64", 4096, said.append)
+    names = sorted(path.name for path in target.iterdir())
+    assert names == [f"example_web_1.0.tar.{number:03d}" for number in range(len(names))]
+    assert len(names) > 1
+    assert max(path.stat().st_size for path in target.iterdir()) <= 4096
+    assert said == []
+    found = of_bundle(target.parent, [TAG])
+    assert found[TAG]["archive"] == "images/example_web_1.0.tar"
+    (item,) = create._images(target.parent, found)
+    assert item["sha256"] == hashlib.sha256(whole).hexdigest()
+    # An engine gets it as one stream, and is told of nothing else.
+    program = tmp_path / "engine"
+    program.write_text(f"#!/bin/sh\necho $@; exec cat > {tmp_path}/loaded\n")
+    program.chmod(0o755)
+    engine.load(str(program), str(target / "example_web_1.0.tar"))
+    assert (tmp_path / "loaded").read_bytes() == whole
+    program.write_text("#!/bin/sh\necho no space left on device; exit 1\n")
+    with pytest.raises(DiskError):
+        engine.load(str(program), str(target / "example_web_1.0.tar"))
 
 
 @needs_skopeo

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import io
 import itertools
 import os
 from typing import Any, List, Optional, Sequence
@@ -43,6 +44,38 @@ class LocalBody:
         """Close the file."""
         for handle, _ in self._parts:
             os.close(handle)
+
+
+class Joined(io.RawIOBase):
+    """A file, or one that lies in parts, as one that can be read at any place."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._body = LocalBody([_open_file(part) for part in parts_of(path)], 0)
+
+    def readable(self) -> bool:
+        """Return that it can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return that any place in it can be read next."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read into ``buffer``; 0 at the end."""
+        return self._body.readinto(memoryview(buffer))
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place; return it."""
+        begins = (0, self._body.position, self._body.total)
+        self._body.position = begins[whence] + offset
+        return self._body.position
+
+    def close(self) -> None:
+        """Close all parts."""
+        if not self.closed:
+            self._body.close()
+        super().close()
 
 
 class LocalSource:
