@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import random
 import threading
@@ -61,7 +62,7 @@ def test_a_refused_write(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     real = os.pwrite
 
     def refuse(where: int, *rest: Any) -> int:
-        if where != handle:
+        if fcntl.fcntl(where, fcntl.F_GETFL) & os.O_DIRECT:
             raise OSError(code, os.strerror(code))
         return real(where, *rest)
 

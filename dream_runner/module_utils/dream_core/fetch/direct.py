@@ -44,14 +44,20 @@ class Write:
 
 
 class DirectWriter:
-    """Writes buffers in threads of its own; what is no whole page goes through ``handle``."""
+    """Writes buffers to the file behind ``handle``, in threads of its own.
+
+    Its handles are its own, too: after a disk that hung for long, ``handle`` may be another
+    file's by the time a write goes on.
+    """
 
     def __init__(self, handle: int) -> None:
-        self._handle = handle
-        self._direct = _open(handle)
+        self._direct = self._cached = -1
+        if _filesystem(handle) in _FILESYSTEMS:
+            self._direct = _open_again(handle, getattr(os, "O_DIRECT", 0))
+            self._cached = _open_again(handle)
         self._queue: Any = queue.SimpleQueue()
         self._threads = []
-        if self._direct >= 0:
+        if self.usable:
             self._threads = [
                 threading.Thread(target=self._run, name="fetch-write", daemon=True)
                 for _ in range(DEPTH)
@@ -62,7 +68,7 @@ class DirectWriter:
     @property
     def usable(self) -> bool:
         """Whether writes go past the cache here."""
-        return self._direct >= 0
+        return self._direct >= 0 and self._cached >= 0
 
     def submit(self, view: memoryview, position: int) -> Write:
         """Begin to write ``view``, the beginning of a buffer, to a ``position`` on a page."""
@@ -76,8 +82,10 @@ class DirectWriter:
             self._queue.put(None)
         for thread in self._threads:
             thread.join(_JOIN_SECONDS)
-        if self._direct >= 0 and not any(thread.is_alive() for thread in self._threads):
-            os.close(self._direct)
+        if not any(thread.is_alive() for thread in self._threads):
+            for handle in (self._direct, self._cached):
+                if handle >= 0:
+                    os.close(handle)
 
     def _run(self) -> None:
         while True:
@@ -102,7 +110,7 @@ class DirectWriter:
                 break
             view, position = view[count:], position + count
             pages = pages - count if count % PAGE == 0 else 0
-        write_at(self._handle, view, position)
+        write_at(self._cached, view, position)
 
 
 def aligned_buffer(size: int) -> memoryview:
@@ -110,14 +118,13 @@ def aligned_buffer(size: int) -> memoryview:
     return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 
 
-def _open(handle: int) -> int:
-    """Return a handle for direct writes to the file behind ``handle``, or -1."""
-    if _filesystem(handle) not in _FILESYSTEMS:
-        return -1
+def _open_again(handle: int, flags: int = 0) -> int:
+    """Return another handle of the file behind ``handle``, or -1 if that cannot be had.
+
+    Through /proc it is the same file, whatever its name leads to by now.
+    """
     try:
-        # Through /proc it is the same file, whatever its name leads to by now.
-        path = "/proc/self/fd/%d" % handle
-        return os.open(path, os.O_WRONLY | os.O_CLOEXEC | getattr(os, "O_DIRECT", 0))
+        return os.open("/proc/self/fd/%d" % handle, os.O_WRONLY | os.O_CLOEXEC | flags)
     except OSError:
         return -1
 
