@@ -272,14 +272,18 @@ def install(
 ) -> int:
     """Install, resume, repair, change or upgrade."""
     from . import ui as interface
+
+    _refuse_both(resume, fresh or force)
+    listener = interface.make(ui, json_result=json)
+    if not dry_run:
+        # A sign of life, before even the rest of the program is loaded.
+        listener.note("Looking at this machine ...")
     from .commands import install as command
     from .resume import Wish
 
-    _refuse_both(resume, fresh or force)
     options = command.Options(Wish(yes, resume, fresh, force), full, verify)
     if dry_run:
         return _show_plan(command.preview(flags, answers, os.environ, options), json)
-    listener = interface.make(ui, json_result=json)
     try:
         outcome = command.run(flags, answers, os.environ, options, listener)
     finally:
@@ -312,11 +316,12 @@ def _finish(command: Any, outcome: Any, ui: str, json: bool) -> int:
 
 def _show_plan(found: Any, json: bool) -> int:
     from .commands import plan as command
+    from .ui import terminal
 
     plan, notes = found
     for note in notes:
         sys.stderr.write(note + "\n")
-    text = f"{command.as_text(plan)}\n\n{command.summary(plan)}"
+    text = terminal.for_reader(f"{command.as_text(plan)}\n\n{command.summary(plan)}")
     report.print_result(command.as_json(plan, notes), text, _form(json))
     return 0
 

@@ -11,6 +11,9 @@ from ..plan import Choice, Download, Plan
 from ..settings import Given
 from ..ui import terminal, text
 
+#: The widest column of values; a longer value pushes its own line only.
+_BROAD = 24
+
 
 def run(
     flags: Mapping[str, Given],
@@ -64,7 +67,8 @@ def as_text(plan: Plan) -> str:
 def _choices(choices: tuple[Choice, ...]) -> list[str]:
     wide = max(len(item.name) for item in choices)
     values = [_words(item.value) for item in choices]
-    broad = min(40, max(map(len, values)))
+    # A digest in one of them must not push the reasons of all others off the screen.
+    broad = max((len(value) for value in values if len(value) <= _BROAD), default=_BROAD)
     return [
         f"  {item.name:{wide}}  {value:{broad}}  {item.origin}"
         + (f": {item.why}" if item.why else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
@@ -24,8 +25,7 @@ from ..events import (
     Progress,
     TaskStarted,
 )
-from ..module_utils.dream_core.errors import UsageError
-from ..ui import KINDS, text
+from ..ui import resolve, text
 from ..ui.lines import JsonListener
 from ..ui.plain import place, title
 from .outcome import HostResult
@@ -301,16 +301,7 @@ class Guarded:
 
 def make(kind: str, *, json_result: bool = False) -> View:
     """Return the view called ``kind``, guarded: as ``dream_runner.ui.make``, for many hosts."""
-    if kind not in KINDS:
-        raise UsageError(
-            f"{kind!r} is not a way to show progress",
-            code="USAGE",
-            where="--ui",
-            hint="one of " + ", ".join(KINDS),
-        )
-    if kind == "auto":
-        kind = "quiet" if json_result else "rich" if sys.stderr.isatty() else "plain"
-    return Guarded(_make(kind))
+    return Guarded(_make(resolve(kind, os.environ, json_result=json_result)))
 
 
 def _make(kind: str) -> View:

@@ -5,9 +5,10 @@ Data goes to stdout, everything else to stderr; no meaning rests on colour.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from ..events import Event, Progress
@@ -16,6 +17,8 @@ from ..module_utils.dream_core.errors import UsageError
 if TYPE_CHECKING:
     from ..module_utils.dream_core.fetch import Progress as Fetched
 
+#: What a person who never wants a moving line sets once.
+VARIABLE = "DREAM_UI"
 KINDS = ("auto", "plain", "rich", "json", "quiet")
 
 
@@ -66,27 +69,80 @@ class Guarded:
 def make(kind: str, *, json_result: bool = False) -> Listener:
     """Return the listener called ``kind``, guarded.
 
-    ``auto`` is rich on a terminal and plain elsewhere; with ``--json`` it is
-    quiet, because then a program reads along.
+    ``auto`` is what DREAM_UI says, else rich on a terminal and plain elsewhere; with
+    ``--json`` it is quiet, because then a program reads along.
     """
-    if kind not in KINDS:
+    return Guarded(_make(resolve(kind, os.environ, json_result=json_result)))
+
+
+def resolve(kind: str, environment: Mapping[str, str], *, json_result: bool) -> str:
+    """Return which of ``KINDS`` is meant, never ``auto``. Raises UsageError."""
+    if kind == "auto" and json_result:
+        return "quiet"
+    where = "--ui"
+    if kind == "auto" and environment.get(VARIABLE):
+        kind, where = environment[VARIABLE], VARIABLE
+    # JSON lines belong to a program, and that can say so each time.
+    allowed = [word for word in KINDS if where == "--ui" or word != "json"]
+    if kind not in allowed:
         raise UsageError(
             f"{kind!r} is not a way to show progress",
             code="USAGE",
-            where="--ui",
-            hint="one of " + ", ".join(KINDS),
+            where=where,
+            hint="one of " + ", ".join(allowed),
         )
-    if kind == "auto":
-        kind = "quiet" if json_result else "rich" if sys.stderr.isatty() else "plain"
-    return Guarded(_make(kind))
+    return _for_stderr(environment) if kind == "auto" else kind
+
+
+class Late:
+    """A listener that is only made when something is to be drawn.
+
+    rich takes 0.1 s to import: a run that finds nothing to do never pays that, and
+    the first line of every other one is on the screen before.
+    """
+
+    def __init__(self, make: Callable[[], Listener]) -> None:
+        self._make = make
+        self._made: Listener | None = None
+
+    def take(self, event: Event) -> None:
+        """Show one event."""
+        self._drawn().take(event)
+
+    def note(self, text: str, level: str = "info") -> None:
+        """Show a line of the wrapper's own."""
+        if self._made is None and level == "info":
+            sys.stderr.write(text + "\n")
+            sys.stderr.flush()
+        else:
+            self._drawn().note(text, level)
+
+    def close(self) -> None:
+        """Stop drawing, if it was begun."""
+        if self._made is not None:
+            self._made.close()
+
+    def _drawn(self) -> Listener:
+        if self._made is None:
+            self._made = self._make()
+        return self._made
+
+
+def _live() -> Listener:
+    from .live import LiveListener
+
+    return LiveListener()
+
+
+def _for_stderr(environment: Mapping[str, str]) -> str:
+    """Return rich for a terminal in which a line can be drawn over, else plain."""
+    can_move = environment.get("TERM", "dumb") not in ("dumb", "unknown", "")
+    return "rich" if can_move and sys.stderr.isatty() else "plain"
 
 
 def _make(kind: str) -> Listener:
-    # rich takes 0.1 s to import; only who draws with it pays.
     if kind == "rich":
-        from .live import LiveListener
-
-        return LiveListener()
+        return Late(_live)
     if kind == "json":
         from .lines import JsonListener
 

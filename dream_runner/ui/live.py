@@ -1,35 +1,46 @@
-"""Events on a terminal: one moving line below the phases that are done."""
+"""Events on a terminal: some moving lines below the phases that are done."""
 
 from __future__ import annotations
 
+import threading
 import time
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
 from ..events import Event, Notice, PhaseFinished, PhaseStarted, Progress, TaskStarted
-from ..module_utils.dream_core.phases import PHASES
 from . import text
 from .plain import outcome, place, title
 
 _MARKS = {"ok": "[green]ok[/]  ", "unchanged": "[green]ok[/]  ", "changed": "[cyan]done[/]"}
+#: Where a line is shorter than this, it has fewer words and no bar.
+_WIDE = 70
+_BAR = 24
+#: Above, right, below, left.
+_INDENT = (0, 0, 0, 2)
+#: Several images come at a time; more than this is a crowd.
+_MOST_BARS = 6
 
 
 class LiveListener:
-    """Finished phases scroll up; the current one shows its task and what it fetches."""
+    """Finished phases scroll up; the current one shows its task and all that it fetches."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True, highlight=False)
-        self._spinner = Spinner("dots")
+        # Braille is no help to a terminal that cannot show it.
+        self._spinner = Spinner("dots" if "utf" in self._console.encoding.lower() else "line")
         self._phase = ""
         self._task = ""
-        self._began = time.monotonic()
-        self._progress: Progress | None = None
+        self._first = self._began = time.monotonic()
+        self._progress: dict[str, Progress] = {}
+        # Events come from one thread, and another one draws.
+        self._lock = threading.Lock()
         # Last, because it draws at once.
         self._live = Live(
             console=self._console,
@@ -43,58 +54,87 @@ class LiveListener:
     def take(self, event: Event) -> None:
         """Show one event."""
         if isinstance(event, PhaseStarted):
-            self._start()
-            self._phase, self._task, self._progress = event.phase, "", None
+            self._show(event.phase, "")
             self._began = time.monotonic()
         elif isinstance(event, TaskStarted):
-            self._start()
-            self._task, self._progress = title(event.task, event.phase), None
+            self._show(self._phase, title(event.task, event.phase))
         elif isinstance(event, Progress):
             self._start()
-            self._progress = event
+            with self._lock:
+                self._progress[event.what] = event
         elif isinstance(event, PhaseFinished):
             self._finish_phase(event)
         elif isinstance(event, Notice):
             self.note(event.text, event.level)
 
     def note(self, text: str, level: str = "info") -> None:
-        """Show a line of the wrapper's own above the moving one."""
+        """Show a line of the wrapper's own above the moving ones."""
         style = {"warning": "yellow", "error": "red"}.get(level, "")
         self._console.print(Text(text if level == "info" else f"{level}: {text}", style=style))
 
     def close(self) -> None:
-        """Remove the moving line and give the cursor back."""
+        """Remove the moving lines and give the cursor back."""
         self._live.stop()
 
     def _start(self) -> None:
         if not self._live.is_started:
             self._live.start()
 
+    def _show(self, phase: str, task: str) -> None:
+        self._start()
+        with self._lock:
+            self._phase, self._task, self._progress = phase, task, {}
+
     def _finish_phase(self, event: PhaseFinished) -> None:
         mark = _MARKS.get(event.state, "[red]FAIL[/]")
-        self._console.print(f"{mark} {escape(f'{place(event.phase)}: {outcome(event)}')}")
-        self._phase, self._task, self._progress = "", "", None
+        with self._lock:
+            self._phase, self._task, self._progress = "", "", {}
+        line = f"{self._place(event.phase)}: {outcome(event, brief=not self._is_wide)}"
+        self._console.print(f"{mark} {escape(line)}")
 
     def _draw(self) -> Group:
+        with self._lock:
+            current, known = self._current(), list(self._progress.values())
         # A table, because only its cells are cut to the width of the terminal.
         row = Table.grid(padding=(0, 1))
-        row.add_column(no_wrap=True)
+        row.add_column(min_width=1)
         row.add_column(no_wrap=True, overflow="ellipsis")
-        row.add_row(self._spinner, Text(self._current()))
-        if self._progress is None or self._progress.total <= 0:
-            return Group(row)
-        return Group(row, self._bar(self._progress))
+        row.add_row(self._spinner, Text(current))
+        return Group(row, *self._bars(known))
 
     def _current(self) -> str:
-        took = text.duration(time.monotonic() - self._began)
-        number = place(self._phase) if self._phase in PHASES else "starting"
-        return f"{number}: {self._task or '...'} ({took})"
+        now = time.monotonic()
+        took = text.elapsed(now - self._began)
+        if self._is_wide and self._began - self._first > 1:
+            took += f", {text.elapsed(now - self._first)} in all"
+        return f"{self._place(self._phase) or 'starting'} ({took}): {self._task or '...'}"
 
-    def _bar(self, progress: Progress) -> Table:
-        row = Table.grid(padding=(0, 1))
-        row.add_column(width=24)
+    @property
+    def _is_wide(self) -> bool:
+        return self._console.width >= _WIDE
+
+    def _place(self, phase: str) -> str:
+        return place(phase) if self._is_wide else phase
+
+    def _bars(self, known: list[Progress]) -> list[RenderableType]:
+        """Return a line for each thing on its way; those that are here make room."""
+        moving = [item for item in known if not 0 < item.total <= item.done] or known[-1:]
+        most = max(1, min(_MOST_BARS, self._console.height - 3))
+        lines: list[RenderableType] = [self._bar(item) for item in moving[:most]]
+        if len(moving) > most:
+            lines.append(Text(f"  and {len(moving) - most} more"))
+        return lines
+
+    def _bar(self, item: Progress) -> Padding:
+        words = text.progress(item.done, item.total, item.rate)
+        words += f" ({item.note})" if item.note else ""
+        # Where there is little room the name is what can be cut.
+        parts = (item.what, words) if self._is_wide else (words, item.what)
+        line = Text(": ".join(parts), no_wrap=True, overflow="ellipsis")
+        if not (self._is_wide and item.total > 0):
+            return Padding(line, _INDENT)
+        row = Table.grid(padding=(0, 1, 0, 0))
+        row.add_column(width=_BAR, min_width=_BAR)
         row.add_column(no_wrap=True, overflow="ellipsis")
-        bar = ProgressBar(total=progress.total, completed=min(progress.done, progress.total))
-        words = text.progress(progress.done, progress.total, progress.rate)
-        row.add_row(bar, Text(f"{progress.what}: {words}"))
-        return row
+        row.add_row(ProgressBar(item.total, min(item.done, item.total)), line)
+        return Padding(row, _INDENT)

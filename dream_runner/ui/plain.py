@@ -15,6 +15,13 @@ _PROGRESS_SECONDS = 10.0
 #: Why a phase ran, where that is news: not on a first install, nor where everything was asked for.
 _TELLING = (due.CHANGED, due.DRIFT, due.INTERRUPTED, due.FAILED, due.VERSION)
 
+_ENDED = {
+    "unchanged": ("ok", "not run: nothing differs"),
+    "ok": ("ok", "nothing to change"),
+    "changed": ("done", ""),
+    "failed": ("FAILED", ""),
+}
+
 
 def place(phase: str) -> str:
     """Return ``[11/14] models``."""
@@ -32,17 +39,18 @@ def title(task: str, phase: str) -> str:
     return task.removeprefix(f"{phase} : ")
 
 
-def outcome(event: PhaseFinished) -> str:
-    """Return how a phase ended, in words, and where it ran again, why."""
-    if event.state == "unchanged":
-        return "ok, not run: nothing differs"
-    ended = {
-        "ok": "ok, nothing to change",
-        "changed": f"done, {text.plural(event.changed, 'change')}",
-        "failed": "FAILED",
-    }
-    ended_so = f"{ended.get(event.state, event.state)} ({text.duration(event.seconds)})"
-    return f"{ended_so}; {event.why}" if event.why.startswith(_TELLING) else ended_so
+def outcome(event: PhaseFinished, *, brief: bool | None = None) -> str:
+    """Return how a phase ended, in words, and where it ran again, why.
+
+    ``brief`` is for a line that begins with a mark for the state already: it is not said
+    twice; True also leaves out the time.
+    """
+    said, more = _ENDED.get(event.state, (event.state, ""))
+    more = text.plural(event.changed, "change") if event.state == "changed" else more
+    words = ", ".join(filter(None, (said, more))) if brief is None else more or said
+    if not brief and event.state != "unchanged":
+        words += f" ({text.duration(event.seconds)})"
+    return f"{words}; {event.why}" if event.why.startswith(_TELLING) else words
 
 
 class PlainListener:

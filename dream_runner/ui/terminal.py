@@ -10,10 +10,14 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from typing import TextIO
 
+from . import text
+
 _TERMINAL = "/dev/tty"
+_USUAL_WIDTH = 80
 #: A person who does not get it three times is not at this terminal.
 _ATTEMPTS = 3
 #: What people type although one letter is offered.
@@ -45,7 +49,7 @@ def ask(question: str, answers: Sequence[str], default: str) -> str | None:
     choices = "/".join(word.upper()[0] + word[1:] if word == default else word for word in answers)
     with _opened() as (reader, writer):
         for _ in range(_ATTEMPTS):
-            writer.write(f"{question} [{choices}] ")
+            writer.write(text.fold(f"{question} [{choices}]", _width(writer)) + " ")
             writer.flush()
             line = reader.readline()
             if not line:
@@ -58,17 +62,32 @@ def ask(question: str, answers: Sequence[str], default: str) -> str | None:
     return None
 
 
-def _match(text: str, answers: Sequence[str], default: str) -> str | None:
-    if not text:
+def _match(typed: str, answers: Sequence[str], default: str) -> str | None:
+    if not typed:
         return default
-    found = [word for word in answers if word.startswith(text) or text == _LONG.get(word)]
+    found = [word for word in answers if word.startswith(typed) or typed == _LONG.get(word)]
     return found[0] if len(found) == 1 else None
 
 
-def say(text: str) -> None:
-    """Write ``text`` to the terminal, between two questions."""
+def say(words: str) -> None:
+    """Write ``words`` to the terminal, between two questions."""
     with _opened() as (_, writer):
-        writer.write(text.rstrip("\n") + "\n")
+        writer.write(text.fold(words.rstrip("\n"), _width(writer)) + "\n")
+
+
+def for_reader(words: str) -> str:
+    """Return ``words`` as the reader of stdout wants them: folded to a terminal, else as they are.
+
+    A program that reads along gets a line for a line.
+    """
+    return text.fold(words, _width(sys.stdout)) if sys.stdout.isatty() else words
+
+
+def _width(stream: TextIO) -> int:
+    """Return the columns of a terminal; some say 0 when they do not know."""
+    with contextlib.suppress(OSError, ValueError):
+        return os.get_terminal_size(stream.fileno()).columns or _USUAL_WIDTH
+    return _USUAL_WIDTH
 
 
 def password(prompt: str) -> str | None:

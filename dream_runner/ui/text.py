@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import re
+import textwrap
+
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -24,6 +28,17 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def elapsed(seconds: float) -> str:
+    """Return a time that runs, in whole seconds."""
+    return f"{int(seconds)} s" if seconds < 60 else duration(int(seconds))
+
+
+def countdown(seconds: float) -> str:
+    """Return a time to come in whole seconds: a tenth of them only makes an eye restless."""
+    whole = math.ceil(seconds)
+    return f"{whole} s" if whole < 60 else duration(whole)
+
+
 def percent(done: int, total: int) -> str:
     """Return ``42 %``; 100 only when it is all there."""
     if total <= 0:
@@ -39,10 +54,42 @@ def progress(done: int, total: int, rate: float = 0.0) -> str:
     if rate > 0:
         text += f", {size(rate)}/s"
         if total > done:
-            text += f", {duration((total - done) / rate)} left"
+            text += f", {countdown((total - done) / rate)} left"
     return text
 
 
 def plural(count: int, noun: str) -> str:
     """Return ``1 task`` or ``2 tasks``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+#: Where the last column of a line begins: what wraps goes on below it.
+_COLUMN = re.compile(r"\S {2,}(?=\S)")
+
+
+#: Narrower than this, a column is no place for words.
+_LEAST = 16
+
+
+def fold(text: str, width: int) -> str:
+    """Return ``text`` for a terminal: longer lines go on below their last column.
+
+    A word is never broken, so that a path or a digest can be copied.
+    """
+    return "\n".join(_folded(line, width) for line in text.split("\n"))
+
+
+def _folded(line: str, width: int) -> str:
+    if len(line) <= width:
+        return line
+    columns = [found.end() for found in _COLUMN.finditer(line) if found.end() <= width * 0.6]
+    start = columns[-1] if columns else len(line) - len(line.lstrip())
+    lines = textwrap.wrap(
+        line[start:],
+        max(width, start + _LEAST),
+        initial_indent=" " * start,
+        subsequent_indent=" " * (start if columns else start + 2),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return line[:start] + "\n".join(lines)[start:]

@@ -37,7 +37,7 @@ def test_lines() -> None:
     assert stream.getvalue().splitlines() == [
         "canary: 1 of 2 hosts",
         "a: begun",
-        "a: m.gguf: 25 % of 1 kB, 50 B/s, 15.0 s left",
+        "a: m.gguf: 25 % of 1 kB, 50 B/s, 15 s left",
         "a: [11/14] models: changed (2.0 s)",
         "warning: a: odd",
         "a: done, 3 changes (1 min 5 s)",

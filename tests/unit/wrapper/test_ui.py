@@ -2,6 +2,8 @@
 
 import io
 import json
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -35,7 +37,7 @@ def played(make: Any) -> str:
 
 def test_plain() -> None:
     assert played(plain.PlainListener).splitlines() == [
-        "[11/14] models: m.gguf: 42 % of 1 kB, 58 B/s, 10.0 s left",
+        "[11/14] models: m.gguf: 42 % of 1 kB, 58 B/s, 10 s left",
         "warning: facts are old",
         "by the way",
         "[11/14] models: done, 1 change (1 min 5 s)",
@@ -58,7 +60,8 @@ def test_a_phase_that_ran_again_says_why(why: str, shown: str) -> None:
     assert plain.outcome(event) == f"done, 1 change (2.0 s){shown}"
     console = Console(file=io.StringIO(), width=120)
     live.LiveListener(console).take(event)
-    assert plain.outcome(event) in console.file.getvalue()  # type: ignore[attr-defined]
+    shown_live = console.file.getvalue()  # type: ignore[attr-defined]
+    assert shown_live == f"done [12/14] services: 1 change (2.0 s){shown}\n"
 
 
 def test_plain_does_not_flood_a_log() -> None:
@@ -76,6 +79,78 @@ def test_quiet_says_warnings_only() -> None:
 def test_json_lines_can_be_parsed_back() -> None:
     parsed = [events.parse(json.loads(line)) for line in played(lines.JsonListener).splitlines()]
     assert parsed == STORY
+
+
+@pytest.mark.parametrize(
+    ("state", "wide", "narrow"),
+    [
+        ("ok", "ok   [12/14] services: nothing to change (2.0 s)",
+         "ok   services: nothing to change"),
+        ("changed", "done [12/14] services: 3 changes (2.0 s)", "done services: 3 changes"),
+        ("failed", "FAIL [12/14] services: FAILED (2.0 s)", "FAIL services: FAILED"),
+        ("unchanged", "ok   [12/14] services: not run: nothing differs",
+         "ok   services: not run: nothing differs"),
+    ],
+)  # fmt: skip
+def test_a_narrow_terminal_gets_fewer_words(state: str, wide: str, narrow: str) -> None:
+    for width, expected in ((80, wide), (40, narrow)):
+        console = Console(file=io.StringIO(), width=width)
+        event = events.PhaseFinished(*HOST, "services", state, 3, 2.0, "")
+        live.LiveListener(console).take(event)
+        assert console.file.getvalue() == expected + "\n"  # type: ignore[attr-defined]
+        assert len(expected) <= width
+
+
+def drawn(*, width: int = 80, height: int = 24, story: Sequence[events.Event] = ()) -> list[str]:
+    """Return the moving lines as a terminal of that size shows them."""
+    console = Console(
+        file=io.StringIO(), width=width, height=height, force_terminal=True, no_color=True
+    )
+    listener = live.LiveListener(console)
+    for event in story:
+        listener.take(event)
+    # What stands on the screen would be drawn once more below.
+    listener.close()
+    with console.capture() as captured:
+        console.print(listener._draw())
+    return re.sub(r"\x1b\[[?\d;]*[A-Za-z]", "", captured.get()).splitlines()
+
+
+def images(count: int, done: int) -> list[events.Event]:
+    return [events.Progress(*HOST, "images", f"image-{n}", done, 1000, 100.0) for n in range(count)]
+
+
+def test_all_that_is_on_its_way_has_a_line_each() -> None:
+    story = [events.PhaseStarted(*HOST, "images"), *images(3, 420)]
+    lines = drawn(story=story)
+    assert [f"image-{n}: 42 % of 1 kB, 100 B/s, 6 s left" in lines[n + 1] for n in range(3)]
+    # What is here makes room for what is not.
+    lines = drawn(story=[*story, *images(2, 1000)])
+    assert "image-2: 42 %" in lines[1]
+    assert not [line for line in lines if "image-0" in line]
+
+
+@pytest.mark.parametrize(("height", "shown"), [(4, 1), (8, 5), (60, 6)])
+def test_a_crowd_does_not_fill_the_terminal(height: int, shown: int) -> None:
+    lines = drawn(height=height, story=[events.PhaseStarted(*HOST, "images"), *images(9, 1)])
+    assert len([line for line in lines if "image-" in line]) == shown
+    assert [line for line in lines if f"and {9 - shown} more" in line]
+    assert len(lines) < height
+
+
+def test_the_figures_come_before_a_name_that_would_push_them_out() -> None:
+    name = "a-model-with-a-very-long-name-q4_k_m.gguf"
+    item = events.Progress(*HOST, "models", name, 420, 1000, 100.0, "stalled")
+    lines = drawn(width=40, story=[events.PhaseStarted(*HOST, "models"), item])
+    assert lines[0][1:] == " models (0 s): ..."
+    assert lines[1].startswith("  42 % of 1 kB, 100 B/s, 6 s left")
+    assert max(map(len, lines)) <= 40
+
+
+def test_a_terminal_without_braille_has_a_plainer_spinner() -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    console = Console(file=stream, width=80, force_terminal=True)
+    assert live.LiveListener(console)._spinner.name == "line"
 
 
 @pytest.mark.parametrize("width", [20, 80, 200])
@@ -98,7 +173,7 @@ def test_live_shows_the_task_and_the_bytes() -> None:
     with console.capture() as captured:
         console.print(listener._draw())
     listener.close()
-    assert "[11/14] models: Fetch [the] model" in captured.get()
+    assert "[11/14] models (0 s): Fetch [the] model" in captured.get()
     assert "m.gguf: 42 % of 1 kB" in captured.get()
 
 
@@ -113,7 +188,7 @@ def test_unknown_kind_is_a_usage_error() -> None:
         ("auto", False, plain.PlainListener),
         ("auto", True, plain.QuietListener),
         ("plain", True, plain.PlainListener),
-        ("rich", False, live.LiveListener),
+        ("rich", False, ui.Late),
         ("json", False, lines.JsonListener),
     ],
 )
@@ -121,6 +196,60 @@ def test_make(kind: str, json_result: bool, expected: type) -> None:
     made = ui.make(kind, json_result=json_result)
     assert isinstance(made, ui.Guarded)
     assert type(made._listener) is expected
+
+
+@pytest.mark.parametrize(
+    ("term", "variable", "json_result", "expected"),
+    [
+        ("xterm", "", False, "rich"),
+        ("dumb", "", False, "plain"),
+        ("", "", False, "plain"),
+        ("xterm", "plain", False, "plain"),
+        ("xterm", "quiet", False, "quiet"),
+        ("xterm", "plain", True, "quiet"),
+        ("dumb", "auto", False, "plain"),
+    ],
+)
+def test_the_usual_way(
+    term: str, variable: str, json_result: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr", Terminal())
+    environment = {"TERM": term, "DREAM_UI": variable}
+    assert ui.resolve("auto", environment, json_result=json_result) == expected
+    assert ui.resolve("rich", environment, json_result=json_result) == "rich"
+
+
+@pytest.mark.parametrize("kind", ["fancy", "json"])
+def test_a_variable_that_cannot_be_meant_is_a_usage_error(kind: str) -> None:
+    with pytest.raises(UsageError, match=kind) as caught:
+        ui.resolve("auto", {"DREAM_UI": kind}, json_result=False)
+    assert caught.value.where == "DREAM_UI"
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is one."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_nothing_is_loaded_to_say_a_plain_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Terminal()
+    monkeypatch.setattr("sys.stderr", stream)
+    made: list[str] = []
+
+    def make() -> ui.Listener:
+        made.append("one")
+        return plain.PlainListener(stream)
+
+    listener = ui.Late(make)
+    listener.note("Looking ...")
+    listener.close()
+    assert (stream.getvalue(), made) == ("Looking ...\n", [])
+    listener.note("odd", "warning")
+    listener.take(STORY[-1])
+    assert made == ["one"]
+    assert "warning: odd\n" in stream.getvalue()
 
 
 def test_a_terminal_that_has_gone_does_not_end_a_run() -> None:
@@ -171,3 +300,28 @@ def test_duration(seconds: float, words: str) -> None:
 )
 def test_percent_is_a_hundred_only_at_the_end(done: int, total: int, words: str) -> None:
     assert text.percent(done, total) == words
+
+
+@pytest.mark.parametrize(
+    ("line", "width", "folded"),
+    [
+        ("short", 20, "short"),
+        ("Disk:        about 514 MB on / (the model 60 MB)", 34,
+         "Disk:        about 514 MB on /\n             (the model 60 MB)"),
+        ("  voice  no  default: the embedded profile has no engine", 30,
+         "  voice  no  default: the\n             embedded profile\n             has no engine"),
+        ("nothing but words that go on", 16, "nothing but\n  words that go\n  on"),
+        # A path, a digest: broken, it could not be copied.
+        ("  where  /a/path/that/is/longer/than/the/line", 24,
+         "  where  /a/path/that/is/longer/than/the/line"),
+    ],
+)  # fmt: skip
+def test_a_long_line_goes_on_below_its_last_column(line: str, width: int, folded: str) -> None:
+    assert text.fold(f"{line}\nnext", width) == f"{folded}\nnext"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.01, "1 s"), (59.01, "1 min 0 s"), (61.2, "1 min 2 s")]
+)
+def test_what_is_left_is_said_in_whole_seconds(seconds: float, words: str) -> None:
+    assert text.countdown(seconds) == words
