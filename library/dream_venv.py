@@ -45,6 +45,7 @@ why: {description: Why the environment was made anew., type: str, returned: succ
 
 import os
 import sys
+import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core.errors import DreamError
@@ -61,6 +62,23 @@ SPEC = {
 }
 
 
+def _reporter(lifeline):
+    """Return what hands on lines of pip, and bytes with their rate."""
+    began = []
+
+    def report(line, done, total):
+        if not total:
+            lifeline.progress("engine packages", 0, 0, 0, note=line)
+            return
+        now = time.monotonic()
+        if not began or began[0] != line:
+            began[:] = [line, now, done]
+        passed = now - began[1]
+        lifeline.progress(line, done, total, (done - began[2]) / passed if passed else 0)
+
+    return report
+
+
 def main():
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     wanted = module.params
@@ -71,7 +89,7 @@ def main():
                 wanted["requirements"],
                 pythons=[*wanted["python"], sys.executable],
                 environment=dict(os.environ),
-                report=lambda line: lifeline.progress("engine packages", 0, 0, 0, note=line),
+                report=_reporter(lifeline),
                 find_links=wanted["find_links"] or "",
                 write=not module.check_mode,
             )

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from pathlib import Path
@@ -45,6 +46,67 @@ def wheel(directory: Path, name: str, version: str) -> str:
             archive.writestr(path, content)
     pin = hashlib.sha256(target.read_bytes()).hexdigest()
     return f"{name}=={version} \\\n    --hash=sha256:{pin}\n"
+
+
+def in_packages(wanted: dict[str, Any]) -> set[str]:
+    (folder,) = Path(wanted["path"]).glob("lib/python*/site-packages")
+    return {path.name for path in folder.iterdir()} - {"__pycache__"}
+
+
+@pytest.mark.parametrize("has_wheel", [True, False])
+def test_pip_itself_is_only_installed_where_its_wheel_is_not_found(
+    has_wheel: bool, wanted: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not has_wheel:
+        monkeypatch.setattr(venv, "_FIND_PIP", "print()")
+    said: list[str] = []
+    venv.ensure(
+        wanted["path"],
+        wanted["requirements"],
+        pythons=[sys.executable],
+        environment=dict(os.environ),
+        report=lambda line, done, total: said.append(line),
+        find_links=wanted["find_links"],
+    )
+    assert version_in(wanted) == "1.0"
+    only_ours = {"tinyone.py", "tinyone-1.0.dist-info"}
+    assert (in_packages(wanted) == only_ours) is has_wheel
+    assert in_packages(wanted) >= only_ours
+    assert said[0] == "making the environment"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("  Downloading a-1.0-py3-none-any.whl (33.8 MB)", ("a-1.0-py3-none-any.whl", 33_800_000)),
+        ("Downloading https://i/x/a-1.whl (912 kB)", ("a-1.whl", 912_000)),
+        ("Downloading a-1.whl", ("", 0)),
+        ("Using cached a-1.whl (33.8 MB)", ("", 0)),
+        ("Installing collected packages: a", ("", 0)),
+    ],
+)
+def test_what_pip_fetches_is_understood(line: str, expected: tuple[str, int]) -> None:
+    assert venv.fetching(line) == expected
+
+
+def test_bytes_are_told_while_pip_fetches(tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    heard = threading.Event()
+
+    def report(line: str, done: int, total: int) -> None:
+        told.append((line, done, total))
+        if total:
+            heard.set()
+
+    partial = tmp_path / "pip-unpack-x" / "a-1.whl"
+    partial.parent.mkdir()
+    partial.write_bytes(b"x" * 300)
+    with venv._Watch(str(tmp_path), report) as watch:
+        watch.take("Downloading a-1.whl (1 kB)", 0, 0)
+        assert heard.wait(10)
+        watch.take("Installing collected packages: a", 0, 0)
+    assert told[0] == ("Downloading a-1.whl (1 kB)", 0, 0)
+    assert ("a-1.whl", 300, 1000) in told
 
 
 @pytest.fixture

@@ -8,11 +8,13 @@ saves a killed run from fetching again.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
 import shutil
 import stat
+import threading
 from typing import Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple, Type
 
 from . import atomic
@@ -49,7 +51,8 @@ _NOT_FOR_US = frozenset(
     + ["PIP_" + name for name in ("QUIET", "VERBOSE", "PRE", "UPGRADE", "FORCE_REINSTALL")]
 )
 
-Report = Callable[[str], None]
+#: Takes what pip says, with bytes done and in all while it fetches, else zeros.
+Report = Callable[[str, int, int], None]
 
 
 class Outcome(NamedTuple):
@@ -166,11 +169,12 @@ def ensure(
     _end_leftovers(path)
     _put_aside(path)
     _clear(path)
-    report("making the environment")
-    # In two steps: venv would start ensurepip as a grandchild, which a kill leaves running.
+    report("making the environment", 0, 0)
     _run([python, "-I", "-m", "venv", "--without-pip", path], work, environment, report)
-    _run([_python_of(path), "-I", "-m", "ensurepip"], work, environment, report)
-    _run(_pip(path, requirements_file, find_links), work, environment, report)
+    pip = _pip_of(path, work, environment, report)
+    command = _install(pip, requirements_file, find_links)
+    with _Watch(work.temporary, report) as watch:
+        _run(command, work, environment, watch.take)
     _finish(path, requirements)
     still = defect(path, requirements)
     if still:
@@ -276,18 +280,18 @@ class _Workspace:
     def __init__(self, path: str) -> None:
         self.directory = os.path.dirname(path)
         self._cache = os.path.join(self.directory, ".pip-cache")
-        self._temporary = os.path.join(self.directory, ".pip-tmp")
+        self.temporary = os.path.join(self.directory, ".pip-tmp")
 
     def open(self) -> None:
-        shutil.rmtree(self._temporary, ignore_errors=True)
-        for path in (self._cache, self._temporary):
+        shutil.rmtree(self.temporary, ignore_errors=True)
+        for path in (self._cache, self.temporary):
             try:
                 os.makedirs(path, mode=0o700, exist_ok=True)
             except OSError as error:
                 raise atomic.translate(error, path) from error
 
     def close(self) -> None:
-        for path in (self._cache, self._temporary):
+        for path in (self._cache, self.temporary):
             shutil.rmtree(path, ignore_errors=True)
 
     def environment(self, given: Mapping[str, str]) -> Dict[str, str]:
@@ -297,7 +301,7 @@ class _Workspace:
             for name, value in given.items()
             if not name.startswith("PYTHON") and name not in _NOT_FOR_US
         }
-        return dict(kept, PIP_CACHE_DIR=self._cache, TMPDIR=self._temporary, LC_ALL="C.UTF-8")
+        return dict(kept, PIP_CACHE_DIR=self._cache, TMPDIR=self.temporary, LC_ALL="C.UTF-8")
 
 
 def choose_python(pythons: Sequence[str], environment: Dict[str, str]) -> str:
@@ -319,8 +323,40 @@ def choose_python(pythons: Sequence[str], environment: Dict[str, str]) -> str:
     )
 
 
-def _pip(path: str, requirements_file: str, find_links: str) -> List[str]:
-    command = [_python_of(path), "-I", "-m", "pip", "install"]
+#: Where a Python keeps the wheel of pip that ensurepip would install.
+_FIND_PIP = """
+import ensurepip, os, sysconfig
+bundled = os.path.join(ensurepip.__path__[0], "_bundled")
+places = filter(None, (sysconfig.get_config_var("WHEEL_PKG_DIR"), bundled))
+wheels = [os.path.join(place, "pip-%s-py3-none-any.whl" % ensurepip.version()) for place in places]
+print(next(filter(os.path.isfile, wheels), ""))
+"""
+
+
+def _pip_of(
+    path: str, work: "_Workspace", environment: Mapping[str, str], report: Report
+) -> List[str]:
+    """Return how to start pip: out of its wheel, which leaves nothing behind.
+
+    To install pip first takes longer than what it is for. ensurepip, which does so, is for a Python
+    whose wheel lies where nobody looks.
+    """
+    python = _python_of(path)
+    found = run_child(
+        [python, "-I", "-c", _FIND_PIP],
+        environment=work.environment(environment),
+        directory=work.directory,
+    )
+    wheel = found.output.strip()
+    if found.status == 0 and wheel:
+        return [python, "-I", os.path.join(wheel, "pip")]
+    # Not by venv, whose grandchild it would be: a kill leaves that running.
+    _run([python, "-I", "-m", "ensurepip"], work, environment, report)
+    return [python, "-I", "-m", "pip"]
+
+
+def _install(pip: Sequence[str], requirements_file: str, find_links: str) -> List[str]:
+    command = [*pip, "install"]
     command += ["--no-input", "--disable-pip-version-check", "--progress-bar", "off"]
     command += ["--no-deps", "--require-hashes", "--only-binary", ":all:"]
     if find_links:
@@ -335,10 +371,66 @@ def _run(
         argv,
         environment=work.environment(environment),
         directory=work.directory,
-        on_line=report,
+        on_line=lambda line: report(line, 0, 0),
     )
     if done.status != 0:
         raise _failure(done, work.directory)
+
+
+#: pip names what it fetches, and its size where the index knows it.
+_FETCHING = re.compile(r"\s*Downloading (?:\S*/)?(\S+)(?: \(([\d.]+) ([kMG]?)B\))?$")
+_UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
+
+
+class _Watch:
+    """Reports how far pip's download is, which pip itself tells only to a terminal.
+
+    It writes a file below its temporary directory, of the name it has told; to look at its size
+    twice a second is all it takes.
+    """
+
+    def __init__(self, directory: str, report: Report) -> None:
+        self._directory = directory
+        self._report = report
+        self._wanted: Tuple[str, int] = ("", 0)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> "_Watch":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def take(self, line: str, done: int, total: int) -> None:
+        """Hand on a line of pip's, and note what it fetches now."""
+        self._wanted = fetching(line)
+        self._report(line, done, total)
+
+    def _look(self) -> None:
+        while not self._over.wait(0.5):
+            name, total = self._wanted
+            size = _size_below(self._directory, name) if name else 0
+            if size:
+                self._report(name, min(size, total), total)
+
+
+def fetching(line: str) -> Tuple[str, int]:
+    """Return the file that pip says it fetches, and its bytes; nothing where it says no size."""
+    found = _FETCHING.match(line)
+    if not found or not found[2]:
+        return "", 0
+    return found[1], int(float(found[2]) * _UNITS[found[3]])
+
+
+def _size_below(directory: str, name: str) -> int:
+    for folder, _, files in os.walk(directory):
+        if name in files:
+            with contextlib.suppress(OSError):
+                return os.stat(os.path.join(folder, name)).st_size
+    return 0
 
 
 #: The words of pip (23 to 26) and of the system, the more certain first.

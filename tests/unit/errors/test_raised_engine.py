@@ -88,7 +88,7 @@ def test_an_image_that_the_bundle_lacks(tmp_path: Path) -> None:
 
 # --- the native engine ----------------------------------------------------------------
 
-REPORT = {"report": lambda _: None, "environment": {}, "pythons": [sys.executable]}
+REPORT = {"report": lambda *_: None, "environment": {}, "pythons": [sys.executable]}
 PINNED = "nothing==1.0 --hash=sha256:" + "0" * 64 + "\n"
 
 
