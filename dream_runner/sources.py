@@ -116,6 +116,7 @@ def _shared_files() -> Iterator[Path]:
         yield from (path for path in sorted(root.rglob("*")) if path.suffix in (".py", ".yml"))
     for root in (package / "module_utils", package / "plugins" / "action"):
         yield from sorted(root.rglob("*.py"))
+    yield from sorted((package / "plugins").glob("*.py"))
 
 
 def _digest(files: Iterable[Path]) -> str:

@@ -48,40 +48,17 @@ generated: {description: Names of new secrets., type: list, elements: str, retur
 restored: {description: The file came back from its backup., type: bool, returned: success}
 """
 
-import os
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.dream_core.envwrite import settle
+from ansible.module_utils.dream_core.envwrite import SPEC, carry_out
 from ansible.module_utils.dream_core.errors import DreamError
-
-SPEC = {
-    "path": {"type": "path", "required": True},
-    "managed": {"type": "dict", "default": {}},
-    "defaults": {"type": "dict", "default": {}},
-    # Forms, not values: nothing here is secret.
-    "secrets": {"type": "dict", "default": {}, "no_log": False},
-    "proof_of_data": {"type": "list", "elements": "path", "default": []},
-}
 
 
 def main():
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
-    wanted = module.params
     try:
-        done = settle(
-            wanted["path"],
-            managed={key: str(value) for key, value in wanted["managed"].items()},
-            defaults={key: str(value) for key, value in wanted["defaults"].items()},
-            secrets=wanted["secrets"],
-            has_data=any(os.path.exists(path) for path in wanted["proof_of_data"]),
-            write=not module.check_mode,
-        )
+        module.exit_json(**carry_out(module.params, write=not module.check_mode))
     except DreamError as error:
         module.fail_json(msg=str(error), dream_error=error.to_dict())
-    names = "".join(
-        "%s %s\n" % (word, key) for word in ("added", "updated", "generated") for key in done[word]
-    )
-    module.exit_json(diff={"before": "", "after": names}, **done)
 
 
 if __name__ == "__main__":

@@ -56,39 +56,15 @@ changes:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core.errors import DreamError
-from ansible.module_utils.dream_core.files import settle
-
-DIRECTORY = {
-    "path": {"type": "path", "required": True},
-    "mode": {"type": "str", "required": True},
-}
-OWNED = dict(
-    DIRECTORY, owner={"type": "str", "default": ""}, data={"type": "bool", "default": False}
-)
-SPEC = {
-    "directories": {"type": "list", "elements": "dict", "default": [], "options": OWNED},
-    "files": {
-        "type": "list",
-        "elements": "dict",
-        "default": [],
-        "options": dict(DIRECTORY, content={"type": "str", "required": True}),
-    },
-}
+from ansible.module_utils.dream_core.files import SPEC, carry_out
 
 
 def main():
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     try:
-        changes = settle(
-            module.params["directories"], module.params["files"], write=not module.check_mode
-        )
+        module.exit_json(**carry_out(module.params, write=not module.check_mode))
     except DreamError as error:
         module.fail_json(msg=str(error), dream_error=error.to_dict())
-    before = "".join("%(path)s: %(was)s\n" % change for change in changes)
-    after = "".join("%(path)s: as wanted\n" % change for change in changes)
-    module.exit_json(
-        changed=bool(changes), changes=changes, diff={"before": before, "after": after}
-    )
 
 
 if __name__ == "__main__":

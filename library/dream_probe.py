@@ -61,53 +61,15 @@ down:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core.errors import DreamError
-from ansible.module_utils.dream_core.health import wait_for_services
-from ansible.module_utils.dream_core.probe import complete, wait_until_ready
-from ansible.module_utils.dream_core.survey import failed_for_good
-from ansible.module_utils.dream_core.tail import last_lines
-
-SPEC = {
-    "url": {"type": "str", "required": True},
-    "health_path": {"type": "str", "default": "/health"},
-    "model": {"type": "str", "required": True},
-    "deadline_seconds": {"type": "int", "default": 300},
-    "watch": {"type": "dict"},
-    "api_path": {"type": "str", "default": ""},
-    "services": {"type": "list", "elements": "dict", "default": []},
-    "project": {"type": "str", "default": ""},
-    "command": {"type": "str", "default": "docker"},
-    "log": {"type": "path"},
-}
+from ansible.module_utils.dream_core.health import SPEC, carry_out
 
 
 def main():
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
-    if module.check_mode:
-        module.exit_json(changed=False)
-    asked = module.params
     try:
-        down = wait_for_services(asked["command"], asked["project"], asked["services"])
-        ready = wait_until_ready(
-            asked["url"] + asked["health_path"],
-            asked["deadline_seconds"],
-            lambda: failed_for_good(asked["watch"]) if asked["watch"] else "",
-        )
-        answer = complete(
-            asked["url"] + asked["api_path"], asked["model"], asked["deadline_seconds"]
-        )
+        module.exit_json(**carry_out(module.params, write=not module.check_mode))
     except DreamError as error:
-        lines = last_lines(asked["log"]) if asked["log"] else []
-        if lines:
-            error.hint = "the last lines of %s: %s" % (asked["log"], " | ".join(lines))
         module.fail_json(msg=str(error), dream_error=error.to_dict())
-    module.exit_json(
-        changed=False,
-        ready_seconds=round(ready, 3),
-        answer_seconds=round(answer["seconds"], 3),
-        answer_characters=len(answer["text"]),
-        down=down,
-        warnings=["%s: %s" % item for item in sorted(down.items())],
-    )
 
 
 if __name__ == "__main__":

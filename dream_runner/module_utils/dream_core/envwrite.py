@@ -15,6 +15,33 @@ MODE = 0o600
 _LIMIT = 1024 * 1024
 
 
+#: The options of the module dream_env.
+SPEC = {
+    "path": {"type": "path", "required": True},
+    "managed": {"type": "dict", "default": {}},
+    "defaults": {"type": "dict", "default": {}},
+    # Forms, not values: nothing here is secret.
+    "secrets": {"type": "dict", "default": {}, "no_log": False},
+    "proof_of_data": {"type": "list", "elements": "path", "default": []},
+}
+
+
+def carry_out(params: Mapping[str, Any], *, write: bool) -> Dict[str, Any]:
+    """Return the result of a task of dream_env, wherever it runs. Raises DreamError."""
+    done = settle(
+        params["path"],
+        managed={key: str(value) for key, value in params["managed"].items()},
+        defaults={key: str(value) for key, value in params["defaults"].items()},
+        secrets=params["secrets"],
+        has_data=any(os.path.exists(path) for path in params["proof_of_data"]),
+        write=write,
+    )
+    names = "".join(
+        "%s %s\n" % (word, key) for word in ("added", "updated", "generated") for key in done[word]
+    )
+    return dict(done, diff={"before": "", "after": names})
+
+
 def settle(
     path: str,
     *,

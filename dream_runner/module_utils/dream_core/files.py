@@ -15,6 +15,31 @@ from .errors import UsageError
 
 Wanted = Mapping[str, Any]
 
+_ENTRY = {
+    "path": {"type": "path", "required": True},
+    "mode": {"type": "str", "required": True},
+}
+_OWNED = dict(_ENTRY, owner={"type": "str", "default": ""}, data={"type": "bool", "default": False})
+#: The options of the module dream_files.
+SPEC = {
+    "directories": {"type": "list", "elements": "dict", "default": [], "options": _OWNED},
+    "files": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": dict(_ENTRY, content={"type": "str", "required": True}),
+    },
+}
+
+
+def carry_out(params: Mapping[str, Any], *, write: bool) -> Dict[str, Any]:
+    """Return the result of a task of dream_files, wherever it runs. Raises DreamError."""
+    changes = settle(params["directories"], params["files"], write=write)
+    before = "".join("%(path)s: %(was)s\n" % change for change in changes)
+    after = "".join("%(path)s: as wanted\n" % change for change in changes)
+    diff = {"before": before, "after": after}
+    return {"changed": bool(changes), "changes": changes, "diff": diff}
+
 
 def settle(
     directories: Sequence[Wanted], files: Sequence[Wanted], *, write: bool

@@ -13,7 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from . import containers, probe
-from .errors import EngineError
+from .errors import DreamError, EngineError
+from .survey import failed_for_good
+from .tail import last_lines
 
 Service = Mapping[str, Any]
 Container = Mapping[str, Any]
@@ -21,6 +23,56 @@ Container = Mapping[str, Any]
 #: A container that the engine started again so often since we look is in a loop.
 _LOOP = 3
 _PAUSE_SECONDS = 1.0
+
+
+#: The options of the module dream_probe.
+SPEC = {
+    "url": {"type": "str", "required": True},
+    "health_path": {"type": "str", "default": "/health"},
+    "model": {"type": "str", "required": True},
+    "deadline_seconds": {"type": "int", "default": 300},
+    "watch": {"type": "dict"},
+    "api_path": {"type": "str", "default": ""},
+    "services": {"type": "list", "elements": "dict", "default": []},
+    "project": {"type": "str", "default": ""},
+    "command": {"type": "str", "default": "docker"},
+    "log": {"type": "path"},
+}
+
+
+def carry_out(params: Mapping[str, Any], *, write: bool) -> Dict[str, Any]:
+    """Return the result of a task of dream_probe, wherever it runs. Raises DreamError.
+
+    Without ``write`` nothing is asked, because nothing may run yet.
+    """
+    if not write:
+        return {"changed": False}
+    try:
+        return _asked(params)
+    except DreamError as error:
+        lines = last_lines(params["log"]) if params["log"] else []
+        if lines:
+            error.hint = "the last lines of %s: %s" % (params["log"], " | ".join(lines))
+        raise
+
+
+def _asked(params: Mapping[str, Any]) -> Dict[str, Any]:
+    watch, seconds = params["watch"], params["deadline_seconds"]
+    down = wait_for_services(params["command"], params["project"], params["services"])
+    ready = probe.wait_until_ready(
+        params["url"] + params["health_path"],
+        seconds,
+        lambda: failed_for_good(watch) if watch else "",
+    )
+    answer = probe.complete(params["url"] + params["api_path"], params["model"], seconds)
+    return {
+        "changed": False,
+        "ready_seconds": round(ready, 3),
+        "answer_seconds": round(answer["seconds"], 3),
+        "answer_characters": len(answer["text"]),
+        "down": down,
+        "warnings": ["%s: %s" % item for item in sorted(down.items())],
+    }
 
 
 class Watch:
