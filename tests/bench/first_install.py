@@ -20,9 +20,7 @@ def first_install(bench: Bench, _directory: Path, rounds: int) -> None:
     totals: list[Cost] = []
     phases: dict[str, list[float]] = defaultdict(list)
     for _ in range(rounds):
-        bench.measure([bench.program("dream-runner"), "uninstall", "--purge", "--yes"])
-        shutil.rmtree(bench.home / ".cache", ignore_errors=True)
-        totals.append(bench.measure(bench.ours()))
+        totals.append(anew(bench))
         for phase, seconds in phase_seconds(bench.home).items():
             phases[phase].append(seconds)
     total = median(totals)
@@ -34,6 +32,13 @@ def first_install(bench: Bench, _directory: Path, rounds: int) -> None:
     print(f"\nFirst install, embedded (median of {rounds}, load {os.getloadavg()[0]:.1f})")
     for name, cost in found.items():
         print(f"{name:46} {cost.wall:7.2f} s {cost.wall / total.wall:6.0%}")
+
+
+def anew(bench: Bench) -> Cost:
+    """Remove the install with all caches, and measure a first one."""
+    bench.remove()
+    shutil.rmtree(bench.home / ".cache", ignore_errors=True)
+    return bench.measure(bench.ours())
 
 
 def phase_seconds(home: Path) -> dict[str, float]:

@@ -1,53 +1,102 @@
 """Every bench of this machine, as one table and one plot.
 
-    python tests/bench/run.py [--rounds 3] [--out DIR] [--only PART] [--fetch MIB]
+    python tests/bench/run.py [--rounds 3] [--out DIR] [--only PART ...] [--all] [--against REF]
 
-Writes measured.md and measured.svg into DIR (docs/developer). Rows of one table were run in
-turn and are medians: compare within a table, and ratios before seconds. ``--fetch`` adds
-tests/bench/fetch, which wants root and some GiB of disk.
+Writes measured.md and measured.svg into DIR (docs/developer). Rows of one group were run in
+turn and are medians: compare within a group, and ratios before seconds. A group that was not run
+this time stays as it was, with its own date; measured.json has all figures. ``--all`` adds what
+takes long and wants root: ``fetch`` (nginx, aria2, curl from Debian; some GiB of disk) and
+``fleet`` (podman). ``--against REF`` adds the same commands of an older commit.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from functools import partial
 from html import escape
 from pathlib import Path
 
+from against import against
 from facts import facts
 from first_install import first_install
+from first_paint import first_paint
 from rerun.bench import ROOT, Bench, Cost, first_byte, no_change
 
-PARTS: dict[str, Callable[[Bench, Path, int], None]] = {
+_FETCH_MIB = 1024
+
+
+def fetch(bench: Bench, directory: Path, rounds: int) -> None:
+    """Run the bench of fetching and keep its tables."""
+    # It finds its own helper beside itself.
+    sys.path.append(str(ROOT / "tests" / "bench" / "fetch"))
+    from fetch import bench as fetching
+
+    print_table = fetching.table
+
+    def kept(title, rows, rounds):  # type: ignore[no-untyped-def]
+        found = print_table(title, rows, rounds)
+        bench.tables[f"Fetch: {title}"] = {
+            name: Cost(cost.wall, cost.cpu, cost.peak_mb) for name, cost in found.items()
+        }
+        return found
+
+    fetching.table = kept
+    place = directory / "fetch"
+    place.mkdir()
+    made = fetching.Bench(place, _FETCH_MIB, rounds)
+    made.install()
+    for part in fetching.PARTS.values():
+        part(made)
+
+
+def fleet(bench: Bench, directory: Path, rounds: int) -> None:
+    """Run the bench of the fleet; it needs what the others do not."""
+    from fleet.bench import fleet as measured
+
+    measured(bench, directory, rounds)
+
+
+Part = Callable[[Bench, Path, int], None]
+PARTS: dict[str, Part] = {
     "first-install": first_install,
     "no-change": no_change,
     "first-byte": first_byte,
+    "first-paint": first_paint,
     "facts": facts,
 }
+LONG: dict[str, Part] = {"fetch": fetch, "fleet": fleet}
 Tables = Mapping[str, Mapping[str, Cost]]
 
 # --- a table --------------------------------------------------------------------------
 
 
-def markdown(tables: Tables, about: str) -> str:
-    """Return all figures as one table; each ratio is to the first row of its group."""
+def markdown(tables: Tables, about: Mapping[str, str]) -> str:
+    """Return all figures as one table; each ratio is to the first row of its group.
+
+    ``about`` says of each group when and where it was measured; groups of one run share a line.
+    """
+    said = dict.fromkeys(about[title] for title in tables)
+    note = {text: "" if len(said) == 1 else f" ({n})" for n, text in enumerate(said, start=1)}
     lines = [
         "# Measured",
         "",
-        f"By `tests/bench/run.py`; [how to read it](performance.md). {about}",
+        "By `tests/bench/run.py`; [how to read it](performance.md).",
+        *(f"{note[text].strip()} {text}".strip() for text in said),
         "",
         "| | wall s | ratio | CPU s | peak MB |",
         "|---|--:|--:|--:|--:|",
     ]
     for title, rows in tables.items():
         base = next(iter(rows.values()))
-        lines.append(f"| **{title}** | | | | |")
+        lines.append(f"| **{title}**{note[about[title]]} | | | | |")
         lines += [_line(name, cost, base) for name, cost in rows.items()]
     return "\n".join([*lines, "", "![The same as bars](measured.svg)", ""])
 
@@ -61,7 +110,7 @@ def _line(name: str, cost: Cost, base: Cost) -> str:
 
 # --- a plot ---------------------------------------------------------------------------
 
-_WIDTH, _NAMES, _ROW, _HEAD = 760, 290, 20, 44
+_WIDTH, _NAMES, _ROW, _HEAD = 860, 400, 20, 44
 _STYLE = (
     "text{font:13px system-ui,sans-serif;fill:#24292f}.t{font-weight:600}.b{fill:#57606a}"
     ".o{fill:#0969da}.n{text-anchor:end}"
@@ -99,13 +148,6 @@ def _bar(name: str, seconds: float, share: float, top: int) -> str:
 # --- the run --------------------------------------------------------------------------
 
 
-def fetched(mib: int) -> str:
-    """Run the bench of fetching and return what it prints."""
-    argv = [sys.executable, str(ROOT / "tests" / "bench" / "fetch" / "bench.py"), "--mib", str(mib)]
-    done = subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True)
-    return f"\n## Fetching\n\n```\n{done.stdout.strip()}\n```\n"
-
-
 def about(rounds: int, before: float) -> str:
     """Say where and when: figures of two machines are not compared."""
     day = time.strftime("%Y-%m-%d", time.gmtime())
@@ -116,13 +158,33 @@ def about(rounds: int, before: float) -> str:
     )
 
 
+def merged(path: Path, tables: Tables, said: str) -> tuple[Tables, dict[str, str]]:
+    """Add these tables to those of earlier runs, write all to ``path``, and return them."""
+    known = json.loads(path.read_text()) if path.exists() else {}
+    for title, rows in tables.items():
+        figures = {name: asdict(cost) for name, cost in rows.items()}
+        known[title] = {"about": said, "rows": figures}
+    path.write_text(json.dumps(known, indent=1) + "\n")
+    whole = {
+        title: {name: Cost(**cost) for name, cost in group["rows"].items()}
+        for title, group in known.items()
+    }
+    return whole, {title: group["about"] for title, group in known.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "developer")
-    parser.add_argument("--only", choices=PARTS, action="append")
-    parser.add_argument("--fetch", type=int, default=0, metavar="MIB")
+    parser.add_argument("--only", choices=[*PARTS, *LONG, "none"], action="append")
+    parser.add_argument("--all", action="store_true", help="with fetch and fleet")
+    parser.add_argument("--against", metavar="REF", help="also this older commit")
     wanted = parser.parse_args()
+    parts = PARTS | LONG
+    names = [name for name in wanted.only or (parts if wanted.all else PARTS) if name != "none"]
+    if wanted.against:
+        parts["against"] = partial(against, reference=wanted.against)
+        names.append("against")
     before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="dream-bench-") as name:
         bench = Bench(Path(name))
@@ -130,14 +192,15 @@ def main() -> None:
             bench.measure(bench.ours())
             # The second run finds byte code and caches as every later one does.
             bench.measure(bench.ours())
-            for part in wanted.only or PARTS:
-                PARTS[part](bench, Path(name), wanted.rounds)
+            for part in names:
+                parts[part](bench, Path(name), wanted.rounds)
         finally:
-            bench.measure([bench.program("dream-runner"), "uninstall", "--purge", "--yes"])
-    page = markdown(bench.tables, about(wanted.rounds, before))
+            bench.remove()
     wanted.out.mkdir(parents=True, exist_ok=True)
-    (wanted.out / "measured.md").write_text(page + (fetched(wanted.fetch) if wanted.fetch else ""))
-    (wanted.out / "measured.svg").write_text(svg(bench.tables))
+    data = wanted.out / "measured.json"
+    tables, said = merged(data, bench.tables, about(wanted.rounds, before))
+    (wanted.out / "measured.md").write_text(markdown(tables, said))
+    (wanted.out / "measured.svg").write_text(svg(tables))
     print(f"\n{wanted.out}/measured.md, {wanted.out}/measured.svg")
 
 

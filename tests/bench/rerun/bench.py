@@ -33,6 +33,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[3]
 HERE = Path(__file__).resolve().parent
 MIB = 1024 * 1024
+PEERS = ("pyinfra", "mitogen")
 
 
 @dataclass(frozen=True)
@@ -62,13 +63,13 @@ sys.exit(os.waitstatus_to_exitcode(status))
 class Bench:
     """A HOME with a finished embedded install, and the commands that are compared on it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, source: Path = ROOT, peers: Sequence[str] = PEERS) -> None:
         self.home = directory / "home"
         self.home.mkdir(parents=True)
         self.venv = directory / "venv"
         self.port = free_port()
         subprocess.run([sys.executable, "-m", "venv", self.venv], check=True)
-        self.pip("install", "--quiet", "--quiet", "--quiet", str(ROOT), "pyinfra", "mitogen")
+        self.pip("install", "--quiet", "--quiet", "--quiet", str(source), *peers)
         kept = {
             name: value
             for name, value in os.environ.items()
@@ -96,6 +97,10 @@ class Bench:
             "--json",
             *more,
         ]
+
+    def remove(self) -> Cost:
+        """Remove what was installed: the end of a bench, and the begin of a first install."""
+        return self.measure([self.program("dream-runner"), "uninstall", "--purge", "--yes"])
 
     def measure(self, command: Sequence[str]) -> Cost:
         with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as figures:
@@ -394,7 +399,7 @@ def main() -> None:
             for part in wanted.only or PARTS:
                 PARTS[part](bench, directory, wanted.rounds)
         finally:
-            bench.measure([bench.program("dream-runner"), "uninstall", "--purge", "--yes"])
+            bench.remove()
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ BENCH = paths.PACKAGE.parent / "tests" / "bench"
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The modules as ``python tests/bench/run.py`` finds them, and gone afterwards."""
-    names = ("run", "facts", "first_install", "rerun", "rerun.bench")
+    names = ("run", "facts", "first_install", "first_paint", "against", "rerun", "rerun.bench")
     for name in names:
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.syspath_prepend(str(BENCH))
@@ -36,7 +36,9 @@ def test_ratios_are_to_the_first_row_of_a_group(bench: Any) -> None:
         "One & all": {"floor": bench.Cost(2.0, 1.0, 50), "dream-runner install": bench.Cost(0.5)},
         "Two": {"alone": bench.Cost(0.0)},
     }
-    lines = bench.markdown(tables, "Today.").splitlines()
+    lines = bench.markdown(tables, dict.fromkeys(tables, "Today.")).splitlines()
+    assert "Today." in lines
+    assert "| **One & all** | | | | |" in lines
     assert "| floor | 2.00 | 1.00 | 1.00 | 50 |" in lines
     assert "| dream-runner install | 0.50 | 0.25 |  |  |" in lines
     assert "| alone | 0.00 |  |  |  |" in lines
@@ -46,6 +48,30 @@ def test_ratios_are_to_the_first_row_of_a_group(bench: Any) -> None:
     widths = [float(item.get("width", "0")) for item in bars]
     assert widths[0] == pytest.approx(4 * widths[1], abs=0.1)
     assert "One & all, seconds" in [item.text for item in plot.iter()]
+
+
+def test_a_group_that_was_not_run_stays_with_its_own_date(bench: Any, tmp_path: Path) -> None:
+    path = tmp_path / "measured.json"
+    old = {"One": {"floor": bench.Cost(2.0)}, "Two": {"floor": bench.Cost(9.0)}}
+    bench.merged(path, old, "Monday.")
+    tables, said = bench.merged(path, {"Two": {"floor": bench.Cost(1.0)}}, "Tuesday.")
+    assert tables == {"One": old["One"], "Two": {"floor": bench.Cost(1.0)}}
+    lines = bench.markdown(tables, said).splitlines()
+    assert {"(1) Monday.", "(2) Tuesday.", "| **One** (1) | | | | |"} <= set(lines)
+    assert "| **Two** (2) | | | | |" in lines
+
+
+@pytest.mark.parametrize("words", [b"", b"soon"])
+def test_the_time_to_the_first_paint_is_of_a_real_terminal(
+    words: bytes, bench: Any, tmp_path: Path
+) -> None:
+    import first_paint
+
+    made = object.__new__(bench.Bench)
+    made.home, made.environment = tmp_path, dict(os.environ)
+    shell = "[ -t 1 ] && sleep 0.2 && echo so; sleep 0.2; echo on; echo soon; sleep 60"
+    seconds = first_paint.seen_after(made, ["/bin/sh", "-c", shell], words)
+    assert (0.4 if words else 0.2) < seconds < 5
 
 
 def test_the_phases_are_read_from_a_real_journal(bench: Any, tmp_path: Path) -> None:
