@@ -23,6 +23,8 @@ from .read import Host, Phase, Run, Task, Transfer
 _MANY = 40
 #: A table of what took longest, not of everything.
 _SLOWEST = 15
+#: Rows that stand together on paper are as high as this at most.
+_SHEET_PIXELS = 800
 _WORST_FIRST = ("failed", "interrupted", "reboot", "degraded", "done", "unchanged", "untouched")
 
 
@@ -133,6 +135,17 @@ class Timeline:
     def is_folded(self) -> bool:
         """Tell whether there is more than fits a screen, and nothing alarming in it."""
         return len(self.rows) > _MANY and self.title not in ("failed", "interrupted")
+
+    @property
+    def parts(self) -> list[Sequence[charts.Row]]:
+        """Return the rows in pieces that fit a sheet of paper, each with its scale."""
+        most = _SHEET_PIXELS // self.height
+        return [self.rows[at : at + most] for at in range(0, len(self.rows), most)]
+
+    @property
+    def longest(self) -> int:
+        """Return the length of the longest name: all pieces begin at the same place."""
+        return max((len(row.label) for row in self.rows), default=0)
 
     @property
     def height(self) -> int:

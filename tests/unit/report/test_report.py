@@ -101,6 +101,17 @@ def test_a_fleet_of_hundreds_stays_readable(tmp_path: Path) -> None:
     assert [list(group.hosts) for group in page.content(run)["failures"]] == [failed]
 
 
+def test_a_long_timeline_comes_in_pieces_that_fit_a_sheet(tmp_path: Path) -> None:
+    run = read.read(samples.fleet(tmp_path / "run", 201))
+    for line in page.content(run)["timelines"]:
+        assert [row for part in line.parts for row in part] == list(line.rows)
+        assert all(len(part) * line.height <= 800 for part in line.parts)
+    text = page.render(run)
+    pieces = sum(len(line.parts) for line in page.content(run)["timelines"])
+    assert text.count('class="timeline') == pieces > 3
+    assert '<body class="fleet">' in text
+
+
 HOSTILE = '</title></style><script>alert(1)</script><img src=x onerror="alert(2)">{{ 7*7 }}\'"`'
 
 
