@@ -21,7 +21,7 @@ from typing import Annotated, Any
 
 import typer
 
-from . import examples, report, stopping
+from . import examples, report, stopping, suggest
 from .module_utils.dream_core.errors import DreamError, Interrupted, UsageError
 from .settings import BY_NAME, SETTINGS, Given, Setting, default_state_dir
 from .version import __version__
@@ -64,7 +64,13 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an unexpected error.")]
 Ui = Annotated[
-    str, typer.Option("--ui", help="How to show progress.", metavar="plain|rich|json|quiet")
+    str,
+    typer.Option(
+        "--ui",
+        help="How to show progress.",
+        metavar="plain|rich|json|quiet",
+        autocompletion=suggest.ways_to_show,
+    ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say it; write nothing anywhere.")]
@@ -110,6 +116,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _dispatch(words: list[str]) -> int:
+    suggest.mend_zsh()
     command = typer.main.get_command(app)
     try:
         code = command.main(args=words, prog_name="dream-runner", standalone_mode=False)
@@ -168,7 +175,8 @@ def _parameter(setting: Setting) -> inspect.Parameter:
         ]
     else:
         kind: Any = list[str] | None if setting.form == "list" else str | None
-        annotation = Annotated[kind, typer.Option(*spellings, metavar=setting.metavar, **shared)]
+        shared |= {"metavar": setting.metavar, "autocompletion": suggest.for_setting(setting)}
+        annotation = Annotated[kind, typer.Option(*spellings, **shared)]
     return inspect.Parameter(
         setting.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
     )
@@ -275,7 +283,7 @@ def install(
 
     _refuse_both(resume, fresh or force)
     listener = interface.make(ui, json_result=json)
-    if not dry_run:
+    if not dry_run and ui != "json":
         # A sign of life, before even the rest of the program is loaded.
         listener.note("Looking at this machine ...")
     from .commands import install as command
@@ -596,7 +604,9 @@ def explain(
 
 @app.command("report", short_help="Make an HTML page of a run.")
 def report_(
-    run: Annotated[str, typer.Argument(help="Which run.", metavar="RUN")] = "",
+    run: Annotated[
+        str, typer.Argument(help="Which run.", metavar="RUN", autocompletion=suggest.runs)
+    ] = "",
     output: Annotated[
         str,
         typer.Option("--output", "-o", help="Write this file, not beside the log.", metavar="FILE"),

@@ -51,6 +51,12 @@ class Setting:
         """Return the spelling in the environment."""
         return ENVIRONMENT_PREFIX + self.name.upper()
 
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """Return the only words it takes; nothing where others will do (``ID|URL`` are kinds)."""
+        is_closed = "|" in self.metavar and self.metavar.islower()
+        return tuple(self.metavar.split("|")) if is_closed else ()
+
 
 _FEATURE_HELP = {
     "voice": "Speech to text and text to speech.",

@@ -52,14 +52,9 @@ def text(name: str) -> str:
 
 def _entry(setting: Setting) -> str:
     lines = [f"# {line}" for line in textwrap.wrap(setting.help, _WIDTH)]
-    lines.append(f"# One of: {setting.metavar.replace('|', ', ')}." if _is_closed(setting) else "")
+    lines.append(f"# One of: {', '.join(setting.choices)}." if setting.choices else "")
     lines.append(f"# {setting.name}: {_yaml(setting.default)}")
     return "\n".join(filter(None, lines)) + "\n"
-
-
-def _is_closed(setting: Setting) -> bool:
-    """Tell whether only some words will do; ``ID|URL`` are kinds of words."""
-    return "|" in setting.metavar and setting.metavar.islower()
 
 
 def _yaml(value: Any) -> str:

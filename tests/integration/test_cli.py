@@ -215,7 +215,8 @@ def test_usage_errors_change_nothing(
     before = listing(machine.home)
     done = machine.install(*words)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"error[{code}]: ")
+    said = done.stderr.removeprefix("Looking at this machine ...\n")
+    assert said.startswith(f"error[{code}]: ")
     assert all(part in done.stderr for part in parts), done.stderr
     assert listing(machine.home) == before
     described = json.loads(machine.install(*words, "--json").stdout)
