@@ -28,6 +28,7 @@ main() {
     read_arguments "$@"
     find_places
     find_source
+    keep_off_checkout "$@"
     find_python
     if [ "$remove" = yes ]; then
         remove_runner
@@ -112,6 +113,25 @@ find_places() {
 
 is_checkout() {
     [ -f "$1/requirements.lock" ] && [ -f "$1/dream_runner/version.py" ] && [ -f "$1/install.sh" ]
+}
+
+# 'git clone' in a home puts the checkout exactly where an install goes when nobody says otherwise.
+keep_off_checkout() {
+    if [ "$source_kind" != checkout ] || [ -n "${DREAM_INSTALL_DIR:-}" ]; then return 0; fi
+    if [ "$(readlink -f -- "$source")" != "$(readlink -f -- "$HOME/dream-runner")" ]; then return 0; fi
+    for word in "$@"; do
+        case $word in --install-dir | --install-dir=* | --answers | --answers=*) return 0 ;; esac
+    done
+    case ${XDG_STATE_HOME:-} in
+        /*) state=$XDG_STATE_HOME/dream-runner ;;
+        *) state=$HOME/.local/state/dream-runner ;;
+    esac
+    # What was chosen, or made, before is kept.
+    if grep -q '"install_dir"' "$state/settings.json" 2>/dev/null; then return 0; fi
+    if [ -e "$state/receipts/directories.json" ]; then return 0; fi
+    DREAM_INSTALL_DIR=$HOME/dream-runner-server
+    export DREAM_INSTALL_DIR
+    say "note: ~/dream-runner is this checkout; installing into ~/dream-runner-server (--install-dir chooses another place)"
 }
 
 # source_kind: checkout (source is its directory), wheel (a file) or index (a requirement).

@@ -28,7 +28,8 @@ SAYS = """
 import json, os, sys
 def main():
     stdin = os.readlink("/proc/self/fd/0")
-    print(json.dumps({"argv": sys.argv[1:], "stdin": stdin, "bytecode": sys.dont_write_bytecode}))
+    told = {"argv": sys.argv[1:], "stdin": stdin, "bytecode": sys.dont_write_bytecode}
+    print(json.dumps({**told, "directory": os.environ.get("DREAM_INSTALL_DIR")}))
     sys.exit(int(os.environ.get("TEST_EXIT", "0")))
 """
 
@@ -143,6 +144,29 @@ def test_arguments_and_exit_code_pass_through(ready: Home) -> None:
     words = ["--answers", "a b'c\"d", "--", "*", ""]
     assert said(ready.install(*words))["argv"] == ["install", *words]
     assert ready.install("--yes", TEST_EXIT="12").returncode == 12
+
+
+def test_a_checkout_where_an_install_would_go_is_kept_off(ready: Home) -> None:
+    checkout = ready.path / "dream-runner"
+    checkout.symlink_to(ready.checkout)
+    saved = ready.path / ".local/state/dream-runner/settings.json"
+    saved.parent.mkdir(parents=True)
+    elsewhere = str(ready.path / "dream-runner-server")
+    try:
+        done = ready.install("--yes")
+        assert said(done)["directory"] == elsewhere
+        assert "~/dream-runner is this checkout" in done.stderr
+        for words in (["--install-dir", "/x"], ["--install-dir=/x"], ["--answers", "x.yml"]):
+            assert said(ready.install(*words))["directory"] is None
+        assert said(ready.install(DREAM_INSTALL_DIR="/x"))["directory"] == "/x"
+        saved.write_text('{"values": {"profile": "embedded"}}')
+        assert said(ready.install())["directory"] == elsewhere
+        saved.write_text('{"values": {"install_dir": "/x"}}')
+        assert said(ready.install())["directory"] is None
+    finally:
+        checkout.unlink()
+        shutil.rmtree(saved.parent)
+    assert said(ready.install())["directory"] is None
 
 
 def test_from_any_directory_and_through_a_link(ready: Home, tmp_path: Path) -> None:
