@@ -58,7 +58,7 @@ ruff format --check .
 step "mypy"
 mypy
 step "ansible-lint"
-ansible-lint -q --offline --profile production playbooks roles
+ansible-lint -q --offline --profile production playbooks roles tests/molecule
 if command -v shellcheck >/dev/null 2>&1; then
     step "shellcheck"
     shellcheck install.sh scripts/*.sh .ci/run

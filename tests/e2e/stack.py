@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
 from images import archive, containers, registry
 from nodes.node import Node, Result
 
@@ -36,6 +37,7 @@ class Stacked:
 
     node: Node
     models: dict[str, str]
+    venv: str = "/root/.local/share/dream-runner/venv"
     #: All that the commands said.
     said: list[str] = field(default_factory=list)
     #: Files and packages of the machine before the first install.
@@ -55,6 +57,25 @@ class Stacked:
     def _heard(self, result: Result) -> Result:
         self.said.append(result.text)
         return result
+
+    def variables(self, model: str = "one") -> dict[str, Any]:
+        """Return what ``options`` say in the words of an answers file."""
+        return {
+            "dream_model": f"http://127.0.0.1:{FILES_PORT}/{model}.gguf",
+            "dream_model_sha256": self.models[model],
+            "dream_bind_address": "0.0.0.0",
+        }
+
+    def playbook(self, **more: Any) -> list[str]:
+        """Return the command line that installs without the wrapper, in the checkout."""
+        answers = json.dumps({**self.variables(), **more})
+        command = [f"{self.venv}/bin/ansible-playbook", "-i", "localhost,", "playbooks/install.yml"]
+        return [*command, "-e", answers]
+
+    def play(self, *, full: bool = False, **more: Any) -> Result:
+        """Install without the wrapper."""
+        words = self.playbook(dream_full=full, **more)
+        return self.node.must(*words, cwd=self.node.checkout, env={"NO_COLOR": "1"})
 
     def containers(self) -> dict[str, dict[str, Any]]:
         """Return what the engine runs, by compose service."""
@@ -101,7 +122,7 @@ class Stacked:
         self.node.copy_in(watcher.__file__, f"{_WATCH}/watcher.py")
         self._write(f"{_WATCH}/watch.json", {**given, **places})
         program = ["python3", "-B", f"{_WATCH}/watcher.py", "watch", f"{_WATCH}/watch.json"]
-        _unit(self.node, "test-watcher", program, restart="no")
+        unit(self.node, "test-watcher", program, restart="no")
 
     def watched(self) -> Any:
         """End the watch; return what it found, and how often it looked."""
@@ -147,19 +168,58 @@ def _label(item: dict[str, Any], name: str) -> str:
     return labels.get(name, "")
 
 
+def changed(result: Result) -> int:
+    """Return how many changes ansible-playbook counts in its last lines."""
+    found = re.findall(r"^localhost .* changed=(\d+) .* failed=0 ", result.out, re.MULTILINE)
+    assert len(found) == 1, str(result)
+    return int(found[0])
+
+
+def models(folder: Path) -> dict[str, Path]:
+    """Write two models that differ in one number, and answer."""
+    smoke = (catalog.HERE / "smoke.gguf").read_bytes()
+    contents = {"one": smoke, "two": smoke[:-4] + b"\0\0\0\x3d"}
+    for name, content in contents.items():
+        (folder / f"{name}.gguf").write_bytes(content)
+    return {name: folder / f"{name}.gguf" for name in contents}
+
+
 def prepare(machine: Node, models: dict[str, Path]) -> Stacked:
     """Give ``machine`` a checkout, its sources and a lock that points to them."""
     machine.copy_checkout()
-    _serve_files(machine, models)
+    serve_files(machine, models)
     write_lock(machine, serve_images(machine))
     return Stacked(machine, {name: _sha256(path) for name, path in models.items()})
 
 
-def serve_images(machine: Node) -> dict[str, dict[str, Any]]:
-    """Run a registry inside ``machine`` and return the lock that points to it."""
+#: What the models of the two lowest tiers are here: both choose by the catalogue as it is.
+TIERS = {"qwen3.5-2b-q4": "two", "qwen3.5-4b-q4": "one", "qwen3.5-9b-q4": "one"}
+
+
+def have_models_of_tiers(machine: Node, models: dict[str, Path]) -> None:
+    """Let the catalogue of the checkout in ``machine`` name files that can be had there.
+
+    After ``prepare`` and before the first install.
+    """
+    catalogue = yaml.safe_load((catalog.HERE / "models.yml").read_text())
+    for item in catalogue["models"]:
+        if item["id"] in TIERS:
+            path = models[TIERS[item["id"]]]
+            file = {"file": f"{item['id']}.gguf", "sha256": _sha256(path)}
+            place = f"http://127.0.0.1:{FILES_PORT}/{path.name}"
+            item["files"] = [{**file, "size_bytes": path.stat().st_size, "urls": [place]}]
+    name = f"{machine.checkout}/dream_runner/catalog/models.yml"
+    machine.must("sh", "-c", 'cat > "$0"', name, input=yaml.safe_dump(catalogue))
+
+
+def serve_images(machine: Node, busy: int = 0) -> dict[str, dict[str, Any]]:
+    """Run a registry inside ``machine`` and return the lock that points to it.
+
+    ``busy``: how many requests for an image it refuses first.
+    """
     engine, stub = containers.llama_server(), containers.web_stub(_ports())
     served = {"llama-server": engine, "stub": stub, "broken": containers.broken()}
-    _serve_images(machine, served)
+    _serve_images(machine, served, busy)
     return _lock(engine, stub, REGISTRY_PORT)
 
 
@@ -174,8 +234,7 @@ def registry_here(state: Path) -> Iterator[dict[str, dict[str, Any]]]:
         thread.start()
         lock = _lock(made["llama-server"], made["stub"], server.server_address[1])
         state.mkdir(parents=True, exist_ok=True)
-        document = {"schema": catalog.LOCK_SCHEMA, "images": lock}
-        (state / catalog.LOCK).write_text(json.dumps(document))
+        (state / catalog.LOCK).write_text(lock_document(lock))
         yield lock
         server.shutdown()
         thread.join()
@@ -205,12 +264,16 @@ def _entry(name: str, image: archive.Image, port: int = REGISTRY_PORT) -> dict[s
 
 def write_lock(machine: Node, images: dict[str, dict[str, Any]]) -> None:
     """Write the machine's own lock of the images."""
-    document = {"schema": catalog.LOCK_SCHEMA, "images": images}
     script = f"mkdir -p -m 700 {STATE} && cat > {STATE}/{catalog.LOCK}"
-    machine.must("sh", "-c", script, input=json.dumps(document), cwd=machine.home)
+    machine.must("sh", "-c", script, input=lock_document(images), cwd=machine.home)
 
 
-def _serve_images(machine: Node, images: dict[str, archive.Image]) -> None:
+def lock_document(images: dict[str, dict[str, Any]]) -> str:
+    """Return the text of a lock with these entries."""
+    return json.dumps({"schema": catalog.LOCK_SCHEMA, "images": images})
+
+
+def _serve_images(machine: Node, images: dict[str, archive.Image], busy: int) -> None:
     machine.copy_in(registry.__file__, "/root/served/registry.py")
     layouts = []
     for name, image in images.items():
@@ -218,18 +281,26 @@ def _serve_images(machine: Node, images: dict[str, archive.Image]) -> None:
         unpack = f"mkdir -p /root/served/{name} && tar -x -C /root/served/{name} -f {packed}"
         machine.must("sh", "-c", f"{unpack} && rm {packed}")
         layouts.append(f"{name}=/root/served/{name}")
-    program = ["python3", "-B", "/root/served/registry.py", str(REGISTRY_PORT), *layouts]
-    _unit(machine, "test-registry", program)
+    program = [
+        "env",
+        f"REGISTRY_BUSY={busy}",
+        "python3",
+        "-B",
+        "/root/served/registry.py",
+        str(REGISTRY_PORT),
+        *layouts,
+    ]
+    unit(machine, "test-registry", program)
 
 
-def _serve_files(machine: Node, models: dict[str, Path]) -> None:
+def serve_files(machine: Node, models: dict[str, Path]) -> None:
     for name, path in models.items():
         machine.copy_in(path, f"/root/served/models/{name}.gguf")
     server = ["python3", "-B", "-m", "http.server", str(FILES_PORT), "--directory"]
-    _unit(machine, "test-files", [*server, "/root/served/models"])
+    unit(machine, "test-files", [*server, "/root/served/models"])
 
 
-def _unit(machine: Node, name: str, program: list[str], restart: str = "always") -> None:
+def unit(machine: Node, name: str, program: list[str], restart: str = "always") -> None:
     """Keep ``program`` running, whatever becomes of the command that started it."""
     kept = f"--property=Restart={restart}"
     machine.must("systemd-run", "--quiet", f"--unit={name}", kept, *program)
@@ -239,6 +310,77 @@ def _sha256(path: Path) -> str:
     import hashlib
 
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+#: In an install directory: the services' own, and logs.
+_THEIRS = ("data", "logs", "run")
+#: In a receipt: when, by which run and in which words, what a container or a file is called now.
+_PASSING = ("run_id", "started_at", "finished_at", "inputs", "seen")
+
+
+def state_of(stacked: Stacked) -> dict[str, Any]:
+    """Return what an install left, less times, identities and secrets: to compare two of them."""
+    node, root = stacked.node, f"{stacked.node.home}/dream-runner"
+    digests = f"find {root} -type f -exec sha256sum {{}} +"
+    texts = dict(
+        line.split("  ", 1)[::-1] for line in node.must("sh", "-c", digests).out.splitlines()
+    )
+    env = node.must("cat", f"{root}/.env").out
+    settings = dict(line.split("=", 1) for line in env.splitlines() if "=" in line)
+    receipts = node.must("sh", "-c", f"cat {node.home}/{STATE}/receipts/*.json").out
+    return {
+        "containers": {
+            name: (item["Image"], item["Ports"], item["State"])
+            for name, item in stacked.containers().items()
+        },
+        "files": {
+            path: (" ".join(meta.split()[:3]), "" if _is_secret(path) else texts.get(path))
+            for path, meta in node.listing(root).items()
+            if not path.startswith(tuple(f"{root}/{name}/" for name in _THEIRS))
+        },
+        "models": {path: texts[path] for path in texts if path.endswith(".gguf")},
+        "env": {key: "" if _is_random(value) else value for key, value in settings.items()},
+        "daemon": json.loads(node.must("cat", "/etc/docker/daemon.json").out),
+        "packages": node.must("dpkg-query", "-W").out.split("\n"),
+        "units": node.must("systemctl", "list-unit-files", "--state=enabled").out.split("\n"),
+        "receipts": {item["phase"]: _lasting(item) for item in _documents(receipts)},
+    }
+
+
+def differences(left: Any, right: Any, place: str = "") -> list[str]:
+    """Return where two states differ, leaf by leaf."""
+    if isinstance(left, dict) and isinstance(right, dict):
+        names = sorted({*left, *right}, key=str)
+        return [
+            line
+            for name in names
+            for line in differences(left.get(name), right.get(name), f"{place}/{name}")
+        ]
+    return [] if left == right else [f"{place}: {left} != {right}"]
+
+
+def _is_secret(path: str) -> bool:
+    """Tell whether a file holds secrets, which differ, or the time at which it was written."""
+    return path.endswith((".env", "summary.json", ".dream-runner.json", "settings.yml"))
+
+
+def _is_random(value: str) -> bool:
+    return re.search(r"[0-9a-f]{16}|[A-Za-z0-9+/]{20}", value) is not None
+
+
+def _documents(text: str) -> list[dict[str, Any]]:
+    decoder, found, at = json.JSONDecoder(), [], 0
+    while at < len(text.rstrip()):
+        document, at = decoder.raw_decode(text, at)
+        found.append(document)
+        at += len(text[at:]) - len(text[at:].lstrip())
+    return found
+
+
+def _lasting(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _lasting(item) for key, item in value.items() if key not in _PASSING}
+    return [_lasting(item) for item in value] if isinstance(value, list) else value
 
 
 def wait_for(condition: Any, seconds: float = 120, pause: float = 0.2) -> None:

@@ -1,7 +1,8 @@
 """A signed apt repository with Docker's names and layout, built from Debian's packages.
 
 ``linux/debian/{gpg,dists,pool}`` below one directory, plus ``fingerprint`` of its key. The engine
-is that of Debian 13, which runs on 12 as well; only the names are Docker's.
+is that of Debian 13, which runs on 12 as well; only the names are Docker's. ``toolkit`` beside it
+is flat, as NVIDIA's is, of the same key, and holds a stand-in for the container toolkit.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from . import cache, debian
 
-SUITE = "bookworm"
+SUITES = ("bookworm", "trixie")
 #: Docker's name, and what it is made of: packages of which Debian release.
 PACKAGES = {
     "docker-ce": ("trixie", ("docker.io",)),
@@ -43,6 +44,28 @@ _DROPPED = (
     "Conflicts",
     "Source",
 )
+#: NVIDIA's toolkit as far as the role needs one: no container here has such a card. The file of the
+#: devices names the libraries of the driver that /run/driver-version says is loaded.
+TOOLKIT = {
+    "DEBIAN/control": """\
+Package: nvidia-container-toolkit
+Version: 1.17.8-1
+Architecture: all
+Maintainer: dream-runner tests <tests@example.org>
+Description: stand-in for NVIDIA's container toolkit
+""",
+    "usr/bin/nvidia-container-runtime": '#!/bin/sh\nexec runc "$@"\n',
+    "usr/bin/nvidia-ctk": """\
+#!/bin/sh
+set -eu
+[ "$1 $2" = "cdi generate" ] || exit 2
+output=${3#--output=}
+mkdir -p "${output%/*}"
+printf 'cdiVersion: 0.5.0\\nkind: nvidia.com/gpu\\ncontainerEdits:\\n  mounts:\\n' >"$output"
+printf '  - {hostPath: /usr/lib/libcuda.so.%s}\\n' "$(cat /run/driver-version)" >>"$output"
+echo "$*" >>/var/log/nvidia-ctk.log
+""",
+}
 KEY = """\
 %no-protection
 Key-Type: RSA
@@ -54,7 +77,9 @@ Expire-Date: 0
 
 def docker() -> Path:
     """Return the directory of the repository, built the first time."""
-    return cache.cached(f"docker-apt-{cache.digest(PACKAGES, DEPENDS, KEY, SUITE, 1)}", _make)
+    return cache.cached(
+        f"docker-apt-{cache.digest(PACKAGES, DEPENDS, KEY, SUITES, TOOLKIT, 2)}", _make
+    )
 
 
 def _make(target: Path) -> None:
@@ -76,8 +101,15 @@ def _make(target: Path) -> None:
         home.mkdir(mode=0o700)
         fingerprint = _make_key(home, root / "gpg")
         (target / "fingerprint").write_text(fingerprint + "\n")
-        write_lists(root)
-        sign(root, home)
+        for suite in SUITES:
+            write_lists(root, suite)
+            sign(root / "dists" / suite, home)
+        flat = target / "toolkit" / debian.architecture()
+        flat.mkdir(parents=True)
+        shutil.copy(root / "gpg", target / "toolkit" / "gpg")
+        _make_toolkit(work / "toolkit", flat)
+        write_flat_lists(flat)
+        sign(flat, home)
 
 
 def _by_name(work: Path, suite: str, names: tuple[str, ...]) -> dict[str, Path]:
@@ -128,21 +160,43 @@ def _gpg(home: Path, *arguments: str) -> list[str]:
     return ["gpg", "--homedir", str(home), *arguments]
 
 
-def write_lists(root: Path) -> None:
-    """Write Packages and Release for what lies in the pool."""
-    suite = root / "dists" / SUITE
+def write_lists(root: Path, suite: str) -> None:
+    """Write Packages and Release of one suite for what lies in the pool."""
+    folder = root / "dists" / suite
     architecture = debian.architecture()
     place = f"stable/binary-{architecture}"
-    (suite / place).mkdir(parents=True, exist_ok=True)
-    packages = "".join(_entry(path, root) for path in sorted((root / "pool").glob("*.deb")))
-    (suite / place / "Packages").write_text(packages)
-    (suite / place / "Packages.gz").write_bytes(gzip.compress(packages.encode(), mtime=0))
-    lines = [f"Suite: {SUITE}", f"Codename: {SUITE}", "Components: stable"]
-    lines += [f"Architectures: {architecture}", "Date: Thu, 01 Jan 2026 00:00:00 UTC", "SHA256:"]
-    for name in (f"{place}/Packages", f"{place}/Packages.gz"):
-        content = (suite / name).read_bytes()
-        lines.append(f" {hashlib.sha256(content).hexdigest()} {len(content)} {name}")
-    (suite / "Release").write_text("\n".join([*lines, ""]))
+    (folder / place).mkdir(parents=True, exist_ok=True)
+    packages = [_entry(path, root) for path in sorted((root / "pool").glob("*.deb"))]
+    lines = [f"Suite: {suite}", f"Codename: {suite}", "Components: stable"]
+    lines.append(f"Architectures: {architecture}")
+    _write_release(folder, f"{place}/Packages", packages, lines)
+
+
+def write_flat_lists(root: Path) -> None:
+    """Write the same for a repository that is not divided: all of it in one directory."""
+    packages = [_entry(path, root) for path in sorted(root.glob("*.deb"))]
+    _write_release(root, "Packages", packages, [])
+
+
+def _write_release(folder: Path, name: str, packages: list[str], lines: list[str]) -> None:
+    text = "".join(packages)
+    (folder / name).write_text(text)
+    (folder / f"{name}.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
+    lines = [*lines, "Date: Thu, 01 Jan 2026 00:00:00 UTC", "SHA256:"]
+    for listed in (name, f"{name}.gz"):
+        content = (folder / listed).read_bytes()
+        lines.append(f" {hashlib.sha256(content).hexdigest()} {len(content)} {listed}")
+    (folder / "Release").write_text("\n".join([*lines, ""]))
+
+
+def _make_toolkit(work: Path, target: Path) -> None:
+    """Pack the stand-in: a runtime that is runc, and a program that describes the devices."""
+    for name, text in TOOLKIT.items():
+        path = work / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755 if name.startswith("usr/bin/") else 0o644)
+    debian.output(["dpkg-deb", "--root-owner-group", "-b", str(work), str(target)])
 
 
 def _entry(package: Path, root: Path) -> str:
@@ -154,9 +208,9 @@ def _entry(package: Path, root: Path) -> str:
     )
 
 
-def sign(root: Path, home: Path) -> None:
-    suite = root / "dists" / SUITE
-    plain, signed = str(suite / "Release"), str(suite / "InRelease")
+def sign(folder: Path, home: Path) -> None:
+    """Put the signed Release in the place of the plain one."""
+    plain, signed = str(folder / "Release"), str(folder / "InRelease")
     debian.output(_gpg(home, "--batch", "--yes", "--clearsign", "--output", signed, plain))
     _end_agent(home)
     os.unlink(plain)

@@ -68,8 +68,10 @@ KINDS: dict[str, dict[str, tuple[str, ...]]] = {
 def image(release: str, podman: Podman, kind: str = "bare", base: str = "") -> str:
     """Return the image of Debian ``release``, made first if this recipe was never made.
 
-    ``base`` is an image to start from instead of debootstrap, where there is a registry.
+    ``base`` is an image to start from instead of debootstrap, where there is a registry; unsaid
+    it is DREAM_TEST_BASE, so that every node of a session starts from it.
     """
+    base = (base or os.environ.get("DREAM_TEST_BASE", "")).format(release=release)
     recipe = digest(release, PACKAGES, SETUP, *((base, INSTALL) if base else ()))
     name = f"{PREFIX}:{release}-{recipe}"
     if not is_there(name, podman):

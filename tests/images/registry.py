@@ -4,12 +4,14 @@
 usage: registry.py PORT NAME=LAYOUT...     NAME is a repository, LAYOUT a directory of archive.py
 
 Any tag of a repository gives its one image, any digest the blob or manifest that has it. Standard
-library only, so that it also runs in a bare node: engines speak plain HTTP with 127.0.0.1.
+library only, so that it also runs in a bare node: engines speak plain HTTP with 127.0.0.1. With
+REGISTRY_BUSY=N in the environment the first N requests for a manifest get 503.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +26,7 @@ class Registry(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], layouts: Mapping[str, Path]) -> None:
         super().__init__(address, Handler)
         self.layouts = {name: Path(path) for name, path in layouts.items()}
+        self.busy = int(os.environ.get("REGISTRY_BUSY", "0"))
 
     def find(self, path: str) -> tuple[bytes, str, str] | None:
         """Return ``(content, media type, digest)`` of what ``path`` names."""
@@ -65,6 +68,9 @@ class Handler(BaseHTTPRequestHandler):
         else:
             found = self.server.find(self.path)
         status = 200 if found else 404
+        if "/manifests/" in self.path and self.server.busy > 0:
+            self.server.busy -= 1
+            found, status = None, 503
         missing = (b'{"errors":[{"code":"NOT_FOUND"}]}', "application/json", "")
         content, media, digest = found or missing
         self.send_response(status)

@@ -1,9 +1,12 @@
 """A native engine that answers: said by the host's own tools, nothing of ours."""
 
+from __future__ import annotations
+
 import json
 from typing import Any
 
-ROOT = "/opt/dream-runner"
+import pytest
+
 QUESTION = '{"messages":[{"role":"user","content":"hello"}],"max_tokens":8}'
 ASK = """
 import json, urllib.request
@@ -13,31 +16,52 @@ print(json.load(urllib.request.urlopen(asked, timeout=30))["choices"][0]["messag
 """
 
 
+@pytest.fixture
+def on_13(host: Any) -> bool:
+    return bool(host.system_info.release.startswith("13"))
+
+
+@pytest.fixture
+def root(on_13: bool) -> str:
+    return "/home/sudoer/dream-runner" if on_13 else "/opt/dream-runner"
+
+
 def test_requirements(host: Any) -> None:
     for name in ("libgomp1", "python3-venv", "ca-certificates"):
         assert host.package(name).is_installed, name
 
 
-def test_directories(host: Any) -> None:
-    env = host.file(f"{ROOT}/.env")
+def test_directories(host: Any, root: str, on_13: bool) -> None:
+    env = host.file(f"{root}/.env")
     assert env.mode == 0o600
-    assert env.user == "root"
+    assert env.user == ("sudoer" if on_13 else "root")
     for name in ("data", "data/models"):
-        assert host.file(f"{ROOT}/{name}").is_directory
-        assert not host.file(f"{ROOT}/{name}").mode & 0o022, name
+        assert host.file(f"{root}/{name}").is_directory
+        assert not host.file(f"{root}/{name}").mode & 0o022, name
 
 
-def test_models(host: Any) -> None:
-    there = host.check_output(f"sha256sum {ROOT}/data/models/smoke.gguf").split()[0]
+def test_models(host: Any, root: str) -> None:
+    there = host.check_output(f"sha256sum {root}/data/models/smoke.gguf").split()[0]
     assert there == host.check_output("sha256sum /srv/smoke.gguf").split()[0]
-    assert host.check_output(f"ls {ROOT}/data/models/ | grep -c part || true") == "0"
+    assert host.check_output(f"ls -A {root}/data/models/ | grep -c part || true") == "0"
 
 
-def test_services(host: Any) -> None:
-    engine = host.service("dream-runner-engine")
-    assert engine.is_running
-    assert engine.is_enabled
+def test_services(host: Any, on_13: bool, root: str) -> None:
     assert host.socket("tcp://127.0.0.1:11434").is_listening
+    if on_13:
+        # A user without a systemd manager of their own.
+        assert host.run(f"kill -0 $(cat {root}/supervisor/supervisord.pid)").rc == 0
+        return
+    assert host.service("dream-runner-engine").is_running
+    assert host.service("dream-runner-engine").is_enabled
+
+
+def test_the_services_defaults(host: Any, root: str) -> None:
+    config = json.loads(host.file(f"{root}/config/engine/engine.json").content_string)
+    assert (config["threads"], config["parallel"]) == (0, 1)
+    assert config["cors_origin"] == "http://localhost"
+    made = host.file(f"{root}/engine/venv/pyvenv.cfg").content_string
+    assert "/usr/bin/python3 " in made
 
 
 def test_health(host: Any) -> None:
@@ -45,13 +69,13 @@ def test_health(host: Any) -> None:
     assert answer.strip()
 
 
-def test_summary(host: Any) -> None:
-    document = json.loads(host.file(f"{ROOT}/summary.json").content_string)
+def test_summary(host: Any, root: str) -> None:
+    document = json.loads(host.file(f"{root}/summary.json").content_string)
     assert document
 
 
-def test_offline_and_devtools_left_nothing(host: Any) -> None:
-    assert not host.file(f"{ROOT}/.offline-mode").exists
+def test_offline_and_devtools_left_nothing(host: Any, root: str) -> None:
+    assert not host.file(f"{root}/.offline-mode").exists
 
 
 def test_every_phase_has_its_receipt(host: Any) -> None:
