@@ -28,11 +28,11 @@ main() {
     read_arguments "$@"
     find_places
     find_source
-    keep_off_checkout "$@"
     find_python
     if [ "$remove" = yes ]; then
         remove_runner
     fi
+    keep_off_checkout "$@"
     fingerprint=$(source_fingerprint)
     target=$data/venv-$(printf %.16s "$fingerprint")
     if is_current; then

@@ -107,7 +107,9 @@ class LiveListener:
         took = text.elapsed(now - self._began)
         if self._is_wide and self._began - self._first > 1:
             took += f", {text.elapsed(now - self._first)} in all"
-        return f"{self._place(self._phase) or 'starting'} ({took}): {self._task or '...'}"
+        if not self._phase:
+            return f"{self._task or 'starting'} ({took})"
+        return f"{self._place(self._phase)} ({took}): {self._task or '...'}"
 
     @property
     def _is_wide(self) -> bool:

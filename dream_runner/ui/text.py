@@ -88,7 +88,7 @@ def _folded(line: str, width: int) -> str:
         line[start:],
         max(width, start + _LEAST),
         initial_indent=" " * start,
-        subsequent_indent=" " * (start if columns else start + 2),
+        subsequent_indent=" " * (start or 2),
         break_long_words=False,
         break_on_hyphens=False,
     )

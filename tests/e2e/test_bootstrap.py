@@ -163,6 +163,8 @@ def test_a_checkout_where_an_install_would_go_is_kept_off(ready: Home) -> None:
         assert said(ready.install())["directory"] == elsewhere
         saved.write_text('{"values": {"install_dir": "/x"}}')
         assert said(ready.install())["directory"] is None
+        saved.unlink()
+        assert "checkout" not in ready.install("--remove-runner", "--dry-run").stderr
     finally:
         checkout.unlink()
         shutil.rmtree(saved.parent)
