@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import random
-import re
 import signal
 import subprocess
 import time
@@ -21,6 +20,7 @@ import pytest
 
 from dream_runner import paths
 
+from .hands import BABBLE, EVIL, SPY, mentioned, names, payloads, put_interpreter, take_interpreter
 from .machines import PASSWORD, SMALL, Garbage, Lab, Origin, files_with
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(1800)]
@@ -29,8 +29,6 @@ PASSWORD_VARIABLES = ("ansible_password", "ansible_become_password")
 MODEL = paths.catalog() / "smoke.gguf"
 #: No canary and one wave: whoever is due begins.
 AT_ONCE = ("--yes", "--canary", "0", "--waves", "100%", "--install-python")
-#: What a program of somebody else says in place of Python.
-BABBLE = "#!/bin/sh\nprintf '\\377\\033[2Jgarbage {\"a\": \\000'\n"
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +62,7 @@ class Troubles:
         self._known = lab.known_hosts.read_text()
         _forge_key(lab, self.key, self.disk)
         lab.hosts[self.become]["ansible_become_password"] = "not it"
-        _put_interpreter(lab, self.garbage, BABBLE)
+        put_interpreter(lab, self.garbage, BABBLE)
         fill = f"dd if=/dev/zero of={SMALL}/ballast bs=1M 2>/dev/null || true"
         lab.nodes[self.disk].must("sh", "-c", fill, user="root")
         self._babbler = Garbage().__enter__()
@@ -76,7 +74,7 @@ class Troubles:
         lab = self.lab
         lab.known_hosts.write_text(self._known)
         lab.hosts[self.become]["ansible_become_password"] = PASSWORD
-        _take_interpreter(lab, self.garbage)
+        take_interpreter(lab, self.garbage)
         lab.nodes[self.disk].must("rm", "-f", f"{SMALL}/ballast", user="root")
         self._babbler.__exit__()
         del lab.hosts["nonsense"]
@@ -355,29 +353,20 @@ def _turn_into_a_liar(lab: Lab, name: str) -> None:
     )
 
 
-SPY = """#!/bin/sh
-umask 0
-{ echo "$@"; env; } >> /spied/log
-tee -a /spied/log | exec /usr/bin/python3 "$@"
-"""
-
-
 @pytest.mark.slow
 def test_a_host_sees_nothing_of_another(lab: Lab) -> None:
     spy, other = lab.embedded[0], ([*lab.embedded, *lab.hosts][-1])
     lab.nodes[spy].must("mkdir", "-m", "0777", "/spied", user="root")
-    _put_interpreter(lab, spy, SPY)
+    put_interpreter(lab, spy, SPY)
     done = lab.run("install", *AT_ONCE, "--full", "--json", "--limit", f"{spy},{other}")
-    _take_interpreter(lab, spy)
+    take_interpreter(lab, spy)
     assert done.code == 0, str(done)
     spied = lab.nodes[spy].must("cat", "/spied/log", user="root").out
     lab.nodes[spy].must("rm", "-r", "/spied", user="root")
     # It did see what went to itself.
     assert lab.install_dir(spy) in spied
-    # The addresses are compared as words: 10.88.0.2 is also the beginning of 10.88.0.23.
     foreign = {lab.hosts[other]["ansible_host"], PASSWORD, *_secrets(lab, other)}
-    seen = {word for word in foreign if re.search(rf"(?<![\w.]){re.escape(word)}(?![\w.])", spied)}
-    assert not seen
+    assert not mentioned(foreign, spied)
     ours, theirs = _secrets(lab, spy), _secrets(lab, other)
     assert theirs or not other.startswith("full")
     assert not ours & theirs
@@ -393,49 +382,14 @@ def _secrets(lab: Lab, name: str) -> set[str]:
     return {value for value in found if len(value) >= 16}
 
 
-#: Runs the module, then says what nobody of ours would.
-EVIL = """#!/usr/bin/python3
-import json, subprocess, sys
-done = subprocess.run(["/usr/bin/python3", *sys.argv[1:]], stdin=sys.stdin, capture_output=True)
-PAYLOADS = %r
-
-def poisoned(value, depth=0):
-    if isinstance(value, dict):
-        made = {key: poisoned(item, depth + 1) for key, item in value.items()}
-        if depth:
-            made.update({payload: payload for payload in PAYLOADS})
-        return made
-    if isinstance(value, list):
-        return [poisoned(item, depth + 1) for item in value]
-    if isinstance(value, str) and depth > 2 and not value.startswith("/"):
-        return value + "".join(PAYLOADS)
-    return value
-
-try:
-    said = poisoned(json.loads(done.stdout))
-    said["ansible_facts"] = {"dream_settings": PAYLOADS[0], "ansible_connection": "local"}
-    said["dest"] = said["diff"] = said["path"] = PAYLOADS[1]
-    print(json.dumps(said))
-except ValueError:
-    sys.stdout.buffer.write(done.stdout)
-sys.stderr.buffer.write(done.stderr)
-sys.exit(done.returncode)
-"""
-
-
 @pytest.mark.slow
 def test_a_host_in_foreign_hands_writes_nothing_here_or_at_its_peers(
     lab: Lab, tmp_path: Path
 ) -> None:
     evil, other = lab.embedded[0], lab.embedded[1]
     mark = tmp_path / "marked"
-    payloads = [
-        f"{{{{ lookup('ansible.builtin.pipe', 'touch {mark}') }}}}",
-        "../" * 12 + str(mark),
-        "\x1b[2J\x07",
-    ]
-    _put_interpreter(lab, evil, EVIL % payloads)
-    around = _names(lab.directory.parent, but=lab.state)
+    put_interpreter(lab, evil, EVIL % payloads(mark))
+    around = names(lab.directory.parent, but=lab.directory / "state")
     before = lab.nodes[other].listing("/etc") | lab.nodes[other].listing(lab.home(other))
     both = f"{evil},{other}"
     done = [
@@ -444,10 +398,10 @@ def test_a_host_in_foreign_hands_writes_nothing_here_or_at_its_peers(
         lab.run("install", *AT_ONCE, "--full", "--share", "--limit", both),
         lab.run("exec-doctor", "--limit", both),
     ]
-    _take_interpreter(lab, evil)
+    take_interpreter(lab, evil)
     text = "\n".join(map(str, done))
     assert not mark.exists(), text
-    assert _names(lab.directory.parent, but=lab.state) == around
+    assert names(lab.directory.parent, but=lab.directory / "state") == around
     assert not any("\x1b" in str(item) for item in done)
     assert done[1].states()[other] in ("done", "unchanged"), text
     after = lab.nodes[other].listing("/etc") | lab.nodes[other].listing(lab.home(other))
@@ -455,22 +409,6 @@ def test_a_host_in_foreign_hands_writes_nothing_here_or_at_its_peers(
     assert not {path for path in new if "/.local/state/dream-runner/" not in path}, new
     good = lab.run("install", *AT_ONCE, "--json", "--limit", both)
     assert good.code == 0, str(good)
-
-
-def _names(directory: Path, but: Path) -> set[Path]:
-    return {path for path in directory.rglob("*") if but not in [path, *path.parents]}
-
-
-def _put_interpreter(lab: Lab, name: str, program: str) -> None:
-    script = "cat > /usr/local/bin/other-python && chmod 755 /usr/local/bin/other-python"
-    lab.nodes[name].must("sh", "-c", script, input=program, user="root")
-    lab.hosts[name]["ansible_python_interpreter"] = "/usr/local/bin/other-python"
-    lab.write_inventory()
-
-
-def _take_interpreter(lab: Lab, name: str) -> None:
-    del lab.hosts[name]["ansible_python_interpreter"]
-    lab.write_inventory()
 
 
 @pytest.mark.slow
