@@ -314,9 +314,10 @@ def _finish(command: Any, outcome: Any, ui: str, json: bool) -> int:
     """Tell how a run ended and return its exit code."""
     error = outcome.error
     if error is not None:
-        sys.stderr.write(report.error_text(error) + "\n")
-        if os.path.exists(outcome.run_dir / "log.txt"):
-            sys.stderr.write(f"  log: {outcome.run_dir / 'log.txt'}\n")
+        lines = [] if outcome.run_dir is None else report.log_lines(f"{outcome.run_dir}/log.txt")
+        # Who stopped it needs no explanation.
+        lines = lines[:1] if error.code == "INTERRUPTED" else lines
+        sys.stderr.write("\n".join([report.error_text(error), *lines]) + "\n")
     text = command.as_text(outcome) if error is None else ""
     report.print_result(command.as_json(outcome), text, _form(json, ui))
     return error.exit_code if error else 0

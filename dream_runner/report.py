@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import re
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
@@ -34,6 +36,35 @@ def error_text(error: DreamError) -> str:
     lines += [f"  hint: {error.hint}"] if error.hint else []
     lines += [f"  docs: {_PAGE}#{error.code}"] if _PAGE.is_file() else []
     return "\n".join(lines)
+
+
+#: As much of a log as a person reads below an error.
+_TAIL_LINES, _TAIL_WIDTH = 6, 160
+_TAIL_BYTES = 64 * 1024
+#: Ansible's excerpt of the role's own text, which is not the reader's business.
+_EXCERPT = re.compile(r"^(\d+( .*)?|\s+\^ column \d+|Origin: .*)$")
+
+
+def log_lines(path: str) -> list[str]:
+    """Return where the log of a failed run is, and what it says of the task that failed."""
+    try:
+        with open(path, "rb") as stream:
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - _TAIL_BYTES))
+            text = stream.read().decode("utf-8", "replace")
+    except OSError:
+        return []
+    return [f"  log: {path}", *(f"    | {line}" for line in end_of_log(text))]
+
+
+def end_of_log(text: str) -> list[str]:
+    """Return the last lines of Ansible's output that are about the last task."""
+    task = text.rpartition("\nTASK [")[2].partition("\nPLAY RECAP")[0]
+    lines = [line.rstrip(" *") for line in task.splitlines()[1:]]
+    told = [line for line in lines if line and not _EXCERPT.match(line)]
+    return [
+        line if len(line) <= _TAIL_WIDTH else line[: _TAIL_WIDTH - 4] + " ..."
+        for line in told[-_TAIL_LINES:]
+    ]
 
 
 def form_of(words: Sequence[str]) -> str:
