@@ -14,7 +14,7 @@ from . import stack
 from .stack import Stacked
 from .test_full import kill_in, succeeded
 
-pytestmark = [pytest.mark.node, pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.node, pytest.mark.timeout(1200)]
 
 #: Less than everything, because test_full.py has it: what is new here is the engine.
 FEATURES = tuple(word for name in ("voice", "agents", "rag") for word in (f"--{name}", "no"))

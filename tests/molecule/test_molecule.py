@@ -14,7 +14,7 @@ from nodes.podman import Podman
 HERE = Path(__file__).parent
 SCENARIOS = sorted(path.parent.name for path in HERE.glob("*/molecule.yml"))
 #: What CI has time for (minutes of two cores); the rest with DREAM_TEST_MOLECULE=1.
-ALWAYS: tuple[str, ...] = ()
+ALWAYS = ("embedded-alternative",)
 ALL = os.environ.get("DREAM_TEST_MOLECULE") == "1"
 
 
