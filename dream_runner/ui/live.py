@@ -21,7 +21,7 @@ from .plain import outcome, place, title
 _MARKS = {"ok": "[green]ok[/]  ", "unchanged": "[green]ok[/]  ", "changed": "[cyan]done[/]"}
 #: Where a line is shorter than this, it has fewer words and no bar.
 _WIDE = 70
-_BAR = 24
+_BAR = 16
 #: Above, right, below, left.
 _INDENT = (0, 0, 0, 2)
 #: Several images come at a time; more than this is a crowd.
@@ -122,21 +122,30 @@ class LiveListener:
         """Return a line for each thing on its way; those that are here make room."""
         moving = [item for item in known if not 0 < item.total <= item.done] or known[-1:]
         most = max(1, min(_MOST_BARS, self._console.height - 3))
-        lines: list[RenderableType] = [self._bar(item) for item in moving[:most]]
+        # One table: bars, figures and names stand below each other.
+        rows = Table.grid(padding=(0, 1, 0, 0))
+        if self._is_wide:
+            rows.add_column(width=_BAR, no_wrap=True)
+        rows.add_column(no_wrap=True, overflow="ellipsis")
+        # The name comes last: where there is little room it is what can be cut.
+        rows.add_column()
+        for item in moving[:most]:
+            cells: list[RenderableType] = [_figures(item), _name(item)]
+            rows.add_row(*([_bar(item)] if self._is_wide else []), *cells)
+        lines: list[RenderableType] = [Padding(rows, _INDENT)] if moving else []
         if len(moving) > most:
             lines.append(Text(f"  and {len(moving) - most} more"))
         return lines
 
-    def _bar(self, item: Progress) -> Padding:
-        words = text.progress(item.done, item.total, item.rate)
-        words += f" ({item.note})" if item.note else ""
-        # Where there is little room the name is what can be cut.
-        parts = (item.what, words) if self._is_wide else (words, item.what)
-        line = Text(": ".join(parts), no_wrap=True, overflow="ellipsis")
-        if not (self._is_wide and item.total > 0):
-            return Padding(line, _INDENT)
-        row = Table.grid(padding=(0, 1, 0, 0))
-        row.add_column(width=_BAR, min_width=_BAR)
-        row.add_column(no_wrap=True, overflow="ellipsis")
-        row.add_row(ProgressBar(item.total, min(item.done, item.total)), line)
-        return Padding(row, _INDENT)
+
+def _bar(item: Progress) -> RenderableType:
+    return ProgressBar(item.total, min(item.done, item.total)) if item.total > 0 else Text("")
+
+
+def _figures(item: Progress) -> Text:
+    return Text(text.progress(item.done, item.total, item.rate))
+
+
+def _name(item: Progress) -> Text:
+    words = f"{item.what} ({item.note})" if item.note else item.what
+    return Text(words, no_wrap=True, overflow="ellipsis")

@@ -12,6 +12,7 @@ from . import text
 
 #: A line for progress at most this often: a log is read, not watched.
 _PROGRESS_SECONDS = 10.0
+_ENOUGH = float("inf")
 #: Why a phase ran, where that is news: not on a first install, nor where everything was asked for.
 _TELLING = (due.CHANGED, due.DRIFT, due.INTERRUPTED, due.FAILED, due.VERSION)
 
@@ -58,7 +59,7 @@ class PlainListener:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._last_progress = 0.0
+        self._told: dict[str, float] = {}
 
     def take(self, event: Event) -> None:
         """Show one event."""
@@ -69,7 +70,7 @@ class PlainListener:
         elif isinstance(event, Progress):
             self._progress(event)
         elif isinstance(event, PhaseStarted):
-            self._last_progress = 0.0
+            self._told = {}
         elif isinstance(event, TaskFinished) and event.status in ("failed", "unreachable"):
             self._line(f"{prefix(event.phase)}{title(event.task, event.phase)}: {event.status}")
 
@@ -81,11 +82,14 @@ class PlainListener:
         """Nothing to leave: every line is already out."""
 
     def _progress(self, event: Progress) -> None:
-        now = time.monotonic()
+        now, last = time.monotonic(), self._told.get(event.what, 0.0)
         finished = 0 < event.total <= event.done
-        if not finished and now - self._last_progress < _PROGRESS_SECONDS:
+        if not finished and now - last < _PROGRESS_SECONDS:
             return
-        self._last_progress = now
+        # That it is here is told once.
+        if last == _ENOUGH:
+            return
+        self._told[event.what] = _ENOUGH if finished else now
         line = f"{prefix(event.phase)}{event.what}: "
         line += text.progress(event.done, event.total, event.rate)
         self._line(line + (f" ({event.note})" if event.note else ""))

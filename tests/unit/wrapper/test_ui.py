@@ -72,6 +72,20 @@ def test_plain_does_not_flood_a_log() -> None:
     assert len(stream.getvalue().splitlines()) == 2  # the first and the last
 
 
+def test_plain_tells_of_each_thing_on_its_way_and_once_that_it_is_here() -> None:
+    stream = io.StringIO()
+    listener = plain.PlainListener(stream)
+    for done in (1, 2, 1000, 1000, 3):
+        for name in ("a", "b"):
+            listener.take(events.Progress(*HOST, "images", name, done, 1000, 0.0))
+    assert [line.split(": ", 1)[1] for line in stream.getvalue().splitlines()] == [
+        "a: 0 % of 1 kB",
+        "b: 0 % of 1 kB",
+        "a: 100 % of 1 kB",
+        "b: 100 % of 1 kB",
+    ]
+
+
 def test_quiet_says_warnings_only() -> None:
     assert played(plain.QuietListener) == "warning: facts are old\n"
 
@@ -123,10 +137,11 @@ def images(count: int, done: int) -> list[events.Event]:
 def test_all_that_is_on_its_way_has_a_line_each() -> None:
     story = [events.PhaseStarted(*HOST, "images"), *images(3, 420)]
     lines = drawn(story=story)
-    assert [f"image-{n}: 42 % of 1 kB, 100 B/s, 6 s left" in lines[n + 1] for n in range(3)]
+    for n in range(3):
+        assert lines[n + 1].rstrip().endswith(f" 42 % of 1 kB, 100 B/s, 6 s left image-{n}")
     # What is here makes room for what is not.
     lines = drawn(story=[*story, *images(2, 1000)])
-    assert "image-2: 42 %" in lines[1]
+    assert "42 % of 1 kB, 100 B/s, 6 s left image-2" in lines[1]
     assert not [line for line in lines if "image-0" in line]
 
 
@@ -145,6 +160,9 @@ def test_the_figures_come_before_a_name_that_would_push_them_out() -> None:
     assert lines[0][1:] == " models (0 s): ..."
     assert lines[1].startswith("  42 % of 1 kB, 100 B/s, 6 s left")
     assert max(map(len, lines)) <= 40
+    wide = drawn(width=80, story=[events.PhaseStarted(*HOST, "models"), item])
+    assert " 42 % of 1 kB, 100 B/s, 6 s left a-model-with" in wide[1]
+    assert len(wide[1].rstrip()) <= 80
 
 
 def test_a_terminal_without_braille_has_a_plainer_spinner() -> None:
@@ -174,7 +192,7 @@ def test_live_shows_the_task_and_the_bytes() -> None:
         console.print(listener._draw())
     listener.close()
     assert "[11/14] models (0 s): Fetch [the] model" in captured.get()
-    assert "m.gguf: 42 % of 1 kB" in captured.get()
+    assert "42 % of 1 kB, 58 B/s, 10 s left m.gguf" in captured.get()
 
 
 def test_unknown_kind_is_a_usage_error() -> None:
