@@ -22,6 +22,7 @@ _MARKS = {"ok": "[green]ok[/]  ", "unchanged": "[green]ok[/]  ", "changed": "[cy
 #: Where a line is shorter than this, it has fewer words and no bar.
 _WIDE = 70
 _BAR = 16
+_ROOM_FOR_REGISTRY = 110
 #: Above, right, below, left.
 _INDENT = (0, 0, 0, 2)
 #: Several images come at a time; more than this is a crowd.
@@ -130,12 +131,19 @@ class LiveListener:
         # The name comes last: where there is little room it is what can be cut.
         rows.add_column()
         for item in moving[:most]:
-            cells: list[RenderableType] = [_figures(item), _name(item)]
+            cells: list[RenderableType] = [_figures(item), self._name(item)]
             rows.add_row(*([_bar(item)] if self._is_wide else []), *cells)
         lines: list[RenderableType] = [Padding(rows, _INDENT)] if moving else []
         if len(moving) > most:
             lines.append(Text(f"  and {len(moving) - most} more"))
         return lines
+
+    def _name(self, item: Progress) -> Text:
+        # Of an image the end tells more than the registry.
+        is_short = self._console.width < _ROOM_FOR_REGISTRY
+        name = item.what.rpartition("/")[2] if is_short else item.what
+        words = f"{name} ({item.note})" if item.note else name
+        return Text(words, no_wrap=True, overflow="ellipsis")
 
 
 def _bar(item: Progress) -> RenderableType:
@@ -144,8 +152,3 @@ def _bar(item: Progress) -> RenderableType:
 
 def _figures(item: Progress) -> Text:
     return Text(text.progress(item.done, item.total, item.rate))
-
-
-def _name(item: Progress) -> Text:
-    words = f"{item.what} ({item.note})" if item.note else item.what
-    return Text(words, no_wrap=True, overflow="ellipsis")

@@ -160,6 +160,9 @@ def test_the_figures_come_before_a_name_that_would_push_them_out() -> None:
     assert lines[0][1:] == " models (0 s): ..."
     assert lines[1].startswith("  42 % of 1 kB, 100 B/s, 6 s left")
     assert max(map(len, lines)) <= 40
+    image = events.Progress(*HOST, "images", "ghcr.io/x/y/engine:1", 420, 1000, 100.0)
+    assert drawn(width=80, story=[image])[1].rstrip().endswith(" left engine:1")
+    assert drawn(width=120, story=[image])[1].rstrip().endswith(" left ghcr.io/x/y/engine:1")
     wide = drawn(width=80, story=[events.PhaseStarted(*HOST, "models"), item])
     assert " 42 % of 1 kB, 100 B/s, 6 s left a-model-with" in wide[1]
     assert len(wide[1].rstrip()) <= 80
