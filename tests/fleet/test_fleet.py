@@ -255,7 +255,7 @@ def test_kill_of_the_controller_leaves_hosts_that_rest(lab: Lab, origin: Origin)
 
 
 @pytest.mark.slow
-def test_every_kind_of_trouble_is_told_and_harms_nobody_else(lab: Lab) -> None:
+def test_every_kind_of_trouble_is_told_and_harms_nobody_else(lab: Lab, origin: Origin) -> None:
     if len(lab.embedded) < 8:
         pytest.skip("needs DREAM_TEST_FLEET=8 or more")
     due = {name for name, state in lab.run("plan", "--json").states().items() if state == "due"}
