@@ -17,6 +17,8 @@ def main() -> int:
     os.environ["DREAM_CHAOS_SEED"] = str(words.seed)
     if words.kills is not None:
         os.environ["DREAM_CHAOS_KILLS"] = str(words.kills)
+    if words.full_kills is not None:
+        os.environ["DREAM_CHAOS_FULL_KILLS"] = str(words.full_kills)
     if words.stop_seconds is not None or not words.full:
         os.environ["DREAM_CHAOS_STOP_SECONDS"] = str(words.stop_seconds or 3)
     # A case that is named is there, whatever this seed's sample of its grid would be.
@@ -40,6 +42,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("cases", nargs="*", metavar="CASE", help="test_file.py[::test_name]")
     parser.add_argument("--seed", type=int, default=int(os.environ.get("DREAM_CHAOS_SEED", "0")))
     parser.add_argument("--kills", type=int, help="kills at random instants (a release: 200)")
+    parser.add_argument(
+        "--full-kills", type=int, help="the same of the full profile, in a node (a release: 100)"
+    )
     parser.add_argument("--full", action="store_true", help="every cell of every grid; hours")
     parser.add_argument("--stop-seconds", type=float, help="how long SIGSTOP holds a run")
     parser.add_argument("--workers", type=int, default=1, help="so many cases at a time")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import random
 from collections.abc import Sequence
@@ -13,10 +15,15 @@ from .sandbox import Done, Sandbox
 
 T = TypeVar("T")
 
+#: What a kill may cost in bytes that were fetched already.
+TWICE = 8 * 1024 * 1024
+
 #: The first seed; a case draws from it together with its own name.
 SEED = int(os.environ.get("DREAM_CHAOS_SEED", "0"))
 #: How many kills at random instants; 200 is what a release needs.
 KILLS = int(os.environ.get("DREAM_CHAOS_KILLS", "2"))
+#: The same of the full profile; 100 is what a release needs.
+FULL_KILLS = int(os.environ.get("DREAM_CHAOS_FULL_KILLS", "2"))
 #: Every cell of every grid instead of a sample.
 FULL = os.environ.get("DREAM_CHAOS_FULL") == "1"
 #: How long SIGSTOP holds a run.
@@ -31,6 +38,11 @@ def chosen(grid: Sequence[T], count: int) -> list[T]:
     return [grid[n] for n in sorted(picked)]
 
 
+def digest(state: object) -> str:
+    """Return the state as one word: equal installs have equal words."""
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()[:16]
+
+
 @dataclass(frozen=True)
 class Undisturbed:
     """An install that nobody disturbed: its sandbox, how long it took, what it did and left."""
@@ -39,6 +51,8 @@ class Undisturbed:
     seconds: float
     state: dict[str, Any]
     events: list[dict[str, Any]]
+    #: What every install of the case is told beside the place and the port.
+    flags: tuple[str, ...] = ()
 
 
 @dataclass
@@ -48,6 +62,8 @@ class Case:
     reference: Undisturbed
     dice: random.Random
     story: list[str] = field(default_factory=list)
+    #: The digest of the state in which it ended.
+    end: str = ""
 
     @property
     def box(self) -> Sandbox:
@@ -63,7 +79,7 @@ class Case:
         box = self.box
         before = box.secrets() if secrets is None else secrets
         victims.wait_until_gone(box)
-        done = box.install(*flags)
+        done = box.install(*self.reference.flags, *flags)
         assert done.code == 0, str(done)
         self.check(before)
         self.check_rests()
@@ -92,7 +108,9 @@ class Case:
         assert again.code == 0, str(again)
         assert again.changed == 0, str(again)
         assert again.tasks == 0, f"phases ran\n{again}\n{_reasons(self.box)}"
-        found = sandbox.differences(self.reference.state, self.box.state())
+        state = self.box.state()
+        self.end = digest(state)
+        found = sandbox.differences(self.reference.state, state)
         assert not found, "\n".join(found)
 
     def at_rest(self) -> None:

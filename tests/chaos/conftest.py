@@ -48,6 +48,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in left_out]
 
 
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say in one line what the kills at random instants came to."""
+    every = [dict(report.user_properties) for report in terminalreporter.stats.get("passed", [])]
+    for profile in ("embedded", "full"):
+        passed = [kill for kill in every if kill.get("profile") == profile]
+        if passed:
+            terminalreporter.write_line(_summary(profile, passed))
+
+
+def _summary(profile: str, passed: list[dict[str, Any]]) -> str:
+    seconds = sum(kill["seconds"] for kill in passed)
+    worst = max(passed, key=lambda kill: kill["twice"])
+    return (
+        f"chaos: {len(passed)} random kills of profile {profile} in {seconds:.0f} s, all repaired; "
+        f"end states: {len({kill['state'] for kill in passed})}; fetched twice at most "
+        f"{worst['twice'] / 2**20:.2f} MiB (seed {worst['seed']}), "
+        f"in all {sum(kill['twice'] for kill in passed) / 2**20:.1f} MiB"
+    )
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     outcome: Any = yield
@@ -66,7 +86,8 @@ def _replay(item: pytest.Item) -> str:
     callspec = getattr(item, "callspec", None)
     drawn = callspec.params.get("seed") if callspec else None
     # A kill at a random instant is a seed by itself.
-    seed = f"--seed {cases.SEED}" if drawn is None else f"--seed {drawn} --kills 1"
+    kills = "full-kills" if "full" in item.name else "kills"
+    seed = f"--seed {cases.SEED}" if drawn is None else f"--seed {drawn} --{kills} 1"
     return f"python -m tests.chaos {seed} '{name}'"
 
 
@@ -76,7 +97,9 @@ def undisturbed() -> Iterator[Undisturbed]:
     places.sweep()
     kept = os.environ.get("DREAM_CHAOS_DIR")
     directory = Path(kept or tempfile.mkdtemp(prefix=f"{places.PREFIX}{os.getpid()}-"))
-    directory.mkdir(exist_ok=True)
+    # Two workers have a sandbox each.
+    directory = directory / os.environ.get("PYTEST_XDIST_WORKER", "") if kept else directory
+    directory.mkdir(parents=True, exist_ok=True)
     # One case runs as another user, who must be able to get here.
     directory.chmod(0o755)
     try:
@@ -85,7 +108,10 @@ def undisturbed() -> Iterator[Undisturbed]:
         try:
             make_environment(box)
             box.wheels = wheels_of(source, directory / "wheels")
-            yield observe(box)
+            reference = observe(box)
+            box.save("finished")
+            box.save("packages", only=(f"dream/{ownership.NAME}", "dream/engine/venv"))
+            yield reference
         finally:
             box.wipe()
     finally:
@@ -100,17 +126,26 @@ def make_environment(box: Sandbox) -> None:
     victims.kill(first)
 
 
-def observe(box: Sandbox) -> Undisturbed:
+@pytest.fixture(scope="session")
+def fetching(undisturbed: Undisturbed, content: bytes) -> Iterator[tuple[Undisturbed, Origin]]:
+    """An undisturbed install whose model comes from a server that counts."""
+    box = undisturbed.sandbox
+    with Villain(content, b"", rate=SIZE // 3) as server:
+        origin = Origin.of(server)
+        box.put_back("packages")
+        yield observe(box, *origin.flags, wipe=False), origin
+
+
+def observe(box: Sandbox, *flags: str, wipe: bool = True) -> Undisturbed:
     """Install once and remember everything."""
-    box.wipe()
-    done = box.install()
+    if wipe:
+        box.wipe()
+    done = box.install(*flags)
     assert done.code == 0, str(done)
-    reference = Undisturbed(box, done.seconds, box.state(), box.events())
+    reference = Undisturbed(box, done.seconds, box.state(), box.events(), flags)
     case = Case(reference, random.Random(0))
     case.check(box.secrets())
     case.check_rests()
-    box.save("finished")
-    box.save("packages", only=(f"dream/{ownership.NAME}", "dream/engine/venv"))
     return reference
 
 

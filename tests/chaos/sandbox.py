@@ -168,6 +168,10 @@ class Sandbox:
         """Start an uninstall."""
         return self._start([*self._program("runner", "uninstall"), "--yes", "--json", *more], "un")
 
+    def ask(self, verb: str, *more: str) -> Done:
+        """Run a command that only looks, to its end."""
+        return self.finish(self._start([*self._program("runner", verb), *more], verb))
+
     def _start(self, command: list[str], name: str) -> Run:
         # Into files: a pipe's reader would wait for the daemon that inherits it. Not into HOME,
         # whose disk may be full.
@@ -289,6 +293,11 @@ class Run:
     process: subprocess.Popen[bytes]
     out: Path
     err: Path
+
+    @property
+    def pid(self) -> int:
+        """Return the pid of what was started."""
+        return self.process.pid
 
     @property
     def is_alive(self) -> bool:

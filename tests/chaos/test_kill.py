@@ -10,7 +10,8 @@ from collections.abc import Callable
 import pytest
 
 from . import cases, victims
-from .cases import Case, chosen
+from .cases import Case, Undisturbed, chosen
+from .origin import SIZE, Origin
 
 SIGNALS = {name: signal.Signals[f"SIG{name}"] for name in ("INT", "TERM", "HUP", "KILL")}
 GRID = [(name, part) for name in SIGNALS for part in victims.PARTS]
@@ -31,27 +32,51 @@ pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.mark.parametrize("seed", range(cases.SEED, cases.SEED + cases.KILLS))
-def test_killed_at_a_random_instant(case: Case, seed: int) -> None:
+def test_killed_at_a_random_instant(
+    case: Case,
+    undisturbed: Undisturbed,
+    fetching: tuple[Undisturbed, Origin],
+    seed: int,
+    record_property: Callable[[str, object], None],
+) -> None:
     """kill -9 of the run, in half the cases of the services as well.
 
     One case in three begins with nothing at all, the others with the engine's
     packages in place: making them is half of the time, and nearly all of the work.
+    The model comes from a server that counts.
     """
+    began = time.monotonic()
     case.dice = random.Random(seed)
-    box, seconds = case.box, case.reference.seconds
+    case.reference, origin = fetching
+    before = origin.server.sent()
     bare = case.dice.random() < 1 / 3
-    instant = case.dice.uniform(0, seconds if bare else seconds * 0.6)
+    case.box.wipe() if bare else case.box.put_back("packages")
+    begin = "nothing" if bare else "packages"
+    case.tell(f"seed {seed}: begins with {begin} in place")
+    kill_within(case, (undisturbed if bare else case.reference).seconds)
+    case.recover_somehow()
+    twice = origin.server.sent() - before - SIZE
+    case.tell(f"{twice} bytes came twice")
+    assert 0 <= twice <= cases.TWICE
+    for name, value in (
+        ("profile", "embedded"),
+        ("seed", seed),
+        ("seconds", time.monotonic() - began),
+        ("twice", twice),
+        ("state", case.end),
+    ):
+        record_property(name, value)
+
+
+def kill_within(case: Case, seconds: float) -> None:
+    """Begin an install and kill it within so many seconds, as the dice fall."""
+    box = case.box
+    instant = case.dice.uniform(0, seconds)
     everything = case.dice.random() < 0.5
     entry = "install.sh" if case.dice.random() < 0.2 else "runner"
     what = "everything, the services too" if everything else "the run"
-    begin = "nothing" if bare else "packages"
-    case.tell(f"seed {seed}: kills {what} after {instant:.2f} of {seconds:.2f} s")
-    case.tell(f"started by {entry} with {begin} in place")
-    if bare:
-        box.wipe()
-    else:
-        box.put_back("packages")
-    run = box.start(entry=entry)
+    case.tell(f"{entry}: kills {what} after {instant:.2f} of {seconds:.2f} s")
+    run = box.start(*case.reference.flags, entry=entry)
     time.sleep(instant)
     events = box.events()
     case.tell(f"the last event was {events[-1] if events else 'none'}")
@@ -60,7 +85,6 @@ def test_killed_at_a_random_instant(case: Case, seed: int) -> None:
         run.process.wait(timeout=30)
     else:
         victims.kill(run)
-    case.recover_somehow()
 
 
 @pytest.mark.parametrize(("name", "part"), chosen(GRID, 3), ids=lambda value: str(value))

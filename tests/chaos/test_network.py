@@ -12,13 +12,11 @@ import pytest
 from fixtures.villain import Villain
 
 from . import victims
-from .cases import Case, chosen
+from .cases import TWICE, Case, chosen
 from .origin import SIZE, Origin
 from .places import Network
 
 MEGABYTE = 1024 * 1024
-#: What a kill may cost in bytes that were fetched already.
-TWICE = 8 * MEGABYTE
 pytestmark = pytest.mark.timeout(900)
 
 

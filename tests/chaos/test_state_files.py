@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from dream_runner.module_utils.dream_core import receipt
+
 from . import sandbox
 from .cases import Case, chosen
 
@@ -40,6 +42,16 @@ def newer(path: Path) -> None:
     path.write_text(json.dumps(document))
 
 
+def older(path: Path) -> None:
+    """As a first version wrote it: without what was invented since."""
+    document = json.loads(path.read_text())
+    schema = document["schema"]
+    document["schema"] = schema - 1 if isinstance(schema, int) else "dream-runner.facts/0"
+    for name in ("inputs", "sources", "digest"):
+        document.pop(name, None)
+    path.write_text(json.dumps(document))
+
+
 def linked(path: Path) -> None:
     elsewhere = path.parent.parent / f"elsewhere-{path.name}"
     os.replace(path, elsewhere)
@@ -62,7 +74,7 @@ def missing(path: Path) -> None:
 
 
 HARMS: list[Callable[[Path], None]] = [
-    *(empty, truncated, noise, foreign, newer, linked, directory, pipe, missing)
+    *(empty, truncated, noise, foreign, newer, older, linked, directory, pipe, missing)
 ]
 FILES = [
     "settings.json",
@@ -102,6 +114,54 @@ def test_one_file(case: Case, harm: Callable[[Path], None], name: str) -> None:
 
 def _is_forgotten(line: str) -> bool:
     return any(word in line for word in FORGOTTEN)
+
+
+def with_more(path: Path) -> None:
+    """As the next version may write it: with a kind of resource that nobody here knows."""
+    newer(path)
+    document = json.loads(path.read_text())
+    document["resources"].append({"kind": "moon", "phase_of_it": "full", "origin": "made"})
+    path.write_text(json.dumps(document))
+
+
+@pytest.mark.occasional
+@pytest.mark.parametrize("harm", [older, with_more], ids=lambda harm: harm.__name__)
+def test_reading_loses_nothing(case: Case, harm: Callable[[Path], None]) -> None:
+    """Every receipt is of another version: who looks changes none, who installs keeps it all."""
+    case.at_rest()
+    box = case.box
+    secrets, receipts = box.secrets(), box.state_dir / "receipts"
+    origins = {path.name: _origins(path) for path in receipts.glob("*.json")}
+    for path in receipts.glob("*.json"):
+        harm(path)
+    before = {path.name: path.read_bytes() for path in receipts.glob("*.json")}
+    for verb in ("plan", "status", "doctor", "report"):
+        box.ask(verb)
+    box.ask("install", "--dry-run", "--yes")
+    assert {path.name: path.read_bytes() for path in receipts.iterdir()} == before
+    done = box.install()
+    assert done.code == 0, str(done)
+    assert box.secrets() == secrets
+    for name, whole in before.items():
+        document = json.loads((receipts / name).read_text())
+        assert _origins(receipts / name) == origins[name], name
+        aside = receipts / f"{name}.aside"
+        if harm is with_more:
+            assert [item["kind"] for item in document["foreign"]] == ["moon"], name
+            assert aside.read_bytes() == whole
+            assert document["invented_later"] == {"a": 1}
+        else:
+            assert not aside.exists(), name
+    again = box.install()
+    assert (again.code, again.tasks) == (0, 0), str(again)
+    assert box.answer()
+    box.put_back("finished")
+
+
+def _origins(path: Path) -> dict[str, str]:
+    """Return who made each resource of a receipt, by what it is."""
+    items = json.loads(path.read_text())["resources"]
+    return {str(receipt.identity(item)): item["origin"] for item in items if receipt.identity(item)}
 
 
 def lock_linked(state: Path) -> None:

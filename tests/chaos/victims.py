@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import psutil
 
@@ -46,7 +47,7 @@ FIND: dict[str, Callable[[Run], psutil.Process | None]] = {
 def family(run: Run) -> list[psutil.Process]:
     """Return the started process and its descendants, parents first."""
     with contextlib.suppress(psutil.NoSuchProcess):
-        top = psutil.Process(run.process.pid)
+        top = psutil.Process(run.pid)
         return [top, *children(top)]
     return []
 
@@ -148,8 +149,17 @@ def wait_until_gone(box: Sandbox, seconds: float = 20) -> None:
     assert box.strangers() == [], "survived the kill"
 
 
+class Journals(Protocol):
+    """Where runs leave their journals."""
+
+    @property
+    def state_dir(self) -> Path: ...
+
+    def events_of(self, run: Path) -> list[dict[str, object]]: ...
+
+
 def wait_for_event(
-    box: Sandbox, run: Run, test: Callable[[dict[str, object]], bool], seconds: float = 200
+    box: Journals, run: Run, test: Callable[[dict[str, object]], bool], seconds: float = 200
 ) -> bool:
     """Return True at the first event of a new journal that fits; False if the run ends."""
     known = {item.name for item in _journals(box)}
@@ -165,7 +175,7 @@ def wait_for_event(
     raise AssertionError(f"the event did not come within {seconds} s\n{run}")
 
 
-def _journals(box: Sandbox) -> list[os.DirEntry[str]]:
+def _journals(box: Journals) -> list[os.DirEntry[str]]:
     with contextlib.suppress(OSError):
         return list(os.scandir(box.state_dir / "runs"))
     return []

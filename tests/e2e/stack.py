@@ -13,7 +13,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +185,8 @@ def models(folder: Path) -> dict[str, Path]:
 def prepare(machine: Node, models: dict[str, Path]) -> Stacked:
     """Give ``machine`` a checkout, its sources and a lock that points to them."""
     machine.copy_checkout()
-    serve_files(machine, models)
+    # Whoever installs, what is served is root's.
+    serve_files(replace(machine, user="root"), models)
     write_lock(machine, serve_images(machine))
     return Stacked(machine, {name: _sha256(path) for name, path in models.items()})
 
@@ -217,7 +218,7 @@ def serve_images(machine: Node, busy: int = 0) -> dict[str, dict[str, Any]]:
     """
     engine, stub = containers.llama_server(), containers.web_stub(_ports())
     served = {"llama-server": engine, "stub": stub, "broken": containers.broken()}
-    _serve_images(machine, served, busy)
+    _serve_images(replace(machine, user="root"), served, busy)
     return _lock(engine, stub, REGISTRY_PORT)
 
 

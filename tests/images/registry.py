@@ -19,7 +19,7 @@ from pathlib import Path
 
 
 class Registry(ThreadingHTTPServer):
-    """Serves ``layouts``, by name of repository; counts requests by kind for the tests."""
+    """Serves ``layouts``, by name of repository; ``/sent`` tells how many bytes of them went."""
 
     daemon_threads = True
 
@@ -27,6 +27,7 @@ class Registry(ThreadingHTTPServer):
         super().__init__(address, Handler)
         self.layouts = {name: Path(path) for name, path in layouts.items()}
         self.busy = int(os.environ.get("REGISTRY_BUSY", "0"))
+        self.sent = 0
 
     def find(self, path: str) -> tuple[bytes, str, str] | None:
         """Return ``(content, media type, digest)`` of what ``path`` names."""
@@ -65,6 +66,8 @@ class Handler(BaseHTTPRequestHandler):
     def _answer(self, body: bool) -> None:
         if self.path == "/v2/":
             found = (b"{}", "application/json", "")
+        elif self.path == "/sent":
+            found = (b"%d" % self.server.sent, "text/plain", "")
         else:
             found = self.server.find(self.path)
         status = 200 if found else 404
@@ -82,6 +85,8 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if body:
             self.wfile.write(content)
+            # Several pulls at a time may cost a count; the tests ask for magnitudes.
+            self.server.sent += len(content) if found else 0
 
     def log_message(self, format: str, *args: object) -> None:
         # The first word of an engine may be TLS, which has neither method nor path.

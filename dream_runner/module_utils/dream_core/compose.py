@@ -342,9 +342,9 @@ def due(
         for name, found in sorted(by_service.items())
         if name not in project["services"]
     ]
-    for name, service in project["services"].items():
+    for name in project["services"]:
         found = by_service.get(name, [])
-        steps += _service_due(project["name"], name, service, wanted.get(name, ""), found, env)
+        steps += _service_due(project, name, wanted.get(name, ""), found, env)
     return steps
 
 
@@ -353,14 +353,14 @@ def _step(action: str, service: str, why: str, remove: Sequence[str] = ()) -> Di
 
 
 def _service_due(
-    project: str,
+    project: Project,
     name: str,
-    service: Mapping[str, Any],
     wanted: str,
     found: Sequence[Mapping[str, Any]],
     env: Mapping[str, str],
 ) -> List[Dict[str, Any]]:
-    proper = [item for item in found if item["name"] == "%s-%s-1" % (project, name)]
+    service = project["services"][name]
+    proper = [item for item in found if item["name"] == "%s-%s-1" % (project["name"], name)]
     # Compose renames the old container before it makes the new one: whatever bears another
     # name was left by a run that was stopped there.
     stray = [item["id"] for item in found if item not in proper]
@@ -372,11 +372,26 @@ def _service_due(
         return [_step("recreate", name, difference(service, container, env), stray)]
     if stray:
         return [_step("start", name, "a stopped run left a second one", stray)]
+    altered = _altered(project, service, container)
+    if altered:
+        # Compose sees no difference, and would leave or start it as it is.
+        return [_step("create", name, altered, [container["id"]])]
     if service["restart"] == "no":
         return _once_due(name, container)
     if container["state"] not in ("running", "restarting"):
         return [_step("start", name, "it was %s" % _state(container))]
     return []
+
+
+def _altered(project: Project, service: Mapping[str, Any], container: Mapping[str, Any]) -> str:
+    """Return what was done to a container that its hash does not show, or an empty string."""
+    if container["state"] == "paused":
+        return "it was paused"
+    if container["policy"] != service["restart"]:
+        return "its restart policy was changed to %s" % container["policy"]
+    wanted = {"%s_%s" % (project["name"], key) for key in service.get("networks", ())}
+    lost = sorted(wanted - set(container["networks"]))
+    return "it was taken off the network %s" % lost[0] if lost else ""
 
 
 def _once_due(name: str, container: Mapping[str, Any]) -> List[Dict[str, Any]]:

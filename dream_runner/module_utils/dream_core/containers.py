@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set
+from typing import Any, Callable, Dict, List, Mapping, Sequence, Set
 
 from . import atomic, compose, engine, envfile
 from .errors import EngineError, RequirementError, UsageError
@@ -33,7 +33,8 @@ def look(command: str, project: str) -> List[Dict[str, Any]]:
 
 def _container(item: Mapping[str, Any]) -> Dict[str, Any]:
     labels, state = item["Config"].get("Labels") or {}, item["State"]
-    bindings = (item.get("HostConfig") or {}).get("PortBindings") or {}
+    host = item.get("HostConfig") or {}
+    bindings = host.get("PortBindings") or {}
     return {
         "id": item["Id"],
         "name": item["Name"].lstrip("/"),
@@ -46,6 +47,8 @@ def _container(item: Mapping[str, Any]) -> Dict[str, Any]:
         "exit_code": int(state.get("ExitCode") or 0),
         "health": (state.get("Health") or {}).get("Status", ""),
         "restarts": int(item.get("RestartCount") or 0),
+        "policy": (host.get("RestartPolicy") or {}).get("Name") or "no",
+        "networks": sorted((item.get("NetworkSettings") or {}).get("Networks") or {}),
         "environment": dict(
             pair.split("=", 1) for pair in item["Config"].get("Env") or () if "=" in pair
         ),
@@ -277,12 +280,11 @@ class Engine:
         self._projects: Dict[str, List[Dict[str, Any]]] = {}
         self._names: Dict[str, Set[str]] = {}
 
-    def container(self, project: str, service: str) -> Optional[Dict[str, Any]]:
-        """Return the container of a service, or None."""
+    def containers(self, project: str, service: str) -> List[Dict[str, Any]]:
+        """Return the containers of a service: one, or what a killed run left."""
         if project not in self._projects:
             self._projects[project] = _quietly(lambda: look(self._command, project))
-        found = [item for item in self._projects[project] if item["service"] == service]
-        return found[0] if found else None
+        return [item for item in self._projects[project] if item["service"] == service]
 
     def has(self, kind: str, name: str) -> bool:
         """Tell whether there is such an image, network or volume."""
@@ -316,13 +318,25 @@ def _names_of(item: Mapping[str, Any]) -> List[str]:
 def observe(resource: Mapping[str, Any], known: Engine) -> Dict[str, Any]:
     """Return what is seen of a container, image, network or volume."""
     if resource["kind"] == "container":
-        found = known.container(resource["project"], resource["service"])
-        if found is None:
-            return {"present": False}
-        state = "running" if found["state"] == "restarting" else found["state"]
-        return {"present": True, "hash": found["hash"], "active": state, "image": found["image"]}
+        return _of_service(known.containers(resource["project"], resource["service"]))
     names = [name for name in (_name(resource), resource.get("also")) if name]
     return {"present": any(known.has(resource["kind"], name) for name in names)}
+
+
+def _of_service(found: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
+    if not found:
+        return {"present": False}
+    first = found[0]
+    return {
+        "present": True,
+        "copies": len(found),
+        "hash": first["hash"],
+        "active": "running" if first["state"] == "restarting" else first["state"],
+        "image": first["image"],
+        # No hash tells of these two: an engine changes them under a container that runs.
+        "policy": first["policy"],
+        "networks": first["networks"],
+    }
 
 
 def remove(resource: Mapping[str, Any]) -> None:

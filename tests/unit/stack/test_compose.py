@@ -186,6 +186,7 @@ PROJECT: dict[str, Any] = {
         "a": {
             "image": "x@1",
             "restart": "unless-stopped",
+            "networks": ["default"],
             "environment": {"K": "${S:?}", "L": "1"},
         },
         "once": {"image": "x@1", "restart": "no"},
@@ -208,6 +209,8 @@ def container(service: str, **more: Any) -> dict[str, Any]:
         "command": [],
         "labels": {},
         "ports": [],
+        "policy": "no" if service == "once" else "unless-stopped",
+        "networks": ["p_default"],
         **more,
     }
 
@@ -229,7 +232,6 @@ def test_nothing_is_due_when_all_is_as_wanted() -> None:
     [
         ({"state": "exited", "exit_code": 137}, ("start", "it was stopped with status 137")),
         ({"state": "created"}, ("start", "it was created")),
-        ({"state": "paused"}, ("start", "it was paused")),
         ({"hash": "old", "image": "x@0"}, ("recreate", "changed: image")),
         (
             {"hash": "old", "environment": {"K": "other", "L": "2"}},
@@ -249,6 +251,23 @@ def test_each_step_says_why_and_no_value(
     ((action, service, why, remove),) = steps(container("a", **changed), ONCE)
     assert (action, why, service, remove) == (*expected, "a", [])
     assert "secret" not in why
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"state": "paused"}, "it was paused"),
+        ({"policy": "no"}, "its restart policy was changed to no"),
+        ({"networks": []}, "it was taken off the network p_default"),
+    ],
+)
+def test_what_no_hash_tells_is_seen_and_made_anew(changed: dict[str, Any], why: str) -> None:
+    """Compose itself would find nothing to do, or fail to start what is paused."""
+    assert steps(container("a", **changed), ONCE) == [("create", "a", why, ["id-a"])]
+
+
+def test_a_network_of_somebody_s_own_stays() -> None:
+    assert steps(container("a", networks=["mine", "p_default"]), ONCE) == []
 
 
 def test_a_service_that_is_off_goes_and_only_it() -> None:

@@ -278,6 +278,8 @@ class Fake(containers.Stack):
                 "command": [],
                 "labels": {},
                 "ports": [],
+                "policy": "always",
+                "networks": ["p_default"],
             }
             for name, found in self.running.items()
         ]
