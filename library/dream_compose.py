@@ -31,10 +31,14 @@ options:
     elements: str
     default: []
   state:
-    description: V(absent) removes containers and networks.
+    description:
+      - V(absent) removes containers and networks.
+      - V(vacated) removes the containers that mount what is gone, or read a file of O(files) that
+        was altered; to be asked for before these are made anew.
     type: str
-    choices: [present, absent]
+    choices: [present, absent, vacated]
     default: present
+  files: {description: Those of C(dream_choice.stack)., type: list, elements: dict, default: []}
   images: {description: Those of C(dream_choice.stack)., type: list, elements: dict, default: []}
   command: {description: The engine's program., type: str, default: docker}
   socket: {description: The wrapper's socket., type: str, default: ""}
@@ -76,7 +80,8 @@ SPEC = {
     "directory": {"type": "path", "required": True},
     "env_file": {"type": "path", "required": True},
     "core": {"type": "list", "elements": "str", "default": []},
-    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "state": {"type": "str", "choices": ["present", "absent", "vacated"], "default": "present"},
+    "files": {"type": "list", "elements": "dict", "default": []},
     "images": {"type": "list", "elements": "dict", "default": []},
     "command": {"type": "str", "default": "docker"},
     "socket": {"type": "str", "default": ""},
@@ -95,6 +100,8 @@ def main():
         with Lifeline(wanted["socket"], wanted["phase"]) as line:
             if wanted["state"] == "absent":
                 done = stack.remove(write=write, say=line.notice)
+            elif wanted["state"] == "vacated":
+                done = stack.vacate(wanted["files"], write=write, say=line.notice)
             else:
                 done = stack.settle(wanted["core"], write=write, say=line.notice)
     except DreamError as error:

@@ -7,7 +7,7 @@ Pure. Secrets and what a user may override stay references to ``.env``
 from __future__ import annotations
 
 import re
-from typing import Any, Collection, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Collection, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 Project = Dict[str, Any]
 
@@ -346,6 +346,46 @@ def due(
         found = by_service.get(name, [])
         steps += _service_due(project, name, wanted.get(name, ""), found, env)
     return steps
+
+
+def stale(
+    project: Project,
+    containers: Sequence[Mapping[str, Any]],
+    files: Sequence[Mapping[str, str]],
+    lies_there: Callable[[str], Optional[str]],
+) -> List[Dict[str, Any]]:
+    """Return the containers to remove before what they mount or read is made anew.
+
+    ``files`` are those of the stack; ``lies_there`` returns the text of a path, None where there is
+    nothing. A container that is made anew for a change of its files stays until then.
+    """
+    steps = []
+    for container in containers:
+        service = project["services"].get(container["service"])
+        if service is None:
+            continue
+        labels = service.get("labels", {})
+        kept = container["labels"].get(FILES_LABEL) == labels.get(FILES_LABEL)
+        read = [item for item in files if kept and item["service"] == container["service"]]
+        why = _gone(service, lies_there) or _edited(read, lies_there)
+        if why:
+            steps.append(_step("remove", container["service"], why, [container["id"]]))
+    return steps
+
+
+def _gone(service: Mapping[str, Any], lies_there: Callable[[str], Optional[str]]) -> str:
+    for volume in service.get("volumes", ()):
+        path = volume["source"].replace("$$", "$")
+        if volume["type"] == "bind" and lies_there(path) is None:
+            return "%s, which it has mounted, is gone" % path
+    return ""
+
+
+def _edited(files: Sequence[Mapping[str, str]], lies_there: Callable[[str], Optional[str]]) -> str:
+    for item in files:
+        if lies_there(item["path"]) != item["content"]:
+            return "%s, which it reads, is not as it was written" % item["path"]
+    return ""
 
 
 def _step(action: str, service: str, why: str, remove: Sequence[str] = ()) -> Dict[str, Any]:

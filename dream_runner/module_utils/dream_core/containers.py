@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from typing import Any, Callable, Dict, List, Mapping, Sequence, Set
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set
 
 from . import atomic, compose, engine, envfile
 from .errors import EngineError, RequirementError, UsageError
@@ -101,6 +101,21 @@ class Stack:
         failed = self._start([s["service"] for s in steps if s["action"] != "remove"], core)
         self._remove_networks()
         return {"changed": True, "steps": steps, "degraded": failed}
+
+    def vacate(
+        self, files: Sequence[Mapping[str, str]], *, write: bool, say: Say
+    ) -> Dict[str, Any]:
+        """Remove the containers that hold what is gone or was altered, before it is made anew.
+
+        A container keeps the directory that it mounted, although another has its name by now, and
+        what it read at its start. A killed run leaves it missing, which the next one sees.
+        """
+        steps = compose.stale(self._project, self._containers(), files, _lies_there)
+        if write and steps:
+            for step in steps:
+                say("%s: removed, because %s" % (step["service"], step["why"]))
+            self._remove([name for step in steps for name in step["remove"]])
+        return {"changed": bool(steps), "steps": steps, "degraded": {}}
 
     def remove(self, *, write: bool, say: Say) -> Dict[str, Any]:
         """Remove every container and network of the project; volumes and data stay."""
@@ -224,6 +239,17 @@ class Stack:
 
 
 _DOING = {"create": "made", "recreate": "made anew", "start": "started", "remove": "removed"}
+
+
+def _lies_there(path: str) -> Optional[str]:
+    """Return the text of a file, nothing for what else is there, None where nothing is."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return stream.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError):
+        return ""
 
 
 def _groups() -> Dict[str, int]:

@@ -288,3 +288,55 @@ def test_a_job_that_ended_well_is_not_done_again() -> None:
     assert steps(container("a"), container("once", exit_code=1)) == [
         ("start", "once", "it was stopped with status 1", [])
     ]
+
+
+# --- what holds something that is made anew ---------------------------------------------------
+
+HOLDER: dict[str, Any] = {
+    "name": "p",
+    "services": {
+        "a": {
+            "labels": {compose.FILES_LABEL: "digest"},
+            "volumes": [
+                {"type": "bind", "source": "/i/$$x/data", "target": "/data"},
+                {"type": "volume", "source": "named", "target": "/cache"},
+            ],
+        }
+    },
+}
+FILES = [{"service": "a", "path": "/i/a.yml", "content": "as written"}]
+THERE = {"/i/$x/data": "", "/i/a.yml": "as written"}
+
+
+def stale(there: dict[str, str], **more: Any) -> list[tuple[str, list[str]]]:
+    labelled = {"labels": {compose.FILES_LABEL: "digest"}, **more}
+    found = compose.stale(HOLDER, [container("a", **labelled)], FILES, there.get)
+    return [(item["why"], item["remove"]) for item in found]
+
+
+def test_a_container_that_holds_what_is_there_stays() -> None:
+    assert stale(THERE) == []
+
+
+def test_a_container_whose_directory_is_gone_goes_before_another_has_its_name() -> None:
+    ((why, remove),) = stale({"/i/a.yml": "as written"})
+    assert why == "/i/$x/data, which it has mounted, is gone"
+    assert remove == ["id-a"]
+
+
+@pytest.mark.parametrize("text", ["as somebody wrote", None])
+def test_a_container_that_may_have_read_another_s_text_goes(text: str | None) -> None:
+    there = {
+        name: found for name, found in {**THERE, "/i/a.yml": text}.items() if found is not None
+    }
+    ((why, _),) = stale(there)
+    assert why == "/i/a.yml, which it reads, is not as it was written"
+
+
+def test_a_change_of_ours_waits_for_its_phase() -> None:
+    """The model is fetched in between: so long the old one answers."""
+    assert stale({**THERE, "/i/a.yml": "of before"}, labels={compose.FILES_LABEL: "before"}) == []
+
+
+def test_a_service_that_is_off_is_the_business_of_its_phase() -> None:
+    assert compose.stale(HOLDER, [container("z")], FILES, {}.get) == []
