@@ -219,6 +219,43 @@ def test_a_key_of_the_environment_file_comes_back(host: Host) -> None:
     assert host.drift() == {}
 
 
+def inside(host: Host, service: str, *words: str) -> str:
+    return host.root(f"docker exec dream-runner-{service}-1 {shlex.join(words)}").out
+
+
+def test_a_container_has_the_directory_that_is_there(host: Host) -> None:
+    """One of the same name, made anew, would be another: what is written there would be lost."""
+    place = f"{host.node.home}/dream-runner/data/n8n"
+    host.root(f"rm -rf {place}")
+    host.repair()
+    host.root(f"touch {place}/written-outside")
+    mounts = json.loads(host.root("docker inspect dream-runner-n8n-1").out)[0]["Mounts"]
+    target = next(item["Destination"] for item in mounts if item["Source"] == place)
+    assert "written-outside" in inside(host, "n8n", "ls", target)
+    assert host.drift() == {}
+
+
+def test_a_container_that_read_an_edited_file_reads_it_again(host: Host) -> None:
+    """It was started with what somebody wrote; the file alone put right would not tell it."""
+    before = host.stacked.identities()
+    path = f"{host.node.home}/dream-runner/config/litellm/config.yaml"
+    host.root(f"echo '# mine' >> {path}; docker restart -t 0 dream-runner-litellm-1")
+    host.repair()
+    after = host.stacked.identities()
+    assert {name for name in after if before[name] != after[name]} == {"litellm"}
+    assert host.drift() == {}
+
+
+def test_what_a_person_writes_into_the_environment_file_reaches_the_containers(host: Host) -> None:
+    path = f"{host.node.home}/dream-runner/.env"
+    host.root(f"sed -i 's/^LITELLM_KEY=.*/LITELLM_KEY=sk-of-a-person/' {path}")
+    assert "services" in host.due()
+    host.repair()
+    assert "sk-of-a-person" in inside(host, "litellm", "env")
+    assert "LITELLM_KEY=sk-of-a-person" in host.root(f"cat {path}").out
+    assert host.due() == {}
+
+
 def test_a_volume_is_seen(host: Host) -> None:
     """No service here has one: the survey is asked about one that the test made."""
     known = host.look()["receipts"]["services"]
