@@ -279,6 +279,7 @@ def test_the_native_engine_of_a_user(host: Host) -> None:
     kinds = {item["kind"]: (phase, item) for phase, item in host.resources()}
     for kind in ("unit", "linger"):
         phase, item = kinds[kind]
-        for way in BREAKS[kind]:
+        # A unit in its own directory cannot be masked: its file is in the way.
+        for way in (name for name in BREAKS[kind] if name != "masked"):
             host.broken(phase, item, way)
     assert host.stacked.again("--full").json()["tasks"]["changed"] == 0
