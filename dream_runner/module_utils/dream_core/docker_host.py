@@ -124,7 +124,7 @@ def _group_name(number: int) -> str:
 
 
 def unit(name: str = "docker.service", proc: str = "/proc") -> Dict[str, Any]:
-    """Return ``{known, active, enabled, stale}`` of the engine's unit.
+    """Return ``{known, masked, active, enabled, stale}`` of the engine's unit.
 
     ``stale``: it was started before the daemon's file was last written.
     """
@@ -133,6 +133,7 @@ def unit(name: str = "docker.service", proc: str = "/proc") -> Dict[str, Any]:
     shown = dict(line.partition("=")[::2] for line in text.splitlines())
     return {
         "known": shown.get("LoadState") == "loaded",
+        "masked": shown.get("LoadState") == "masked",
         "active": shown.get("ActiveState") == "active",
         "enabled": shown.get("UnitFileState") == "enabled",
         "stale": _is_stale(shown.get("MainPID", "0"), proc),
