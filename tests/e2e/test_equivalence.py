@@ -69,8 +69,9 @@ BREAKS: dict[str, dict[str, str]] = {
     "linger": {"switched off": "loginctl disable-linger {user}"},
     "port": {"closed": "docker stop -t 0 $(docker ps -q --filter publish={port})"},
 }
-#: A volume is asked for on AMD's cards only, and broken without an install below.
-WITHOUT_INSTALL = frozenset(("volume",))
+#: Both are asked for on AMD's cards only. A volume is broken without an install below; a kernel
+#: setting is the whole machine's, in a container as well: tests/unit/core/test_survey.py.
+WITHOUT_INSTALL = frozenset(("volume", "sysctl"))
 _SURVEY = """
 import json, sys
 from dream_runner.module_utils.dream_core import receipt, survey

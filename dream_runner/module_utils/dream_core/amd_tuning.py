@@ -137,6 +137,18 @@ def pending(wanted: Mapping[str, Any], in_force: Mapping[str, Mapping[str, str]]
     return waiting
 
 
+def not_in_force(wanted: Mapping[str, Any], values: Mapping[str, Optional[str]]) -> List[str]:
+    """Return the names of the kernel settings that differ from the wanted ones now.
+
+    A kernel that lacks a setting cannot be given it.
+    """
+    return [
+        name
+        for name, value in sorted((wanted.get("sysctl") or {}).items())
+        if values.get(name) not in (None, str(value))
+    ]
+
+
 def _number(text: str) -> Any:
     try:
         return int(text, 0)

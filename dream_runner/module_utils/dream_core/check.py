@@ -228,10 +228,16 @@ def _absent(what: str, in_bundle: str) -> Finding:
 
 
 def _amd_tuning(request: Request) -> Answer:
-    """Return what tuning this host wants, and what of it waits for a reboot."""
+    """Return what tuning this host wants, what is not in force, and what waits for a reboot."""
     plan = amd_tuning.plan(request["host"], request["choice"], request["session"])
     pending = amd_tuning.pending(plan, live.module_parameters(amd_tuning.MODULES))
-    return {"findings": [], "plan": plan, "reboot_pending": pending}
+    values = {name: live.sysctl(name) for name in plan["sysctl"]}
+    return {
+        "findings": [],
+        "plan": plan,
+        "sysctl_pending": amd_tuning.not_in_force(plan, values),
+        "reboot_pending": pending,
+    }
 
 
 def _packages(request: Request) -> Answer:

@@ -329,6 +329,12 @@ def module_parameters(
     return found
 
 
+def sysctl(name: str, proc: str = "/proc") -> Optional[str]:
+    """Return the value of a kernel setting in force, or None where there is no such setting."""
+    path = os.path.join(proc, "sys", *name.split("."))
+    return " ".join("\n".join(_lines(path)).split()) if os.path.exists(path) else None
+
+
 def can_make_environments(python: str = "") -> bool:
     """Tell whether ``python`` (empty: this one) can make virtual environments.
 

@@ -28,6 +28,7 @@ _IDENTITY = {
     "port": ("port",),
     "package": ("name",),
     "linger": ("user",),
+    "sysctl": ("name",),
     "group": ("group", "user"),
     "options": ("path",),
     "container": ("project", "service"),

@@ -373,6 +373,8 @@ _REMOVERS: Dict[str, Callable[[Resource], None]] = {
     "group": _remove_group,
     "options": _remove_options,
     "port": _nothing,
+    # The file that sets it goes; the value in force stays until the next boot.
+    "sysctl": _nothing,
     "container": _remove_of_engine,
     "image": _remove_of_engine,
     "network": _remove_of_engine,

@@ -344,6 +344,12 @@ def _linger(resource: Resource, host: Host, depth: int) -> Seen:
     return {"present": os.path.exists(LINGER_DIRECTORY + resource["user"])}
 
 
+def _sysctl(resource: Resource, host: Host, depth: int) -> Seen:
+    """See the value in force: a file of settings says what the next boot brings."""
+    value = live.sysctl(resource["name"])
+    return {"present": value is not None, "value": value}
+
+
 def _group(resource: Resource, host: Host, depth: int) -> Seen:
     return {"present": docker_host.is_member(resource["user"], resource["group"])}
 
@@ -394,6 +400,7 @@ _OBSERVERS: Dict[str, Callable[[Resource, Host, int], Seen]] = {
     "supervisor": _supervisor,
     "package": _package,
     "linger": _linger,
+    "sysctl": _sysctl,
     "group": _group,
     "options": _options,
 }

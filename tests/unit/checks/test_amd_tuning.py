@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dream_runner.module_utils.dream_core.amd_tuning import gtt, pending, plan
+from dream_runner.module_utils.dream_core.amd_tuning import gtt, not_in_force, pending, plan
 
 APU = {"vendor": "amd", "memory_class": "unified"}
 CARD = {"vendor": "amd", "memory_class": "discrete"}
@@ -48,6 +48,15 @@ def test_who_is_left_alone(given: dict, why: str) -> None:
 def test_the_table_follows_the_memory(ram: int, size: int) -> None:
     assert gtt(ram)["gttsize"] == size
     assert gtt(ram)["page_pool_size"] * 2 == gtt(ram)["pages_limit"]
+
+
+def test_a_kernel_setting_that_somebody_changed_is_not_in_force() -> None:
+    wanted = tune([CARD])
+    good = {"vm.swappiness": "10", "vm.vfs_cache_pressure": "50"}
+    assert not_in_force(wanted, good) == []
+    assert not_in_force(wanted, {**good, "vm.swappiness": "60"}) == ["vm.swappiness"]
+    assert not_in_force(wanted, {"vm.vfs_cache_pressure": "50"}) == []
+    assert not_in_force(tune([], backend="cpu"), {}) == []
 
 
 def test_a_reboot_is_pending_until_the_driver_has_the_values() -> None:

@@ -94,6 +94,15 @@ def test_missing_packages_where_nobody_can_tell() -> None:
     assert live.missing_packages([], "unknown") == []
 
 
+def test_a_kernel_setting_in_force(tmp_path: Path) -> None:
+    (tmp_path / "sys" / "vm").mkdir(parents=True)
+    (tmp_path / "sys" / "vm" / "swappiness").write_text("10\n")
+    (tmp_path / "sys" / "vm" / "several").write_text("1\t2\n")
+    assert live.sysctl("vm.swappiness", str(tmp_path)) == "10"
+    assert live.sysctl("vm.several", str(tmp_path)) == "1 2"
+    assert live.sysctl("vm.missing", str(tmp_path)) is None
+
+
 def test_module_parameters(tmp_path: Path) -> None:
     (tmp_path / "amdgpu" / "parameters").mkdir(parents=True)
     (tmp_path / "amdgpu" / "parameters" / "gttsize").write_text("-1\n")

@@ -128,6 +128,16 @@ def test_a_port_is_ours_while_something_listens() -> None:
     assert drift(resource) == "missing"
 
 
+def test_a_kernel_setting_that_somebody_changed_is_drift(monkeypatch: pytest.MonkeyPatch) -> None:
+    resource = {"kind": "sysctl", "name": "vm.swappiness", "origin": "found"}
+    monkeypatch.setattr(survey.live, "sysctl", lambda name: "10")
+    (seen,) = survey.observe_all([resource])
+    assert survey.drift(seen, survey.Host([seen])) is None
+    monkeypatch.setattr(survey.live, "sysctl", lambda name: "60")
+    found = survey.drift(seen, survey.Host([seen]))
+    assert found == {"what": "sysctl vm.swappiness", "found": "value is 60, was 10"}
+
+
 def test_a_resource_that_nobody_looked_at_is_drift() -> None:
     assert "not looked at" in drift({"kind": "file", "path": "/x"})
 
