@@ -303,32 +303,49 @@ class Engine:
     ) -> None:
         self._resources = resources
         self._command = command
-        self._projects: Dict[str, List[Dict[str, Any]]] = {}
-        self._names: Dict[str, Set[str]] = {}
+        self._projects: Dict[str, Optional[List[Dict[str, Any]]]] = {}
+        self._names: Dict[str, Optional[Set[str]]] = {}
 
-    def containers(self, project: str, service: str) -> List[Dict[str, Any]]:
-        """Return the containers of a service: one, or what a killed run left."""
+    def containers(self, project: str, service: str) -> Optional[List[Dict[str, Any]]]:
+        """Return the containers of a service: one, or what a killed run left.
+
+        None where this user may not ask.
+        """
         if project not in self._projects:
-            self._projects[project] = _quietly(lambda: look(self._command, project))
-        return [item for item in self._projects[project] if item["service"] == service]
+            self._projects[project] = self._answer(lambda command: look(command, project))
+        known = self._projects[project]
+        return known and [item for item in known if item["service"] == service]
 
-    def has(self, kind: str, name: str) -> bool:
-        """Tell whether there is such an image, network or volume."""
+    def has(self, kind: str, name: str) -> Optional[bool]:
+        """Tell whether there is such an image, network or volume; None: this user may not ask."""
         if kind not in self._names:
             known = [item for item in self._resources if item["kind"] == kind]
             names = {text for item in known for text in (_name(item), item.get("also")) if text}
             names.add(name)
-            found = _quietly(lambda: engine.inspect(self._command, kind, sorted(names)))
-            self._names[kind] = {text for item in found for text in _names_of(item)}
-        return name in self._names[kind]
+            found = self._answer(lambda command: engine.inspect(command, kind, sorted(names)))
+            self._names[kind] = (
+                None if found is None else {text for item in found for text in _names_of(item)}
+            )
+        there = self._names[kind]
+        return None if there is None else name in there
 
+    def _answer(
+        self, question: Callable[[str], List[Dict[str, Any]]]
+    ) -> Optional[List[Dict[str, Any]]]:
+        """Return the answer; an engine that is stopped or gone has nothing, as a survey must tell.
 
-def _quietly(question: Callable[[], List[Dict[str, Any]]]) -> List[Dict[str, Any]]:
-    """Return the answer; an engine that is stopped or gone has nothing, as a survey has to tell."""
-    try:
-        return question()
-    except EngineError:
-        return []
+        None where the engine refuses this user and root cannot be had without a question.
+        """
+        try:
+            return question(self._command)
+        except EngineError as error:
+            if not engine.is_denied(error):
+                return []
+        root = engine.as_root(self._command)
+        if not root:
+            return None
+        self._command = root
+        return self._answer(question)
 
 
 def _name(resource: Mapping[str, Any]) -> str:
@@ -346,10 +363,18 @@ def observe(resource: Mapping[str, Any], known: Engine) -> Dict[str, Any]:
     if resource["kind"] == "container":
         return _of_service(known.containers(resource["project"], resource["service"]))
     names = [name for name in (_name(resource), resource.get("also")) if name]
-    return {"present": any(known.has(resource["kind"], name) for name in names)}
+    there = [known.has(resource["kind"], name) for name in names]
+    return dict(UNKNOWN) if None in there else {"present": any(there)}
 
 
-def _of_service(found: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
+#: What is seen by a user whom the engine refuses. It counts as there, so that nothing of
+#: somebody else's is ever taken for ours.
+UNKNOWN = {"present": True, "unknown": True}
+
+
+def _of_service(found: Optional[Sequence[Mapping[str, Any]]]) -> Dict[str, Any]:
+    if found is None:
+        return dict(UNKNOWN)
     if not found:
         return {"present": False}
     first = found[0]

@@ -50,10 +50,35 @@ def ask(command: str, *arguments: str, timeout: float = _ASK_SECONDS) -> str:
     return str(done.stdout.decode("utf-8", "replace"))
 
 
+#: Put before a command to ask as root; never asks for a password.
+_SUDO = "sudo -n "
+_DENIED = re.compile(
+    r"permission denied|password is required|not in the sudoers|not allowed to|may not run sudo",
+    re.IGNORECASE,
+)
+
+
+def is_denied(error: EngineError) -> bool:
+    """Tell whether the engine refused this user, as it does before the login after an install."""
+    return bool(_DENIED.search(str(error)))
+
+
+def as_root(command: str) -> str:
+    """Return the command that asks as root, or nothing where there is no such way (left)."""
+    if command.startswith(_SUDO) or os.geteuid() == 0 or not shutil.which("sudo", path=SYSTEM_PATH):
+        return ""
+    return _SUDO + command
+
+
+def _argv(command: str) -> List[str]:
+    bare = command[len(_SUDO) :] if command.startswith(_SUDO) else command
+    return [*_SUDO.split(), bare] if bare != command else [command]
+
+
 def _run(command: str, arguments: Sequence[str], timeout: float) -> Any:
     try:
         return subprocess.run(
-            [command, *arguments],
+            [*_argv(command), *arguments],
             env=environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -121,10 +121,12 @@ def drift(resource: Resource, host: Host, verify: bool = False) -> Optional[Dict
     ``verify`` reads every file whatever its size and time say.
     """
     before = resource.get("seen")
-    if before is None:
+    if before is None or before.get("unknown"):
         return {"what": name_of(resource), "found": "not looked at when its phase ended"}
     if not verify:
         glance = observe(resource, host, GLANCE)
+        if glance.get("unknown"):
+            return {"what": name_of(resource), "found": "the engine refuses this user"}
         if glance == {key: before.get(key) for key in glance}:
             return None
     found = difference(resource, before, observe(resource, host, READ if verify else LOOK))

@@ -7,11 +7,19 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from dream_runner.module_utils.dream_core import compose, containers, engine, health, images
+from dream_runner.module_utils.dream_core import (
+    compose,
+    containers,
+    engine,
+    health,
+    images,
+    survey,
+)
 from dream_runner.module_utils.dream_core.errors import (
     DreamError,
     EngineError,
@@ -409,3 +417,59 @@ def test_a_core_service_that_is_down_is_an_error(monkeypatch: pytest.MonkeyPatch
 
 def test_the_label_of_files_is_known_to_both_sides() -> None:
     assert compose.FILES_LABEL.startswith("dream-runner.")
+
+
+# --- who may ask ------------------------------------------------------------------------------
+
+CONTAINER = {"kind": "container", "project": "p", "service": "a"}
+
+
+@pytest.fixture
+def refusing(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An engine that answers root only; ``sudo`` says whether sudo asks for a password."""
+
+    def refuse(sudo: str) -> None:
+        def run(command: str, arguments: Any, timeout: float) -> Any:
+            if command == "docker":
+                return SimpleNamespace(returncode=1, stdout=b"", stderr=DENIED)
+            if sudo:
+                return SimpleNamespace(returncode=1, stdout=b"", stderr=sudo.encode())
+            return SimpleNamespace(returncode=0, stdout=b"[]", stderr=b"")
+
+        monkeypatch.setattr(engine, "_run", run)
+        monkeypatch.setattr(engine.os, "geteuid", lambda: 1000)
+        monkeypatch.setattr(engine.shutil, "which", lambda *_, **__: "/usr/bin/sudo")
+
+    return refuse
+
+
+DENIED = b"permission denied while trying to connect to the Docker daemon socket"
+IMAGE = {"kind": "image", "reference": "x@sha256:1"}
+
+
+def test_before_the_next_login_the_engine_is_asked_as_root(refusing: Any) -> None:
+    refusing("")
+    assert containers.observe(IMAGE, containers.Engine([IMAGE])) == {"present": False}
+
+
+@pytest.mark.parametrize("resource", [IMAGE, CONTAINER])
+def test_who_may_not_ask_does_not_take_anything_for_gone(
+    refusing: Any, resource: dict[str, Any]
+) -> None:
+    refusing("sudo: a password is required")
+    seen = containers.observe(resource, containers.Engine([resource]))
+    assert seen == {"present": True, "unknown": True}
+    # It is no drift that is known, and no rest either: the role looks.
+    found = survey.drift(dict(resource, seen=seen), survey.Host([resource]))
+    assert found is not None
+    known = dict(resource, seen={"present": True, "active": "running"})
+    found = survey.drift(known, survey.Host([known]))
+    assert found is not None
+    assert found["found"] == "the engine refuses this user"
+
+
+def test_an_engine_that_is_stopped_has_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = b"Cannot connect to the Docker daemon. Is the docker daemon running?"
+    answer = SimpleNamespace(returncode=1, stdout=b"", stderr=said)
+    monkeypatch.setattr(engine, "_run", lambda *_: answer)
+    assert containers.observe(CONTAINER, containers.Engine()) == {"present": False}
