@@ -366,19 +366,26 @@ def stale(
             continue
         labels = service.get("labels", {})
         kept = container["labels"].get(FILES_LABEL) == labels.get(FILES_LABEL)
-        read = [item for item in files if kept and item["service"] == container["service"]]
+        read = [item for item in files if kept and _is_mounted(item["path"], service)]
         why = _gone(service, lies_there) or _edited(read, lies_there)
         if why:
             steps.append(_step("remove", container["service"], why, [container["id"]]))
     return steps
 
 
+def _bound(service: Mapping[str, Any]) -> List[str]:
+    """Return the paths of the host that a service has mounted."""
+    volumes = [item for item in service.get("volumes", ()) if item["type"] == "bind"]
+    return [item["source"].replace("$$", "$") for item in volumes]
+
+
+def _is_mounted(path: str, service: Mapping[str, Any]) -> bool:
+    return any((path + "/").startswith(source + "/") for source in _bound(service))
+
+
 def _gone(service: Mapping[str, Any], lies_there: Callable[[str], Optional[str]]) -> str:
-    for volume in service.get("volumes", ()):
-        path = volume["source"].replace("$$", "$")
-        if volume["type"] == "bind" and lies_there(path) is None:
-            return "%s, which it has mounted, is gone" % path
-    return ""
+    gone = [path for path in _bound(service) if lies_there(path) is None]
+    return "%s, which it has mounted, is gone" % gone[0] if gone else ""
 
 
 def _edited(files: Sequence[Mapping[str, str]], lies_there: Callable[[str], Optional[str]]) -> str:
