@@ -299,13 +299,17 @@ HOLDER: dict[str, Any] = {
             "labels": {compose.FILES_LABEL: "digest"},
             "volumes": [
                 {"type": "bind", "source": "/i/$$x/data", "target": "/data"},
+                {"type": "bind", "source": "/i/etc", "target": "/etc/a"},
                 {"type": "volume", "source": "named", "target": "/cache"},
             ],
         }
     },
 }
-FILES = [{"service": "a", "path": "/i/a.yml", "content": "as written"}]
-THERE = {"/i/$x/data": "", "/i/a.yml": "as written"}
+FILES = [
+    {"path": "/i/etc/a.yml", "content": "as written"},
+    {"path": "/i/etc2/b.yml", "content": "of another service"},
+]
+THERE = {"/i/$x/data": "", "/i/etc": "", "/i/etc/a.yml": "as written"}
 
 
 def stale(there: dict[str, str], **more: Any) -> list[tuple[str, list[str]]]:
@@ -319,7 +323,7 @@ def test_a_container_that_holds_what_is_there_stays() -> None:
 
 
 def test_a_container_whose_directory_is_gone_goes_before_another_has_its_name() -> None:
-    ((why, remove),) = stale({"/i/a.yml": "as written"})
+    ((why, remove),) = stale({"/i/etc": "", "/i/etc/a.yml": "as written"})
     assert why == "/i/$x/data, which it has mounted, is gone"
     assert remove == ["id-a"]
 
@@ -327,15 +331,17 @@ def test_a_container_whose_directory_is_gone_goes_before_another_has_its_name() 
 @pytest.mark.parametrize("text", ["as somebody wrote", None])
 def test_a_container_that_may_have_read_another_s_text_goes(text: str | None) -> None:
     there = {
-        name: found for name, found in {**THERE, "/i/a.yml": text}.items() if found is not None
+        name: found for name, found in {**THERE, "/i/etc/a.yml": text}.items() if found is not None
     }
     ((why, _),) = stale(there)
-    assert why == "/i/a.yml, which it reads, is not as it was written"
+    assert why == "/i/etc/a.yml, which it reads, is not as it was written"
 
 
 def test_a_change_of_ours_waits_for_its_phase() -> None:
     """The model is fetched in between: so long the old one answers."""
-    assert stale({**THERE, "/i/a.yml": "of before"}, labels={compose.FILES_LABEL: "before"}) == []
+    assert (
+        stale({**THERE, "/i/etc/a.yml": "of before"}, labels={compose.FILES_LABEL: "before"}) == []
+    )
 
 
 def test_a_service_that_is_off_is_the_business_of_its_phase() -> None:
