@@ -220,8 +220,10 @@ def test_a_key_of_the_environment_file_comes_back(host: Host) -> None:
     assert host.drift() == {}
 
 
-def inside(host: Host, service: str, *words: str) -> str:
-    return host.root(f"docker exec dream-runner-{service}-1 {shlex.join(words)}").out
+def inside(host: Host, service: str, script: str) -> str:
+    """Return what root sees of a container's process as ``$P``; a nested engine cannot exec."""
+    pid = f"$(docker inspect --format '{{{{.State.Pid}}}}' dream-runner-{service}-1)"
+    return host.root(f"P=/proc/{pid}; {script}").out
 
 
 def test_a_container_has_the_directory_that_is_there(host: Host) -> None:
@@ -232,7 +234,7 @@ def test_a_container_has_the_directory_that_is_there(host: Host) -> None:
     host.root(f"touch {place}/written-outside")
     mounts = json.loads(host.root("docker inspect dream-runner-n8n-1").out)[0]["Mounts"]
     target = next(item["Destination"] for item in mounts if item["Source"] == place)
-    assert "written-outside" in inside(host, "n8n", "ls", target)
+    assert "written-outside" in inside(host, "n8n", f"ls $P/root{target}")
     assert host.drift() == {}
 
 
@@ -252,7 +254,7 @@ def test_what_a_person_writes_into_the_environment_file_reaches_the_containers(h
     host.root(f"sed -i 's/^LITELLM_KEY=.*/LITELLM_KEY=sk-of-a-person/' {path}")
     assert "services" in host.due()
     host.repair()
-    assert "sk-of-a-person" in inside(host, "litellm", "env")
+    assert "sk-of-a-person" in inside(host, "litellm", "cat $P/environ")
     assert "LITELLM_KEY=sk-of-a-person" in host.root(f"cat {path}").out
     assert host.due() == {}
 
