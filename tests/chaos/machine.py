@@ -80,7 +80,7 @@ class Machine:
             node.copy_in(path, f"{_SERVED}/{Path(path).name}")
         content = f"{_SERVED}/{model.name}"
         program = ["python3", "-B", f"{_SERVED}/served.py", content, str(rate), port_file]
-        stack._unit(node, "test-model", program)
+        stack.unit(node, "test-model", program)
         stack.wait_for(lambda: node.run("test", "-s", port_file).code == 0, seconds=30)
         return node.must("cat", port_file).out.strip()
 
