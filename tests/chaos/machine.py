@@ -254,10 +254,13 @@ docker volume ls --quiet | xargs -r docker volume rm >/dev/null
 rm -rf /root/dream-runner
 cd /root/.local/state/dream-runner
 find . -mindepth 1 -maxdepth 1 ! -name images.lock.json -exec rm -rf {} +
+docker image ls --quiet --no-trunc | sort -u | xargs -r docker image rm --force >/dev/null
+if [ -e /etc/docker/daemon.json ]; then
+    rm /etc/docker/daemon.json
+    systemctl reset-failed docker
+    systemctl restart docker
+fi
 """
-_NO_IMAGES = (
-    "docker image ls --quiet --no-trunc | sort -u | xargs -r docker image rm --force >/dev/null\n"
-)
 
 #: Containers by service with their image and state, and whether they are as compose would make
 #: them now (their hash depends on secrets); images by name; networks, volumes.
