@@ -49,10 +49,6 @@ def fetch(
     for left in (*target.glob("*.part"), *target.glob("*.work")):
         _drop(left)  # Of a run that was killed.
     for tag, entry in sorted(wanted.items()):
-        if "@" in tag:
-            # An archive names its images by tags, and a target's lock finds them by those.
-            report(f"image {tag} is not in it: it has no tag of its own")
-            continue
         path = target / file_name(tag)
         if not os.path.exists(parts_of(str(path))[0]):
             report(f"image {tag}")
@@ -120,7 +116,7 @@ def _pack(blobs: Path, tag: str, target: Path) -> None:
     with tarfile.open(target, "w", format=tarfile.GNU_FORMAT) as tar:
         _add_json(tar, "oci-layout", {"imageLayoutVersion": "1.0.0"})
         _add_json(tar, "index.json", {"schemaVersion": 2, "manifests": [top]})
-        loaded = {"Config": config, "RepoTags": [tag], "Layers": layers}
+        loaded = {"Config": config, "RepoTags": [_loadable(tag)], "Layers": layers}
         _add_json(tar, "manifest.json", [loaded])
         _add(tar, f"blobs/sha256/{digest}", io.BytesIO(content), len(content))
         # A layer that is there twice, an empty one for example, is one blob.
@@ -128,6 +124,12 @@ def _pack(blobs: Path, tag: str, target: Path) -> None:
             blob = blobs / name.removeprefix("sha256:")
             with blob.open("rb") as stream:
                 _add(tar, _place(name), stream, blob.stat().st_size)
+
+
+def _loadable(tag: str) -> str:
+    """Return a name that an engine takes: of an image that is known by its digest, one like it."""
+    name, _, digest = tag.partition("@")
+    return f"{name_of(name)}:{digest.replace(':', '-')[:19]}" if digest else tag
 
 
 def _place(digest: str) -> str:

@@ -224,7 +224,7 @@ def _archived(archive: Path, name: str) -> list[tuple[list[str], Entry]]:
     try:
         with Joined(str(archive)) as stream, tarfile.open(fileobj=stream) as tar:
             images = json.loads(_member(tar, "manifest.json"))
-            return [(item["RepoTags"] or [], _entry(tar, item, name)) for item in images]
+            return [(_names(tar, item), _entry(tar, item, name)) for item in images]
     except (OSError, SourceFault, tarfile.TarError, LookupError, ValueError, TypeError) as error:
         raise UsageError(
             f"{archive} is no archive of images: {error}",
@@ -232,6 +232,23 @@ def _archived(archive: Path, name: str) -> list[tuple[list[str], Entry]]:
             where=str(archive),
             hint="write it with docker save, or with podman save --format docker-archive",
         ) from error
+
+
+def _names(tar: tarfile.TarFile, image: Mapping[str, Any]) -> list[str]:
+    """Return what an image is called; an archive of one image may say it in the layout's words."""
+    names = list(image["RepoTags"] or [])
+    if _has(tar, "index.json"):
+        tops = json.loads(_member(tar, "index.json"))["manifests"]
+        if len(tops) == 1:
+            said = tops[0].get("annotations", {}).get("org.opencontainers.image.ref.name", "")
+            # docker itself writes the bare tag there.
+            names += [said] if "/" in said else []
+    return names
+
+
+def _has(tar: tarfile.TarFile, name: str) -> bool:
+    present = tar.getnames()
+    return name in present or f"./{name}" in present
 
 
 def _entry(tar: tarfile.TarFile, image: Mapping[str, Any], name: str) -> Entry:
@@ -242,7 +259,7 @@ def _entry(tar: tarfile.TarFile, image: Mapping[str, Any], name: str) -> Entry:
         "archive": name,
         "platforms": [f"{config['os']}/{config['architecture']}"],
     }
-    if "index.json" in tar.getnames() or "./index.json" in tar.getnames():
+    if _has(tar, "index.json"):
         # An engine with containerd's store calls the image by its manifest.
         manifests = json.loads(_member(tar, "index.json"))["manifests"]
         for item in manifests:
