@@ -44,7 +44,8 @@ BREAKS: dict[str, dict[str, str]] = {
     "network": {
         "removed": "docker ps -aq | xargs -r docker rm -f; docker network rm {name}",
     },
-    "data": {"removed": "rm -rf {path}", "a file in its place": "rm -rf {path}; touch {path}"},
+    # A file in its place is somebody's: it is refused by name (IN_THE_WAY), not removed.
+    "data": {"removed": "rm -rf {path}"},
     "directory": {"open to all": "chmod 0777 {path}", "closed": "chmod 0 {path}"},
     "file": {
         "deleted": "rm {path}",
