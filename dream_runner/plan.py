@@ -58,7 +58,7 @@ class Plan:
     """The whole answer to "what would happen".
 
     ``root_commands`` do by hand all that is ``privileged``; empty where no
-    command line would.
+    command line would. ``later`` is what a unit fetches after the install has ended.
     """
 
     install_dir: str
@@ -75,6 +75,7 @@ class Plan:
     units: tuple[Mapping[str, Any], ...] = ()
     restarts: tuple[str, ...] = ()
     disk: tuple[Mapping[str, Any], ...] = ()
+    later: tuple[Download, ...] = ()
 
     @property
     def image_bytes(self) -> int:
@@ -161,6 +162,7 @@ def build(
         units=tuple(outlook.units(choice)),
         restarts=tuple(outlook.restarts(reasons, found.receipts)),
         disk=_disk(reasons, found),
+        later=_downloads(choice["upgrade"]["model"], found.present) if choice["upgrade"] else (),
     )
 
 
@@ -214,11 +216,15 @@ def _ports(settings: Settings, choice: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _choices(settings: Settings, choice: Mapping[str, Any]) -> tuple[Choice, ...]:
-    tier, model, features = choice["tier"], choice["model"], choice["features"]
+    tier, features = choice["tier"], choice["features"]
     decided = {
         "tier": (tier["id"], tier.get("reason", "")),
-        "model": (model["id"], model.get("why", "")),
+        "model": _own_model(choice),
         "context_tokens": (choice["context_tokens"], ""),
+        "fast_start": (
+            choice["model"]["id"] if choice["fast_start"]["use"] else "no",
+            choice["fast_start"]["why"],
+        ),
         "engine_port": (choice["engine_port"], ""),
         **{
             name: ("yes" if enabled else "no", features["reasons"].get(name, ""))
@@ -236,10 +242,17 @@ def _choices(settings: Settings, choice: Mapping[str, Any]) -> tuple[Choice, ...
 #: Shown whether or not somebody chose them; of the others only what was chosen.
 _ALWAYS = frozenset(
     (
-        *("profile", "install_dir", "tier", "model", "context_tokens", "engine_port"),
+        *("profile", "install_dir", "tier", "model", "context_tokens"),
+        *("fast_start", "engine_port"),
         *("bind_address", *FEATURES),
     )
 )
+
+
+def _own_model(choice: Mapping[str, Any]) -> tuple[Any, str]:
+    """Return the model that this host is to have, which another may stand in for."""
+    model = choice["upgrade"]["model"] if choice["upgrade"] else choice["model"]
+    return model["id"], model.get("why", "")
 
 
 def _counts(name: str, settings: Settings) -> bool:

@@ -61,9 +61,10 @@ def read(receipts: Mapping[str, Mapping[str, Any]]) -> Before:
         return Before("absent")
     phase = next_phase(live)
     install_dir = _install_dir(live)
-    if phase is None:
+    state = live.get(phase, {}).get("state") if phase else None
+    # A report that could not be written ends an install all the same.
+    if phase is None or (phase, state) == ("summary", "failed"):
         return Before("finished", install_dir)
-    state = live.get(phase, {}).get("state")
     kind = "failed" if state == "failed" else "interrupted"
     return Before(kind, install_dir, phase, begun=state is not None)
 

@@ -151,6 +151,15 @@ SETTINGS: tuple[Setting, ...] = (
         "N",
     ),
     Setting(
+        "fast_start",
+        values.fast_start,
+        "auto",
+        "Answer with a small model while this machine's own is fetched. auto: where that is worth "
+        "it. A catalogue id: with that model.",
+        "What to install",
+        "auto|yes|no|ID",
+    ),
+    Setting(
         "engine_port",
         values.integer(0, 65535, "a port"),
         0,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from . import answers, catalog, plan, sources
-from .module_utils.dream_core import due, engine, live, ports, requirements
+from .module_utils.dream_core import due, engine, faststart, live, ports, requirements
 from .module_utils.dream_core.choice import decide
 from .module_utils.dream_core.context import look
 from .module_utils.dream_core.errors import DreamError
@@ -114,6 +114,7 @@ def meet(
         catalog.load(),
         host["receipts"],
         host["listeners"],
+        held=host["held"],
     )
     reasons = _reasons(said.settings, host, choice, full=fresh or full)
     return Target(
@@ -248,7 +249,7 @@ def model_progress(target: Target) -> tuple[int, int]:
 
 
 def _present(target: Target) -> dict[str, int]:
-    files = target.choice["model"]["files"]
+    files = faststart.files(target.choice)
     return {item["file"]: _progress(target, item)[0] for item in files}
 
 

@@ -86,6 +86,17 @@ def _near(text: str, choices: tuple[str, ...]) -> str:
     return f"did you mean {close[0]}?" if close else ""
 
 
+def fast_start(raw: Any, known: Known) -> str:
+    """Return auto, yes, no, or the id of a model of the catalogue."""
+    text = _word(raw)
+    choices = ("auto", "yes", "no", *known.models)
+    if text not in choices and known.models:
+        raise Invalid(
+            f"{shown(raw)!r} is not auto, yes, no or the id of a model", _near(text, choices)
+        )
+    return text
+
+
 def integer(low: int, high: int | None = None, noun: str = "a number") -> Parser:
     """Return a parser for a whole number between ``low`` and ``high``."""
     limits = f"{low} or more" if high is None else f"{low} to {high}"

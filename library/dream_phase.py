@@ -50,6 +50,7 @@ interrupted:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.dream_core.errors import DreamError
 from ansible.module_utils.dream_core.phase import record
 
 SPEC = {
@@ -65,7 +66,10 @@ SPEC = {
 
 def main():
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
-    done = record(write=not module.check_mode, **module.params)
+    try:
+        done = record(write=not module.check_mode, **module.params)
+    except DreamError as error:
+        module.fail_json(msg=str(error), dream_error=error.to_dict())
     for warning in done["warnings"]:
         module.warn(warning)
     module.exit_json(changed=False, interrupted=done["interrupted"])

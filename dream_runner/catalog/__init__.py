@@ -184,6 +184,8 @@ def _check_models(models: dict[str, Any], tiers: list[str]) -> Iterator[str]:
     ids = [model["id"] for model in models["models"]]
     yield from _twice("models.yml: model", ids)
     yield from _missing("models.yml: fallback: model", models["fallback"], ids)
+    small = [models["fast_start"]["model"]] if "fast_start" in models else []
+    yield from _missing("models.yml: fast_start: model", small, ids)
     yield from _missing("models.yml: tiers: tier", models["tiers"], tiers)
     yield from _missing("models.yml: tiers: a plan for tier", tiers, models["tiers"])
     for tier, plan in models["tiers"].items():

@@ -18,7 +18,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ..module_utils.dream_core import models, tiers
+from ..module_utils.dream_core import faststart, models, tiers
 from ..module_utils.dream_core.atomic import write_bytes
 from ..module_utils.dream_core.errors import DreamError, UsageError
 from ..module_utils.dream_core.facts import (
@@ -233,6 +233,7 @@ class Explanation:
     models: list[dict[str, Any]]
     error: DreamError | None = None
     changes: list[str] = field(default_factory=list)
+    fast_start: str = ""
 
 
 def explain(
@@ -253,7 +254,9 @@ def explain(
     rules = tiers.explain(document, catalog.tiers, memory_limit_mb)
     rows = models.explain(document, chosen, catalog.models, context_tokens, memory_limit_mb)
     pick, error = _choose(document, chosen, catalog, model, context_tokens, memory_limit_mb)
-    return Explanation(chosen, rules, pick, rows, error, _changes(document, chosen, rows))
+    fast_start = faststart.outlook(catalog.models, pick) if pick else ""
+    changes = _changes(document, chosen, rows)
+    return Explanation(chosen, rules, pick, rows, error, changes, fast_start)
 
 
 def _choose(
@@ -303,6 +306,7 @@ def explanation_as_json(explanation: Explanation) -> dict[str, Any]:
         "models": explanation.models,
         "error": explanation.error.to_dict() if explanation.error else None,
         "changes": explanation.changes,
+        "fast_start": explanation.fast_start,
     }
 
 
@@ -312,6 +316,7 @@ def explanation_as_table(explanation: Explanation) -> RenderableType:
     head = [f"Tier {tier['id']} ({tier['name']}), by rule {tier['rule']}: {tier['reason']}"]
     if model:
         head.append(f"Model {model['name']} at {model['context_tokens']} tokens: {model['why']}")
+        head.append(f"Fast start: {explanation.fast_start}")
     if explanation.error:
         head.append(f"No model: {explanation.error.what}")
     changes = [f"- {line}" for line in explanation.changes] or ["- nothing: this is the top"]

@@ -12,7 +12,7 @@ from .. import answers, lock, privilege, resume, runs, stopping, target, tripwir
 from ..events import Event, Notice, PhaseFinished
 from ..html import record
 from ..journal import Journal
-from ..module_utils.dream_core import probe
+from ..module_utils.dream_core import probe, upgrade
 from ..module_utils.dream_core.errors import DreamError, EngineError, Interrupted
 from ..module_utils.dream_core.receipt import read_all
 from ..plan import Plan, Step
@@ -41,6 +41,7 @@ class Outcome:
     result: Result
     seconds: float
     summary: Mapping[str, Any]
+    upgrade: Mapping[str, Any] | None = None
 
     @property
     def error(self) -> DreamError | None:
@@ -172,7 +173,11 @@ def _rested(known: target.Target, listener: Listener, began: float) -> Outcome:
     facts = known.receipts["summary"]["facts"]
     steps = [Step(phase, *reason) for phase, reason in known.reasons.items()]
     record.planned(run_dir, known.host["facts"], known.choice, steps)
-    return _ended(Outcome(run_id, run_dir, Result(0, False, None), time.monotonic() - began, facts))
+    pending = upgrade.look(known.receipts)
+    if pending:
+        listener.note(upgrade.sentence(pending, text.size))
+    result, seconds = Result(0, False, None), time.monotonic() - began
+    return _ended(Outcome(run_id, run_dir, result, seconds, facts, pending))
 
 
 def _ended(outcome: Outcome) -> Outcome:
@@ -244,7 +249,8 @@ def _execute(
         result = replace(result, error=trap.error)
     receipts, _ = read_all(known.state_dir)
     facts = receipts.get("summary", {}).get("facts", {}) if result.error is None else {}
-    return _ended(Outcome(run_id, run_dir, result, time.monotonic() - began, facts))
+    seconds = time.monotonic() - began
+    return _ended(Outcome(run_id, run_dir, result, seconds, facts, upgrade.look(receipts)))
 
 
 def follow(request: Request, listener: Listener, said: Collection[str] = ()) -> Result:
@@ -282,6 +288,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
             "skipped": result.skipped,
         },
         "summary": dict(outcome.summary),
+        "upgrade": dict(outcome.upgrade) if outcome.upgrade else None,
     }
 
 
@@ -294,5 +301,7 @@ def as_text(outcome: Outcome) -> str:
     urls = outcome.summary.get("urls")
     if isinstance(urls, dict):
         lines += [f"  {name}: {url}" for name, url in urls.items()]
+    if outcome.upgrade:
+        lines.append(f"  pending: {upgrade.sentence(outcome.upgrade, text.size)}")
     lines += ["Ask 'dream-runner status' at any time; 'dream-runner install' again repairs."]
     return "\n".join(lines)

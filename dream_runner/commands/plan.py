@@ -105,6 +105,7 @@ def _amounts(plan: Plan) -> list[str]:
     lines = [f"Download:    {_download(item)}" for item in plan.downloads]
     about = "about " if plan.is_estimate else ""
     lines += [f"To fetch:    {about}{text.size(plan.fetch_bytes)} for the model"]
+    lines += [f"Later:       {_download(item)}, by a unit of its own" for item in plan.later]
     lines += _images(plan)
     lines += [f"By itself:   {item}" for item in plan.own_fetches]
     lines += [f"Disk:        {_filesystem(item)}" for item in plan.disk] or ["Disk:        none"]

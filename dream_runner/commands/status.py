@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .. import resume
-from ..module_utils.dream_core import live
+from ..module_utils.dream_core import faststart, live, upgrade
 from ..module_utils.dream_core.phases import PHASES
 from ..module_utils.dream_core.receipt import read_all
 from ..module_utils.dream_core.survey import survey
@@ -55,6 +55,7 @@ class Status:
     units: Mapping[str, str] = field(default_factory=dict)
     phases: Mapping[str, str] = field(default_factory=dict)
     drift: Mapping[str, Any] = field(default_factory=dict)
+    upgrade: Mapping[str, Any] | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -71,7 +72,8 @@ def run(state_dir: str) -> Status:
         return Status("absent", detail="this user has installed nothing", warnings=tuple(warnings))
     engine = look_at_engine(*_endpoint(receipts))
     units = {name: _unit_state(name, scope) for name, scope in _units(receipts)}
-    state, detail = judge(before, engine, units)
+    pending = upgrade.look(receipts)
+    state, detail = judge(before, engine, units, pending)
     return Status(
         state=state,
         install_dir=before.install_dir,
@@ -80,20 +82,45 @@ def run(state_dir: str) -> Status:
         engine=engine,
         units=units,
         phases={name: receipts.get(name, {}).get("state", "never ran") for name in PHASES},
-        drift={phase: found for phase, found in survey(receipts).items() if found},
+        drift={} if _is_switching(pending) else _drift(receipts),
+        upgrade=pending,
         warnings=tuple(warnings),
     )
 
 
-def judge(before: resume.Before, engine: Engine, units: Mapping[str, str]) -> tuple[str, str]:
-    """Return the state and the sentence about it."""
+def _is_switching(pending: Mapping[str, Any] | None) -> bool:
+    """Tell whether the upgrade changes what receipts tell of, which they will say in a moment."""
+    changing = (upgrade.SWITCHING, upgrade.RETIRING)
+    return pending is not None and pending["stage"] in changing
+
+
+def _drift(receipts: Mapping[str, Any]) -> dict[str, Any]:
+    return {phase: found for phase, found in survey(dict(receipts)).items() if found}
+
+
+def judge(
+    before: resume.Before,
+    engine: Engine,
+    units: Mapping[str, str],
+    pending: Mapping[str, Any] | None = None,
+) -> tuple[str, str]:
+    """Return the state and the sentence about it.
+
+    An upgrade under way is as things should be; one that ended in vain is not.
+    """
     if before.is_open:
         return "interrupted", resume.sentence(before) + " Run 'dream-runner install' to continue."
     if not engine.listening:
         return "stopped", engine.why or "nothing listens on the engine's port"
     if not engine.answers:
         return "degraded", f"the engine runs but does not answer: {engine.why}"
-    bad = [f"{name} is {state}" for name, state in units.items() if state not in ("active", "")]
+    bad = [
+        f"{name} is {state}"
+        for name, state in units.items()
+        if state not in ("active", "") and name != faststart.UNIT
+    ]
+    if pending and pending["stage"] in (upgrade.FAILED, upgrade.STOPPED):
+        bad.append(upgrade.sentence(pending, text.size))
     return ("degraded", "; ".join(bad)) if bad else ("ready", "the model has just answered")
 
 
@@ -203,6 +230,8 @@ def as_text(status: Status) -> str:
     if status.engine.answers:
         lines.append(f"  model         {status.engine.model}")
         lines.append(f"  answered in   {text.duration(status.engine.seconds)}")
+    if status.upgrade:
+        lines.append(f"  upgrade       {upgrade.sentence(status.upgrade, text.size)}")
     lines += [
         f"  unit          {name}: {state or 'unknown'}" for name, state in status.units.items()
     ]

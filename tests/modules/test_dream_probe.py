@@ -101,3 +101,17 @@ def test_check_mode_asks_nobody(run_module: Run) -> None:
     result = run_module("dream_probe", check=True, url="http://127.0.0.1:1", model="smoke")
     assert result == result | {"changed": False}
     assert "failed" not in result
+
+
+@pytest.mark.parametrize(
+    ("named", "path", "code"),
+    [("smoke", "", ""), ("other", "", "ENGINE_OTHER_MODEL"), ("other", "/api", "")],
+)
+def test_the_model_that_answers_is_the_one_that_was_installed(
+    run_module: Run, engine: Any, named: str, path: str, code: str
+) -> None:
+    """An engine that was not started anew still serves the former model, whatever it is asked."""
+    said = json.loads(answer("hello")) | {"model": named}
+    engine.completion = (200, json.dumps(said).encode())
+    result = probe(run_module, engine, api_path=path)
+    assert result.get("dream_error", {}).get("code", "") == code

@@ -8,7 +8,7 @@ import re
 import time
 from typing import Any, Callable, Dict, List, Mapping, Sequence
 
-from . import amd_tuning, live, preflight, requirements
+from . import amd_tuning, faststart, live, preflight, requirements
 from .errors import DreamError
 from .fetch import is_present
 from .fetch.local import local_path, parts_of
@@ -127,7 +127,7 @@ def _units(receipts: Mapping[str, Any]) -> List[str]:
 
 def _missing(request: Request) -> List[str]:
     """Return which of the things that packages bring are not on this host."""
-    urls = [url for item in request["choice"]["model"]["files"] for url in item.get("urls") or []]
+    urls = [url for item in faststart.files(request["choice"]) for url in item.get("urls") or []]
     missing = []
     if request["settings"]["profile"] == "embedded":
         if not live.can_load("libgomp.so.1"):

@@ -6,9 +6,9 @@ inputs give the same answer, so that what install does is what plan said.
 
 from __future__ import annotations
 
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, Mapping, Optional, Sequence
 
-from . import features, gpu_assignment, models, requirements, stack, tiers
+from . import faststart, features, gpu_assignment, models, requirements, stack, tiers
 
 #: A compose project needs a container engine; only ``full`` has one.
 _EMBEDDED = "embedded"
@@ -24,9 +24,12 @@ def decide(
     catalog: Any,
     receipts: Dict[str, Any],
     listeners: Sequence[Dict[str, Any]] = (),
+    held: Optional[Mapping[str, int]] = None,
+    in_fleet: bool = False,
 ) -> Dict[str, Any]:
     """Return ``dream_choice`` (docs/developer/architecture.md).
 
+    ``held`` are the bytes that are there of each model file (None: nobody looked).
     Raises UsageError for a tier, model or feature that cannot be, and
     RequirementError for a chosen port that another program holds.
     """
@@ -35,7 +38,17 @@ def decide(
         facts, catalog.tiers, override=settings["tier"], memory_limit_mb=settings["memory_limit_mb"]
     )
     chosen = features.resolve(settings, facts, tier, catalog.features, catalog.services)
-    model = _choose_model(settings, facts, tier, catalog)
+    final = _choose_model(settings, facts, tier, catalog)
+    supervisor = choose_supervisor(facts, session)
+    start = faststart.decide(
+        settings,
+        facts,
+        tier,
+        catalog.models,
+        final,
+        faststart.Host(supervisor, receipts, held, in_fleet),
+    )
+    model = start.small or final
     previous = receipts.get("requirements", {}).get("facts", {}).get("engine_port")
     choice = {
         "profile": settings["profile"],
@@ -44,17 +57,25 @@ def decide(
         "features": chosen,
         "model": model,
         "context_tokens": model["context_tokens"],
-        "gpu_assignment": _assign(facts, model, chosen["services"], receipts),
+        # For the model that is to stay: the small one runs on the same cards.
+        "gpu_assignment": _assign(facts, final, chosen["services"], receipts),
         "engine_port": requirements.choose_port(
             settings["engine_port"], previous, listeners, bind_address=settings["bind_address"]
         ),
-        "supervisor": choose_supervisor(facts, session),
+        "supervisor": supervisor,
+        "fast_start": {"use": bool(start.small), "why": start.why},
+        "upgrade": None,
     }
-    choice["stack"] = (
-        None
-        if settings["profile"] == _EMBEDDED
-        else stack.resolve(settings, facts, choice, catalog, receipts, listeners)
-    )
+
+    def stacked(served: Dict[str, Any]) -> Optional[Dict[str, Any]]:
+        if settings["profile"] == _EMBEDDED:
+            return None
+        told = dict(choice, model=served)
+        return stack.resolve(settings, facts, told, catalog, receipts, listeners)
+
+    choice["stack"] = stacked(model)
+    if start.small:
+        choice["upgrade"] = {"model": final, "stack": stacked(final)}
     return choice
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from typing import Any, Dict
 
 from . import live, receipt, survey
 from .facts import load_or_gather
+from .fetch import partial_progress
 from .session import gather_session
 
 
@@ -19,7 +22,7 @@ def look(
     verify: bool = False,
     save: bool = True,
 ) -> Dict[str, Any]:
-    """Return facts, session, receipts, drift and listeners (our own are marked).
+    """Return facts, session, receipts, drift, listeners (our own are marked) and models held.
 
     ``force`` gathers the facts anew whatever the cache says; ``full`` leaves the
     drift out, because every phase will look for itself; ``verify`` reads every
@@ -39,5 +42,19 @@ def look(
         # A recorded process id may by now belong to another program; an argument
         # below the install directory tells our own.
         "listeners": live.listeners(own_paths=[install_dir]),
+        "held": held(os.path.join(install_dir, "data", "models")),
         "notes": [line for line in [origin.get("why", "")] if line] + warnings,
     }
+
+
+def held(directory: str) -> Dict[str, int]:
+    """Return the bytes that are there of each model file; of a partial under ``NAME.part``."""
+    found: Dict[str, int] = {}
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(directory):
+            if entry.name.endswith(".part"):
+                progress = partial_progress(entry.path[: -len(".part")])
+                found[entry.name] = progress[0] if progress else 0
+            elif entry.is_file(follow_symlinks=False):
+                found[entry.name] = entry.stat().st_size
+    return found

@@ -14,7 +14,7 @@ import ssl
 import time
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Sequence, Tuple
 
-from . import atomic, engine, live, survey
+from . import atomic, engine, faststart, live, survey, upgrade
 from .errors import EngineError
 from .fetch import find_partials
 from .receipt import interrupted, read_all
@@ -140,12 +140,30 @@ def _drift(place: Place) -> Iterator[Finding]:
 def _services(place: Place) -> Iterator[Finding]:
     host = survey.Host(place.resources("unit", "supervisor", "container"))
     for item in place.resources("unit", "supervisor", "container"):
+        if item.get("name") == faststart.UNIT:
+            continue  # It has a check of its own.
         seen = survey.observe(item, host, survey.GLANCE)
         was = str((item.get("seen") or {}).get("active", ""))
         state = str(seen.get("active", "not there"))
         if was in _WORKING and state not in _WORKING:
             evidence = "%s is %s" % (survey.name_of(item), state)
             yield Finding("services", ERROR, evidence, _AGAIN)
+
+
+def _upgrade(place: Place) -> Iterator[Finding]:
+    """Tell of the model that is to take the small one's place."""
+    seen = upgrade.look(place.receipts)
+    if seen is None:
+        return
+    evidence = upgrade.sentence(seen, lambda size: "%.1f GB" % (size / 1e9))
+    if seen["stage"] == upgrade.FAILED:
+        log = " and ".join("%s/logs/upgrade.log" % path for path in place.install_dirs())
+        remedy = "%s says more; 'dream-runner install' tries again, --model takes another" % log
+        yield Finding("upgrade", ERROR, evidence, remedy)
+    elif seen["stage"] == upgrade.STOPPED:
+        yield Finding("upgrade", WARNING, evidence, "run 'dream-runner install': it is started")
+    else:
+        yield Finding("upgrade", OK, evidence)
 
 
 _WORKING = ("active", "activating", "RUNNING", "STARTING", "running")
@@ -197,8 +215,12 @@ def _secrets(place: Place) -> Iterator[Finding]:
 
 def _partials(place: Place) -> Iterator[Finding]:
     models = {str(item["path"]): str(item["sha256"]) for item in place.resources("model")}
+    # Being filled by the upgrade's unit, which has a check of its own.
+    coming = {str(item["sha256"]) for item in place.resources("model") if item.get("coming")}
     for folder in sorted({os.path.dirname(path) for path in models}):
         for partial in find_partials(folder):
+            if partial.sha256 in coming:
+                continue
             size = "%.1f MB of %.1f MB" % (partial.done_bytes / 1e6, partial.total_bytes / 1e6)
             if partial.sha256 in models.values():
                 evidence = "%s holds %s" % (partial.path, size)
@@ -352,6 +374,7 @@ CHECKS: Dict[str, Check] = {
     "drift": _drift,
     "container-engine": _container_engine,
     "services": _services,
+    "upgrade": _upgrade,
     "ports": _ports,
     "secrets": _secrets,
     "partials": _partials,

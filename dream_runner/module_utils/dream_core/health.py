@@ -64,7 +64,9 @@ def _asked(params: Mapping[str, Any]) -> Dict[str, Any]:
         seconds,
         lambda: failed_for_good(watch) if watch else "",
     )
-    answer = probe.complete(params["url"] + params["api_path"], params["model"], seconds)
+    path = params["api_path"]
+    # Only llama.cpp's own server, which has no path, is known to name what it serves.
+    answer = probe.complete(params["url"] + path, params["model"], seconds, exact=not path)
     return {
         "changed": False,
         "ready_seconds": round(ready, 3),
@@ -156,6 +158,9 @@ def look_at(service: Service, watch: Watch) -> Any:
         return "its container stopped with status %d" % container["exit_code"], True
     if watch.restarts(service["id"], container) >= _LOOP:
         return "its container ends and is started again and again", True
+    if state != "running":
+        # Whoever answers on its port meanwhile is another program.
+        return "its container is %s" % state, False
     if service.get("probe"):
         answer = probe.get(service["probe"])
         # A page that asks who is there is a page.
@@ -163,6 +168,6 @@ def look_at(service: Service, watch: Watch) -> Any:
             answer["status"] < 400 or answer["status"] in (401, 403)
         )
         return ("" if up else answer["error"] or "status %s" % answer["status"]), False
-    if container["health"] in ("", "healthy") and state == "running":
+    if container["health"] in ("", "healthy"):
         return "", False
     return "its container is %s" % (container["health"] or state), False

@@ -22,7 +22,10 @@ _COMPOSED = ("dream_choice", "dream_host", "dream_session")
 #: needs room asks the directory itself.
 _VOLATILE = frozenset(
     "dream_host." + part for part in ("gathered_at", "fingerprint", "digest", "mounts")
-)
+) | {
+    # Words for people; what follows from the decision is the model and the upgrade.
+    "dream_choice.fast_start"
+}
 
 _NAME = re.compile(
     r"\b(dream_[a-z0-9_]+|(?:%s)_facts)\b(?:\.([a-z][a-z0-9_]*))?" % "|".join(PHASES)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence
 
-from . import due
+from . import due, faststart
 
 Row = Dict[str, Any]
 
@@ -83,15 +83,21 @@ def units(choice: Mapping[str, Any]) -> List[Row]:
     """
     stack = choice.get("stack")
     if stack:
-        return [
+        rows = [
             {"name": item["id"], "scope": "compose"}
             for item in stack["services"]
             if not item["once"]
         ]
+        if choice.get("upgrade"):
+            rows.append({"name": faststart.UNIT, "scope": _scope(choice)})
+        return rows
     if choice["supervisor"] == "supervisord":
         return [{"name": "engine", "scope": "supervisord"}]
-    scope = "user" if choice["supervisor"] == "systemd-user" else "system"
-    return [{"name": ENGINE_UNIT, "scope": scope}]
+    return [{"name": ENGINE_UNIT, "scope": _scope(choice)}]
+
+
+def _scope(choice: Mapping[str, Any]) -> str:
+    return "user" if choice["supervisor"] == "systemd-user" else "system"
 
 
 def restarts(

@@ -8,7 +8,7 @@ import stat
 import time
 from typing import Any, Dict, List, Optional
 
-from . import atomic, due, ownership, proved, receipt, restore, survey
+from . import atomic, due, ownership, proved, receipt, restore, survey, upgrade
 from .errors import DreamError
 
 #: A file that was there before us is configuration; a larger one is not kept.
@@ -33,6 +33,23 @@ def record(
     tells that the phase was found ``running``, so that handlers that were due
     then are due now.
     """
+    if state == "running" and write:
+        # Between the two the upgrade of a fast start must not begin to change containers.
+        with upgrade.kept_off(state_dir):
+            return _record(state_dir, phase, state, resources, facts, stamp, wanted, write)
+    return _record(state_dir, phase, state, resources, facts, stamp, wanted, write)
+
+
+def _record(
+    state_dir: str,
+    phase: str,
+    state: str,
+    resources: Optional[List[Dict[str, Any]]],
+    facts: Optional[Dict[str, Any]],
+    stamp: Optional[Dict[str, Any]],
+    wanted: Optional[Dict[str, Any]],
+    write: bool,
+) -> Dict[str, Any]:
     receipts, _ = receipt.read_all(state_dir)
     before = receipts.get(phase)
     was_interrupted = bool(before) and before["state"] == "running"  # type: ignore[index]

@@ -57,11 +57,15 @@ def wait_until_ready(
         attempt += 1
 
 
-def complete(base_url: str, model: str, timeout_seconds: float) -> Dict[str, Any]:
+def complete(
+    base_url: str, model: str, timeout_seconds: float, exact: bool = False
+) -> Dict[str, Any]:
     """Ask the model one question; return ``{text, seconds}``.
 
     Ready means this: HTTP 200 has been seen without any model loaded. Raises
-    EngineError ENGINE_NO_ANSWER unless the answer has text.
+    EngineError ENGINE_NO_ANSWER unless the answer has text; with ``exact`` also
+    ENGINE_OTHER_MODEL where the answer names another model, as llama.cpp's
+    server does whatever it is asked for.
     """
     body = {
         "model": model,
@@ -79,6 +83,14 @@ def complete(base_url: str, model: str, timeout_seconds: float) -> Dict[str, Any
     if not text:
         said = content[:200].decode("utf-8", "replace").strip()
         raise _no_answer(url, "status %d, %s" % (status, said or "an empty body"))
+    other = _named(content)
+    if exact and other not in ("", model):
+        raise EngineError(
+            "%s answers, and not %s" % (other, model),
+            code="ENGINE_OTHER_MODEL",
+            where=url,
+            hint="run 'dream-runner install' again; if it stays so, another program has the port",
+        )
     return {"text": text, "seconds": time.monotonic() - began}
 
 
@@ -90,6 +102,14 @@ def _text(content: bytes) -> Optional[str]:
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
         return None
     return text if isinstance(text, str) and text.strip() else None
+
+
+def _named(content: bytes) -> str:
+    """Return the model that a chat answer says it is of, or an empty string."""
+    try:
+        return str(json.loads(content.decode("utf-8")).get("model") or "")
+    except (ValueError, AttributeError):
+        return ""
 
 
 def _no_answer(url: str, why: str) -> EngineError:

@@ -147,8 +147,26 @@ def needs(
     return {
         "memory_mb": memory,
         "memory_wanted_mb": TIER_MINIMUM[tier][0] * 1024 if profile == "full" else memory,
-        "disk": _disk_needs(settings, files, model_mb, state_dir, done),
+        "disk": _disk_needs(settings, files, model_mb, state_dir, done)
+        + _later_needs(settings, choice),
     }
+
+
+def _later_needs(settings: Mapping[str, Any], choice: Mapping[str, Any]) -> List[Dict[str, Any]]:
+    """Return what the unit fetches later: both models lie on the disk until the switch."""
+    if not choice.get("upgrade"):
+        return []
+    model = choice["upgrade"]["model"]
+    return [_model_need(settings, model["files"], _model_mb(model, model["files"]), "the upgrade")]
+
+
+def _model_need(
+    settings: Mapping[str, Any], files: Sequence[Mapping[str, Any]], size_mb: int, what: str
+) -> Dict[str, Any]:
+    folder = str(settings["install_dir"]).rstrip("/") + "/data/models"
+    paths = ["%s/%s" % (folder, item["file"]) for item in files]
+    there = paths + [path + ".part" for path in paths]
+    return {"path": folder, "mb": size_mb, "what": what, "there": there}
 
 
 def _model_mb(model: Mapping[str, Any], files: Sequence[Mapping[str, Any]]) -> int:
@@ -166,14 +184,8 @@ def _disk_needs(
     done: Collection[str],
 ) -> List[Dict[str, Any]]:
     home = str(settings["install_dir"]).rstrip("/")
-    paths = ["%s/data/models/%s" % (home, item["file"]) for item in files]
     wanted = [
-        {
-            "path": home + "/data/models",
-            "mb": model_mb,
-            "what": "the model",
-            "there": paths + [path + ".part" for path in paths],
-        },
+        _model_need(settings, files, model_mb, "the model"),
         {"path": state_dir, "mb": STATE_MB, "what": "state and logs", "there": [state_dir]},
     ]
     engine = home + "/engine"

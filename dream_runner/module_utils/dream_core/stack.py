@@ -67,7 +67,7 @@ def resolve(
     engine = next(item for item in services if item["id"] == ENGINE)
     return {
         "project": catalog.services["project"],
-        "services": [_summary(item, services, published, settings) for item in services],
+        "services": [_summary(item, services, published, settings, choice) for item in services],
         "images": images,
         "ports": published,
         "environment": keys,
@@ -347,6 +347,7 @@ def _summary(
     services: Sequence[Service],
     published: Sequence[Mapping[str, Any]],
     settings: Mapping[str, Any],
+    choice: Mapping[str, Any],
 ) -> Dict[str, Any]:
     """Return what the health phase, the plan and a person need to know of a service."""
     own = [item for item in published if item["service"] == service["id"]]
@@ -365,7 +366,8 @@ def _summary(
         "once": once,
         "url": url,
         "probe": url + service["probe_path"] if url else "",
-        "budget_seconds": _budget(check),
+        "budget_seconds": _budget(check)
+        + (_load_seconds(choice["model"]) if service["id"] == ENGINE else 0),
         "fetches": service.get("fetches", ""),
     }
 
@@ -382,6 +384,17 @@ def _budget(check: Mapping[str, Any]) -> int:
     if not check:
         return 60
     return int(check["start_seconds"] + check["retries"] * check["interval_seconds"])
+
+
+#: A disk that reads no faster than this is given the time all the same (C4).
+_SLOW_MB_PER_SECOND = 20
+
+
+def _load_seconds(model: Mapping[str, Any]) -> int:
+    """Return how long a slow disk takes to read the model; no part of any start period."""
+    exact = [int(item.get("size_bytes") or 0) for item in model.get("files") or ()]
+    size_mb = sum(exact) // 1_000_000 if all(exact) else int(model.get("size_mb") or 0)
+    return size_mb // _SLOW_MB_PER_SECOND
 
 
 def _resources(

@@ -120,6 +120,9 @@ def drift(resource: Resource, host: Host, verify: bool = False) -> Optional[Dict
 
     ``verify`` reads every file whatever its size and time say.
     """
+    if resource.get("coming"):
+        # A unit of ours makes it, and takes it away, in its own time.
+        return None
     before = resource.get("seen")
     if before is None or before.get("unknown"):
         return {"what": name_of(resource), "found": "not looked at when its phase ended"}
@@ -278,9 +281,13 @@ def _unit(resource: Resource, host: Host, depth: int) -> Seen:
     shown = host.unit(resource["scope"], resource["name"])
     if shown.get("LoadState") != "loaded":
         return {"present": False}
+    active = shown.get("ActiveState", "unknown")
+    if resource.get("retries") and active in ("activating", "reloading"):
+        # Between two starts, which are part of its work.
+        active = "active"
     return {
         "present": True,
-        "active": shown.get("ActiveState", "unknown"),
+        "active": active,
         "enabled": shown.get("UnitFileState", "unknown"),
     }
 

@@ -11,9 +11,8 @@ import sys
 from typing import Any, Dict
 
 from . import lifeline, live, probe
-from .context import look
+from .context import held, look
 from .errors import BusyError, EngineError, RequirementError
-from .fetch import partial_progress
 from .receipt import LINGER_DIRECTORY, read_all
 from .session import gather_session
 
@@ -127,16 +126,9 @@ def _holder(handle: int) -> str:
 
 def _present(directory: str) -> Dict[str, int]:
     """Return the bytes that are there of each model file, whole or in parts."""
-    found: Dict[str, int] = {}
-    with contextlib.suppress(OSError):
-        for entry in os.scandir(directory):
-            if entry.name.endswith(".part"):
-                name = entry.name[: -len(".part")]
-                progress = partial_progress(os.path.join(directory, name))
-                found.setdefault(name, progress[0] if progress else 0)
-            elif entry.is_file(follow_symlinks=False):
-                found[entry.name] = entry.stat().st_size
-    return found
+    found = held(directory)
+    parts = {name[: -len(".part")]: done for name, done in found.items() if name.endswith(".part")}
+    return {**parts, **{name: size for name, size in found.items() if not name.endswith(".part")}}
 
 
 def _ask(receipts: Dict[str, Dict[str, Any]]) -> Dict[str, Any]:

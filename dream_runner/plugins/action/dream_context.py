@@ -13,7 +13,7 @@ from typing import Any, Dict
 from ansible.plugins.action import ActionBase
 
 from dream_runner import __version__, catalog, paths, sources
-from dream_runner.module_utils.dream_core import due
+from dream_runner.module_utils.dream_core import due, faststart
 from dream_runner.module_utils.dream_core.choice import decide
 from dream_runner.module_utils.dream_core.context import look
 from dream_runner.module_utils.dream_core.errors import DreamError
@@ -64,6 +64,8 @@ class ActionModule(ActionBase):
             catalog.load(),
             found["receipts"],
             found["listeners"],
+            held=found["held"],
+            in_fleet="dream_fleet_peers" in task_vars,
         )
         wanted = sources.wanted(settings, choice, found["facts"], found["session"], task_vars)
         reasons = due.decide(
@@ -74,9 +76,16 @@ class ActionModule(ActionBase):
             version=__version__,
             full=bool(self._task.args.get("full", False)),
         )
+        upgraded = None
+        if choice["upgrade"]:
+            # What the receipts are to say once the unit has put the host's own model in place.
+            upgraded = sources.wanted(
+                settings, faststart.after(choice), found["facts"], found["session"], task_vars
+            )
         _resolve_package_urls(choice["model"])
         return {
             "wanted": wanted,
+            "upgraded": upgraded,
             # The proof is never left out: ready means one answer from the model, now.
             "due": [name for name, reason in reasons.items() if reason.is_due or name == "health"],
             "reasons": {name: list(reason) for name, reason in reasons.items()},

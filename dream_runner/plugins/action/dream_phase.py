@@ -10,6 +10,7 @@ from typing import Any, Dict
 
 from ansible.plugins.action import ActionBase
 
+from dream_runner.module_utils.dream_core.errors import DreamError
 from dream_runner.module_utils.dream_core.phase import record
 
 
@@ -29,7 +30,11 @@ class ActionModule(ActionBase):
             )
             return result
         arguments["state_dir"] = os.path.expanduser(arguments["state_dir"])
-        found = record(write=not self._task.check_mode, **arguments)
+        try:
+            found = record(write=not self._task.check_mode, **arguments)
+        except DreamError as error:
+            result.update(failed=True, msg=str(error), dream_error=error.to_dict())
+            return result
         result.update(found, changed=False)
         return result
 

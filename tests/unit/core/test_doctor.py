@@ -100,6 +100,29 @@ def test_partials_of_this_and_of_another_model(tmp_path: Path) -> None:
     assert found(tmp_path, "partials") == [("partials-other", "warning"), ("partials", "warning")]
 
 
+def test_a_model_that_is_to_take_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its partial is nobody's leftover, and its unit is judged by what it is at."""
+    upgrade = {"model": "big", "sha256": "0" * 64, "files": [], "until": "small"}
+    upgrade |= {"unit": "dream-runner-upgrade.service", "scope": "system"}
+    model = tmp_path / "m.gguf"
+    resources = [
+        {"kind": "model", "path": str(model), "sha256": "0" * 64, "origin": "made", "coming": True},
+        {"kind": "unit", "name": upgrade["unit"], "scope": "system", "origin": "made"},
+    ]
+    resources[1]["seen"] = {"present": True, "active": "active"}
+    write(tmp_path, "models", resources=resources, facts={"upgrade": upgrade})
+    (tmp_path / "m.gguf.part").write_bytes(b"half")
+    journal = Journal(str(tmp_path / "m.gguf.part.json"), Binding("0" * 64, 8))
+    journal.open()
+    journal.close()
+    assert found(tmp_path, "partials") == []
+    for state, severity in (("failed", "error"), ("inactive", "warning")):
+        shown = {"ActiveState": state, "InvocationID": "x"}
+        monkeypatch.setattr(doctor.upgrade, "show_unit", lambda name, scope, shown=shown: shown)
+        assert found(tmp_path, "upgrade") == [("upgrade", severity)]
+    assert found(tmp_path, "services") == []
+
+
 def test_what_a_killed_run_left(tmp_path: Path) -> None:
     path = tmp_path / "dream" / "config"
     path.parent.mkdir()

@@ -142,6 +142,23 @@ def test_a_resource_that_nobody_looked_at_is_drift() -> None:
     assert "not looked at" in drift({"kind": "file", "path": "/x"})
 
 
+def test_what_is_still_to_come_is_no_drift(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    coming = seen({"kind": "file", "path": str(path), "coming": True})
+    path.write_text("here now")
+    assert drift(coming) == ""
+    assert "there although it was not" in drift(dict(coming, coming=False))
+
+
+def test_a_unit_that_retries_is_at_work_between_two_starts() -> None:
+    host = survey.Host([])
+    shown = {"LoadState": "loaded", "ActiveState": "activating", "UnitFileState": "enabled"}
+    host.unit = lambda scope, name: shown  # type: ignore[method-assign]
+    unit = {"kind": "unit", "name": "u.service", "scope": "system"}
+    assert survey.observe(unit, host)["active"] == "activating"
+    assert survey.observe(dict(unit, retries=True), host)["active"] == "active"
+
+
 def test_every_kind_of_a_receipt_can_be_observed() -> None:
     assert set(survey._OBSERVERS) == set(receipt._IDENTITY)
 

@@ -392,6 +392,8 @@ SERVICE = {"id": "a", "core": False, "probe": "", "budget_seconds": 1, "once": F
         (seen(state="exited", exit_code=2), {"once": True}, "it ended with status 2"),
         (seen(health="unhealthy"), {}, "its container is unhealthy, after"),
         (seen(), {"probe": "http://127.0.0.1:1/"}, "Connection refused"),
+        # Its container is not up yet: whoever answers on the port is another program.
+        (seen(state="created"), {"probe": "http://127.0.0.1:1/"}, "its container is created"),
     ],
 )
 def test_who_is_up(container: Any, service: dict[str, Any], why: str) -> None:

@@ -270,3 +270,16 @@ def test_no_product_of_upstream_is_left_in_what_a_user_sees() -> None:
     text = json.dumps(catalog.load().services)
     assert '"ODS' not in text
     assert "ods." not in text
+
+
+def test_a_large_model_is_given_the_time_that_a_slow_disk_takes() -> None:
+    """The engine's own start period knows nothing of the model's size (C4)."""
+
+    def budget(model: str) -> int:
+        services = stack("multi_nvidia", model=model)["services"]
+        return int(
+            next(item for item in services if item["id"] == "llama-server")["budget_seconds"]
+        )
+
+    assert budget("qwen3.5-2b-q4") < 600
+    assert budget("qwen3-coder-next-q4") > 48_000_000_000 / 25_000_000

@@ -28,6 +28,8 @@ def choice(**more: Any) -> dict[str, Any]:
         "engine_port": 11434,
         "backend": "cpu",
         "supervisor": "supervisord",
+        "fast_start": {"use": False, "why": "switched off"},
+        "upgrade": None,
     } | more
 
 

@@ -135,6 +135,30 @@ def test_a_unit_that_failed_is_degraded() -> None:
     assert (state, detail) == ("degraded", "dream-web is failed")
 
 
+@pytest.mark.parametrize(
+    ("stage", "why", "state", "part"),
+    [
+        ("fetching", "", "ready", "has just answered"),
+        ("waiting", "an install is at work", "ready", "has just answered"),
+        ("restarting", "", "ready", "has just answered"),
+        ("failed", "bad magic", "degraded", "big does not take its place: bad magic"),
+        ("stopped", "its unit does not run", "degraded", "its unit does not run"),
+    ],
+)
+def test_an_upgrade_under_way_is_as_it_should_be(
+    stage: str, why: str, state: str, part: str
+) -> None:
+    answering = Engine(listening=True, answers=True)
+    pending = {"model": "big", "until": "small", "stage": stage, "why": why}
+    pending |= {"done_bytes": 1, "total_bytes": 2, "unit": "dream-runner-upgrade.service"}
+    units = {"dream-runner-upgrade.service": "activating"}
+    found, detail = status.judge(Before("finished"), answering, units, pending)
+    assert found == state
+    assert part in detail
+    said = status.as_text(status.Status(found, detail=detail, engine=answering, upgrade=pending))
+    assert "  upgrade       small answers" in said
+
+
 def test_json_has_the_state_and_the_exit_code(tmp_path: Path) -> None:
     data = status.as_json(status.run(str(tmp_path)))
     assert data["state"] == "absent"

@@ -1,0 +1,225 @@
+"""Whether a small model answers while the host's own is fetched: with which, and why.
+
+Pure. The small model is the catalogue's (``fast_start`` in models.yml) or the one
+that the setting names. The host's own model is then fetched, tried and put in its
+place by a unit (upgrader.py); what is decided here holds until that has ended.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional
+
+from . import models
+from .errors import DreamError
+
+Model = Dict[str, Any]
+
+#: Written by the models role, kept running by systemd; a test keeps it equal to the role's.
+UNIT = "dream-runner-upgrade.service"
+#: Below the install directory: the unit's program and what it is to do.
+FOLDER = "upgrade"
+
+_MB = 1_000_000
+_WORDS = ("auto", "yes", "no")
+_HERE = "its model is here"
+_NO_SMALL = "the catalogue names no small model"
+
+
+class Host(NamedTuple):
+    """What the decision needs to know of a host and its run.
+
+    ``held`` maps the names in the models directory to the bytes that are there, those of a
+    partial under ``NAME.part``; None where nobody looked. ``in_fleet``: others get the
+    same model in the same run.
+    """
+
+    supervisor: str
+    receipts: Mapping[str, Any]
+    held: Optional[Mapping[str, int]]
+    in_fleet: bool
+
+
+class Start(NamedTuple):
+    """The decision: the model that answers until then (None: no fast start), and why."""
+
+    small: Optional[Model]
+    why: str
+
+
+def decide(
+    settings: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    tier: Mapping[str, Any],
+    catalog_models: Mapping[str, Any],
+    final: Model,
+    host: Host,
+) -> Start:
+    """Return whether a small model answers while ``final`` is fetched.
+
+    While a unit is at work on ``final`` the answer stays what it was, so that
+    installing again in the meantime changes nothing.
+    """
+    wish = str(settings["fast_start"])
+    small_id = wish if wish not in _WORDS else _usual(catalog_models)
+    why_not = _never(settings, host, wish) or ("" if small_id else _NO_SMALL)
+    if why_not:
+        return Start(None, why_not)
+    if not is_pending(host.receipts, final):
+        why_not = _not_now(settings, catalog_models, final, host, wish, small_id)
+    if why_not:
+        return Start(None, why_not)
+    try:
+        small = _small(settings, facts, tier, catalog_models, small_id)
+    except DreamError as error:
+        return Start(None, error.what)
+    return Start(small, "%s answers until %s is here" % (small["id"], final["id"]))
+
+
+def _usual(catalog_models: Mapping[str, Any]) -> str:
+    """Return the catalogue's small model; a site's own catalogue need not have one."""
+    return str((catalog_models.get("fast_start") or {}).get("model") or "")
+
+
+def outlook(catalog_models: Mapping[str, Any], final: Model) -> str:
+    """Return what ``auto`` makes of a model on a first install, in words for people."""
+    small_id = _usual(catalog_models)
+    if not small_id:
+        return _NO_SMALL
+    if small_id == final["id"]:
+        return "it is the small model itself"
+    small = models.find_model(dict(catalog_models), small_id)
+    why_not = _too_small(final, small, {}, int(catalog_models["fast_start"]["at_least_mb"]))
+    return why_not or "%s answers until it is here (full profile, with systemd)" % small_id
+
+
+def is_pending(receipts: Mapping[str, Any], final: Model) -> bool:
+    """Tell whether an install has left ``final`` to the unit, which has not ended its work."""
+    return bool(pending(receipts).get("sha256") == final["sha256"])
+
+
+def pending(receipts: Mapping[str, Any]) -> Dict[str, Any]:
+    """Return what the models phase has recorded of an upgrade, or an empty dictionary."""
+    receipt = receipts.get("models") or {}
+    if receipt.get("state") == "removed":
+        return {}
+    return dict((receipt.get("facts") or {}).get("upgrade") or {})
+
+
+def after(choice: Dict[str, Any]) -> Dict[str, Any]:
+    """Return what ``choice.decide`` will say when the host's own model answers."""
+    upgrade = choice["upgrade"]
+    return dict(
+        choice,
+        model=upgrade["model"],
+        context_tokens=upgrade["model"]["context_tokens"],
+        stack=upgrade["stack"],
+        upgrade=None,
+        fast_start={"use": False, "why": _HERE},
+    )
+
+
+def _never(settings: Mapping[str, Any], host: Host, wish: str) -> str:
+    """Return why this host cannot, or shall not, have a fast start at all."""
+    if settings["profile"] != "full":
+        return "the embedded profile brings its model"
+    if wish == "no":
+        return "switched off"
+    if settings["offline"]:
+        return "offline, nothing is fetched later"
+    if host.supervisor == "supervisord":
+        return "it needs systemd, which starts the fetch again after a reboot"
+    return "nobody has looked which models are here" if host.held is None else ""
+
+
+def _not_now(
+    settings: Mapping[str, Any],
+    catalog_models: Mapping[str, Any],
+    final: Model,
+    host: Host,
+    wish: str,
+    small_id: str,
+) -> str:
+    """Return why no fast start begins now."""
+    held = host.held or {}
+    if small_id == final["id"]:
+        return "it is the small model itself"
+    if _is_here(final, held):
+        return _HERE
+    serving = _serving(host.receipts, str(settings["install_dir"]))
+    if serving not in ("", small_id):
+        return "%s answers until then" % serving
+    if wish != "auto":
+        return ""
+    if settings["bundle"]:
+        return "a bundle brings the model"
+    if host.in_fleet:
+        return "a fleet fetches a model once and hands it on"
+    small = models.find_model(dict(catalog_models), small_id)
+    return _too_small(final, small, held, int(catalog_models["fast_start"]["at_least_mb"]))
+
+
+def _too_small(final: Model, small: Model, held: Mapping[str, int], least_mb: int) -> str:
+    """Return why waiting for ``final`` is no longer than it is worth, or an empty string."""
+    whole = _size(final)
+    if not whole:
+        return "nobody knows how large %s is" % final["id"]
+    more = _missing(final, whole, held) - _missing(small, _size(small), held)
+    if more >= least_mb * _MB:
+        return ""
+    return "the small model would save less than %.1f GB of waiting" % (least_mb / 1000)
+
+
+def _size(model: Mapping[str, Any]) -> int:
+    """Return the bytes of a model, by the planning figure where none is exact; 0: unknown."""
+    exact = [int(item.get("size_bytes") or 0) for item in model["files"]]
+    return sum(exact) if all(exact) else int(model.get("size_mb") or 0) * _MB
+
+
+def _missing(model: Mapping[str, Any], whole: int, held: Mapping[str, int]) -> int:
+    names = [item["file"] for item in model["files"]]
+    here = sum(held.get(name, held.get(name + ".part", 0)) for name in names)
+    return max(0, whole - here)
+
+
+def _is_here(model: Model, held: Mapping[str, int]) -> bool:
+    """Tell whether every file is there; that it is the right one, the fetch will see."""
+    return all(
+        item["file"] in held and held[item["file"]] == (item["size_bytes"] or held[item["file"]])
+        for item in model["files"]
+    )
+
+
+def _serving(receipts: Mapping[str, Any], install_dir: str) -> str:
+    """Return the id of the model that the last install of this directory has proved."""
+    health = receipts.get("health") or {}
+    if health.get("state") != "done" or health.get("install_dir") != install_dir:
+        return ""
+    return str((health.get("facts") or {}).get("model") or "")
+
+
+def _small(
+    settings: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    tier: Mapping[str, Any],
+    catalog_models: Mapping[str, Any],
+    small_id: str,
+) -> Model:
+    """Return the small model at a context that fits; the asked one where it can offer that."""
+    known = models.find_model(dict(catalog_models), small_id)
+    asked = int(settings["context_tokens"])
+    context = asked if asked <= known["max_context_tokens"] else 0
+    found = models.choose_model(
+        dict(facts),
+        dict(tier),
+        dict(catalog_models),
+        wanted=small_id,
+        context_tokens=context,
+        memory_limit_mb=settings["memory_limit_mb"],
+    )
+    return dict(found, why="answers until the host's own model is here")
+
+
+def files(choice: Mapping[str, Any]) -> List[Dict[str, Any]]:
+    """Return every file that an install leads to: those fetched now, then those of the unit."""
+    later = choice.get("upgrade")
+    return [*choice["model"]["files"], *(later["model"]["files"] if later else ())]
