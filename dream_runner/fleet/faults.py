@@ -70,6 +70,10 @@ _RULES: tuple[tuple[str, type[DreamError], str, str], ...] = (
 )
 
 
+#: All that Ansible says of a wrong host key where it would have given a password.
+_SILENT = "Using a SSH password instead of a key is not possible"
+
+
 def explained(error: DreamError, fleet: Fleet, name: str) -> DreamError:
     """Return ``error`` as what it means for a host of a fleet, fit for a terminal."""
     host = fleet.hosts[name]
@@ -79,6 +83,8 @@ def explained(error: DreamError, fleet: Fleet, name: str) -> DreamError:
     )
     error.code = error.code if _CODE.fullmatch(error.code) else "TASK_FAILED"
     is_ours = error.code not in ("HOST_UNREACHABLE", "NOT_PERMITTED", "TASK_FAILED")
+    if _SILENT in error.what:
+        error.what = _probed(fleet, name) or error.what
     for pattern, cls, code, hint in () if is_ours else _RULES:
         if re.search(pattern, error.what):
             what = _brief(error.what)
@@ -99,11 +105,17 @@ def _brief(what: str) -> str:
 
 
 def _fingerprint(fleet: Fleet, name: str) -> str:
-    """Ask ssh which key the host shows; through jump hosts too, which ssh-keyscan cannot."""
-    command = ssh_command(fleet, name)
+    """Return the key that the host shows."""
+    # Behind a jump host the last one is the one in question.
+    found = _KEY.findall(_probed(fleet, name))
+    return f"{found[-1][0]} {found[-1][1]}" if found else "it could not be read"
+
+
+def _probed(fleet: Fleet, name: str) -> str:
+    """Return what ssh says on the way; through jump hosts too, which ssh-keyscan cannot."""
     try:
         done = subprocess.run(
-            command,
+            ssh_command(fleet, name),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_PROBE_SECONDS,
@@ -111,10 +123,10 @@ def _fingerprint(fleet: Fleet, name: str) -> str:
             env=_plain(fleet.caller),
         )
     except (OSError, subprocess.TimeoutExpired):
-        return "it could not be read"
-    # Behind a jump host the last one is the one in question.
-    found = _KEY.findall(done.stderr.decode(errors="replace"))
-    return f"{found[-1][0]} {found[-1][1]}" if found else "it could not be read"
+        return ""
+    return "\n".join(
+        printable(line, _LONGEST_LINE) for line in done.stderr.decode(errors="replace").splitlines()
+    )
 
 
 def ssh_command(fleet: Fleet, name: str) -> list[str]:

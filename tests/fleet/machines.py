@@ -107,6 +107,15 @@ class Lab:
         wait_until_booted(node)
         self.hosts[name]["ansible_host"] = node.address
 
+    def forge_key(self, name: str, other: str) -> None:
+        """Let the controller know the key of another host under this host's address."""
+        address = str(self.hosts[name]["ansible_host"])
+        forget = ["ssh-keygen", "-q", "-R", address, "-f", str(self.known_hosts)]
+        subprocess.run(forget, check=True, capture_output=True)
+        key = self.nodes[other].must("cat", "/etc/ssh/ssh_host_ed25519_key.pub", user="root").out
+        with self.known_hosts.open("a") as stream:
+            stream.write(f"{address} {' '.join(key.split()[:2])}\n")
+
     @contextlib.contextmanager
     def cut_off(self, name: str) -> Iterator[None]:
         """Be in the host's network namespace; the block may take its link down."""

@@ -10,7 +10,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -60,7 +59,7 @@ class Troubles:
     def __enter__(self) -> Troubles:
         lab = self.lab
         self._known = lab.known_hosts.read_text()
-        _forge_key(lab, self.key, self.disk)
+        lab.forge_key(self.key, self.disk)
         lab.hosts[self.become]["ansible_become_password"] = "not it"
         put_interpreter(lab, self.garbage, BABBLE)
         fill = f"dd if=/dev/zero of={SMALL}/ballast bs=1M 2>/dev/null || true"
@@ -102,16 +101,6 @@ class Troubles:
 
     def _cut(self, name: str) -> None:
         self.lab.inside(name, "ip", "link", "set", "eth0", "down")
-
-
-def _forge_key(lab: Lab, name: str, other: str) -> None:
-    """Let the controller know the key of another host under this host's address."""
-    address = str(lab.hosts[name]["ansible_host"])
-    forget = ["ssh-keygen", "-q", "-R", address, "-f", str(lab.known_hosts)]
-    subprocess.run(forget, check=True, capture_output=True)
-    key = lab.nodes[other].must("cat", "/etc/ssh/ssh_host_ed25519_key.pub", user="root").out
-    with lab.known_hosts.open("a") as stream:
-        stream.write(f"{address} {' '.join(key.split()[:2])}\n")
 
 
 def _is_begun(lab: Lab, before: set[Path], name: str) -> bool:

@@ -54,6 +54,16 @@ def test_what_a_host_in_foreign_hands_says_writes_nothing_here(lab: Lab, tmp_pat
     assert "\x1b" not in str(done)
 
 
+def test_a_key_that_changed_is_refused_whatever_is_accepted(lab: Lab) -> None:
+    other, name = list(lab.hosts)[:2]
+    known = lab.known_hosts.read_text()
+    lab.forge_key(name, other)
+    done = lab.run("status", "--json", "--limit", name, ACCEPT)
+    lab.known_hosts.write_text(known)
+    assert done.code == 13, str(done)
+    assert done.json()["hosts"][0]["error"]["code"] == "HOST_KEY_CHANGED", str(done)
+
+
 CONTENT = random.Random(4).randbytes(3_000_000)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 #: As dream_model leaves it.
