@@ -14,7 +14,6 @@ from nodes.node import Node
 
 from . import stack
 from .here import Here, here, kill
-from .machine import chat
 
 pytestmark = [
     pytest.mark.timeout(1500),
@@ -118,37 +117,3 @@ def test_a_bare_machine_gets_its_packages_from_the_bundle(
     assert "SourceList=/dev/null" in ours[0]
     # The bundle has more; who has venv already gets nothing of it again.
     assert "python3-venv" not in ours[0]
-
-
-@pytest.mark.slow
-@pytest.mark.node
-def test_the_whole_stack_where_there_is_no_network(
-    node: Callable[..., Node], tmp_path: Path
-) -> None:
-    """Profile full from a bundle that was made from a registry: as its README.txt says."""
-    target = tmp_path / "bundle"
-    place = Here(tmp_path / "home")
-    with stack.registry_here(place.state) as lock:
-        create = ("bundle", "create", str(target), "--profile", "full", "--json")
-        done = place.run(*create, "--python", "3.13")
-    assert done.code == 0, str(done)
-    archives = {path.name for path in (target / "images").iterdir()}
-    assert len(archives) == len(lock)
-    machine = node("13", kind="docker", engine=True)
-    there = machine.copy_tree(target, "/opt/bundle")
-    machine.must("ip", "link", "set", "eth0", "down")
-    assert "default" not in machine.must("ip", "route").out
-    machine.must("sh", "-c", f"mkdir -p -m 700 {stack.STATE}", cwd=machine.home)
-    machine.must("cp", f"{there}/catalog/images.lock.json", stack.STATE, cwd=machine.home)
-    install = (
-        f"PIP_NO_INDEX=1 PIP_FIND_LINKS={there}/wheels"
-        f" DREAM_RUNNER_SOURCE=$(echo {there}/runner/*.whl) sh {there}/runner/install.sh"
-        f" --yes --model smoke --offline --bundle {there} --json"
-    )
-    done = machine.run("sh", "-c", install)
-    assert done.code == 0, str(done)
-    assert chat(machine)
-    running = machine.must("docker", "ps", "--format", "{{.Names}}").out.split()
-    assert len(running) > 8, running
-    again = machine.runner("install", "--yes", "--json")
-    assert again.json()["tasks"]["changed"] == 0, str(again)
