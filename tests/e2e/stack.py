@@ -40,6 +40,8 @@ class Stacked:
     venv: str = "/root/.local/share/dream-runner/venv"
     #: All that the commands said.
     said: list[str] = field(default_factory=list)
+    #: Files and packages of the machine before the first install, where a test compares them.
+    before: tuple[dict[str, str], set[str]] = field(default_factory=lambda: ({}, set()))
 
     def options(self, model: str = "one") -> tuple[str, ...]:
         address = f"http://127.0.0.1:{FILES_PORT}/{model}.gguf"

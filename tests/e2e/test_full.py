@@ -23,6 +23,7 @@ from . import stack
 from .machine import error_code
 from .stack import Stacked
 from .watcher import SECRET
+from .whole import BOOTSTRAP, files, owner_of, packages, unexplained
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(1200)]
 
@@ -43,6 +44,12 @@ KEPT = {
     r"/tmp/runc-process\d+": "the same, of a health check, while the runtime starts it",
     r"/(var/)?run/(docker/)?containerd/.+/[0-9a-f]{64}/config\.json": "the same, for its runtime",
 }
+#: What differs after a purge for another reason than those that every install has.
+STAYS = {
+    r"/root/(served|pid|out)(/.*)?": "what these tests put there",
+    r"/var/lib/(docker|containerd)(/.*)?": "the engine's own database; what is in it is asked for",
+    r"/etc/(docker)?": "a directory of the engine that was there: it may be of another size",
+}
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +66,7 @@ def stacked(module_node: Callable[..., Node], tmp_path_factory: pytest.TempPathF
     machine.env["HF_TOKEN"] = TOKEN
     ready = stack.prepare(machine, paths)
     if os.environ.get("DREAM_TEST_SLOW") == "1":
+        ready.before = (files(machine), packages(machine))
         ready.watch({"HF_TOKEN": TOKEN}, known=["HF_TOKEN"], env_file="/root/dream-runner/.env")
     return ready
 
@@ -273,3 +281,24 @@ def test_uninstall_leaves_no_container_and_no_network(stacked: Stacked) -> None:
     assert not [name for name in networks if "dream" in name]
     # What took long and what is the user's stays without --purge.
     assert stacked.node.run("test", "-e", "/root/dream-runner/data/n8n/workflow").code == 0
+
+
+@pytest.mark.slow
+def test_purge_leaves_the_machine_as_it_was(stacked: Stacked) -> None:
+    """Images, volumes and data go, too; the engine was there before and stays."""
+    node = stacked.node
+    planned = node.runner("uninstall", "--purge", "--dry-run", "--json").json()
+    done = node.runner("uninstall", "--purge", "--yes", "--json")
+    assert done.code == 0, str(done)
+    assert (done.json()["remove"], done.json()["left"]) == (planned["remove"], [])
+    assert node.install("--remove-runner").code == 0
+    assert stacked.images() == set()
+    for kind in ("volume", "container"):
+        assert node.must("docker", kind, "ls", "--quiet").out == ""
+    before, packages_before = stacked.before
+    changed = {line.split()[0] for line in packages(node) ^ packages_before}
+    assert {name for name in changed if not BOOTSTRAP.fullmatch(name)} == set()
+    listed = node.must("dpkg-query", "--listfiles", *changed).out if changed else ""
+    theirs = set(listed.splitlines())
+    found = unexplained(before, files(node), STAYS)
+    assert [line for line in found if owner_of(line.partition(":")[0]) not in theirs] == []

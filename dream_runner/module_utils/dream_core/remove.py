@@ -139,7 +139,8 @@ class _Walk:
         is_there = _is_there(resource) or any(map(os.path.lexists, _belongings(resource)))
         if is_there:
             self.answer["kept"].append(name)
-        return not is_there
+        # What stays even after a purge is the machine's from now on.
+        return not is_there or self._purge
 
     def _take_away(self, resource: Resource, document: receipt.Receipt, name: str) -> bool:
         self._guard(resource, document)
@@ -204,7 +205,7 @@ class _Walk:
         going = packages.plan(names) if is_ours else packages.Removal([], "others may use it")
         if going.why:
             self.answer["kept"] += ["package %s (%s)" % (name, going.why) for name in names]
-            return made
+            return [] if self._purge else made
         try:
             if not self._dry:
                 packages.remove(going)

@@ -78,6 +78,20 @@ def test_purge_leaves_nothing(install: Install) -> None:
     assert not (install.state / "receipts").exists()
 
 
+def test_what_others_may_use_by_now_stays_and_is_the_machines_after_a_purge(
+    install: Install,
+) -> None:
+    unit = install.home / "engine.conf"
+    install.make("docker", [{"kind": "file", "path": str(unit), "mode": "0644", "shared": True}])
+    kept = f"file {unit}"
+    assert kept in install.remove()["kept"]
+    assert set(receipt.read_all(str(install.state))[0]) >= {"docker"}
+    assert kept in install.remove(purge=True)["kept"]
+    assert unit.exists()
+    assert receipt.read_all(str(install.state)) == ({}, [])
+    assert install.remove(purge=True)["kept"] == []
+
+
 def test_the_users_own_files_stay_and_are_no_failure(install: Install) -> None:
     (install.root / "notes.txt").write_text("mine")
     assert install.remove(purge=True)["left"] == []
