@@ -25,7 +25,7 @@ def at_terminal(machine: Node, command: str) -> pexpect.spawn:
     arguments = ["exec", "-it", "--user", machine.user, "--workdir", machine.checkout]
     arguments += ["--env", f"HOME={machine.home}", machine.name, "sh", "-c", command]
     program, *words = machine.podman.command(*arguments)
-    return pexpect.spawn(program, words, timeout=120, encoding="utf-8", dimensions=(40, 160))
+    return pexpect.spawn(program, words, timeout=120, encoding="utf-8", dimensions=(40, 400))
 
 
 def ending(child: pexpect.spawn) -> int:

@@ -116,10 +116,10 @@ class Machine:
         return self.run("install", "--profile", "embedded", *words)
 
     def type(self, *words: str) -> Any:
-        """Run on a terminal."""
+        """Run on a terminal that is wide enough to fold no line here."""
         first, *rest = self.command(*words)
         return pexpect.spawn(
-            first, rest, env=self.environment, encoding="utf-8", timeout=30, dimensions=(40, 120)
+            first, rest, env=self.environment, encoding="utf-8", timeout=30, dimensions=(40, 400)
         )
 
     def receipt(self, phase: str, /, **changes: Any) -> None:
