@@ -8,9 +8,10 @@ what. What asks nobody and goes by itself is for a network namespace to stop.
 from __future__ import annotations
 
 import contextlib
+import os
 import socketserver
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import psutil
@@ -90,7 +91,19 @@ def _who(port: int) -> str:
 
 
 def _name(process: psutil.Process) -> str:
-    """Return what runs: of Python the module, and never another argument."""
-    words = process.cmdline()
-    module = words[words.index("-m") + 1] if "-m" in words[:-1] else ""
-    return f"{process.name()} -m {module}" if module else process.name()
+    """Return what runs: of Python the module or the script too, and never another argument."""
+    name = str(process.name())
+    what = _of_python(process.cmdline()[1:]) if name.startswith("python") else ""
+    return f"{name} {what}" if what else name
+
+
+def _of_python(words: Sequence[str]) -> str:
+    """Return the module, or the name of the script, that Python's arguments name."""
+    for index, word in enumerate(words):
+        if word == "-m":
+            return "-m " + "".join(words[index + 1 : index + 2])
+        if word == "-c":
+            return ""
+        if not word.startswith("-"):
+            return os.path.basename(word)
+    return ""

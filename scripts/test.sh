@@ -75,6 +75,7 @@ else
     # minutes is left to DREAM_TEST_SLOW=1.
     less="--ignore tests/modules/test_dream_venv.py --ignore tests/integration/test_wheel.py"
     less="$less --ignore tests/integration/test_equivalence.py"
+    less="$less --ignore tests/unit/fetch/test_villains.py --ignore tests/unit/bundle/test_bundle.py"
     [ "${DREAM_TEST_SLOW:-}" != 1 ] || less=
     step "unit, module and integration tests on Python 3.13, ansible-core $(
         .cache/venv-3.13/bin/python -c 'import ansible.release as r; print(r.__version__)')"

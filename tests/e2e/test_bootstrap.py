@@ -192,6 +192,7 @@ def test_piped_reads_no_answer_from_the_script(ready: Home) -> None:
         "argv": ["install", "--yes"],
         "stdin": "/dev/null",
         "bytecode": False,
+        "directory": None,
     }
 
 

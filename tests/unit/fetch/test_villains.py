@@ -213,7 +213,9 @@ def test_full_disk_at_half(
 def test_every_trick_is_met() -> None:
     elsewhere = {"paced", "redirect_down", "signed_there", "needs_login"}
     assert set(TRICKS) & set(PLACES) == {"redirect_down"}
-    assert set(TRICKS) == set(ENDS) | elsewhere
+    # Another test may have added one of its own to this process.
+    tricks = {name for name, play in TRICKS.items() if play.__module__.endswith("villain")}
+    assert tricks == set(ENDS) | elsewhere
 
 
 def test_unknown_authority(thing: Thing, tmp_path: Path, certificate: Path) -> None:

@@ -43,3 +43,16 @@ def test_this_machine_is_no_network() -> None:
 def test_online_nothing_is_touched() -> None:
     with tripwire.armed(False) as trap:
         assert (trap.environment, trap.error) == ({}, None)
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["-I", "-m", "pip", "install", "secret"], "-m pip"),
+        (["-I", "/usr/share/pip.whl/pip", "install", "secret"], "pip"),
+        (["-I", "-c", "secret"], ""),
+        ([], ""),
+    ],
+)
+def test_of_python_the_program_is_named_and_no_argument(words: list[str], shown: str) -> None:
+    assert tripwire._of_python(words) == shown
