@@ -22,7 +22,7 @@ from nodes.node import Node
 from dream_runner import catalog
 from dream_runner.module_utils.dream_core import ownership
 
-from . import sandbox, served, victims
+from . import journals, sandbox, served, victims
 from .sandbox import Done, Run
 
 #: Every process of a run that is to be killed has this in its environment.
@@ -133,15 +133,7 @@ class Machine:
 
     def events(self) -> list[dict[str, Any]]:
         """Return the journal of the newest run, as far as it is written."""
-        journals = (self.state_dir / "runs").glob("*/events.jsonl")
-        newest = max(journals, key=lambda path: path.stat().st_mtime_ns, default=None)
-        return self.events_of(newest.parent) if newest else []
-
-    def events_of(self, run: Path) -> list[dict[str, Any]]:
-        with contextlib.suppress(OSError):
-            lines = (run / "events.jsonl").read_text().splitlines()
-            return [json.loads(line) for line in lines if line.endswith("}")]
-        return []
+        return journals.newest(self.state_dir)
 
     def files(self) -> dict[str, Any]:
         """Return kind, mode and content of every file that an install makes or changes."""

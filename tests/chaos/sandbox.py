@@ -21,6 +21,8 @@ from typing import Any
 import psutil
 from nodes import processes
 
+from . import journals
+
 #: What differs between two equal installs: journals, logs, process ids, sockets, byte code,
 #: pip's own cache, and the lock file that names its last holder.
 #: And what does not belong to an install: install.sh's link to its command. The backup of .env
@@ -233,19 +235,8 @@ class Sandbox:
         (self.home / "tmp").mkdir(exist_ok=True)
 
     def events(self) -> list[dict[str, Any]]:
-        """Return the journal of the newest run, as far as it is written.
-
-        By the time of the last word in it: names are of clocks that the cases set.
-        """
-        journals = (self.state_dir / "runs").glob("*/events.jsonl")
-        newest = max(journals, key=lambda path: path.stat().st_mtime_ns, default=None)
-        return self.events_of(newest.parent) if newest else []
-
-    def events_of(self, run: Path) -> list[dict[str, Any]]:
-        with contextlib.suppress(OSError):
-            lines = (run / "events.jsonl").read_text().splitlines()
-            return [json.loads(line) for line in lines if line.endswith("}")]
-        return []
+        """Return the journal of the newest run, as far as it is written."""
+        return journals.newest(self.state_dir)
 
     def state(self) -> dict[str, Any]:
         """Return what a second install must leave the same: paths, kinds, modes, contents."""

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import psutil
 
+from . import journals
 from .sandbox import Run, Sandbox
 
 #: What can be hit: the wrapper, ansible-playbook, the process of a module, or the whole tree.
@@ -155,8 +156,6 @@ class Journals(Protocol):
     @property
     def state_dir(self) -> Path: ...
 
-    def events_of(self, run: Path) -> list[dict[str, object]]: ...
-
 
 def wait_for_event(
     box: Journals, run: Run, test: Callable[[dict[str, object]], bool], seconds: float = 200
@@ -167,7 +166,7 @@ def wait_for_event(
     while time.monotonic() < deadline:
         alive = run.is_alive
         fresh = [item for item in _journals(box) if item.name not in known]
-        if any(test(event) for item in fresh for event in box.events_of(Path(item))):
+        if any(test(event) for item in fresh for event in journals.of_run(Path(item))):
             return True
         if not alive:
             return False
