@@ -17,6 +17,7 @@ options:
   command: {description: The program to talk to the engine with., type: str, default: docker}
   docker_source: {description: Where an engine comes from., type: str, default: auto}
   offline: {description: Nothing can be fetched., type: bool, default: false}
+  bundle: {description: The bundle's directory; empty for none., type: str, default: ""}
   backend: {description: The backend whose devices containers get., type: str, required: true}
   host: {description: The facts document., type: dict, required: true}
   options: {description: What the role is asked for., type: dict, required: true}
@@ -49,13 +50,14 @@ plan: {description: What is to be done., type: dict, returned: unless denied}
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.dream_core import docker_daemon, docker_engine, docker_host, live
+from ansible.module_utils.dream_core import debs, docker_daemon, docker_engine, docker_host, live
 from ansible.module_utils.dream_core.errors import DreamError
 
 SPEC = {
     "command": {"type": "str", "default": "docker"},
     "docker_source": {"type": "str", "default": "auto"},
     "offline": {"type": "bool", "default": False},
+    "bundle": {"type": "str", "default": ""},
     "backend": {"type": "str", "required": True},
     "host": {"type": "dict", "required": True},
     "options": {"type": "dict", "required": True},
@@ -95,6 +97,7 @@ def examine(asked):
             docker_engine.check_toolkit(engine, look, driver)
     if not answer["denied"]:
         request = dict(asked, system=system, arch=asked["host"]["arch"], driver=driver)
+        request["bundled"] = debs.names(asked["bundle"]) if asked["offline"] else []
         plan = docker_engine.plan(request, look)
         wanted = plan["packages"] + plan["toolkit"]["packages"]
         plan["missing"] = live.missing_packages(wanted, system["family"])

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import catalog, paths
+from .. import catalog, dryrun, paths
 from ..commands.lock import of_bundle
 from ..module_utils.dream_core import atomic, bundle, models
 from ..module_utils.dream_core.errors import DiskError, UsageError
@@ -66,7 +66,12 @@ def create(
     packages.fetch_wheels(_made(root, "wheels"), wanted.pythons, wanted.arch)
     packages.make_own_wheel(_made(root, "runner"))
     report("Debian packages")
-    for note in packages.fetch_debs(_made(root, "debs")):
+    engine: list[str] = []
+    if wanted.profile == "full" and shutil.which("apt-get"):
+        engine, notes = packages.engine_debs(dryrun.host()["os"])
+        for note in notes:
+            report(note)
+    for note in packages.fetch_debs(_made(root, "debs"), engine):
         report(note)
     if wanted.profile == "full":
         report("Container images")
@@ -162,7 +167,9 @@ def _copy_program(root: Path) -> None:
     script = paths.content() / "install.sh"
     if script.is_file():
         shutil.copyfile(script, _made(root, "runner") / "install.sh")
-    (root / "README.txt").write_text(_README)
+    venv = " ".join(f"$B/debs/{path.name}" for path in packages.venv_debs(root / "debs"))
+    text = _README + (_README_DEBS.format(debs=venv) if venv else "")
+    (root / "README.txt").write_text(text)
 
 
 def _write_lock(root: Path, tags: Sequence[str]) -> None:
@@ -192,10 +199,16 @@ With containers (profile full) the target has to know the images first:
     mkdir -p -m 700 ~/.local/state/dream-runner
     cp $B/catalog/images.lock.json ~/.local/state/dream-runner/
 
-On a bare Debian install its packages first, as root. Without sources apt takes these files:
+"""
+
+#: Said where the packages are there; the names are those of files in ``debs``.
+_README_DEBS = """\
+
+A bare Debian lacks venv: install its packages first, as root. Without sources apt takes these
+files. What else is missing the install itself brings from the bundle.
 
     O="-o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts=/dev/null"
-    apt-get install -y $O $B/debs/*.deb
+    apt-get install -y $O {debs}
 """
 
 

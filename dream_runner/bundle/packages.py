@@ -9,15 +9,19 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from .. import paths
+from ..module_utils.dream_core import docker_engine
 from ..module_utils.dream_core.errors import IntegrityError, NetworkError, RequirementError
 
-#: What the native engine needs of a bare Debian (roles/requirements/vars/debian.yml).
-DEBS = ("ca-certificates", "libgomp1", "python3-venv")
+#: What install.sh needs of a bare Debian before there is a dream-runner.
+_VENV = "python3-venv"
+#: What every profile needs of a bare Debian (roles/requirements/vars/debian.yml).
+DEBS = ("ca-certificates", "libgomp1", _VENV)
 _PLATFORMS = {
     "amd64": "x86_64",
     "arm64": "aarch64",
@@ -102,14 +106,39 @@ def make_own_wheel(target: Path) -> None:
     name.with_suffix(".tmp").replace(name)
 
 
-def fetch_debs(target: Path) -> list[str]:
-    """Fetch the Debian packages that a bare machine of this release lacks; return a note or none.
+def engine_debs(system: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Return the packages of a container engine that apt knows on this host, and notes.
+
+    ``system`` is the part ``os`` of the facts. A target of the same release installs the same;
+    Docker's own are there to fetch only where its repository is set up.
+    """
+    offers = (
+        docker_engine.distribution_packages(system),
+        docker_engine.upstream_packages(system),
+    )
+    engine = next((names for names in offers if names and _is_known(names)), ())
+    toolkit = [name for name in docker_engine.TOOLKIT_PACKAGES if _is_known([name])]
+    if engine:
+        return [*engine, *toolkit], []
+    return toolkit, [
+        "no container engine: apt knows none with compose 2 here. Set up Docker's repository"
+        " on this host, or see that the targets have an engine"
+    ]
+
+
+def _is_known(names: Sequence[str]) -> bool:
+    return all(_output("apt-cache", "show", "--no-all-versions", name) for name in names)
+
+
+def fetch_debs(target: Path, more: Sequence[str] = ()) -> list[str]:
+    """Fetch ``DEBS`` and ``more``, as far as a bare machine of this release lacks them, or notes.
 
     apt checks each against the signed lists of its archive.
     """
     if not shutil.which("apt-get"):
         return ["no Debian packages: this host has no apt-get"]
-    names = [name for name in _closure() if not glob.glob(str(target / f"{name}_*.deb"))]
+    wanted = _closure([*DEBS, *more])
+    names = [name for name in wanted if not glob.glob(str(target / f"{name}_*.deb"))]
     if not names:
         return []
     work = target / ".part"
@@ -131,11 +160,19 @@ def fetch_debs(target: Path) -> list[str]:
     return []
 
 
-def _closure() -> list[str]:
+def venv_debs(folder: Path) -> list[Path]:
+    """Return the files in ``folder`` that give a bare Debian Python's module venv."""
+    if not shutil.which("apt-get"):
+        return []
+    names = _closure([_VENV])
+    return sorted(path for path in folder.glob("*.deb") if path.name.partition("_")[0] in names)
+
+
+def _closure(wanted: Sequence[str]) -> list[str]:
     """Return what apt would bring to a machine that has only what every Debian has."""
     empty = ["-o", "Dir::State::status=/dev/null", "-o", "Debug::NoLocking=1"]
     options = ["--no-install-recommends", "--simulate", "-q"]
-    said = _output("apt-get", *empty, *options, "install", *DEBS)
+    said = _output("apt-get", *empty, *options, "install", *wanted)
     names = sorted(set(re.findall(r"^Inst (\S+)", said, re.M)))
     # What a bare Debian has, and what python3 itself needs, is there: install.sh runs with it.
     there = set(

@@ -122,6 +122,15 @@ def look(directory: str, names: Sequence[str], offline: bool) -> Dict[str, Any]:
     return chosen._asdict()
 
 
+def names(directory: str) -> List[str]:
+    """Return the packages that the bundle in ``directory`` lists; "" has none.
+
+    By the names of the files: ``look`` reads and proves them. Raises IntegrityError BUNDLE_BROKEN.
+    """
+    sums = bundle.inspect(directory).sums if directory else {}
+    return sorted(os.path.basename(name).partition("_")[0] for name in sums if _is_deb(name))
+
+
 def _is_deb(name: str) -> bool:
     return name.startswith("debs/") and name.endswith(".deb") and name.count("/") == 1
 

@@ -197,20 +197,22 @@ def source(
     system: Mapping[str, Any],
     *,
     offline: bool,
+    bundled: Collection[str] = (),
 ) -> Dict[str, Any]:
     """Return ``{source, packages, why}`` of what has to be installed; "" and [] for nothing.
 
     What is there stays: an engine that lacks compose gets it from where the
-    engine is from, for the two origins exclude each other. Raises EngineError
-    where nothing can be provided.
+    engine is from, for the two origins exclude each other. ``offline``, only what
+    ``bundled`` names is to be had. Raises EngineError where nothing can be provided.
     """
     if engine["kind"] in ("docker", "denied") and has_compose(engine):
         return {"source": "", "packages": [], "why": "%s is there" % found(engine, look)}
     origins = {ENGINE_PACKAGES[name] for name in look.get("installed") or []}
     origin, why = _origin(setting, origins, bool(distribution_packages(system)), system)
-    if offline:
-        origin, why = "", "of --offline"
     packages = upstream_packages(system) if origin == "upstream" else distribution_packages(system)
+    if offline and origin and not set(packages) <= set(bundled):
+        lacking = ", ".join(name for name in packages if name not in bundled)
+        origin, why = "", "of --offline, and no bundle here has %s" % lacking
     if engine["kind"] in ("silent", "docker", "denied") and not origins:
         origin, why = "", "the engine that is there came from no package known here"
     if origin and not packages:
@@ -351,8 +353,8 @@ def bad_versions(backend: str) -> List[str]:
 def plan(request: Mapping[str, Any], look: Look) -> Dict[str, Any]:
     """Return all that is to be done, and raise the first thing that stands against it.
 
-    ``request``: docker_source, offline, backend, system, driver (NVIDIA's version),
-    options (the role's), ours (options we set before, by the receipt).
+    ``request``: docker_source, offline, bundled (names of a bundle's packages), backend, system,
+    driver (NVIDIA's version), options (the role's), ours (options we set before, by the receipt).
     """
     backend = str(request["backend"])
     engine = identify(look)
@@ -361,7 +363,12 @@ def plan(request: Mapping[str, Any], look: Look) -> Dict[str, Any]:
         raise problem
     check_devices(backend, look["devices"])
     origin = source(
-        request["docker_source"], engine, look, request["system"], offline=request["offline"]
+        request["docker_source"],
+        engine,
+        look,
+        request["system"],
+        offline=request["offline"],
+        bundled=request["bundled"],
     )
     return {
         "engine": engine,
@@ -404,6 +411,8 @@ def _daemon(request: Mapping[str, Any], engine: Mapping[str, Any], look: Look) -
 
 def _repositories(request: Mapping[str, Any], origin: str, look: Look) -> List[Dict[str, Any]]:
     """Return the repositories that have to be here first; under any name they count as here."""
+    if request["offline"]:
+        return []
     options, system = request["options"], request["system"]
     arch, wanted = str(request["arch"]), []
     if origin == "upstream":

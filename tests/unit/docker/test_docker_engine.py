@@ -42,6 +42,7 @@ def test_where_the_engine_comes_from(case: dict[str, Any]) -> None:
             {"installed": case.get("installed", [])},
             system(case["system"]),
             offline=case.get("offline", False),
+            bundled=case.get("bundled", ()),
         )
 
     if "code" in expect:
@@ -234,6 +235,7 @@ LOOK: dict[str, Any] = {
 REQUEST: dict[str, Any] = {
     "docker_source": "auto",
     "offline": False,
+    "bundled": [],
     "backend": "cpu",
     "system": system("debian 12"),
     "arch": "amd64",
@@ -248,6 +250,12 @@ REQUEST: dict[str, Any] = {
         "toolkit_repository": OFFERS,
     },
 }
+
+
+def test_the_plan_of_a_host_without_a_network_wants_no_repository() -> None:
+    bundled = docker_engine.UPSTREAM_PACKAGES
+    plan = docker_engine.plan({**REQUEST, "offline": True, "bundled": bundled}, LOOK)
+    assert (plan["packages"], plan["repositories"]) == (list(bundled), [])
 
 
 def test_the_plan_of_a_bare_host_and_then_of_the_same_host_done() -> None:

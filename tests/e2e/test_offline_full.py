@@ -1,0 +1,93 @@
+"""The whole stack on a bare machine that never had a network, by README.txt of a bundle."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+
+import pytest
+from nodes.node import Node
+
+from . import stack
+from .stack import Stacked
+
+pytestmark = [pytest.mark.node, pytest.mark.slow, pytest.mark.timeout(1800)]
+
+BUNDLE = "/opt/bundle"
+#: One question to the model, from the machine itself: nobody else reaches it.
+ASK = """
+import json, urllib.request
+body = json.dumps({"messages": [{"role": "user", "content": "hello"}], "max_tokens": 8}).encode()
+head = {"Content-Type": "application/json"}
+url = "http://127.0.0.1:11434/v1/chat/completions"
+said = json.load(urllib.request.urlopen(urllib.request.Request(url, body, head), timeout=60))
+print(said["model"], bool(said["choices"][0]["message"]["content"]))
+"""
+
+
+def make_bundle(machine: Node) -> None:
+    """Make a bundle of the full profile in ``machine``, which has its sources in itself."""
+    machine.must("apt-get", "-qq", "update")
+    machine.must("apt-get", "-qq", "-y", "--no-install-recommends", "install", "skopeo")
+    # For the command alone: the environment is made before the flags are judged.
+    assert machine.install("--tier", "nonsense").code == 2
+    command = ("bundle", "create", BUNDLE, "--tier", "0", "--python", "3.13", "--json")
+    done = machine.runner(*command, timeout=900)
+    assert done.code == 0, str(done)
+    names = {path.partition("_")[0] for path in done.json()["debs"]}
+    assert {"debs/docker.io", "debs/docker-compose", "debs/python3-venv"} <= names
+
+
+def carry(maker: Node, target: Node) -> None:
+    """Copy the bundle from one machine to the other, as a stick would."""
+    read = maker.podman.command("exec", maker.name, "tar", "-c", "-C", BUNDLE, ".")
+    script = f"mkdir -p {BUNDLE} && tar -x -C {BUNDLE}"
+    write = target.podman.command("exec", "-i", target.name, "sh", "-c", script)
+    with subprocess.Popen(read, stdout=subprocess.PIPE) as reading:
+        subprocess.run(write, stdin=reading.stdout, check=True)
+    assert reading.returncode == 0
+
+
+def commands(machine: Node) -> dict[str, str]:
+    """Return the indented lines of README.txt by their first word, continued ones joined."""
+    text = machine.must("cat", f"{BUNDLE}/README.txt").out.replace("\\\n", " ")
+    lines = [line.strip() for line in text.splitlines() if line.startswith("    ")]
+    return {line.split()[0].partition("=")[0]: line for line in lines}
+
+
+def test_a_bare_machine_without_any_network(
+    module_node: Callable[..., Node], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    maker = module_node("13")
+    models = stack.models(tmp_path_factory.mktemp("models"))
+    ready = stack.prepare(maker, models)
+    stack.have_models_of_tiers(maker, models)
+    make_bundle(maker)
+    machine = module_node("13", engine=True, options=("--network=none",))
+    assert machine.run("sh", "-c", "command -v docker").code != 0
+    assert [
+        line for line in machine.must("ip", "-o", "link").out.splitlines() if "eth" in line
+    ] == []
+    carry(maker, machine)
+    said = commands(machine)
+    place = f"cd / && B={BUNDLE}; {said['O']}; "
+    for name in ("cd", "apt-get", "mkdir", "cp"):
+        line = said[name].replace("THIS_DIRECTORY", BUNDLE)
+        machine.must("sh", "-c", place + line)
+    assert machine.run("sh", "-c", "command -v docker").code != 0
+    install = f"{place}{said['PIP_NO_INDEX']} --tier 0 --yes --json"
+    done = machine.run("sh", "-c", install, timeout=900)
+    assert done.code == 0, str(done)
+    there = Stacked(machine, ready.models)
+    assert {item["State"] for item in there.containers().values()} == {"running"}
+    assert len(there.containers()) > 8
+    assert machine.python(ASK).split() == ["qwen3.5-2b-q4", "True"]
+    assert machine.run("test", "-f", "/root/dream-runner/.offline-mode").code == 0
+    proved = json.loads(machine.must("cat", f"{stack.STATE}/receipts/offline.json").out)
+    assert proved["facts"]["active"] is True
+    before = there.identities()
+    again = machine.runner("install", "--yes", "--json")
+    assert again.code == 0, str(again)
+    assert again.json()["tasks"]["changed"] == 0
+    assert there.identities() == before
