@@ -8,7 +8,8 @@ The words after the options, from ``supplies`` of a host in molecule.yml:
 ``repository``      Docker's and NVIDIA's repositories, served by the node at port 8099
 ``hub``             a model hub that wants a token (5081), a peer that has nothing (5082), tokens
 ``recorded NAME``   the hardware facts of a capture, in the place of the node's own
-``recorder NAMES``  programs that do nothing and write down how they were called
+``recorder NAMES``  programs that do nothing and write down how they were called; sysctl also works
+``kernel NAMES``    settings of the kernel that are this node's own: the machine's stay as they are
 ``python``          another way to the system's Python: /opt/python/bin/python3
 """
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -52,11 +54,12 @@ trouble = cache._save(os.path.expanduser("~/.local/state/dream-runner"), cache.s
 sys.exit(trouble or None)
 """
 
-#: What was last set is what is active, as with tuned-adm.
+#: What was last set is what is active, as with tuned-adm. Real is only what ``kernel`` confines.
 RECORDER = """\
 #!/bin/sh
 echo "${0##*/} $*" >>/var/log/told
 case "${0##*/} ${1:-}" in
+    "sysctl "*) exec /usr/sbin/sysctl "$@" ;;
     "tuned-adm active") cat /run/profile 2>/dev/null || exit 1 ;;
     "tuned-adm profile") echo "Current active profile: $2" >/run/profile ;;
 esac
@@ -112,6 +115,17 @@ def recorder(node: Node, *names: str) -> None:
         node.must("sh", "-c", script, f"/usr/local/sbin/{name}", input=RECORDER)
 
 
+def kernel(node: Node, *names: str) -> None:
+    """Lay a file of the node over each setting; a node of its own may not mount anything."""
+    said = node.podman.run("inspect", "--format", "{{.State.Pid}}", node.name)
+    enter = ["nsenter", "--target", said.stdout.decode().strip(), "--mount"]
+    node.must("mkdir", "-p", "/srv/kernel")
+    for name in names:
+        setting, own = f"/proc/sys/{name.replace('.', '/')}", f"/srv/kernel/{name}"
+        node.must("sh", "-c", 'cat "$0" > "$1"', setting, own)
+        subprocess.run([*enter, "mount", "--bind", own, setting], check=True)
+
+
 def python(node: Node, *_: str) -> None:
     node.must("mkdir", "-p", "/opt/python/bin")
     node.must("ln", "-sfn", "/usr/bin/python3", "/opt/python/bin/python3")
@@ -127,7 +141,8 @@ def main() -> None:
         elif what in ("stack", "repository"):
             {"stack": serve_stack, "repository": repository}[what](node, options.scenario, *words)
         else:
-            {"smoke": smoke, "hub": hub, "recorder": recorder, "python": python}[what](node, *words)
+            simple = {"smoke": smoke, "hub": hub, "recorder": recorder, "kernel": kernel}
+            {**simple, "python": python}[what](node, *words)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -46,6 +46,10 @@ def test_the_kernel_is_told_what_the_engine_needs(host: Any) -> None:
     assert (file.mode, file.user, file.group) == (0o644, "root", "root")
     lines = [line for line in file.content_string.splitlines() if not line.startswith("#")]
     assert lines == ["vm.swappiness = 10", "vm.vfs_cache_pressure = 50"]
+    for line in lines:
+        name, _, value = line.partition(" = ")
+        now = host.file(f"/proc/sys/{name.replace('.', '/')}").content_string
+        assert now.strip() == value
 
 
 def test_the_driver_gets_the_table_of_a_single_gpu_that_shares_the_memory(host: Any) -> None:
