@@ -41,6 +41,11 @@ def test_the_shipped_catalogue_is_valid():
     assert parts.tiers["tolerance_percent"] == 2
 
 
+def test_the_shipped_lock_is_valid():
+    lock = json.loads((catalog.HERE / catalog.LOCK).read_text())
+    assert catalog.schema_errors(lock, "images.lock") == []
+
+
 def test_it_is_read_once():
     assert catalog.load() is catalog.load()
 
