@@ -256,7 +256,7 @@ def _present(target: Target) -> dict[str, int]:
 def _progress(target: Target, item: Mapping[str, Any]) -> tuple[int, int]:
     """Return the bytes present and in all of one file; one of another size is not it."""
     # Imported where it is used: it pulls in the HTTP client of the fetcher.
-    from .module_utils.dream_core.fetch import partial_progress
+    from .module_utils.dream_core.fetch.partial import partial_progress
 
     path = os.path.join(target.settings["install_dir"], "data", "models", item["file"])
     total = item.get("size_bytes") or 0

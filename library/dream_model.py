@@ -194,13 +194,9 @@ from dataclasses import replace
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core.errors import DreamError, Interrupted, UsageError
-from ansible.module_utils.dream_core.fetch import (
-    FetchRequest,
-    Network,
-    fetch,
-    is_present,
-    remove,
-)
+from ansible.module_utils.dream_core.fetch.fetcher import fetch, remove
+from ansible.module_utils.dream_core.fetch.request import FetchRequest, Network
+from ansible.module_utils.dream_core.fetch.stamp import is_present
 from ansible.module_utils.dream_core.lifeline import Lifeline
 
 

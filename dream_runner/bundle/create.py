@@ -19,8 +19,9 @@ from .. import catalog, dryrun, paths
 from ..commands.lock import of_bundle
 from ..module_utils.dream_core import atomic, bundle, models
 from ..module_utils.dream_core.errors import DiskError, UsageError
-from ..module_utils.dream_core.fetch import FetchRequest, Network, Progress, fetch
+from ..module_utils.dream_core.fetch.fetcher import fetch
 from ..module_utils.dream_core.fetch.local import parts_of
+from ..module_utils.dream_core.fetch.request import FetchRequest, Network, Progress
 from ..version import __version__
 from . import images, packages, sbom
 from .parts import PART_BYTES, split
@@ -164,9 +165,7 @@ def _copy_program(root: Path) -> None:
     target = _made(root, "catalog")
     for path in sorted(paths.catalog().glob("*.y*ml")):
         shutil.copyfile(path, target / path.name)
-    script = paths.content() / "install.sh"
-    if script.is_file():
-        shutil.copyfile(script, _made(root, "runner") / "install.sh")
+    shutil.copyfile(paths.content() / "install.sh", _made(root, "runner") / "install.sh")
     venv = " ".join(f"$B/debs/{path.name}" for path in packages.venv_debs(root / "debs"))
     text = _README + (_README_DEBS.format(debs=venv) if venv else "")
     (root / "README.txt").write_text(text)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..module_utils.dream_core import bundle
-from ..module_utils.dream_core.fetch import Progress
+from ..module_utils.dream_core.fetch.request import Progress
 from ..ui import text
 
 _ARCHES = {"x86_64": "amd64", "aarch64": "arm64"}

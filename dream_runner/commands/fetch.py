@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dream_runner.module_utils.dream_core.fetch import (
+from dream_runner.module_utils.dream_core.fetch.fetcher import fetch
+from dream_runner.module_utils.dream_core.fetch.request import (
     FetchRequest,
     FetchResult,
     Network,
     Progress,
-    fetch,
 )
 
 

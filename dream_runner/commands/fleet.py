@@ -38,8 +38,8 @@ from ..module_utils.dream_core.errors import (
     PrivilegeError,
     UsageError,
 )
-from ..module_utils.dream_core.fetch import Network
-from ..module_utils.dream_core.fetch import Progress as Fetched
+from ..module_utils.dream_core.fetch.request import Network
+from ..module_utils.dream_core.fetch.request import Progress as Fetched
 from ..run import Request, Stopper, ansible_environment, bare_environment, new_run_id
 from ..settings import Given, default_state_dir
 from ..ui import terminal, text

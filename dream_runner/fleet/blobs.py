@@ -19,13 +19,9 @@ from urllib.parse import quote, unquote, urlsplit
 from .. import paths
 from ..module_utils.dream_core import blobserver
 from ..module_utils.dream_core.errors import IntegrityError, UsageError
-from ..module_utils.dream_core.fetch import (
-    FetchRequest,
-    Network,
-    Progress,
-    fetch,
-    is_present,
-)
+from ..module_utils.dream_core.fetch.fetcher import fetch
+from ..module_utils.dream_core.fetch.request import FetchRequest, Network, Progress
+from ..module_utils.dream_core.fetch.stamp import is_present
 
 
 @dataclass(frozen=True)

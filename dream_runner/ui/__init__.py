@@ -15,7 +15,7 @@ from ..events import Event, Progress
 from ..module_utils.dream_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from ..module_utils.dream_core.fetch import Progress as Fetched
+    from ..module_utils.dream_core.fetch.request import Progress as Fetched
 
 #: What a person who never wants a moving line sets once.
 VARIABLE = "DREAM_UI"

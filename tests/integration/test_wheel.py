@@ -63,7 +63,10 @@ def test_wheel_carries_every_file_and_no_other(wheel: Path) -> None:
         name if name.startswith("dream_runner/") else f"dream_runner/content/{name}"
         for name in tracked()
     }
-    expected |= {f"dream_runner/content/{name}" for name in ("ansible.cfg", "requirements.lock")}
+    expected |= {
+        f"dream_runner/content/{name}"
+        for name in ("ansible.cfg", "requirements.lock", "install.sh")
+    }
     # Every error names its place there.
     expected.add("dream_runner/content/docs/user/troubleshooting.md")
     assert expected <= names, sorted(expected - names)

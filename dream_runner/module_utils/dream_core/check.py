@@ -10,8 +10,8 @@ from typing import Any, Callable, Dict, List, Mapping, Sequence
 
 from . import amd_tuning, faststart, live, preflight, requirements
 from .errors import DreamError
-from .fetch import is_present
 from .fetch.local import local_path, parts_of
+from .fetch.stamp import is_present
 from .preflight import Finding, error_of, finding, sentence
 
 Request = Mapping[str, Any]

@@ -8,7 +8,7 @@ from typing import Any, Dict
 
 from . import live, receipt, survey
 from .facts import load_or_gather
-from .fetch import partial_progress
+from .fetch.partial import partial_progress
 from .session import gather_session
 
 

@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Seq
 
 from . import atomic, engine, faststart, live, survey, upgrade
 from .errors import EngineError
-from .fetch import find_partials
+from .fetch.partial import find_partials
 from .receipt import interrupted, read_all
 
 OK, WARNING, ERROR = "ok", "warning", "error"

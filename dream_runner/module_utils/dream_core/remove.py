@@ -27,7 +27,7 @@ from . import (
     survey,
 )
 from .errors import DreamError
-from .fetch import find_partials
+from .fetch.partial import find_partials
 from .fetch.stamp import stamp_path
 from .phases import PHASES
 from .session import SYSTEM_PATH

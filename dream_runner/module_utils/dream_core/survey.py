@@ -16,7 +16,7 @@ import subprocess
 from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Optional, Sequence
 
 from . import containers, docker_daemon, docker_host, live
-from .fetch import is_present
+from .fetch.stamp import is_present
 from .receipt import LINGER_DIRECTORY
 from .session import SYSTEM_PATH
 

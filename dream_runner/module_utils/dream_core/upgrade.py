@@ -17,7 +17,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from . import atomic, faststart
 from .errors import BusyError
-from .fetch import partial_progress
+from .fetch.partial import partial_progress
 from .session import SYSTEM_PATH
 
 SCHEMA = "dream-runner.upgrade/1"

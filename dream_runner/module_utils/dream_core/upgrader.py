@@ -39,7 +39,8 @@ from . import (
 from .containers import FILE as COMPOSE_FILE
 from .containers import Stack, look
 from .errors import DreamError, EngineError, IntegrityError, UsageError
-from .fetch import FetchRequest, Network, fetch, remove
+from .fetch.fetcher import fetch, remove
+from .fetch.request import FetchRequest, Network
 from .health import wait_for_services
 from .phases import PHASES
 from .probe import complete, wait_until_ready

@@ -35,7 +35,8 @@ PACKAGES = {"nginx": "nginx", "aria2c": "aria2", "curl": "curl"}
 
 FETCH = (
     "import sys; sys.path.insert(0, sys.argv[1])\n"
-    "from dream_runner.module_utils.dream_core.fetch import FetchRequest, fetch\n"
+    "from dream_runner.module_utils.dream_core.fetch.fetcher import fetch\n"
+    "from dream_runner.module_utils.dream_core.fetch.request import FetchRequest\n"
     "r = fetch(FetchRequest(sys.argv[2], sys.argv[3], (sys.argv[4],),"
     " size_bytes=int(sys.argv[5]), connections=int(sys.argv[6])))\n"
     "print(r.connections, r.bytes_fetched, r.bytes_reused)\n"

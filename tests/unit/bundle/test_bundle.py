@@ -17,7 +17,8 @@ from referencing import Registry
 from dream_runner.bundle import create, sbom
 from dream_runner.module_utils.dream_core import bundle
 from dream_runner.module_utils.dream_core.errors import IntegrityError, UsageError
-from dream_runner.module_utils.dream_core.fetch import FetchRequest, fetch
+from dream_runner.module_utils.dream_core.fetch.fetcher import fetch
+from dream_runner.module_utils.dream_core.fetch.request import FetchRequest
 
 
 @pytest.fixture

@@ -13,10 +13,12 @@ import pytest
 from fixtures.fetching import Thing, make_thing
 from raising import raised, told
 
-from dream_runner.module_utils.dream_core.fetch import Network, address, faults, fetch, local
+from dream_runner.module_utils.dream_core.fetch import address, faults, local
 from dream_runner.module_utils.dream_core.fetch.board import Board
+from dream_runner.module_utils.dream_core.fetch.fetcher import fetch
 from dream_runner.module_utils.dream_core.fetch.hasher import Hasher
 from dream_runner.module_utils.dream_core.fetch.journal import Binding, Journal
+from dream_runner.module_utils.dream_core.fetch.request import Network
 
 THING: Thing = make_thing(1000)
 

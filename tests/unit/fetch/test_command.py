@@ -10,7 +10,7 @@ from fixtures.fetching import SIZE, Thing
 
 from dream_runner.commands import fetch as command
 from dream_runner.module_utils.dream_core.errors import DreamError
-from dream_runner.module_utils.dream_core.fetch import Progress
+from dream_runner.module_utils.dream_core.fetch.request import Progress
 
 
 def test_fetch_and_fetch_again(

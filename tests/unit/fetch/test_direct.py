@@ -14,8 +14,10 @@ import pytest
 from fixtures.fetching import SIZE, Thing, fill, make_thing, plant
 
 from dream_runner.module_utils.dream_core.errors import DiskError
-from dream_runner.module_utils.dream_core.fetch import direct, fetch, partial_progress
+from dream_runner.module_utils.dream_core.fetch import direct
 from dream_runner.module_utils.dream_core.fetch.direct import PAGE, DirectWriter, aligned_buffer
+from dream_runner.module_utils.dream_core.fetch.fetcher import fetch
+from dream_runner.module_utils.dream_core.fetch.partial import partial_progress
 
 MIB = 1024 * 1024
 

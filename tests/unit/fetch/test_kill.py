@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from fixtures.fetching import Thing, kill_at, make_thing, start_fetch
 
-from dream_runner.module_utils.dream_core.fetch import fetch, partial_progress
+from dream_runner.module_utils.dream_core.fetch.fetcher import fetch
+from dream_runner.module_utils.dream_core.fetch.partial import partial_progress
 
 MIB = 1024 * 1024
 SIZE = 32 * MIB

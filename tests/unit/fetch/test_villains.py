@@ -18,7 +18,8 @@ from fixtures.fetching import SIZE, Thing, fill, flip_byte, plant, trusting
 from fixtures.villain import TRICKS, dead_port
 
 from dream_runner.module_utils.dream_core.errors import DreamError
-from dream_runner.module_utils.dream_core.fetch import FetchRequest, Network, fetch
+from dream_runner.module_utils.dream_core.fetch.fetcher import fetch
+from dream_runner.module_utils.dream_core.fetch.request import FetchRequest, Network
 
 RIGHT = "right"
 

@@ -17,7 +17,8 @@ import pytest
 from dream_runner.fleet.blobs import Server, Store, Wanted, wanted
 from dream_runner.module_utils.dream_core import blobserver
 from dream_runner.module_utils.dream_core.errors import IntegrityError, NetworkError, UsageError
-from dream_runner.module_utils.dream_core.fetch import FetchRequest, Network, fetch
+from dream_runner.module_utils.dream_core.fetch.fetcher import fetch
+from dream_runner.module_utils.dream_core.fetch.request import FetchRequest, Network
 
 CONTENT = random.Random(1).randbytes(3_000_000)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

@@ -23,7 +23,9 @@ from dream_runner.fleet.blobs import Server, Store, Wanted
 from dream_runner.fleet.shares import Offer, Shares, served, understood
 from dream_runner.module_utils.dream_core import blobserver
 from dream_runner.module_utils.dream_core.blobserver import Shelf
-from dream_runner.module_utils.dream_core.fetch import FetchRequest, Network, fetch, write_stamp
+from dream_runner.module_utils.dream_core.fetch.fetcher import fetch
+from dream_runner.module_utils.dream_core.fetch.request import FetchRequest, Network
+from dream_runner.module_utils.dream_core.fetch.stamp import write_stamp
 
 CONTENT = random.Random(2).randbytes(6_000_000)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

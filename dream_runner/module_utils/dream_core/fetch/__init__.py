@@ -2,28 +2,7 @@
 
 The digest is the identity; sources are only places to get the bytes. Verified
 bytes survive kill -9, power loss, a change of source and a full disk.
+
+Begin with ``fetcher.fetch`` and ``request.FetchRequest``; ``stamp`` and ``partial`` tell what is
+here already. Nothing is imported here: a run that changes nothing needs only those two.
 """
-
-from __future__ import annotations
-
-from .fetcher import fetch, remove
-from .partial import PartialInfo, find_partials, partial_progress
-from .request import FetchRequest, FetchResult, Network, Patience, Presence, Progress
-from .stamp import is_present, remove_stamp, write_stamp
-
-__all__ = [
-    "FetchRequest",
-    "FetchResult",
-    "Network",
-    "PartialInfo",
-    "Patience",
-    "Presence",
-    "Progress",
-    "fetch",
-    "find_partials",
-    "is_present",
-    "partial_progress",
-    "remove",
-    "remove_stamp",
-    "write_stamp",
-]
