@@ -70,16 +70,22 @@ class Looker:
 
     def _process(self, pid: str) -> None:
         self._match(f"/proc/{pid}/cmdline", f"the command line of {_name(pid)}", ())
-        # Another process namespace is a container, which is told its own secrets that way.
-        if not self._own or _namespace(pid) in ("", self._own):
-            self._match(f"/proc/{pid}/environ", f"the environment of {_name(pid)}", self._known)
+        # Another process namespace is a container, which is told its own secrets that way. While a
+        # runtime starts one, nobody may ask which it is.
+        before = _namespace(pid)
+        found = self._matches(f"/proc/{pid}/environ", self._known)
+        if not self._own or self._own in (before, _namespace(pid)):
+            self.found.update(f"{name} in the environment of {_name(pid)}" for name in found)
 
     def _match(self, path: str, where: str, allowed: Iterable[str]) -> None:
+        self.found.update(f"{name} in {where}" for name in self._matches(path, allowed))
+
+    def _matches(self, path: str, allowed: Iterable[str]) -> list[str]:
         with contextlib.suppress(OSError), open(path, "rb") as stream:
             content = stream.read(_LIMIT_BYTES)
-            for name, word in self.words.items():
-                if word.encode() in content and name not in allowed:
-                    self.found.add(f"{name} in {where}")
+            words = self.words.items()
+            return [n for n, word in words if word.encode() in content and n not in allowed]
+        return []
 
 
 def _namespace(pid: str) -> str:
