@@ -163,6 +163,8 @@ def test_the_next_install_finds_all_in_order(stacked: Stacked) -> None:
 def test_a_model_that_does_not_load_leaves_the_small_one(stacked: Stacked) -> None:
     node = stacked.node
     assert node.runner("uninstall", "--yes").code == 0
+    # The reboot ended the registry, a part of the test, and the uninstall took the image.
+    stack.serve_images(node)
     done = node.install(*options(stacked, "bad"))
     assert done.code == 0, str(done)
     stack.wait_for(lambda: unit(node, "ActiveState") == "failed", seconds=120)
