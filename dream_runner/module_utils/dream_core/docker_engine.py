@@ -55,6 +55,9 @@ ENGINE_PACKAGES = {
     "docker.io": "distro",
     "moby-engine": "distro",
     "docker": "distro",
+    # The clients, which are left where somebody removed the engine.
+    "docker-cli": "distro",
+    "docker-ce-cli": "upstream",
     "podman-docker": "podman",
 }
 _HINT = "see https://docs.docker.com/engine/install/, then run again; or use --profile embedded"
