@@ -76,6 +76,8 @@ else
     less="--ignore tests/modules/test_dream_venv.py --ignore tests/integration/test_wheel.py"
     less="$less --ignore tests/integration/test_equivalence.py"
     less="$less --ignore tests/unit/fetch/test_villains.py --ignore tests/unit/bundle/test_bundle.py"
+    less="$less --ignore tests/unit/report/test_browser.py --ignore tests/unit/wrapper/test_bench_page.py"
+    less="$less --ignore tests/unit/wrapper/test_completion.py"
     [ "${DREAM_TEST_SLOW:-}" != 1 ] || less=
     step "unit, module and integration tests on Python 3.13, ansible-core $(
         .cache/venv-3.13/bin/python -c 'import ansible.release as r; print(r.__version__)')"
