@@ -33,6 +33,10 @@ options:
       path: {description: Absolute path., type: path, required: true}
       mode: {description: Permission bits in octal., type: str, required: true}
       content: {description: The whole content., type: str, required: true}
+      replace_link:
+        description: Take the place of a link, whose target stays as it is, instead of failing.
+        type: bool
+        default: false
 attributes:
   check_mode: {description: Compares and writes nothing., support: full}
   diff_mode: {description: Names what differs and how., support: full}

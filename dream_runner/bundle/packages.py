@@ -186,12 +186,12 @@ def _closure(wanted: Sequence[str]) -> list[str]:
 
 
 def _base() -> list[str]:
-    """Return the packages of priority required and important."""
+    """Return the packages of priority required: cloud images lack some of the important ones."""
     shown = _output("apt-cache", "dumpavail")
     base = []
     for block in shown.split("\n\n"):
         fields = dict(_PRIORITY.findall(block))
-        if fields.get("Priority") in ("required", "important"):
+        if fields.get("Priority") == "required":
             base.append(fields["Package"])
     return sorted(set(base))
 

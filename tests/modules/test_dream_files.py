@@ -69,6 +69,10 @@ def test_a_link_is_not_written_through(
     (tmp_path / "install" / "a.json").symlink_to(victim)
     assert run_module("dream_files", **wanted)["failed"] is True
     assert victim.read_text() == "theirs"
+    replacing = {**wanted, "files": [{**item, "replace_link": True} for item in wanted["files"]]}
+    assert run_module("dream_files", **replacing)["changed"] is True
+    assert not (tmp_path / "install" / "a.json").is_symlink()
+    assert victim.read_text() == "theirs"
 
 
 def test_a_service_may_do_with_its_own_directory_what_it_likes(

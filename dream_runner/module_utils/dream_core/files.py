@@ -27,7 +27,11 @@ SPEC = {
         "type": "list",
         "elements": "dict",
         "default": [],
-        "options": dict(_ENTRY, content={"type": "str", "required": True}),
+        "options": dict(
+            _ENTRY,
+            content={"type": "str", "required": True},
+            replace_link={"type": "bool", "default": False},
+        ),
     },
 }
 
@@ -47,7 +51,8 @@ def settle(
     """Make ``directories`` (path, mode), then ``files`` (path, mode, content).
 
     A directory may have an ``owner`` (``uid:gid``). One with ``data`` is made once: its
-    mode and owner are then the business of the service that works in it.
+    mode and owner are then the business of the service that works in it. In the place of a
+    link a file comes only with ``replace_link``; what the link led to stays as it is.
     Returns ``{path, was}`` for each that differed, in order. A file is replaced
     atomically. Raises UsageError IN_THE_WAY for something of another kind, and
     DiskError or PrivilegeError for what the filesystem refuses.
@@ -88,6 +93,8 @@ def _file_defect(wanted: Wanted) -> str:
     status = _status(wanted["path"], follow=False)
     if status is None:
         return "missing"
+    if stat.S_ISLNK(status.st_mode) and wanted.get("replace_link"):
+        return "a link"
     if not stat.S_ISREG(status.st_mode):
         raise _in_the_way(wanted["path"], "a file")
     try:

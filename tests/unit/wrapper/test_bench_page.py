@@ -69,7 +69,7 @@ def test_the_time_to_the_first_paint_is_of_a_real_terminal(
 
     made = object.__new__(bench.Bench)
     made.home, made.environment = tmp_path, dict(os.environ)
-    shell = "[ -t 1 ] && sleep 0.2 && echo so; sleep 0.2; echo on; echo soon; sleep 60"
+    shell = "[ -t 1 ] && sleep 0.2 && echo so; sleep 0.2; echo on; echo soon; exec sleep 60"
     seconds = first_paint.seen_after(made, ["/bin/sh", "-c", shell], words)
     assert (0.4 if words else 0.2) < seconds < 5
 
