@@ -236,6 +236,7 @@ def test_every_break_is_seen_and_repaired(machine: Machine) -> None:
         for way, act in breaks(resource):
             name = f"{survey.name_of(resource)}: {way}"
             sample = (f"{resource['kind']} {resource.get('volatile', False)}", way)
+            print(f"breaks {name}")
             with kept(resource, machine.home / "aside") as put_back:
                 act()
                 if not wait_until(lambda: bool(machine.drift())):
