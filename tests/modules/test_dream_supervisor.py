@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -56,7 +57,7 @@ def test_check_run_check_run(
     assert run_module("dream_supervisor", **wanted)["changed"] is True
     first = info(wanted)
     assert first["statename"] == "RUNNING"
-    assert run_module("dream_supervisor", check=True, **wanted)["changed"] is False
+    assert run_module("dream_supervisor", check=True, **wanted)["action"] == ""
     assert run_module("dream_supervisor", **wanted)["changed"] is False
     assert info(wanted)["pid"] == first["pid"]
     assert "DREAM_RUN_ID" not in Path(wanted["log"]).read_text()
@@ -102,6 +103,25 @@ def test_a_lost_socket_or_a_foreign_pid_file(run_module: Run, wanted: dict[str, 
     pid_file.write_text(f"{os.getpid()}\n")
     assert run_module("dream_supervisor", **wanted)["changed"] is True
     assert len(supervisor.daemons(config(wanted["install_dir"]))) == 1
+    assert run_module("dream_supervisor", **wanted)["changed"] is False
+
+
+def test_a_lost_log_and_one_that_is_closed(run_module: Run, wanted: dict[str, Any]) -> None:
+    run_module("dream_supervisor", **wanted)
+    log = Path(wanted["log"])
+    log.unlink()
+    assert run_module("dream_supervisor", **wanted)["action"] == f"{log.name} is gone"
+    before = info(wanted)["pid"]
+    log.chmod(0)
+    assert run_module("dream_supervisor", **wanted)["action"] == f"the mode of {log.name} is 0000"
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+    # For that nothing is started anew.
+    assert info(wanted)["pid"] == before
+    aside = log.rename(log.with_name("elsewhere"))
+    aside.chmod(0o644)
+    log.symlink_to(aside)
+    assert run_module("dream_supervisor", **wanted)["changed"] is True
+    assert stat.S_IMODE(aside.stat().st_mode) == 0o644
     assert run_module("dream_supervisor", **wanted)["changed"] is False
 
 

@@ -12,6 +12,7 @@ import os
 import pwd
 import shlex
 import socket
+import stat
 import subprocess
 import time
 import xmlrpc.client
@@ -45,6 +46,9 @@ class Program:
         self.base = os.path.join(install_dir, "supervisor")
         self.config = os.path.join(self.base, "supervisord.conf")
         self.socket_path = os.path.join(install_dir, "run", "supervisor.sock")
+        names = ("supervisord.log", "supervisord.out", "supervisord.pid")
+        #: What a running daemon holds open or has written; nobody else may write there.
+        self.files = [log, *(os.path.join(self.base, name) for name in names)]
 
     def _address(self) -> str:
         """Return the socket as the daemon can bind it, and supervisorctl from its directory."""
@@ -257,7 +261,16 @@ def problem(wanted: Program) -> str:
         return "it is %s" % state.lower()
     if not _runs(wanted):
         return "another command runs"
-    return ""
+    return next(filter(None, map(_file_problem, wanted.files)), "")
+
+
+def _file_problem(path: str) -> str:
+    try:
+        mode = stat.S_IMODE(os.lstat(path).st_mode)
+    except OSError:
+        return "%s is gone" % os.path.basename(path)
+    usable = mode & 0o600 == 0o600 and not mode & 0o022
+    return "" if usable else "the mode of %s is %04o" % (os.path.basename(path), mode)
 
 
 def _current_text(path: str) -> str:
@@ -286,6 +299,12 @@ def ensure(wanted: Program, python: str, environment: Dict[str, str], restart: b
     why = problem(wanted) or ("what it runs changed" if restart else "")
     if not why:
         return ""
+    for path in filter(_file_problem, wanted.files):
+        with contextlib.suppress(FileNotFoundError):
+            # Nobody's file is changed through a link.
+            os.unlink(path) if os.path.islink(path) else os.chmod(path, 0o600)
+    if not restart and not problem(wanted):
+        return why
     stop(wanted.config)
     atomic.write_bytes(wanted.config, wanted.text().encode("utf-8"), 0o600)
     _start(wanted, python, environment)
