@@ -81,7 +81,7 @@ def test_a_bare_machine_without_any_network(
     assert done.code == 0, str(done)
     there = Stacked(machine, ready.models)
     assert {item["State"] for item in there.containers().values()} == {"running"}
-    assert len(there.containers()) > 8
+    assert {"llama-server", "open-webui", "litellm", "n8n", "tts"} <= set(there.containers())
     assert machine.python(ASK).split() == ["qwen3.5-2b-q4", "True"]
     assert machine.run("test", "-f", "/root/dream-runner/.offline-mode").code == 0
     proved = json.loads(machine.must("cat", f"{stack.STATE}/receipts/offline.json").out)

@@ -43,8 +43,8 @@ def filesystem(path: str, mountinfo: str = "/proc/self/mountinfo") -> Dict[str, 
     """Describe the filesystem that ``path`` is on, or would be on once it is made.
 
     ``device`` tells filesystems apart (two paths with the same one share the
-    free bytes); ``free_bytes`` is what an ordinary user may still fill. None
-    stands for what the kernel would not say.
+    free bytes); ``free_bytes`` is what an ordinary user may still fill. ``own``: the path is there
+    and this user's, who may open it again. None stands for what the kernel would not say.
     """
     there = existing_parent(path)
     mount, fstype = _mount_of(os.path.realpath(there), mountinfo)
@@ -59,11 +59,13 @@ def filesystem(path: str, mountinfo: str = "/proc/self/mountinfo") -> Dict[str, 
         "read_only": False,
         "is_directory": os.path.isdir(there),
         "writable": os.access(there, os.W_OK | os.X_OK),
+        "own": False,
     }
     with contextlib.suppress(OSError):
-        numbers = os.statvfs(there)
+        numbers, status = os.statvfs(there), os.stat(there)
         answer.update(
-            device=os.stat(there).st_dev,
+            own=there == path and status.st_uid == os.geteuid(),
+            device=status.st_dev,
             free_bytes=numbers.f_bavail * numbers.f_frsize,
             total_bytes=numbers.f_blocks * numbers.f_frsize,
             read_only=bool(numbers.f_flag & os.ST_RDONLY),

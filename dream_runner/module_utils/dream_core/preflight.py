@@ -240,7 +240,8 @@ def _writable(place: Mapping[str, Any], session: Mapping[str, Any]) -> List[Find
                 code="READ_ONLY",
             )
         ]
-    if not place["writable"]:
+    # The directories phase opens our own again.
+    if not place["writable"] and not place.get("own"):
         return [
             finding(
                 "install-dir",

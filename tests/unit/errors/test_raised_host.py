@@ -51,6 +51,8 @@ def judged(profile: str = "embedded", **given: Any) -> tuple[str, int]:
         ({"place": {"is_directory": False}}, "INSTALL_DIR_UNUSABLE", 2),
         ({"place": {"read_only": True}}, "READ_ONLY", 6),
         ({"place": {"writable": False}}, "NOT_PERMITTED", 4),
+        # Its owner opens it again.
+        ({"place": {"writable": False, "own": True}}, "", 0),
         ({"entries": ["thesis.tex"]}, "INSTALL_DIR_FOREIGN", 3),
         ({"profile": "full"}, "NOT_PRIVILEGED", 4),
         (
