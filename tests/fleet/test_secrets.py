@@ -35,7 +35,7 @@ def root_of(lab: Lab, name: str) -> Path:
 def test_no_byte_holds_a_secret(pair: Lab) -> None:
     """Processes of controller and hosts while it runs; then every file, and every journal."""
     env_files = {
-        name: root_of(pair, name) / pair.home(name).lstrip("/") / "dream-runner" / ".env"
+        name: root_of(pair, name) / pair.install_dir(name).lstrip("/") / ".env"
         for name in pair.nodes
     }
     said = ""
