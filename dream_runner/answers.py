@@ -7,8 +7,10 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from . import catalog
 from .module_utils.dream_core import atomic
 from .module_utils.dream_core.errors import DreamError
+from .module_utils.dream_core.receipt import read_all
 from .settings import BY_NAME, VARIABLE_PREFIX, Given, Problem, Saved, Settings
 from .version import __version__
 
@@ -90,13 +92,43 @@ def path_of_saved(state_dir: str) -> str:
 
 
 def read_saved(state_dir: str) -> tuple[Saved, list[str]]:
-    """Return the choices of earlier runs and at most one warning; never fail."""
+    """Return the choices of earlier runs and at most one warning; never fail.
+
+    Of a file that cannot be used the records of the last install tell the most important ones:
+    with defaults the next run would change the profile.
+    """
     document, why = _document(state_dir)
+    if document is None and why:
+        values = _rebuilt(state_dir)
+        instead = f"; taken from what is installed: {', '.join(values)}" if values else ""
+        return Saved(values, dict.fromkeys(values, "installed")), [
+            f"saved settings ignored: {why}{instead}"
+        ]
     if document is None:
-        return Saved(), [f"saved settings ignored: {why}"] if why else []
+        return Saved(), []
     kept = {name: raw for name, raw in document["values"].items() if name in BY_NAME}
     sources = document.get("sources")
     return Saved(kept, sources if isinstance(sources, dict) else {}), []
+
+
+def _rebuilt(state_dir: str) -> dict[str, Any]:
+    """Return the choices that the receipts of an install show."""
+    found = {phase: item.get("facts") or {} for phase, item in read_all(state_dir)[0].items()}
+    summary, features = found.get("summary", {}), found.get("features", {})
+    model = (summary.get("model") or {}).get("id")
+    known = {"smoke", *(item["id"] for item in catalog.load().models["models"])}
+    values = {
+        "profile": features.get("profile"),
+        "install_dir": found.get("directories", {}).get("install_dir"),
+        "model": model if model in known else None,
+        "engine_port": found.get("requirements", {}).get("engine_port"),
+        "bind_address": features.get("bind_address"),
+        "devtools": found.get("devtools", {}).get("packages"),
+    }
+    if values["profile"] == "full":
+        enabled = features.get("enabled") or {}
+        values |= {name: "yes" if on else "no" for name, on in enabled.items()}
+    return {name: value for name, value in values.items() if value and name in BY_NAME}
 
 
 def _document(state_dir: str) -> tuple[dict[str, Any] | None, str]:

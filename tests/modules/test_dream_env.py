@@ -111,6 +111,17 @@ def test_a_wrong_mode_is_mended(run_module: Run, wanted: dict[str, Any], tmp_pat
     assert stat.S_IMODE((tmp_path / ".env").stat().st_mode) == 0o600
 
 
+def test_one_that_its_owner_closed_is_opened_again(
+    run_module: Run, wanted: dict[str, Any], tmp_path: Path
+) -> None:
+    run_module("dream_env", **wanted)
+    path = Path(wanted["path"])
+    before = path.read_text()
+    path.chmod(0)
+    assert run_module("dream_env", **wanted)["changed"] is True
+    assert path.read_text() == before
+
+
 def test_values_that_cannot_be_written_are_refused(run_module: Run, wanted: dict[str, Any]) -> None:
     result = run_module("dream_env", **wanted | {"managed": {"A": "two\nlines"}})
     assert result["dream_error"]["code"] == "ENV_VALUE"

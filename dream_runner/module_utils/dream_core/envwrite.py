@@ -57,6 +57,7 @@ def settle(
     SECRETS_LOST when ``has_data`` and neither file nor backup holds any secret.
     One that a newer version asks for was never there, so that it is made.
     """
+    opened = write and _opened(path)
     before, restored = _content(path, secrets)
     if has_data and len(envfile.missing_secrets(before, secrets)) == len(secrets) > 0:
         raise IntegrityError(
@@ -75,12 +76,25 @@ def settle(
     if must_write and write:
         _replace(path, before, merged.text, restored)
     return {
-        "changed": must_write,
+        "changed": must_write or opened,
         "added": list(merged.added),
         "updated": list(merged.updated),
         "generated": list(merged.generated),
         "restored": restored,
     }
+
+
+def _opened(path: str) -> bool:
+    """Open a file of ours again that somebody closed: the secrets in it must not be lost."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return False
+    closed = stat.S_ISREG(status.st_mode) and not status.st_mode & stat.S_IRUSR
+    if not closed or status.st_uid != os.geteuid():
+        return False
+    os.chmod(path, MODE)
+    return True
 
 
 def _replace(path: str, before: str, after: str, restored: bool) -> None:

@@ -100,6 +100,11 @@ def _file_defect(wanted: Wanted) -> str:
     try:
         with open(wanted["path"], "rb") as handle:
             content = handle.read()
+    except PermissionError as error:
+        # Ours, and closed by somebody: another takes its name.
+        if status.st_uid == os.geteuid():
+            return "unreadable"
+        raise atomic.translate(error, wanted["path"]) from error
     except OSError as error:
         raise atomic.translate(error, wanted["path"]) from error
     if content != str(wanted["content"]).encode("utf-8", "surrogateescape"):

@@ -4,10 +4,12 @@ import json
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dream_runner import answers, settings
+from dream_runner.module_utils.dream_core import receipt
 from dream_runner.settings import Given, Saved, Settings
 from dream_runner.values import Known
 
@@ -115,6 +117,30 @@ def test_rubbish_is_one_warning_and_can_be_overwritten(tmp_path: Path, content: 
     assert len(warnings) == 1
     assert answers.save(str(tmp_path), chosen(tier="1")) is None
     assert answers.read_saved(str(tmp_path))[0].values == {"tier": "1"}
+
+
+def test_what_is_installed_tells_the_choices_of_a_lost_file(tmp_path: Path) -> None:
+    (tmp_path / "settings.json").write_text("{")
+    facts: dict[str, dict[str, Any]] = {
+        "features": {"profile": "embedded", "bind_address": "0.0.0.0", "enabled": {"rag": False}},
+        "directories": {"install_dir": "/srv/ai"},
+        "requirements": {"engine_port": 8099},
+        "summary": {"model": {"id": "smoke"}},
+    }
+    for phase, told in facts.items():
+        begun = receipt.begin(None, phase=phase, resources=[], exists=[], stamp={"version": "1"})
+        document = receipt.finish(begun, state="done", facts=told, inputs={}, finished_at="")
+        assert receipt.write(str(tmp_path), document) is None
+    saved, warnings = answers.read_saved(str(tmp_path))
+    assert saved.values == {
+        "profile": "embedded",
+        "install_dir": "/srv/ai",
+        "model": "smoke",
+        "engine_port": 8099,
+        "bind_address": "0.0.0.0",
+    }
+    assert len(warnings) == 1
+    assert "taken from what is installed: profile" in warnings[0]
 
 
 def test_a_link_is_a_miss_and_its_target_is_left_alone(tmp_path: Path) -> None:
