@@ -238,6 +238,8 @@ def _words(process: psutil.Process) -> str:
 
 _WIPE = r"""
 set -eu
+# Started more often in a minute than systemd takes for a mistake.
+systemctl reset-failed docker.service docker.socket containerd.service
 systemctl start docker
 docker ps --all --quiet | xargs -r docker rm --force --volumes >/dev/null
 docker network ls --quiet --filter label=com.docker.compose.project |

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set
 
 from . import atomic, compose, engine, envfile
@@ -143,9 +144,12 @@ class Stack:
     def _write(self, text: str, write: bool) -> bool:
         path = os.path.join(self._directory, FILE)
         try:
-            with open(path, "rb") as stream:
-                if stream.read() == text.encode():
-                    return False
+            # In the place of a link, or of one that is closed or open to all, comes a new one.
+            as_made = stat.S_IFREG | 0o644
+            if os.lstat(path).st_mode == as_made:
+                with open(path, "rb") as stream:
+                    if stream.read() == text.encode():
+                        return False
         except FileNotFoundError:
             pass
         except OSError as error:

@@ -118,6 +118,15 @@ def test_a_tree_tells_any_file_from_any_other(tmp_path: Path) -> None:
     assert "listing" in drift(resource)
 
 
+def test_a_port_that_opens_after_its_phase_is_no_drift() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        resource = seen({"kind": "port", "port": listener.getsockname()[1]})
+        assert resource["seen"]["present"] is False
+        listener.listen()
+        assert drift(resource) == ""
+
+
 def test_a_port_is_ours_while_something_listens() -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
