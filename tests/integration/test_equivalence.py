@@ -179,7 +179,7 @@ PATHS: dict[str, tuple[Callable[[Path], None], ...]] = {
 
 def stop(config: str, program: str) -> None:
     """Stop the program as an operator does, through its supervisor."""
-    supervisor.ask(supervisor.socket_of(config), "supervisor.stopProcess", program)
+    assert supervisor.ask(supervisor.socket_of(config), "stopProcess", program) is True
 
 
 def kill_the_supervisor(config: str, program: str) -> None:
