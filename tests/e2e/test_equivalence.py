@@ -280,7 +280,8 @@ def test_a_volume_is_seen(host: Host) -> None:
 
 def test_the_native_engine_of_a_user(host: Host) -> None:
     """It takes the place of the stack; its unit and the lingering are broken like the rest."""
-    done = host.stacked.again("--profile", "embedded", "--model", "smoke")
+    flags = ("--profile", "embedded", "--workflows", "auto", "--model", "smoke")
+    done = host.stacked.again(*flags)
     assert done.code == 0, str(done)
     assert host.drift() == {}
     kinds = {item["kind"]: (phase, item) for phase, item in host.resources()}
