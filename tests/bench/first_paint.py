@@ -46,6 +46,8 @@ def seen_after(bench: Bench, command: Sequence[str], words: bytes) -> float:
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(bench.home)
+        # A job in the background inherits that Ctrl-C is ignored.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.execve(command[0], list(command), {**bench.environment, "TERM": "xterm-256color"})
     try:
         seen = b""

@@ -207,14 +207,14 @@ class Hosts:
 
     def _write(self, machines: Sequence[nodes.Node]) -> Path:
         self._known.write_text("".join(self._line(machine) for machine in machines))
-        hosts = {machine.name: {"ansible_host": machine.address} for machine in machines}
+        # Of each host: the playbooks' own group_vars beat those of an inventory's groups.
+        settings = {**_defaults(), "dream_profile": "embedded"}
+        hosts = {item.name: {"ansible_host": item.address, **settings} for item in machines}
         options = f"-o UserKnownHostsFile={self._known} -o IdentitiesOnly=yes"
         shared = {
             "ansible_user": "root",
             "ansible_ssh_private_key_file": str(self._key),
             "ansible_ssh_common_args": options,
-            **_defaults(),
-            "dream_profile": "embedded",
         }
         path = self._directory / "inventory.yml"
         path.write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": shared}}))
