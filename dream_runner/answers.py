@@ -114,19 +114,19 @@ def read_saved(state_dir: str) -> tuple[Saved, list[str]]:
 def _rebuilt(state_dir: str) -> dict[str, Any]:
     """Return the choices that the receipts of an install show."""
     found = {phase: item.get("facts") or {} for phase, item in read_all(state_dir)[0].items()}
-    summary, features = found.get("summary", {}), found.get("features", {})
-    model = (summary.get("model") or {}).get("id")
-    known = {"smoke", *(item["id"] for item in catalog.load().models["models"])}
+    features, model = found.get("features", {}), found.get("summary", {}).get("model")
+    known = ["smoke", *(item["id"] for item in catalog.load().models["models"])]
+    chosen = model.get("id") if isinstance(model, dict) else None
     values = {
         "profile": features.get("profile"),
         "install_dir": found.get("directories", {}).get("install_dir"),
-        "model": model if model in known else None,
+        "model": chosen if chosen in known else None,
         "engine_port": found.get("requirements", {}).get("engine_port"),
         "bind_address": features.get("bind_address"),
         "devtools": found.get("devtools", {}).get("packages"),
     }
-    if values["profile"] == "full":
-        enabled = features.get("enabled") or {}
+    enabled = features.get("enabled")
+    if values["profile"] == "full" and isinstance(enabled, dict):
         values |= {name: "yes" if on else "no" for name, on in enabled.items()}
     return {name: value for name, value in values.items() if value and name in BY_NAME}
 

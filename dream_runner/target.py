@@ -15,6 +15,7 @@ from .module_utils.dream_core.choice import decide
 from .module_utils.dream_core.context import look
 from .module_utils.dream_core.errors import DreamError
 from .module_utils.dream_core.fetch.local import parts_of
+from .module_utils.dream_core.fetch.partial import partial_progress
 from .settings import (
     Given,
     Saved,
@@ -255,9 +256,6 @@ def _present(target: Target) -> dict[str, int]:
 
 def _progress(target: Target, item: Mapping[str, Any]) -> tuple[int, int]:
     """Return the bytes present and in all of one file; one of another size is not it."""
-    # Imported where it is used: it pulls in the HTTP client of the fetcher.
-    from .module_utils.dream_core.fetch.partial import partial_progress
-
     path = os.path.join(target.settings["install_dir"], "data", "models", item["file"])
     total = item.get("size_bytes") or 0
     if os.path.isfile(path) and total in (0, os.path.getsize(path)):

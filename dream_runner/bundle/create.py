@@ -197,7 +197,6 @@ With containers (profile full) the target has to know the images first:
 
     mkdir -p -m 700 ~/.local/state/dream-runner
     cp $B/catalog/images.lock.json ~/.local/state/dream-runner/
-
 """
 
 #: Said where the packages are there; the names are those of files in ``debs``.

@@ -302,7 +302,10 @@ def ensure(wanted: Program, python: str, environment: Dict[str, str], restart: b
     for path in filter(_file_problem, wanted.files):
         with contextlib.suppress(FileNotFoundError):
             # Nobody's file is changed through a link.
-            os.unlink(path) if os.path.islink(path) else os.chmod(path, 0o600)
+            if os.path.islink(path):
+                os.unlink(path)
+            else:
+                os.chmod(path, 0o600)
     if not restart and not problem(wanted):
         return why
     stop(wanted.config)

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from dream_runner import settings, target
-from dream_runner.module_utils.dream_core.fetch import partial as partials
 from dream_runner.settings import Given, Saved
 from dream_runner.values import Known
 
@@ -30,7 +29,7 @@ def test_model_progress(
     partial: tuple[int, int] | None,
     expected: tuple[int, int],
 ) -> None:
-    monkeypatch.setattr(partials, "partial_progress", lambda path: partial)
+    monkeypatch.setattr(target, "partial_progress", lambda path: partial)
     home = tmp_path / "dream"
     if on_disk is not None:
         (home / "data" / "models").mkdir(parents=True)
