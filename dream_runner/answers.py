@@ -94,18 +94,17 @@ def path_of_saved(state_dir: str) -> str:
 def read_saved(state_dir: str) -> tuple[Saved, list[str]]:
     """Return the choices of earlier runs and at most one warning; never fail.
 
-    Of a file that cannot be used the records of the last install tell the most important ones:
-    with defaults the next run would change the profile.
+    Where the file is gone or cannot be used, the records of the last install tell the most
+    important ones: with defaults the next run would change the profile.
     """
     document, why = _document(state_dir)
-    if document is None and why:
-        values = _rebuilt(state_dir)
-        instead = f"; taken from what is installed: {', '.join(values)}" if values else ""
-        return Saved(values, dict.fromkeys(values, "installed")), [
-            f"saved settings ignored: {why}{instead}"
-        ]
     if document is None:
-        return Saved(), []
+        values = _rebuilt(state_dir)
+        if not (values or why):
+            return Saved(), []
+        what = f"saved settings ignored: {why}" if why else "no saved settings"
+        instead = f"; taken from what is installed: {', '.join(values)}" if values else ""
+        return Saved(values, dict.fromkeys(values, "installed")), [what + instead]
     kept = {name: raw for name, raw in document["values"].items() if name in BY_NAME}
     sources = document.get("sources")
     return Saved(kept, sources if isinstance(sources, dict) else {}), []
@@ -114,6 +113,8 @@ def read_saved(state_dir: str) -> tuple[Saved, list[str]]:
 def _rebuilt(state_dir: str) -> dict[str, Any]:
     """Return the choices that the receipts of an install show."""
     found = {phase: item.get("facts") or {} for phase, item in read_all(state_dir)[0].items()}
+    if not found:
+        return {}
     features, model = found.get("features", {}), found.get("summary", {}).get("model")
     known = ["smoke", *(item["id"] for item in catalog.load().models["models"])]
     chosen = model.get("id") if isinstance(model, dict) else None

@@ -119,8 +119,12 @@ def test_rubbish_is_one_warning_and_can_be_overwritten(tmp_path: Path, content: 
     assert answers.read_saved(str(tmp_path))[0].values == {"tier": "1"}
 
 
-def test_what_is_installed_tells_the_choices_of_a_lost_file(tmp_path: Path) -> None:
-    (tmp_path / "settings.json").write_text("{")
+@pytest.mark.parametrize("content", ["{", None])
+def test_what_is_installed_tells_the_choices_of_a_lost_file(
+    tmp_path: Path, content: str | None
+) -> None:
+    if content is not None:
+        (tmp_path / "settings.json").write_text(content)
     facts: dict[str, dict[str, Any]] = {
         "features": {"profile": "embedded", "bind_address": "0.0.0.0", "enabled": {"rag": False}},
         "directories": {"install_dir": "/srv/ai"},
