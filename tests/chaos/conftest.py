@@ -60,9 +60,11 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 def _summary(profile: str, passed: list[dict[str, Any]]) -> str:
     seconds = sum(kill["seconds"] for kill in passed)
     worst = max(passed, key=lambda kill: kill["twice"])
+    # Each was compared with an undisturbed install of its own sandbox and features.
+    states = len({kill["state"] for kill in passed})
     return (
         f"chaos: {len(passed)} random kills of profile {profile} in {seconds:.0f} s, all repaired; "
-        f"end states: {len({kill['state'] for kill in passed})}; fetched twice at most "
+        f"end states: {states}, each that of an undisturbed install; fetched twice at most "
         f"{worst['twice'] / 2**20:.2f} MiB (seed {worst['seed']}), "
         f"in all {sum(kill['twice'] for kill in passed) / 2**20:.1f} MiB"
     )
