@@ -36,6 +36,7 @@ def pytest_report_header() -> str:
 def pytest_configure(config: pytest.Config) -> None:
     # Mounts and processes are taken down by whoever ends the session politely, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    config.pluginmanager.register(_AtOnce(config))
     config.addinivalue_line("markers", "occasional: a few of these run, by the seed; all with FULL")
 
 
@@ -76,10 +77,20 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report = outcome.get_result()
     if report.failed and Path(__file__).parent in item.path.parents:
         report.sections.append(("replay", _replay(item)))
-        # At once, not at the end: two hundred kills take hours.
-        screen = item.config.pluginmanager.get_plugin("terminalreporter")
-        if screen is not None:
-            screen.write_line(f"\n{report.longreprtext}\n{report.capstdout}\n{_replay(item)}")
+
+
+class _AtOnce:
+    """Shows a failure when it happens, not at the end: two hundred kills take hours."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        # Of several workers' cases only the process that started them may write.
+        screen: Any = self._config.pluginmanager.get_plugin("terminalreporter")
+        replay = dict(report.sections).get("replay")
+        if screen is not None and report.failed and replay:
+            screen.write_line(f"\n{report.longreprtext}\n{report.capstdout}\n{replay}")
 
 
 def _replay(item: pytest.Item) -> str:
