@@ -132,6 +132,34 @@ def test_full_install_killed(
         record_property(name, value)
 
 
+@pytest.mark.parametrize("last", ["true", "! systemctl start docker.service"])
+def test_engine_was_started_too_often(lab: Lab, last: str) -> None:
+    """systemd counts the starts of a minute; stopped or refused, the engine comes back."""
+    features, machine = FEATURES[0], lab.machine
+    reference = lab.reference(features)
+    if lab.installed != features:
+        machine.wipe()
+        succeeded(machine.install(*reference.options))
+    lab.installed = None
+    machine.sh(_USE_UP + last)
+    succeeded(machine.install("--yes", "--json"))
+    check(machine, reference, machine.secrets())
+    check_rests(machine, reference)
+    lab.installed = features
+
+
+#: As often as Debian's unit allows; ``set -e`` does not end where a start is to be refused.
+_USE_UP = """
+set -eu
+systemctl reset-failed docker.service docker.socket
+for start in 1 2 3; do
+    systemctl stop docker.socket docker.service
+    systemctl start docker.service
+done
+systemctl stop docker.socket docker.service
+"""
+
+
 def begin(lab: Lab, dice: random.Random, features: tuple[str, ...]) -> list[str]:
     """Bring the machine to where the case begins; return the flags its run needs."""
     machine, bare = lab.machine, dice.random() < 0.4

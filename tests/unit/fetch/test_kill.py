@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import random
 import shutil
@@ -15,8 +16,10 @@ from pathlib import Path
 import pytest
 from fixtures.fetching import Thing, kill_at, make_thing, start_fetch
 
+from dream_runner.module_utils.dream_core.fetch.direct import PAGE
 from dream_runner.module_utils.dream_core.fetch.fetcher import fetch
 from dream_runner.module_utils.dream_core.fetch.partial import partial_progress
+from dream_runner.module_utils.dream_core.fetch.worker import Shared
 
 MIB = 1024 * 1024
 SIZE = 32 * MIB
@@ -46,6 +49,26 @@ def test_kill_costs_little(share: float, connections: int, big: Thing, tmp_path:
         assert result.bytes_reused == known[0]
         assert result.bytes_fetched == SIZE - known[0]
     assert hashlib.sha256(Path(request.path).read_bytes()).hexdigest() == big.sha256
+
+
+@pytest.mark.parametrize(
+    ("pace", "wanted", "most"),
+    [
+        # Before anything is known, and on a fast line, buffers are large: that is what is cheap.
+        (math.inf, 1, MIB),
+        (1e9, 1, MIB),
+        (1e9, 16, 128 * 1024),
+        # Of a slow line no more waits than came in 20 ms, in whole pages.
+        (17_000_000, 1, 336 * 1024),
+        (40_000_000, 4, 196 * 1024),
+        (0, 1, 128 * 1024),
+    ],
+)
+def test_a_slow_line_has_little_at_risk(pace: float, wanted: int, most: int) -> None:
+    shared = object.__new__(Shared)
+    shared.pace, shared.wanted = pace, wanted
+    assert 0.97 * most <= shared.portion() <= most
+    assert shared.portion() % PAGE == 0
 
 
 def test_killed_again_and_again(big: Thing, tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ class Transfer:
                 break
             now, before, read = time.monotonic(), read, self._read_bytes()
             self._pace += ((read - before) / (now - ticked) - self._pace) * _SMOOTHING
-            ticked = now
+            self._shared.pace, ticked = self._pace, now
             if now - reported_at >= _PROGRESS_SECONDS:
                 done = self._board.bytes_done()
                 self._report(done, max(0, done - reported) / (now - reported_at))

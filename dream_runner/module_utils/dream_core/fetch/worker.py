@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import math
 import threading
 import time
 import zlib
@@ -23,6 +24,9 @@ _BUFFER = 1024 * 1024
 #: What all workers together may lose to a kill -9: read, but not yet journalled.
 _AT_RISK = 4 * 1024 * 1024
 _LEAST = 128 * 1024
+#: Of a slow line no more is kept than what comes in so many seconds: a buffer is confirmed only
+#: when it is full, on disk and hashed, and so are those behind it.
+_MOMENT_SECONDS = 0.02
 #: A buffer is handed on after so many seconds even if it is not full.
 _HAND_ON_SECONDS = 0.25
 
@@ -53,6 +57,8 @@ class Shared:
         self.held = 0
         #: Workers wanted now, and the size of a claim when they are several.
         self.wanted = 1
+        #: Bytes per second of all workers together, of late; unknown at first.
+        self.pace = math.inf
         self.block = 8 * 1024 * 1024
         self._spare: List[memoryview] = []
 
@@ -68,8 +74,11 @@ class Shared:
         self._spare.append(memoryview(view.obj))
 
     def portion(self) -> int:
-        """Return how many bytes a worker reads before it hands them on."""
-        return max(_LEAST, min(_BUFFER, _AT_RISK // (2 * self.wanted)))
+        """Return how many bytes a worker reads before it hands them on: whole pages."""
+        most = min(_BUFFER, _AT_RISK // (2 * self.wanted))
+        moment = min(most, self.pace / self.wanted * _MOMENT_SECONDS)
+        # The next one is to begin on a page.
+        return max(_LEAST, int(moment) // PAGE * PAGE)
 
 
 class Worker(threading.Thread):
@@ -197,7 +206,6 @@ class Worker(threading.Thread):
         """Fetch one buffer; False at the end of a body of unknown length."""
         shared = self._shared
         buffer = shared.buffer()
-        # The next one is to begin on a page.
         most = shared.portion() - claim.reached % PAGE
         if claim.end is not None:
             most = min(most, claim.end - claim.reached)
