@@ -7,7 +7,6 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from . import catalog
 from .module_utils.dream_core import atomic
 from .module_utils.dream_core.errors import DreamError
 from .module_utils.dream_core.receipt import read_all
@@ -94,42 +93,38 @@ def path_of_saved(state_dir: str) -> str:
 def read_saved(state_dir: str) -> tuple[Saved, list[str]]:
     """Return the choices of earlier runs and at most one warning; never fail.
 
-    Where the file is gone or cannot be used, the records of the last install tell the most
-    important ones: with defaults the next run would change the profile.
+    Where the file is gone or cannot be used, the record of the last install tells
+    them: with defaults the next run would change the profile.
     """
     document, why = _document(state_dir)
     if document is None:
-        values = _rebuilt(state_dir)
-        if not (values or why):
+        values, lacks_address = _rebuilt(state_dir)
+        if not (values or why or lacks_address):
             return Saved(), []
         what = f"saved settings ignored: {why}" if why else "no saved settings"
         instead = f"; taken from what is installed: {', '.join(values)}" if values else ""
-        return Saved(values, dict.fromkeys(values, "installed")), [what + instead]
+        lost = "; the model's address is not recorded, give --model again" if lacks_address else ""
+        return Saved(values, dict.fromkeys(values, "installed")), [what + instead + lost]
     kept = {name: raw for name, raw in document["values"].items() if name in BY_NAME}
     sources = document.get("sources")
     return Saved(kept, sources if isinstance(sources, dict) else {}), []
 
 
-def _rebuilt(state_dir: str) -> dict[str, Any]:
-    """Return the choices that the receipts of an install show."""
-    found = {phase: item.get("facts") or {} for phase, item in read_all(state_dir)[0].items()}
-    if not found:
-        return {}
-    features, model = found.get("features", {}), found.get("summary", {}).get("model")
-    known = ["smoke", *(item["id"] for item in catalog.load().models["models"])]
-    chosen = model.get("id") if isinstance(model, dict) else None
-    values = {
-        "profile": features.get("profile"),
-        "install_dir": found.get("directories", {}).get("install_dir"),
-        "model": chosen if chosen in known else None,
-        "engine_port": found.get("requirements", {}).get("engine_port"),
-        "bind_address": features.get("bind_address"),
-        "devtools": found.get("devtools", {}).get("packages"),
+def _rebuilt(state_dir: str) -> tuple[dict[str, Any], bool]:
+    """Return the choices that the last install recorded, and whether a model's address is missing.
+
+    A default is no choice: it may be another one for the next version, or the next host.
+    """
+    record = read_all(state_dir)[0].get("features", {})
+    settings = (record.get("facts") or {}).get("settings")
+    if not isinstance(settings, dict):
+        return {}, False
+    chosen = {
+        name: settings[name]
+        for name, setting in BY_NAME.items()
+        if settings.get(name) not in (None, setting.default)
     }
-    enabled = features.get("enabled")
-    if values["profile"] == "full" and isinstance(enabled, dict):
-        values |= {name: "yes" if on else "no" for name, on in enabled.items()}
-    return {name: value for name, value in values.items() if value and name in BY_NAME}
+    return chosen, "model" in settings and settings["model"] is None
 
 
 def _document(state_dir: str) -> tuple[dict[str, Any] | None, str]:

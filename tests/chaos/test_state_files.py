@@ -112,6 +112,18 @@ def test_one_file(case: Case, harm: Callable[[Path], None], name: str) -> None:
     box.put_back("finished")
 
 
+def test_lost_choices(case: Case) -> None:
+    """Whoever lost the file of choices and says none goes on with those of the install."""
+    case.at_rest()
+    box = case.box
+    missing(box.state_dir / "settings.json")
+    done = box.ask("install", "--yes", "--json")
+    assert (done.code, done.tasks) == (0, 0), str(done)
+    assert "taken from what is installed: profile" in done.err, str(done)
+    assert box.answer()
+    box.put_back("finished")
+
+
 def _is_forgotten(line: str) -> bool:
     return any(word in line for word in FORGOTTEN)
 

@@ -10,7 +10,7 @@ import pytest
 
 from dream_runner import answers, settings
 from dream_runner.module_utils.dream_core import receipt
-from dream_runner.settings import Given, Saved, Settings
+from dream_runner.settings import SETTINGS, Given, Saved, Settings
 from dream_runner.values import Known
 
 
@@ -125,26 +125,34 @@ def test_what_is_installed_tells_the_choices_of_a_lost_file(
 ) -> None:
     if content is not None:
         (tmp_path / "settings.json").write_text(content)
-    facts: dict[str, dict[str, Any]] = {
-        "features": {"profile": "embedded", "bind_address": "0.0.0.0", "enabled": {"rag": False}},
-        "directories": {"install_dir": "/srv/ai"},
-        "requirements": {"engine_port": 8099},
-        "summary": {"model": {"id": "smoke"}},
-    }
-    for phase, told in facts.items():
-        begun = receipt.begin(None, phase=phase, resources=[], exists=[], stamp={"version": "1"})
-        document = receipt.finish(begun, state="done", facts=told, inputs={}, finished_at="")
-        assert receipt.write(str(tmp_path), document) is None
+    everything = {setting.name: setting.default for setting in SETTINGS}
+    made = {"profile": "embedded", "install_dir": "/srv/ai", "engine_port": 8099, "voice": "no"}
+    record(tmp_path, {"settings": {**everything, **made, "of another version": 1}})
     saved, warnings = answers.read_saved(str(tmp_path))
-    assert saved.values == {
-        "profile": "embedded",
-        "install_dir": "/srv/ai",
-        "model": "smoke",
-        "engine_port": 8099,
-        "bind_address": "0.0.0.0",
-    }
+    assert saved.values == made
     assert len(warnings) == 1
-    assert "taken from what is installed: profile" in warnings[0]
+    assert "taken from what is installed: profile, install_dir, engine_port, voice" in warnings[0]
+
+
+def test_a_choice_that_is_not_recorded_has_to_be_made_again(tmp_path: Path) -> None:
+    record(tmp_path, {"settings": {"model": None, "model_sha256": None, "tier": "T1"}})
+    saved, warnings = answers.read_saved(str(tmp_path))
+    assert saved.values == {"tier": "T1"}
+    assert "give --model again" in warnings[0]
+
+
+@pytest.mark.parametrize("facts", [{}, {"settings": None}, {"settings": ["profile"]}])
+def test_a_record_that_tells_no_choices_is_no_failure(
+    tmp_path: Path, facts: dict[str, Any]
+) -> None:
+    record(tmp_path, facts)
+    assert answers.read_saved(str(tmp_path)) == (Saved(), [])
+
+
+def record(state: Path, facts: dict[str, Any]) -> None:
+    begun = receipt.begin(None, phase="features", resources=[], exists=[], stamp={"version": "1"})
+    document = receipt.finish(begun, state="done", facts=facts, inputs={}, finished_at="")
+    assert receipt.write(str(state), document) is None
 
 
 def test_a_link_is_a_miss_and_its_target_is_left_alone(tmp_path: Path) -> None:
