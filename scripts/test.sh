@@ -45,6 +45,15 @@ other_python() {
     done
 }
 
+# The nodes' images take minutes, and most of the checks before the tests use one core only.
+# What goes wrong there says the first test that needs one.
+build_images() {
+    [ "$fast" = no ] && [ "$(id -u)" = 0 ] && command -v podman debootstrap >/dev/null || return 0
+    python -m tests.images build all >/dev/null 2>&1 </dev/null &
+    # Killed it would leave a mount or a container: where a check fails, it is waited for.
+    trap wait EXIT
+}
+
 in_parallel="--numprocesses ${DREAM_TEST_WORKERS:-2} --dist loadfile"
 
 make_environment .venv "${PYTHON:-python3}"
@@ -52,6 +61,7 @@ PATH=$PWD/.venv/bin:$PATH
 export PATH
 unset VIRTUAL_ENV PYTHONHOME PYTHONPATH
 
+build_images
 step "ruff"
 ruff check .
 ruff format --check .
@@ -86,6 +96,7 @@ else
         tests/unit tests/modules tests/integration
 fi
 
+wait
 step "tests"
 if [ "$fast" = yes ]; then
     set -- tests/unit tests/modules tests/integration "$@"

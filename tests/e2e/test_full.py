@@ -209,6 +209,7 @@ def test_a_service_without_its_image_leaves_the_core_running(stacked: Stacked) -
     assert set(stacked.containers()) == EVERYTHING
 
 
+@pytest.mark.slow
 def test_an_upgrade_whose_engine_does_not_answer_is_turned_back(stacked: Stacked) -> None:
     """A new digest of the engine starts and answers nothing; the old one comes back, and again."""
     lock = f"{stacked.node.home}/{stack.STATE}/{catalog.LOCK}"

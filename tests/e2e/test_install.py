@@ -18,11 +18,11 @@ MakeNode = Callable[..., Node]
 @pytest.mark.parametrize(
     ("release", "systemd", "user"),
     [
-        pytest.param("12", True, "root", id="debian12-systemd-root"),
-        pytest.param("13", True, "root", id="debian13-systemd-root"),
         pytest.param("12", False, "root", id="debian12-no-systemd-root"),
         pytest.param("13", True, "sudoer", id="debian13-systemd-sudo"),
-        pytest.param("12", False, "sudoer", id="debian12-no-systemd-sudo"),
+        pytest.param("12", True, "root", id="debian12-systemd-root", marks=pytest.mark.slow),
+        pytest.param("13", True, "root", id="debian13-systemd-root", marks=pytest.mark.slow),
+        pytest.param("12", False, "sudoer", id="debian12-no-systemd-sudo", marks=pytest.mark.slow),
     ],
 )
 def test_bare_machine_to_an_answer(node: MakeNode, release: str, systemd: bool, user: str) -> None:
@@ -70,7 +70,7 @@ def test_ordinary_user_without_sudo_is_told_what_to_do(node: MakeNode) -> None:
     assert changes(before, machine.listing("/home")) == []
 
 
-@pytest.mark.parametrize("systemd", [True, False])
+@pytest.mark.parametrize("systemd", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_ordinary_user_where_the_packages_are_there(node: MakeNode, systemd: bool) -> None:
     machine = node("13", systemd=systemd, user="plain")
     install = "apt-get -qq update && apt-get -qq -y install python3-venv libgomp1"

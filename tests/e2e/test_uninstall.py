@@ -18,7 +18,7 @@ MakeNode = Callable[..., Node]
 @pytest.mark.parametrize(
     ("release", "systemd", "user"),
     [
-        pytest.param("12", False, "root", id="debian12-no-systemd-root"),
+        pytest.param("12", False, "root", id="debian12-no-systemd-root", marks=pytest.mark.slow),
         pytest.param("13", True, "root", id="debian13-systemd-root"),
     ],
 )
