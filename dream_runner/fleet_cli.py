@@ -94,6 +94,7 @@ def _way(options: dict[str, Any]) -> Any:
         options["password_file"],
         options["ask_become_pass"],
         options["become_password_file"],
+        options.get("mitogen", False),
     )
 
 
@@ -164,6 +165,9 @@ def install(
     ask_become_pass: AskBecomePass = False,
     become_password_file: BecomePasswordFile = "",
     vault_password_file: Vault = [],  # noqa: B006 - typer copies it
+    mitogen: Annotated[
+        bool, typer.Option("--mitogen", help="Work through Mitogen, where that is installed.")
+    ] = False,
     yes: Yes = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Look at everything anew.")] = False,
     force: Annotated[

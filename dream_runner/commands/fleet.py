@@ -19,7 +19,7 @@ from typing import Any
 
 from .. import lock, runs, target
 from ..events import Event, Progress
-from ..fleet import blobs, choices, inventory, look
+from ..fleet import blobs, choices, inventory, look, mitogen
 from ..fleet.fleet import Fleet, Passwords
 from ..fleet.inventory import Source
 from ..fleet.look import Seen
@@ -61,6 +61,7 @@ class Way:
     password_file: str = ""
     ask_become_pass: bool = False
     become_password_file: str = ""
+    mitogen: bool = False
 
 
 @dataclass(frozen=True)
@@ -190,6 +191,7 @@ def _install_of(
                 "dream_unanswered": not any(step.is_due for step in seen.steps),
             },
             places={name: seen.places()},
+            accelerate=True,
         )
 
     return plan
@@ -584,6 +586,7 @@ def _opened(
             wires=wires,
             passwords=passwords,
             caller=caller,
+            accelerator=mitogen.environment(wires.directory) if way.mitogen else None,
         )
         forks = way.forks or default_forks()
         crew = Crew(fleet, view, forks)

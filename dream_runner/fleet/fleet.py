@@ -11,6 +11,7 @@ from typing import Any
 
 from ..run import Reach, Request
 from ..settings import BY_NAME, Settings, as_ansible_vars
+from . import mitogen
 from .blobs import Server
 from .choices import DEFAULT_STATE_DIR, STATE_DIR
 from .inventory import Host, Source
@@ -30,7 +31,8 @@ class Passwords:
 class Fleet:
     """The hosts in the inventory's order, and the means to work with them.
 
-    ``caller`` is the environment that this program was started with.
+    ``caller`` is the environment that this program was started with; ``accelerator`` is what
+    is laid over it for the work on a host, where Mitogen was asked for.
     """
 
     run_id: str
@@ -43,6 +45,7 @@ class Fleet:
     caller: Mapping[str, str]
     server: Server | None = None
     shares: Shares | None = None
+    accelerator: Mapping[str, str] | None = None
 
     def directory(self, name: str) -> Path:
         """Return where the log and journal of a host go."""
@@ -58,12 +61,16 @@ class Fleet:
         forks: int = 1,
         check: bool = False,
         places: Mapping[str, Mapping[str, str]] | None = None,
+        accelerate: bool = False,
     ) -> Request:
         """Return the Ansible run of ``playbook`` over the hosts ``names``.
 
-        ``places`` are paths as a host resolved them; they go before what was said.
+        ``places`` are paths as a host resolved them; they go before what was said. Mitogen,
+        where it was asked for, is used if the run may be accelerated.
         """
         chosen = list(names)
+        is_far = not any(self.hosts[name].is_here for name in chosen)
+        accelerator = self.accelerator if accelerate and is_far else None
         table = {name: self._row(name, (places or {}).get(name, {})) for name in chosen}
         token = self.server.token if self.server else ""
         return Request(
@@ -72,6 +79,7 @@ class Fleet:
                 **_FROM_TABLE,
                 "dream_fleet": table,
                 "dream_fleet_peer_token": token,
+                **(mitogen.VARIABLES if accelerator else {}),
                 **variables,
             },
             run_id=self.run_id,
@@ -85,7 +93,7 @@ class Fleet:
                 password=self.passwords.login,
             ),
             become_password=self.passwords.become,
-            environment=self._environment(),
+            environment={**self._environment(), **(accelerator or {})},
             check=check,
         )
 
@@ -103,7 +111,6 @@ class Fleet:
             "socket": wire.lifeline,
             "ssh_args": self.wires.ssh_args(name),
             "forwards": self.wires.forwards(name),
-            "control_path": self.wires.control_path(name),
             "peers": self._peers(name),
             **places,
         }
@@ -131,5 +138,4 @@ _FROM_TABLE = {
     "dream_fleet_peers": _cell("peers"),
     "ansible_ssh_args": _cell("ssh_args"),
     "ansible_ssh_extra_args": _cell("forwards"),
-    "ansible_control_path": _cell("control_path"),
 }

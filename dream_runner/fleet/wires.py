@@ -118,6 +118,7 @@ class Wires:
         options = [
             self.config_args(),
             "-o ControlMaster=auto",
+            f"-o ControlPath={self.control_path(name)}",
             "-o ControlPersist=120s",
             "-o ServerAliveInterval=10",
             "-o ServerAliveCountMax=3",
