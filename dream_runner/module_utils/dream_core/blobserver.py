@@ -10,6 +10,7 @@ Who shows no token in time is hung up on, and nobody has more than a share of th
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import hmac
 import json
 import os
@@ -37,7 +38,9 @@ _QUEUE_SECONDS = 20.0
 #: Longer than any stamp, and than any line of a controller.
 _LONGEST_STAMP = 65536
 _RANGE = re.compile(r"bytes=(\d{1,15})-(\d{0,15})", re.ASCII)
-_TARGET = re.compile(r"/blobs/([0-9a-f]{64})", re.ASCII)
+_TARGET = re.compile(r"/blobs/([0-9a-f]{64})(/pieces)?", re.ASCII)
+#: So long are the pieces of a file whose digests are told; fetch/repair.py has the same.
+PIECE_BYTES = 1024 * 1024
 _NAME = re.compile(r"[^/\0]{1,255}")
 
 _Server = TypeVar("_Server", bound="Server")
@@ -103,6 +106,23 @@ class Shelf:
             return False
 
 
+class Pieces:
+    """The sha256 of each piece of a file: found once for all who ask, as far as they have asked."""
+
+    def __init__(self) -> None:
+        self._digests = bytearray()
+        self._lock = threading.Lock()
+
+    def digest(self, stream: IO[bytes], number: int) -> bytes:
+        """Return the digest of piece ``number`` of the file. Raises OSError."""
+        with self._lock:
+            known = len(self._digests) // 32
+            for missing in range(known, number + 1):
+                piece = os.pread(stream.fileno(), PIECE_BYTES, missing * PIECE_BYTES)
+                self._digests += hashlib.sha256(piece).digest()
+            return bytes(self._digests[number * 32 : (number + 1) * 32])
+
+
 class Server:
     """Serves what ``shelf.open`` gives, on any number of sockets; use as a context manager.
 
@@ -115,6 +135,7 @@ class Server:
         self.bytes_served = 0
         self._lock = threading.Lock()
         self._servers: "list[_Threads]" = []
+        self._pieces: Dict[str, Pieces] = {}
 
     def listen_unix(self, path: str) -> None:
         """Listen on a Unix socket. Raises OSError."""
@@ -137,6 +158,11 @@ class Server:
         for server in self._servers:
             server.shutdown()
             server.server_close()
+
+    def pieces(self, sha256: str) -> Pieces:
+        """Return what is known of the pieces of a file."""
+        with self._lock:
+            return self._pieces.setdefault(sha256, Pieces())
 
     def count(self, served: int) -> None:
         """Add to what was served."""
@@ -231,7 +257,7 @@ class _Tcp6Server(_TcpServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """GET and HEAD of ``/blobs/<sha256>``, one range at most."""
+    """GET and HEAD of ``/blobs/<sha256>``, one range at most, and of ``/blobs/<sha256>/pieces``."""
 
     protocol_version = "HTTP/1.1"
     server_version = "dream-runner"
@@ -284,7 +310,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.NOT_FOUND)
             return
         with stream:
-            self._send(stream, match[1], with_body)
+            if match[2]:
+                self._send_pieces(stream, match[1], with_body)
+            else:
+                self._send(stream, match[1], with_body)
 
     def _is_member(self) -> bool:
         kind, _, token = self.headers.get("Authorization", "").partition(" ")
@@ -316,6 +345,20 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if with_body and end > start:
             self._send_bytes(stream, start, end - start)
+
+    def _send_pieces(self, stream: IO[bytes], sha256: str, with_body: bool) -> None:
+        """Tell the digests of the file's pieces as they are found, so that nobody waits in vain."""
+        count = -(-os.fstat(stream.fileno()).st_size // PIECE_BYTES)
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Length", str(count * 32))
+        self.send_header("Content-Type", "application/octet-stream")
+        self.end_headers()
+        pieces = self._owner.pieces(sha256)
+        try:
+            for number in range(count if with_body else 0):
+                self.wfile.write(pieces.digest(stream, number))
+        except OSError:
+            self.close_connection = True
 
     def _send_bytes(self, stream: IO[bytes], start: int, count: int) -> None:
         self.wfile.flush()

@@ -9,6 +9,7 @@ import random
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,6 +19,7 @@ from dream_runner.fleet.blobs import Server, Store, Wanted, wanted
 from dream_runner.module_utils.dream_core import blobserver
 from dream_runner.module_utils.dream_core.errors import IntegrityError, NetworkError, UsageError
 from dream_runner.module_utils.dream_core.fetch.fetcher import fetch
+from dream_runner.module_utils.dream_core.fetch.repair import PIECE
 from dream_runner.module_utils.dream_core.fetch.request import FetchRequest, Network
 
 CONTENT = random.Random(1).randbytes(3_000_000)
@@ -78,6 +80,18 @@ def test_nothing_else_has_a_name(server: Server, path: str) -> None:
 @pytest.mark.parametrize("header", ["", "Bearer", "Bearer wrong", "Basic x", "Bearer \xff"])
 def test_who_is_no_member_gets_nothing(server: Server, header: str) -> None:
     assert ask(server, Authorization=header)[0] == 401
+
+
+def test_the_digests_of_the_pieces_are_told_to_members(server: Server) -> None:
+    parts = [CONTENT[at : at + PIECE] for at in range(0, len(CONTENT), PIECE)]
+    told = b"".join(hashlib.sha256(part).digest() for part in parts)
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: ask(server, f"/blobs/{DIGEST}/pieces"), range(8)))
+    assert {body for _, _, body in answers} == {told}
+    assert ask(server, f"/blobs/{DIGEST}/pieces", method="HEAD")[2] == b""
+    assert ask(server, f"/blobs/{DIGEST}/pieces", Authorization="Bearer wrong")[0] == 401
+    assert ask(server, f"/blobs/{'0' * 64}/pieces")[0] == 404
+    assert blobserver.PIECE_BYTES == PIECE
 
 
 def test_other_methods_are_refused(server: Server) -> None:

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,10 +23,12 @@ from dream_runner.fleet import shares as module
 from dream_runner.fleet.blobs import Server, Store, Wanted
 from dream_runner.fleet.shares import Offer, Shares, served, understood
 from dream_runner.module_utils.dream_core import blobserver
-from dream_runner.module_utils.dream_core.blobserver import Shelf
+from dream_runner.module_utils.dream_core.blobserver import PIECE_BYTES, Shelf
+from dream_runner.module_utils.dream_core.fetch import pieces
 from dream_runner.module_utils.dream_core.fetch.fetcher import fetch
-from dream_runner.module_utils.dream_core.fetch.request import FetchRequest, Network
+from dream_runner.module_utils.dream_core.fetch.request import FetchRequest, Network, Patience
 from dream_runner.module_utils.dream_core.fetch.stamp import write_stamp
+from dream_runner.module_utils.dream_core.fetch.web import HttpSource
 
 CONTENT = random.Random(2).randbytes(6_000_000)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -266,7 +269,8 @@ def fetched(path: Path, token: str, *peers: str) -> bytes:
     """Fetch from the peers; an origin that must not be asked comes last."""
     network = Network(peers=peers, peer_token=token)
     sources = (*(f"{peer}/blobs/{{sha256}}" for peer in peers), "http://127.0.0.1:1/never")
-    done = fetch(FetchRequest(str(path), DIGEST, sources, len(CONTENT), network=network))
+    request = FetchRequest(str(path), DIGEST, sources, len(CONTENT), network=network)
+    done = fetch(replace(request, patience=Patience(backoff_seconds=0.01)))
     assert "never" not in done.source
     return path.read_bytes()
 
@@ -337,13 +341,81 @@ def test_a_sharer_that_dies_costs_what_it_did_not_send(
     assert dying.sent >= half
 
 
-def test_a_sharer_that_lies_costs_its_bytes(tmp_path: Path, controller: tuple[Server, str]) -> None:
+def test_a_sharer_that_lies_costs_what_it_lied_about(
+    tmp_path: Path, controller: tuple[Server, str]
+) -> None:
     server, url = controller
+    # Of pieces 1 and 2.
     wrong = CONTENT[:2_000_000] + bytes(1_000_000) + CONTENT[3_000_000:]
     with Bad(wrong) as liar:
         assert fetched(tmp_path / "got", server.token, liar.url, url) == CONTENT
-    # One pass of the controller's, at most; the origin is not asked.
-    assert server.bytes_served <= len(CONTENT)
+        assert liar.sent == len(CONTENT)
+    assert server.bytes_served == 2 * PIECE_BYTES
+
+
+def test_an_honest_sharer_mends_what_another_lied_about(
+    tmp_path: Path, controller: tuple[Server, str]
+) -> None:
+    server, url = controller
+    wrong = bytes(100) + CONTENT[100:-100] + bytes(100)
+    with Bad(wrong) as liar, Bad(CONTENT) as honest:
+        assert fetched(tmp_path / "got", server.token, liar.url, honest.url, url) == CONTENT
+    assert server.bytes_served == 0
+    assert honest.sent == PIECE_BYTES + len(CONTENT) % PIECE_BYTES
+
+
+def test_two_that_lie_differently_cost_what_they_lied_about(
+    tmp_path: Path, controller: tuple[Server, str]
+) -> None:
+    server, url = controller
+    first = bytes(100) + CONTENT[100:]
+    second = bytes(PIECE_BYTES) + CONTENT[PIECE_BYTES:]
+    with Bad(first) as liar, Bad(second) as other:
+        assert fetched(tmp_path / "got", server.token, liar.url, other.url, url) == CONTENT
+        assert other.sent == PIECE_BYTES
+    assert server.bytes_served == PIECE_BYTES
+
+
+def test_all_wrong_is_one_pass_of_the_controller(
+    tmp_path: Path, controller: tuple[Server, str]
+) -> None:
+    server, url = controller
+    with Bad(bytes(len(CONTENT))) as liar:
+        assert fetched(tmp_path / "got", server.token, liar.url, url) == CONTENT
+    assert server.bytes_served == len(CONTENT)
+
+
+def test_stopped_while_mending_it_goes_on_with_what_is_left(
+    tmp_path: Path, controller: tuple[Server, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, url = controller
+    wrong = CONTENT[: 2 * PIECE_BYTES] + bytes(len(CONTENT) - 2 * PIECE_BYTES)
+    put, count = pieces.write_at, 0
+
+    def stop_at_the_second(*arguments: Any) -> None:
+        nonlocal count
+        count += 1
+        if count == 2:
+            raise KeyboardInterrupt
+        put(*arguments)
+
+    monkeypatch.setattr(pieces, "write_at", stop_at_the_second)
+    with Bad(wrong) as liar, pytest.raises(KeyboardInterrupt):
+        fetched(tmp_path / "got", server.token, liar.url, url)
+    monkeypatch.undo()
+    served = server.bytes_served
+    assert fetched(tmp_path / "got", server.token, url) == CONTENT
+    assert server.bytes_served - served == len(CONTENT) - 3 * PIECE_BYTES
+
+
+def test_pieces_that_are_told_wrong_are_not_believed(
+    tmp_path: Path, controller: tuple[Server, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, url = controller
+    monkeypatch.setattr(HttpSource, "pieces", lambda self, link, count: bytes(32 * count))
+    wrong = CONTENT[:2_000_000] + bytes(1_000_000) + CONTENT[3_000_000:]
+    with Bad(wrong) as liar:
+        assert fetched(tmp_path / "got", server.token, liar.url, url) == CONTENT
 
 
 def test_a_sharer_that_states_another_size_is_left(

@@ -16,6 +16,7 @@ from .faults import verdict
 from .journal import Binding, Mark
 from .local import LocalSource, local_path
 from .partial import Partial
+from .pieces import PieceRepair
 from .policy import Ledger
 from .repair import Repair
 from .request import FetchRequest, FetchResult, Progress
@@ -259,6 +260,11 @@ class _Fetch:
         if digest == request.sha256:
             self._notes.append("%d pieces had rotted on disk" % len(again.rotten))
             return again.received
+        pieces = PieceRepair(request, partial, ledger, self._say_mending)
+        right = pieces.run(sources)
+        if right:
+            self._notes.append("some bytes were wrong at first; %s put them right" % right)
+            return again.received + pieces.received
         repair = Repair(request, partial, ledger, before, self._on_progress)
         right = repair.run(sources)
         if not right:
@@ -266,7 +272,7 @@ class _Fetch:
                 journal.refute(repair.refuted, before)
             raise verdict(request.path, ledger.faults)
         self._notes.append("the bytes were wrong at first; %s put them right" % right)
-        return again.received + repair.received
+        return again.received + pieces.received + repair.received
 
     def _clone(self, partial: Partial, sources: List[Any]) -> int:
         """Share the blocks of a local first source; return the bytes that gives."""
@@ -338,6 +344,13 @@ class _Fetch:
             self._spoke = now
             total = self._request.size_bytes
             self._on_progress(Progress(done, total, 0.0, "checking the file that is there"))
+
+    def _say_mending(self, done: int, label: str) -> None:
+        now = time.monotonic()
+        if now - self._spoke >= _PROGRESS_SECONDS:
+            self._spoke = now
+            note = "wrong digest; mending from %s" % label
+            self._on_progress(Progress(done, self._request.size_bytes, 0.0, note))
 
     def _say_waiting(self) -> None:
         note = "waiting for another fetch of this file"

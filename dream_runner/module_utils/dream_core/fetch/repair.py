@@ -47,12 +47,16 @@ class Dispute:
 
 
 class Delivery:
-    """The content of one source in order, across connections and passing faults."""
+    """The content of one source in order, across connections and passing faults.
 
-    def __init__(self, source: Any, request: FetchRequest, size: int) -> None:
+    ``end`` (0: the whole) is where nothing more will be asked for.
+    """
+
+    def __init__(self, source: Any, request: FetchRequest, size: int, end: int = 0) -> None:
         self.source = source
         self.received = 0
         self._size = size
+        self._end = end or size
         self._link = Link(request.network, request.patience)
         self._ledger = Ledger([source], request.patience)
         self._body: Any = None
@@ -78,7 +82,7 @@ class Delivery:
     def _some(self, view: memoryview, position: int) -> int:
         if self._body is None or self._body.position != position:
             self._close_body()
-            self._body = self.source.open(self._link, position, self._size, self._size)
+            self._body = self.source.open(self._link, position, self._end, self._size)
             while self._body.position < position:
                 self._take(view[: position - self._body.position])
         return self._take(view)

@@ -214,7 +214,7 @@ class HttpSource:
         self.notes: List[str] = []
         self._url = url
         self._sha256 = sha256
-        self._is_peer = addresses.is_peer(addresses.parse(url), network)
+        self.is_peer = addresses.is_peer(addresses.parse(url), network)
         self._authorization = addresses.authorization(url, network, hub)
         self._resolved = url
         self._conditional = True
@@ -250,6 +250,21 @@ class HttpSource:
                 raise SourceFault("DIGEST_MISMATCH", what, stale=True)
             return body
         raise SourceFault("RANGE_BROKEN", "the server answers ranges inconsistently")
+
+    def pieces(self, link: Link, count: int) -> bytes:
+        """Return the sha256 of each of the file's ``count`` pieces, one after the other.
+
+        Empty where this source, a peer, does not tell them.
+        """
+        address = addresses.parse(self._url + "/pieces")
+        try:
+            response = link.get(address, {"User-Agent": "dream-runner", **self._authorization})
+            if response.status == 200 and _content_length(response) == count * 32:
+                return response.read()
+            _drain(response, link)
+        except _NETWORK_ERRORS:
+            link.close()
+        return b""
 
     def _headers(self, start: int, end: Optional[int], etag: str) -> Dict[str, str]:
         headers = {
@@ -288,7 +303,7 @@ class HttpSource:
         except UsageError as error:
             raise SourceFault("REDIRECT_REFUSED", error.what, permanent=True) from error
         # It could send us to services that only this host reaches.
-        if self._is_peer or target.scheme == addresses.UNIX:
+        if self.is_peer or target.scheme == addresses.UNIX:
             what = "redirects to %s" % addresses.shown(location)
             raise SourceFault("REDIRECT_REFUSED", what, permanent=True)
         if addresses.parse(url).scheme == "https" and target.scheme == "http":
