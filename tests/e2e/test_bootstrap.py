@@ -128,15 +128,13 @@ def home(tmp_path: Path) -> Home:
     return Home(tmp_path)
 
 
-def test_second_run_is_fast_and_writes_nothing(ready: Home) -> None:
+def test_second_run_writes_nothing(ready: Home) -> None:
     before = ready.listing()
-    started = time.monotonic()
     assert said(ready.install("--profile", "embedded"))["argv"] == [
         "install",
         "--profile",
         "embedded",
     ]
-    assert time.monotonic() - started < 5
     assert ready.listing() == before
 
 

@@ -49,6 +49,7 @@ def test_a_ratio_is_of_the_same_number_of_hosts(bench: Any) -> None:
 #: Forks twice, as ssh's shared connections do, works for a while, and outlives its parent.
 _LEAVER = """
 import os, time
+done, say = os.pipe()
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
@@ -56,8 +57,11 @@ if os.fork() == 0:
         while time.process_time() < end:
             pass
         held = bytearray(40 << 20)
+        os.write(say, b".")
         time.sleep(60)
     os._exit(0)
+# However busy the machine is: until there is something to be seen, and the time to see it.
+os.read(done, 1)
 time.sleep(2)
 """
 
@@ -65,9 +69,9 @@ time.sleep(2)
 def test_who_leaves_the_family_is_counted_and_ended(bench: Any, tmp_path: Path) -> None:
     figures = tmp_path / "figures"
     command = [sys.executable, "-I", "-S", "-c", bench._WATCH, str(figures)]
-    done = subprocess.run([*command, sys.executable, "-c", _LEAVER], timeout=30)
+    done = subprocess.run([*command, sys.executable, "-c", _LEAVER], timeout=60)
     wall, cpu, peak = json.loads(figures.read_text())
     assert done.returncode == 0
-    assert 2 <= wall < 20
+    assert 2 <= wall < 55
     assert cpu >= 0.5
     assert peak >= 40
