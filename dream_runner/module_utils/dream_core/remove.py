@@ -152,7 +152,8 @@ class _Walk:
         if is_there and resource["kind"] == "directory" and not self._is_empty(resource["path"]):
             self._unlink(belongings)
             self.answer["kept"].append(name + " (not empty)")
-            return False
+            # What others have put into a folder of the system makes it theirs.
+            return self._purge and resource["path"] in _SYSTEM_FOLDERS
         self._unlink(belongings)
         if is_there and not self._dry:
             _REMOVERS[resource["kind"]](resource)
@@ -164,6 +165,9 @@ class _Walk:
 
     def _guard(self, resource: Resource, document: receipt.Receipt) -> None:
         path = resource.get("path")
+        # It is only ever removed when it was made by us and is empty again.
+        if resource["kind"] == "directory" and path in _SYSTEM_FOLDERS:
+            return
         if path and not is_allowed(path, str(document.get("install_dir") or ""), self._home):
             raise Cannot("it is outside what an install of ours writes to")
 

@@ -308,6 +308,40 @@ def test_a_tampered_receipt_leads_nowhere(install: Install, tmp_path: Path) -> N
     assert victim.read_text() == "precious"
 
 
+@pytest.mark.parametrize("was_there", [False, True])
+@pytest.mark.parametrize("others", [False, True])
+def test_a_folder_of_the_system_goes_if_we_made_it_and_it_is_empty(
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, was_there: bool, others: bool
+) -> None:
+    folder = tmp_path / "modprobe.d"
+    ours = folder / "dream-runner.conf"
+    monkeypatch.setattr(module, "_SYSTEM_FOLDERS", (str(folder),))
+    if was_there:
+        folder.mkdir()
+    made = [
+        {"kind": "directory", "path": str(folder)},
+        {"kind": "file", "path": str(ours), "mode": "0644"},
+    ]
+    install.make("amd_tuning", made)
+    if others:
+        (folder / "theirs.conf").write_text("x")
+    answer = install.remove(purge=True)
+    assert not ours.exists()
+    assert folder.exists() is (was_there or others)
+    assert answer["left"] == []
+    assert not (install.state / "receipts" / "amd_tuning.json").exists()
+
+
+def test_a_folder_of_the_system_is_no_tree_of_ours(
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "modprobe.d"
+    monkeypatch.setattr(module, "_SYSTEM_FOLDERS", (str(folder),))
+    install.make("amd_tuning", [{"kind": "tree", "path": str(folder)}])
+    assert len(install.remove(purge=True)["left"]) == 1
+    assert folder.exists()
+
+
 def test_a_link_on_the_way_or_in_place_is_not_followed(install: Install, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
@@ -62,6 +63,17 @@ def test_the_driver_gets_the_table_of_a_single_gpu_that_shares_the_memory(host: 
     # 90 % of the memory of this capture, in MB; and the same in pages of 4 KB.
     assert 100_000 < int(options["gttsize"]) < 131_072
     assert int(options["pages_limit"]) == int(options["gttsize"]) * 256
+
+
+def test_the_folders_of_its_files_are_in_its_record(host: Any, home: str) -> None:
+    with host.sudo():
+        receipt = host.file(f"{home}/.local/state/dream-runner/receipts/amd_tuning.json")
+        resources = json.loads(receipt.content_string)["resources"]
+    found = {item["path"]: item["origin"] for item in resources if "path" in item}
+    assert {"/etc/sysctl.d", "/etc/modprobe.d"} < found.keys()
+    # A small image has the one and not the other, which it takes kmod to bring.
+    assert found["/etc/modprobe.d"] == "made"
+    assert found["/etc/sysctl.d"] != "made"
 
 
 def test_it_is_applied_once_and_again_after_the_drift_only(told: list[list[str]]) -> None:
