@@ -115,8 +115,9 @@ def _rebuilt(state_dir: str) -> tuple[dict[str, Any], bool]:
 
     A default is no choice: it may be another one for the next version, or the next host.
     """
-    record = read_all(state_dir)[0].get("features", {})
-    settings = (record.get("facts") or {}).get("settings")
+    facts = read_all(state_dir)[0].get("features", {}).get("facts") or {}
+    # The first version recorded two of them only, under the same names.
+    settings = facts.get("settings", facts) if isinstance(facts, dict) else None
     if not isinstance(settings, dict):
         return {}, False
     chosen = {

@@ -141,6 +141,11 @@ def test_a_choice_that_is_not_recorded_has_to_be_made_again(tmp_path: Path) -> N
     assert "give --model again" in warnings[0]
 
 
+def test_an_older_record_tells_the_profile(tmp_path: Path) -> None:
+    record(tmp_path, {"profile": "embedded", "bind_address": "127.0.0.1", "enabled": {"rag": True}})
+    assert answers.read_saved(str(tmp_path))[0].values == {"profile": "embedded"}
+
+
 @pytest.mark.parametrize("facts", [{}, {"settings": None}, {"settings": ["profile"]}])
 def test_a_record_that_tells_no_choices_is_no_failure(
     tmp_path: Path, facts: dict[str, Any]
