@@ -11,7 +11,8 @@ import socketserver
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -358,6 +359,14 @@ class Origin:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+def wait_for(what: str, test: Callable[[], object], seconds: float = 900) -> None:
+    """Wait until ``test`` holds; fail after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not test():
+        assert time.monotonic() < deadline, f"{what} did not come in {seconds} s"
+        time.sleep(0.3)
 
 
 def files_with(secret: str, root: Path) -> Iterator[Path]:

@@ -11,7 +11,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import pytest
 from dream_runner import paths
 
 from .hands import BABBLE, EVIL, SPY, mentioned, names, payloads, put_interpreter, take_interpreter
-from .machines import PASSWORD, SMALL, Garbage, Lab, Origin, files_with
+from .machines import PASSWORD, SMALL, Garbage, Lab, Origin, files_with, wait_for
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(1800)]
 
@@ -110,13 +110,6 @@ def _is_begun(lab: Lab, before: set[Path], name: str) -> bool:
         for run in set(lab.state.glob("runs/*")) - before
         for path in run.glob(f"hosts/{name}/events.jsonl")
     )
-
-
-def wait_for(what: str, test: Callable[[], object], seconds: float = 900) -> None:
-    deadline = time.monotonic() + seconds
-    while not test():
-        assert time.monotonic() < deadline, f"{what} did not come in {seconds} s"
-        time.sleep(0.3)
 
 
 def fingerprint(lab: Lab, name: str) -> str:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
+import os
 import random
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from dream_runner.fleet.inventory import Host
 from dream_runner.fleet.shares import Offer, Shares
 from dream_runner.fleet.wires import Wires
 
 from .hands import EVIL, SPY, mentioned, names, payloads, put_interpreter, take_interpreter
-from .machines import PASSWORD, Lab
+from .machines import PASSWORD, Lab, wait_for
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(600)]
 
@@ -52,6 +57,45 @@ def test_what_a_host_in_foreign_hands_says_writes_nothing_here(lab: Lab, tmp_pat
     # The keys of hosts were accepted, and that is all.
     assert names(lab.directory.parent, but=lab.directory / "state") - around <= {lab.known_hosts}
     assert "\x1b" not in str(done)
+
+
+@contextlib.contextmanager
+def agent(directory: Path, key: Path) -> Iterator[str]:
+    """Yield the socket of an agent that holds ``key``."""
+    path = str(directory / "agent.sock")
+    command = ["ssh-agent", "-D", "-a", path]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        try:
+            wait_for("the agent", lambda: Path(path).exists(), 10)
+            words = ["ssh-add", "-q", str(key)]
+            subprocess.run(words, env={**os.environ, "SSH_AUTH_SOCK": path}, check=True)
+            yield path
+        finally:
+            running.terminate()
+
+
+def test_the_key_of_an_agent_lets_us_in(lab: Lab, tmp_path: Path) -> None:
+    name = next(iter(lab.hosts))
+    host = {
+        **lab.hosts[name],
+        "ansible_ssh_common_args": f"-o UserKnownHostsFile={lab.known_hosts}",
+        "dream_profile": "embedded",
+    }
+    inventory = tmp_path / "agent.yml"
+    inventory.write_text(yaml.safe_dump({"all": {"hosts": {name: host}}}))
+    command = lab.command("plan", "-i", str(inventory), "--json", ACCEPT)
+    # A home without keys of somebody's own.
+    home = {**lab.environment(), "HOME": str(tmp_path)}
+
+    def ask(**more: str) -> Any:
+        done = subprocess.run(
+            command, env={**home, **more}, stdin=subprocess.DEVNULL, capture_output=True, text=True
+        )
+        return json.loads(done.stdout)
+
+    assert ask()["hosts"][0]["error"]["code"] == "LOGIN_REFUSED"
+    with agent(tmp_path, lab.key) as path:
+        assert ask(SSH_AUTH_SOCK=path)["exit_code"] == 0
 
 
 def test_a_key_that_changed_is_refused_whatever_is_accepted(lab: Lab) -> None:

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 import pytest
 from nodes.podman import Podman
 
-from .machines import PASSWORD, Lab, files_with, make
-from .test_fleet import wait_for
+from .machines import PASSWORD, Lab, files_with, make, wait_for
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(900)]
 
