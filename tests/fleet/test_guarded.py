@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import random
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pexpect
 import pytest
 import yaml
 
@@ -96,6 +98,24 @@ def test_the_key_of_an_agent_lets_us_in(lab: Lab, tmp_path: Path) -> None:
     assert ask()["hosts"][0]["error"]["code"] == "LOGIN_REFUSED"
     with agent(tmp_path, lab.key) as path:
         assert ask(SSH_AUTH_SOCK=path)["exit_code"] == 0
+
+
+def test_passwords_that_are_typed_are_not_shown(lab: Lab, tmp_path: Path) -> None:
+    unsaid = ("ansible_password", "ansible_become_password")
+    host = {key: value for key, value in lab.hosts["password"].items() if key not in unsaid}
+    shared = {"ansible_ssh_common_args": lab.ssh_options, "dream_profile": "embedded"}
+    inventory = tmp_path / "asked.yml"
+    inventory.write_text(yaml.safe_dump({"all": {"hosts": {"password": host | shared}}}))
+    first, *rest = lab.command("plan", "-i", str(inventory), "-k", "-K", ACCEPT)
+    child = pexpect.spawn(first, rest, env=lab.environment(), encoding="utf-8", timeout=60)
+    child.logfile_read = said = io.StringIO()
+    for question in ("SSH password for 1 host: ", "[sudo] password on 1 host: "):
+        child.expect_exact(question)
+        child.sendline(PASSWORD)
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0, said.getvalue()
+    assert PASSWORD not in said.getvalue()
 
 
 def test_a_key_that_changed_is_refused_whatever_is_accepted(lab: Lab) -> None:
