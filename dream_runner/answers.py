@@ -11,6 +11,7 @@ from .module_utils.dream_core import atomic
 from .module_utils.dream_core.errors import DreamError
 from .module_utils.dream_core.receipt import read_all
 from .settings import BY_NAME, VARIABLE_PREFIX, Given, Problem, Saved, Settings
+from .values import Known
 from .version import __version__
 
 #: Schema number of settings.json; a newer one is not understood and left alone.
@@ -120,11 +121,12 @@ def _rebuilt(state_dir: str) -> tuple[dict[str, Any], bool]:
     settings = facts.get("settings", facts) if isinstance(facts, dict) else None
     if not isinstance(settings, dict):
         return {}, False
-    chosen = {
-        name: settings[name]
-        for name, setting in BY_NAME.items()
-        if settings.get(name) not in (None, setting.default)
-    }
+    chosen = {}
+    for name, setting in BY_NAME.items():
+        # The wrapper records ~ resolved, a run by hand may not.
+        default = setting.parse(setting.default, Known())
+        if settings.get(name) not in (None, setting.default, default):
+            chosen[name] = settings[name]
     return chosen, "model" in settings and settings["model"] is None
 
 

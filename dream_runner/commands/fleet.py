@@ -555,6 +555,7 @@ def _opened(
     exclusive: bool = True,
 ) -> Iterator[_Opened]:
     """Read and check everything, then hold what a run needs until it has ended."""
+    plugins = mitogen.plugins() if way.mitogen else ""
     caller = dict(environment)
     state_dir = Path(default_state_dir(caller)) / "fleet"
     if not exclusive:
@@ -586,7 +587,7 @@ def _opened(
             wires=wires,
             passwords=passwords,
             caller=caller,
-            accelerator=mitogen.environment(wires.directory) if way.mitogen else None,
+            accelerator=mitogen.environment(plugins, wires.directory) if plugins else None,
         )
         forks = way.forks or default_forks()
         crew = Crew(fleet, view, forks)

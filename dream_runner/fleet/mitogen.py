@@ -27,11 +27,8 @@ VARIABLES = {
 _STRATEGY = "mitogen_linear"
 
 
-def environment(directory: Path) -> dict[str, str]:
-    """Return what makes Ansible use it; ``directory`` is private and lives as long as the run.
-
-    Raises UsageError MITOGEN_MISSING where it is not installed.
-    """
+def plugins() -> str:
+    """Return where its strategies are. Raises UsageError MITOGEN_MISSING."""
     found = importlib.util.find_spec("ansible_mitogen")
     if found is None or not found.submodule_search_locations:
         raise UsageError(
@@ -39,10 +36,14 @@ def environment(directory: Path) -> dict[str, str]:
             code="MITOGEN_MISSING",
             hint=f"'{sys.executable} -m pip install mitogen', or leave --mitogen out",
         )
-    root = Path(next(iter(found.submodule_search_locations)))
+    return str(Path(next(iter(found.submodule_search_locations)), "plugins", "strategy"))
+
+
+def environment(plugins: str, directory: Path) -> dict[str, str]:
+    """Return what makes Ansible use it; ``directory`` is private and lives as long as the run."""
     return {
         "ANSIBLE_STRATEGY": _STRATEGY,
-        "ANSIBLE_STRATEGY_PLUGINS": str(root / "plugins" / "strategy"),
+        "ANSIBLE_STRATEGY_PLUGINS": plugins,
         "ANSIBLE_MODULE_UTILS": str(_spelled_out(directory / "module_utils")),
         # Its socket here; a killed run leaves it where the next one sweeps.
         "TMPDIR": str(directory),

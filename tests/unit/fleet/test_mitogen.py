@@ -9,7 +9,9 @@ import pytest
 from ansible_mitogen import module_finder
 
 from dream_runner import paths
-from dream_runner.fleet import mitogen
+from dream_runner.commands import fleet as command
+from dream_runner.fleet import mitogen, order, view
+from dream_runner.fleet.inventory import Source
 from dream_runner.module_utils.dream_core.errors import UsageError
 
 
@@ -17,8 +19,11 @@ def test_who_has_none_is_told_where_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    way = command.Way(Source(("host,",)), mitogen=True)
+    options = command.Options(order.parse("1", "100%", "10%"))
+    environment = {"HOME": str(tmp_path)}
     with pytest.raises(UsageError) as caught:
-        mitogen.environment(tmp_path)
+        command.install({}, None, environment, way, options, view.make("quiet"))
     assert caught.value.code == "MITOGEN_MISSING"
     assert "pip install mitogen" in caught.value.hint
     assert list(tmp_path.iterdir()) == []
@@ -26,7 +31,7 @@ def test_who_has_none_is_told_where_to_get_it(
 
 def test_mitogen_finds_all_that_our_modules_import(tmp_path: Path) -> None:
     """Its own search is asked: as the package is, with relative imports, it finds a part."""
-    said = mitogen.environment(tmp_path)
+    said = mitogen.environment(mitogen.plugins(), tmp_path)
     shared = Path(said["ANSIBLE_MODULE_UTILS"])
     core = {str(path.relative_to(shared)) for path in (shared / "dream_core").rglob("*.py")}
     assert len(core) > 50

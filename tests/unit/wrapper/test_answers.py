@@ -135,7 +135,9 @@ def test_what_is_installed_tells_the_choices_of_a_lost_file(
 
 
 def test_a_choice_that_is_not_recorded_has_to_be_made_again(tmp_path: Path) -> None:
-    record(tmp_path, {"settings": {"model": None, "model_sha256": None, "tier": "T1"}})
+    home = os.path.realpath(os.path.expanduser("~/dream-runner"))
+    said = {"model": None, "model_sha256": None, "tier": "T1", "install_dir": home}
+    record(tmp_path, {"settings": said})
     saved, warnings = answers.read_saved(str(tmp_path))
     assert saved.values == {"tier": "T1"}
     assert "give --model again" in warnings[0]
