@@ -14,6 +14,7 @@ from pathlib import Path
 
 from .. import paths
 from ..module_utils.dream_core.errors import UsageError
+from .wires import KEEPALIVE_COUNT, KEEPALIVE_SECONDS
 
 #: Extra variables, above everything an inventory says.
 VARIABLES = {
@@ -22,6 +23,9 @@ VARIABLES = {
     # It puts its own checking of host keys before our arguments, and takes it from these.
     "ansible_host_key_checking": True,
     "ansible_ssh_host_key_checking": True,
+    # So it does with its patience: a host that is cut off would be missed after five minutes.
+    "mitogen_ssh_keepalive_interval": KEEPALIVE_SECONDS,
+    "mitogen_ssh_keepalive_count": KEEPALIVE_COUNT,
 }
 
 _STRATEGY = "mitogen_linear"

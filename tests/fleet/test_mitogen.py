@@ -97,3 +97,24 @@ def test_the_wrong_password_for_sudo_is_found_before_the_work(pair: Lab) -> None
     pair.hosts["password"]["ansible_become_password"] = PASSWORD
     pair.write_inventory()
     assert done.json()["hosts"][0]["error"]["code"] == "SUDO_REFUSED", str(done)
+
+
+@pytest.mark.slow
+def test_a_host_that_is_cut_off_rests_and_is_taken_up_again(pair: Lab) -> None:
+    cut, other = pair.hosts
+    with (
+        pair.started(*AT_ONCE, "--full", "--max-fail", "100%", "--json") as running,
+        pair.cut_off(cut),
+    ):
+        wait_for("Mitogen", lambda: works(pair, cut), 120)
+        pair.inside(cut, "ip", "link", "set", "eth0", "down")
+        code = running.wait(timeout=600)
+        # What it does for us ends without a word from here; an idle Python harms nobody.
+        wait_for(f"{cut} to rest", lambda: not pair.at_work(cut), 90)
+    said = (pair.directory / "started.log").read_text()
+    assert code == 13, said
+    assert '"HOST_UNREACHABLE"' in said
+    again = pair.run("install", "--yes", "--json", "--mitogen")
+    assert again.code == 0, str(again)
+    assert set(pair.run(*AT_ONCE, "--json").states().values()) == {"unchanged"}
+    assert pair.run("status", "--limit", other).code == 0

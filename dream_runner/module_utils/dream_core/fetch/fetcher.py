@@ -339,17 +339,15 @@ class _Fetch:
         )
 
     def _say_hashing(self, done: int) -> None:
-        now = time.monotonic()
-        if now - self._spoke >= _PROGRESS_SECONDS:
-            self._spoke = now
-            total = self._request.size_bytes
-            self._on_progress(Progress(done, total, 0.0, "checking the file that is there"))
+        self._say_at_times(done, "checking the file that is there")
 
     def _say_mending(self, done: int, label: str) -> None:
+        self._say_at_times(done, "wrong digest; mending from %s" % label)
+
+    def _say_at_times(self, done: int, note: str) -> None:
         now = time.monotonic()
         if now - self._spoke >= _PROGRESS_SECONDS:
             self._spoke = now
-            note = "wrong digest; mending from %s" % label
             self._on_progress(Progress(done, self._request.size_bytes, 0.0, note))
 
     def _say_waiting(self) -> None:
