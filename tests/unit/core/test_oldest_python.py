@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ast
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fixtures.pythons import oldest
 
 from dream_runner import paths
 
@@ -40,12 +40,7 @@ def test_old_syntax_and_no_package(path: Path) -> None:
     assert not foreign
 
 
-def old_python() -> str:
-    homes = sorted(Path.home().glob(".pyenv/versions/3.9*/bin/python"))
-    return str(homes[0]) if homes else shutil.which("python3.9") or ""
-
-
-@pytest.mark.skipif(not old_python(), reason="no Python 3.9 here")
+@pytest.mark.skipif(not oldest(), reason="no Python 3.9 here")
 def test_all_of_it_is_imported_without_any_package() -> None:
     names = [
         ".".join(path.relative_to(UTILS).with_suffix("").parts)
@@ -55,5 +50,5 @@ def test_all_of_it_is_imported_without_any_package() -> None:
     code = f"import importlib, sys; sys.path.insert(0, {str(UTILS)!r})\n"
     code += f"for name in {names!r}: importlib.import_module(name)"
     # -S: no site, so that no package can be found.
-    done = subprocess.run([old_python(), "-I", "-S", "-c", code], capture_output=True, text=True)
+    done = subprocess.run([oldest(), "-I", "-S", "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

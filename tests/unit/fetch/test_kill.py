@@ -6,7 +6,6 @@ import hashlib
 import math
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from fixtures.fetching import Thing, kill_at, make_thing, start_fetch
+from fixtures.pythons import oldest
 
 from dream_runner.module_utils.dream_core.fetch.direct import PAGE
 from dream_runner.module_utils.dream_core.fetch.fetcher import fetch
@@ -125,18 +125,13 @@ def test_the_lock_outlives_nobody(big: Thing, tmp_path: Path) -> None:
         assert server.sent() <= SIZE + AGAIN
 
 
-def old_python() -> str:
-    homes = sorted(Path.home().glob(".pyenv/versions/3.9*/bin/python"))
-    return str(homes[0]) if homes else shutil.which("python3.9") or ""
-
-
-@pytest.mark.skipif(not old_python(), reason="no Python 3.9 here")
+@pytest.mark.skipif(not oldest(), reason="no Python 3.9 here")
 def test_oldest_python(big: Thing, tmp_path: Path) -> None:
     """Killed under the oldest Python a target may have, finished by this one."""
     with big.villain(rate=30_000_000) as server:
         request = big.request(tmp_path / "m", server.url("paced"), connections=2)
-        kill_at(request, server, SIZE // 2, old_python())
-        child = start_fetch(request, old_python())
+        kill_at(request, server, SIZE // 2, oldest())
+        child = start_fetch(request, oldest())
         out, complaint = child.communicate(timeout=30)
         assert child.returncode == 0, complaint.decode()
         assert 0 < int(out) <= SIZE // 2 + AGAIN
