@@ -13,7 +13,6 @@ if "--dry-run" in sys.argv:
     sys.dont_write_bytecode = True
 
 import inspect
-import io
 import os
 import traceback
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from typing import Annotated, Any
 import typer
 
 from . import examples, report, stopping, suggest
+from .module_utils.dream_core import streams
 from .module_utils.dream_core.errors import DreamError, Interrupted, UsageError
 from .settings import BY_NAME, SETTINGS, Given, Setting, default_state_dir
 from .version import __version__
@@ -88,15 +88,12 @@ FromCapture = Annotated[
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
+    streams.keep()
     words = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if words == ["--version"]:
         report.print_text(f"dream-runner {__version__}")
         return 0
     form = report.form_of(words)
-    # A letter that the terminal does not know is no reason to fail.
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
     try:
         with stopping.raising():
             return _dispatch(words)
@@ -106,10 +103,6 @@ def main(argv: list[str] | None = None) -> int:
     except (stopping.Stopped, KeyboardInterrupt):
         report.print_error(_interrupted(), form)
         return Interrupted.exit_code
-    except BrokenPipeError:
-        # The reader of a pipe has seen enough; nothing more can be said to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:
         report.print_error(_unexpected(error, words), form)
         return DreamError.exit_code

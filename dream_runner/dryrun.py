@@ -19,6 +19,7 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from dream_runner.module_utils.dream_core import streams
 from dream_runner.module_utils.dream_core.errors import DreamError
 from dream_runner.module_utils.dream_core.phases import PHASES
 from dream_runner.module_utils.dream_core.session import gather_session
@@ -27,6 +28,7 @@ from dream_runner.version import __version__
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the dry run; return the exit code."""
+    streams.keep()
     options = parse(arguments)
     try:
         report = examine(options)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -77,9 +76,7 @@ def form_of(words: Sequence[str]) -> str:
 
 def print_error(error: DreamError, form: str) -> None:
     """Say what went wrong: always to a person, and to a program that reads along."""
-    # The terminal may be what went away; the exit code still tells.
-    with contextlib.suppress(OSError):
-        sys.stderr.write(error_text(error) + "\n")
+    sys.stderr.write(error_text(error) + "\n")
     document = {"outcome": "failed", "error": error.to_dict(), "exit_code": error.exit_code}
     print_result(document, "", form)
 

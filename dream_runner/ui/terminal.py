@@ -47,7 +47,8 @@ def ask(question: str, answers: Sequence[str], default: str) -> str | None:
     if not is_present():
         return None
     choices = "/".join(word.upper()[0] + word[1:] if word == default else word for word in answers)
-    with _opened() as (reader, writer):
+    # A terminal that goes away meanwhile has nobody at it.
+    with contextlib.suppress(OSError), _opened() as (reader, writer):
         for _ in range(_ATTEMPTS):
             writer.write(text.fold(f"{question} [{choices}]", _width(writer)) + " ")
             writer.flush()
@@ -70,8 +71,8 @@ def _match(typed: str, answers: Sequence[str], default: str) -> str | None:
 
 
 def say(words: str) -> None:
-    """Write ``words`` to the terminal, between two questions."""
-    with _opened() as (_, writer):
+    """Write ``words`` to the terminal, between two questions; one that is gone is not told."""
+    with contextlib.suppress(OSError), _opened() as (_, writer):
         writer.write(text.fold(words.rstrip("\n"), _width(writer)) + "\n")
 
 
@@ -95,7 +96,7 @@ def password(prompt: str) -> str | None:
     if not is_present():
         return None
     # getpass opens /dev/tty itself and falls back to stdin only where there is none.
-    with contextlib.suppress(EOFError):
+    with contextlib.suppress(EOFError, OSError):
         return getpass.getpass(prompt)
     return None
 

@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from dream_runner.module_utils.dream_core.phases import PHASES
+from tests.fixtures import deaf
 
 #: Runs the command line on a playbook of the test's own.
 PROGRAM = """
@@ -167,6 +168,25 @@ def test_a_person_reads_phases_and_the_end(machine: Machine) -> None:
     done = machine.install()
     assert "[11/14] models: ok, nothing to change" in done.stderr
     assert done.stdout.startswith("Done in")
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("full", ["--json"]),
+        ("closed", ["--ui", "plain"]),
+        ("reader gone", ["--ui", "json"]),
+        ("terminal gone", ["--ui", "rich"]),
+    ],
+)
+def test_output_that_does_not_arrive_changes_no_result(
+    machine: Machine, kind: str, options: list[str]
+) -> None:
+    words = ["install", "--yes", "--profile", "embedded", *options]
+    assert deaf.run(kind, machine.command(*words), machine.environment) == 0
+    assert json.loads((machine.state / "receipts" / "summary.json").read_text())["state"] == "done"
+    machine.tasks["models"] = FAIL
+    assert deaf.run(kind, machine.command(*words), machine.environment) == 6
 
 
 @pytest.mark.parametrize("option", [["--ui", "json"], ["--ui=json"]])

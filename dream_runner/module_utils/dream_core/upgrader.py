@@ -33,6 +33,7 @@ from . import (
     ownership,
     proved,
     receipt,
+    streams,
     survey,
     upgrade,
 )
@@ -553,6 +554,7 @@ def load(path: str) -> Document:
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the upgrade of the document that is named; ``--check`` only proves that it can start."""
+    streams.keep()
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         document = load(words[-1])
