@@ -172,7 +172,7 @@ def _compare(one: str, operator: str, other: str) -> bool:
 
 
 def _output(*command: str) -> str:
-    """Return what a program of dpkg's says; nothing where it fails, so that its file is no help."""
+    """Return what a program of dpkg's prints; whole rows are facts, whatever its exit code says."""
     done = subprocess.run(
         command,
         env=_environment(),
@@ -182,7 +182,7 @@ def _output(*command: str) -> str:
         check=False,
         timeout=_SECONDS,
     )
-    return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""
+    return done.stdout.decode("utf-8", "replace")
 
 
 def _environment() -> Dict[str, str]:

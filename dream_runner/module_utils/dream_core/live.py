@@ -285,7 +285,7 @@ def missing_packages(names: Sequence[str], family: str) -> List[str]:
 
 
 def _says(argv: Sequence[str], answer: str) -> bool:
-    """Tell whether a program ends well and prints ``answer`` (empty: anything)."""
+    """Tell whether a program prints ``answer``; without one, whether it ends well."""
     try:
         done = subprocess.run(
             argv,
@@ -298,7 +298,7 @@ def _says(argv: Sequence[str], answer: str) -> bool:
     except (OSError, subprocess.TimeoutExpired):
         return False
     said = done.stdout.decode("utf-8", "replace").strip()
-    return done.returncode == 0 and answer in ("", said)
+    return said == answer if answer else done.returncode == 0
 
 
 def is_dpkg_interrupted(folder: str = "/var/lib/dpkg") -> bool:

@@ -333,7 +333,7 @@ def _installed(names: Sequence[str]) -> FrozenSet[str]:
     """Return which of the packages the database of dpkg, rpm, pacman or apk has."""
     for program, query in _PACKAGE_QUERIES.items():
         if shutil.which(program, path=SYSTEM_PATH):
-            lines = _output([program, *query, *names], partly=True).splitlines()
+            lines = _output([program, *query, *names]).splitlines()
             # dpkg says "name[:arch] installed", the others the bare name.
             words = [line.split() for line in lines if line.strip()]
             return frozenset(
@@ -370,8 +370,8 @@ def _options(resource: Resource, host: Host, depth: int) -> Seen:
     return {"present": docker_daemon.holds(docker_host.read(resource["path"]), resource["set"])}
 
 
-def _output(argv: Sequence[str], partly: bool = False) -> str:
-    """Return what a program prints; nothing when it fails, unless ``partly`` is an answer too."""
+def _output(argv: Sequence[str]) -> str:
+    """Return what a program prints; its rows are facts, whatever its exit code says."""
     program = shutil.which(argv[0], path=SYSTEM_PATH)
     if program is None:
         return ""
@@ -382,8 +382,6 @@ def _output(argv: Sequence[str], partly: bool = False) -> str:
         timeout=10,
         check=False,
     )
-    if done.returncode != 0 and not partly:
-        return ""
     return done.stdout.decode("utf-8", "replace")
 
 

@@ -118,6 +118,28 @@ def test_amd_tools_are_asked_only_where_the_kernel_is_silent(machine):
     assert found["amd_smi"]["stdout"] == "[]"
 
 
+def test_an_amd_tool_that_fails_leaves_the_question_to_the_other(machine):
+    machine.card("0000:03:00.0", vendor="0x1002", device="0x744c", **{"class": "0x030000"})
+    machine.tool("amd-smi", rc=255, stderr="cannot import yaml")
+    machine.tool("rocm-smi", stdout="{}")
+    probes_gpu.amd(machine.host)
+    assert [name for name, _, _ in machine.asked] == ["amd-smi", "rocm-smi"]
+
+
+@pytest.mark.parametrize("rc", [0, 14, 255, -11])
+def test_rows_lead_to_the_further_questions_whatever_the_exit_code(machine, rc):
+    machine.card("0000:01:00.0", vendor="0x10de", device="0x2684", **{"class": "0x030000"})
+    rows = "index, uuid, mig.mode.current\n0, GPU-1, Enabled\n1, GPU-2, [N/A]\n"
+    machine.tool("nvidia-smi", rc=rc, stdout=rows)
+    assert set(probes_gpu.nvidia(machine.host)["smi"]) == {"query", "list", "topo"}
+
+
+def test_a_heading_alone_leads_to_none(machine):
+    machine.card("0000:01:00.0", vendor="0x10de", device="0x2684", **{"class": "0x030000"})
+    machine.tool("nvidia-smi", rc=15, stdout="index, uuid\n", stderr="lost")
+    assert set(probes_gpu.nvidia(machine.host)["smi"]) == {"query"}
+
+
 def test_a_folder_in_the_place_of_a_device_is_none(machine):
     # Docker makes one where a device that is not there was to be mounted.
     machine.file("/dev/kfd/x", "")
@@ -159,6 +181,8 @@ def test_nvidia_tool_gets_the_fields_that_an_old_one_knows(machine):
         ({"rc": 0, "problem": None}, False),
         ({"rc": None, "problem": "timeout"}, False),
         ({"rc": -11, "problem": None}, True),
+        ({"rc": -11, "problem": None, "stdout": '{"code": 0'}, True),
+        ({"rc": -11, "problem": None, "stdout": '{"code": 0}\n'}, False),
         ({"rc": None, "problem": "cannot be started: x"}, True),
         (None, True),
     ],
@@ -385,7 +409,12 @@ def test_nvml_answer_becomes_gpus(library):
 
 def test_nvml_that_cannot_start_says_why(library):
     answer = json.loads(ask(library(18)).stdout)
-    assert answer == {"code": 18, "error": "Driver/library version mismatch"}
+    assert answer == {"code": 18, "error": "NVML error 18"}
+    capture = load("nvidia-nvml-driver-not-loaded")
+    capture["nvidia"]["nvml"]["stdout"] = json.dumps(answer)
+    (finding,) = document.interpret(capture)["findings"]
+    assert finding["id"] == "DRIVER_MISMATCH"
+    assert "driver/library version mismatch" in finding["what"]
 
 
 def test_nvml_of_an_old_driver_lacks_functions_and_still_answers(tmp_path):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any, Dict, List, Optional, Tuple
 
-from . import devices, gpus, system, text
+from . import devices, exits, gpus, system, text
 from .findings import finding
 
 Gpu = gpus.Gpu
@@ -27,10 +27,10 @@ def interpret(capture: Dict[str, Any]) -> Tuple[List[Gpu], List[Finding]]:
     raw = text.mapping(capture.get("amd"))
     names = text.mapping(capture.get("pci_names"))
     nodes = _kfd_nodes(raw)
-    tool = _tool_cards(raw)
+    tool, complaint = _tool_cards(raw)
     cards = [d for d in text.mappings(capture.get("pci")) if d.get("vendor") == VENDOR]
     found = [_device(card, names, nodes, tool) for card in cards]
-    findings: List[Finding] = []
+    findings = [finding("TOOL_REPORTED_PROBLEM", complaint)] if complaint else []
     for gpu in found:
         findings += _judge(gpu, capture)
     return found, findings
@@ -144,16 +144,18 @@ def pci_distance(a: Dict[str, Any], b: Dict[str, Any]) -> str:
 # Tools, where the kernel is silent
 
 
-def _tool_cards(raw: Dict[str, Any]) -> Dict[str, Dict[str, Any]]:
+def _tool_cards(raw: Dict[str, Any]) -> Tuple[Dict[str, Dict[str, Any]], str]:
+    """Return the cards of the first tool that names any, and what it reported beside them."""
     for name, of_json, of_text in (
         ("amd_smi", _amd_smi, _amd_smi_text),
         ("rocm_smi", _rocm_smi, _rocm_smi_text),
     ):
         answer = text.mapping(raw.get(name))
-        if answer.get("rc") == 0:
-            data = _json(answer.get("stdout"))
-            return of_json(data if data is not None else of_text(answer.get("stdout")))
-    return {}
+        data = _json(answer.get("stdout"))
+        cards = of_json(data if data is not None else of_text(answer.get("stdout")))
+        if cards:
+            return cards, exits.complaint(name.replace("_", "-"), answer)
+    return {}, ""
 
 
 def _json(stdout: Any) -> Any:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Optional, Tuple
 
-from . import amd, devices, gpus, intel, nvidia, system, text, totals
-from .findings import finding, ordered
+from . import advice, amd, devices, gpus, intel, nvidia, system, text, totals
+from .findings import NVIDIA_UNUSABLE, finding, ordered
 from .schema import SCHEMA
 
 #: The vendor whose GPUs win where two could be used with equal memory.
@@ -38,9 +38,14 @@ def interpret(capture: Dict[str, Any]) -> Dict[str, Any]:
         gathered_at=None,
         fingerprint=None,
         backend=backend,
-        repaired_backend=_repaired(found, backend),
-        findings=ordered(findings),
+        repaired_backend=_repaired(found, backend, findings),
+        findings=ordered(advice.advise(findings, _places(capture, base))),
     )
+
+
+def _places(capture: Dict[str, Any], base: Dict[str, Any]) -> List[str]:
+    """Return the surroundings by which hints differ."""
+    return advice.surroundings(base["os"], system.is_virtual(capture))
 
 
 def _accelerators(
@@ -157,9 +162,13 @@ _REPAIRABLE = frozenset(
 )
 
 
-def _repaired(found: List[gpus.Gpu], backend: str) -> Optional[str]:
-    """Return the backend this host would have once its drivers work, if another one (U-17)."""
+def _repaired(found: List[gpus.Gpu], backend: str, findings: List[Finding]) -> Optional[str]:
+    """Return the backend this host would have once its drivers work, if another one (U-17).
+
+    WSL shows no device of a driver that fails, so that the finding is all there is.
+    """
     vendors = [gpu["vendor"] for gpu in found if gpu["why_not"] in _REPAIRABLE]
+    vendors += ["nvidia" for item in findings if item["id"] in NVIDIA_UNUSABLE]
     best = min(vendors, key=_PREFERENCE.index) if vendors else None
     return best if best != backend else None
 

@@ -24,6 +24,11 @@ CATALOGUE: Dict[str, Tuple[str, str, str]] = {
         "a vendor tool answered something that cannot be understood",
         "report this with the output of: dream-runner facts --capture FILE",
     ),
+    "TOOL_REPORTED_PROBLEM": (
+        "warning",
+        "a vendor tool listed the GPUs and reported a problem; they are used",
+        "watch the kernel log (dmesg) for errors of this GPU",
+    ),
     "GPU_DRIVER_BROKEN": (
         "error",
         "there is an NVIDIA GPU, but its driver does not work",
@@ -170,6 +175,20 @@ CATALOGUE: Dict[str, Tuple[str, str, str]] = {
         "they are treated as if connected over the slowest link",
     ),
 }
+
+#: The findings that prove an NVIDIA GPU, even where the PCI bus shows none (WSL).
+NVIDIA_UNUSABLE = frozenset(
+    [
+        "GPU_DRIVER_BROKEN",
+        "GPU_DRIVER_MISSING",
+        "DRIVER_MISMATCH",
+        "DRIVER_TOO_OLD",
+        "NOUVEAU_IN_USE",
+        "SECURE_BOOT_BLOCKS_MODULE",
+        "BLACKWELL_NEEDS_OPEN_MODULE",
+        "NOT_IN_CONTAINER",
+    ]
+)
 
 _RANK = {"error": 0, "warning": 1, "info": 2}
 

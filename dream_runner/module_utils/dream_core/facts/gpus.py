@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Optional
 
-from . import text
+from . import text, totals
 
 #: Below this a model worth having does not fit: the CPU does it better (H6).
 #: 4 GB cards report down to 2 % less than 4096.
@@ -105,13 +105,17 @@ def in_order(gpus: List[Gpu]) -> List[Gpu]:
 
 
 def check_memory(gpu: Gpu) -> Optional[str]:
-    """Refuse a discrete device without known or sufficient memory; return the finding's id."""
+    """Refuse a discrete device without known or sufficient memory; return the finding's id.
+
+    Of a device that is split, the part counts that a program can use.
+    """
     if not gpu["usable"] or gpu["memory_class"] != "discrete":
         return None
-    if gpu["memory_mb"] is None:
+    size = totals.memory_of(gpu)
+    if size is None:
         refuse(gpu, "VRAM_UNKNOWN")
         return "VRAM_UNKNOWN"
-    if gpu["memory_mb"] < MIN_VRAM_MB:
+    if size < MIN_VRAM_MB:
         refuse(gpu, "VRAM_TOO_SMALL")
         return "VRAM_TOO_SMALL"
     return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from . import gpus, system, text
+from . import exits, gpus, system, text, totals
 from .findings import finding
 
 Gpu = gpus.Gpu
@@ -63,7 +63,7 @@ def _withheld(
 
     sysfs shows the whole machine in every container; device nodes only what was passed in.
     """
-    given = "/dev/nvidiactl" in system.node_paths(capture)
+    given = ("/dev/dxg" if host.wsl else "/dev/nvidiactl") in system.node_paths(capture)
     return bool(host.container) and (report is not None or not given)
 
 
@@ -100,9 +100,16 @@ def _report(raw: Dict[str, Any]) -> Tuple[Optional[Dict[str, Any]], Optional[str
         return None, None
     query = text.mapping(query)
     if query.get("problem"):
-        return None, "timeout" if query["problem"] == "timeout" else text.said(query)
-    report = _smi_report(query, smi) if query.get("rc") == 0 else None
-    return (report, None) if report else (None, text.said(query) or "no answer")
+        return None, "timeout" if query["problem"] == "timeout" else _reason(query)
+    report = _smi_report(query, smi)
+    return (report, None) if report else (None, _reason(query))
+
+
+def _reason(query: Dict[str, Any]) -> str:
+    """Return why there are no rows: what the tool said, else what its exit code means."""
+    shown = [line for line in text.lines(query.get("stdout")) if not _is_header(line)]
+    said = text.said({"stdout": "\n".join(shown), "stderr": query.get("stderr")})
+    return said or exits.meaning(query, exits.NVIDIA) or "no answer"
 
 
 def _unreadable(raw: Dict[str, Any], problem: str) -> bool:
@@ -126,12 +133,14 @@ def _nvml_answer(answer: Dict[str, Any]) -> Dict[str, Any]:
 def _nvml_problem(answer: Dict[str, Any]) -> str:
     if answer.get("problem") == "timeout":
         return "timeout"
-    return text.string(_nvml_answer(answer).get("error")) or text.said(answer) or "no answer"
+    data = _nvml_answer(answer)
+    known = exits.NVIDIA.get(text.whole(data.get("code")) or 0)
+    return known or text.string(data.get("error")) or text.said(answer) or "no answer"
 
 
 def _nvml_report(answer: Dict[str, Any]) -> Optional[Dict[str, Any]]:
     data = _nvml_answer(answer)
-    if answer.get("rc") != 0 or data.get("code") != 0:
+    if data.get("code") != 0:
         return None
     devices = text.mappings(data.get("devices"))
     found = [_nvml_gpu(device) for device in devices]
@@ -140,6 +149,8 @@ def _nvml_report(answer: Dict[str, Any]) -> Optional[Dict[str, Any]]:
         "driver": text.string(data.get("driver")),
         "gpus": found,
         "links": _nvml_links(data, devices),
+        # The library may crash while it shuts down, after all was told.
+        "complaint": exits.complaint("NVML", answer),
     }
 
 
@@ -198,6 +209,7 @@ def _smi_report(query: Dict[str, Any], smi: Dict[str, Any]) -> Optional[Dict[str
         "driver": next((text.string(r.get("driver_version")) for r in rows), None),
         "gpus": [_smi_gpu(row, parts) for row in rows],
         "links": matrix(text.mapping(smi.get("topo")).get("stdout")),
+        "complaint": exits.complaint("nvidia-smi", query, exits.NVIDIA),
     }
 
 
@@ -222,16 +234,18 @@ def _is_header(line: str) -> bool:
 
 
 def _smi_gpu(row: Dict[str, str], parts: Dict[str, List[Dict[str, Any]]]) -> Dict[str, Any]:
-    uuid = text.string(row.get("uuid"))
+    uuid, index = text.string(row.get("uuid")), text.whole(row.get("index"))
+    instances = parts.get(uuid or "") or parts.get(str(index), [])
     return {
-        "index": text.whole(row.get("index")),
+        "index": index,
         "uuid": uuid,
         "name": text.string(row.get("name")),
         "slot": text.slot(row.get("pci.bus_id")),
         "memory_mb": text.mib(row.get("memory.total")),
         "compute_capability": _capability(row.get("compute_cap")),
-        "mig": row.get("mig.mode.current") == "Enabled",
-        "instances": parts.get(uuid or "", []),
+        # A container may see its part and not be told the mode of the whole.
+        "mig": row.get("mig.mode.current") == "Enabled" or bool(instances),
+        "instances": instances,
     }
 
 
@@ -241,23 +255,22 @@ def _capability(value: Any) -> Optional[str]:
 
 
 def _mig_parts(stdout: Any) -> Dict[str, List[Dict[str, Any]]]:
-    """Return the MIG parts under each GPU's UUID, out of ``nvidia-smi -L``.
+    """Return the MIG parts under each GPU's UUID and number, out of ``nvidia-smi -L``.
 
     The tool gives a profile (``3g.40gb``) and no exact size. Read as 10**9
     bytes a gigabyte, a profile is a little smaller than its part really is:
     40 GB for one of 39.5 GiB.
     """
     parts: Dict[str, List[Dict[str, Any]]] = {}
-    current: Optional[str] = None
+    current: Optional[List[Dict[str, Any]]] = None
     for line in text.lines(stdout):
-        gpu = re.match(r"GPU \d+: .*\(UUID: ([^)]+)\)", line)
+        gpu = re.match(r"GPU (\d+): .*\(UUID: ([^)]+)\)", line)
         part = re.match(r"\s+MIG (\S*?(\d+)gb\S*)\s+Device\s+\d+: \(UUID: ([^)]+)\)", line)
         if gpu:
-            current = gpu[1]
-        elif part and current:
+            current = parts[gpu[1]] = parts[gpu[2]] = []
+        elif part and current is not None:
             size = int(part[2]) * 10**9 // text.MIB if len(part[2]) < 5 else None
-            row = {"uuid": part[3], "profile": part[1], "memory_mb": size}
-            parts.setdefault(current, []).append(row)
+            current.append({"uuid": part[3], "profile": part[1], "memory_mb": size})
     return parts
 
 
@@ -318,7 +331,7 @@ def _finish(gpu: Gpu, report: Optional[Dict[str, Any]], unseen: str) -> None:
     if not gpu.pop("seen"):
         gpus.refuse(gpu, unseen)
         return
-    if gpu["memory_mb"] is None and _shares_memory(gpu):
+    if totals.memory_of(gpu) is None and _shares_memory(gpu):
         gpu["memory_class"] = "unified"
         gpu["sources"]["memory_class"] = "name"
     if _major(gpu["driver"]["version"], 10**6) < MIN_DRIVER_MAJOR:
@@ -358,6 +371,8 @@ def _findings(
         unreadable = _unreadable(raw, problem or "")
         return [reason, finding("TOOL_OUTPUT_UNREADABLE", "nvidia-smi")] if unreadable else [reason]
     result = [_of_device(gpu, raw) for gpu in found]
+    if report["complaint"]:
+        result.append([finding("TOOL_REPORTED_PROBLEM", report["complaint"])])
     if len([gpu for gpu in found if gpu["usable"]]) > 1 and not report["links"]:
         result.append([finding("TOPOLOGY_UNKNOWN")])
     return [item for items in result for item in items]

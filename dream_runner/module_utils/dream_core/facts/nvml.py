@@ -103,6 +103,8 @@ def _device(nvml: Library, index: int) -> Dict[str, Any]:
         return {"index": index}
     capability = nvml.numbers("nvmlDeviceGetCudaComputeCapability", device, 2)
     mig = nvml.numbers("nvmlDeviceGetMigMode", device, 2)
+    # A container may see its part and not be told the mode of the whole.
+    parts = _instances(nvml, device) if mig is None or mig[0] else []
     return {
         "index": index,
         "uuid": nvml.text("nvmlDeviceGetUUID", device),
@@ -110,8 +112,8 @@ def _device(nvml: Library, index: int) -> Dict[str, Any]:
         "bus_id": nvml.bus_id(device),
         "memory_bytes": nvml.memory(device),
         "compute_capability": "%d.%d" % tuple(capability) if capability else None,
-        "mig": bool(mig[0]) if mig else None,
-        "mig_instances": _instances(nvml, device) if mig and mig[0] else [],
+        "mig": bool(mig[0]) if mig else bool(parts) or None,
+        "mig_instances": parts,
         "nvlinks": _nvlinks(nvml, device),
     }
 
@@ -168,7 +170,7 @@ def ask(path: str) -> Dict[str, Any]:
     nvml = Library(ctypes.CDLL(path))
     code = nvml.call("nvmlInit_v2")
     if code != 0:
-        return {"code": code, "error": _ERRORS.get(code, "NVML error %d" % code)}
+        return {"code": code, "error": "NVML error %d" % code}
     driver = nvml.text("nvmlSystemGetDriverVersion")
     count = ctypes.c_uint()
     code = nvml.call("nvmlDeviceGetCount_v2", ctypes.byref(count))
@@ -177,13 +179,6 @@ def ask(path: str) -> Dict[str, Any]:
     nvml.call("nvmlShutdown")
     return {"code": code, "driver": driver, "devices": devices, "levels": levels}
 
-
-_ERRORS = {
-    9: "Driver Not Loaded",
-    12: "NVML Shared Library Not Found",
-    15: "GPU is lost",
-    18: "Driver/library version mismatch",
-}
 
 if __name__ == "__main__":
     sys.stdout.write(json.dumps(ask(sys.argv[1])))

@@ -222,11 +222,11 @@ def darwin(host: Host) -> Optional[Dict[str, Optional[str]]]:
     keys = ("machdep.cpu.brand_string", "hw.memsize", "hw.physicalcpu", "hw.logicalcpu")
     answers = {key: host.tool("sysctl", ["-n", key]) for key in keys}
     found: Dict[str, Optional[str]] = {
-        key: answer["stdout"].strip() if answer and answer["rc"] == 0 else None
+        key: (answer["stdout"].strip() or None) if answer else None
         for key, answer in answers.items()
     }
     version = host.tool("sw_vers", ["-productVersion"])
-    found["version"] = version["stdout"].strip() if version and version["rc"] == 0 else None
+    found["version"] = (version["stdout"].strip() or None) if version else None
     return found
 
 

@@ -205,8 +205,14 @@ def nvidia(host: Host) -> Dict[str, Any]:
 
 
 def _settled(answer: Optional[Dict[str, Any]]) -> bool:
-    """Tell whether NVML has said all there is: it answered, or hung as its tool would too."""
-    return answer is not None and (answer["problem"] == "timeout" or answer["rc"] == 0)
+    """Tell whether NVML has said all there is: it answered, or hung as its tool would too.
+
+    One that crashes after its whole answer, which ends with a brace, has answered.
+    """
+    if answer is None:
+        return False
+    is_whole = str(answer.get("stdout")).rstrip().endswith("}")
+    return answer["problem"] == "timeout" or answer["rc"] == 0 or is_whole
 
 
 def _proc_gpus(host: Host) -> Dict[str, str]:
@@ -240,13 +246,19 @@ def _smi(host: Host, seconds: float, cards: int) -> Dict[str, Any]:
     if first and first["rc"] not in (0, None) and "not a valid field" in _said(first):
         answers["query"] = _smi_query(host, SMI_QUERY_OLD, seconds)
     answer = answers["query"]
-    if not answer or answer["rc"] != 0:
+    # Rows are facts whatever the exit code says: 14 is a damaged infoROM of a card that computes.
+    if not answer or not _has_rows(answer["stdout"]):
         return answers
-    if "Enabled" in answer["stdout"]:
+    if "Enabled" in answer["stdout"] or "[Insufficient Permissions]" in answer["stdout"]:
         answers["list"] = host.tool("nvidia-smi", ["-L"], seconds)
     if cards > 1 or answer["stdout"].count("\n") > 2:
         answers["topo"] = host.tool("nvidia-smi", ["topo", "-m"], seconds)
     return answers
+
+
+def _has_rows(stdout: str) -> bool:
+    _, header, rows = stdout.partition("index,")
+    return bool(header) and "\n" in rows.strip()
 
 
 def _smi_query(host: Host, fields: str, seconds: float) -> Optional[Dict[str, Any]]:
@@ -264,10 +276,15 @@ def amd(host: Host) -> Dict[str, Any]:
     found: Dict[str, Any] = {"kfd": [_kfd(host, base, n) for n in host.names(base) or []]}
     if cards and not any(card["amd"].get("vram") for card in cards):
         found["amd_smi"] = host.tool("amd-smi", ["static", "--json"])
-        if found["amd_smi"] is None:
+        if not _tells_cards(found["amd_smi"]):
             arguments = ["--showbus", "--showproductname", "--showmeminfo", "vram", "--json"]
             found["rocm_smi"] = host.tool("rocm-smi", arguments)
     return found
+
+
+def _tells_cards(answer: Optional[Dict[str, Any]]) -> bool:
+    """Tell whether amd-smi settled the question; one that fails without a card has not."""
+    return answer is not None and (answer["rc"] == 0 or "bdf" in answer["stdout"].lower())
 
 
 _KFD_FIELDS = [

@@ -108,6 +108,12 @@ def _wsl(machine: Dict[str, Any]) -> bool:
     return "microsoft" in release or "wsl" in release
 
 
+def is_virtual(capture: Dict[str, Any]) -> bool:
+    """Tell a virtual machine by the flag that every hypervisor for x86 sets."""
+    fields = text.mapping(text.mapping(capture.get("cpu")).get("info"))
+    return "hypervisor" in str(fields.get("flags") or "").split()
+
+
 def container(capture: Dict[str, Any]) -> Optional[str]:
     """Return the kind of container this is (docker, podman, lxc, kubernetes...), or None."""
     traces = text.mapping(capture.get("environment"))
