@@ -26,7 +26,15 @@ _RULES: tuple[tuple[str, type[DreamError], str, str], ...] = (
     ),
     (r"Read-only file system", DiskError, "READ_ONLY", "remount the filesystem read-write"),
     (
-        r"Missing sudo password|a password is required|not in the sudoers|sudo: not found"
+        r"sudo: (a password|a terminal) is required|Missing sudo password|must have a tty to run"
+        r"|Premature end of stream waiting for become",
+        PrivilegeError,
+        "SUDO_MISJUDGED",
+        "ask it with 'sudo -k -n /bin/sh -c :'; if it wants a password, run the same command in a "
+        "terminal and without --yes, or as root",
+    ),
+    (
+        r"not in the sudoers|sudo: not found|not allowed to execute|may not run sudo"
         r"|incorrect .* password|Permission denied|are you root",
         PrivilegeError,
         "NOT_PERMITTED",
@@ -46,6 +54,11 @@ _RULES: tuple[tuple[str, type[DreamError], str, str], ...] = (
         "another program installs packages; wait for it, then run again",
     ),
 )
+#: Where the tool's own words would lead a reader astray.
+_WORDS = {
+    "SUDO_MISJUDGED": "sudo refused a task although it let us through when this run began: "
+    "dream-runner judged it wrongly, or its rules changed",
+}
 _PHASE_CLASSES: dict[str, tuple[type[DreamError], str]] = {
     "docker": (EngineError, "ENGINE_SETUP_FAILED"),
     "images": (EngineError, "IMAGE_FAILED"),
@@ -70,7 +83,7 @@ def error_of_task(event: TaskFinished) -> DreamError:
         )
     for pattern, cls, code, hint in _RULES:
         if re.search(pattern, message, re.IGNORECASE):
-            return cls(message, code=code, where=where, hint=hint)
+            return cls(_WORDS.get(code, message), code=code, where=where, hint=hint)
     cls, code = _PHASE_CLASSES.get(event.phase, (DreamError, "TASK_FAILED"))
     hint = "log.txt of this run has the whole output; run again after mending the cause"
     return cls(message, code=code, where=where, hint=hint)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from . import paths
+from . import paths, wording
 from .module_utils.dream_core.errors import DreamError
 from .settings import SettingsError
 
@@ -34,7 +34,7 @@ def error_text(error: DreamError) -> str:
     lines += [f"  where: {error.where}"] if error.where else []
     lines += [f"  hint: {error.hint}"] if error.hint else []
     lines += [f"  docs: {_PAGE}#{error.code}"] if _PAGE.is_file() else []
-    return "\n".join(lines)
+    return wording.spelled("\n".join(lines))
 
 
 #: As much of a log as a person reads below an error.
@@ -89,7 +89,7 @@ def print_result(document: dict[str, Any], text: str, form: str) -> None:
         line = json.dumps({"type": "result", **document}, ensure_ascii=False, default=str)
         print_text(line)
     elif text:
-        print_text(text)
+        print_text(wording.spelled(text))
 
 
 def print_json(document: Any) -> None:

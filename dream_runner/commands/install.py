@@ -72,9 +72,14 @@ def run(
             known = target.unanswered(known)
             listener.note("the model did not answer: its engine is started anew", "warning")
         plan = target.plan_of(known)
-        if not start.asked:
-            _agree(plan, options.wish)
-        password = _password(plan, known)
+        may_ask = not (options.wish.yes or options.wish.force) and terminal.is_present()
+        session = known.host["session"]
+        privilege.refuse_hopeless(plan.privileged, plan.root_commands, session, may_ask=may_ask)
+        if not start.asked and may_ask:
+            _agree(plan)
+        password = privilege.become_password(
+            plan.privileged, plan.root_commands, session, terminal.password, terminal.say
+        )
         _keep(answers.save(said.state_dir, said.settings), listener)
         return _execute(known, start, options, password, listener)
 
@@ -185,10 +190,8 @@ def _ended(outcome: Outcome) -> Outcome:
     return outcome
 
 
-def _agree(plan: Plan, wish: resume.Wish) -> None:
-    """Show the plan and ask, where a person is there to answer."""
-    if wish.yes or wish.force or not terminal.is_present():
-        return
+def _agree(plan: Plan) -> None:
+    """Show the plan and ask."""
     terminal.say(plan_command.summary(plan))
     terminal.say(_short(plan))
     while True:
@@ -203,15 +206,6 @@ def _agree(plan: Plan, wish: resume.Wish) -> None:
 def _short(plan: Plan) -> str:
     lines = plan_command.as_text(plan).split("\n\n")[-1]
     return f"Into:        {plan.install_dir}\n{lines}"
-
-
-def _password(plan: Plan, known: target.Target) -> str | None:
-    return privilege.become_password(
-        plan.privileged,
-        plan.root_commands,
-        known.host["session"],
-        terminal.password,
-    )
 
 
 def _execute(

@@ -62,7 +62,17 @@ def _failed(message: str, phase: str = "services", status: str = "failed") -> ev
     [
         (_failed("[Errno 28] No space left on device: '/x'"), DiskError, "DISK_FULL"),
         (_failed("[Errno 30] Read-only file system"), DiskError, "READ_ONLY"),
-        (_failed("Missing sudo password"), PrivilegeError, "NOT_PERMITTED"),
+        (_failed("Missing sudo password"), PrivilegeError, "SUDO_MISJUDGED"),
+        (
+            _failed(
+                "Task failed: Premature end of stream waiting for become success.\n"
+                ">>> Standard Error\nsudo: a password is required"
+            ),
+            PrivilegeError,
+            "SUDO_MISJUDGED",
+        ),
+        (_failed("sudo: sorry, you must have a tty to run sudo"), PrivilegeError, "SUDO_MISJUDGED"),
+        (_failed("ada is not in the sudoers file."), PrivilegeError, "NOT_PERMITTED"),
         (_failed("Failed to update apt cache: unknown"), NetworkError, "NETWORK_FAILED"),
         (_failed("Could not get lock /var/lib/dpkg"), DreamError, "PACKAGE_MANAGER_BUSY"),
         (

@@ -11,10 +11,15 @@ from dream_runner import privilege
 from dream_runner.module_utils.dream_core.errors import PrivilegeError
 
 ACTIONS = ["install packages: libgomp1"]
+COMMANDS = ("apt-get install -y libgomp1",)
 
 
-def session(sudo: str) -> dict[str, Any]:
-    return {"user": "me", "is_root": sudo == "root", "sudo": sudo}
+def SILENT(_: str) -> None:
+    """Stand for a terminal that nothing is written to."""
+
+
+def session(sudo: str, why: str = "") -> dict[str, Any]:
+    return {"user": "me", "is_root": sudo == "root", "sudo": sudo, "sudo_why": why}
 
 
 def answering(*passwords: str | None) -> Callable[[str], str | None]:
@@ -41,7 +46,7 @@ def sudo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [([], "none"), ([], "password"), (ACTIONS, "root"), (ACTIONS, "passwordless")],
 )
 def test_nothing_is_asked_where_nothing_is_needed(actions: list[str], who: str) -> None:
-    assert privilege.become_password(actions, (), session(who), answering()) is None
+    assert privilege.become_password(actions, (), session(who), answering(), SILENT) is None
 
 
 def test_the_right_password_is_handed_on_and_shown_to_nobody(sudo: Path) -> None:
@@ -51,21 +56,21 @@ def test_the_right_password_is_handed_on_and_shown_to_nobody(sudo: Path) -> None
         asked.append(prompt)
         return "sesame"
 
-    found = privilege.become_password(ACTIONS, (), session("password"), ask)
+    found = privilege.become_password(ACTIONS, (), session("password"), ask, SILENT)
     assert found == "sesame"
-    assert "install packages: libgomp1" in asked[0]
+    assert asked == ["[sudo] password for me (needed to install libgomp1): "]
     assert "sesame" not in sudo.read_text()
 
 
 def test_wrong_then_right(sudo: Path) -> None:
     ask = answering("wrong", "sesame")
-    assert privilege.become_password(ACTIONS, (), session("password"), ask) == "sesame"
+    assert privilege.become_password(ACTIONS, (), session("password"), ask, SILENT) == "sesame"
 
 
 def test_three_times_wrong(sudo: Path) -> None:
     ask = answering("a", "b", "c")
     with pytest.raises(PrivilegeError) as caught:
-        privilege.become_password(ACTIONS, (), session("password"), ask)
+        privilege.become_password(ACTIONS, (), session("password"), ask, SILENT)
     assert caught.value.code == "SUDO_REFUSED"
 
 
@@ -73,7 +78,11 @@ def test_three_times_wrong(sudo: Path) -> None:
 def test_without_a_way_the_exact_command_is_told(who: str) -> None:
     with pytest.raises(PrivilegeError) as caught:
         privilege.become_password(
-            ACTIONS, ("apt-get install -y libgomp1", "loginctl x"), session(who), answering(None)
+            ACTIONS,
+            ("apt-get install -y libgomp1", "loginctl x"),
+            session(who),
+            answering(None),
+            SILENT,
         )
     assert caught.value.code == "SUDO_NEEDED"
     assert caught.value.exit_code == 4
@@ -83,5 +92,55 @@ def test_without_a_way_the_exact_command_is_told(who: str) -> None:
 def test_what_no_command_does_has_another_way() -> None:
     actions = [*ACTIONS, "write and start a system service"]
     with pytest.raises(PrivilegeError) as caught:
-        privilege.become_password(actions, (), session("none"), answering(None))
+        privilege.become_password(actions, (), session("none"), answering(None), SILENT)
     assert "as root" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("me is not in the sudoers file.", "not in the sudoers file"),
+        ("Sorry, user me is not allowed to execute '/bin/sh -c :' as root on x.", "does not allow"),
+    ],
+)
+def test_a_right_password_that_does_not_help_is_not_asked_for_again(
+    sudo: Path, said: str, shown: str
+) -> None:
+    program = sudo.parent / "bin" / "sudo"
+    program.write_text(f'#!/bin/sh\necho "{said}" >&2\nexit 1\n')
+    with pytest.raises(PrivilegeError, match=shown) as caught:
+        privilege.become_password(
+            ACTIONS, COMMANDS, session("password"), answering("sesame"), SILENT
+        )
+    assert "'apt-get install -y libgomp1' once" in caught.value.hint
+
+
+def test_the_way_without_sudo_is_shown_before_the_question(sudo: Path) -> None:
+    shown: list[str] = []
+
+    def ask(_: str) -> str:
+        assert shown == [
+            "No sudo? As root run 'apt-get install -y libgomp1' once; the rest needs no root."
+        ]
+        return "sesame"
+
+    privilege.become_password(ACTIONS, COMMANDS, session("password"), ask, shown.append)
+    assert len(shown) == 1
+
+
+@pytest.mark.parametrize(
+    ("who", "why", "may_ask", "shown"),
+    [
+        ("none", "", True, "there is no sudo"),
+        ("none", "sudo wants a terminal (requiretty)", True, "requiretty"),
+        ("password", "", False, "asks nothing"),
+    ],
+)
+def test_who_cannot_go_on_is_told_before_any_question(
+    who: str, why: str, may_ask: bool, shown: str
+) -> None:
+    with pytest.raises(PrivilegeError, match=shown) as caught:
+        privilege.refuse_hopeless(ACTIONS, COMMANDS, session(who, why), may_ask=may_ask)
+    assert caught.value.code == "SUDO_NEEDED"
+    assert "apt-get install -y libgomp1" in caught.value.hint
+    privilege.refuse_hopeless([], COMMANDS, session(who, why), may_ask=may_ask)
