@@ -36,6 +36,13 @@ options:
   project: {description: The compose project of the services., type: str, default: ""}
   command: {description: The container engine's program., type: str, default: docker}
   log: {description: File whose last lines explain a failure., type: path}
+  page:
+    description: Also ask for the chat page at C(/), as a browser does.
+    type: bool
+    default: false
+  key_file:
+    description: The C(.env) file that holds the engine's API key, where it wants one.
+    type: path
 attributes:
   check_mode: {description: Asks nothing, because nothing may run yet., support: full}
   diff_mode: {description: There is nothing to show., support: none}
@@ -53,6 +60,10 @@ RETURN = r"""
 ready_seconds: {description: Until the health path answered., type: float, returned: success}
 answer_seconds: {description: Until the answer was complete., type: float, returned: success}
 answer_characters: {description: Length of the answer., type: int, returned: success}
+busy:
+  description: The engine was answering somebody else all the time, which proves as much.
+  type: bool
+  returned: success
 down:
   description: Optional services that are not up, with the reason.
   type: dict

@@ -12,8 +12,8 @@ from .. import answers, lock, privilege, resume, runs, stopping, target, tripwir
 from ..events import Event, Notice, PhaseFinished
 from ..html import record
 from ..journal import Journal
-from ..module_utils.dream_core import probe, upgrade
-from ..module_utils.dream_core.errors import DreamError, EngineError, Interrupted
+from ..module_utils.dream_core import serving, upgrade
+from ..module_utils.dream_core.errors import DreamError, Interrupted
 from ..module_utils.dream_core.receipt import read_all
 from ..plan import Plan, Step
 from ..run import Request, Result, execute, new_run_id
@@ -148,16 +148,8 @@ _ANSWER_SECONDS = 120.0
 
 
 def _answers(known: target.Target) -> bool:
-    """Tell whether the model answers one question now, where the last install proved it."""
-    proved = known.receipts["health"]["facts"]
-    try:
-        # An engine that hangs does not even refuse; a slow model's does, at once.
-        if probe.get(str(proved["url"]))["status"] is None:
-            return False
-        probe.complete(str(proved["url"]), str(proved["model"]), _ANSWER_SECONDS)
-    except (EngineError, KeyError):
-        return False
-    return True
+    """Tell whether the model answers one question now, as when the last install proved it."""
+    return bool(serving.ask(known.receipts, _ANSWER_SECONDS).get("answers"))
 
 
 def _rested(known: target.Target, listener: Listener, began: float) -> Outcome:

@@ -7,13 +7,12 @@ the model has just answered one real question.
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .. import resume
-from ..module_utils.dream_core import faststart, live, upgrade
+from ..module_utils.dream_core import faststart, serving, upgrade
 from ..module_utils.dream_core.phases import PHASES
 from ..module_utils.dream_core.receipt import read_all
 from ..module_utils.dream_core.survey import survey
@@ -22,10 +21,8 @@ from ..ui import text
 #: Exit code by state: 0 done, 11 degraded, 8 engine, 3 requirement (DESIGN section 8).
 EXIT_CODES = {"ready": 0, "degraded": 11, "interrupted": 11, "stopped": 8, "absent": 3}
 
-_HEALTH_SECONDS = 5.0
 #: A big model that was swapped out needs its time for the first token.
-_ANSWER_SECONDS = 120.0
-_EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104
+ANSWER_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -35,10 +32,12 @@ class Engine:
     url: str = ""
     listening: bool = False
     holder: str = ""
+    ours: bool = False
     healthy: bool = False
     model: str = ""
     answer: str = ""
     answers: bool = False
+    busy: bool = False
     seconds: float = 0.0
     why: str = ""
 
@@ -70,7 +69,8 @@ def run(state_dir: str) -> Status:
     before = resume.read(receipts)
     if before.state == "absent":
         return Status("absent", detail="this user has installed nothing", warnings=tuple(warnings))
-    engine = look_at_engine(*_endpoint(receipts))
+    # A person waits: an engine that reads a long question of somebody else's is busy as well.
+    engine = Engine(**serving.ask(receipts, ANSWER_SECONDS, trusting=True))
     units = {name: _unit_state(name, scope) for name, scope in _units(receipts)}
     pending = upgrade.look(receipts)
     state, detail = judge(before, engine, units, pending)
@@ -110,10 +110,11 @@ def judge(
     """
     if before.is_open:
         return "interrupted", resume.sentence(before) + " Run 'dream-runner install' to continue."
-    if not engine.listening:
+    if not engine.listening or not engine.ours:
         return "stopped", engine.why or "nothing listens on the engine's port"
     if not engine.answers:
         return "degraded", f"the engine runs but does not answer: {engine.why}"
+    found = "busy: answering somebody" if engine.busy else "the model has just answered"
     bad = [
         f"{name} is {state}"
         for name, state in units.items()
@@ -121,17 +122,7 @@ def judge(
     ]
     if pending and pending["stage"] in (upgrade.FAILED, upgrade.STOPPED):
         bad.append(upgrade.sentence(pending, text.size))
-    return ("degraded", "; ".join(bad)) if bad else ("ready", "the model has just answered")
-
-
-def _endpoint(receipts: Mapping[str, Any]) -> tuple[str, int]:
-    """Return address and port of the engine, from the resources of the phase that started it."""
-    for receipt in (receipts.get("services", {}), receipts.get("requirements", {})):
-        for resource in receipt.get("resources", []):
-            if resource["kind"] == "port":
-                return str(resource.get("address") or "127.0.0.1"), int(resource["port"])
-    facts = receipts.get("requirements", {}).get("facts", {})
-    return str(facts.get("bind_address") or "127.0.0.1"), int(facts.get("engine_port") or 0)
+    return ("degraded", "; ".join(bad)) if bad else ("ready", found)
 
 
 def _units(receipts: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -153,66 +144,6 @@ def _unit_state(name: str, scope: str) -> str:
     return done.stdout.strip()
 
 
-def look_at_engine(address: str, port: int) -> Engine:
-    """Ask the engine over HTTP: its health, then one real completion."""
-    if not port:
-        return Engine(why="no phase has recorded a port yet")
-    # Explicit, because localhost may resolve to ::1 only (catalogue row C8).
-    host = "127.0.0.1" if address in _EVERYWHERE else address
-    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    listeners = live.listeners([port])
-    if not listeners:
-        return Engine(url=url, why=f"nothing listens on port {port}")
-    seen = {"url": url, "listening": True, "holder": live.holder(listeners[0])}
-    return Engine(**{**seen, **_converse(url)})
-
-
-def _converse(url: str) -> dict[str, Any]:
-    # 0.1 s to import, and only a listening engine is worth it.
-    import requests
-
-    session = requests.Session()
-    # The engine is on this machine: a proxy of the environment has no business here.
-    session.trust_env = False
-    began = time.monotonic()
-    found: dict[str, Any] = {}
-    try:
-        health = session.get(f"{url}/health", timeout=_HEALTH_SECONDS)
-        found["healthy"] = health.status_code == 200
-        found["model"] = _served_model(session, url)
-        found["answer"] = _complete(session, url, found["model"])
-        found["answers"] = True
-    except (requests.RequestException, ValueError, LookupError, TypeError) as error:
-        found["why"] = _brief(error)
-    found["seconds"] = round(time.monotonic() - began, 2)
-    return found
-
-
-def _served_model(session: Any, url: str) -> str:
-    reply = session.get(f"{url}/v1/models", timeout=_HEALTH_SECONDS)
-    reply.raise_for_status()
-    return str(reply.json()["data"][0]["id"])
-
-
-def _complete(session: Any, url: str, model: str) -> str:
-    question = {
-        "model": model,
-        "messages": [{"role": "user", "content": "Say hello."}],
-        "max_tokens": 8,
-    }
-    reply = session.post(f"{url}/v1/chat/completions", json=question, timeout=_ANSWER_SECONDS)
-    reply.raise_for_status()
-    choice = reply.json()["choices"][0]
-    if "message" not in choice:
-        raise ValueError("the answer holds no message")
-    return str(choice["message"].get("content") or "")
-
-
-def _brief(error: Exception) -> str:
-    words = str(error).splitlines()
-    return (words[0] if words else type(error).__name__)[:200]
-
-
 def as_json(status: Status) -> dict[str, Any]:
     """Return the status as the data that ``--json`` prints."""
     return {**asdict(status), "exit_code": status.exit_code}
@@ -229,7 +160,8 @@ def as_text(status: Status) -> str:
         lines.append(f"  process       {status.engine.holder}")
     if status.engine.answers:
         lines.append(f"  model         {status.engine.model}")
-        lines.append(f"  answered in   {text.duration(status.engine.seconds)}")
+        took = "busy" if status.engine.busy else text.duration(status.engine.seconds)
+        lines.append(f"  answered in   {took}")
     if status.upgrade:
         lines.append(f"  upgrade       {upgrade.sentence(status.upgrade, text.size)}")
     lines += [

@@ -1,5 +1,6 @@
 """Ready means one real answer: every way not to give one is told apart from it."""
 
+import gzip
 import json
 import threading
 from collections.abc import Iterator
@@ -15,10 +16,25 @@ class Engine(BaseHTTPRequestHandler):
     """An engine that answers with whatever the test put into the server."""
 
     def do_GET(self) -> None:
-        self._answer(self.server.health, b"{}")  # type: ignore[attr-defined]
+        if self.path == "/":
+            self._page()
+        else:
+            self._answer(self.server.health, b"{}")  # type: ignore[attr-defined]
+
+    def _page(self) -> None:
+        """Serve a page in the one form that llama.cpp has it in."""
+        body, kind = gzip.compress(b"<!doctype html>"), self.server.page  # type: ignore[attr-defined]
+        if "gzip" not in self.headers.get("Accept-Encoding", ""):
+            body, kind = b"Error: gzip is not supported by this browser", "text/plain"
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.seen.append(self.headers)  # type: ignore[attr-defined]
         self._answer(*self.server.completion)  # type: ignore[attr-defined]
 
     def _answer(self, status: int, body: bytes) -> None:
@@ -34,6 +50,8 @@ class Engine(BaseHTTPRequestHandler):
 @pytest.fixture
 def engine() -> Iterator[ThreadingHTTPServer]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Engine)
+    server.seen = []  # type: ignore[attr-defined]
+    server.page = "text/html; charset=utf-8"  # type: ignore[attr-defined]
     server.health, server.completion = 200, (200, answer("hello"))  # type: ignore[attr-defined]
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
@@ -115,3 +133,22 @@ def test_the_model_that_answers_is_the_one_that_was_installed(
     engine.completion = (200, json.dumps(said).encode())
     result = probe(run_module, engine, api_path=path)
     assert result.get("dream_error", {}).get("code", "") == code
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [("text/html; charset=utf-8", ""), ("text/plain", "CHAT_PAGE_MISSING")]
+)
+def test_the_chat_page_is_asked_for_as_a_browser_does(
+    run_module: Run, engine: Any, kind: str, code: str
+) -> None:
+    engine.page = kind
+    result = probe(run_module, engine, page=True)
+    assert result.get("dream_error", {}).get("code", "") == code
+
+
+def test_the_key_comes_from_the_file(run_module: Run, engine: Any, tmp_path: Any) -> None:
+    path = tmp_path / ".env"
+    path.write_text("ENGINE_API_KEY=k1\n")
+    result = probe(run_module, engine, key_file=str(path))
+    assert result["answer_characters"] == 5
+    assert engine.seen[-1]["Authorization"] == "Bearer k1"

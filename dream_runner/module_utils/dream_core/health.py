@@ -12,7 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
-from . import containers, probe
+from . import containers, probe, serving
 from .errors import DreamError, EngineError
 from .survey import failed_for_good
 from .tail import last_lines
@@ -37,6 +37,9 @@ SPEC = {
     "project": {"type": "str", "default": ""},
     "command": {"type": "str", "default": "docker"},
     "log": {"type": "path"},
+    "page": {"type": "bool", "default": False},
+    # A path, not the key.
+    "key_file": {"type": "path", "no_log": False},
 }
 
 
@@ -65,16 +68,31 @@ def _asked(params: Mapping[str, Any]) -> Dict[str, Any]:
         lambda: failed_for_good(watch) if watch else "",
     )
     path = params["api_path"]
+    key = serving.api_key(params["key_file"] or "")
     # Only llama.cpp's own server, which has no path, is known to name what it serves.
-    answer = probe.complete(params["url"] + path, params["model"], seconds, exact=not path)
+    answer = probe.complete(params["url"] + path, params["model"], seconds, exact=not path, key=key)
+    if params["page"]:
+        _check_page(params["url"] + "/", key)
     return {
         "changed": False,
         "ready_seconds": round(ready, 3),
         "answer_seconds": round(answer["seconds"], 3),
         "answer_characters": len(answer["text"]),
+        "busy": answer["busy"],
         "down": down,
         "warnings": ["%s: %s" % item for item in sorted(down.items())],
     }
+
+
+def _check_page(url: str, key: str) -> None:
+    why = probe.page(url, key)
+    if why:
+        raise EngineError(
+            "the model answers, but its chat page does not: %s" % why,
+            code="CHAT_PAGE_MISSING",
+            where=url,
+            hint="run 'dream-runner install --full'; it installs the engine's packages again",
+        )
 
 
 class Watch:

@@ -13,7 +13,7 @@ import os
 import shutil
 import subprocess
 import time
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from . import atomic, faststart
 from .errors import BusyError
@@ -133,16 +133,18 @@ def sentence(seen: Mapping[str, Any], size: Callable[[int], str]) -> str:
     return "%s (%s: %s)" % (head, seen["unit"], ", ".join(parts))
 
 
-def show_unit(name: str, scope: str) -> Dict[str, str]:
+def show_unit(name: str, scope: str, properties: Sequence[str] = _PROPERTIES) -> Dict[str, str]:
     """Return what systemd shows of the unit; nothing where there is none to ask."""
     program = shutil.which("systemctl", path=SYSTEM_PATH)
     if program is None:
         return {}
     argv = [program, *(["--user"] if scope == "user" else []), "show", name]
-    argv.append("--property=" + ",".join(_PROPERTIES))
+    argv.append("--property=" + ",".join(properties))
+    # A connection without a login session does not know where the user's manager is.
+    place = {"XDG_RUNTIME_DIR": "/run/user/%d" % os.getuid(), **os.environ}
     try:
         done = subprocess.run(
-            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False
+            argv, env=place, stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return {}

@@ -10,9 +10,9 @@ import socket as sockets
 import sys
 from typing import Any, Dict
 
-from . import lifeline, live, probe
+from . import lifeline, live, serving
 from .context import held, look
-from .errors import BusyError, EngineError, RequirementError
+from .errors import BusyError, RequirementError
 from .receipt import LINGER_DIRECTORY, read_all
 from .session import gather_session
 
@@ -137,9 +137,8 @@ def _ask(receipts: Dict[str, Dict[str, Any]]) -> Dict[str, Any]:
     facts = health.get("facts", {})
     if health.get("state") != "done" or not facts.get("url"):
         return {"url": "", "answers": False, "why": "no install has ended here"}
-    answer: Dict[str, Any] = {"url": facts["url"], "model": facts.get("model", "")}
-    try:
-        said = probe.complete(str(facts["url"]), str(facts.get("model", "")), _ANSWER_SECONDS)
-    except EngineError as error:
-        return dict(answer, answers=False, why=error.what)
-    return dict(answer, answers=True, why="", seconds=round(said["seconds"], 3))
+    seen = serving.ask(receipts, _ANSWER_SECONDS)
+    answer = {"url": seen.get("url", ""), "model": seen.get("model") or facts.get("model", "")}
+    if not seen.get("answers"):
+        return dict(answer, answers=False, why=seen["why"])
+    return dict(answer, answers=True, why="", seconds=seen["seconds"])

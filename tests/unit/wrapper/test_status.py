@@ -12,7 +12,7 @@ import pytest
 
 from dream_runner.commands import doctor, status
 from dream_runner.commands.status import Engine
-from dream_runner.module_utils.dream_core import receipt
+from dream_runner.module_utils.dream_core import receipt, serving
 from dream_runner.module_utils.dream_core.phases import PHASES
 from dream_runner.resume import Before
 
@@ -21,6 +21,12 @@ GOOD = {
     "/v1/models": (200, {"data": [{"id": "smoke"}]}),
     "/v1/chat/completions": (200, {"choices": [{"message": {"content": "hello"}}]}),
 }
+
+
+@pytest.fixture(autouse=True)
+def _ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the test's server for the engine; ``engine/test_serving.py`` is about whose it is."""
+    monkeypatch.setattr(serving, "is_ours", lambda receipts, listener: True)
 
 
 @contextlib.contextmanager
@@ -83,6 +89,8 @@ def test_ready_means_an_answer(tmp_path: Path) -> None:
         {"/v1/models": (200, b"<html>")},
         {"/v1/chat/completions": (503, {"error": "loading model"})},
         {"/v1/chat/completions": (200, {"choices": []})},
+        {"/v1/chat/completions": (200, {"choices": [{"message": {"content": ""}}]})},
+        {"/v1/chat/completions": (200, {"choices": [{"message": {"content": " \n"}}]})},
         {"/v1/chat/completions": (200, [])},
     ],
 )
@@ -94,6 +102,28 @@ def test_healthy_without_an_answer_is_degraded(tmp_path: Path, broken: dict[str,
     assert (found.state, found.exit_code) == ("degraded", 11)
     assert found.engine.healthy
     assert found.engine.why
+
+
+def test_the_thoughts_of_a_model_are_an_answer(tmp_path: Path) -> None:
+    message = {"content": "", "reasoning_content": "The user greets."}
+    with engine(
+        GOOD | {"/v1/chat/completions": (200, {"choices": [{"message": message}]})}
+    ) as port:
+        write(tmp_path, port)
+        found = status.run(str(tmp_path))
+    assert (found.state, found.engine.answer) == ("ready", "The user greets.")
+
+
+def test_a_stranger_on_the_port_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "is_ours", lambda receipts, listener: False)
+    with engine(GOOD) as port:
+        write(tmp_path, port)
+        found = status.run(str(tmp_path))
+    assert (found.state, found.exit_code) == ("stopped", 8)
+    assert f"port {port} belongs to " in found.detail
+    assert not found.engine.answers
 
 
 def test_nobody_listens(tmp_path: Path) -> None:
@@ -130,7 +160,7 @@ def test_a_proxy_of_the_environment_is_not_asked(
 
 
 def test_a_unit_that_failed_is_degraded() -> None:
-    answering = Engine(listening=True, answers=True)
+    answering = Engine(listening=True, ours=True, answers=True)
     state, detail = status.judge(Before("finished"), answering, {"dream-web": "failed"})
     assert (state, detail) == ("degraded", "dream-web is failed")
 
@@ -148,7 +178,7 @@ def test_a_unit_that_failed_is_degraded() -> None:
 def test_an_upgrade_under_way_is_as_it_should_be(
     stage: str, why: str, state: str, part: str
 ) -> None:
-    answering = Engine(listening=True, answers=True)
+    answering = Engine(listening=True, ours=True, answers=True)
     pending = {"model": "big", "until": "small", "stage": stage, "why": why}
     pending |= {"done_bytes": 1, "total_bytes": 2, "unit": "dream-runner-upgrade.service"}
     units = {"dream-runner-upgrade.service": "activating"}
