@@ -107,7 +107,7 @@ def print_text(text: str) -> None:
 def print_table(table: RenderableType) -> None:
     """Write a table to stdout; as wide as it needs where no terminal limits it."""
     # 0.1 s to import, for tables only.
-    from rich.console import Console
+    from .ui import console
 
     width = None if sys.stdout.isatty() else _FILE_WIDTH
-    Console(width=width, highlight=False, markup=False).print(table)
+    console.for_stdout(width).print(table)

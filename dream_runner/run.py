@@ -34,6 +34,8 @@ from . import launch, paths
 from .events import Event, RunFinished, TaskFinished, parse
 from .module_utils.dream_core import atomic
 from .module_utils.dream_core.errors import DreamError, Interrupted
+from .module_utils.dream_core.printable import printable
+from .module_utils.dream_core.redact import Redactor
 from .outcome import error_of_task
 from .version import __version__
 
@@ -43,6 +45,9 @@ _PATIENCE_SECONDS = 2.0
 
 #: What Ansible writes into the working directory of a run, generously.
 _ROOM_BYTES = 8 * 1024 * 1024
+
+#: A log is complete within so many seconds of its run's end; longer lines are split.
+_LOG_SECONDS, _LOG_LINE_BYTES = 5.0, 64 * 1024
 
 #: The variable that marks every process of a run, so that a later one finds them.
 RUN_ID_VARIABLE = "DREAM_RUN_ID"
@@ -537,15 +542,35 @@ def _pipe_with(content: bytes) -> Iterator[IO[bytes]]:
 
 
 @contextlib.contextmanager
-def _private_log(path: Path) -> Iterator[IO[str]]:
+def _private_log(path: Path) -> Iterator[IO[bytes]]:
     try:
         # Ansible fails at its very end where it cannot write out its log.
         _require_room(path.parent)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     except OSError:
         handle = os.open(os.devnull, os.O_WRONLY)
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
+    with os.fdopen(handle, "wb", buffering=0) as log, _filtered_into(log) as stream:
         yield stream
+
+
+@contextlib.contextmanager
+def _filtered_into(log: IO[bytes]) -> Iterator[IO[bytes]]:
+    """Give the writing end of a pipe; the log gets its text without controls or secrets."""
+    reader, writer = os.pipe()
+    thread = threading.Thread(target=_copy_lines, args=(reader, log), daemon=True)
+    thread.start()
+    with os.fdopen(writer, "wb") as stream:
+        yield stream
+    # A process that outlives Ansible may still hold the pipe.
+    thread.join(timeout=_LOG_SECONDS)
+
+
+def _copy_lines(reader: int, log: IO[bytes]) -> None:
+    redactor = Redactor()
+    with os.fdopen(reader, "rb") as lines, contextlib.suppress(OSError, ValueError):
+        while line := lines.readline(_LOG_LINE_BYTES):
+            text = printable(redactor.text(line.decode("utf-8", "replace")))
+            log.write(text.encode("utf-8", "replace"))
 
 
 @contextlib.contextmanager

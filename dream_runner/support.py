@@ -19,6 +19,7 @@ from typing import Any
 
 from .module_utils.dream_core import atomic, envfile, live
 from .module_utils.dream_core.errors import DreamError
+from .module_utils.dream_core.printable import printable
 from .module_utils.dream_core.receipt import read_all
 from .module_utils.dream_core.redact import SECRET_NAME, Redactor
 from .version import __version__
@@ -179,7 +180,7 @@ def _archive(documents: Mapping[str, str]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
         for name, text in sorted(documents.items()):
-            content = text.encode("utf-8", "replace")
+            content = printable(text).encode()
             entry = tarfile.TarInfo(f"dream-runner-support/{name}")
             entry.size, entry.mode, entry.mtime = len(content), 0o600, int(time.time())
             archive.addfile(entry, io.BytesIO(content))

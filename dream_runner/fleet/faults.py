@@ -10,9 +10,9 @@ import shlex
 import subprocess
 from collections.abc import Mapping
 
+from ..module_utils.dream_core import printable
 from ..module_utils.dream_core.errors import DreamError, NetworkError, PrivilegeError
 from .fleet import Fleet
-from .wires import printable
 
 _PROBE_SECONDS = 30
 _LONGEST_LINE = 2000
@@ -78,7 +78,7 @@ def explained(error: DreamError, fleet: Fleet, name: str) -> DreamError:
     """Return ``error`` as what it means for a host of a fleet, fit for a terminal."""
     host = fleet.hosts[name]
     error.what, error.where, error.hint = (
-        "\n".join(printable(line, _LONGEST_LINE) for line in said.splitlines())
+        "\n".join(printable.line(text, _LONGEST_LINE) for text in said.splitlines())
         for said in (error.what, error.where, error.hint)
     )
     error.code = error.code if _CODE.fullmatch(error.code) else "TASK_FAILED"
@@ -125,7 +125,8 @@ def _probed(fleet: Fleet, name: str) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return "\n".join(
-        printable(line, _LONGEST_LINE) for line in done.stderr.decode(errors="replace").splitlines()
+        printable.line(text, _LONGEST_LINE)
+        for text in done.stderr.decode(errors="replace").splitlines()
     )
 
 

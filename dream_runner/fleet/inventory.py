@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..module_utils.dream_core import printable
 from ..module_utils.dream_core.errors import UsageError
 from ..settings import Problem, SettingsError
 
 #: An inventory script may ask a cloud.
 _READ_SECONDS = 300
+
+#: Names go into patterns, file names, addresses and command lines.
+_HOST_NAME = re.compile(r"[\w\[:][\w.:%@+\[\]-]{0,252}")
+_NO_GROUP = re.compile(r"[{}/\\]")
 
 #: As playbooks/group_vars/all/connection.yml has it.
 _THIS_MACHINE = ("localhost", "127.0.0.1")
@@ -80,7 +86,29 @@ def read(source: Source, environment: Mapping[str, str]) -> list[Host]:
         )
     if not answer["hosts"]:
         raise _no_hosts(source)
+    _refuse_names(answer["hosts"])
     return [_host(item) for item in answer["hosts"]]
+
+
+def _refuse_names(hosts: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse names that Ansible's patterns, an ssh or a template would take for something else."""
+    groups = {group for host in hosts for group in host["groups"]}
+    problems = [
+        Problem(
+            printable.line(f"host {host['name']!r}"),
+            "a host's name has letters, digits and . : % @ + - _ [ ] only",
+            "put its address in ansible_host and give it a simple name",
+        )
+        for host in hosts
+        if not _HOST_NAME.fullmatch(host["name"])
+    ]
+    problems += [
+        Problem(printable.line(f"group {name!r}"), "a group's name has no braces or slashes")
+        for name in sorted(groups)
+        if not name.isprintable() or _NO_GROUP.search(name)
+    ]
+    if problems:
+        raise SettingsError(problems)
 
 
 def _refuse_missing(source: Source) -> None:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from .. import resume
 from ..events import Event, TaskFinished
 from ..journal import Journal
+from ..module_utils.dream_core import printable
 from ..module_utils.dream_core.errors import DreamError, NetworkError, UsageError
 from ..outcome import error_of_task
 from ..plan import Step
@@ -19,7 +20,6 @@ from ..run import execute_among_others
 from ..settings import Settings
 from .faults import explained
 from .fleet import Fleet
-from .wires import printable
 
 #: A longer text is none that a host of ours says.
 _LONGEST_TEXT = 10_000
@@ -258,7 +258,7 @@ def cleaned(value: Any) -> Any:
         return {cleaned(key): cleaned(item) for key, item in value.items()}
     if isinstance(value, list):
         return [cleaned(item) for item in value]
-    return printable(value, _LONGEST_TEXT) if isinstance(value, str) else value
+    return printable.line(value, _LONGEST_TEXT) if isinstance(value, str) else value
 
 
 def _refuse(seen: Seen, options: Options) -> None:

@@ -26,6 +26,7 @@ from ..events import (
     TaskStarted,
 )
 from ..ui import resolve, text
+from ..ui.console import for_stderr
 from ..ui.lines import JsonListener
 from ..ui.plain import place, title
 from .outcome import HostResult
@@ -170,7 +171,7 @@ class Rich:
     """Hosts that ended scroll up; below them a table of those at work, and the counts."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True, highlight=False)
+        self._console = console or for_stderr()
         self._lock = threading.RLock()
         self._rows: dict[str, _Row] = {}
         self._counts: Counter[str] = Counter()

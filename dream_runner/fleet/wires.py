@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from ..events import Event, Notice, Progress, parse
+from ..module_utils.dream_core import printable
 from .inventory import Host
 
 PREFIX = "dream-runner-fleet-"
@@ -258,24 +259,19 @@ def understood(line: bytes, host: str) -> Event | None:
             event,
             time=time.time(),
             host=host,
-            phase=printable(event.phase),
-            what=printable(event.what),
-            note=printable(event.note),
+            phase=printable.line(event.phase),
+            what=printable.line(event.what),
+            note=printable.line(event.note),
         )
     if isinstance(event, Notice):
         level = event.level if event.level in ("info", "warning", "error") else "info"
-        return Notice(time.time(), host, level, printable(event.text))
+        return Notice(time.time(), host, level, printable.line(event.text))
     return None
 
 
 def _is_sound(event: Progress) -> bool:
     numbers = (event.done, event.total, event.rate)
     return all(isinstance(item, int | float) and 0 <= item < _LARGEST for item in numbers)
-
-
-def printable(text: object, limit: int = 300) -> str:
-    """Return what a host said, fit for a terminal: no control characters, not too long."""
-    return "".join(char if char.isprintable() else " " for char in str(text)[:limit])
 
 
 def _raise_limit() -> None:

@@ -15,6 +15,7 @@ import jinja2
 from ..fleet.outcome import STATES, Group, groups
 from ..module_utils.dream_core.due import Reason
 from ..module_utils.dream_core.phases import PHASES
+from ..module_utils.dream_core.printable import printable
 from ..ui import text
 from . import charts
 from .read import Host, Phase, Run, Task, Transfer
@@ -33,6 +34,7 @@ def render(run: Run) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("dream_runner", "html"),
         autoescape=True,
+        finalize=_safe,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -41,6 +43,11 @@ def render(run: Run) -> str:
         size=text.size, duration=text.duration, plural=text.plural, moment=_moment, share=_share
     )
     return environment.get_template("report.html.j2").render(**content(run))
+
+
+def _safe(value: Any) -> Any:
+    """Return a value for the page; markup of our own charts is not text from outside."""
+    return printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def content(run: Run) -> dict[str, Any]:

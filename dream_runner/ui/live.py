@@ -16,6 +16,7 @@ from rich.text import Text
 
 from ..events import Event, Notice, PhaseFinished, PhaseStarted, Progress, TaskStarted
 from . import text
+from .console import for_stderr
 from .plain import outcome, place, title
 
 _MARKS = {"ok": "[green]ok[/]  ", "unchanged": "[green]ok[/]  ", "changed": "[cyan]done[/]"}
@@ -33,7 +34,7 @@ class LiveListener:
     """Finished phases scroll up; the current one shows its task and all that it fetches."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True, highlight=False)
+        self._console = console or for_stderr()
         # Braille is no help to a terminal that cannot show it.
         self._spinner = Spinner("dots" if "utf" in self._console.encoding.lower() else "line")
         self._phase = ""

@@ -12,8 +12,9 @@ import getpass
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TextIO
+from typing import TextIO, cast
 
+from ..module_utils.dream_core.printable import Screen, printable
 from . import text
 
 _TERMINAL = "/dev/tty"
@@ -97,7 +98,7 @@ def password(prompt: str) -> str | None:
         return None
     # getpass opens /dev/tty itself and falls back to stdin only where there is none.
     with contextlib.suppress(EOFError, OSError):
-        return getpass.getpass(prompt)
+        return getpass.getpass(printable(prompt))
     return None
 
 
@@ -107,4 +108,4 @@ def _opened() -> Iterator[tuple[TextIO, TextIO]]:
         open(_TERMINAL, encoding="utf-8", errors="replace") as reader,
         open(_TERMINAL, "w", encoding="utf-8", errors="replace") as writer,
     ):
-        yield reader, writer
+        yield reader, cast(TextIO, Screen(writer))

@@ -13,6 +13,8 @@ import select
 import sys
 from typing import Any, Optional
 
+from . import printable
+
 
 class Lossy(io.RawIOBase):
     """A descriptor to write to that drops what it cannot deliver."""
@@ -52,7 +54,9 @@ def _written(handle: int, data: Any) -> int:
 
 
 def keep() -> None:
-    """Make the standard streams unable to fail; streams that somebody replaced stay as they are.
+    """Make the standard streams unable to fail and escape what they are given.
+
+    Streams that somebody replaced are only made to escape.
 
     Closed descriptors become the null device: otherwise the next file that is opened
     would get their number, and with it what was meant for the user.
@@ -63,6 +67,7 @@ def keep() -> None:
         sys.stdout = _lossy(sys.stdout, 1)
     if sys.stderr is sys.__stderr__:
         sys.stderr = _lossy(sys.stderr, 2)
+    printable.guard()
 
 
 def _hold(number: int) -> None:
