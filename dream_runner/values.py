@@ -15,23 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-#: Directories that belong to the system; an install dir is never one of them.
-_SYSTEM_DIRS = frozenset(
-    f"/{name}"
-    for name in (
-        *("", "bin", "boot", "dev", "etc", "home", "lib", "lib32", "lib64", "media", "mnt", "opt"),
-        *("proc", "root", "run", "sbin", "srv", "sys", "tmp", "usr", "usr/local", "var"),
-        *("var/lib", "var/tmp"),
-    )
-)
-#: Trees in which nothing of ours may be, at whatever depth.
-_SYSTEM_TREES = tuple(
-    f"/{name}/"
-    for name in (
-        *("bin", "boot", "dev", "etc", "lib", "lib64", "proc", "run", "sbin", "sys"),
-        *("usr/bin", "usr/lib", "usr/sbin", "usr/share"),
-    )
-)
+from .module_utils.dream_core.bounds import is_system
+
 #: Characters that unit files, compose files or shells would read as something else.
 _UNSAFE_IN_PATH = re.compile(r"""[\x00-\x1f\x7f:"'`$%\\]""")
 
@@ -266,7 +251,7 @@ def remote_path(raw: Any) -> str:
 
 def _refuse_system(path: str) -> None:
     hint = "choose a directory of its own, for example ~/dream-runner"
-    if path in _SYSTEM_DIRS or path.startswith(_SYSTEM_TREES):
+    if is_system(path):
         raise Invalid(f"{path} belongs to the system", hint)
     if path == os.path.realpath(os.path.expanduser("~")):
         raise Invalid(f"{path} is your home directory", hint)

@@ -394,6 +394,28 @@ def _of_service(found: Optional[Sequence[Mapping[str, Any]]]) -> Dict[str, Any]:
     }
 
 
+def of_another_install(resource: Mapping[str, Any], install_dir: str) -> str:
+    """Return why a container, network or volume is not of the install in ``install_dir``, or ""."""
+    command = "docker"
+    if resource["kind"] == "container":
+        found = look(command, resource["project"])
+        places = [item["directory"] for item in found if item["service"] == resource["service"]]
+        strange = [place for place in places if not _is_of(place, install_dir)]
+        return "it belongs to an install in %s" % strange[0] if strange else ""
+    labels = [
+        item.get("Labels") or {}
+        for item in engine.inspect(command, resource["kind"], [resource["name"]])
+    ]
+    wanted = str(resource["name"]).split("_")[0]
+    is_other = any(item.get(compose.PROJECT_LABEL) != wanted for item in labels)
+    return "it does not belong to the compose project %s" % wanted if is_other else ""
+
+
+def _is_of(directory: str, install_dir: str) -> bool:
+    """Tell whether compose ran in the install directory, or below it as a trial does."""
+    return (directory + "/").startswith(install_dir.rstrip("/") + "/")
+
+
 def remove(resource: Mapping[str, Any]) -> None:
     """Take a container, image, network or volume of ours away."""
     command = "docker"

@@ -14,7 +14,7 @@ import shutil
 import stat
 from typing import Any, Dict, Iterator, List, Mapping, Optional
 
-from . import atomic, restore
+from . import atomic, bounds, restore
 from .errors import DreamError
 
 Receipts = Mapping[str, Mapping[str, Any]]
@@ -29,7 +29,9 @@ _PHASES = ("directories", "services")
 _LIMIT_BYTES = 4 * 1024 * 1024
 
 
-def keep(state_dir: str, receipts: Receipts, proof: Mapping[str, Any]) -> List[str]:
+def keep(
+    state_dir: str, receipts: Receipts, proof: Mapping[str, Any], home: str = "~"
+) -> List[str]:
     """Keep the files as they are now; return warnings. ``proof`` tells how the model was asked."""
     folder = os.path.join(state_dir, FOLDER)
     services = receipts.get("services", {})
@@ -47,7 +49,7 @@ def keep(state_dir: str, receipts: Receipts, proof: Mapping[str, Any]) -> List[s
         if manifest != read(state_dir):
             atomic.write_json(os.path.join(folder, _MANIFEST), manifest)
         _drop(folder, {item["original"]["sha256"] for item in files})
-        for path in trees(receipts):
+        for path in trees(receipts, home):
             if os.path.isdir(former(path)):
                 shutil.rmtree(former(path))
     except (DreamError, OSError) as error:
@@ -62,9 +64,21 @@ def _paths(receipts: Receipts) -> Iterator[str]:
             yield item["path"]
 
 
-def trees(receipts: Receipts) -> List[str]:
-    """Return the directories of packages that a change makes anew."""
-    return [item["path"] for item in _resources(receipts) if item["kind"] == "tree"]
+def trees(receipts: Receipts, home: str = "~") -> List[str]:
+    """Return the directories of packages that a change replaces, within the install's bounds."""
+    home = os.path.expanduser(home)
+    return [
+        item["path"]
+        for phase in _PHASES
+        for item in receipts.get(phase, {}).get("resources", [])
+        if item["kind"] == "tree" and _may_go(item, receipts[phase], home)
+    ]
+
+
+def _may_go(item: Item, document: Mapping[str, Any], home: str) -> bool:
+    limits = bounds.Bounds(document.get("install_dir"), home)
+    former_one = dict(item, path=former(item["path"]))
+    return not limits.place_of(former_one["path"]) and not limits.refusal(item, "running")
 
 
 def _resources(receipts: Receipts) -> Iterator[Item]:
@@ -108,9 +122,14 @@ def read(state_dir: str) -> Optional[Item]:
     return dict(found) if usable and isinstance(found.get("files"), list) else None  # type: ignore[arg-type,union-attr]
 
 
-def differing(kept: Mapping[str, Any]) -> List[Item]:
-    """Return those of the kept files that the host has otherwise by now."""
-    return [item for item in kept["files"] if not restore.is_same(item)]
+def differing(kept: Mapping[str, Any], home: str = "~") -> List[Item]:
+    """Return those of the kept files that the host has otherwise by now.
+
+    A file outside the bounds of the install is not ours to write, whatever the manifest says.
+    """
+    limits = bounds.Bounds(kept.get("install_dir"), os.path.expanduser(home))
+    ours = [item for item in kept["files"] if not limits.place_of(item["path"])]
+    return [item for item in ours if not restore.is_same(item)]
 
 
 def put_back(items: List[Item], state_dir: str) -> None:
@@ -119,9 +138,9 @@ def put_back(items: List[Item], state_dir: str) -> None:
         restore.give_back(item, state_dir, FOLDER)
 
 
-def put_trees_back(receipts: Receipts) -> List[str]:
+def put_trees_back(receipts: Receipts, home: str = "~") -> List[str]:
     """Let former packages take the place of their successors; return what was put back."""
-    found = [path for path in trees(receipts) if os.path.isdir(former(path))]
+    found = [path for path in trees(receipts, home) if os.path.isdir(former(path))]
     for path in found:
         # In this order: a kill in between leaves the former ones where they are looked for.
         if os.path.lexists(path):

@@ -1,9 +1,8 @@
 """Uninstall: the receipts read backwards.
 
-Removes what the receipts say was made here, gives back what was changed, and
-touches nothing else: no name pattern, no path outside the install directory and
-the unit directories, no link followed, no mount entered. Safe to kill: a receipt
-goes only after everything in it has gone.
+Removes what the receipts say was made here and gives back what was changed, within
+the bounds that the host itself confirms (bounds.py): no name pattern, no link followed,
+no mount entered. Safe to kill: a receipt goes only after everything in it has gone.
 """
 
 from __future__ import annotations
@@ -17,6 +16,8 @@ from typing import Any, Callable, Container, Dict, List, Sequence, Set
 
 from . import (
     atomic,
+    bounds,
+    containers,
     docker_daemon,
     docker_host,
     ownership,
@@ -40,9 +41,6 @@ _PRECIOUS_KINDS = ("model", "image", "volume", "data")
 #: Phases whose packages go with ``purge``. The container engine holds what others run by now.
 _PURGED_PACKAGES = ("requirements", "devtools")
 _SYSTEM_UNITS = "/etc/systemd/system"
-#: Where a file of ours, known by its name, may lie outside the install directory.
-_SYSTEM_FOLDERS = (_SYSTEM_UNITS, "/etc/sysctl.d", "/etc/modprobe.d", "/etc/udev/rules.d")
-_USER_UNITS = ".config/systemd/user"
 
 
 class Cannot(Exception):
@@ -84,6 +82,7 @@ class _Walk:
         self._home = home
         self._purge = purge
         self._dry = dry
+        self._bounds: Dict[str, bounds.Bounds] = {}
         #: Paths that are gone, or would be, so that a plan knows which directories are empty.
         self._gone: Set[str] = set()
 
@@ -153,7 +152,9 @@ class _Walk:
             self._unlink(belongings)
             self.answer["kept"].append(name + " (not empty)")
             # What others have put into a folder of the system makes it theirs.
-            return self._purge and resource["path"] in _SYSTEM_FOLDERS
+            return self._purge and resource["path"] in bounds.SYSTEM_FOLDERS
+        if is_there and resource["kind"] in ("container", "network", "volume"):
+            self._refuse_of_another_install(resource, document)
         self._unlink(belongings)
         if is_there and not self._dry:
             _REMOVERS[resource["kind"]](resource)
@@ -164,12 +165,21 @@ class _Walk:
         return True
 
     def _guard(self, resource: Resource, document: receipt.Receipt) -> None:
-        path = resource.get("path")
-        # It is only ever removed when it was made by us and is empty again.
-        if resource["kind"] == "directory" and path in _SYSTEM_FOLDERS:
-            return
-        if path and not is_allowed(path, str(document.get("install_dir") or ""), self._home):
-            raise Cannot("it is outside what an install of ours writes to")
+        why = self._within(document).refusal(resource, str(document.get("state")))
+        if why:
+            raise Cannot(why)
+
+    def _within(self, document: receipt.Receipt) -> bounds.Bounds:
+        """Return the bounds of a receipt's directory, as they were when the walk began."""
+        place = str(document.get("install_dir") or "")
+        if place not in self._bounds:
+            self._bounds[place] = bounds.Bounds(place, self._home)
+        return self._bounds[place]
+
+    def _refuse_of_another_install(self, resource: Resource, document: receipt.Receipt) -> None:
+        why = containers.of_another_install(resource, str(document.get("install_dir") or ""))
+        if why:
+            raise Cannot(why)
 
     def _litter(self, path: str, document: receipt.Receipt) -> List[str]:
         """Return what of ours lies in a directory and stands in no receipt."""
@@ -202,6 +212,7 @@ class _Walk:
         ]
         host = survey.Host(made)
         made = [item for item in made if host.has_package(item["name"])]
+        made = self._without_foreign_packages(made, document)
         if not made:
             return []
         names = [item["name"] for item in made]
@@ -218,6 +229,16 @@ class _Walk:
             return made
         self.answer["removed"] += ["package %s" % name for name in going.names]
         return []
+
+    def _without_foreign_packages(
+        self, made: List[Resource], document: receipt.Receipt
+    ) -> List[Resource]:
+        """Return the packages that may go; name the others as kept."""
+        whys = [self._within(document).refusal(item) for item in made]
+        self.answer["kept"] += [
+            "package %s (%s)" % (item["name"], why) for item, why in zip(made, whys) if why
+        ]
+        return [item for item, why in zip(made, whys) if not why]
 
     def _file(self, document: receipt.Receipt, remaining: List[Resource]) -> None:
         """Drop the receipt of a phase, or keep what of it is still on the host."""
@@ -268,24 +289,6 @@ def _belongings(resource: Resource) -> List[str]:
     return [path + ".bak"] if resource["kind"] == "file" and resource.get("secret") else []
 
 
-def is_allowed(path: str, install_dir: str, home: str) -> bool:
-    """Tell whether an install may have made ``path``.
-
-    A receipt is a file like any other: one that was tampered with must not
-    lead outside. The folder is resolved, so that no link on the way does either.
-    """
-    parent = os.path.realpath(os.path.dirname(path))
-    real = os.path.join(parent, os.path.basename(path))
-    root = os.path.realpath(install_dir) if os.path.isabs(install_dir) else ""
-    # One level below / is a system directory or somebody's whole home.
-    if root.count("/") >= 2 and (real == root or real.startswith(root + "/")):
-        return True
-    if path == docker_daemon.DAEMON_FILE:
-        return parent == os.path.dirname(path)
-    folders = (*_SYSTEM_FOLDERS, os.path.realpath(os.path.join(home, _USER_UNITS)))
-    return parent in folders and "dream-runner" in os.path.basename(path)
-
-
 def _remove_file(resource: Resource) -> None:
     path = resource["path"]
     os.unlink(path)
@@ -310,20 +313,10 @@ def _remove_tree(resource: Resource) -> None:
 def _remove_whole(path: str) -> None:
     if os.path.islink(path):
         raise Cannot("it is a link now")
-    mounted = _mounts_below(path)
+    mounted = bounds.mounts(path)
     if mounted:
         raise Cannot("something is mounted in it: %s" % ", ".join(mounted))
     shutil.rmtree(path)
-
-
-def _mounts_below(path: str) -> List[str]:
-    """Return the mount points at or below ``path``; the kernel writes spaces as octal."""
-    with contextlib.suppress(OSError):
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
-            points = [line.split()[4].replace("\\040", " ") for line in lines]
-        real = os.path.realpath(path)
-        return sorted(point for point in points if (point + "/").startswith(real + "/"))
-    return []
 
 
 def _remove_unit(resource: Resource) -> None:

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
-from . import containers, proved, receipt, restore, supervisor, survey
+from . import bounds, containers, proved, receipt, restore, supervisor, survey
 from .atomic import translate
 from .errors import DreamError, EngineError
 from .health import wait_for_services
@@ -83,9 +83,21 @@ def _start(proof: Proof, install_dir: str, command: str, say: Say) -> None:
     if proof["project"]:
         _start_containers(proof, install_dir, command, say)
     elif proof["watch"]["kind"] == "unit":
+        _refuse_foreign(proof["watch"], install_dir)
         _start_unit(proof["watch"])
     else:
         _start_program(proof["watch"], install_dir)
+
+
+def _refuse_foreign(unit: Mapping[str, str], install_dir: str) -> None:
+    why = bounds.Bounds(install_dir, os.path.expanduser("~")).refusal(unit)
+    if why:
+        raise EngineError(
+            "the unit %s is not restarted: %s" % (unit.get("name"), why),
+            code="ENGINE_NOT_STARTED",
+            where=str(unit.get("name")),
+            hint="run 'dream-runner install' again",
+        )
 
 
 def _start_containers(proof: Proof, install_dir: str, command: str, say: Say) -> None:

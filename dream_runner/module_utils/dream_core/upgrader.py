@@ -25,6 +25,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
 
 from . import (
     atomic,
+    bounds,
     due,
     engine,
     envfile,
@@ -80,6 +81,7 @@ class Upgrader:
         self._state_dir = str(document["state_dir"])
         self._command = str(document["command"])
         self._digest = digest_of(document)
+        self._bounds = bounds.Bounds(str(document["install_dir"]), os.path.expanduser("~"))
 
     def run(self) -> int:
         """Do all that is left to do; return the program's exit status."""
@@ -309,11 +311,18 @@ class Upgrader:
         ours = {
             item["path"]
             for item in (receipts.get("models") or {}).get("resources", [])
-            if item["kind"] == "model" and item["origin"] == "made"
+            if item["kind"] == "model" and item["origin"] == "made" and self._may_go(item)
         }
         for path in self._small_files():
             if path in ours:
                 remove(path)
+
+    def _may_go(self, resource: Mapping[str, Any]) -> bool:
+        """Tell whether the host confirms that a resource is this install's; print why not."""
+        why = self._bounds.refusal(resource, "running")
+        if why:
+            _print("%s stays: %s" % (survey.name_of(dict(resource)), why))
+        return not why
 
     def _small_files(self) -> List[str]:
         names = {item["file"] for item in self._document["before"]["model"]["files"]}
@@ -388,8 +397,10 @@ class Upgrader:
     def _leave(self) -> None:
         """Remove the unit and all that was written for it; the receipts forget it last."""
         unit = self._document["unit"]
-        systemctl(str(unit["scope"]), "disable", str(unit["name"]))
-        gone = [str(unit["path"])]
+        is_ours = self._may_go(dict(unit, kind="unit")) and self._may_go(dict(unit, kind="file"))
+        if is_ours:
+            systemctl(str(unit["scope"]), "disable", str(unit["name"]))
+        gone = [str(unit["path"])] if is_ours else []
         if os.path.isdir(self._paths.folder):
             names = sorted(os.listdir(self._paths.folder))
             gone += [os.path.join(self._paths.folder, name) for name in names]

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from dream_runner.module_utils.dream_core import ownership, phase, receipt
-from dream_runner.module_utils.dream_core import remove as module
+from dream_runner.module_utils.dream_core import bounds, ownership, phase, receipt
+from dream_runner.module_utils.dream_core.bounds import is_allowed
 from dream_runner.module_utils.dream_core.fetch.journal import Binding, Journal
-from dream_runner.module_utils.dream_core.remove import is_allowed, remove
+from dream_runner.module_utils.dream_core.remove import remove
 
 
 class Install:
@@ -281,7 +281,7 @@ def die_at(patched: pytest.MonkeyPatch, count: int, work: Any) -> bool:
 
 def test_a_mount_inside_is_not_entered(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     point = str(install.root / "venv" / "disk")
-    monkeypatch.setattr(module, "_mounts_below", lambda path: [point])
+    monkeypatch.setattr(bounds, "mounts", lambda path, below="": [] if below else [point])
     assert "mounted" in install.remove(purge=True)["left"][0]
     assert (install.root / "venv").is_dir()
 
@@ -315,7 +315,7 @@ def test_a_folder_of_the_system_goes_if_we_made_it_and_it_is_empty(
 ) -> None:
     folder = tmp_path / "modprobe.d"
     ours = folder / "dream-runner.conf"
-    monkeypatch.setattr(module, "_SYSTEM_FOLDERS", (str(folder),))
+    monkeypatch.setattr(bounds, "SYSTEM_FOLDERS", (str(folder),))
     if was_there:
         folder.mkdir()
     made = [
@@ -336,7 +336,7 @@ def test_a_folder_of_the_system_is_no_tree_of_ours(
     install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "modprobe.d"
-    monkeypatch.setattr(module, "_SYSTEM_FOLDERS", (str(folder),))
+    monkeypatch.setattr(bounds, "SYSTEM_FOLDERS", (str(folder),))
     install.make("amd_tuning", [{"kind": "tree", "path": str(folder)}])
     assert len(install.remove(purge=True)["left"]) == 1
     assert folder.exists()

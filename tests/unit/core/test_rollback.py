@@ -29,10 +29,14 @@ class Install:
 
     def __init__(self, tmp_path: Path) -> None:
         self.state, self.root = tmp_path / "state", tmp_path / "home" / "dream-runner"
-        self.root.mkdir(parents=True)
         self.config, self.env = self.root / "docker-compose.yml", self.root / ".env"
         self.log, self.venv = self.root / "engine.log", self.root / "venv"
-        self.record("directories", {"kind": "file", "path": str(self.env), "secret": True})
+        self.root.parent.mkdir()
+        self.record(
+            "directories",
+            {"kind": "directory", "path": str(self.root)},
+            {"kind": "file", "path": str(self.env), "secret": True},
+        )
         self.record(
             "services",
             {"kind": "file", "path": str(self.config)},
@@ -51,6 +55,7 @@ class Install:
         stamp = {"version": "1", "run_id": "r", "install_dir": str(self.root)}
         shared: dict[str, Any] = {"state_dir": str(self.state), "phase": name, "stamp": stamp}
         phase.record(state="running", resources=list(resources), **shared)
+        self.root.mkdir(exist_ok=True)
         if name == "services":
             self.make()
         done = phase.record(state="done", **shared, **more)

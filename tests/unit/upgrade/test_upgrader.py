@@ -17,6 +17,7 @@ from stack.decided import HOSTS, stack
 
 from dream_runner.module_utils.dream_core import (
     atomic,
+    bounds,
     phase,
     proved,
     receipt,
@@ -30,6 +31,7 @@ from dream_runner.module_utils.dream_core.errors import (
     NetworkError,
     UsageError,
 )
+from dream_runner.module_utils.dream_core.faststart import UNIT
 from dream_runner.module_utils.dream_core.phases import PHASES
 
 SMALL, BIG = b"small", b"big" * 1000
@@ -46,7 +48,7 @@ class Host:
         self.home, self.state = root / "ai", root / "state"
         self.models = self.home / "data" / "models"
         self.folder = self.home / "upgrade"
-        self.unit = root / "etc" / "dream-runner-upgrade.service"
+        self.unit = root / "etc" / UNIT
         for folder in (self.models, self.folder, self.unit.parent, self.state / "receipts"):
             folder.mkdir(parents=True)
         (self.models / "small.gguf").write_bytes(SMALL)
@@ -62,7 +64,11 @@ class Host:
             "install_dir": str(self.home),
             "state_dir": str(self.state),
             "command": "docker",
-            "unit": {"name": "u.service", "scope": "system", "path": str(self.unit)},
+            "unit": {
+                "name": UNIT,
+                "scope": "system",
+                "path": str(self.unit),
+            },
             "fetch": {"reserve_bytes": 0, "token_file": ""},
             "url": "http://127.0.0.1:1",
             "summary_file": str(self.summary),
@@ -116,7 +122,7 @@ class Host:
                     "sha256": sha(BIG),
                     "files": [{"file": "big.gguf", "size_bytes": len(BIG)}],
                     "until": "small",
-                    "unit": "u.service",
+                    "unit": UNIT,
                     "scope": "system",
                 },
             },
@@ -140,7 +146,12 @@ class Host:
                 of("directory", self.folder),
                 of("file", self.folder / "upgrade.pyz"),
                 of("file", self.unit),
-                {"kind": "unit", "name": "u.service", "scope": "system", "origin": "made"},
+                {
+                    "kind": "unit",
+                    "name": UNIT,
+                    "scope": "system",
+                    "origin": "made",
+                },
             ]
         if name == "directories":
             return [of("file", self.home / ".env")]
@@ -182,6 +193,8 @@ class Acted(upgrader.Upgrader):
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     found = Host(tmp_path)
     words = found.done
+    monkeypatch.setattr(bounds, "_SYSTEM_UNITS", str(found.unit.parent))
+    monkeypatch.setattr(bounds, "SYSTEM_FOLDERS", (str(found.unit.parent),))
     monkeypatch.setattr(upgrader, "systemctl", lambda scope, *said: words.append(" ".join(said)))
     monkeypatch.setattr(upgrader, "_PAUSE_SECONDS", (0.01, 0.02))
     monkeypatch.setattr(upgrader, "_POLL_SECONDS", 0.01)
@@ -227,7 +240,12 @@ def check_upgraded(host: Host) -> None:
 
 def test_tried_then_switched_then_retired(host: Host) -> None:
     assert run(host) == 0
-    assert host.done == ["try big", "apply big", "disable u.service", "daemon-reload"]
+    assert host.done == [
+        "try big",
+        "apply big",
+        f"disable {UNIT}",
+        "daemon-reload",
+    ]
     check_upgraded(host)
 
 
@@ -512,7 +530,7 @@ def test_progress_is_that_of_the_bytes(host: Host) -> None:
     assert seen is not None
     assert seen["done_bytes"] == len(BIG)
     assert upgrade.sentence(seen, str) == (
-        "small answers until big does (u.service: starting, 100 % of 3000)"
+        "small answers until big does (dream-runner-upgrade.service: starting, 100 % of 3000)"
     )
 
 
