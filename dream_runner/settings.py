@@ -455,7 +455,7 @@ def _about_profile(value: Mapping[str, Any], chosen: Mapping[str, Chosen]) -> li
 
 
 def _about_offline(value: Mapping[str, Any], chosen: Mapping[str, Chosen]) -> list[Problem]:
-    if value["offline"] and str(value["model"]).startswith(("http://", "https://")):
+    if value["offline"] and str(value["model"]).startswith(("http://", "https://", "wheel:")):
         return [
             Problem(
                 _spelled("model", chosen),

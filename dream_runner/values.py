@@ -16,6 +16,8 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from .module_utils.dream_core.bounds import is_system
+from .module_utils.dream_core.errors import UsageError
+from .module_utils.dream_core.fetch import wheel_address
 
 #: Characters that unit files, compose files or shells would read as something else.
 _UNSAFE_IN_PATH = re.compile(r"""[\x00-\x1f\x7f:"'`$%\\]""")
@@ -196,6 +198,8 @@ def model(raw: Any, known: Known) -> str:
 def _model_address(text: str) -> str:
     if any(character.isspace() or not character.isprintable() for character in text):
         raise Invalid("the address contains blanks or control characters")
+    if wheel_address.is_wheel(text):
+        return _wheel(text)
     parts = urlsplit(text)
     if parts.scheme == "file":
         path = text.removeprefix("file://")
@@ -208,9 +212,17 @@ def _model_address(text: str) -> str:
     return text
 
 
+def _wheel(text: str) -> str:
+    try:
+        wheel_address.parse(text)
+    except UsageError as error:
+        raise Invalid(error.what, error.hint) from None
+    return text
+
+
 def is_url(text: Any) -> bool:
     """Tell whether ``text`` is an address rather than a name."""
-    return str(text).startswith(("http://", "https://", "file:"))
+    return str(text).startswith(("http://", "https://", "file:", wheel_address.PREFIX))
 
 
 def install_dir(raw: Any, known: Known) -> str:

@@ -33,6 +33,8 @@ options:
   sources:
     description:
       - Where to look, in this order. http, https and file URLs, absolute paths, bundle directories.
+      - C(wheel:NAME==VERSION#MEMBER) is a file inside a wheel on the package index that pip is
+        configured for. C(&sha256=HEX&size=BYTES) behind it pins the wheel.
       - C({sha256}) in a source stands for the digest, for a peer that serves blobs by digest.
     type: list
     elements: str

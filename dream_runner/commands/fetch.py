@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dream_runner.module_utils.dream_core.fetch import wheel_address
 from dream_runner.module_utils.dream_core.fetch.fetcher import fetch
 from dream_runner.module_utils.dream_core.fetch.request import (
     FetchRequest,
@@ -69,4 +70,5 @@ def as_text(result: FetchResult) -> str:
 
 
 def _source(text: str) -> str:
-    return text if "://" in text or text.startswith("file:") else str(Path(text).absolute())
+    is_address = "://" in text or text.startswith(("file:", wheel_address.PREFIX))
+    return text if is_address else str(Path(text).absolute())

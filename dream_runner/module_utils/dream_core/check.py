@@ -134,7 +134,7 @@ def _missing(request: Request) -> List[str]:
             missing.append("libgomp")
         if not live.can_make_environments(request["python"]):
             missing.append("venv")
-    if any(url.startswith("https:") for url in urls) and not live.has_certificates():
+    if any(url.startswith(("https:", "wheel:")) for url in urls) and not live.has_certificates():
         missing.append("certificates")
     return missing
 

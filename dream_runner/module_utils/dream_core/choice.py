@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Dict, Mapping, Optional, Sequence
 
 from . import faststart, features, gpu_assignment, models, requirements, stack, tiers
+from .fetch import wheel_address
 
 #: A compose project needs a container engine; only ``full`` has one.
 _EMBEDDED = "embedded"
@@ -107,7 +108,7 @@ def _choose_model(
     wanted = settings["model"]
     if wanted == "auto" and settings["profile"] == _EMBEDDED:
         wanted = "smoke"
-    if "://" in wanted or wanted.startswith("file:"):
+    if "://" in wanted or wanted.startswith(("file:", wheel_address.PREFIX)):
         return _model_of_url(settings)
     model = models.choose_model(
         facts,
@@ -129,7 +130,10 @@ _URL_CONTEXT_TOKENS = 4096
 
 def _model_of_url(settings: Dict[str, Any]) -> Dict[str, Any]:
     url = settings["model"]
-    name = url.split("?")[0].split("#")[0].rstrip("/").rsplit("/", 1)[-1]
+    if wheel_address.is_wheel(url):
+        name = wheel_address.parse(url).file
+    else:
+        name = url.split("?")[0].split("#")[0].rstrip("/").rsplit("/", 1)[-1]
     stem = name[: -len(".gguf")] if name.endswith(".gguf") else name
     file = {
         "file": name,

@@ -28,7 +28,7 @@ from . import (
     survey,
 )
 from .errors import DreamError
-from .fetch.partial import find_partials
+from .fetch.partial import WHEEL, find_partials, wheel_leftovers
 from .fetch.stamp import stamp_path
 from .phases import PHASES
 from .session import SYSTEM_PATH
@@ -284,7 +284,8 @@ def _belongings(resource: Resource) -> List[str]:
             for info in find_partials(os.path.dirname(path))
             if info.path.startswith(path + ".") and info.sha256
         ]
-        return [stamp_path(path), *partials, *(part + ".json" for part in partials)]
+        partials += [part + ".json" for part in partials]
+        return [stamp_path(path), *partials, *wheel_leftovers(path), stamp_path(path + WHEEL)]
     # The environment file is replaced only after its content was kept beside it.
     return [path + ".bak"] if resource["kind"] == "file" and resource.get("secret") else []
 

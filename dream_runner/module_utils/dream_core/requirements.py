@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence
 
 from .errors import RequirementError
+from .fetch import wheel_address
 from .live import holder
 from .preflight import Finding, can_become, finding
 
@@ -165,8 +166,14 @@ def _model_need(
 ) -> Dict[str, Any]:
     folder = str(settings["install_dir"]).rstrip("/") + "/data/models"
     paths = ["%s/%s" % (folder, item["file"]) for item in files]
-    there = paths + [path + ".part" for path in paths]
-    return {"path": folder, "mb": size_mb, "what": what, "there": there}
+    there = [path + end for path in paths for end in ("", ".part", ".whl", ".whl.part")]
+    return {"path": folder, "mb": size_mb + _wheels_mb(files), "what": what, "there": there}
+
+
+def _wheels_mb(files: Sequence[Mapping[str, Any]]) -> int:
+    """Return the MiB of the largest wheel that lies beside its member until that is whole."""
+    sizes = [wheel_address.wheel_bytes(file["urls"], file.get("size_bytes") or 0) for file in files]
+    return -(-max(sizes, default=0) // _MB)
 
 
 def _model_mb(model: Mapping[str, Any], files: Sequence[Mapping[str, Any]]) -> int:

@@ -106,7 +106,7 @@ def authorization(url: str, network: Network, hub: Optional[Origin]) -> Dict[str
     if parts.username:
         return _basic(unquote(parts.username), unquote(parts.password or ""))
     # A token never crosses a network in clear.
-    safe = place.scheme == "https" or _is_loopback(place.host)
+    safe = place.scheme == "https" or is_loopback(place.host)
     if network.token and safe and place.origin == hub and _HUB_PATH.search(parts.path):
         return {"Authorization": "Bearer " + network.token}
     entry = _netrc_entry(network.netrc, place.host)
@@ -123,7 +123,8 @@ def is_own(url: str, network: Network) -> bool:
     return any(url.startswith(peer + "/") for peer in network.peers)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether ``host`` is this machine, by number or as localhost."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

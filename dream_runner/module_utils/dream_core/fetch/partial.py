@@ -14,11 +14,13 @@ from typing import Callable, List, Optional, Tuple
 from .. import atomic
 from ..errors import DiskError
 from . import journal as journals
-from .journal import Binding, Journal
+from .journal import Binding, Journal, Mark
 from .ranges import RangeSet
 
 PART = ".part"
 SIDECAR = ".part.json"
+#: The wheel that a member is written out of lies beside the target while that takes.
+WHEEL = ".whl"
 _POLL_SECONDS = 0.2
 #: One write, eight pages: the most that Linux hands out from lists of its own (mmzone.h,
 #: PAGE_ALLOC_COSTLY_ORDER). Larger pieces of the page cache come from memory that lay free, which a
@@ -66,6 +68,13 @@ class Partial:
         self.journal.discard()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path)
+
+    def known(self) -> Tuple[List[Mark], int]:
+        """Return what the journal vouches for, and how many bytes are here on trial."""
+        length = os.fstat(self.handle).st_size
+        limit = min(length, self.journal.binding.size_bytes or length)
+        marks = [mark for mark in self.journal.marks() if mark.end <= limit]
+        return marks, min(self.journal.trial, limit)
 
     def used_bytes(self) -> int:
         """Return the bytes that the partial occupies on its filesystem."""
@@ -177,18 +186,43 @@ def partial_progress(path: str) -> Optional[Tuple[int, int]]:
     """Return ``(done, total)`` in bytes of the partial of ``path``, or None.
 
     Reads the sidecar only, so that it is cheap; the bytes themselves are checked
-    when the fetch goes on. A total of 0 is unknown.
+    when the fetch goes on. A total of 0 is unknown. The bytes of a wheel count in proportion.
     """
     if not os.path.exists(path + PART):
         return None
     journal, _ = journals.load(path + SIDECAR)
     if journal is None:
         return None
-    return _known(journal), journal.binding.size_bytes
+    done, total = _known(journal), journal.binding.size_bytes
+    return max(done, _of_wheel(path + WHEEL, total)), total
+
+
+def _of_wheel(wheel: str, total: int) -> int:
+    """Return how much of a member its wheel is worth, in bytes of the member."""
+    if os.path.isfile(wheel):
+        return total
+    journal, _ = journals.load(wheel + SIDECAR)
+    if journal is None or not journal.binding.size_bytes:
+        return 0
+    return total * _known(journal) // journal.binding.size_bytes
+
+
+def wheel_leftovers(target: str) -> List[str]:
+    """Return what a fetch of ``target`` out of a wheel has left beside it."""
+    directory, name = os.path.split(target + WHEEL)
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return []
+    found = [one for one in names if one == name or one.startswith(name + ".")]
+    return sorted(os.path.join(directory, one) for one in found)
 
 
 def find_partials(directory: str) -> List[PartialInfo]:
-    """Return every partial directly in ``directory``; an unreadable one gives none."""
+    """Return every partial directly in ``directory``; an unreadable one gives none.
+
+    The wheel of a member is no partial of its own: its bytes count for the member.
+    """
     try:
         names = sorted(os.listdir(directory))
     except OSError:
@@ -196,6 +230,8 @@ def find_partials(directory: str) -> List[PartialInfo]:
     found = []
     for name in names:
         path = os.path.join(directory, name)
+        if WHEEL + "." in name:
+            continue  # It is told with the file that it is for.
         if name.endswith(PART) and os.path.isfile(path) and not os.path.islink(path):
             with contextlib.suppress(OSError):
                 found.append(_describe(path))
@@ -208,7 +244,7 @@ def _describe(path: str) -> PartialInfo:
     return PartialInfo(
         path=path,
         sha256=journal.binding.sha256 if journal else "",
-        done_bytes=_known(journal) if journal else 0,
+        done_bytes=(partial_progress(path[: -len(PART)]) or (0, 0))[0],
         total_bytes=journal.binding.size_bytes if journal else 0,
         used_bytes=status.st_blocks * 512,
         modified_at=status.st_mtime,

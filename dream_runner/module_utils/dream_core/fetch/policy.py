@@ -29,6 +29,7 @@ class Ledger:
         self.faults: List[Tuple[str, SourceFault]] = []
         self.delivered: List[str] = []
         self._sources = list(sources)
+        self._later = 0
         self._patience = patience
         self._clock = clock
         self._lock = threading.Lock()
@@ -40,6 +41,19 @@ class Ledger:
         """Return the source to ask now, or None when all are given up."""
         with self._lock:
             return self._sources[0] if self._sources else None
+
+    def offer(self, sources: Sequence[Any], later: int) -> None:
+        """Ask these sources now; ``later`` more are known."""
+        with self._lock:
+            self._sources, self._later = list(sources), later
+            self._failures, self._fresh, self._not_before = 0, 0, 0.0
+
+    def forgive(self, source: Any) -> None:
+        """Forget the faults of ``source`` and ask it again."""
+        with self._lock:
+            self.faults = [item for item in self.faults if item[0] != source.label]
+            self._sources = [source]
+            self._failures, self._fresh, self._not_before = 0, 0, 0.0
 
     def pause(self) -> float:
         """Return the seconds to wait before the next request."""
@@ -88,7 +102,7 @@ class Ledger:
         if source.is_spare:
             return 1
         # With another source at hand, a dead mirror should not cost minutes.
-        if len(self._sources) > 1:
+        if self._others():
             return max(2, attempts // 3)
         # Where nobody ever answered there may be no server: a restart's time is enough.
         if fault.code == "CONNECTION_REFUSED" and not self.delivered:
@@ -97,7 +111,10 @@ class Ledger:
 
     def _asks_too_much(self, fault: SourceFault) -> bool:
         wish = fault.retry_after or 0.0
-        return len(self._sources) > 1 and wish > self._patience.backoff_cap_seconds
+        return self._others() and wish > self._patience.backoff_cap_seconds
+
+    def _others(self) -> bool:
+        return len(self._sources) + self._later > 1
 
     def _wait(self, fault: SourceFault) -> float:
         if fault.retry_after is not None:

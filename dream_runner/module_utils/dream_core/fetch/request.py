@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Mapping, Optional, Tuple
 
+from .. import pip_config
 from ..errors import UsageError
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -19,7 +20,9 @@ class Network:
     a netrc file. ``token`` goes, as a bearer token, to the origin of hub-shaped URLs
     (``/<owner>/<repository>/resolve/<revision>/...``) only; ``endpoint`` replaces
     the origin of such URLs. ``peers`` are origins that serve blobs to this run: no proxy
-    leads to them, and they alone see ``peer_token``.
+    leads to them, and they alone see ``peer_token``. ``pip`` are the variables that decide which
+    package index is asked (``pip_config``); ``trusted_hosts`` are pip's: their certificates are
+    not checked.
     """
 
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -30,6 +33,13 @@ class Network:
     endpoint: str = ""
     peers: Tuple[str, ...] = ()
     peer_token: str = field(default="", repr=False)
+    pip: Mapping[str, str] = field(default_factory=dict, repr=False)
+    client_cert: str = ""
+    trusted_hosts: Tuple[str, ...] = ()
+
+    def trusts(self, host: str, port: int) -> bool:
+        """Return whether pip's configuration trusts a host whatever its certificate says."""
+        return host in self.trusted_hosts or "%s:%d" % (host, port) in self.trusted_hosts
 
     @classmethod
     def from_environment(
@@ -61,6 +71,7 @@ class Network:
             netrc=netrc or environment.get("NETRC", "") or _home_netrc(environment),
             token=token or environment.get("HF_TOKEN", ""),
             endpoint=environment.get("HF_ENDPOINT", ""),
+            pip=pip_config.relevant(environment),
         )
 
 
@@ -91,11 +102,11 @@ class Patience:
 class FetchRequest:
     """One file, known by its digest, and the places where it may be found.
 
-    ``sources`` are tried in order: http, https and file URLs, absolute paths, and
-    bundle directories. ``{sha256}`` in a source stands for the digest (a peer that
-    serves blobs). ``size_bytes`` 0 and ``connections`` 0 mean unknown and adaptive.
-    ``stamps_dir`` empty keeps the stamp beside the file; ``uid`` and ``gid`` -1 leave
-    the owner and the group as they are.
+    ``sources`` are tried in order: http, https and file URLs, absolute paths, bundle directories,
+    and members of wheels (``wheel_address``). ``{sha256}`` in a source stands for the digest (a
+    peer that serves blobs). ``size_bytes`` 0 and ``connections`` 0 mean unknown and adaptive.
+    ``stamps_dir`` empty keeps the stamp beside the file; ``uid`` and ``gid`` -1 leave the owner
+    and the group as they are.
     """
 
     path: str

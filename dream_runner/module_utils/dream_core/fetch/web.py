@@ -96,6 +96,11 @@ class Link:
         self.latency = time.monotonic() - started
         return response
 
+    def _tls(self, address: Address) -> ssl.SSLContext:
+        network = self._network
+        is_checked = not network.trusts(address.host, address.port)
+        return _tls(network.ca_file, network.client_cert, is_checked)
+
     def _connect(self, address: Address) -> http.client.HTTPConnection:
         proxy = addresses.proxy_for(address, self._network)
         near = proxy or address
@@ -105,7 +110,7 @@ class Link:
         connection: http.client.HTTPConnection
         if address.scheme == "https":
             connection = http.client.HTTPSConnection(
-                near.host, near.port, timeout=timeout, context=_tls(self._network.ca_file)
+                near.host, near.port, timeout=timeout, context=self._tls(address)
             )
         elif address.scheme == addresses.UNIX:
             connection = _UnixConnection(address.host, timeout)
@@ -134,18 +139,25 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 @functools.lru_cache(maxsize=4)
-def _tls(ca_file: str) -> ssl.SSLContext:
+def _tls(ca_file: str, client_cert: str = "", is_checked: bool = True) -> ssl.SSLContext:
     """Return the TLS settings; reading the system's authorities takes a while, so once."""
+    file = ca_file
     try:
         context = ssl.create_default_context()
         if ca_file:
             context.load_verify_locations(ca_file)
+        file = client_cert
+        if client_cert:
+            context.load_cert_chain(client_cert)
     except (OSError, ssl.SSLError) as error:
         raise UsageError(
-            "the CA file %s cannot be used: %s" % (ca_file, error),
+            "the certificate file %s cannot be used: %s" % (file, error),
             code="BAD_CA_FILE",
-            where=ca_file,
+            where=file,
         ) from error
+    if not is_checked:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
     return context
 
 
