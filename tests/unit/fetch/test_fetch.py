@@ -309,7 +309,14 @@ def test_progress_is_rare_and_never_beyond_the_end(thing: Thing, tmp_path: Path)
         ({"sources": ()}, "NO_SOURCE"),
         ({"sources": ("ftp://host/m",)}, "BAD_URL"),
         ({"sources": ("http://host:port/m",)}, "BAD_URL"),
-        ({"sources": ("http://host/a b",)}, "BAD_URL"),
+        ({"sources": ("http://host/a\tb",)}, "BAD_URL"),
+        ({"sources": ("http://[bad/m",)}, "BAD_URL"),
+        ({"sources": ("http://a..b/m",)}, "BAD_URL"),
+        ({"sources": ("http://host:0/m",)}, "BAD_URL"),
+        ({"sources": ("http://host:99999/m",)}, "BAD_URL"),
+        ({"sources": ("http://host:\u0663/m",)}, "BAD_URL"),
+        ({"sources": ("http:///m",)}, "BAD_URL"),
+        ({"sources": ("http://%68ost/m",)}, "BAD_URL"),
     ],
 )
 def test_bad_requests(words: dict[str, Any], code: str, tmp_path: Path) -> None:

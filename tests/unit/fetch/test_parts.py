@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from dream_runner.module_utils.dream_core.fetch.policy import Ledger
 from dream_runner.module_utils.dream_core.fetch.ranges import RangeSet
 from dream_runner.module_utils.dream_core.fetch.request import Network, Patience
 from dream_runner.module_utils.dream_core.fetch.tuner import Tuner
+from dream_runner.module_utils.dream_core.fetch.wire import Wire
 
 RANGES = st.lists(st.tuples(st.booleans(), st.integers(0, 60), st.integers(0, 60)), max_size=12)
 
@@ -197,6 +200,48 @@ def test_a_long_retry_after_means_the_next_source() -> None:
 )
 def test_retry_after(value: str | None, seconds: float | None) -> None:
     assert faults.parse_retry_after(value, now=40.0) == seconds
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "permanent"),
+    [
+        (errno.ECONNREFUSED, "CONNECTION_REFUSED", False),
+        (errno.ECONNRESET, "CONNECTION_LOST", False),
+        (errno.ETIMEDOUT, "STALLED", False),
+        (errno.ENETUNREACH, "NETWORK_UNREACHABLE", False),
+        (errno.EHOSTUNREACH, "NETWORK_UNREACHABLE", False),
+        (errno.EPERM, "CONNECTION_BLOCKED", True),
+        (errno.EAFNOSUPPORT, "CONNECTION_BLOCKED", True),
+        (errno.EMFILE, "CONNECTION_LOST", False),
+    ],
+)
+def test_an_error_of_the_socket_by_its_meaning(number: int, code: str, permanent: bool) -> None:
+    fault = faults.from_exception(OSError(number, "hush"))
+    assert (fault.code, fault.permanent) == (code, permanent)
+    assert "hush" not in fault.what
+
+
+@pytest.mark.parametrize("error", [ValueError("hush"), UnicodeError("hush"), KeyError("hush")])
+def test_any_exception_of_a_source_is_its_fault(error: Exception) -> None:
+    fault = faults.from_exception(error)
+    assert (fault.code, "hush" in fault.what) == ("BAD_ANSWER", False)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), KeyboardInterrupt(), UsageError("x", code="X")])
+def test_what_is_no_sources_fault_is_raised_again(error: BaseException) -> None:
+    with pytest.raises(type(error)):
+        faults.from_exception(error)
+
+
+def test_a_request_with_a_control_character_is_not_sent() -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        for target in ("/a\r\nX: y", "/a\x00", "/\u6a21"):
+            with pytest.raises(SourceFault) as caught:
+                Wire(near, 1.0).send(target, {})
+            assert caught.value.code == "BAD_REQUEST"
+        near.close()
+        assert far.recv(1) == b""
 
 
 def test_backoff_grows_to_its_cap() -> None:

@@ -6,15 +6,18 @@ A ``SourceFault`` costs its source an attempt (passing) or the source itself
 
 from __future__ import annotations
 
-import http.client
+import errno
+import os
 import random
+import re
 import socket
 import ssl
 import time
 from email.utils import parsedate_to_datetime
-from typing import List, Optional, Sequence, Tuple
+from http import HTTPStatus
+from typing import Dict, List, Optional, Sequence, Tuple
 
-from ..errors import DreamError, IntegrityError, NetworkError
+from ..errors import DiskError, DreamError, IntegrityError, NetworkError
 
 _HINTS = {
     "HTTP_DENIED": "the file needs a login: set a token (HF_TOKEN) or a netrc entry",
@@ -27,7 +30,14 @@ _HINTS = {
     "WHEEL_NO_DIGEST": "add &sha256=HEX, the wheel's own digest, to the source",
     "BAD_INDEX_PAGE": "check the index address in pip's configuration (pip config debug)",
     "INDEX_NOT_TRUSTED": "use https, or add the host to pip's trusted-host",
-    "REDIRECT_REFUSED": "the server leads from https to http; give another source",
+    "REDIRECT_REFUSED": "check the address, or give another source",
+    "NOT_THE_FILE": "open the address in a browser to see what it leads to, or give another source",
+    "NETWORK_LOGIN": "open any page in a browser on this network and log in, then run again",
+    "PROXY_REFUSED": "check the proxy's address, user and password in HTTPS_PROXY or HTTP_PROXY",
+    "CONNECTION_CORRUPTS": "check cable, memory, proxy and virus scanner between here and the "
+    "source, or use another network; a later run reads the wrong pieces again",
+    "CONNECTION_BLOCKED": "a firewall on this machine forbids the connection; allow it",
+    "BAD_ANSWER": "give another source, or ask the operator of the server or proxy",
 }
 _STALE = "the catalogue may be stale: the server states another file than the pinned one"
 _STALE_HINTS = {
@@ -36,10 +46,54 @@ _STALE_HINTS = {
 }
 _KEPT = "what was fetched is kept; run again to continue"
 
+#: What a status means: its code, and whether waiting can change it. A class such as 5xx says
+#: neither. What is not listed passes from 500 on and does not below.
+_STATUS: Dict[int, Tuple[str, bool]] = {
+    202: ("SERVER_BUSY", True),
+    401: ("HTTP_DENIED", False),
+    403: ("HTTP_DENIED", False),
+    404: ("HTTP_NOT_FOUND", False),
+    407: ("PROXY_REFUSED", False),
+    408: ("SERVER_BUSY", True),
+    410: ("HTTP_NOT_FOUND", False),
+    421: ("SERVER_ERROR", True),
+    423: ("SERVER_BUSY", True),
+    425: ("SERVER_BUSY", True),
+    429: ("SERVER_BUSY", True),
+    501: ("HTTP_REFUSED", False),
+    503: ("SERVER_BUSY", True),
+    505: ("HTTP_REFUSED", False),
+    506: ("HTTP_REFUSED", False),
+    508: ("HTTP_REFUSED", False),
+    509: ("SERVER_BUSY", True),
+    510: ("HTTP_REFUSED", False),
+    511: ("NETWORK_LOGIN", False),
+    529: ("SERVER_BUSY", True),
+}
+
+#: The same for an error of the socket: its code, and whether waiting can change it.
+_ERRNO: Dict[int, Tuple[str, bool]] = {
+    errno.ECONNREFUSED: ("CONNECTION_REFUSED", True),
+    errno.ENOENT: ("CONNECTION_REFUSED", True),
+    errno.ETIMEDOUT: ("STALLED", True),
+    errno.EACCES: ("CONNECTION_BLOCKED", False),
+    errno.EPERM: ("CONNECTION_BLOCKED", False),
+    errno.EAFNOSUPPORT: ("CONNECTION_BLOCKED", False),
+    errno.ENETUNREACH: ("NETWORK_UNREACHABLE", True),
+    errno.EHOSTUNREACH: ("NETWORK_UNREACHABLE", True),
+    errno.ENETDOWN: ("NETWORK_UNREACHABLE", True),
+}
+#: What OpenSSL says of a peer that speaks no TLS, or none that suits: waiting changes nothing.
+_TLS_FOR_GOOD = re.compile(
+    r"WRONG_VERSION_NUMBER|UNSUPPORTED_PROTOCOL|NO_PROTOCOLS|HTTP_REQUEST|HANDSHAKE_FAILURE"
+    r"|PROTOCOL_VERSION|NO_CIPHER|RECORD_LAYER_FAILURE|DH_KEY_TOO_SMALL"
+)
+
 
 class SourceFault(Exception):
     """One source failed; ``permanent`` says that asking it again is useless.
 
+    ``seldom`` is what waiting hardly changes: a few attempts are enough.
     ``stale`` marks a source that states another size or digest than asked for.
     ``retry_after`` is the server's own wish, in seconds.
     """
@@ -51,6 +105,7 @@ class SourceFault(Exception):
         *,
         permanent: bool = False,
         stale: bool = False,
+        seldom: bool = False,
         retry_after: Optional[float] = None,
     ) -> None:
         super().__init__(what)
@@ -58,55 +113,78 @@ class SourceFault(Exception):
         self.what = what
         self.permanent = permanent or stale
         self.stale = stale
+        self.seldom = seldom or code == "BAD_ANSWER"
         self.retry_after = retry_after
 
 
 def from_status(status: int, reason: str, retry_after: Optional[str]) -> SourceFault:
-    """Return the fault of an HTTP status that is neither success nor redirect."""
-    what = "HTTP %d %s" % (status, reason)
-    if status in (401, 403, 407):
-        return SourceFault("HTTP_DENIED", what, permanent=True)
-    if status in (404, 410):
-        return SourceFault("HTTP_NOT_FOUND", what, permanent=True)
-    if status in (408, 425, 429, 503):
-        return SourceFault("SERVER_BUSY", what, retry_after=parse_retry_after(retry_after))
-    if status >= 500:
-        return SourceFault("SERVER_ERROR", what, retry_after=parse_retry_after(retry_after))
-    return SourceFault("HTTP_REFUSED", what, permanent=True)
+    """Return the fault of an HTTP status that is no success here.
+
+    ``reason`` is not shown: a server may write anything there.
+    """
+    code, passing = _STATUS.get(
+        status, ("SERVER_ERROR", True) if status >= 500 else ("HTTP_REFUSED", False)
+    )
+    try:
+        what = "HTTP %d %s" % (status, HTTPStatus(status).phrase)
+    except ValueError:
+        what = "HTTP %d" % status
+    if not passing:
+        return SourceFault(code, what, permanent=True)
+    return SourceFault(code, what, retry_after=parse_retry_after(retry_after))
 
 
 def from_exception(error: BaseException) -> SourceFault:
-    """Return the fault of an exception of the network layers."""
+    """Return the fault of an exception that was raised while a source was asked.
+
+    What it says is not repeated: it may quote a token, or what the server sent. An error of
+    ours, and what ends the program, is raised again.
+    """
     if isinstance(error, SourceFault):
         return error
-    if isinstance(error, ssl.SSLCertVerificationError):
-        reason = getattr(error, "verify_message", "") or str(error)
-        return SourceFault("TLS_CERTIFICATE", "certificate: %s" % reason, permanent=True)
+    if isinstance(error, (DreamError, MemoryError)) or not isinstance(error, Exception):
+        raise error
+    if isinstance(error, ssl.SSLError):
+        return _from_tls(error)
     if isinstance(error, socket.gaierror):
-        return SourceFault("NAME_UNRESOLVED", "name not resolved: %s" % error.strerror)
+        what = "name not resolved: %s" % _name_error(error.errno or 0)
+        return SourceFault("NAME_UNRESOLVED", what, seldom=error.errno == socket.EAI_NONAME)
     if isinstance(error, (socket.timeout, TimeoutError)):
         return SourceFault("STALLED", "no data within the stall timeout")
-    if isinstance(error, ssl.SSLError):
-        return SourceFault("TLS_FAILED", "TLS: %s" % (error.reason or error))
-    if isinstance(error, ConnectionRefusedError):
-        return SourceFault("CONNECTION_REFUSED", "connection refused")
-    if isinstance(error, http.client.IncompleteRead):
-        return SourceFault("TRUNCATED", "the connection ended before the body did")
-    if isinstance(error, (OSError, http.client.HTTPException)):
-        return SourceFault("CONNECTION_LOST", "connection lost: %s" % (error or type(error)))
-    raise error
+    if isinstance(error, OSError):
+        code, passing = _ERRNO.get(error.errno or 0, ("CONNECTION_LOST", True))
+        what = os.strerror(error.errno) if error.errno else "the connection was lost"
+        return SourceFault(code, what[:1].lower() + what[1:], permanent=not passing)
+    return SourceFault("BAD_ANSWER", "the answer could not be read (%s)" % type(error).__name__)
+
+
+def _from_tls(error: ssl.SSLError) -> SourceFault:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        # One of OpenSSL's own sentences; the only name in it is the one that was asked for.
+        reason = getattr(error, "verify_message", "") or "it could not be verified"
+        return SourceFault("TLS_CERTIFICATE", "certificate: %s" % reason, permanent=True)
+    reason = str(error.reason or "")
+    reason = reason if re.fullmatch(r"[A-Z0-9_]+", reason) else "the connection was lost"
+    permanent = bool(_TLS_FOR_GOOD.search(reason))
+    return SourceFault("TLS_FAILED", "TLS: %s" % reason, permanent=permanent)
+
+
+def _name_error(number: int) -> str:
+    if number == socket.EAI_NONAME:
+        return "no such name"
+    return "the name server does not answer" if number == socket.EAI_AGAIN else "error %d" % number
 
 
 def parse_retry_after(value: Optional[str], now: Optional[float] = None) -> Optional[float]:
     """Return the seconds that ``Retry-After`` asks for, in either of its forms."""
-    if not value:
-        return None
-    text = value.strip()
-    if text.isdigit():
+    text = (value or "").strip()
+    if re.fullmatch(r"[0-9]{1,9}", text, re.ASCII):
         return float(text)
+    if not text or len(text) > 64:
+        return None
     try:
         moment = parsedate_to_datetime(text).timestamp()
-    except (TypeError, ValueError, IndexError):
+    except (TypeError, ValueError, IndexError, OverflowError, ArithmeticError):
         return None
     return max(0.0, moment - (time.time() if now is None else now))
 
@@ -127,6 +205,8 @@ def verdict(path: str, faults: Sequence[Tuple[str, SourceFault]]) -> DreamError:
     stale = [fault for _, fault in faults if fault.stale]
     decisive = (passing or stale or [fault for _, fault in faults])[-1]
     what = "%s could not be fetched (%s)" % (path, "; ".join(lines))
+    if decisive.code == "DISK_FULL":
+        return DiskError(what, code="DISK_FULL", where=path, hint="free space, or give the size")
     if decisive.stale:
         hint = _STALE_HINTS.get(decisive.code, _STALE)
         return IntegrityError(what, code=decisive.code, where=path, hint=hint)

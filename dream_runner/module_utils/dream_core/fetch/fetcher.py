@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Callable, List, Optional, Union
 
 from .. import atomic
-from ..errors import DreamError, UsageError
+from ..errors import DreamError, IntegrityError, NetworkError, UsageError
 from . import address as addresses
 from . import journal as journals
 from . import partial as partials
@@ -144,8 +144,8 @@ class _Fetch:
                 hint="give a URL, a file or a bundle directory",
             )
         named = [text.replace("{sha256}", request.sha256) for text in request.sources]
-        urls = [addresses.apply_endpoint(text, network) for text in named]
-        remote = [url for url in urls if url.startswith(("http:", "https:"))]
+        urls = [addresses.apply_endpoint(addresses.normal(text), network) for text in named]
+        remote = [url for url in urls if addresses.is_web(url)]
         hub = addresses.hub_origin(remote, network)
         sources = [self._source(url, hub) for url in urls]
         peers = [addresses.is_own(url, network) for url in urls]
@@ -201,7 +201,7 @@ class _Fetch:
     def _fill(self, partial: Partial, sources: List[Any]) -> FetchResult:
         """Complete the partial, find and mend what is wrong with it, put it in place."""
         try:
-            result = self._complete(partial, sources)
+            result = self._complete_from_each_size(partial, sources)
         except DreamError:
             has_wheel = bool(partials.wheel_leftovers(self._request.path))
             if not partial.journal.marks() and not partial.journal.trial and not has_wheel:
@@ -212,7 +212,25 @@ class _Fetch:
                 self._notes += source.notes
         return replace(result, notes=tuple(self._notes))
 
-    def _complete(self, partial: Partial, sources: List[Any]) -> FetchResult:
+    def _complete_from_each_size(self, partial: Partial, sources: List[Any]) -> FetchResult:
+        """Complete the partial; a size that one source stated does not bind the others.
+
+        Where no size was given and nothing was here, sources that state another size than a
+        source that failed are asked anew.
+        """
+        is_fresh = not partial.journal.binding.size_bytes and not partial.used_bytes()
+        while True:
+            ledger = Ledger(sources, self._request.patience)
+            try:
+                return self._complete(partial, sources, ledger)
+            except (IntegrityError, NetworkError):
+                others = ledger.of_another_size(sources)
+                if not is_fresh or not 0 < len(others) < len(sources):
+                    raise
+                partial.start_over()
+                sources = others
+
+    def _complete(self, partial: Partial, sources: List[Any], ledger: Ledger) -> FetchResult:
         request, journal = self._request, partial.journal
         marks, here = partial.known()
         if journal.binding.size_bytes:
@@ -222,7 +240,6 @@ class _Fetch:
             source.validator = journal.validators.get(source.label, "")
             source.refuted = journal.refuted.get(source.label, "")
         here = here or self._clone(partial, sources)
-        ledger = Ledger(sources, request.patience)
         gathered = Gathering(request, partial, ledger, self._transfer, self._on_progress)
         digest = gathered.run(sources, marks, here)
         reused = here + sum(mark.end - mark.start for mark in marks)

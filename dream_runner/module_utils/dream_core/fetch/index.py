@@ -7,7 +7,6 @@ lead to http and https only, and what is fetched from there is verified by its d
 from __future__ import annotations
 
 import html
-import http.client
 import json
 import os
 import re
@@ -23,6 +22,7 @@ from . import address as addresses
 from .faults import SourceFault, from_exception, from_status
 from .request import Network, Patience
 from .web import Link
+from .wire import Response
 
 _ACCEPT = (
     "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, "
@@ -33,7 +33,6 @@ _HTML = ("application/vnd.pypi.simple.v1+html", "text/html", "application/xhtml+
 #: The page of a project with some ten thousand files stays below this.
 _LIMIT_BYTES = 16 * 1024 * 1024
 _PAGE_SECONDS = 120.0
-_CHUNK = 64 * 1024
 _MAX_HOPS = 10
 _REDIRECTS = (301, 302, 303, 307, 308)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -209,48 +208,43 @@ def _page(link: Link, url: str, network: Network) -> Tuple[str, str, bytes]:
                 continue
             kind = _media_type(response)
             return current, kind, _body(response, deadline)
-        except (OSError, http.client.HTTPException) as error:
+        except Exception as error:
             link.close()
             raise from_exception(error) from error
-        except ValueError as error:
-            link.close()
-            raise _unusable("its answer is not HTTP") from error
     raise SourceFault("REDIRECT_LOOP", "redirects without end", permanent=True)
 
 
-def _redirected(current: str, response: http.client.HTTPResponse) -> str:
-    location = _joined(current, response.getheader("Location") or "")
-    scheme = urlsplit(location).scheme
-    if scheme == "https" or scheme == urlsplit(current).scheme == "http":
+def _redirected(current: str, response: Response) -> str:
+    try:
+        location = addresses.follow(current, response.head.get("Location"))
+    except UsageError as error:
+        what = "redirects to an address that cannot be: %s" % error.what
+        raise SourceFault("REDIRECT_REFUSED", what, permanent=True) from error
+    if location.startswith("https:") or current.startswith("http:"):
         return location
     what = "redirects to %s" % addresses.shown(location)
     raise SourceFault("REDIRECT_REFUSED", what, permanent=True)
 
 
-def _media_type(response: http.client.HTTPResponse) -> str:
+def _media_type(response: Response) -> str:
     if response.status != 200:
-        raise from_status(response.status, response.reason, response.getheader("Retry-After"))
-    if (response.getheader("Content-Encoding") or "identity").lower() != "identity":
+        raise from_status(response.status, "", response.head.get("Retry-After"))
+    if response.head.list("Content-Encoding") not in ([], ["identity"]):
         raise _unusable("its answer is compressed although it was asked not to")
-    kind = (response.getheader("Content-Type") or "").split(";")[0].strip().lower()
+    kind = response.head.get("Content-Type").split(";")[0].strip().lower()
     if kind not in _JSON + _HTML:
-        raise _unusable("its answer is %s" % (kind[:60] or "of no known type"))
+        is_name = re.fullmatch(r"[\w.+-]{1,40}/[\w.+-]{1,60}", kind, re.ASCII)
+        raise _unusable("its answer is %s" % (kind if is_name else "of no known type"))
     return kind
 
 
-def _body(response: http.client.HTTPResponse, deadline: float) -> bytes:
-    content = bytearray()
-    while True:
-        piece = response.read1(_CHUNK)
-        if not piece:
-            if response.length:
-                raise SourceFault("TRUNCATED", "its answer ended early")
-            return bytes(content)
-        content += piece
-        if len(content) > _LIMIT_BYTES:
-            raise _unusable("its answer is larger than %d MiB" % (_LIMIT_BYTES >> 20))
-        if time.monotonic() > deadline:
-            raise SourceFault("STALLED", "its answer took longer than %d s" % _PAGE_SECONDS)
+def _body(response: Response, deadline: float) -> bytes:
+    content = response.read(_LIMIT_BYTES + 1, max(0.0, deadline - time.monotonic()))
+    if len(content) > _LIMIT_BYTES:
+        raise _unusable("its answer is larger than %d MiB" % (_LIMIT_BYTES >> 20))
+    if response.length is not None and len(content) < response.length:
+        raise SourceFault("TRUNCATED", "its answer ended early")
+    return content
 
 
 def _unusable(what: str) -> SourceFault:

@@ -125,6 +125,12 @@ class Journal:
             self.close()
             self.open()
 
+    def start_over(self) -> None:
+        """Forget the size and every byte. Raises DiskError or PrivilegeError."""
+        with self._lock:
+            self.binding = Binding(self.binding.sha256, 0)
+            self.put_on_trial(0)
+
     def validator(self, source: str, etag: str, identity: str) -> None:
         """Record the version that ``source`` delivers (empty: it does not tell)."""
         with self._lock:

@@ -76,6 +76,11 @@ class Partial:
         marks = [mark for mark in self.journal.marks() if mark.end <= limit]
         return marks, min(self.journal.trial, limit)
 
+    def start_over(self) -> None:
+        """Forget every byte and the size; what was learned about sources stays."""
+        os.ftruncate(self.handle, 0)
+        self.journal.start_over()
+
     def used_bytes(self) -> int:
         """Return the bytes that the partial occupies on its filesystem."""
         return os.fstat(self.handle).st_blocks * 512

@@ -92,6 +92,11 @@ class Ledger:
             if source in self._sources:
                 self._drop(source, fault)
 
+    def of_another_size(self, sources: Sequence[Any]) -> List[Any]:
+        """Return those of ``sources`` that were given up because they state another size."""
+        found = {label for label, fault in self.faults if fault.code == "SIZE_MISMATCH"}
+        return [source for source in sources if source.label in found]
+
     def _drop(self, source: Any, fault: SourceFault) -> None:
         self.faults.append((source.label, fault))
         self._sources.remove(source)
@@ -101,6 +106,8 @@ class Ledger:
         attempts = self._patience.attempts
         if source.is_spare:
             return 1
+        if fault.seldom:
+            return min(3, attempts)
         # With another source at hand, a dead mirror should not cost minutes.
         if self._others():
             return max(2, attempts // 3)

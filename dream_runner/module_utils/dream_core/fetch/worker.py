@@ -97,8 +97,6 @@ class Worker(threading.Thread):
         self._ahead = 0
         self._ahead_start = 0
         self._ahead_bytes = 0
-        self._waited = 0.0
-        self._waited_bytes = 0
         self._flight: Deque[Write] = collections.deque()
 
     def run(self) -> None:
@@ -285,23 +283,9 @@ class Worker(threading.Thread):
         return filled
 
     def _read(self, view: memoryview) -> int:
-        self._watch_pace()
-        started = time.monotonic()
         count: int = self._body.readinto(view)
-        self._waited += time.monotonic() - started
-        self._waited_bytes += count
         self.read_bytes += count
         return count
-
-    def _watch_pace(self) -> None:
-        """Raise SourceFault if the server drips; called before a read, to lose no byte."""
-        patience = self._shared.patience
-        if self._waited < patience.stall_seconds:
-            return
-        enough = self._waited_bytes >= patience.floor_bytes_per_second * self._waited
-        self._waited, self._waited_bytes = 0.0, 0
-        if not enough:
-            raise SourceFault("STALLED", "slower than a trickle")
 
     def _write(self, view: memoryview, position: int) -> None:
         try:
