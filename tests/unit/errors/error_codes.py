@@ -66,7 +66,7 @@ def _places(node: ast.AST, file: str) -> list[ast.expr]:
 def _of_call(node: ast.Call, file: str) -> list[ast.expr]:
     given = [word.value for word in node.keywords if word.arg == "code"]
     name = getattr(node.func, "id", "")
-    if name == "SourceFault":
+    if name in ("SourceFault", "Meaning"):
         return [*given, *node.args[:1]]
     is_finding = name == "finding" and file in _JUDGES
     severity = getattr(node.args[1], "value", "blocker") if is_finding else ""

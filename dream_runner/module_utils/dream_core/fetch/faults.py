@@ -15,7 +15,7 @@ import ssl
 import time
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..errors import DiskError, DreamError, IntegrityError, NetworkError
 
@@ -46,42 +46,50 @@ _STALE_HINTS = {
 }
 _KEPT = "what was fetched is kept; run again to continue"
 
-#: What a status means: its code, and whether waiting can change it. A class such as 5xx says
-#: neither. What is not listed passes from 500 on and does not below.
-_STATUS: Dict[int, Tuple[str, bool]] = {
-    202: ("SERVER_BUSY", True),
-    401: ("HTTP_DENIED", False),
-    403: ("HTTP_DENIED", False),
-    404: ("HTTP_NOT_FOUND", False),
-    407: ("PROXY_REFUSED", False),
-    408: ("SERVER_BUSY", True),
-    410: ("HTTP_NOT_FOUND", False),
-    421: ("SERVER_ERROR", True),
-    423: ("SERVER_BUSY", True),
-    425: ("SERVER_BUSY", True),
-    429: ("SERVER_BUSY", True),
-    501: ("HTTP_REFUSED", False),
-    503: ("SERVER_BUSY", True),
-    505: ("HTTP_REFUSED", False),
-    506: ("HTTP_REFUSED", False),
-    508: ("HTTP_REFUSED", False),
-    509: ("SERVER_BUSY", True),
-    510: ("HTTP_REFUSED", False),
-    511: ("NETWORK_LOGIN", False),
-    529: ("SERVER_BUSY", True),
+
+class Meaning(NamedTuple):
+    """The code of a failure, and whether waiting can change it."""
+
+    code: str
+    passes: bool
+
+
+#: What a status means. A class such as 5xx does not say.
+#: What is not listed passes from 500 on, and does not below.
+_STATUS: Dict[int, Meaning] = {
+    202: Meaning("SERVER_BUSY", True),
+    401: Meaning("HTTP_DENIED", False),
+    403: Meaning("HTTP_DENIED", False),
+    404: Meaning("HTTP_NOT_FOUND", False),
+    407: Meaning("PROXY_REFUSED", False),
+    408: Meaning("SERVER_BUSY", True),
+    410: Meaning("HTTP_NOT_FOUND", False),
+    421: Meaning("SERVER_ERROR", True),
+    423: Meaning("SERVER_BUSY", True),
+    425: Meaning("SERVER_BUSY", True),
+    429: Meaning("SERVER_BUSY", True),
+    501: Meaning("HTTP_REFUSED", False),
+    503: Meaning("SERVER_BUSY", True),
+    505: Meaning("HTTP_REFUSED", False),
+    506: Meaning("HTTP_REFUSED", False),
+    508: Meaning("HTTP_REFUSED", False),
+    509: Meaning("SERVER_BUSY", True),
+    510: Meaning("HTTP_REFUSED", False),
+    511: Meaning("NETWORK_LOGIN", False),
+    529: Meaning("SERVER_BUSY", True),
 }
 
-#: The same for an error of the socket: its code, and whether waiting can change it.
-_ERRNO: Dict[int, Tuple[str, bool]] = {
-    errno.ECONNREFUSED: ("CONNECTION_REFUSED", True),
-    errno.ENOENT: ("CONNECTION_REFUSED", True),
-    errno.ETIMEDOUT: ("STALLED", True),
-    errno.EACCES: ("CONNECTION_BLOCKED", False),
-    errno.EPERM: ("CONNECTION_BLOCKED", False),
-    errno.EAFNOSUPPORT: ("CONNECTION_BLOCKED", False),
-    errno.ENETUNREACH: ("NETWORK_UNREACHABLE", True),
-    errno.EHOSTUNREACH: ("NETWORK_UNREACHABLE", True),
-    errno.ENETDOWN: ("NETWORK_UNREACHABLE", True),
+#: The same for an error of the socket.
+_ERRNO: Dict[int, Meaning] = {
+    errno.ECONNREFUSED: Meaning("CONNECTION_REFUSED", True),
+    errno.ENOENT: Meaning("CONNECTION_REFUSED", True),
+    errno.ETIMEDOUT: Meaning("STALLED", True),
+    errno.EACCES: Meaning("CONNECTION_BLOCKED", False),
+    errno.EPERM: Meaning("CONNECTION_BLOCKED", False),
+    errno.EAFNOSUPPORT: Meaning("CONNECTION_BLOCKED", False),
+    errno.ENETUNREACH: Meaning("NETWORK_UNREACHABLE", True),
+    errno.EHOSTUNREACH: Meaning("NETWORK_UNREACHABLE", True),
+    errno.ENETDOWN: Meaning("NETWORK_UNREACHABLE", True),
 }
 #: What OpenSSL says of a peer that speaks no TLS, or none that suits: waiting changes nothing.
 _TLS_FOR_GOOD = re.compile(
@@ -123,7 +131,7 @@ def from_status(status: int, reason: str, retry_after: Optional[str]) -> SourceF
     ``reason`` is not shown: a server may write anything there.
     """
     code, passing = _STATUS.get(
-        status, ("SERVER_ERROR", True) if status >= 500 else ("HTTP_REFUSED", False)
+        status, Meaning("SERVER_ERROR", True) if status >= 500 else Meaning("HTTP_REFUSED", False)
     )
     try:
         what = "HTTP %d %s" % (status, HTTPStatus(status).phrase)
@@ -152,7 +160,7 @@ def from_exception(error: BaseException) -> SourceFault:
     if isinstance(error, (socket.timeout, TimeoutError)):
         return SourceFault("STALLED", "no data within the stall timeout")
     if isinstance(error, OSError):
-        code, passing = _ERRNO.get(error.errno or 0, ("CONNECTION_LOST", True))
+        code, passing = _ERRNO.get(error.errno or 0, Meaning("CONNECTION_LOST", True))
         what = os.strerror(error.errno) if error.errno else "the connection was lost"
         return SourceFault(code, what[:1].lower() + what[1:], permanent=not passing)
     return SourceFault("BAD_ANSWER", "the answer could not be read (%s)" % type(error).__name__)
