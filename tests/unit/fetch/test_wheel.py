@@ -30,6 +30,7 @@ from fixtures.package_index import (
     PackageIndex,
     make_wheel,
 )
+from fixtures.pythons import oldest
 
 from dream_runner.module_utils.dream_core.errors import DiskError, DreamError, UsageError
 from dream_runner.module_utils.dream_core.fetch.faults import SourceFault
@@ -133,11 +134,17 @@ CHILD = textwrap.dedent(
 )
 
 
-def kill_when(request: FetchRequest, environment: dict[str, str], ready: Any, pause: float) -> None:
+def start(
+    request: FetchRequest, environment: dict[str, str], pause: float, python: str = sys.executable
+) -> subprocess.Popen[bytes]:
     words = {"path": request.path, "sha256": request.sha256, "sources": list(request.sources)}
-    words["size_bytes"] = request.size_bytes
-    command = [sys.executable, "-c", CHILD, str(ROOT), json.dumps(words), str(pause)]
-    with subprocess.Popen(command, env={**os.environ, **environment}) as child:
+    words["size_bytes"] = request.size_bytes  # type: ignore[assignment]
+    command = [python, "-c", CHILD, str(ROOT), json.dumps(words), str(pause)]
+    return subprocess.Popen(command, env={**os.environ, **environment})
+
+
+def kill_when(request: FetchRequest, environment: dict[str, str], ready: Any, pause: float) -> None:
+    with start(request, environment, pause) as child:
         end = time.monotonic() + 30
         while not ready() and child.poll() is None and time.monotonic() < end:
             time.sleep(0.005)
@@ -182,6 +189,16 @@ def test_killed_while_the_member_is_written(index: PackageIndex, tmp_path: Path)
     result = finished(request)
     assert (result.bytes_fetched, index.sent()) == (0, before)
     assert result.bytes_reused > 0
+
+
+@pytest.mark.skipif(not oldest(), reason="no Python 3.9 here")
+def test_the_oldest_python_can_do_it(index: PackageIndex, tmp_path: Path) -> None:
+    index.form = HTML
+    environment = told(index.url)
+    with start(wanted(tmp_path / "m", environment), environment, 0.0, oldest()) as child:
+        assert child.wait(timeout=60) == 0
+    assert (tmp_path / "m").read_bytes() == CONTENT
+    assert is_clean(tmp_path / "m")
 
 
 def test_killed_before_the_wheel_is_gone(index: PackageIndex, tmp_path: Path) -> None:
