@@ -23,6 +23,7 @@ import typer
 from . import examples, report, stopping, suggest
 from .module_utils.dream_core import streams
 from .module_utils.dream_core.errors import DreamError, Interrupted, UsageError
+from .module_utils.dream_core.process import tighten_umask
 from .settings import BY_NAME, SETTINGS, Given, Setting, default_state_dir
 from .version import __version__
 
@@ -93,6 +94,7 @@ def main(argv: list[str] | None = None) -> int:
     if words == ["--version"]:
         report.print_text(f"dream-runner {__version__}")
         return 0
+    tighten_umask()
     form = report.form_of(words)
     try:
         with stopping.raising():

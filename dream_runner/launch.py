@@ -16,6 +16,8 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
+from .module_utils.dream_core.process import tighten_umask
+
 #: prctl(2): signal to this process when the thread that made it ends.
 _PR_SET_PDEATHSIG = 1
 
@@ -34,6 +36,7 @@ class Passwords:
 def main() -> None:
     """Bind to the parent, then become the program that standard input names."""
     request = json.load(sys.stdin)
+    tighten_umask()
     # A session of its own: signals of the user's terminal go to the wrapper alone.
     os.setsid()
     _die_with_parent(request["parent"])

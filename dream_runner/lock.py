@@ -8,8 +8,6 @@ that inherited it would hold it for as long as it lives (catalogue row C2).
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import json
 import os
 import pwd
@@ -19,6 +17,7 @@ from typing import Any
 
 import psutil
 
+from .module_utils.dream_core import filelock
 from .module_utils.dream_core.errors import BusyError, PrivilegeError
 from .run import RUN_ID_VARIABLE
 
@@ -88,14 +87,12 @@ def _open(state_dir: str, report: Report) -> int | None:
 
 
 def _acquire(handle: int, report: Report) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            raise _busy(_read(handle)) from error
-        report(f"no lock: this filesystem has none ({error.strerror})")
-        return False
-    return True
+    found = filelock.attempt(handle)
+    if found is filelock.Lock.HELD:
+        raise _busy(_read(handle))
+    if found is filelock.Lock.IMPOSSIBLE:
+        report("no lock: this filesystem has none; see that no second run starts")
+    return found is filelock.Lock.OURS
 
 
 def _sign(handle: int, command: str) -> None:

@@ -7,6 +7,8 @@ message decides, then the phase; rules are data, the first match wins.
 from __future__ import annotations
 
 import re
+import signal
+from collections.abc import Sequence
 
 from .events import TaskFinished
 from .module_utils.dream_core.errors import (
@@ -15,9 +17,13 @@ from .module_utils.dream_core.errors import (
     EngineError,
     NetworkError,
     PrivilegeError,
+    RequirementError,
 )
 
-_RULES: tuple[tuple[str, type[DreamError], str, str], ...] = (
+#: What a message looks like, and the class, code and hint of its error.
+Rule = tuple[str, type[DreamError], str, str]
+
+_RULES: tuple[Rule, ...] = (
     (
         r"No space left on device|Disk quota exceeded|not enough free space",
         DiskError,
@@ -81,9 +87,60 @@ def error_of_task(event: TaskFinished) -> DreamError:
             where=where,
             hint="check that the host is up and that you can log in to it",
         )
-    for pattern, cls, code, hint in _RULES:
-        if re.search(pattern, message, re.IGNORECASE):
-            return cls(_WORDS.get(code, message), code=code, where=where, hint=hint)
+    known = _match(_RULES, message, where)
+    if known is not None:
+        return known
     cls, code = _PHASE_CLASSES.get(event.phase, (DreamError, "TASK_FAILED"))
     hint = "log.txt of this run has the whole output; run again after mending the cause"
     return cls(message, code=code, where=where, hint=hint)
+
+
+#: Why ansible-playbook ends before, between or after its tasks; then the rules for tasks.
+_START_RULES: tuple[Rule, ...] = (
+    (
+        r"preferred locale|locale encoding",
+        RequirementError,
+        "LOCALE_MISSING",
+        "create one as root: localedef -i POSIX -f UTF-8 C.UTF-8",
+    ),
+    (
+        r"lack of access to /dev/shm|Unable to use multiprocessing",
+        RequirementError,
+        "SHARED_MEMORY_MISSING",
+        "as root: mount -t tmpfs -o mode=1777 tmpfs /dev/shm",
+    ),
+    (
+        r"Cannot allocate memory|Resource temporarily unavailable|MemoryError|new thread"
+        r"|Too many open files",
+        RequirementError,
+        "RESOURCE_LIMIT",
+        "stop other programs or raise the limit ('ulimit -a' shows them), then run again",
+    ),
+)
+
+
+def error_of_start(rc: int, words: str) -> DreamError:
+    """Return why ansible-playbook ended with ``rc`` and no failed task; ``words`` are its last."""
+    known = _match((*_START_RULES, *_RULES), words, "ansible-playbook")
+    if known is not None:
+        return known
+    # ansible-runner gives a signal as a negative status, a shell adds it to 128.
+    if rc in (-signal.SIGKILL, 128 + signal.SIGKILL):
+        return RequirementError(
+            "ansible-playbook was killed, as Linux does when memory runs out",
+            code="RESOURCE_LIMIT",
+            hint="'dmesg' shows what was killed; stop other programs, then run again",
+        )
+    said = f": {words}" if words else "; it left no message"
+    return DreamError(
+        f"ansible-playbook ended with status {rc}{said}",
+        code="ANSIBLE_FAILED",
+        hint="log.txt of this run has the whole output",
+    )
+
+
+def _match(rules: Sequence[Rule], message: str, where: str) -> DreamError | None:
+    for pattern, cls, code, hint in rules:
+        if re.search(pattern, message, re.IGNORECASE):
+            return cls(_WORDS.get(code, message), code=code, where=where, hint=hint)
+    return None

@@ -9,7 +9,6 @@ is in the abstract namespace: a killed run leaves no file.
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import queue
@@ -19,7 +18,6 @@ import signal
 import socket
 import struct
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -30,21 +28,18 @@ from typing import IO, Any
 
 import psutil
 
-from . import launch, paths
+from . import launch, paths, prerequisites, scratch
 from .events import Event, RunFinished, TaskFinished, parse
 from .module_utils.dream_core import atomic
 from .module_utils.dream_core.errors import DreamError, Interrupted
 from .module_utils.dream_core.printable import printable
 from .module_utils.dream_core.redact import Redactor
-from .outcome import error_of_task
+from .outcome import error_of_start, error_of_task
 from .version import __version__
 
 #: Seconds between the polite signal and the one that cannot be refused. Two
 #: rounds stay below the five seconds in which Ctrl-C promises to have ended.
 _PATIENCE_SECONDS = 2.0
-
-#: What Ansible writes into the working directory of a run, generously.
-_ROOM_BYTES = 8 * 1024 * 1024
 
 #: A log is complete within so many seconds of its run's end; longer lines are split.
 _LOG_SECONDS, _LOG_LINE_BYTES = 5.0, 64 * 1024
@@ -155,6 +150,7 @@ def execute_among_others(
 
 def _start(request: Request, work: Path, socket_path: str, caller: Mapping[str, str]) -> int:
     """Run ansible-playbook below ansible-runner and return its exit status."""
+    prerequisites.require()
     # Slow to import (0.2 s), and only a run needs it.
     from ansible_runner import run_command
 
@@ -210,6 +206,8 @@ def _environment(
 ) -> dict[str, str]:
     kept = ansible_environment(work, caller)
     kept |= {**request.environment, RUN_ID_VARIABLE: request.run_id, "DREAM_SOCKET": socket_path}
+    # What a killed module leaves unpacked goes with the run, or with the next one.
+    kept["TMPDIR"] = str(_private_directory(work / "tmp"))
     if request.reach is None:
         # What an action still has to copy lies where the run's end, or the next run, removes it.
         kept["ANSIBLE_REMOTE_TEMP"] = str(work / "ansible" / "remote")
@@ -219,11 +217,15 @@ def _environment(
 def ansible_environment(work: Path, caller: Mapping[str, str]) -> dict[str, str]:
     """Return what Ansible may know: the caller's environment less what could steer it."""
     kept = {
-        name: value for name, value in caller.items() if not name.startswith(_SCRUBBED_PREFIXES)
+        name: value
+        for name, value in caller.items()
+        if not name.startswith(_SCRUBBED_PREFIXES) and not prerequisites.is_locale(name)
     }
     content, package = paths.content(), paths.PACKAGE
     return {
+        **prerequisites.user_environment(),
         **kept,
+        **prerequisites.locale_environment(),
         "PYTHONPATH": str(package.parent),
         "PYTHONDONTWRITEBYTECODE": "1",
         "ANSIBLE_CONFIG": str(content / "ansible.cfg"),
@@ -286,14 +288,10 @@ class _Tally:
 def _unexplained(rc: int, run_dir: Path) -> DreamError:
     """Return why Ansible itself failed: on a full disk it cannot even say so."""
     try:
-        _require_room(run_dir)
+        scratch.require_room(run_dir)
     except OSError as error:
         return atomic.translate(error, str(run_dir))
-    return DreamError(
-        f"ansible-playbook ended with status {rc} and no failed task",
-        code="ANSIBLE_FAILED",
-        hint="the end of log.txt says why",
-    )
+    return error_of_start(rc, prerequisites.last_words(run_dir / "log.txt"))
 
 
 class _Channel:
@@ -495,34 +493,27 @@ def _signal_privileged(pid: int, number: signal.Signals) -> None:
 def _run_directory(run_dir: Path) -> Iterator[Path]:
     """Give a private working directory that is gone afterwards.
 
-    Where the state directory cannot be written, or is full, the run goes on in a temporary one.
+    Where the state directory cannot be written, is full or has no file locks, the run goes on
+    in a temporary one.
     """
     work = run_dir / "work"
     try:
         run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         work.mkdir(mode=0o700)
-        _require_room(work)
+        scratch.require(work)
     except OSError:
         with contextlib.suppress(OSError):
             work.rmdir()
-        work = _temporary_directory()
+        work = scratch.make()
     try:
         yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _temporary_directory() -> Path:
-    try:
-        return Path(tempfile.mkdtemp(prefix="dream-runner-"))
-    except OSError as error:
-        raise atomic.translate(error, tempfile.gettempdir()) from error
-
-
-def _require_room(directory: Path) -> None:
-    status = os.statvfs(directory)
-    if status.f_bavail * status.f_frsize < _ROOM_BYTES:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+def _private_directory(path: Path) -> Path:
+    path.mkdir(mode=0o700, exist_ok=True)
+    return path
 
 
 @contextlib.contextmanager
@@ -545,7 +536,7 @@ def _pipe_with(content: bytes) -> Iterator[IO[bytes]]:
 def _private_log(path: Path) -> Iterator[IO[bytes]]:
     try:
         # Ansible fails at its very end where it cannot write out its log.
-        _require_room(path.parent)
+        scratch.require_room(path.parent)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     except OSError:
         handle = os.open(os.devnull, os.O_WRONLY)
@@ -577,7 +568,8 @@ def _copy_lines(reader: int, log: IO[bytes]) -> None:
 def bare_environment() -> Iterator[None]:
     """Hide the caller's environment from ansible-runner, which writes it to a file."""
     saved = dict(os.environ)
-    keep: dict[str, str] = {n: saved[n] for n in ("PATH", "HOME", "LANG") if n in saved}
+    keep: dict[str, str] = {n: saved[n] for n in ("PATH", "HOME") if n in saved}
+    keep |= prerequisites.locale_environment()
     keep["PYTHONPATH"] = str(paths.PACKAGE.parent)
     os.environ.clear()
     os.environ.update(keep)

@@ -7,6 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
+from . import scratch
 from .run import processes_of
 
 #: How many runs are kept to look back at.
@@ -24,6 +25,7 @@ def sweep(state_dir: Path) -> None:
     Names begin with the time, so that their order is their age. A folder that
     cannot be removed stays: this is tidying, not part of an install.
     """
+    scratch.sweep()
     root = state_dir / "runs"
     with contextlib.suppress(OSError):
         folders = sorted((item for item in root.iterdir() if item.is_dir()), reverse=True)

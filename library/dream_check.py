@@ -71,6 +71,7 @@ interrupted_packages:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core.check import PHASES, judge
+from ansible.module_utils.dream_core.process import tighten_umask
 
 SPEC = {
     "phase": {
@@ -91,6 +92,7 @@ SPEC = {
 
 
 def main():
+    tighten_umask()
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     result = judge(module.params, may_write=not module.check_mode)
     for warning in result.pop("warnings"):

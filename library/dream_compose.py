@@ -74,6 +74,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core.containers import Stack
 from ansible.module_utils.dream_core.errors import DreamError
 from ansible.module_utils.dream_core.lifeline import Lifeline
+from ansible.module_utils.dream_core.process import tighten_umask
 
 SPEC = {
     "project": {"type": "dict", "required": True},
@@ -90,6 +91,7 @@ SPEC = {
 
 
 def main():
+    tighten_umask()
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     wanted, write = module.params, not module.check_mode
     also = {item["reference"]: item["also"] for item in wanted["images"] if item["also"]}

@@ -40,6 +40,7 @@ import os
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core.context import look
 from ansible.module_utils.dream_core.errors import DreamError
+from ansible.module_utils.dream_core.process import tighten_umask
 
 SPEC = {
     "settings": {"type": "dict", "required": True},
@@ -52,6 +53,7 @@ SPEC = {
 
 
 def main():
+    tighten_umask()
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     try:
         found = look(

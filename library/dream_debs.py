@@ -35,6 +35,7 @@ absent: {description: Names that the bundle does not have., type: list, returned
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core.debs import look
 from ansible.module_utils.dream_core.errors import DreamError
+from ansible.module_utils.dream_core.process import tighten_umask
 
 SPEC = {
     "names": {"type": "list", "elements": "str", "required": True},
@@ -44,6 +45,7 @@ SPEC = {
 
 
 def main():
+    tighten_umask()
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     wanted = module.params
     try:

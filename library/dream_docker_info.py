@@ -52,6 +52,7 @@ import os
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core import debs, docker_daemon, docker_engine, docker_host, live
 from ansible.module_utils.dream_core.errors import DreamError
+from ansible.module_utils.dream_core.process import tighten_umask
 
 SPEC = {
     "command": {"type": "str", "default": "docker"},
@@ -68,6 +69,7 @@ SPEC = {
 
 
 def main():
+    tighten_umask()
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     try:
         module.exit_json(changed=False, **examine(module.params))

@@ -51,9 +51,11 @@ restored: {description: The file came back from its backup., type: bool, returne
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core.envwrite import SPEC, carry_out
 from ansible.module_utils.dream_core.errors import DreamError
+from ansible.module_utils.dream_core.process import tighten_umask
 
 
 def main():
+    tighten_umask()
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     try:
         module.exit_json(**carry_out(module.params, write=not module.check_mode))

@@ -48,6 +48,7 @@ warning:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core.facts import load_or_gather
+from ansible.module_utils.dream_core.process import tighten_umask
 
 SPEC = {
     "state_dir": {"type": "path", "required": True},
@@ -59,6 +60,7 @@ SPEC = {
 
 
 def main():
+    tighten_umask()
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     facts, origin = load_or_gather(save=not module.check_mode, **module.params)
     if origin["why"]:

@@ -36,6 +36,7 @@ dream_error: {description: The failure as data., type: dict, returned: always}
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core.errors import from_dict
+from ansible.module_utils.dream_core.process import tighten_umask
 
 SPEC = {
     "kind": {"type": "str", "required": True},
@@ -47,6 +48,7 @@ SPEC = {
 
 
 def main():
+    tighten_umask()
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     error = from_dict(dict(module.params, **{"class": module.params["kind"]}))
     module.fail_json(msg=str(error), dream_error=error.to_dict())

@@ -72,6 +72,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core.errors import DreamError
 from ansible.module_utils.dream_core.images import settle
 from ansible.module_utils.dream_core.lifeline import Lifeline
+from ansible.module_utils.dream_core.process import tighten_umask
 
 IMAGE = {
     "service": {"type": "str", "required": True},
@@ -115,6 +116,7 @@ class Reporter:
 
 
 def main():
+    tighten_umask()
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     wanted = module.params
     try:

@@ -200,9 +200,11 @@ from ansible.module_utils.dream_core.fetch.fetcher import fetch, remove
 from ansible.module_utils.dream_core.fetch.request import FetchRequest, Network
 from ansible.module_utils.dream_core.fetch.stamp import is_present
 from ansible.module_utils.dream_core.lifeline import Lifeline
+from ansible.module_utils.dream_core.process import tighten_umask
 
 
 def main():
+    tighten_umask()
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},

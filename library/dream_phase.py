@@ -52,6 +52,7 @@ interrupted:
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core.errors import DreamError
 from ansible.module_utils.dream_core.phase import record
+from ansible.module_utils.dream_core.process import tighten_umask
 
 SPEC = {
     "phase": {"type": "str", "required": True},
@@ -65,6 +66,7 @@ SPEC = {
 
 
 def main():
+    tighten_umask()
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     try:
         done = record(write=not module.check_mode, **module.params)

@@ -38,6 +38,7 @@ left: {description: What should have gone., type: list, elements: str, returned:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core.errors import PrivilegeError
+from ansible.module_utils.dream_core.process import tighten_umask
 from ansible.module_utils.dream_core.remove import remove
 
 SPEC = {
@@ -48,6 +49,7 @@ SPEC = {
 
 
 def main():
+    tighten_umask()
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     done = remove(
         module.params["state_dir"],

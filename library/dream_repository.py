@@ -37,12 +37,14 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core.errors import DreamError
+from ansible.module_utils.dream_core.process import tighten_umask
 from ansible.module_utils.dream_core.repository import provide
 
 SPEC = {"repository": {"type": "dict", "required": True}}
 
 
 def main():
+    tighten_umask()
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     try:
         files = provide(module.params["repository"], dict(os.environ), write=not module.check_mode)

@@ -46,6 +46,7 @@ dream_error: {description: The failure as data., type: dict, returned: "when the
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core.errors import EngineError, from_dict
 from ansible.module_utils.dream_core.lifeline import Lifeline
+from ansible.module_utils.dream_core.process import tighten_umask
 from ansible.module_utils.dream_core.rollback import turn_back
 
 SPEC = {
@@ -60,6 +61,7 @@ SPEC = {
 
 
 def main():
+    tighten_umask()
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     asked = module.params
     said = str(asked["failed"].get("msg") or "the task failed")

@@ -48,6 +48,7 @@ import os
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core import supervisor
 from ansible.module_utils.dream_core.errors import DreamError
+from ansible.module_utils.dream_core.process import tighten_umask
 
 SPEC = {
     "install_dir": {"type": "path", "required": True},
@@ -61,6 +62,7 @@ SPEC = {
 
 
 def main():
+    tighten_umask()
     module = AnsibleModule(
         argument_spec=SPEC,
         required_if=[("state", "present", ("python", "program", "command", "log"))],

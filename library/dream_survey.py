@@ -40,6 +40,7 @@ visit: {description: What was found., type: dict, returned: always}
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core.errors import DreamError
+from ansible.module_utils.dream_core.process import tighten_umask
 from ansible.module_utils.dream_core.visit import visit
 
 SPEC = {
@@ -54,6 +55,7 @@ SPEC = {
 
 
 def main():
+    tighten_umask()
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     options = {name: value for name, value in module.params.items() if name != "settings"}
     try:

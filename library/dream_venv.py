@@ -50,6 +50,7 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core.errors import DreamError
 from ansible.module_utils.dream_core.lifeline import Lifeline
+from ansible.module_utils.dream_core.process import tighten_umask
 from ansible.module_utils.dream_core.venv import ensure
 
 SPEC = {
@@ -80,6 +81,7 @@ def _reporter(lifeline):
 
 
 def main():
+    tighten_umask()
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     wanted = module.params
     try:

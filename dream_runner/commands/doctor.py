@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .. import answers, lock
+from .. import answers, lock, prerequisites
 from ..module_utils.dream_core.doctor import (
     CHECKS as OF_HOST,
 )
@@ -57,6 +57,11 @@ def _program(place: Place) -> Iterator[Finding]:
             yield Finding("program", ERROR, f"the Python package {name} is not there", remedy)
 
 
+def _ansible(place: Place) -> Iterator[Finding]:
+    for problem in prerequisites.problems():
+        yield Finding("ansible", ERROR, problem.what, problem.hint)
+
+
 def _processes(place: Place) -> Iterator[Finding]:
     found = lock.leftovers(place.state_dir)
     if found:
@@ -90,6 +95,7 @@ def _engine(place: Place) -> Iterator[Finding]:
 CHECKS: dict[str, Check] = {
     "settings": _settings,
     "program": _program,
+    "ansible": _ansible,
     "processes": _processes,
     "certificate-files": _certificate_files,
     "engine": _engine,

@@ -27,6 +27,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from .. import scratch
 from ..events import Event, Notice, Progress, parse
 from ..module_utils.dream_core import printable
 from .inventory import Host
@@ -283,9 +284,4 @@ def _raise_limit() -> None:
 
 def sweep() -> None:
     """Remove the directories of fleet runs that were killed."""
-    root = Path(tempfile.gettempdir())
-    for directory in root.glob(PREFIX + "*"):
-        pid = directory.name.removeprefix(PREFIX).split("-")[0]
-        is_mine = directory.lstat().st_uid == os.getuid() and not directory.is_symlink()
-        if is_mine and pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
-            shutil.rmtree(directory, ignore_errors=True)
+    scratch.sweep(PREFIX)

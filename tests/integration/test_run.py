@@ -266,3 +266,76 @@ def test_kill_of_ansible_playbook_ends_the_run_as_failed(wrapper: Any) -> None:
     oldest.kill()
     assert process.wait(timeout=60) not in (0, 130)
     assert _gone_within(run_id, 10), "a worker of a killed ansible-playbook went on"
+
+
+def test_a_locale_that_this_machine_lacks_reaches_nobody(
+    request_for: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("LANG", "LC_ALL", "LC_MESSAGES"):
+        monkeypatch.setenv(name, "xx_YY.ISO-8859-1")
+    told = tmp_path / "told"
+    request = request_for(
+        f"""
+        - name: Tell the locale, the scratch and the umask
+          ansible.builtin.shell: 'echo "$LC_ALL $LANG $TMPDIR"; umask > {told}'
+          register: said
+          changed_when: false
+        - name: Compare
+          ansible.builtin.assert:
+            that: said.stdout == 'C.UTF-8 C.UTF-8 ' ~ (ansible_home | dirname) ~ '/tmp'
+          vars: {{ansible_home: "{{{{ lookup('env', 'ANSIBLE_HOME') }}}}"}}
+        """
+    )
+    old = os.umask(0)
+    try:
+        result = run.execute(request, lambda _: None)
+    finally:
+        os.umask(old)
+    assert result.error is None
+    assert told.read_text().strip() == "0022"
+
+
+def test_a_killed_modules_unpacked_copy_goes_with_the_run(request_for: Any) -> None:
+    seen: list[str] = []
+
+    def look(event: events.Event) -> None:
+        if isinstance(event, events.TaskFinished):
+            seen.extend(str(path) for path in request.run_dir.rglob("ansible_*_payload_*"))
+
+    request = request_for(
+        """
+        - name: Leave what a kill leaves
+          ansible.builtin.shell: mkdir "$TMPDIR/ansible_x_payload_y"
+          changed_when: false
+        """
+    )
+    assert run.execute(request, look).error is None
+    assert any(path.endswith("ansible_x_payload_y") for path in seen)
+    assert list(request.run_dir.rglob("ansible_*")) == []
+
+
+#: Each ends ansible-playbook before any task; with what it says itself.
+NO_START = {
+    "not YAML": ("- {", {}, "YAML parsing failed"),
+    "no such role": ("- hosts: all\n  roles: [nowhere]\n", {}, "'nowhere' was not found"),
+    "no such action": ("- hosts: all\n  tasks: [{no_such_action: {}}]\n", {}, "no_such_action"),
+    "no such host": ("- hosts: all\n", {"limit": "nobody"}, "no hosts to target"),
+    "no password file": ("- hosts: all\n", {"vault": "/nowhere"}, "/nowhere"),
+}
+
+
+@pytest.mark.parametrize("case", NO_START)
+def test_how_ansible_ends_without_a_task_is_told(
+    request_for: Any, tmp_path: Path, case: str
+) -> None:
+    text, more, words = NO_START[case]
+    reach = None
+    if more:
+        files = (more["vault"],) if "vault" in more else ()
+        reach = run.Reach(("localhost,",), more.get("limit", "all"), "", 1, files)
+    request = request_for("", reach=reach)
+    paths.playbook("install").write_text(text)
+    error = run.execute(request, lambda _: None).error
+    assert error is not None
+    assert words in error.what
+    assert error.code == "ANSIBLE_FAILED"

@@ -71,6 +71,22 @@ def test_check_run_check_run(
     assert run_module("dream_supervisor", **changed)["changed"] is False
 
 
+@pytest.mark.parametrize("umask", [0, 0o002])
+def test_a_careless_umask_leaves_nothing_open_and_the_engine_alone(
+    run_module: Run, wanted: dict[str, Any], umask: int
+) -> None:
+    old = os.umask(umask)
+    try:
+        run_module("dream_supervisor", **wanted)
+        first = info(wanted)["pid"]
+        assert run_module("dream_supervisor", **wanted)["changed"] is False
+    finally:
+        os.umask(old)
+    assert info(wanted)["pid"] == first
+    made = [Path(wanted["log"]), *Path(wanted["install_dir"], "supervisor").iterdir()]
+    assert {oct(stat.S_IMODE(path.stat().st_mode)) for path in made} == {"0o600"}
+
+
 def kill_daemon(wanted: dict[str, Any]) -> None:
     os.kill(supervisor.daemons(config(wanted["install_dir"]))[0], signal.SIGKILL)
     time.sleep(0.3)

@@ -18,6 +18,18 @@ _PR_SET_PDEATHSIG = 1
 _BLOCK_BYTES = 1024 * 1024
 
 
+#: Others may read what is made, and never write it.
+_SAFE_UMASK = 0o022
+
+
+def tighten_umask() -> None:
+    """Keep other users from writing what this process and its children make.
+
+    Debian gives an ordinary login 0002, a careless container 0. A stricter umask stays.
+    """
+    os.umask(os.umask(_SAFE_UMASK) | _SAFE_UMASK)
+
+
 @dataclass(frozen=True)
 class Finished:
     """How a program ended, with the end of what it printed."""

@@ -332,6 +332,8 @@ def _start(wanted: Program, python: str, environment: Dict[str, str]) -> None:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                # With -n supervisord does not set its own: logs would be made with the caller's.
+                umask=0o077,
             )
     except OSError as error:
         raise EngineError(

@@ -8,14 +8,13 @@ beside its words. How many bytes are there, the journal of the partial tells.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import subprocess
 import time
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from . import atomic, faststart
+from . import atomic, faststart, filelock
 from .errors import BusyError
 from .fetch.partial import partial_progress
 from .session import SYSTEM_PATH
@@ -169,7 +168,7 @@ def kept_off(state_dir: str, seconds: float = _TURN_SECONDS) -> Iterator[None]:
         yield
         return
     try:
-        if not _lock(handle, fcntl.LOCK_SH, seconds):
+        if filelock.attempt(handle, shared=True, seconds=seconds) is filelock.Lock.HELD:
             raise BusyError(
                 "the upgrade of the model is switching engines on this host",
                 code="ANOTHER_RUN",
@@ -192,23 +191,11 @@ def turn(state_dir: str) -> Iterator[bool]:
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             handle = os.open(os.path.join(state_dir, name), flags, 0o600)
             stack.callback(os.close, handle)
-            if not _lock(handle, fcntl.LOCK_EX, 0):
+            if filelock.attempt(handle) is filelock.Lock.HELD:
                 yield False
                 return
             _sign(handle)
         yield True
-
-
-def _lock(handle: int, how: int, seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            fcntl.flock(handle, how | fcntl.LOCK_NB)
-            return True
-        except OSError:
-            if time.monotonic() >= deadline:
-                return False
-        time.sleep(0.2)
 
 
 def _sign(handle: int) -> None:

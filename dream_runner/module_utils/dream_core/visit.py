@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import socket as sockets
 import sys
 from typing import Any, Dict
 
-from . import lifeline, live, serving
+from . import filelock, lifeline, live, serving
 from .context import held, look
 from .errors import BusyError, RequirementError
 from .receipt import LINGER_DIRECTORY, read_all
@@ -106,13 +105,12 @@ def _refuse_busy(state_dir: str) -> None:
     except OSError:
         return
     try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        raise BusyError(
-            "'%s' is working on this host" % _holder(handle),
-            code="ANOTHER_RUN",
-            hint="wait for it to end, then run again",
-        ) from None
+        if filelock.attempt(handle, shared=True) is filelock.Lock.HELD:
+            raise BusyError(
+                "'%s' is working on this host" % _holder(handle),
+                code="ANOTHER_RUN",
+                hint="wait for it to end, then run again",
+            )
     finally:
         os.close(handle)
 

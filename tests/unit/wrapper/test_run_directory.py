@@ -1,11 +1,16 @@
 """Where a run works: in its state directory, or elsewhere where that has no room."""
 
+import errno
+import os
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from dream_runner import run
-from dream_runner.module_utils.dream_core.errors import DiskError
+from dream_runner import run, scratch
+from dream_runner.module_utils.dream_core import filelock
+from dream_runner.module_utils.dream_core.errors import DiskError, DreamError
 
 
 def test_in_its_own_folder_and_gone_afterwards(tmp_path: Path) -> None:
@@ -14,18 +19,67 @@ def test_in_its_own_folder_and_gone_afterwards(tmp_path: Path) -> None:
     assert list((tmp_path / "run").iterdir()) == []
 
 
-def test_elsewhere_where_there_is_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "_ROOM_BYTES", 1 << 62)
-    monkeypatch.setattr(run.tempfile, "tempdir", str(tmp_path))
-    with run._run_directory(tmp_path / "run") as work:
-        assert work.parent == tmp_path
-        assert list((tmp_path / "run").iterdir()) == []
+def require(refused: Path, number: int) -> Callable[[str | Path], None]:
+    """Return a check that fails below ``refused`` with errno ``number``."""
+
+    def check(directory: str | Path) -> None:
+        if Path(directory).is_relative_to(refused):
+            raise OSError(number, os.strerror(number), str(directory))
+
+    return check
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.ENOLCK])
+def test_elsewhere_where_there_is_no_room_or_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    state, elsewhere = tmp_path / "state", tmp_path / "tmp"
+    elsewhere.mkdir()
+    monkeypatch.setattr(scratch, "require", require(state, number))
+    monkeypatch.setattr(scratch, "places", lambda: iter([str(state), str(elsewhere)]))
+    with run._run_directory(state / "run") as work:
+        assert work.parent == elsewhere
+        assert work.stat().st_mode & 0o777 == 0o700
+        assert list((state / "run").iterdir()) == []
     assert not work.exists()
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_filesystem_without_locks_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    scratch.require(tmp_path)
+    monkeypatch.setattr(filelock.fcntl, "flock", refuse)
+    with pytest.raises(OSError, match="No locks available"):
+        scratch.require(tmp_path)
+    monkeypatch.setattr(scratch, "places", lambda: iter([str(tmp_path)]))
+    with pytest.raises(DreamError) as caught:
+        scratch.make()
+    assert caught.value.code == "NO_SCRATCH"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_run_left_elsewhere_is_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scratch, "places", lambda: iter([str(tmp_path)]))
+    child = subprocess.Popen(["true"])
+    child.wait()
+    dead = tmp_path / f"{scratch.PREFIX}{child.pid}-abc"
+    (dead / "tmp" / "ansible_x_payload_y").mkdir(parents=True)
+    other = tmp_path / "dream-runner-other"
+    other.mkdir()
+    mine = scratch.make()
+    scratch.sweep()
+    assert sorted(tmp_path.iterdir()) == sorted([mine, other])
 
 
 def test_nowhere_is_an_error_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setattr(run.tempfile, "tempdir", str(tmp_path / "file"))
+    monkeypatch.setattr(scratch, "places", lambda: iter([str(tmp_path / "file")]))
     with (
         pytest.raises(DiskError) as caught,
         run._run_directory(tmp_path / "file" / "run"),
@@ -40,7 +94,7 @@ def test_a_file_that_cannot_be_written_is_an_error_of_the_disk(tmp_path: Path) -
 
 
 def test_no_log_where_there_is_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "_ROOM_BYTES", 1 << 62)
+    monkeypatch.setattr(scratch, "ROOM_BYTES", 1 << 62)
     with run._private_log(tmp_path / "log.txt") as stream:
         stream.write("lost")
     assert list(tmp_path.iterdir()) == []
@@ -50,5 +104,5 @@ def test_a_failure_that_ansible_cannot_tell_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert run._unexplained(1, tmp_path).code == "ANSIBLE_FAILED"
-    monkeypatch.setattr(run, "_ROOM_BYTES", 1 << 62)
+    monkeypatch.setattr(scratch, "ROOM_BYTES", 1 << 62)
     assert run._unexplained(1, tmp_path).code == "DISK_FULL"

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import os
 import stat as stat_module
 import time
 from dataclasses import dataclass
 from typing import Callable, List, Optional, Tuple
 
-from .. import atomic
+from .. import atomic, filelock
 from ..errors import DiskError
 from . import journal as journals
 from .journal import Binding, Journal, Mark
@@ -136,15 +134,8 @@ def _open(path: str) -> int:
 
 
 def _try_lock(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EWOULDBLOCK, errno.EINTR):
-            return False
-        if error.errno in (errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK):
-            return True  # A filesystem without locks: fetching unlocked beats not at all.
-        raise
-    return True
+    # On a filesystem without locks: fetching unlocked beats not at all.
+    return filelock.attempt(handle) is not filelock.Lock.HELD
 
 
 def _still_there(handle: int, path: str) -> bool:
