@@ -96,7 +96,7 @@ def test_a_file_that_cannot_be_written_is_an_error_of_the_disk(tmp_path: Path) -
 def test_no_log_where_there_is_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scratch, "ROOM_BYTES", 1 << 62)
     with run._private_log(tmp_path / "log.txt") as stream:
-        stream.write("lost")
+        stream.write(b"lost")
     assert list(tmp_path.iterdir()) == []
 
 
