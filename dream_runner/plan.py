@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .module_utils.dream_core import outlook
+from .module_utils.dream_core import access, outlook
 from .module_utils.dream_core.due import Reason
 from .module_utils.dream_core.fetch import wheel_address
 from .settings import FEATURES, Settings
@@ -77,6 +77,8 @@ class Plan:
     restarts: tuple[str, ...] = ()
     disk: tuple[Mapping[str, Any], ...] = ()
     later: tuple[Download, ...] = ()
+    port_notes: tuple[str, ...] = ()
+    open_to: str = ""
 
     @property
     def image_bytes(self) -> int:
@@ -164,7 +166,18 @@ def build(
         restarts=tuple(outlook.restarts(reasons, found.receipts)),
         disk=_disk(reasons, found),
         later=_downloads(choice["upgrade"]["model"], found.present) if choice["upgrade"] else (),
+        port_notes=tuple(choice.get("port_notes", ())),
+        open_to=_open_to(settings, choice),
     )
+
+
+def _open_to(settings: Settings, choice: Mapping[str, Any]) -> str:
+    """Return who can use what listens on the network; empty where it is closed."""
+    if not access.is_open(settings["bind_address"]):
+        return ""
+    services = {item["id"] for item in (choice.get("stack") or {}).get("services", ())}
+    has_key = "api_key" in settings.chosen and settings["api_key"]
+    return access.who(access.guard_of(services, has_key=has_key))
 
 
 def _disk(reasons: Mapping[str, Reason], found: Found) -> tuple[Mapping[str, Any], ...]:

@@ -12,7 +12,7 @@ from .. import answers, lock, privilege, resume, runs, stopping, target, tripwir
 from ..events import Event, Notice, PhaseFinished
 from ..html import record
 from ..journal import Journal
-from ..module_utils.dream_core import serving, upgrade
+from ..module_utils.dream_core import access, serving, upgrade
 from ..module_utils.dream_core.errors import DreamError, Interrupted
 from ..module_utils.dream_core.receipt import read_all
 from ..plan import Plan, Step
@@ -70,8 +70,10 @@ def run(
             if _answers(known):
                 return _rested(known, listener, began)
             known = target.unanswered(known)
-            listener.note("the model did not answer: its engine is started anew", "warning")
+            listener.note("the model did not answer; its engine is restarted", "warning")
         plan = target.plan_of(known)
+        for note in plan.port_notes:
+            listener.note(note)
         may_ask = not (options.wish.yes or options.wish.force) and terminal.is_present()
         session = known.host["session"]
         privilege.refuse_hopeless(plan.privileged, plan.root_commands, session, may_ask=may_ask)
@@ -166,7 +168,6 @@ def _rested(known: target.Target, listener: Listener, began: float) -> Outcome:
             event = PhaseFinished(time.time(), "localhost", phase, "unchanged", 0, 0.0, reason.why)
             journal.take(event)
     _keep(journal.warning, listener)
-    listener.note(f"All {len(known.reasons)} phases: nothing differs from what was made.")
     facts = known.receipts["summary"]["facts"]
     steps = [Step(phase, *reason) for phase, reason in known.reasons.items()]
     record.planned(run_dir, known.host["facts"], known.choice, steps)
@@ -279,15 +280,20 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
 
 
 def as_text(outcome: Outcome) -> str:
-    """Return the end of a successful install: what changed and where it answers."""
-    result = outcome.result
-    changed = f"{result.changed} changed" if result.changed else "nothing had to change"
-    how = f"{result.ok} checks and tasks" if result.ok else "all was looked at, the model answered"
-    lines = [f"Done in {text.duration(outcome.seconds)}: {changed} ({how})."]
-    urls = outcome.summary.get("urls")
-    if isinstance(urls, dict):
-        lines += [f"  {name}: {url}" for name, url in urls.items()]
-    if outcome.upgrade:
-        lines.append(f"  pending: {upgrade.sentence(outcome.upgrade, text.size)}")
-    lines += ["Ask 'dream-runner status' at any time; 'dream-runner install' again repairs."]
+    """Return the end of a successful install: ready, and how it is reached."""
+    pending = upgrade.sentence(outcome.upgrade, text.size) if outcome.upgrade else ""
+    lines = [_changed(outcome.result), f"Ready in {text.elapsed(outcome.seconds)}."]
+    found = access.of(outcome.summary)
+    if found:
+        lines += access.lines(found, pending)
+    elif pending:
+        lines.append(f"  In the background  {pending}")
+    lines.append("'dream-runner status' shows the state; 'dream-runner install' repairs it.")
     return "\n".join(lines)
+
+
+def _changed(result: Result) -> str:
+    if not result.ok:
+        return "Everything is up to date."
+    changes = text.plural(result.changed, "change") if result.changed else "nothing had to change"
+    return f"Done: {changes} ({text.plural(result.ok, 'check')} and tasks)."

@@ -112,6 +112,8 @@ def _amounts(plan: Plan) -> list[str]:
     lines += [f"Packages:    {', '.join(plan.packages) or 'none'}"]
     lines += [f"As root:     {action}" for action in plan.privileged] or ["As root:     nothing"]
     lines += [f"Listens on:  {port}" for port in plan.ports]
+    lines += [f"Note:        {note}" for note in plan.port_notes]
+    lines += [f"Open to:     {plan.open_to}"] if plan.open_to else []
     lines += [f"Keeps up:    {_units(plan)}"]
     again = ", ".join(plan.restarts)
     lines += [f"Restarts:    {again} (only what differs)" if again else "Restarts:    nothing"]

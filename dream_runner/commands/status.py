@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .. import resume
-from ..module_utils.dream_core import faststart, serving, upgrade
+from ..module_utils.dream_core import access, faststart, serving, upgrade
 from ..module_utils.dream_core.phases import PHASES
 from ..module_utils.dream_core.receipt import read_all
 from ..module_utils.dream_core.survey import survey
@@ -55,6 +55,7 @@ class Status:
     phases: Mapping[str, str] = field(default_factory=dict)
     drift: Mapping[str, Any] = field(default_factory=dict)
     upgrade: Mapping[str, Any] | None = None
+    access: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     @property
@@ -68,7 +69,9 @@ def run(state_dir: str) -> Status:
     receipts, warnings = read_all(state_dir)
     before = resume.read(receipts)
     if before.state == "absent":
-        return Status("absent", detail="this user has installed nothing", warnings=tuple(warnings))
+        return Status(
+            "absent", detail="Nothing is installed for this user.", warnings=tuple(warnings)
+        )
     # A person waits: an engine that reads a long question of somebody else's is busy as well.
     engine = Engine(**serving.ask(receipts, ANSWER_SECONDS, trusting=True))
     units = {name: _unit_state(name, scope) for name, scope in _units(receipts)}
@@ -84,6 +87,7 @@ def run(state_dir: str) -> Status:
         phases={name: receipts.get(name, {}).get("state", "never ran") for name in PHASES},
         drift={} if _is_switching(pending) else _drift(receipts),
         upgrade=pending,
+        access=access.of(receipts.get("summary", {}).get("facts") or {}),
         warnings=tuple(warnings),
     )
 
@@ -114,7 +118,8 @@ def judge(
         return "stopped", engine.why or "nothing listens on the engine's port"
     if not engine.answers:
         return "degraded", f"the engine runs but does not answer: {engine.why}"
-    found = "busy: answering somebody" if engine.busy else "the model has just answered"
+    found = f"the model answered in {text.duration(engine.seconds)}"
+    found = "busy: answering somebody" if engine.busy else found
     bad = [
         f"{name} is {state}"
         for name, state in units.items()
@@ -150,27 +155,34 @@ def as_json(status: Status) -> dict[str, Any]:
 
 
 def as_text(status: Status) -> str:
-    """Return the status for a person."""
+    """Return the status for a person: the state, how it is reached, then the details."""
     lines = [f"{status.state}: {status.detail}"]
-    if status.install_dir:
-        lines.append(f"  installed in  {status.install_dir} (version {status.version})")
-    if status.engine.url:
-        lines.append(f"  model API     {status.engine.url}/v1")
-    if status.engine.holder:
-        lines.append(f"  process       {status.engine.holder}")
-    if status.engine.answers:
-        lines.append(f"  model         {status.engine.model}")
-        took = "busy" if status.engine.busy else text.duration(status.engine.seconds)
-        lines.append(f"  answered in   {took}")
-    if status.upgrade:
-        lines.append(f"  upgrade       {upgrade.sentence(status.upgrade, text.size)}")
+    pending = upgrade.sentence(status.upgrade, text.size) if status.upgrade else ""
+    if status.access:
+        lines += access.lines(status.access, pending)
+    lines += _details(status, "" if status.access else pending)
     lines += [
-        f"  unit          {name}: {state or 'unknown'}" for name, state in status.units.items()
-    ]
-    lines += [
-        f"  differs       {item['what']} of phase {phase}: {item['found']}"
+        f"  Differs       {item['what']} of phase {phase}: {item['found']}"
         for phase, found in status.drift.items()
         for item in found
     ]
     lines += [f"  warning: {warning}" for warning in status.warnings]
     return "\n".join(lines)
+
+
+def _details(status: Status, pending: str) -> list[str]:
+    engine = status.engine
+    rows = []
+    if engine.url and not status.access:
+        rows.append(("Model API", f"{engine.url}/v1"))
+    if pending:
+        rows.append(("Upgrade", pending))
+    if status.install_dir:
+        rows.append(("Installed in", f"{status.install_dir} (version {status.version})"))
+    if engine.holder:
+        rows.append(("Process", engine.holder))
+    if engine.answers and not status.access:
+        rows.append(("Model", engine.model))
+    rows += [("Unit", f"{name}: {state or 'unknown'}") for name, state in status.units.items()]
+    width = 21 if status.access else 12
+    return [f"  {label:{width}}  {value}" for label, value in rows]

@@ -167,7 +167,8 @@ def test_install_runs_saves_and_changes_nothing_the_second_time(machine: Machine
 def test_a_person_reads_phases_and_the_end(machine: Machine) -> None:
     done = machine.install()
     assert "[11/14] models: ok, nothing to change" in done.stderr
-    assert done.stdout.startswith("Done in")
+    assert done.stdout.startswith("Done: ")
+    assert "\nReady in " in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -358,7 +359,7 @@ def test_resume_is_offered_on_the_terminal(stopped: Machine) -> None:
     child.expect_exact("Verified bytes, secrets")
     child.expect_exact("Continue? [Y/n/explain] ")
     child.sendline("y")
-    child.expect_exact("Done in")
+    child.expect_exact("Ready in")
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 0

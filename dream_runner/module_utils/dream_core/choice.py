@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, Mapping, Optional, Sequence
 
-from . import faststart, features, gpu_assignment, models, requirements, stack, tiers
+from . import faststart, features, gpu_assignment, models, ports, requirements, stack, tiers
 from .fetch import wheel_address
 
 #: A compose project needs a container engine; only ``full`` has one.
@@ -77,6 +77,7 @@ def decide(
     choice["stack"] = stacked(model)
     if start.small:
         choice["upgrade"] = {"model": final, "stack": stacked(final)}
+    choice["port_notes"] = ports.notes(settings, choice, receipts, listeners)
     return choice
 
 

@@ -24,7 +24,8 @@ _VOLATILE = frozenset(
     "dream_host." + part for part in ("gathered_at", "fingerprint", "digest", "mounts")
 ) | {
     # Words for people; what follows from the decision is the model and the upgrade.
-    "dream_choice.fast_start"
+    "dream_choice.fast_start",
+    "dream_choice.port_notes",
 }
 
 _NAME = re.compile(

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any, Dict, List, Mapping, Sequence, Set
 
 from .errors import RequirementError
-from .requirements import is_free
+from .live import holder
+from .requirements import PREFERRED_PORT, is_free
 
 #: How far from its own port a service may be put.
 _SPAN = 100
@@ -22,7 +23,7 @@ def choose_all(
     listeners: Sequence[Mapping[str, Any]],
     settings: Mapping[str, Any],
 ) -> List[Dict[str, Any]]:
-    """Return ``[{service, key, port, container, address}]`` for everything published.
+    """Return ``[{service, key, port, container, address, usual}]`` for everything published.
 
     The engine's port was chosen before. Raises RequirementError PORT_TAKEN when
     there is none left for a service, or another program has the chosen one.
@@ -53,12 +54,42 @@ def choose_all(
                     "port": port,
                     "container": item["container"],
                     "address": address,
+                    "usual": chosen.get(item["key"], item["host"]),
                 }
             )
     return found
 
 
 _ENGINE_KEY = "OLLAMA_PORT"
+
+
+def notes(
+    settings: Mapping[str, Any],
+    choice: Mapping[str, Any],
+    receipts: Mapping[str, Any],
+    listeners: Sequence[Mapping[str, Any]],
+) -> List[str]:
+    """Return a line for each port that is another than usual, with who has the usual one.
+
+    What an earlier run said of a port that stayed is said again: whoever drove us away may
+    have gone since.
+    """
+    before = ((receipts.get("requirements") or {}).get("facts") or {}).get("port_notes") or ()
+    rows = [(int(settings["engine_port"]) or PREFERRED_PORT, int(choice["engine_port"]), "")]
+    rows += [
+        (int(item["usual"]), int(item["port"]), " for %s" % item["service"])
+        for item in (choice.get("stack") or {}).get("ports", ())
+        if item["key"] != _ENGINE_KEY
+    ]
+    found = []
+    for usual, used, whose in rows:
+        end = "; using %d%s." % (used, whose)
+        said = [line for line in before if line.endswith(end)]
+        others = [item for item in listeners if item["port"] == usual and not item.get("own")]
+        if used != usual and (said or others):
+            line = "Port %d is used by %s%s"
+            found.append(said[0] if said else line % (usual, holder(dict(others[0])), end))
+    return found
 
 
 def names(services: Sequence[Mapping[str, Any]]) -> List[str]:

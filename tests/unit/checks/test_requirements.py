@@ -156,7 +156,7 @@ def test_a_chosen_port_of_another_program_is_refused_by_name() -> None:
     with pytest.raises(RequirementError, match=r"8080 is taken by ollama \(pid 7\)") as caught:
         choose_port(8080, None, [listener(8080)])
     assert caught.value.code == "PORT_TAKEN"
-    with pytest.raises(RequirementError, match="user id 0"):
+    with pytest.raises(RequirementError, match="user root"):
         choose_port(8080, None, [listener(8080, pid=None)])
 
 

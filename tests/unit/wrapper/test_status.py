@@ -168,9 +168,9 @@ def test_a_unit_that_failed_is_degraded() -> None:
 @pytest.mark.parametrize(
     ("stage", "why", "state", "part"),
     [
-        ("fetching", "", "ready", "has just answered"),
-        ("waiting", "an install is at work", "ready", "has just answered"),
-        ("restarting", "", "ready", "has just answered"),
+        ("fetching", "", "ready", "the model answered in"),
+        ("waiting", "an install is at work", "ready", "the model answered in"),
+        ("restarting", "", "ready", "the model answered in"),
         ("failed", "bad magic", "degraded", "big does not take its place: bad magic"),
         ("stopped", "its unit does not run", "degraded", "its unit does not run"),
     ],
@@ -186,7 +186,7 @@ def test_an_upgrade_under_way_is_as_it_should_be(
     assert found == state
     assert part in detail
     said = status.as_text(status.Status(found, detail=detail, engine=answering, upgrade=pending))
-    assert "  upgrade       small answers" in said
+    assert "  Upgrade       small answers" in said
 
 
 def test_json_has_the_state_and_the_exit_code(tmp_path: Path) -> None:

@@ -1,0 +1,141 @@
+"""How the installed AI is reached: in a browser, by programs, from another computer.
+
+One document, made when an install ends, and one function that says it in
+lines. The end of an install, ``status``, summary.json and the report show the same.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Collection, Dict, List, Mapping, Sequence, Tuple
+
+from . import live
+from .serving import KEY_NAME, api_key
+
+Document = Dict[str, Any]
+
+#: Who may use what is open to other computers.
+NO_PASSWORD, KEY, ACCOUNT = "none", "key", "account"
+_EVERYWHERE = ("0.0.0.0", "::")
+_LOOPBACK = ("127.", "::1", "localhost")
+#: The service that is the chat page where the stack has it.
+_CHAT = "open-webui"
+#: More addresses than a person would try.
+_MOST = 3
+
+#: The options of the module dream_access_info.
+SPEC = {
+    "bind_address": {"type": "str", "required": True},
+    "port": {"type": "int", "required": True},
+    "api_path": {"type": "str", "default": ""},
+    "model": {"type": "str", "required": True},
+    "services": {"type": "list", "elements": "dict", "default": []},
+    # A path, not the key.
+    "key_file": {"type": "path", "no_log": False},
+    "port_notes": {"type": "list", "elements": "str", "default": []},
+}
+
+
+def carry_out(params: Mapping[str, Any], *, write: bool) -> Dict[str, Any]:
+    """Return the result of a task of dream_access_info, wherever it runs; it only looks."""
+    key_file = str(params["key_file"] or "")
+    document = build(dict(params, has_key=bool(key_file and api_key(key_file))), live.addresses())
+    return {"changed": False, "access": document, "lines": lines(document)}
+
+
+def build(params: Mapping[str, Any], addresses: Sequence[str]) -> Document:
+    """Return the document; ``addresses`` are those under which other computers see this one."""
+    bind, port = str(params["bind_address"]), int(params["port"])
+    root = "http://%s:%d" % (_host(_local(bind)), port)
+    pages = {item["id"]: item["url"] for item in params["services"] if item.get("url")}
+    chat = pages.get(_CHAT, root).rstrip("/") + "/"
+    return {
+        "chat": chat,
+        "api": "%s%s/v1" % (root, params["api_path"]),
+        "model": params["model"],
+        "bind_address": bind,
+        "lan": remote(chat, bind, addresses),
+        "guard": guard_of(pages, has_key=params["has_key"]),
+        "key": {"name": KEY_NAME, "file": params["key_file"]} if params["has_key"] else None,
+        "port_notes": list(params["port_notes"]),
+    }
+
+
+def guard_of(services: Collection[str], *, has_key: bool) -> str:
+    """Return what stands between the network and the AI."""
+    return ACCOUNT if _CHAT in services else KEY if has_key else NO_PASSWORD
+
+
+def remote(chat: str, bind_address: str, addresses: Sequence[str]) -> List[str]:
+    """Return the addresses of the chat page for other computers; none where it is not open."""
+    if not is_open(bind_address):
+        return []
+    port = chat.rstrip("/").rpartition(":")[2]
+    hosts = addresses if bind_address in _EVERYWHERE else [bind_address]
+    if bind_address == "0.0.0.0":
+        hosts = [item for item in hosts if ":" not in item]
+    return ["http://%s:%s/" % (_host(item), port) for item in hosts[:_MOST]]
+
+
+def is_open(bind_address: str) -> bool:
+    """Tell whether other computers can reach what listens there."""
+    return not bind_address.startswith(_LOOPBACK)
+
+
+def of(summary: Mapping[str, Any]) -> Document:
+    """Return the document in the summary's facts, with the addresses that this host has now.
+
+    Empty where there is none: an older version wrote the facts, or nothing is installed.
+    """
+    document = summary.get("access")
+    if not isinstance(document, dict) or not document.get("chat"):
+        return {}
+    bind = str(document.get("bind_address") or "127.0.0.1")
+    return dict(document, lan=remote(str(document["chat"]), bind, live.addresses()))
+
+
+def _local(bind_address: str) -> str:
+    return "127.0.0.1" if bind_address in _EVERYWHERE else bind_address
+
+
+def _host(address: str) -> str:
+    return "[%s]" % address if ":" in address else address
+
+
+# --- in words -----------------------------------------------------------------------
+
+
+def lines(document: Mapping[str, Any], pending: str = "") -> List[str]:
+    """Return the lines for a person; ``pending`` says what is still being fetched, and why."""
+    rows = [
+        ("Chat in your browser", str(document["chat"])),
+        ("OpenAI-compatible API", "%s   (model: %s)" % (document["api"], document["model"])),
+        *_remote_rows(document),
+    ]
+    if document.get("key"):
+        rows.append(("API key", "%(name)s in %(file)s" % document["key"]))
+    if pending:
+        rows.append(("In the background", pending))
+    rows += [("Note", note) for note in document.get("port_notes") or ()]
+    width = max(len(label) for label, _ in rows)
+    return ["  %-*s  %s" % (width, label, value) for label, value in rows]
+
+
+def _remote_rows(document: Mapping[str, Any]) -> List[Tuple[str, str]]:
+    label = "From another computer"
+    if not is_open(str(document["bind_address"])):
+        return [(label, "not open; 'dream-runner install --lan' opens it")]
+    urls = list(document["lan"]) or ["open, but this machine has no network address now"]
+    rows = [(label, urls[0])] + [("", url) for url in urls[1:]]
+    return [*rows, ("Open to", who(str(document["guard"])))]
+
+
+def who(guard: str) -> str:
+    """Return who can use what is open to other computers."""
+    if guard == KEY:
+        return "everybody who reaches this machine and has the API key"
+    if guard == ACCOUNT:
+        return (
+            "everybody who reaches this machine; the page asks for an account, "
+            "the API is WITHOUT A PASSWORD"
+        )
+    return "everybody who reaches this machine, WITHOUT A PASSWORD"

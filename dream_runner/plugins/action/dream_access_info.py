@@ -1,0 +1,14 @@
+"""Tell how the installed AI is reached: in this process on localhost, else by the module."""
+
+from __future__ import annotations
+
+from dream_runner.module_utils.dream_core.access import SPEC, carry_out
+from dream_runner.plugins.here import HereOrThere
+
+
+class ActionModule(HereOrThere):
+    """Return the same as the module."""
+
+    _VALID_ARGS = frozenset(SPEC)
+    SPEC = SPEC
+    work = staticmethod(carry_out)

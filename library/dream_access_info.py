@@ -1,0 +1,63 @@
+#!/usr/bin/python
+# Part of dream-runner. SPDX-License-Identifier: Apache-2.0
+"""Tell how the installed AI is reached."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: dream_access_info
+short_description: Tell how the installed AI is reached
+description:
+  - Returns the addresses of the chat page and of the API, for this host and for other computers,
+    and who may use them. Reads the addresses of the host; changes nothing.
+options:
+  bind_address: {description: Address that the services listen on., type: str, required: true}
+  port: {description: Port of the engine., type: int, required: true}
+  api_path: {description: What stands before C(/v1)., type: str, default: ""}
+  model: {description: Name by which programs ask for the model., type: str, required: true}
+  services:
+    description: The services of C(dream_choice.stack); the chat page may be one of them.
+    type: list
+    elements: dict
+    default: []
+  key_file:
+    description: The C(.env) file that holds the engine's API key, where it wants one.
+    type: path
+  port_notes:
+    description: Lines about ports that other programs hold.
+    type: list
+    elements: str
+    default: []
+attributes:
+  check_mode: {description: Only looks., support: full}
+  diff_mode: {description: There is nothing to show., support: none}
+author: dream-runner maintainers
+"""
+
+EXAMPLES = r"""
+- name: Find out how the AI is reached
+  dream_access_info:
+    bind_address: 0.0.0.0
+    port: 11434
+    model: smoke
+"""
+
+RETURN = r"""
+access:
+  description: Addresses, the model's name, who may come from other computers.
+  type: dict
+  returned: success
+lines: {description: The same for a person., type: list, elements: str, returned: success}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.dream_core.access import SPEC, carry_out
+
+
+def main():
+    module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
+    module.exit_json(**carry_out(module.params, write=not module.check_mode))
+
+
+if __name__ == "__main__":
+    main()
