@@ -17,7 +17,7 @@ app: typer.Typer = typer.Typer(
 For example:
 
 \b
-    dream-runner bundle create DIR --profile embedded
+    dream-runner bundle create DIR --profile native
     dream-runner bundle create DIR --tier 2 --tier 3 --python 3.11 --python 3.13
     dream-runner bundle verify DIR --signers FILE
     dream-runner install --offline --bundle DIR
@@ -33,7 +33,7 @@ Directory = Annotated[str, typer.Argument(help="The bundle.", metavar="DIR")]
 def create(
     directory: Directory,
     profile: Annotated[
-        str, typer.Option("--profile", help="What it is for.", metavar="full|embedded")
+        str, typer.Option("--profile", help="What it is for.", metavar="native|full")
     ] = "full",
     tier: Annotated[
         list[str] | None, typer.Option("--tier", help="Hardware class; repeat.", metavar="ID")

@@ -38,7 +38,7 @@ For example:
 \b
     dream-runner plan                          what would happen here, and why
     dream-runner install                       do it; again to resume, repair or change
-    dream-runner install --profile embedded    a first look: small, no containers
+    dream-runner install --model small         a 98 MB model: answers within a minute
     dream-runner status                        is it ready? asks the model to find out
     dream-runner doctor                        what is wrong, and the remedy
 

@@ -10,7 +10,7 @@ Example = tuple[str, str]
 
 EXAMPLES: dict[str, tuple[Example, ...]] = {
     "install": (
-        ("install --profile embedded --yes", "a first look, without a question"),
+        ("install --yes", "without a question"),
         ("install --model https://host/model.gguf --sha256 HEX", "a model of your own"),
         ("install --lan --engine-port 8080", "for everybody in the network"),
         ("install --resume", "continue without asking"),
@@ -64,7 +64,7 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("install --answers site.yml", "use it"),
     ),
     "bundle create": (
-        ("bundle create DIR --profile embedded", "for machines without a network"),
+        ("bundle create DIR --profile native", "for machines without a network"),
         ("bundle create DIR --tier T2 --sign ~/.ssh/id_ed25519", "for one tier, signed"),
     ),
     "bundle verify": (

@@ -218,7 +218,7 @@ def _privileged(
     if found.missing_packages:
         names = " ".join(found.missing_packages)
         actions.append((f"install packages: {names}", found.package_command))
-    wants_containers = settings["profile"] == "full" and settings["docker_source"] != "skip"
+    wants_containers = choice["profile"] == "full" and settings["docker_source"] != "skip"
     if wants_containers and not found.has_containers:
         actions.append(("set up the container engine", ""))
     if choice["supervisor"] == "systemd-system":
@@ -237,6 +237,7 @@ def _ports(settings: Settings, choice: Mapping[str, Any]) -> tuple[str, ...]:
 def _choices(settings: Settings, choice: Mapping[str, Any]) -> tuple[Choice, ...]:
     tier, features = choice["tier"], choice["features"]
     decided = {
+        "profile": (choice["profile"], choice["profile_why"]),
         "tier": (tier["id"], tier.get("reason", "")),
         "model": _own_model(choice),
         "context_tokens": (choice["context_tokens"], ""),

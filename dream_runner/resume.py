@@ -9,7 +9,7 @@ from typing import Any
 
 from .module_utils.dream_core.errors import UsageError
 from .module_utils.dream_core.phases import PHASES
-from .module_utils.dream_core.receipt import next_phase
+from .module_utils.dream_core.receipt import directory_of, next_phase
 from .ui import text
 
 Ask = Callable[[str, Sequence[str], str], str | None]
@@ -60,19 +60,13 @@ def read(receipts: Mapping[str, Mapping[str, Any]]) -> Before:
     if not live:
         return Before("absent")
     phase = next_phase(live)
-    install_dir = _install_dir(live)
+    install_dir = directory_of(live)
     state = live.get(phase, {}).get("state") if phase else None
     # A report that could not be written ends an install all the same.
     if phase is None or (phase, state) == ("summary", "failed"):
         return Before("finished", install_dir)
     kind = "failed" if state == "failed" else "interrupted"
     return Before(kind, install_dir, phase, begun=state is not None)
-
-
-def _install_dir(receipts: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the directory of the newest receipt."""
-    newest = max(receipts.values(), key=lambda item: str(item.get("started_at") or ""))
-    return str(newest.get("install_dir") or "")
 
 
 def sentence(before: Before, done: int = 0, total: int = 0) -> str:

@@ -85,18 +85,18 @@ FEATURES = tuple(_FEATURE_HELP)
 SETTINGS: tuple[Setting, ...] = (
     Setting(
         "profile",
-        values.one_of("full", "embedded"),
-        "full",
-        "full: containers and the model that fits this machine. embedded: no containers, "
-        "a tiny model that ships with the package, for a first look.",
+        values.profile,
+        "auto",
+        "native: chat page and API without containers. full: the whole stack in containers. "
+        "auto: full where a GPU needs containers to be used, else native.",
         "What to install",
-        "full|embedded",
+        "auto|native|full",
     ),
     Setting(
         "install_dir",
         values.install_dir,
-        "~/dream-runner",
-        "Where everything goes.",
+        "~/ai-server",
+        "Directory to install into.",
         "What to install",
         "DIR",
     ),
@@ -120,10 +120,10 @@ SETTINGS: tuple[Setting, ...] = (
         "model",
         values.model,
         "auto",
-        "auto (what fits), smoke (tiny, only proves that it works), a catalogue id, or the "
-        "address of a GGUF file together with --sha256.",
+        "auto: the best model that fits this machine. small: a 98 MB model that answers at once. "
+        "Or an id from 'dream-runner explain', the path of a GGUF file, or its URL with --sha256.",
         "What to install",
-        "ID|URL",
+        "auto|small|ID|PATH|URL",
     ),
     Setting(
         "model_sha256",
@@ -441,13 +441,13 @@ def _about_model(value: Mapping[str, Any], chosen: Mapping[str, Chosen]) -> list
 
 
 def _about_profile(value: Mapping[str, Any], chosen: Mapping[str, Chosen]) -> list[Problem]:
-    if value["profile"] != "embedded":
+    if value["profile"] != "native":
         return []
     wanted = [name for name in FEATURES if value[name] == "yes"]
     return [
         Problem(
             _spelled(name, chosen),
-            f"{name} needs containers, which the embedded profile does without",
+            f"{name} needs containers, which the native profile does not use",
             f"use --profile full, or {BY_NAME[name].flag} auto",
         )
         for name in wanted

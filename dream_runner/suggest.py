@@ -11,7 +11,7 @@ from .settings import Setting, default_state_dir
 Suggest = Callable[[str], list[str]]
 
 #: Settings whose words are in the catalogue, and the part that has them.
-_IN_CATALOGUE = {"tier": ("tiers", "auto"), "model": ("models", "auto", "smoke")}
+_IN_CATALOGUE = {"tier": ("tiers", "auto"), "model": ("models", "auto", "small")}
 
 
 #: zsh runs the file itself for the first Tab of a session; typer's only defines a function then.

@@ -16,6 +16,7 @@ from .module_utils.dream_core.context import look
 from .module_utils.dream_core.errors import DreamError
 from .module_utils.dream_core.fetch.local import parts_of
 from .module_utils.dream_core.fetch.partial import partial_progress
+from .module_utils.dream_core.receipt import directory_of, read_all
 from .settings import (
     Given,
     Saved,
@@ -78,10 +79,27 @@ def listen(
     """Merge the settings from every place; raise SettingsError with all that is wrong."""
     state_dir = default_state_dir(environment)
     saved, notes = answers.read_saved(state_dir)
+    saved = _with_directory(saved, state_dir)
     told, problems = answers.read_answers(answers_file) if answers_file else ({}, [])
     settings = merge(flags, from_environment(environment), saved, told, known(), problems)
     notes += near_misses(environment)
     return Said(state_dir, settings, saved, (*notes, *settings.notes))
+
+
+def _with_directory(saved: Saved, state_dir: str) -> Saved:
+    """Return the saved choices with the directory of an installation that nobody chose one for.
+
+    It was the default of the version that made it, which may be another one today.
+    """
+    receipts, _ = read_all(state_dir)
+    directory = directory_of(receipts)
+    if not directory or "install_dir" in saved.values:
+        return saved
+    return replace(
+        saved,
+        values={**saved.values, "install_dir": directory},
+        sources={**saved.sources, "install_dir": "installed"},
+    )
 
 
 def known() -> Known:
@@ -237,7 +255,7 @@ def _about_bytes(model_id: str) -> int:
 
 def _missing_package(target: Target) -> tuple[str, str]:
     """Return the package that the native engine lacks, and the command that installs one."""
-    if target.settings["profile"] != "embedded" or live.can_load(_ENGINE_LIBRARY):
+    if target.choice["profile"] != "native" or live.can_load(_ENGINE_LIBRARY):
         return "", ""
     family = target.host["facts"]["os"]["family"]
     return _LIBRARY_PACKAGES.get(family, (_ENGINE_LIBRARY, ""))

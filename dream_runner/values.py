@@ -18,6 +18,7 @@ from urllib.parse import urlsplit, urlunsplit
 from .module_utils.dream_core.bounds import is_system
 from .module_utils.dream_core.errors import UsageError
 from .module_utils.dream_core.fetch import wheel_address
+from .module_utils.dream_core.profiles import current_name
 
 #: Characters that unit files, compose files or shells would read as something else.
 _UNSAFE_IN_PATH = re.compile(r"""[\x00-\x1f\x7f:"'`$%\\]""")
@@ -60,6 +61,14 @@ def one_of(*choices: str) -> Parser:
         return text
 
     return parse
+
+
+def profile(raw: Any, known: Known) -> str:
+    """Return auto, native or full; the former name of native is still understood."""
+    return str(_profile_word(current_name(_word(raw)), known))
+
+
+_profile_word = one_of(*("auto", "native", "full"))
 
 
 def _word(raw: Any) -> str:
@@ -178,21 +187,28 @@ def tier(raw: Any, known: Known) -> str:
 
 
 def model(raw: Any, known: Known) -> str:
-    """Return auto, smoke, an id of the catalogue, or an address."""
+    """Return auto, small, an id of the catalogue, or an address; a path becomes a file: address."""
     text = str(raw).strip()
     if is_url(text):
         return _model_address(text)
-    if text in ("auto", "smoke", *known.models) or (text and not known.models):
+    if text in ("auto", "small", "smoke", *known.models):
         return text
-    if os.path.isfile(text):
-        raise Invalid(
-            f"{text!r} is a file; an address is needed", f"file://{os.path.abspath(text)}"
-        )
+    if _is_path(text):
+        return _model_address("file://" + os.path.abspath(os.path.expanduser(text)))
+    if text and not known.models:
+        return text
     close = difflib.get_close_matches(text, known.models, n=3, cutoff=0.4)
     raise Invalid(
         f"{text!r} is not a model of the catalogue",
-        ("close to it: " + ", ".join(close)) if close else "auto, smoke, an id, or an address",
+        ("close to it: " + ", ".join(close))
+        if close
+        else "auto, small, an id that 'dream-runner explain' lists, a path, or a URL",
     )
+
+
+def _is_path(text: str) -> bool:
+    """Tell whether ``text`` means a file of this machine rather than a name of the catalogue."""
+    return text.startswith(("/", "./", "../", "~")) or os.path.isfile(text)
 
 
 def _model_address(text: str) -> str:
@@ -256,13 +272,13 @@ def remote_path(raw: Any) -> str:
         raise Invalid(f"{text!r} is not absolute", "begin with / or ~/")
     path = os.path.normpath(text) if text else ""
     if path == "~":
-        raise Invalid(f"{text!r} is a home directory", "for example ~/dream-runner")
+        raise Invalid(f"{text!r} is a home directory", "for example ~/ai-server")
     _refuse_system(path)
     return path
 
 
 def _refuse_system(path: str) -> None:
-    hint = "choose a directory of its own, for example ~/dream-runner"
+    hint = "choose a directory of its own, for example ~/ai-server"
     if is_system(path):
         raise Invalid(f"{path} belongs to the system", hint)
     if path == os.path.realpath(os.path.expanduser("~")):

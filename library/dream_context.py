@@ -35,8 +35,6 @@ RETURN = r"""
 context: {description: What was found., type: dict, returned: always}
 """
 
-import os
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core.context import look
 from ansible.module_utils.dream_core.errors import DreamError
@@ -58,7 +56,7 @@ def main():
     try:
         found = look(
             state_dir=module.params["state_dir"],
-            install_dir=os.path.expanduser(module.params["settings"]["install_dir"]),
+            install_dir=module.params["settings"]["install_dir"],
             version=module.params["version"],
             force=module.params["force"],
             full=module.params["full"],

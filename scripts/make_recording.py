@@ -279,7 +279,7 @@ def main() -> None:
         recording = Recording()
         try:
             for words in (
-                "dream-runner install --profile embedded --yes",
+                "dream-runner install --profile native --model smoke --yes",
                 "dream-runner install --yes",
                 "dream-runner status",
             ):

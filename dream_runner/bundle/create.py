@@ -17,7 +17,7 @@ from typing import Any
 
 from .. import catalog, dryrun, paths
 from ..commands.lock import of_bundle
-from ..module_utils.dream_core import atomic, bundle, models
+from ..module_utils.dream_core import atomic, bundle, faststart, models
 from ..module_utils.dream_core.errors import DiskError, UsageError
 from ..module_utils.dream_core.fetch.fetcher import fetch
 from ..module_utils.dream_core.fetch.local import parts_of
@@ -89,7 +89,7 @@ def create(
 
 
 def choose(wanted: Wanted, models_catalog: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the models for the tiers and ids named; an embedded host takes the one we ship."""
+    """Return the models for the tiers and ids named; a native host always gets the small one."""
     ids = list(wanted.models)
     for tier in wanted.tiers:
         if tier not in models_catalog["tiers"]:
@@ -99,8 +99,8 @@ def choose(wanted: Wanted, models_catalog: Mapping[str, Any]) -> list[dict[str, 
                 hint=f"one of {', '.join(models_catalog['tiers'])}",
             )
         ids += models_catalog["tiers"][tier]["models"]
-    if not ids or wanted.profile == "embedded":
-        ids.append("smoke")
+    if not ids or wanted.profile == "native":
+        ids.append(faststart.small_id(models_catalog))
     return [models.find_model(dict(models_catalog), name) for name in dict.fromkeys(ids)]
 
 

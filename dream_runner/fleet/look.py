@@ -111,7 +111,7 @@ class Seen:
         """Tell whether the work there needs root."""
         if not self.is_due:
             return False
-        is_native = self.settings["profile"] == "embedded"
+        is_native = self.choice["profile"] == "native"
         supervisor = self.choice["supervisor"]
         return (
             (is_native and not self.document["loads_engine"])

@@ -53,7 +53,7 @@ def _table(bench: Bench, before: Bench, rounds: int, reference: str) -> None:
         )
 
 
-_FIRST = "first install, embedded"
+_FIRST = "first install, native"
 _WHAT: dict[str, Callable[[Bench], Cost]] = {
     _FIRST: anew,
     "install --full, nothing differs": lambda bench: bench.measure(bench.ours("--full")),

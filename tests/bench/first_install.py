@@ -1,4 +1,4 @@
-"""A first install of the embedded profile: what each phase takes."""
+"""A first install of the native profile: what each phase takes."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def first_install(bench: Bench, _directory: Path, rounds: int) -> None:
     found = {"the whole command": total}
     found |= {phase: Cost(seconds) for phase, seconds in named.items()}
     found["start, look, plan, end"] = Cost(max(0.0, total.wall - sum(named.values())))
-    bench.tables["First install, embedded profile"] = found
-    print(f"\nFirst install, embedded (median of {rounds}, load {os.getloadavg()[0]:.1f})")
+    bench.tables["First install, native profile"] = found
+    print(f"\nFirst install, native (median of {rounds}, load {os.getloadavg()[0]:.1f})")
     for name, cost in found.items():
         print(f"{name:46} {cost.wall:7.2f} s {cost.wall / total.wall:6.0%}")
 

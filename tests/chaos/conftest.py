@@ -52,7 +52,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say in one line what the kills at random instants came to."""
     every = [dict(report.user_properties) for report in terminalreporter.stats.get("passed", [])]
-    for profile in ("embedded", "full"):
+    for profile in ("native", "full"):
         passed = [kill for kill in every if kill.get("profile") == profile]
         if passed:
             terminalreporter.write_line(_summary(profile, passed))

@@ -143,7 +143,8 @@ class Sandbox:
     def command(self, *more: str, entry: str = "runner") -> list[str]:
         return [
             *self._program(entry, "install"),
-            "--profile=embedded",
+            "--profile=native",
+            "--model=smoke",
             f"--install-dir={self.install_dir}",
             f"--engine-port={self.port}",
             "--yes",

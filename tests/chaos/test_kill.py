@@ -59,7 +59,7 @@ def test_killed_at_a_random_instant(
     case.tell(f"{twice} bytes came twice")
     assert 0 <= twice <= cases.TWICE
     for name, value in (
-        ("profile", "embedded"),
+        ("profile", "native"),
         ("seed", seed),
         ("seconds", time.monotonic() - began),
         ("twice", twice),

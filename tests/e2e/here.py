@@ -25,7 +25,7 @@ _SCRUBBED = ("XDG_", "DREAM_", "PYTHON", "ANSIBLE_", "VIRTUAL_ENV")
 
 
 class Here:
-    """A HOME that installs of the embedded profile go into; ``environment`` is laid over ours."""
+    """A HOME that installs of the native profile go into; ``environment`` is laid over ours."""
 
     def __init__(self, home: Path, environment: dict[str, str] | None = None) -> None:
         self.home = home
@@ -79,7 +79,7 @@ class Here:
         """Install; the first time with the place and port, later by what was saved."""
         words = ["install", "--yes", "--json", *more]
         if not (self.state / "settings.json").exists():
-            words += ["--profile", "embedded", "--install-dir", str(self.dream)]
+            words += ["--profile", "native", "--model", "smoke", "--install-dir", str(self.dream)]
             words += ["--engine-port", str(self.port)]
         return self.run(*words, prefix=prefix)
 

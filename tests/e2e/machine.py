@@ -7,7 +7,7 @@ import json
 from nodes.node import Node, Result
 
 #: README's first command.
-COMMAND = ("--profile", "embedded", "--yes")
+COMMAND = ("--profile", "native", "--model", "smoke", "--yes")
 
 _CHAT = """
 import json, sys, urllib.request

@@ -130,10 +130,12 @@ def home(tmp_path: Path) -> Home:
 
 def test_second_run_writes_nothing(ready: Home) -> None:
     before = ready.listing()
-    assert said(ready.install("--profile", "embedded"))["argv"] == [
+    assert said(ready.install("--profile", "native", "--model", "smoke"))["argv"] == [
         "install",
         "--profile",
-        "embedded",
+        "native",
+        "--model",
+        "smoke",
     ]
     assert ready.listing() == before
 
@@ -157,7 +159,7 @@ def test_a_checkout_where_an_install_would_go_is_kept_off(ready: Home) -> None:
         for words in (["--install-dir", "/x"], ["--install-dir=/x"], ["--answers", "x.yml"]):
             assert said(ready.install(*words))["directory"] is None
         assert said(ready.install(DREAM_INSTALL_DIR="/x"))["directory"] == "/x"
-        saved.write_text('{"values": {"profile": "embedded"}}')
+        saved.write_text('{"values": {"profile": "native"}}')
         assert said(ready.install())["directory"] == elsewhere
         saved.write_text('{"values": {"install_dir": "/x"}}')
         assert said(ready.install())["directory"] is None
@@ -202,7 +204,7 @@ def test_dry_run_with_an_environment_uses_it_and_writes_nothing(ready: Home) -> 
 
 def test_dry_run_without_one_shows_the_steps_and_this_machine(home: Home) -> None:
     before = (home.listing(), sorted(home.checkout.rglob("*")))
-    done = home.install("--dry-run", "--profile", "embedded")
+    done = home.install("--dry-run", "--profile", "native", "--model", "smoke")
     assert done.returncode == 0, done.stderr
     assert "each checked against its sha256" in done.stdout
     assert "memory " in done.stdout

@@ -3,7 +3,7 @@
 On a node that had nothing: the engine's packages, its unit, options and group are ours to make as
 well. Every kind of resource is broken in every way it can break, one at a time: the survey
 names it, an install repairs it, the next look is clean. Afterwards the same for the unit and the
-lingering of the native engine, which takes the stack's place. What the embedded profile
+lingering of the native engine, which takes the stack's place. What the native profile
 makes without systemd is broken in tests/integration/test_equivalence.py.
 """
 
@@ -280,7 +280,7 @@ def test_a_volume_is_seen(host: Host) -> None:
 
 def test_the_native_engine_of_a_user(host: Host) -> None:
     """It takes the place of the stack; its unit and the lingering are broken like the rest."""
-    flags = ("--profile", "embedded", "--workflows", "auto", "--model", "smoke")
+    flags = ("--profile", "native", "--workflows", "auto", "--model", "smoke")
     done = host.stacked.again(*flags)
     assert done.code == 0, str(done)
     assert host.drift() == {}

@@ -110,7 +110,7 @@ def test_power_cut_while_installing(node: MakeNode) -> None:
     machine = node("13", systemd=True, user="root")
     machine.copy_checkout()
     machine.podman.run("exec", "-d", "--workdir", machine.checkout, machine.name, "sh", "-c",
-                       "HOME=/root ./install.sh --profile embedded --yes")  # fmt: skip
+                       "HOME=/root ./install.sh --profile native --model smoke --yes")  # fmt: skip
     wait_for_phase(machine, "directories")
     machine.podman.run("kill", machine.name)
     machine.podman.run("start", machine.name)

@@ -29,7 +29,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """One that was killed while it was made, and made by the same command again."""
     place = Here(tmp_path_factory.mktemp("maker") / "home")
     target = tmp_path_factory.mktemp("bundle") / "b"
-    command = ("bundle", "create", str(target), "--profile", "embedded", "--json")
+    command = ("bundle", "create", str(target), "--profile", "native", "--model", "smoke", "--json")
     run = place.start(*command)
     stack.wait_for(lambda: any(target.glob("wheels/*.whl")), seconds=600, pause=0.05)
     kill(run)
@@ -51,7 +51,9 @@ def test_the_bundle_is_whole_and_made_only_once(bundle: Path) -> None:
     inodes = {path.name: path.stat().st_ino for path in (bundle / "wheels").iterdir()}
     assert any(name.startswith("xllamacpp-") for name in inodes)
     place = Here(bundle.parent / "home")
-    again = place.run("bundle", "create", str(bundle), "--profile", "embedded", "--json")
+    again = place.run(
+        "bundle", "create", str(bundle), "--profile", "native", "--model", "smoke", "--json"
+    )
     assert again.code == 0, str(again)
     assert inodes == {path.name: path.stat().st_ino for path in (bundle / "wheels").iterdir()}
 
@@ -107,7 +109,17 @@ def test_a_bare_machine_gets_its_packages_from_the_bundle(
     machine.copy_checkout()
     there = machine.copy_tree(bundle, "/opt/bundle")
     assert machine.run("dpkg", "--status", "libgomp1").code != 0
-    options = ("--profile", "embedded", "--yes", "--offline", "--bundle", there, "--json")
+    options = (
+        "--profile",
+        "native",
+        "--model",
+        "smoke",
+        "--yes",
+        "--offline",
+        "--bundle",
+        there,
+        "--json",
+    )
     done = machine.install(*options)
     assert done.code == 0, str(done)
     assert "installed" in machine.must("dpkg", "--status", "libgomp1").out

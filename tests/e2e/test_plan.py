@@ -18,7 +18,7 @@ def agree(
     place: Here, *flags: str, how: tuple[str, ...] = ()
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Plan, install, and compare: phases, downloads, ports, changes; then plan once more."""
-    first = flags or ("--profile", "embedded")
+    first = flags or ("--profile", "native", "--model", "smoke")
     if not (place.state / "settings.json").exists():
         first += ("--install-dir", str(place.dream), "--engine-port", str(place.port))
     said = place.run("plan", "--json", "--exit-code", *(flags or first), *how)

@@ -35,7 +35,11 @@ def ending(child: pexpect.spawn) -> int:
 
 
 @pytest.mark.parametrize(
-    "command", ["./install.sh --profile embedded", "sh -s -- --profile embedded < install.sh"]
+    "command",
+    [
+        "./install.sh --profile native --model smoke",
+        "sh -s -- --profile native --model smoke < install.sh",
+    ],
 )
 def test_no_is_an_answer(machine: Node, command: str) -> None:
     child = at_terminal(machine, command)
@@ -46,13 +50,13 @@ def test_no_is_an_answer(machine: Node, command: str) -> None:
 
 
 def test_without_a_terminal_nobody_is_asked(machine: Node) -> None:
-    done = machine.install("--profile", "embedded")
+    done = machine.install("--profile", "native", "--model", "smoke")
     assert done.code == 4, str(done)
     assert "Install python3-venv with sudo" not in done.text
 
 
 def test_yes_then_the_question_of_the_install_itself(machine: Node) -> None:
-    child = at_terminal(machine, "sh -s -- --profile embedded < install.sh")
+    child = at_terminal(machine, "sh -s -- --profile native --model smoke < install.sh")
     child.expect("Install python3-venv with sudo")
     child.sendline("")
     child.expect("assword")

@@ -30,7 +30,7 @@ from dream_runner import catalog
 #: Made for these tests; it must appear in no file that a run leaves.
 PASSWORD = "correct horse battery 7f3a"
 STATE = ".local/state/dream-runner"
-#: The last embedded host installs to a filesystem of its own, so that it alone can be full.
+#: The last native host installs to a filesystem of its own, so that it alone can be full.
 SMALL, SMALL_MB = "/small", 900
 
 
@@ -83,8 +83,8 @@ class Lab:
         return self.directory / "state" / "dream-runner" / "fleet"
 
     @property
-    def embedded(self) -> list[str]:
-        """Return the hosts of the embedded profile."""
+    def native(self) -> list[str]:
+        """Return the hosts of the native profile."""
         return [name for name in self.hosts if not name.startswith("full")]
 
     def install_dir(self, name: str) -> str:
@@ -191,7 +191,8 @@ class Lab:
         shared = {
             "ansible_ssh_private_key_file": str(self.key),
             "ansible_ssh_common_args": self.ssh_options,
-            "dream_profile": "embedded",
+            "dream_profile": "native",
+            "dream_model": "smoke",
             **self.variables,
         }
         document = {"all": {"hosts": self.hosts, "vars": shared}}
@@ -242,8 +243,8 @@ def make(podman: Podman, stack: contextlib.ExitStack, directory: Path, count: in
         list(pool.map(partial(_let_in, lab), nodes))
     for number, machine in enumerate(nodes[: count - full]):
         _add(lab, number, machine)
-    lab.hosts[lab.embedded[-1]] |= {"dream_install_dir": f"{SMALL}/dream"}
-    lab.hosts[lab.embedded[-1]] |= {"dream_disk_reserve_mb": 0}
+    lab.hosts[lab.native[-1]] |= {"dream_install_dir": f"{SMALL}/dream"}
+    lab.hosts[lab.native[-1]] |= {"dream_disk_reserve_mb": 0}
     for number, machine in enumerate(nodes[count - full :]):
         _add_full(lab, f"full{number or ''}", machine)
     lab.write_inventory()

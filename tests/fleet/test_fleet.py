@@ -43,8 +43,8 @@ class Troubles:
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
-        self.disk, self.stopped, self.cut, self.key, self.garbage = reversed(lab.embedded[-5:])
-        left = lab.embedded[:-5]
+        self.disk, self.stopped, self.cut, self.key, self.garbage = reversed(lab.native[-5:])
+        left = lab.native[:-5]
         self.become = [name for name in left if name.startswith("password")][-1]
         self.codes = {
             self.disk: {"DISK_FULL"},
@@ -238,7 +238,7 @@ def test_kill_of_the_controller_leaves_hosts_that_rest(lab: Lab, origin: Origin)
 
 @pytest.mark.slow
 def test_every_kind_of_trouble_is_told_and_harms_nobody_else(lab: Lab, origin: Origin) -> None:
-    if len(lab.embedded) < 8:
+    if len(lab.native) < 8:
         pytest.skip("needs DREAM_TEST_FLEET=8 or more")
     due = {name for name, state in lab.run("plan", "--json").states().items() if state == "due"}
     with Troubles(lab) as troubles:
@@ -288,7 +288,7 @@ def test_every_model_answers_and_the_second_run_changes_nothing(lab: Lab) -> Non
 @pytest.mark.slow
 def test_hosts_serve_each_other_and_one_that_lies_or_dies_costs_bytes_only(lab: Lab) -> None:
     content = MODEL.read_bytes() + random.Random(3).randbytes(16 * 1024 * 1024)
-    honest, liar, dying = lab.embedded[:3]
+    honest, liar, dying = lab.native[:3]
     with Origin(content) as origin:
         lab.write_inventory(dream_model=origin.url, dream_model_sha256=origin.sha256)
         first = lab.run("install", *AT_ONCE, "--json", "--limit", f"{honest},{liar},{dying}")
@@ -340,7 +340,7 @@ def _turn_into_a_liar(lab: Lab, name: str) -> None:
 
 @pytest.mark.slow
 def test_a_host_sees_nothing_of_another(lab: Lab) -> None:
-    spy, other = lab.embedded[0], ([*lab.embedded, *lab.hosts][-1])
+    spy, other = lab.native[0], ([*lab.native, *lab.hosts][-1])
     lab.nodes[spy].must("mkdir", "-m", "0777", "/spied", user="root")
     put_interpreter(lab, spy, SPY)
     done = lab.run("install", *AT_ONCE, "--full", "--json", "--limit", f"{spy},{other}")
@@ -371,7 +371,7 @@ def _secrets(lab: Lab, name: str) -> set[str]:
 def test_a_host_in_foreign_hands_writes_nothing_here_or_at_its_peers(
     lab: Lab, tmp_path: Path
 ) -> None:
-    evil, other = lab.embedded[0], lab.embedded[1]
+    evil, other = lab.native[0], lab.native[1]
     mark = tmp_path / "marked"
     put_interpreter(lab, evil, EVIL % payloads(mark))
     around = names(lab.directory.parent, but=lab.directory / "state")

@@ -81,7 +81,8 @@ def test_the_key_of_an_agent_lets_us_in(lab: Lab, tmp_path: Path) -> None:
     host = {
         **lab.hosts[name],
         "ansible_ssh_common_args": f"-o UserKnownHostsFile={lab.known_hosts}",
-        "dream_profile": "embedded",
+        "dream_profile": "native",
+        "dream_model": "smoke",
     }
     inventory = tmp_path / "agent.yml"
     inventory.write_text(yaml.safe_dump({"all": {"hosts": {name: host}}}))
@@ -103,7 +104,11 @@ def test_the_key_of_an_agent_lets_us_in(lab: Lab, tmp_path: Path) -> None:
 def test_passwords_that_are_typed_are_not_shown(lab: Lab, tmp_path: Path) -> None:
     unsaid = ("ansible_password", "ansible_become_password")
     host = {key: value for key, value in lab.hosts["password"].items() if key not in unsaid}
-    shared = {"ansible_ssh_common_args": lab.ssh_options, "dream_profile": "embedded"}
+    shared = {
+        "ansible_ssh_common_args": lab.ssh_options,
+        "dream_profile": "native",
+        "dream_model": "smoke",
+    }
     inventory = tmp_path / "asked.yml"
     inventory.write_text(yaml.safe_dump({"all": {"hosts": {"password": host | shared}}}))
     first, *rest = lab.command("plan", "-i", str(inventory), "-k", "-K", ACCEPT)

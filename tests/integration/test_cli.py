@@ -114,7 +114,7 @@ class Machine:
         )
 
     def install(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return self.run("install", "--profile", "embedded", *words)
+        return self.run("install", "--profile", "native", "--model", "smoke", *words)
 
     def type(self, *words: str) -> Any:
         """Run on a terminal that is wide enough to fold no line here."""
@@ -156,12 +156,13 @@ def test_install_runs_saves_and_changes_nothing_the_second_time(machine: Machine
     assert (outcome["outcome"], outcome["tasks"]["changed"]) == ("done", 1)
     assert Path(outcome["log"]).exists()
     saved = json.loads((machine.state / "settings.json").read_text())
-    assert saved["values"] == {"profile": "embedded", "tier": "1"}
+    assert saved["values"] == {"profile": "native", "model": "smoke", "tier": "1"}
     machine.finish()
     again = machine.run("install", "--json")  # no flags: the choices are kept
     assert json.loads(again.stdout)["tasks"]["changed"] == 0
     kept = json.loads((machine.state / "settings.json").read_text())
-    assert kept["values"] == saved["values"]
+    # The directory belongs to the installation, whatever a later version's default is.
+    assert kept["values"] == {**saved["values"], "install_dir": str(machine.home / "ai-server")}
 
 
 def test_a_person_reads_phases_and_the_end(machine: Machine) -> None:
@@ -183,7 +184,7 @@ def test_a_person_reads_phases_and_the_end(machine: Machine) -> None:
 def test_output_that_does_not_arrive_changes_no_result(
     machine: Machine, kind: str, options: list[str]
 ) -> None:
-    words = ["install", "--yes", "--profile", "embedded", *options]
+    words = ["install", "--yes", "--profile", "native", "--model", "smoke", *options]
     assert deaf.run(kind, machine.command(*words), machine.environment) == 0
     assert json.loads((machine.state / "receipts" / "summary.json").read_text())["state"] == "done"
     machine.tasks["models"] = FAIL
@@ -246,7 +247,15 @@ def test_usage_errors_change_nothing(
 
 @pytest.mark.parametrize("verb", ["plan", "install"])
 def test_looking_writes_nothing(machine: Machine, verb: str) -> None:
-    words = [verb, "--profile", "embedded", "--json", *(["--dry-run"] if verb == "install" else [])]
+    words = [
+        verb,
+        "--profile",
+        "native",
+        "--model",
+        "smoke",
+        "--json",
+        *(["--dry-run"] if verb == "install" else []),
+    ]
     before = listing(machine.home.parent)
     done = machine.run(*words)
     machine.write_playbook()
@@ -266,14 +275,16 @@ def test_looking_after_an_install_writes_nothing(machine: Machine) -> None:
 
 
 def test_plan_exit_code_says_whether_something_is_pending(machine: Machine) -> None:
-    words = ["plan", "--profile", "embedded", "--model", "smoke", "--exit-code"]
+    words = ["plan", "--profile", "native", "--model", "smoke", "--exit-code"]
     assert machine.run(*words).returncode == 20
     assert machine.run(*words[:-1]).returncode == 0
 
 
 def test_a_second_run_is_refused_by_name(machine: Machine) -> None:
     machine.tasks["models"] = SLEEP
-    first = machine.type("install", "--profile", "embedded", "--yes", "--ui", "plain")
+    first = machine.type(
+        "install", "--profile", "native", "--model", "smoke", "--yes", "--ui", "plain"
+    )
     first.expect_exact("[ 6/14] directories")
     second = machine.install("--json")
     assert second.returncode == 12
@@ -286,7 +297,9 @@ def test_a_second_run_is_refused_by_name(machine: Machine) -> None:
 
 def test_ctrl_c_ends_soon_leaves_nothing_and_can_be_continued(machine: Machine) -> None:
     machine.tasks["models"] = SLEEP
-    child = machine.type("install", "--profile", "embedded", "--yes", "--ui", "plain")
+    child = machine.type(
+        "install", "--profile", "native", "--model", "smoke", "--yes", "--ui", "plain"
+    )
     child.expect_exact("[ 6/14] directories")
     time.sleep(1)
     began = time.monotonic()
@@ -320,7 +333,7 @@ def strangers(machine: Machine) -> list[list[str]]:
 def test_killed_run_is_followed_by_one_that_waits_for_the_rest(machine: Machine) -> None:
     machine.tasks["models"] = SLEEP
     process = subprocess.Popen(
-        machine.command("install", "--profile", "embedded"),
+        machine.command("install", "--profile", "native", "--model", "smoke"),
         env=machine.environment,
         start_new_session=True,
         stdout=subprocess.DEVNULL,
@@ -373,7 +386,7 @@ def test_without_a_terminal_it_begins_anew_and_says_so(stopped: Machine) -> None
 
 
 def test_the_plan_is_shown_and_no_means_no(machine: Machine) -> None:
-    child = machine.type("install", "--profile", "embedded")
+    child = machine.type("install", "--profile", "native", "--model", "smoke")
     child.expect_exact("14 phases to do")
     child.expect_exact("Go ahead? [Y/n/explain] ")
     child.sendline("e")
@@ -388,7 +401,7 @@ def test_the_plan_is_shown_and_no_means_no(machine: Machine) -> None:
 
 
 def test_ctrl_c_at_the_question(machine: Machine) -> None:
-    child = machine.type("install", "--profile", "embedded")
+    child = machine.type("install", "--profile", "native", "--model", "smoke")
     child.expect_exact("Go ahead? [Y/n/explain] ")
     child.sendintr()
     child.expect_exact("error[INTERRUPTED]")
@@ -432,7 +445,9 @@ def test_unexpected_errors_are_one_line_without_traceback(machine: Machine) -> N
 
 
 def test_a_closed_pipe_is_no_error(machine: Machine) -> None:
-    words = " ".join(f"'{word}'" for word in machine.command("plan", "--profile", "embedded"))
+    words = " ".join(
+        f"'{word}'" for word in machine.command("plan", "--profile", "native", "--model", "smoke")
+    )
     script = f"set -o pipefail; {words} | true; exit $?"
     done = subprocess.run(
         ["bash", "-c", script],

@@ -1,6 +1,6 @@
 """The survey sees everything that an install repairs, and an install repairs all it sees.
 
-Every resource of a whole embedded install is broken in every way its kind can break, one at a
+Every resource of a whole native install is broken in every way its kind can break, one at a
 time: the plan names it. Then an install repairs it and the next look is clean; with
 DREAM_CHAOS_FULL=1 after every single break, without it after a sample that has each kind and each
 way once. A kind of resource that no table here breaks makes the first test fail.
@@ -37,7 +37,7 @@ IN_NODES = frozenset(nodes_test.BREAKS) | nodes_test.WITHOUT_INSTALL
 
 
 class Machine:
-    """A HOME with a finished embedded install."""
+    """A HOME with a finished native install."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -104,7 +104,8 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     machine = Machine(home)
     try:
         machine.install(
-            "--profile=embedded",
+            "--profile=native",
+            "--model=smoke",
             f"--install-dir={machine.install_dir}",
             f"--engine-port={machine.port}",
         )

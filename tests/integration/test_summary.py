@@ -21,6 +21,7 @@ PLAYBOOK = """
 """
 MODEL = {"id": "m", "name": "M", "sha256": "0" * 64}
 CHOICE = {
+    "profile": "native",
     "model": MODEL,
     "upgrade": None,
     "stack": None,
@@ -43,7 +44,8 @@ def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **more: Any) -> run.
         "ansible_python_interpreter": sys.executable,
         "dream_state_dir": str(tmp_path / "state"),
         "dream_install_dir": str(tmp_path / "ai"),
-        "dream_profile": "embedded",
+        "dream_profile": "native",
+        "dream_model": "smoke",
         "dream_bind_address": "127.0.0.1",
         "dream_choice": CHOICE,
         "dream_run": {"id": run_id, "socket": "", "version": "1"},

@@ -83,7 +83,17 @@ def test_command_works_outside_the_checkout(installed: Path, tmp_path: Path) -> 
 
 
 def test_plan_works_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
-    done = run(installed, tmp_path, "dream-runner", "plan", "--profile", "embedded", "--json")
+    done = run(
+        installed,
+        tmp_path,
+        "dream-runner",
+        "plan",
+        "--profile",
+        "native",
+        "--model",
+        "smoke",
+        "--json",
+    )
     assert done.returncode == 0, done.stderr
     json.loads(done.stdout)
 

@@ -27,7 +27,7 @@ class Ask:
     def __init__(self, run: Run, home: Path) -> None:
         self.run, self.home = run, home
         self.settings: dict[str, Any] = {
-            "profile": "embedded",
+            "profile": "native",
             "install_dir": str(home / "ai"),
             "disk_reserve_mb": 0,
             "accept": [],
@@ -42,6 +42,7 @@ class Ask:
             "urls": [f"file://{home}/source.gguf"],
         }
         self.choice: dict[str, Any] = {
+            "profile": "native",
             "tier": {"id": "1"},
             "backend": "cpu",
             "engine_port": 0,

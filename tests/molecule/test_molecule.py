@@ -16,7 +16,7 @@ from nodes.podman import Podman
 
 HERE = Path(__file__).parent
 SCENARIOS = sorted(path.parent.name for path in HERE.glob("*/molecule.yml"))
-ALWAYS = ("embedded-alternative",)
+ALWAYS = ("native-alternative",)
 ALL = os.environ.get("DREAM_TEST_MOLECULE") == "1"
 #: Each does what comes before it, where that was not done.
 VERBS = ("test",) if ALL else ("converge", "idempotence", "verify")

@@ -24,6 +24,8 @@ def judge(parameters: Mapping[str, Any], may_write: bool) -> Answer:
     request.update(parameters, may_write=may_write)
     request["settings"] = dict(
         request["settings"],
+        # Settings may leave the profile open; what was decided counts.
+        profile=request["choice"].get("profile") or request["settings"]["profile"],
         force=request.get("force", False),
         install_dir=os.path.abspath(os.path.expanduser(request["settings"]["install_dir"])),
     )
@@ -129,7 +131,7 @@ def _missing(request: Request) -> List[str]:
     """Return which of the things that packages bring are not on this host."""
     urls = [url for item in faststart.files(request["choice"]) for url in item.get("urls") or []]
     missing = []
-    if request["settings"]["profile"] == "embedded":
+    if request["settings"]["profile"] == "native":
         if not live.can_load("libgomp.so.1"):
             missing.append("libgomp")
         if not live.can_make_environments(request["python"]):
@@ -189,7 +191,7 @@ def _offline(request: Request) -> Answer:
             proved.append("%s: %s" % (item["file"], where))
         else:
             findings.append(_absent("the model file %s" % item["file"], "models/%s" % item["file"]))
-    if settings["profile"] == "embedded":
+    if settings["profile"] == "native":
         engine = os.path.join(home, "engine", "venv")
         wheels = glob.glob(os.path.join(bundle, "wheels", "xllamacpp-*.whl")) if bundle else []
         if os.path.exists(os.path.join(engine, "bin", "python")):

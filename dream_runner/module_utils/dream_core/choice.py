@@ -8,11 +8,18 @@ from __future__ import annotations
 
 from typing import Any, Dict, Mapping, Optional, Sequence
 
-from . import faststart, features, gpu_assignment, models, ports, requirements, stack, tiers
+from . import (
+    faststart,
+    features,
+    gpu_assignment,
+    models,
+    ports,
+    profiles,
+    requirements,
+    stack,
+    tiers,
+)
 from .fetch import wheel_address
-
-#: A compose project needs a container engine; only ``full`` has one.
-_EMBEDDED = "embedded"
 
 #: The override of a backend, in the words of the facts document.
 _GPU_TO_BACKEND = {"none": "cpu"}
@@ -35,6 +42,8 @@ def decide(
     RequirementError for a chosen port that another program holds.
     """
     facts = _with_backend(facts, settings["gpu"])
+    profile, profile_why = profiles.resolve(settings, facts, session, receipts)
+    settings = dict(settings, profile=profile)
     tier = tiers.choose_tier(
         facts, catalog.tiers, override=settings["tier"], memory_limit_mb=settings["memory_limit_mb"]
     )
@@ -52,7 +61,8 @@ def decide(
     model = start.small or final
     previous = receipts.get("requirements", {}).get("facts", {}).get("engine_port")
     choice = {
-        "profile": settings["profile"],
+        "profile": profile,
+        "profile_why": profile_why,
         "tier": tier,
         "backend": facts["backend"],
         "features": chosen,
@@ -69,7 +79,8 @@ def decide(
     }
 
     def stacked(served: Dict[str, Any]) -> Optional[Dict[str, Any]]:
-        if settings["profile"] == _EMBEDDED:
+        # A compose project needs a container engine; only ``full`` has one.
+        if profile == profiles.NATIVE:
             return None
         told = dict(choice, model=served)
         return stack.resolve(settings, facts, told, catalog, receipts, listeners)
@@ -107,11 +118,11 @@ def _choose_model(
     settings: Dict[str, Any], facts: Dict[str, Any], tier: Dict[str, Any], catalog: Any
 ) -> Dict[str, Any]:
     wanted = settings["model"]
-    if wanted == "auto" and settings["profile"] == _EMBEDDED:
-        wanted = "smoke"
+    if wanted == "small":
+        wanted = faststart.small_id(catalog.models)
     if "://" in wanted or wanted.startswith(("file:", wheel_address.PREFIX)):
         return _model_of_url(settings)
-    model = models.choose_model(
+    return models.choose_model(
         facts,
         tier,
         catalog.models,
@@ -119,9 +130,6 @@ def _choose_model(
         context_tokens=settings["context_tokens"],
         memory_limit_mb=settings["memory_limit_mb"],
     )
-    if settings["model"] == "auto" and wanted == "smoke":
-        return dict(model, why="the embedded profile's own; it only proves that all works")
-    return model
 
 
 #: llama.cpp's own default is the model's training context, whose cache can be

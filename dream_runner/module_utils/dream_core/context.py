@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Any, Dict
+from typing import Any, Dict, Mapping
 
 from . import live, receipt, survey
 from .facts import load_or_gather
@@ -29,11 +29,13 @@ def look(
     file to find it; ``save`` False writes nothing at all. ``notes`` are lines
     for the user.
     """
+    receipts, warnings = receipt.read_all(state_dir)
+    install_dir = os.path.expanduser(place_of(install_dir, receipts))
     facts, origin = load_or_gather(
         state_dir, version, install_dir=install_dir, force=force, save=save
     )
-    receipts, warnings = receipt.read_all(state_dir)
     return {
+        "install_dir": install_dir,
         "facts": facts,
         "facts_source": origin["source"],
         "session": gather_session(),
@@ -45,6 +47,20 @@ def look(
         "held": held(os.path.join(install_dir, "data", "models")),
         "notes": [line for line in [origin.get("why", "")] if line] + warnings,
     }
+
+
+#: Where an installation goes unless the user says otherwise; a test compares it with the setting.
+DEFAULT_INSTALL_DIR = "~/ai-server"
+
+
+def place_of(install_dir: str, receipts: Mapping[str, Any]) -> str:
+    """Return the directory to install into: the default yields to an installation that exists.
+
+    An older version had another default, and what it installed stays where it is.
+    """
+    if install_dir != DEFAULT_INSTALL_DIR:
+        return install_dir
+    return receipt.directory_of(receipts) or install_dir
 
 
 def held(directory: str) -> Dict[str, int]:

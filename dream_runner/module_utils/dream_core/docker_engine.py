@@ -60,7 +60,7 @@ ENGINE_PACKAGES = {
     "docker-ce-cli": "upstream",
     "podman-docker": "podman",
 }
-_HINT = "see https://docs.docker.com/engine/install/, then run again; or use --profile embedded"
+_HINT = "see https://docs.docker.com/engine/install/, then run again; or use --profile native"
 
 #: Engines that must not be used. ``backend`` empty: for everybody.
 KNOWN_BAD = (

@@ -60,34 +60,34 @@ def decide(
     installing again in the meantime changes nothing.
     """
     wish = str(settings["fast_start"])
-    small_id = wish if wish not in _WORDS else _usual(catalog_models)
-    why_not = _never(settings, host, wish) or ("" if small_id else _NO_SMALL)
+    wanted = wish if wish not in _WORDS else small_id(catalog_models)
+    why_not = _never(settings, host, wish) or ("" if wanted else _NO_SMALL)
     if why_not:
         return Start(None, why_not)
     if not is_pending(host.receipts, final):
-        why_not = _not_now(settings, catalog_models, final, host, wish, small_id)
+        why_not = _not_now(settings, catalog_models, final, host, wish, wanted)
     if why_not:
         return Start(None, why_not)
     try:
-        small = _small(settings, facts, tier, catalog_models, small_id)
+        small = _small(settings, facts, tier, catalog_models, wanted)
     except DreamError as error:
         return Start(None, error.what)
     return Start(small, "%s answers until %s is here" % (small["id"], final["id"]))
 
 
-def _usual(catalog_models: Mapping[str, Any]) -> str:
-    """Return the catalogue's small model; a site's own catalogue need not have one."""
+def small_id(catalog_models: Mapping[str, Any]) -> str:
+    """Return the id of the catalogue's small model; a site's own catalogue need not have one."""
     return str((catalog_models.get("fast_start") or {}).get("model") or "")
 
 
 def outlook(catalog_models: Mapping[str, Any], final: Model) -> str:
     """Return what ``auto`` makes of a model on a first install, in words for people."""
-    small_id = _usual(catalog_models)
-    if not small_id:
+    usual = small_id(catalog_models)
+    if not usual:
         return _NO_SMALL
-    if small_id == final["id"]:
+    if usual == final["id"]:
         return "it is the small model itself"
-    small = models.find_model(dict(catalog_models), small_id)
+    small = models.find_model(dict(catalog_models), usual)
     why_not = _too_small(final, small, {}, int(catalog_models["fast_start"]["at_least_mb"]))
     return why_not or "%s answers until it is here (full profile, with systemd)" % small_id
 
@@ -121,7 +121,7 @@ def after(choice: Dict[str, Any]) -> Dict[str, Any]:
 def _never(settings: Mapping[str, Any], host: Host, wish: str) -> str:
     """Return why this host cannot, or shall not, have a fast start at all."""
     if settings["profile"] != "full":
-        return "the embedded profile brings its model"
+        return "the native profile has no fast start yet"
     if wish == "no":
         return "switched off"
     if settings["offline"]:
@@ -137,16 +137,16 @@ def _not_now(
     final: Model,
     host: Host,
     wish: str,
-    small_id: str,
+    small: str,
 ) -> str:
     """Return why no fast start begins now."""
     held = host.held or {}
-    if small_id == final["id"]:
+    if small == final["id"]:
         return "it is the small model itself"
     if _is_here(final, held):
         return _HERE
     serving = _serving(host.receipts, str(settings["install_dir"]))
-    if serving not in ("", small_id):
+    if serving not in ("", small):
         return "%s answers until then" % serving
     if wish != "auto":
         return ""
@@ -154,8 +154,8 @@ def _not_now(
         return "a bundle brings the model"
     if host.in_fleet:
         return "a fleet fetches a model once and hands it on"
-    small = models.find_model(dict(catalog_models), small_id)
-    return _too_small(final, small, held, int(catalog_models["fast_start"]["at_least_mb"]))
+    known = models.find_model(dict(catalog_models), small)
+    return _too_small(final, known, held, int(catalog_models["fast_start"]["at_least_mb"]))
 
 
 def _too_small(final: Model, small: Model, held: Mapping[str, int], least_mb: int) -> str:
@@ -202,17 +202,17 @@ def _small(
     facts: Mapping[str, Any],
     tier: Mapping[str, Any],
     catalog_models: Mapping[str, Any],
-    small_id: str,
+    wanted: str,
 ) -> Model:
     """Return the small model at a context that fits; the asked one where it can offer that."""
-    known = models.find_model(dict(catalog_models), small_id)
+    known = models.find_model(dict(catalog_models), wanted)
     asked = int(settings["context_tokens"])
     context = asked if asked <= known["max_context_tokens"] else 0
     found = models.choose_model(
         dict(facts),
         dict(tier),
         dict(catalog_models),
-        wanted=small_id,
+        wanted=wanted,
         context_tokens=context,
         memory_limit_mb=settings["memory_limit_mb"],
     )

@@ -37,8 +37,8 @@ def resolve(
     wanted = {name: _word(settings.get(name)) for name in features}
     tier_id = str(tier.get("id") if isinstance(tier, Mapping) else tier)
     hard = {name: _obstacle(features[name], facts, tier_id, known) for name in features}
-    if settings.get("profile") == "embedded":
-        hard = dict.fromkeys(features, "the embedded profile has no container engine")
+    if settings.get("profile") == "native":
+        hard = dict.fromkeys(features, "the native profile has no container engine")
 
     pulled, problems = _pull(features, wanted, hard)
     if problems:

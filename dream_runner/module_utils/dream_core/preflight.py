@@ -128,7 +128,7 @@ def _system(os_facts: Mapping[str, Any], arch: Any, profile: str) -> List[Findin
         found.append(
             finding(
                 "os",
-                "blocker" if profile == "embedded" else "warning",
+                "blocker" if profile == "native" else "warning",
                 "the engine's packages are built for glibc",
                 needed="a distribution with glibc",
                 found=name,
@@ -358,7 +358,7 @@ def _privileges(
             "the full profile installs a container engine and manages system services",
             needed="root, sudo without a password, or a container engine this user may use",
             found="sudo: %s" % session.get("sudo"),
-            hint="run as root or as a user with sudo, or use --profile embedded",
+            hint="run as root or as a user with sudo, or use --profile native",
             error="PrivilegeError",
             code="NOT_PRIVILEGED",
         )

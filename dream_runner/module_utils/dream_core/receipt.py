@@ -8,7 +8,7 @@ the host again every time. It is written before a phase touches anything
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from . import atomic
 from .errors import DreamError
@@ -213,3 +213,13 @@ def _set_aside(path: str, phase: str) -> None:
         return
     if document is None or _defect(document, phase) or document["schema"] > RECEIPT_SCHEMA:
         os.replace(path, path + ".aside")
+
+
+def directory_of(receipts: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the install directory of the newest receipt in force, or an empty string.
+
+    An uninstall leaves receipts of what it kept; these belong to no installation.
+    """
+    live = [item for item in receipts.values() if item.get("state") != "removed"]
+    newest = max(live, key=lambda item: str(item.get("started_at") or ""), default={})
+    return str(newest.get("install_dir") or "")

@@ -28,8 +28,8 @@ TIER_MINIMUM: Dict[str, Any] = {
 }
 #: A host sold with 16 GB shows less: firmware and kernel keep some.
 MEMORY_TOLERANCE = 0.9
-#: Kernel, session and engine before a model is loaded (embedded); the core containers (full).
-BASE_MEMORY_MB = {"embedded": 768, "full": 4096}
+#: Kernel, session and engine before a model is loaded (native); the core containers (full).
+BASE_MEMORY_MB = {"native": 768, "full": 4096}
 #: The engine's virtual environment with the packages it is unpacked from.
 ENGINE_MB = 400
 STATE_MB = 32
@@ -137,18 +137,18 @@ def needs(
     need; a phase in ``done`` has written what it needs already. Below
     ``memory_mb`` nothing works; below ``memory_wanted_mb`` it is slow.
     """
-    profile = str(settings["profile"])
+    profile = str(choice["profile"])
     model = choice.get("model") or {}
     files = model.get("files") or []
     model_mb = _model_mb(model, files)
     memory = BASE_MEMORY_MB[profile]
-    if profile == "embedded":
+    if profile == "native":
         memory += int(model_mb * 1.1)
     tier = str((choice.get("tier") or {}).get("id"))
     return {
         "memory_mb": memory,
         "memory_wanted_mb": TIER_MINIMUM[tier][0] * 1024 if profile == "full" else memory,
-        "disk": _disk_needs(settings, files, model_mb, state_dir, done)
+        "disk": _disk_needs(settings, profile, files, model_mb, state_dir, done)
         + _later_needs(settings, choice),
     }
 
@@ -185,6 +185,7 @@ def _model_mb(model: Mapping[str, Any], files: Sequence[Mapping[str, Any]]) -> i
 
 def _disk_needs(
     settings: Mapping[str, Any],
+    profile: str,
     files: Sequence[Mapping[str, Any]],
     model_mb: int,
     state_dir: str,
@@ -196,9 +197,9 @@ def _disk_needs(
         {"path": state_dir, "mb": STATE_MB, "what": "state and logs", "there": [state_dir]},
     ]
     engine = home + "/engine"
-    if settings["profile"] == "embedded" and "services" not in done:
+    if profile == "native" and "services" not in done:
         wanted.append({"path": engine, "mb": ENGINE_MB, "what": "the engine", "there": [engine]})
-    if settings["profile"] == "full" and "images" not in done:
+    if profile == "full" and "images" not in done:
         wanted.append(
             {"path": DOCKER_ROOT, "mb": IMAGES_MB, "what": "images", "there": [DOCKER_ROOT]}
         )
@@ -248,7 +249,7 @@ def _memory(
                 "not enough memory",
                 needed="%d MB" % need["memory_mb"],
                 found="%d MB" % have,
-                hint="choose a smaller model or --profile embedded, raise --memory-limit-mb if you"
+                hint="choose a smaller model or --profile native, raise --memory-limit-mb if you"
                 " set it, or go on with --accept memory",
                 code="MEMORY_TOO_SMALL",
             )

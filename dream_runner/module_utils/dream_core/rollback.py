@@ -14,7 +14,7 @@ import shutil
 import subprocess
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
-from . import bounds, containers, proved, receipt, restore, supervisor, survey
+from . import bounds, containers, profiles, proved, receipt, restore, supervisor, survey
 from .atomic import translate
 from .errors import DreamError, EngineError
 from .health import wait_for_services
@@ -36,7 +36,9 @@ def turn_back(
     never was one, or where the other profile gave it: there is nothing to turn back to.
     """
     kept = proved.read(state_dir)
-    if kept is None or kept["install_dir"] != install_dir or kept["proof"]["profile"] != profile:
+    if kept is None or kept["install_dir"] != install_dir:
+        return failed
+    if profiles.current_name(kept["proof"]["profile"]) != profile:
         return failed
     receipts, _ = receipt.read_all(state_dir)
     changed = proved.differing(kept)

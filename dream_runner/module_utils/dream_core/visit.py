@@ -10,7 +10,7 @@ import sys
 from typing import Any, Dict
 
 from . import filelock, lifeline, live, serving
-from .context import held, look
+from .context import held, look, place_of
 from .errors import BusyError, RequirementError
 from .receipt import LINGER_DIRECTORY, read_all
 from .session import gather_session
@@ -44,12 +44,12 @@ def visit(
     """
     _require_python()
     state_dir = os.path.abspath(os.path.expanduser(state_dir))
-    install_dir = os.path.realpath(os.path.expanduser(install_dir))
+    receipts, _ = read_all(state_dir)
+    install_dir = os.path.realpath(os.path.expanduser(place_of(install_dir, receipts)))
     if save:
         lifeline.sweep(_SOCKETS)
     _require_lifeline(socket)
     _refuse_busy(state_dir)
-    receipts, _ = read_all(state_dir)
     return {
         "install_dir": install_dir,
         "state_dir": state_dir,

@@ -44,7 +44,7 @@ class ActionModule(ActionBase):
             return self._execute_module("dream_context", module_args=arguments, task_vars=task_vars)
         found = look(
             state_dir=os.path.expanduser(arguments["state_dir"]),
-            install_dir=os.path.expanduser(arguments["settings"]["install_dir"]),
+            install_dir=arguments["settings"]["install_dir"],
             version=__version__,
             force=bool(arguments.get("force", False)),
             full=bool(arguments.get("full", False)),
@@ -56,7 +56,7 @@ class ActionModule(ActionBase):
 
     def _decide(self, found: Dict[str, Any], task_vars: Dict[str, Any]) -> Dict[str, Any]:
         settings = dict(self._task.args["settings"])
-        settings["install_dir"] = _absolute(settings["install_dir"], found["session"])
+        settings["install_dir"] = _absolute(found["install_dir"], found["session"])
         choice = decide(
             settings,
             found["facts"],

@@ -3,7 +3,7 @@
     python tests/bench/fleet/bench.py [--nodes 5,10,20,40] [--stock 20] [--full 5] [--forks 8]
                                       [--rounds 1] [--out FILE]
 
-Wants root and podman. One node gets the embedded profile from ``fleet install`` over SSH and is
+Wants root and podman. One node gets the native profile from ``fleet install`` over SSH and is
 kept as an image; every host of the figures is a systemd node of its own, started from it. Ours and
 stock ansible-playbook on the same roles go over the same nodes in one run, at equal forks: compare
 ratios, and CPU before wall. The CPU is all of the controller's: wrapper, ansible, workers, ssh.
@@ -208,7 +208,7 @@ class Hosts:
     def _write(self, machines: Sequence[nodes.Node]) -> Path:
         self._known.write_text("".join(self._line(machine) for machine in machines))
         # Of each host: the playbooks' own group_vars beat those of an inventory's groups.
-        settings = {**_defaults(), "dream_profile": "embedded"}
+        settings = {**_defaults(), "dream_profile": "native", "dream_model": "smoke"}
         hosts = {item.name: {"ansible_host": item.address, **settings} for item in machines}
         options = f"-o UserKnownHostsFile={self._known} -o IdentitiesOnly=yes"
         shared = {

@@ -2,7 +2,7 @@
 
     python tests/bench/rerun/bench.py [--rounds 5] [--dir DIR] [--only PART]
 
-Makes a virtual environment with this package and pyinfra in DIR, installs the embedded profile
+Makes a virtual environment with this package and pyinfra in DIR, installs the native profile
 into a HOME below it, and runs the rows in turn: rows of one table were interleaved and are
 medians; compare rows of one table only. The engine listens on 127.0.0.1 and is ended afterwards.
 """
@@ -61,7 +61,7 @@ sys.exit(os.waitstatus_to_exitcode(status))
 
 
 class Bench:
-    """A HOME with a finished embedded install, and the commands that are compared on it."""
+    """A HOME with a finished native install, and the commands that are compared on it."""
 
     def __init__(self, directory: Path, source: Path = ROOT, peers: Sequence[str] = PEERS) -> None:
         self.home = directory / "home"
@@ -90,7 +90,8 @@ class Bench:
         return [
             self.program("dream-runner"),
             "install",
-            "--profile=embedded",
+            "--profile=native",
+            "--model=smoke",
             f"--install-dir={self.home}/dream",
             f"--engine-port={self.port}",
             "--yes",
@@ -253,7 +254,8 @@ def no_change(bench: Bench, directory: Path, rounds: int) -> None:
     settings.write_text(
         json.dumps(
             {
-                "dream_profile": "embedded",
+                "dream_profile": "native",
+                "dream_model": "smoke",
                 "dream_install_dir": f"{bench.home}/dream",
                 "dream_engine_port": bench.port,
                 "dream_full": True,

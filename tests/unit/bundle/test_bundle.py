@@ -184,7 +184,16 @@ def test_the_command_refuses_each_with_exit_code_7_and_writes_nothing(tmp_path: 
         cases.append(case_of(home, "bundle", "verify", str(root), "--json"))
         # Altered bytes of the same length are found where they are used.
         if not name.startswith("bit flipped") or "bundle.json" in name:
-            words = ("install", "--yes", "--profile", "embedded", "--install-dir", f"{home}/dream")
+            words = (
+                "install",
+                "--yes",
+                "--profile",
+                "native",
+                "--model",
+                "smoke",
+                "--install-dir",
+                f"{home}/dream",
+            )
             cases.append(case_of(home, *words, "--offline", "--bundle", str(root), "--json"))
     before = everything(tmp_path / "bundles") + everything(tmp_path / "home")
     done = commands(cases, tmp_path / "said")
@@ -266,12 +275,13 @@ def test_a_signature_for_another_purpose_is_worth_nothing(made: Path, tmp_path: 
 def test_tiers_and_models_choose_what_goes_in() -> None:
     catalog = {
         "tiers": {"2": {"models": ["big"]}},
-        "models": [{"id": name} for name in ("big", "smoke", "own")],
+        "fast_start": {"model": "small"},
+        "models": [{"id": name} for name in ("big", "small", "own")],
     }
     chosen = create.choose(wanted(Path("/x"), models=("own",)), catalog)
     assert [model["id"] for model in chosen] == ["own", "big"]
     assert [model["id"] for model in create.choose(wanted(Path("/x"), tiers=()), catalog)] == [
-        "smoke"
+        "small"
     ]
     with pytest.raises(UsageError):
         create.choose(wanted(Path("/x"), tiers=("9",)), catalog)

@@ -103,12 +103,12 @@ def test_yaml_booleans_are_words_too() -> None:
     assert settle(observability=True)["enabled"]["observability"]
 
 
-def test_embedded_has_none_and_refuses_a_yes() -> None:
-    found = settle(profile="embedded")
+def test_native_has_none_and_refuses_a_yes() -> None:
+    found = settle(profile="native")
     assert not any(found["enabled"].values())
     assert found["services"] == []
-    with pytest.raises(UsageError, match="voice: the embedded profile"):
-        settle(profile="embedded", voice="yes")
+    with pytest.raises(UsageError, match="voice: the native profile"):
+        settle(profile="native", voice="yes")
 
 
 EXCLUSIVE = {

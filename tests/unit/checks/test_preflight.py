@@ -31,7 +31,7 @@ def look(
     **probes: Any,
 ) -> list:
     return check(
-        {"profile": "embedded", **(settings or {})},
+        {"profile": "native", **(settings or {})},
         {**GOOD_HOST, **(host or {})},
         {**USER, **(session or {})},
         receipts or {},

@@ -19,8 +19,9 @@ from dream_runner.module_utils.dream_core.requirements import (
 )
 
 MB = 1024 * 1024
-SETTINGS = {"profile": "embedded", "install_dir": "/srv/ai", "disk_reserve_mb": 512}
+SETTINGS = {"profile": "native", "install_dir": "/srv/ai", "disk_reserve_mb": 512}
 CHOICE = {
+    "profile": "native",
     "tier": {"id": "1"},
     "engine_port": 11434,
     "model": {"files": [{"file": "m.gguf", "size_bytes": 1000 * MB}]},
@@ -42,7 +43,7 @@ def judge(
     **probes: Any,
 ) -> list:
     said = {**SETTINGS, **(settings or {})}
-    chosen = {**CHOICE, **(choice or {})}
+    chosen = {**CHOICE, "profile": said["profile"], **(choice or {})}
     need = needs(said, chosen, "/home/ada/.local/state/dream-runner")
     disk = [
         {

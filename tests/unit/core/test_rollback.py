@@ -119,7 +119,7 @@ def test_where_nothing_was_changed_the_failure_is_told_as_it_is(install: Install
     install.prove()
     assert install.turn_back(failed) is failed
     install.upgrade()
-    assert install.turn_back(failed, profile="embedded") is failed
+    assert install.turn_back(failed, profile="native") is failed
     assert install.config.read_text() == "new"
 
 

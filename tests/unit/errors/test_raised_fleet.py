@@ -27,7 +27,7 @@ from dream_runner.settings import Chosen, Settings
 def fleet(tmp_path: Path) -> Iterator[Fleet]:
     host = Host("web1")
     wires = Wires([host], lambda _: None)
-    settings = Settings({"profile": Chosen("embedded", "default", "default")})
+    settings = Settings({"profile": Chosen("native", "default", "default")})
     source = Source((), "")
     yield Fleet("run", tmp_path, source, {"web1": host}, {"web1": settings}, wires, Passwords(), {})
     wires.close()

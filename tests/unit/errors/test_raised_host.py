@@ -28,7 +28,7 @@ PLACE = {
 }
 
 
-def judged(profile: str = "embedded", **given: Any) -> tuple[str, int]:
+def judged(profile: str = "native", **given: Any) -> tuple[str, int]:
     """Return the code and exit code that preflight gives a host with something changed."""
     place = {**PLACE, **given.pop("place", {})}
     host = {**HOST, **given.pop("host", {})}
@@ -76,7 +76,7 @@ CHOICE = {"engine_port": 80, "model": {"files": []}}
 )
 def test_requirements(memory_mb: int, first_free_port: int, code: str, exit_code: int) -> None:
     found = requirements.check(
-        {"profile": "embedded"},
+        {"profile": "native"},
         {"memory": {"usable_mb": memory_mb}},
         SESSION,
         CHOICE,

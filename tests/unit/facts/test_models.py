@@ -98,7 +98,7 @@ def test_a_limit_of_the_user_bounds_the_model():
 
 def test_nothing_fits_is_an_error_that_says_why():
     with pytest.raises(RequirementError) as caught:
-        choose(host(ram=1500))
+        choose(host(ram=600))
     assert caught.value.code == "NO_MODEL_FITS"
     assert "qwen3.5-2b-q4 (it needs" in caught.value.what
 

@@ -19,16 +19,16 @@ def settings(*hosts: Host, flags: Any = None, environment: Any = None, answers: 
 
 def test_flags_then_environment_then_inventory_then_answers(tmp_path: Path) -> None:
     file = tmp_path / "answers.yml"
-    file.write_text("tier: T1\nengine_port: 1000\nprofile: embedded\ndisk_reserve_mb: 7\n")
+    file.write_text("tier: T1\nengine_port: 1000\nprofile: native\ndisk_reserve_mb: 7\n")
     host = Host("a", settings={"dream_tier": "T2", "dream_engine_port": 2000,
                                "dream_profile": "full"})  # fmt: skip
     found = settings(
         host,
-        flags={"profile": Given("embedded", "--profile", "flag")},
+        flags={"profile": Given("native", "--profile", "flag")},
         environment={"DREAM_ENGINE_PORT": "3000"},
         answers=str(file),
     )["a"]
-    assert found["profile"] == "embedded"
+    assert found["profile"] == "native"
     assert found["engine_port"] == 3000
     assert found["tier"] == "T2"
     assert found["disk_reserve_mb"] == 7
@@ -36,7 +36,7 @@ def test_flags_then_environment_then_inventory_then_answers(tmp_path: Path) -> N
 
 def test_paths_of_hosts_are_left_for_the_hosts_to_resolve() -> None:
     found = settings(Host("a"), Host("b", settings={"dream_install_dir": "/srv//dream/"}))
-    assert found["a"]["install_dir"] == "~/dream-runner"
+    assert found["a"]["install_dir"] == "~/ai-server"
     assert found["b"]["install_dir"] == "/srv/dream"
 
 

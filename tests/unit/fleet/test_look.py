@@ -15,7 +15,7 @@ from dream_runner.module_utils.dream_core.due import Reason
 from dream_runner.module_utils.dream_core.phases import PHASES
 from dream_runner.settings import Chosen, Settings
 
-SETTINGS = Settings({"profile": Chosen("embedded", "default", "default")})
+SETTINGS = Settings({"profile": Chosen("native", "default", "default")})
 
 
 def document(**changes: Any) -> dict[str, Any]:
@@ -35,6 +35,7 @@ def document(**changes: Any) -> dict[str, Any]:
             "reasons": reasons,
             "session": {"sudo": "password"},
             "choice": {
+                "profile": "native",
                 "model": {"id": "m", "files": [{"file": "m.gguf", "size_bytes": 1000}]},
                 "supervisor": "systemd-user",
             },

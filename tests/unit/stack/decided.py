@@ -41,7 +41,7 @@ def choose(
 ) -> dict[str, Any]:
     """Return the decision for a host of ``HOSTS`` with some settings said."""
     settings = {name.removeprefix("dream_"): value for name, value in defaults().items()}
-    settings |= {"install_dir": "/srv/my ai$"} | chosen
+    settings |= {"profile": "full", "install_dir": "/srv/my ai$"} | chosen
     loaded = catalog.load()
     if lock is not None:
         loaded = catalog.Catalog(**{**vars(loaded), "images": {"images": lock}})

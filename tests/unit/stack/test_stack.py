@@ -47,8 +47,8 @@ def test_a_feature_brings_its_services_and_what_they_need(feature: str) -> None:
     assert ids(stack(**wanted)) == CORE | {"litellm"} | BRINGS[feature]
 
 
-def test_the_embedded_profile_has_none() -> None:
-    assert choose(profile="embedded")["stack"] is None
+def test_the_native_profile_has_none() -> None:
+    assert choose(profile="native")["stack"] is None
 
 
 def test_image_generation_only_where_there_is_an_image_for_it() -> None:

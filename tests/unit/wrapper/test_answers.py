@@ -126,7 +126,7 @@ def test_what_is_installed_tells_the_choices_of_a_lost_file(
     if content is not None:
         (tmp_path / "settings.json").write_text(content)
     everything = {setting.name: setting.default for setting in SETTINGS}
-    made = {"profile": "embedded", "install_dir": "/srv/ai", "engine_port": 8099, "voice": "no"}
+    made = {"profile": "native", "install_dir": "/srv/ai", "engine_port": 8099, "voice": "no"}
     record(tmp_path, {"settings": {**everything, **made, "of another version": 1}})
     saved, warnings = answers.read_saved(str(tmp_path))
     assert saved.values == made
@@ -135,7 +135,7 @@ def test_what_is_installed_tells_the_choices_of_a_lost_file(
 
 
 def test_a_choice_that_is_not_recorded_has_to_be_made_again(tmp_path: Path) -> None:
-    home = os.path.realpath(os.path.expanduser("~/dream-runner"))
+    home = os.path.realpath(os.path.expanduser("~/ai-server"))
     said = {"model": None, "model_sha256": None, "tier": "T1", "install_dir": home}
     record(tmp_path, {"settings": said})
     saved, warnings = answers.read_saved(str(tmp_path))
@@ -144,8 +144,8 @@ def test_a_choice_that_is_not_recorded_has_to_be_made_again(tmp_path: Path) -> N
 
 
 def test_an_older_record_tells_the_profile(tmp_path: Path) -> None:
-    record(tmp_path, {"profile": "embedded", "bind_address": "127.0.0.1", "enabled": {"rag": True}})
-    assert answers.read_saved(str(tmp_path))[0].values == {"profile": "embedded"}
+    record(tmp_path, {"profile": "native", "bind_address": "127.0.0.1", "enabled": {"rag": True}})
+    assert answers.read_saved(str(tmp_path))[0].values == {"profile": "native"}
 
 
 @pytest.mark.parametrize("facts", [{}, {"settings": None}, {"settings": ["profile"]}])

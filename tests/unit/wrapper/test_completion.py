@@ -79,7 +79,7 @@ def offered(name: str, place: Path, line: str) -> set[str]:
         ("dream-runner un", {"uninstall"}),
         ("dream-runner fleet in", {"install"}),
         ("dream-runner uninstall --pu", {"--purge"}),
-        ("dream-runner install --profile ", {"full", "embedded"}),
+        ("dream-runner install --profile ", {"auto", "full", "native"}),
         ("dream-runner install --tier SH", {"SH_LARGE", "SH_COMPACT"}),
     ],
 )
@@ -102,7 +102,7 @@ def zsh(place: Path) -> Iterator[pexpect.spawn]:
 
 @pytest.mark.parametrize(
     ("typed", "completed"),
-    [("dream-runner uni", "nstall"), ("dream-runner install --profile emb", "edded")],
+    [("dream-runner uni", "nstall"), ("dream-runner install --profile nat", "ive")],
 )
 def test_zsh_completes(typed: str, completed: str, zsh: pexpect.spawn) -> None:
     zsh.send(typed)
@@ -123,7 +123,7 @@ def test_only_words_that_count_are_offered(monkeypatch: pytest.MonkeyPatch, tmp_
             assert setting.parse(word, known) is not None, (setting.name, word)
     offer = suggest.for_setting(BY_NAME["model"])
     assert offer is not None
-    assert offer("smo") == ["smoke"]
+    assert offer("smal") == ["small"]
     assert "plain" in suggest.ways_to_show("")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert suggest.runs("") == []

@@ -124,7 +124,7 @@ def test_no_credential_of_an_address_is_shown() -> None:
     ],
 )
 def test_privileged_actions(supervisor: str, found: Found, actions: list[str]) -> None:
-    result = built(found=found, more={"supervisor": supervisor}, profile="embedded")
+    result = built(found=found, more={"supervisor": supervisor}, profile="native")
     assert len(result.privileged) == len(actions)
     assert all(
         seen.startswith(wanted) for seen, wanted in zip(result.privileged, actions, strict=True)
@@ -133,9 +133,9 @@ def test_privileged_actions(supervisor: str, found: Found, actions: list[str]) -
 
 def test_root_commands_do_all_that_needs_root_or_are_not_told() -> None:
     missing = Found({}, ("libgomp1",), "apt-get install -y libgomp1", lingers=False)
-    user = built(found=missing, more={"supervisor": "systemd-user"}, profile="embedded")
+    user = built(found=missing, more={"supervisor": "systemd-user"}, profile="native")
     assert user.root_commands == ("apt-get install -y libgomp1", "loginctl enable-linger me")
-    system = built(found=missing, more={"supervisor": "systemd-system"}, profile="embedded")
+    system = built(found=missing, more={"supervisor": "systemd-system"}, profile="native")
     assert system.root_commands == ()
 
 
@@ -253,7 +253,7 @@ def test_every_port_and_everything_that_keeps_running_is_told() -> None:
     ],
 )
 def test_the_native_engine_is_one_unit(supervisor: str, row: tuple[str, str]) -> None:
-    result = built(more={"supervisor": supervisor}, profile="embedded")
+    result = built(more={"supervisor": supervisor}, profile="native")
     assert [(item["name"], item["scope"]) for item in result.units] == [row]
 
 

@@ -329,8 +329,8 @@ def test_percent_is_a_hundred_only_at_the_end(done: int, total: int, words: str)
         ("short", 20, "short"),
         ("Disk:        about 514 MB on / (the model 60 MB)", 34,
          "Disk:        about 514 MB on /\n             (the model 60 MB)"),
-        ("  voice  no  default: the embedded profile has no engine", 30,
-         "  voice  no  default: the\n             embedded profile\n             has no engine"),
+        ("  voice  no  default: the native profile has no engine", 30,
+         "  voice  no  default: the\n             native profile\n             has no engine"),
         ("nothing but words that go on", 16, "nothing but\n  words that go\n  on"),
         # A path, a digest: broken, it could not be copied.
         ("  where  /a/path/that/is/longer/than/the/line", 24,
