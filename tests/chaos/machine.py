@@ -245,7 +245,7 @@ docker ps --all --quiet | xargs -r docker rm --force --volumes >/dev/null
 docker network ls --quiet --filter label=com.docker.compose.project |
     xargs -r docker network rm >/dev/null
 docker volume ls --quiet | xargs -r docker volume rm >/dev/null
-rm -rf /root/dream-runner
+rm -rf /root/ai-server
 cd /root/.local/state/dream-runner
 find . -mindepth 1 -maxdepth 1 ! -name images.lock.json -exec rm -rf {} +
 docker image ls --quiet --no-trunc | sort -u | xargs -r docker image rm --force >/dev/null
@@ -265,8 +265,8 @@ def ask(*words):
 ids = ask("ps", "--all", "--quiet", "--no-trunc").split()
 found = json.loads(ask("inspect", *ids)) if ids else []
 wanted, containers = {}, {}
-if os.path.exists("/root/dream-runner/docker-compose.yml"):
-    os.chdir("/root/dream-runner")
+if os.path.exists("/root/ai-server/docker-compose.yml"):
+    os.chdir("/root/ai-server")
     wanted = dict(line.split() for line in ask("compose", "config", "--hash", "*").splitlines())
 for item in found:
     labels, state = item["Config"]["Labels"], item["State"]

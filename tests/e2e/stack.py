@@ -321,7 +321,7 @@ _PASSING = ("run_id", "started_at", "finished_at", "inputs", "seen")
 
 def state_of(stacked: Stacked) -> dict[str, Any]:
     """Return what an install left, less times, identities and secrets: to compare two of them."""
-    node, root = stacked.node, f"{stacked.node.home}/dream-runner"
+    node, root = stacked.node, f"{stacked.node.home}/ai-server"
     digests = f"find {root} -type f -exec sha256sum {{}} +"
     texts = dict(
         line.split("  ", 1)[::-1] for line in node.must("sh", "-c", digests).out.splitlines()

@@ -74,7 +74,7 @@ def test_one_error_and_nothing_changed(machine: Node, case: str) -> None:
     before.pop("/tmp")
     after.pop("/tmp")
     assert changes(before, after, STATE + "/", "/root/.local/state/") == []
-    assert machine.run("test", "-e", "/root/dream-runner").code == 1, "install dir was made"
+    assert machine.run("test", "-e", "/root/ai-server").code == 1, "install dir was made"
 
 
 @pytest.mark.parametrize("case", FETCHES)
@@ -82,7 +82,7 @@ def test_no_model_is_better_than_a_wrong_one(machine: Node, case: str) -> None:
     options, code, word = FETCHES[case]
     error = one_error(machine.install(*COMMAND, "--fresh", *options), code)
     assert word in error, error
-    models = machine.must("find", "/root/dream-runner", "-name", "*.gguf*", "-type", "f").out
+    models = machine.must("find", "/root/ai-server", "-name", "*.gguf*", "-type", "f").out
     assert "x.gguf" not in models
     assert "dream_engine" not in "\n".join(machine.processes()), "an engine was started"
 
@@ -117,12 +117,12 @@ def installed(module_node: Callable[..., Node]) -> Node:
 
 @pytest.mark.parametrize("damage", CORRUPT)
 def test_corrupt_state_is_a_warning_and_repaired(installed: Node, damage: str) -> None:
-    secrets = installed.must("cat", "dream-runner/.env").out
+    secrets = installed.must("cat", "ai-server/.env").out
     installed.must("sh", "-c", CORRUPT[damage], cwd=STATE)
     done = installed.install(*COMMAND, "--json")
     assert done.code == 0, str(done)
     assert "Traceback" not in done.text
-    assert installed.must("cat", "dream-runner/.env").out == secrets
+    assert installed.must("cat", "ai-server/.env").out == secrets
     assert installed.must("cat", "/etc/passwd").out.startswith("root:")
     check_installed(installed)
 

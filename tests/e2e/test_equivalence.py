@@ -216,7 +216,7 @@ def test_every_break_of_every_kind_is_seen_and_repaired(host: Host) -> None:
 
 
 def test_a_key_of_the_environment_file_comes_back(host: Host) -> None:
-    path = f"{host.node.home}/dream-runner/.env"
+    path = f"{host.node.home}/ai-server/.env"
     before = host.root(f"cat {path}").out
     keys = [line.split("=")[0] for line in before.splitlines() if re.match(r"[A-Z_]+_PORT=", line)]
     assert keys, before
@@ -234,7 +234,7 @@ def test_a_container_has_the_directory_that_is_there(host: Host) -> None:
     A look into it is not to be had: a nested engine cannot exec.
     """
     before = host.stacked.identities()
-    host.root(f"rm -rf {host.node.home}/dream-runner/data/n8n")
+    host.root(f"rm -rf {host.node.home}/ai-server/data/n8n")
     host.repair()
     after = host.stacked.identities()
     assert {name for name in after if before[name] != after[name]} == {"n8n"}
@@ -244,7 +244,7 @@ def test_a_container_has_the_directory_that_is_there(host: Host) -> None:
 def test_a_container_that_read_an_edited_file_reads_it_again(host: Host) -> None:
     """It was started with what somebody wrote; the file alone put right would not tell it."""
     before = host.stacked.identities()
-    path = f"{host.node.home}/dream-runner/config/litellm/config.yaml"
+    path = f"{host.node.home}/ai-server/config/litellm/config.yaml"
     host.root(f"echo '# mine' >> {path}; docker restart -t 0 dream-runner-litellm-1")
     host.repair()
     after = host.stacked.identities()
@@ -253,7 +253,7 @@ def test_a_container_that_read_an_edited_file_reads_it_again(host: Host) -> None
 
 
 def test_what_a_person_writes_into_the_environment_file_reaches_the_containers(host: Host) -> None:
-    path = f"{host.node.home}/dream-runner/.env"
+    path = f"{host.node.home}/ai-server/.env"
     host.root(f"sed -i 's/^LITELLM_KEY=.*/LITELLM_KEY=sk-of-a-person/' {path}")
     assert "services" in host.due()
     host.repair()

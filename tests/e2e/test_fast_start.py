@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.node, pytest.mark.timeout(900)]
 
 SIZE = 64 * 1024 * 1024
 PORT = 5081
-MODELS = "/root/dream-runner/data/models"
+MODELS = "/root/ai-server/data/models"
 SLOW, FAST = 150_000, 500_000_000
 #: What a kill may cost: the bytes of segments that were not yet confirmed.
 LOST_BY_A_KILL = 8 * 1024 * 1024
@@ -140,11 +140,11 @@ def test_the_hosts_own_model_takes_over(stacked: Stacked) -> None:
     stack.wait_for(lambda: unit(node, "LoadState") == "not-found", seconds=60)
     assert sent(node) <= SIZE + 2 * LOST_BY_A_KILL, f"{sent(node)} bytes for {SIZE}"
     assert node.must("ls", MODELS).out.split() == ["big.gguf"]
-    assert node.run("test", "-e", "/root/dream-runner/upgrade").code == 1
+    assert node.run("test", "-e", "/root/ai-server/upgrade").code == 1
     seen = status(stacked)
     assert (seen["state"], seen["drift"], seen["upgrade"]) == ("ready", {}, None), seen
     assert node.run("docker", "ps", "-aq", "--filter", "name=trial").out == ""
-    summary = json.loads(node.must("cat", "/root/dream-runner/summary.json").out)
+    summary = json.loads(node.must("cat", "/root/ai-server/summary.json").out)
     assert (summary["model"]["id"], summary["pending_model"]) == ("big", "")
 
 
@@ -173,7 +173,7 @@ def test_a_model_that_does_not_load_leaves_the_small_one(stacked: Stacked) -> No
     assert seen.json()["upgrade"]["stage"] == "failed"
     assert "bad does not take its place" in seen.json()["detail"]
     assert stacked.chat()[0] == "smoke"
-    env = node.must("cat", "/root/dream-runner/.env").out
+    env = node.must("cat", "/root/ai-server/.env").out
     assert "GGUF_FILE=smoke.gguf" in env
     assert node.run("docker", "ps", "-aq", "--filter", "name=trial").out == ""
 
@@ -215,7 +215,7 @@ def test_it_can_be_waited_for_after_all(stacked: Stacked) -> None:
     assert stacked.chat()[0] == "big"
     assert sent(node) - before < SIZE - 5_000_000
     assert unit(node, "LoadState") == "not-found"
-    assert node.run("test", "-e", "/root/dream-runner/upgrade").code == 1
+    assert node.run("test", "-e", "/root/ai-server/upgrade").code == 1
     again = stacked.again()
     assert (again.code, again.json()["tasks"]["changed"]) == (0, 0), str(again)
 
@@ -229,4 +229,4 @@ def test_uninstall_while_it_fetches_leaves_nothing(stacked: Stacked) -> None:
     removed = node.runner("uninstall", "--yes", "--purge", "--json")
     assert removed.code == 0, str(removed)
     assert unit(node, "LoadState") == "not-found"
-    assert node.run("test", "-e", "/root/dream-runner").code == 1
+    assert node.run("test", "-e", "/root/ai-server").code == 1

@@ -39,7 +39,7 @@ EVERYTHING = {
 TOKEN = "-".join(("planted", "hub", "0123456789abcdef"))
 #: Where secrets of .env are all the same, and why. Only root, or the owner, can read these.
 KEPT = {
-    r"/root/dream-runner/\.env(\.bak)?": "the file of the secrets itself",
+    r"/root/ai-server/\.env(\.bak)?": "the file of the secrets itself",
     r"/var/lib/docker/containers/[0-9a-f]{64}/config\.v2\.json": "what the engine keeps of a"
     " container, with the environment that it is told",
     r"/var/lib/containerd/io\.containerd\.metadata\.v1\.bolt/meta\.db": "the same, of its runtime",
@@ -71,7 +71,7 @@ def stacked(module_node: Callable[..., Node], tmp_path_factory: pytest.TempPathF
     ready = stack.prepare(machine, paths)
     if os.environ.get("DREAM_TEST_SLOW") == "1":
         ready.before = (files(machine), packages(machine))
-        ready.watch({"HF_TOKEN": TOKEN}, known=["HF_TOKEN"], env_file="/root/dream-runner/.env")
+        ready.watch({"HF_TOKEN": TOKEN}, known=["HF_TOKEN"], env_file="/root/ai-server/.env")
     return ready
 
 
@@ -96,7 +96,7 @@ def agreed(stacked: Stacked, *flags: str) -> Any:
     assert anew <= set(plan["restarts"])
     assert set(after) == {item["name"] for item in plan["units"]}
     assert stacked.published() == {line.split(" ")[0] for line in plan["ports"]}
-    models = stacked.node.must("ls", "/root/dream-runner/data/models").out.split()
+    models = stacked.node.must("ls", "/root/ai-server/data/models").out.split()
     assert {item["what"] for item in plan["downloads"]} <= set(models)
     now = stacked.node.runner("plan", "--json", "--exit-code")
     assert now.code == 0, str(now)
@@ -151,7 +151,7 @@ def test_again_changes_nothing(stacked: Stacked) -> None:
 
 def test_a_feature_off_and_on_again_touches_its_services_only(stacked: Stacked) -> None:
     before = stacked.identities()
-    stacked.node.must("sh", "-c", "echo mine > /root/dream-runner/data/n8n/workflow")
+    stacked.node.must("sh", "-c", "echo mine > /root/ai-server/data/n8n/workflow")
     agreed(stacked, "--workflows", "no")
     assert stacked.identities() == {key: before[key] for key in before if key != "n8n"}
     assert refuses(stacked, 5678)
@@ -159,7 +159,7 @@ def test_a_feature_off_and_on_again_touches_its_services_only(stacked: Stacked) 
     after = stacked.identities()
     assert after.pop("n8n") != before.pop("n8n")
     assert after == before
-    assert stacked.node.must("cat", "/root/dream-runner/data/n8n/workflow").out == "mine\n"
+    assert stacked.node.must("cat", "/root/ai-server/data/n8n/workflow").out == "mine\n"
     assert succeeded(stacked.again())["tasks"]["changed"] == 0
 
 
@@ -241,7 +241,7 @@ def test_an_upgrade_whose_engine_does_not_answer_is_turned_back(stacked: Stacked
 
 
 def test_secrets_are_in_no_file_but_their_own(stacked: Stacked) -> None:
-    root = "/root/dream-runner"
+    root = "/root/ai-server"
     secrets = dict(SECRET.findall(stacked.node.must("cat", f"{root}/.env").out))
     assert {"WEBUI_SECRET", "LITELLM_KEY", "N8N_PASS", "SEARXNG_SECRET"} <= secrets.keys()
     names = ("docker-compose.yml", "config", "logs", "summary.json")
@@ -259,7 +259,7 @@ def test_secrets_are_nowhere_but_where_they_must_be(stacked: Stacked) -> None:
     assert watched["looks"] > 100
     assert {"WEBUI_SECRET", "N8N_PASS", "HF_TOKEN"} <= {n.split(" ")[0] for n in watched["words"]}
     assert [line for line in watched["found"] if not kept(*line.split(" in ", 1))] == []
-    env = stacked.node.must("cat", "/root/dream-runner/.env").out
+    env = stacked.node.must("cat", "/root/ai-server/.env").out
     words = {**dict(SECRET.findall(env)), "hub": TOKEN}
     assert len(words) > 10
     found = stacked.scan(words)
@@ -285,7 +285,7 @@ def test_uninstall_leaves_no_container_and_no_network(stacked: Stacked) -> None:
     networks = stacked.node.must("docker", "network", "ls", "--format", "{{.Name}}").out.split()
     assert not [name for name in networks if "dream" in name]
     # What took long and what is the user's stays without --purge.
-    assert stacked.node.run("test", "-e", "/root/dream-runner/data/n8n/workflow").code == 0
+    assert stacked.node.run("test", "-e", "/root/ai-server/data/n8n/workflow").code == 0
 
 
 @pytest.mark.slow

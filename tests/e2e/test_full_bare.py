@@ -58,7 +58,7 @@ def test_another_tier_by_settings_only(stacked: Stacked) -> None:
     done = succeeded(stacked.again("--tier", "0", "--model", "auto"))
     assert done["summary"]["model"]["sha256"] == stacked.models["two"]
     assert stacked.chat()[0] == "qwen3.5-2b-q4"
-    assert "DREAM_TIER=0\n" in stacked.node.must("cat", "/root/dream-runner/.env").out
+    assert "DREAM_TIER=0\n" in stacked.node.must("cat", "/root/ai-server/.env").out
     after = stacked.identities()
     # The gateway names the model in its own file.
     changed = {name for name in before if before[name] != after[name]}

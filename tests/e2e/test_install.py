@@ -102,7 +102,7 @@ def test_dry_run_after_an_install_writes_nothing(node: MakeNode) -> None:
         done = machine.install(*COMMAND, "--dry-run", *options)
         assert done.code == 0, str(done)
     # The engine writes its own log.
-    assert changes(before, machine.listing(), "/root/dream-runner/logs/") == []
+    assert changes(before, machine.listing(), "/root/ai-server/logs/") == []
 
 
 def test_power_cut_while_installing(node: MakeNode) -> None:

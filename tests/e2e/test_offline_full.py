@@ -83,7 +83,7 @@ def test_a_bare_machine_without_any_network(
     assert {item["State"] for item in there.containers().values()} == {"running"}
     assert {"llama-server", "open-webui", "litellm", "n8n", "tts"} <= set(there.containers())
     assert machine.python(ASK).split() == ["qwen3.5-2b-q4", "True"]
-    assert machine.run("test", "-f", "/root/dream-runner/.offline-mode").code == 0
+    assert machine.run("test", "-f", "/root/ai-server/.offline-mode").code == 0
     proved = json.loads(machine.must("cat", f"{stack.STATE}/receipts/offline.json").out)
     assert proved["facts"]["active"] is True
     before = there.identities()

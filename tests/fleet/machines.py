@@ -89,7 +89,7 @@ class Lab:
 
     def install_dir(self, name: str) -> str:
         """Return where the host's install is, without ~."""
-        said = str(self.hosts[name].get("dream_install_dir", "~/dream-runner"))
+        said = str(self.hosts[name].get("dream_install_dir", "~/ai-server"))
         return said.replace("~", self.home(name))
 
     def digest(self, name: str, file: str) -> str:

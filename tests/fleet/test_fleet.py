@@ -177,7 +177,7 @@ def test_passwords_from_a_file_and_a_descriptor(lab: Lab) -> None:
 
 def test_a_failed_canary_leaves_the_others_untouched(lab: Lab) -> None:
     canary = next(iter(lab.nodes))
-    in_the_way = f"{lab.home(canary)}/dream-runner"
+    in_the_way = f"{lab.home(canary)}/ai-server"
     lab.nodes[canary].must("touch", in_the_way, user="root")
     done = lab.run("install", "--yes", "--json", "--max-fail", "100%")
     lab.nodes[canary].must("rm", in_the_way, user="root")

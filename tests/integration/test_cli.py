@@ -140,7 +140,7 @@ class Machine:
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
     home = tmp_path / "home"
-    (home / "dream-runner").mkdir(parents=True)
+    (home / "ai-server").mkdir(parents=True)
     return Machine(home)
 
 
