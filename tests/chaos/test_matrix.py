@@ -1,4 +1,4 @@
-"""The rows of the interruption matrix that an embedded install can play (chaos.md)."""
+"""The rows of the interruption matrix that an native install can play (chaos.md)."""
 
 from __future__ import annotations
 
