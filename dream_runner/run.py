@@ -28,7 +28,7 @@ from typing import IO, Any
 
 import psutil
 
-from . import launch, paths, prerequisites, scratch
+from . import handover, launch, paths, prerequisites, scratch
 from .events import Event, RunFinished, TaskFinished, parse
 from .module_utils.dream_core import atomic
 from .module_utils.dream_core.errors import DreamError, Interrupted
@@ -58,12 +58,14 @@ _SCRUBBED_PREFIXES = ("ANSIBLE_", "DREAM_", "PYTHON", "VIRTUAL_ENV")
 class Reach:
     """How a run reaches other machines.
 
-    ``socket`` is where the modules find the life line on the host, or a template of it.
+    ``socket`` is where the modules find the life line on the host, as a template. ``templates`` are
+    variables that Ansible evaluates for each host: constants of this program, never data.
     """
 
     inventories: tuple[str, ...]
     limit: str
     socket: str
+    templates: Mapping[str, str] = field(default_factory=dict)
     forks: int = 1
     vault_password_files: tuple[str, ...] = ()
     password: str | None = field(default=None, repr=False)
@@ -73,10 +75,10 @@ class Reach:
 class Request:
     """One Ansible run, on this machine or, by ``reach``, on others.
 
-    ``variables`` go to ansible-playbook in a file of mode 0600 inside
-    ``run_dir`` and hold no secret. ``environment`` is laid over the caller's.
-    ``run_dir`` is made here and keeps
-    ``log.txt``; everything else in it is gone when the run ends.
+    ``variables`` are data: no string of them is evaluated as a template. They go to
+    ansible-playbook in a file of mode 0600 inside ``run_dir`` and hold no secret. ``environment``
+    is laid over the caller's. ``run_dir`` is made here and keeps ``log.txt``; everything else in it
+    is gone when the run ends.
     """
 
     playbook: str
@@ -154,14 +156,8 @@ def _start(request: Request, work: Path, socket_path: str, caller: Mapping[str, 
     # Slow to import (0.2 s), and only a run needs it.
     from ansible_runner import run_command
 
-    variables = dict(request.variables)
-    variables["dream_run"] = {
-        "id": request.run_id,
-        "socket": request.reach.socket if request.reach else socket_path,
-        "version": __version__,
-    }
     answers = work / "variables.json"
-    _write_private(answers, json.dumps(variables))
+    _write_private(answers, handover.document(*_variables(request, socket_path)))
     argv = _playbook_command(request, answers)
     environment = _environment(request, work, socket_path, caller)
     passwords = launch.Passwords(
@@ -181,6 +177,17 @@ def _start(request: Request, work: Path, socket_path: str, caller: Mapping[str, 
             quiet=True,
         )
     return int(rc)
+
+
+def _variables(request: Request, socket_path: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the data and the templates that the playbook gets."""
+    about_run = {"id": request.run_id, "socket": socket_path, "version": __version__}
+    data = {**request.variables, "dream_run": about_run}
+    if request.reach is None:
+        return data, {}
+    # Each host finds its own socket.
+    templates = {"dream_run": {**handover.unsafe(about_run), "socket": request.reach.socket}}
+    return data, {**request.reach.templates, **templates}
 
 
 def _playbook_command(request: Request, answers: Path) -> list[str]:
@@ -493,8 +500,8 @@ def _signal_privileged(pid: int, number: signal.Signals) -> None:
 def _run_directory(run_dir: Path) -> Iterator[Path]:
     """Give a private working directory that is gone afterwards.
 
-    Where the state directory cannot be written, is full or has no file locks, the run goes on
-    in a temporary one.
+    Where the state directory cannot be written, is full, has no file locks, or a name that
+    Ansible would read as something else, the run goes on in a temporary one.
     """
     work = run_dir / "work"
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -18,15 +19,24 @@ from .module_utils.dream_core.errors import DiskError, DreamError
 
 #: What Ansible writes into the working directory of a run, generously.
 ROOM_BYTES = 8 * 1024 * 1024
+#: What Ansible neither expands (variables, templates, configparser's %) nor splits in a path.
+_IS_PLAIN = re.compile(r"[\w/. @+=-]+")
 #: The temporary working directories of runs; the process id of their owner follows.
 PREFIX = "dream-runner-run-"
 
 
 def require(directory: str | Path) -> None:
-    """Raise OSError where ``directory`` has no room or no file locks."""
+    """Raise OSError where ``directory`` has no room, no file locks or no plain name."""
+    _require_plain(directory)
     require_room(directory)
     if not filelock.has_locks(str(directory)):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK), str(directory))
+
+
+def _require_plain(directory: str | Path) -> None:
+    """Raise OSError for a path in which Ansible would expand or split something."""
+    if not _IS_PLAIN.fullmatch(str(directory)):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(directory))
 
 
 def require_room(directory: str | Path) -> None:

@@ -70,6 +70,7 @@ interrupted_packages:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.dream_core import arguments
 from ansible.module_utils.dream_core.check import PHASES, judge
 from ansible.module_utils.dream_core.process import tighten_umask
 
@@ -84,7 +85,7 @@ SPEC = {
     "session": {"type": "dict", "required": True},
     "choice": {"type": "dict", "default": {}},
     "receipts": {"type": "dict", "default": {}},
-    "state_dir": {"type": "path", "required": True},
+    "state_dir": {"type": arguments.path, "required": True},
     "force": {"type": "bool", "default": False},
     "packages": {"type": "dict", "default": {}},
     "python": {"type": "str", "default": ""},

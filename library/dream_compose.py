@@ -71,6 +71,7 @@ degraded:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.dream_core import arguments
 from ansible.module_utils.dream_core.containers import Stack
 from ansible.module_utils.dream_core.errors import DreamError
 from ansible.module_utils.dream_core.lifeline import Lifeline
@@ -78,8 +79,8 @@ from ansible.module_utils.dream_core.process import tighten_umask
 
 SPEC = {
     "project": {"type": "dict", "required": True},
-    "directory": {"type": "path", "required": True},
-    "env_file": {"type": "path", "required": True},
+    "directory": {"type": arguments.path, "required": True},
+    "env_file": {"type": arguments.path, "required": True},
     "core": {"type": "list", "elements": "str", "default": []},
     "state": {"type": "str", "choices": ["present", "absent", "vacated"], "default": "present"},
     "files": {"type": "list", "elements": "dict", "default": []},

@@ -36,13 +36,14 @@ context: {description: What was found., type: dict, returned: always}
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.dream_core import arguments
 from ansible.module_utils.dream_core.context import look
 from ansible.module_utils.dream_core.errors import DreamError
 from ansible.module_utils.dream_core.process import tighten_umask
 
 SPEC = {
     "settings": {"type": "dict", "required": True},
-    "state_dir": {"type": "path", "required": True},
+    "state_dir": {"type": arguments.path, "required": True},
     "version": {"type": "str", "required": True},
     "force": {"type": "bool", "default": False},
     "full": {"type": "bool", "default": False},

@@ -47,11 +47,12 @@ warning:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.dream_core import arguments
 from ansible.module_utils.dream_core.facts import load_or_gather
 from ansible.module_utils.dream_core.process import tighten_umask
 
 SPEC = {
-    "state_dir": {"type": "path", "required": True},
+    "state_dir": {"type": arguments.path, "required": True},
     "force": {"type": "bool", "default": False},
     "max_age_seconds": {"type": "int", "default": 86400},
     "version": {"type": "str", "default": ""},

@@ -195,6 +195,7 @@ import stat
 from dataclasses import replace
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.dream_core import arguments
 from ansible.module_utils.dream_core.errors import DreamError, Interrupted, UsageError
 from ansible.module_utils.dream_core.fetch.fetcher import fetch, remove
 from ansible.module_utils.dream_core.fetch.request import FetchRequest, Network
@@ -207,7 +208,7 @@ def main():
     tighten_umask()
     module = AnsibleModule(
         argument_spec={
-            "path": {"type": "path", "required": True},
+            "path": {"type": arguments.path, "required": True},
             "sha256": {"type": "str", "default": ""},
             "size_bytes": {"type": "int", "default": 0},
             "sources": {"type": "list", "elements": "str", "default": []},
@@ -219,13 +220,13 @@ def main():
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "verify": {"type": "bool", "default": False},
             "connections": {"type": "int", "default": 0},
-            "ca_file": {"type": "path", "default": ""},
-            "netrc": {"type": "path", "default": ""},
+            "ca_file": {"type": arguments.path, "default": ""},
+            "netrc": {"type": arguments.path, "default": ""},
             "token": {"type": "str", "default": "", "no_log": True},
-            "token_file": {"type": "path", "default": ""},
-            "stamps_dir": {"type": "path", "default": ""},
+            "token_file": {"type": arguments.path, "default": ""},
+            "stamps_dir": {"type": arguments.path, "default": ""},
             "reserve_bytes": {"type": "int", "default": 0},
-            "socket": {"type": "path", "default": ""},
+            "socket": {"type": arguments.path, "default": ""},
             "phase": {"type": "str", "default": "models"},
         },
         required_if=[("state", "present", ("sha256", "sources"))],

@@ -50,6 +50,7 @@ interrupted:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.dream_core import arguments
 from ansible.module_utils.dream_core.errors import DreamError
 from ansible.module_utils.dream_core.phase import record
 from ansible.module_utils.dream_core.process import tighten_umask
@@ -59,7 +60,7 @@ SPEC = {
     "state": {"type": "str", "choices": ["running", "done", "failed"], "required": True},
     "resources": {"type": "list", "elements": "dict", "default": []},
     "facts": {"type": "dict", "default": {}},
-    "state_dir": {"type": "path", "required": True},
+    "state_dir": {"type": arguments.path, "required": True},
     "stamp": {"type": "dict", "default": {}},
     "wanted": {"type": "dict", "default": {}},
 }

@@ -37,13 +37,14 @@ left: {description: What should have gone., type: list, elements: str, returned:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.dream_core import arguments
 from ansible.module_utils.dream_core.errors import PrivilegeError
 from ansible.module_utils.dream_core.process import tighten_umask
 from ansible.module_utils.dream_core.remove import remove
 
 SPEC = {
-    "state_dir": {"type": "path", "required": True},
-    "home": {"type": "path", "required": True},
+    "state_dir": {"type": arguments.path, "required": True},
+    "home": {"type": arguments.path, "required": True},
     "purge": {"type": "bool", "default": False},
 }
 

@@ -44,6 +44,7 @@ dream_error: {description: The failure as data., type: dict, returned: "when the
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.dream_core import arguments
 from ansible.module_utils.dream_core.errors import EngineError, from_dict
 from ansible.module_utils.dream_core.lifeline import Lifeline
 from ansible.module_utils.dream_core.process import tighten_umask
@@ -52,8 +53,8 @@ from ansible.module_utils.dream_core.rollback import turn_back
 SPEC = {
     "failed": {"type": "dict", "required": True},
     "phase": {"type": "str", "required": True},
-    "state_dir": {"type": "path", "required": True},
-    "install_dir": {"type": "path", "required": True},
+    "state_dir": {"type": arguments.path, "required": True},
+    "install_dir": {"type": arguments.path, "required": True},
     "profile": {"type": "str", "required": True},
     "command": {"type": "str", "default": "docker"},
     "socket": {"type": "str", "default": ""},

@@ -46,16 +46,16 @@ action: {description: Why it was started; empty when it was not., type: str, ret
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.dream_core import supervisor
+from ansible.module_utils.dream_core import arguments, supervisor
 from ansible.module_utils.dream_core.errors import DreamError
 from ansible.module_utils.dream_core.process import tighten_umask
 
 SPEC = {
-    "install_dir": {"type": "path", "required": True},
-    "python": {"type": "path"},
+    "install_dir": {"type": arguments.path, "required": True},
+    "python": {"type": arguments.path},
     "program": {"type": "str"},
     "command": {"type": "list", "elements": "str"},
-    "log": {"type": "path"},
+    "log": {"type": arguments.path},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "restart": {"type": "bool", "default": False},
 }

@@ -48,16 +48,17 @@ import sys
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.dream_core import arguments
 from ansible.module_utils.dream_core.errors import DreamError
 from ansible.module_utils.dream_core.lifeline import Lifeline
 from ansible.module_utils.dream_core.process import tighten_umask
 from ansible.module_utils.dream_core.venv import ensure
 
 SPEC = {
-    "path": {"type": "path", "required": True},
-    "requirements": {"type": "path", "required": True},
-    "python": {"type": "list", "elements": "path", "default": ["/usr/bin/python3"]},
-    "find_links": {"type": "path"},
+    "path": {"type": arguments.path, "required": True},
+    "requirements": {"type": arguments.path, "required": True},
+    "python": {"type": "list", "elements": arguments.path, "default": ["/usr/bin/python3"]},
+    "find_links": {"type": arguments.path},
     "socket": {"type": "str", "default": ""},
     "phase": {"type": "str", "default": "services"},
 }

@@ -76,7 +76,6 @@ class Fleet:
         return Request(
             playbook=playbook,
             variables={
-                **_FROM_TABLE,
                 "dream_fleet": table,
                 "dream_fleet_peer_token": token,
                 **(mitogen.VARIABLES if accelerator else {}),
@@ -88,6 +87,7 @@ class Fleet:
                 inventories=self.source.inventories,
                 limit=",".join(chosen),
                 socket=_cell("socket"),
+                templates=_FROM_TABLE,
                 forks=forks,
                 vault_password_files=self.source.vault_password_files,
                 password=self.passwords.login,

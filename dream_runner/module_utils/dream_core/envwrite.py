@@ -7,7 +7,7 @@ import os
 import stat
 from typing import Any, Dict, Mapping, Optional, Tuple
 
-from . import atomic, envfile
+from . import arguments, atomic, envfile
 from .errors import IntegrityError, UsageError
 
 MODE = 0o600
@@ -17,12 +17,12 @@ _LIMIT = 1024 * 1024
 
 #: The options of the module dream_env.
 SPEC = {
-    "path": {"type": "path", "required": True},
+    "path": {"type": arguments.path, "required": True},
     "managed": {"type": "dict", "default": {}},
     "defaults": {"type": "dict", "default": {}},
     # Forms, not values: nothing here is secret.
     "secrets": {"type": "dict", "default": {}, "no_log": False},
-    "proof_of_data": {"type": "list", "elements": "path", "default": []},
+    "proof_of_data": {"type": "list", "elements": arguments.path, "default": []},
 }
 
 

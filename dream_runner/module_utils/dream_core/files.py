@@ -10,13 +10,13 @@ import os
 import stat
 from typing import Any, Dict, List, Mapping, Sequence
 
-from . import atomic
+from . import arguments, atomic
 from .errors import UsageError
 
 Wanted = Mapping[str, Any]
 
 _ENTRY = {
-    "path": {"type": "path", "required": True},
+    "path": {"type": arguments.path, "required": True},
     "mode": {"type": "str", "required": True},
 }
 _OWNED = dict(_ENTRY, owner={"type": "str", "default": ""}, data={"type": "bool", "default": False})

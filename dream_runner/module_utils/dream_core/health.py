@@ -12,7 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
-from . import containers, probe, serving
+from . import arguments, containers, probe, serving
 from .errors import DreamError, EngineError
 from .survey import failed_for_good
 from .tail import last_lines
@@ -36,10 +36,10 @@ SPEC = {
     "services": {"type": "list", "elements": "dict", "default": []},
     "project": {"type": "str", "default": ""},
     "command": {"type": "str", "default": "docker"},
-    "log": {"type": "path"},
+    "log": {"type": arguments.path},
     "page": {"type": "bool", "default": False},
     # A path, not the key.
-    "key_file": {"type": "path", "no_log": False},
+    "key_file": {"type": arguments.path, "no_log": False},
 }
 
 

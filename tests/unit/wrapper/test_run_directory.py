@@ -106,3 +106,17 @@ def test_a_failure_that_ansible_cannot_tell_is_told(
     assert run._unexplained(1, tmp_path).code == "ANSIBLE_FAILED"
     monkeypatch.setattr(scratch, "ROOM_BYTES", 1 << 62)
     assert run._unexplained(1, tmp_path).code == "DISK_FULL"
+
+
+@pytest.mark.parametrize("name", ["{{ 1 }}", "a$HOME", "a:b", "a,b", "50%", "a'b", "a\nb"])
+def test_elsewhere_where_ansible_would_change_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(scratch.tempfile, "tempdir", str(tmp_path))
+    with run._run_directory(tmp_path / name / "run") as work:
+        assert work.parent == tmp_path
+        assert list((tmp_path / name / "run").iterdir()) == []
+    monkeypatch.setattr(scratch.tempfile, "tempdir", str(tmp_path / name))
+    with run._run_directory(tmp_path / name / "run") as work:
+        assert str(work.parent) == "/tmp"
+    assert not work.exists()
