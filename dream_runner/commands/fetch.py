@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dream_runner.module_utils.dream_core import atomic
+from dream_runner.module_utils.dream_core.errors import UsageError
 from dream_runner.module_utils.dream_core.fetch import wheel_address
 from dream_runner.module_utils.dream_core.fetch.fetcher import fetch
 from dream_runner.module_utils.dream_core.fetch.request import (
@@ -39,7 +41,7 @@ def run(
     """
     variables = os.environ if environment is None else environment
     request = FetchRequest(
-        path=str(Path(output).expanduser().absolute()),
+        path=_target(output),
         sha256=sha256,
         sources=tuple(_source(url) for url in urls),
         size_bytes=size_bytes,
@@ -67,6 +69,18 @@ def as_text(result: FetchResult) -> str:
         f"{result.path}: {megabytes:.1f} MB fetched{reused} in {result.seconds:.1f} s "
         f"({result.rate / 1e6:.1f} MB/s), sha256 verified"
     )
+
+
+def _target(output: str) -> str:
+    """Return an absolute path; a slash at the end, which names a directory, is kept."""
+    try:
+        path = str(Path(output).expanduser().absolute())
+    except RuntimeError:
+        what = f"{output} names a home directory that is not known"
+        raise UsageError(what, code="BAD_PATH", hint="give the whole path") from None
+    except OSError as error:
+        raise atomic.translate(error, output) from error
+    return path + "/" if output.endswith("/") else path
 
 
 def _source(text: str) -> str:

@@ -12,9 +12,9 @@ import errno
 import json
 import os
 import stat
-from typing import Any, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple, Type
 
-from .errors import DiskError, DreamError, PrivilegeError
+from .errors import DiskError, DreamError, PrivilegeError, UsageError
 
 #: Leading part of the name of every temporary file made here, so that a later
 #: run recognises what a killed one left behind.
@@ -67,7 +67,12 @@ def _write_durably(path: str, content: bytes, mode: int) -> None:
 def write_json(path: str, document: Any, mode: int = 0o600) -> None:
     """Replace ``path`` by ``document`` as sorted, indented JSON."""
     text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False)
-    write_bytes(path, (text + "\n").encode("utf-8"), mode)
+    try:
+        content = (text + "\n").encode("utf-8")
+    except UnicodeEncodeError:
+        # The name of a file that is not UTF-8: escaped, it comes back as it was.
+        content = (json.dumps(document, indent=2, sort_keys=True) + "\n").encode("ascii")
+    write_bytes(path, content, mode)
 
 
 def read_json(path: str, limit: int = 16 * 1024 * 1024) -> Tuple[Optional[Any], Optional[str]]:
@@ -98,25 +103,80 @@ def read_json(path: str, limit: int = 16 * 1024 * 1024) -> Tuple[Optional[Any], 
         os.close(handle)
 
 
+#: What an errno means for a path: whose fault it is, and what to do. Errors about a name are told
+#: apart from those of a disk; whatever is not listed is a disk that failed.
+_MEANINGS: Dict[int, Tuple[Type[DreamError], str, str]] = {
+    number: meaning
+    for numbers, meaning in (
+        (
+            (errno.EACCES, errno.EPERM),
+            (
+                PrivilegeError,
+                "NOT_PERMITTED",
+                "check the owner and mode of the directory, or choose another one",
+            ),
+        ),
+        (
+            (errno.ENOSPC, errno.EDQUOT),
+            (DiskError, "DISK_FULL", "free some space, then run again"),
+        ),
+        (
+            (errno.EROFS,),
+            (
+                DiskError,
+                "READ_ONLY",
+                "remount the filesystem read-write, or choose another directory",
+            ),
+        ),
+        (
+            (errno.ENAMETOOLONG, errno.EILSEQ),
+            (UsageError, "BAD_NAME", "choose a shorter name of plain letters"),
+        ),
+        (
+            (errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.ENOTEMPTY),
+            (DiskError, "NOT_A_FILE", "move away what stands there, or choose another name"),
+        ),
+        (
+            (errno.ENOTDIR,),
+            (
+                DiskError,
+                "NOT_A_DIRECTORY",
+                "move the file away that stands where a directory belongs, or choose another path",
+            ),
+        ),
+        (
+            (errno.ENOENT,),
+            (DiskError, "PATH_GONE", "check that its directory exists, then run again"),
+        ),
+        (
+            (errno.EFBIG, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK),
+            (
+                DiskError,
+                "FILESYSTEM_LIMIT",
+                "this file system cannot do that (FAT: no file of 4 GiB, no : in a name); "
+                "choose a directory on another one",
+            ),
+        ),
+        (
+            (errno.EBUSY, errno.ETXTBSY),
+            (DiskError, "IN_USE", "stop the program that uses it, then run again"),
+        ),
+        (
+            (errno.EMFILE, errno.ENFILE),
+            (DiskError, "TOO_MANY_FILES", "raise the limit (ulimit -n), then run again"),
+        ),
+        (
+            (errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT, errno.EREMOTEIO),
+            (DiskError, "MOUNT_LOST", "mount the network file system again, then run again"),
+        ),
+    )
+    for number in numbers
+}
+_BROKEN = (DiskError, "DISK_ERROR", "check the disk and the kernel log (dmesg)")
+
+
 def translate(error: OSError, path: str) -> DreamError:
     """Return the DreamError for an operating-system error on ``path``."""
-    what = "%s: %s" % (path, error.strerror or error)
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return PrivilegeError(
-            what,
-            code="NOT_PERMITTED",
-            where=path,
-            hint="check the owner and mode of the directory, or choose another one",
-        )
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskError(what, code="DISK_FULL", where=path, hint="free some space, then run again")
-    if error.errno == errno.EROFS:
-        return DiskError(
-            what,
-            code="READ_ONLY",
-            where=path,
-            hint="remount the filesystem read-write, or choose another directory",
-        )
-    return DiskError(
-        what, code="DISK_ERROR", where=path, hint="check the disk and the kernel log (dmesg)"
-    )
+    cls, code, hint = _MEANINGS.get(error.errno or 0, _BROKEN)
+    what = "%s: %s" % (path, error.strerror or type(error).__name__)
+    return cls(what, code=code, where=path, hint=hint)

@@ -28,7 +28,8 @@ from . import (
     survey,
 )
 from .errors import DreamError
-from .fetch.partial import WHEEL, find_partials, wheel_leftovers
+from .fetch.names import WHEEL, stem
+from .fetch.partial import find_partials, wheel_leftovers
 from .fetch.stamp import stamp_path
 from .phases import PHASES
 from .session import SYSTEM_PATH
@@ -282,10 +283,10 @@ def _belongings(resource: Resource) -> List[str]:
         partials = [
             info.path
             for info in find_partials(os.path.dirname(path))
-            if info.path.startswith(path + ".") and info.sha256
+            if info.path.startswith(stem(path) + ".") and info.sha256
         ]
         partials += [part + ".json" for part in partials]
-        return [stamp_path(path), *partials, *wheel_leftovers(path), stamp_path(path + WHEEL)]
+        return [stamp_path(path), *partials, *wheel_leftovers(path), stamp_path(stem(path) + WHEEL)]
     # The environment file is replaced only after its content was kept beside it.
     return [path + ".bak"] if resource["kind"] == "file" and resource.get("secret") else []
 

@@ -123,7 +123,10 @@ def test_why_the_gpu_asked_for_cannot_be_used(name: str) -> None:
 
 def test_a_disk_that_fails(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert told(atomic.write_bytes, str(tmp_path / "file" / "x"), b"", 0o600) == ("DISK_ERROR", 6)
+    assert told(atomic.write_bytes, str(tmp_path / "file" / "x"), b"", 0o600) == (
+        "NOT_A_DIRECTORY",
+        6,
+    )
 
 
 @pytest.mark.parametrize("kind", ["link", "directory"])

