@@ -148,9 +148,7 @@ def test_only_one_place_makes_a_console() -> None:
 def test_the_log_of_a_run_has_no_controls_and_no_secret(tmp_path: Path) -> None:
     path = tmp_path / "log.txt"
     with run._private_log(path) as stream:
-        stream.buffer.write(
-            b"fatal: [host]: \x1b[2J\xff\xc2\x9b \xe2\x80\xae token=PLANTED-VALUE\n"
-        )
+        stream.write(b"fatal: [host]: \x1b[2J\xff\xc2\x9b \xe2\x80\xae token=PLANTED-VALUE\n")
         stream.write(b"x" * 200_000 + b"\nlast")
     text = path.read_text()
     assert controls(text) == []
