@@ -13,11 +13,12 @@ from .. import resume
 from ..events import Event, TaskFinished
 from ..journal import Journal
 from ..module_utils.dream_core import printable
-from ..module_utils.dream_core.errors import DreamError, NetworkError, UsageError
+from ..module_utils.dream_core.errors import DreamError, UsageError
 from ..outcome import error_of_task
 from ..plan import Step
 from ..run import execute_among_others
 from ..settings import Settings
+from . import answer
 from .faults import explained
 from .fleet import Fleet
 
@@ -231,7 +232,7 @@ def _read(
     path = answers / (quote(name, safe="") + ".json")
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return problem or DreamError(
             "the host was not looked at",
             code="HOST_NOT_SEEN",
@@ -243,12 +244,8 @@ def _read(
         _refuse(seen, options)
     except DreamError as error:
         return error
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        return NetworkError(
-            f"the host's answer makes no sense: {error!r}",
-            code="HOST_GARBAGE",
-            hint="look at the host itself: 'dream-runner doctor' there",
-        )
+    except answer.NONSENSE as error:
+        return answer.garbage(error)
     return seen
 
 

@@ -13,6 +13,7 @@ from typing import Any, Dict
 from ansible.plugins.action import ActionBase
 
 from dream_runner import __version__, catalog, paths, sources
+from dream_runner.fleet import answer
 from dream_runner.module_utils.dream_core import due, faststart
 from dream_runner.module_utils.dream_core.choice import decide
 from dream_runner.module_utils.dream_core.context import look
@@ -41,7 +42,12 @@ class ActionModule(ActionBase):
         arguments = dict(self._task.args, version=__version__)
         arguments.pop("unanswered", None)
         if self._connection.transport != "local" or self._play_context.become:
-            return self._execute_module("dream_context", module_args=arguments, task_vars=task_vars)
+            answered = self._execute_module(
+                "dream_context", module_args=arguments, task_vars=task_vars
+            )
+            if not answered.get("failed"):
+                answer.require(answered.get("context"), answer.CONTEXT)
+            return answered
         found = look(
             state_dir=os.path.expanduser(arguments["state_dir"]),
             install_dir=arguments["settings"]["install_dir"],

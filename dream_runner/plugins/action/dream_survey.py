@@ -12,6 +12,7 @@ from typing import Any, Dict
 from urllib.parse import quote
 
 from dream_runner import __version__
+from dream_runner.fleet import answer
 from dream_runner.module_utils.dream_core.errors import DreamError, RequirementError
 from dream_runner.plugins.action.dream_context import ActionModule as ContextModule
 
@@ -33,10 +34,14 @@ class ActionModule(ContextModule):
         if "visit" not in visit:
             return self._failed(visit, bool(may_install))
         try:
+            answer.require(visit["visit"], answer.VISIT)
             # The decisions need the paths as the host resolved them.
             self._task.args["settings"]["install_dir"] = visit["visit"]["install_dir"]
             self._task.args["state_dir"] = visit["visit"]["state_dir"]
             decided = self._decide(visit["visit"]["context"], task_vars or {})
+        except answer.NONSENSE as nonsense:
+            error: DreamError = answer.garbage(nonsense)
+            return {"failed": True, "msg": str(error), "dream_error": error.to_dict()}
         except DreamError as error:
             return {"failed": True, "msg": str(error), "dream_error": error.to_dict()}
         _leave(directory, task_vars["inventory_hostname"], visit["visit"], decided)
@@ -69,8 +74,8 @@ def _lacks_python(found: Dict[str, Any], words: str) -> bool:
 
 
 def _leave(directory: str, host: str, visit: Dict[str, Any], decided: Dict[str, Any]) -> None:
-    answer = {**visit, "decided": decided}
+    document = {**visit, "decided": decided}
     path = os.path.join(directory, quote(host, safe="") + ".json")
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        json.dump(answer, stream)
+        json.dump(document, stream)
