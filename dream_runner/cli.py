@@ -114,13 +114,27 @@ def _dispatch(words: list[str]) -> int:
     suggest.mend_zsh()
     command = typer.main.get_command(app)
     try:
-        code = command.main(args=words, prog_name="dream-runner", standalone_mode=False)
+        code = command.main(args=_completed(words), prog_name="dream-runner", standalone_mode=False)
     except Exception as error:
         usage = _usage_error(error)
         if usage is None:
             raise
         raise usage from error
     return code if isinstance(code, int) else 0
+
+
+#: An option that means yes where no value follows.
+_YES_ALONE = "--api-key"
+
+
+def _completed(words: list[str]) -> list[str]:
+    """Return the words with ``--api-key`` alone spelled out; a value that follows is kept."""
+    following = [*words[1:], ""]
+    answers = ("yes", "no", "true", "false", "on", "off", "1", "0")
+    return [
+        f"{word}=yes" if word == _YES_ALONE and after.lower() not in answers else word
+        for word, after in zip(words, following, strict=True)
+    ]
 
 
 def _usage_error(error: Exception) -> UsageError | None:

@@ -184,6 +184,14 @@ SETTINGS: tuple[Setting, ...] = (
         "Network",
         "IP",
     ),
+    Setting(
+        "api_key",
+        values.wants_key,
+        False,
+        "Ask for an API key (native engine). yes: a key is created and kept in .env.",
+        "Network",
+        "yes|no",
+    ),
     *(_feature(name) for name in FEATURES),
     Setting(
         "devtools",
@@ -389,17 +397,19 @@ def _first_valid(
     problems: list[Problem],
     notes: list[str],
 ) -> Chosen:
+    """Return what counts; what a person wrote wrongly is a problem wherever it stands."""
+    valid: list[Chosen] = []
     for given in layers:
         try:
-            value = setting.parse(given.raw, known)
+            valid.append(Chosen(setting.parse(given.raw, known), given.origin, given.where))
         except Invalid as error:
-            if given.origin == "saved":
+            # One in a file that is overruled is told as well; the rest of the file is read.
+            if given.origin == "answers" or (given.origin != "saved" and not valid):
+                problems.append(Problem(given.where, error.what, error.hint))
+            elif given.origin == "saved" and not valid:
                 notes.append(f"saved {setting.name} ignored: {error.what}")
-                continue
-            problems.append(Problem(given.where, error.what, error.hint))
-            break
-        return Chosen(value, given.origin, given.where)
-    return Chosen(setting.parse(setting.default, known), "default", "default")
+    valid.append(Chosen(setting.parse(setting.default, known), "default", "default"))
+    return valid[0]
 
 
 def _contradictions(chosen: Mapping[str, Chosen]) -> list[Problem]:
@@ -408,6 +418,7 @@ def _contradictions(chosen: Mapping[str, Chosen]) -> list[Problem]:
     return [
         *_about_model(value, chosen),
         *_about_profile(value, chosen),
+        *_about_key(value, chosen),
         *_about_offline(value, chosen),
         *_about_files(value, chosen),
     ]
@@ -437,6 +448,18 @@ def _about_model(value: Mapping[str, Any], chosen: Mapping[str, Chosen]) -> list
             f"leave it out, or set {BY_NAME[name].flag} to {BY_NAME[name].default or repr('')}",
         )
         for name in lonely
+    ]
+
+
+def _about_key(value: Mapping[str, Any], chosen: Mapping[str, Chosen]) -> list[Problem]:
+    if not value["api_key"] or value["profile"] != "full":
+        return []
+    return [
+        Problem(
+            _spelled("api_key", chosen),
+            "the full profile has accounts and keys of its own",
+            "leave it out, or use --profile native",
+        )
     ]
 
 

@@ -117,6 +117,17 @@ def boolean(raw: Any, known: Known) -> bool:
     raise Invalid(f"{shown(raw)!r} is neither yes nor no")
 
 
+def wants_key(raw: Any, known: Known) -> bool:
+    """Return whether there is to be an API key; never shows a value, which may be a key."""
+    try:
+        return bool(boolean(raw, known))
+    except Invalid:
+        raise Invalid(
+            "the value is neither yes nor no",
+            "yes creates a key and keeps it in .env; a key of your own goes there: ENGINE_API_KEY=",
+        ) from None
+
+
 def names(raw: Any, known: Known) -> list[str]:
     """Return a list of names, given as a list or separated by commas; each once."""
     items = raw if isinstance(raw, list | tuple) else [raw]

@@ -22,6 +22,15 @@ options:
     description: Keys with the form of their value, V(hex:N), V(base64:N) or V(PREFIX|hex:N).
     type: dict
     default: {}
+  dormant:
+    description: Secrets as in O(secrets) that are kept and restored where they exist, never made.
+    type: dict
+    default: {}
+  marked:
+    description: Names of secrets whose short digest is returned, so that a change can be seen.
+    type: list
+    elements: str
+    default: []
   proof_of_data:
     description: Paths whose presence proves that an earlier install used its secrets.
     type: list
@@ -45,6 +54,7 @@ RETURN = r"""
 added: {description: Names of keys that are new., type: list, elements: str, returned: success}
 updated: {description: Keys with a new value., type: list, elements: str, returned: success}
 generated: {description: Names of new secrets., type: list, elements: str, returned: success}
+marks: {description: A short digest of each of O(marked)., type: dict, returned: success}
 restored: {description: The file came back from its backup., type: bool, returned: success}
 """
 

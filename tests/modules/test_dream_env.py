@@ -125,3 +125,32 @@ def test_one_that_its_owner_closed_is_opened_again(
 def test_values_that_cannot_be_written_are_refused(run_module: Run, wanted: dict[str, Any]) -> None:
     result = run_module("dream_env", **wanted | {"managed": {"A": "two\nlines"}})
     assert result["dream_error"]["code"] == "ENV_VALUE"
+
+
+def test_dormant_secrets_are_kept_and_never_made(
+    run_module: Run, wanted: Any, tmp_path: Any
+) -> None:
+    """A host that leaves the full profile keeps its secrets; one that never had it has none."""
+    path = tmp_path / ".env"
+    native = wanted | {"secrets": {}, "dormant": SECRETS}
+    assert run_module("dream_env", **native)["generated"] == []
+    assert not set(values(path)) & set(SECRETS)
+    run_module("dream_env", **wanted)
+    kept = {key: values(path)[key] for key in SECRETS}
+    run_module("dream_env", **native | {"managed": {"OLLAMA_PORT": "2"}})
+    # Also when the file is lost: they come back from the backup.
+    path.unlink()
+    run_module("dream_env", **native | {"managed": {"OLLAMA_PORT": "1"}})
+    assert {key: values(path)[key] for key in SECRETS} == kept
+
+
+def test_a_mark_tells_that_a_secret_changed_and_not_what_it_is(
+    run_module: Run, wanted: Any, tmp_path: Any
+) -> None:
+    name = next(iter(SECRETS))
+    first = run_module("dream_env", **wanted, marked=[name])
+    path = tmp_path / ".env"
+    assert values(path)[name] not in str(first)
+    assert run_module("dream_env", **wanted, marked=[name])["marks"] == first["marks"]
+    path.write_text(path.read_text() + f"{name}=mine\n")
+    assert run_module("dream_env", **wanted, marked=[name])["marks"] != first["marks"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Collection, Dict, List, Mapping, Sequence, Tuple
 
-from . import live
+from . import arguments, live
 from .serving import KEY_NAME, api_key
 
 Document = Dict[str, Any]
@@ -30,7 +30,7 @@ SPEC = {
     "model": {"type": "str", "required": True},
     "services": {"type": "list", "elements": "dict", "default": []},
     # A path, not the key.
-    "key_file": {"type": "path", "no_log": False},
+    "key_file": {"type": arguments.path, "no_log": False},
     "port_notes": {"type": "list", "elements": "str", "default": []},
 }
 

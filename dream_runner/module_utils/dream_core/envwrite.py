@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
 from . import arguments, atomic, envfile
 from .errors import IntegrityError, UsageError
@@ -22,6 +23,8 @@ SPEC = {
     "defaults": {"type": "dict", "default": {}},
     # Forms, not values: nothing here is secret.
     "secrets": {"type": "dict", "default": {}, "no_log": False},
+    "dormant": {"type": "dict", "default": {}, "no_log": False},
+    "marked": {"type": "list", "elements": "str", "default": [], "no_log": False},
     "proof_of_data": {"type": "list", "elements": arguments.path, "default": []},
 }
 
@@ -33,13 +36,25 @@ def carry_out(params: Mapping[str, Any], *, write: bool) -> Dict[str, Any]:
         managed={key: str(value) for key, value in params["managed"].items()},
         defaults={key: str(value) for key, value in params["defaults"].items()},
         secrets=params["secrets"],
+        dormant=params["dormant"],
         has_data=any(os.path.exists(path) for path in params["proof_of_data"]),
         write=write,
     )
+    marks = _marks(params["path"], params["marked"])
     names = "".join(
         "%s %s\n" % (word, key) for word in ("added", "updated", "generated") for key in done[word]
     )
-    return dict(done, diff={"before": "", "after": names})
+    return dict(done, marks=marks, diff={"before": "", "after": names})
+
+
+def _marks(path: str, names: Sequence[str]) -> Dict[str, str]:
+    """Return a short digest of each named secret: it tells a change and nothing else."""
+    values = envfile.parse(_read(path) or "") if names else {}
+    return {
+        name: hashlib.sha256(values[name].encode("utf-8", "surrogateescape")).hexdigest()[:12]
+        for name in names
+        if values.get(name)
+    }
 
 
 def settle(
@@ -50,16 +65,19 @@ def settle(
     secrets: Mapping[str, str],
     has_data: bool,
     write: bool,
+    dormant: Optional[Mapping[str, str]] = None,
 ) -> Dict[str, Any]:
     """Merge and, where something differs, replace the file; return what changed by name.
 
+    ``dormant`` secrets are kept and recovered like the others, and never made.
     The previous content stays in ``PATH.bak``. Raises IntegrityError
     SECRETS_LOST when ``has_data`` and neither file nor backup holds any secret.
     One that a newer version asks for was never there, so that it is made.
     """
     opened = write and _opened(path)
-    before, restored = _content(path, secrets)
-    if has_data and len(envfile.missing_secrets(before, secrets)) == len(secrets) > 0:
+    known = {**secrets, **(dormant or {})}
+    before, restored = _content(path, known)
+    if has_data and len(envfile.missing_secrets(before, known)) == len(known) > 0:
         raise IntegrityError(
             "%s has lost the secrets that existing data depends on" % path,
             code="SECRETS_LOST",

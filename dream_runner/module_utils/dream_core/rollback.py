@@ -14,7 +14,17 @@ import shutil
 import subprocess
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
-from . import bounds, containers, profiles, proved, receipt, restore, supervisor, survey
+from . import (
+    bounds,
+    containers,
+    profiles,
+    proved,
+    receipt,
+    restore,
+    serving,
+    supervisor,
+    survey,
+)
 from .atomic import translate
 from .errors import DreamError, EngineError
 from .health import wait_for_services
@@ -169,4 +179,5 @@ def _ask(proof: Proof, command: str) -> None:
         proof["deadline_seconds"],
         lambda: survey.failed_for_good(watch) if watch else "",
     )
-    complete(proof["url"] + proof["api_path"], proof["model"], proof["deadline_seconds"])
+    key = serving.api_key(str(proof.get("key_file") or ""))
+    complete(proof["url"] + proof["api_path"], proof["model"], proof["deadline_seconds"], key=key)

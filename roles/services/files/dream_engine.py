@@ -11,6 +11,7 @@ used, 2 for a configuration that makes no sense.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import queue
@@ -21,6 +22,8 @@ import threading
 STOP = frozenset((signal.SIGTERM, signal.SIGINT))
 #: Longer than an answer in flight should take to be cut off; whoever supervises waits longer still.
 CLOSE_SECONDS = 10.0
+#: What clients send as a bearer token, where the configuration asks for a key.
+KEY_NAME = "ENGINE_API_KEY"
 
 
 def main() -> int:
@@ -64,10 +67,20 @@ def parameters_of(config):
     # Without this any web page in a browser on this host could read answers.
     parameters.cors_origins = config.get("cors_origin", "http://localhost")
     parameters.cors_origins_explicit = True
-    if config.get("api_key_file"):
-        with open(config["api_key_file"], encoding="utf-8") as handle:
-            parameters.api_keys = [handle.read().strip()]
+    if config.get("api_key_env"):
+        parameters.api_keys = [key_of(config["api_key_env"])]
     return parameters
+
+
+def key_of(path) -> str:
+    """Return the API key in an environment file. Raises ValueError where there is none."""
+    with open(path, encoding="utf-8-sig", errors="surrogateescape") as handle:
+        for line in reversed(handle.read().split("\n")):
+            name, _, value = line.strip().removeprefix("export ").partition("=")
+            if name.strip() == KEY_NAME and value.strip().strip("'\""):
+                return value.strip().strip("'\"")
+    # Without a key the engine would serve everybody.
+    raise ValueError(f"{path} holds no {KEY_NAME}")
 
 
 def serve(parameters, config) -> int:
@@ -83,7 +96,7 @@ def serve(parameters, config) -> int:
             if isinstance(server, BaseException):
                 where = f"{config['host']}:{config['port']}"
                 return complain(1, f"{config['model']} is not served at {where}: {server}")
-    print(f"dream-engine: serving {config['model']} at {server.listening_address}", flush=True)
+    say(f"serving {config['model']} at {server.listening_address}", sys.stdout)
     signal.sigwait(STOP)
     # A stream that never ends must not keep the process from ending.
     watchdog = threading.Timer(CLOSE_SECONDS, leave, (0,))
@@ -105,15 +118,19 @@ def load(parameters, outcome) -> None:
 
 def leave(status: int) -> None:
     """End at once: the loader of a model cannot be interrupted in any other way."""
-    sys.stdout.flush()
-    sys.stderr.flush()
     os._exit(status)
 
 
 def complain(status: int, text: str) -> int:
     """Say why on standard error and return ``status``."""
-    print(f"dream-engine: {text}", file=sys.stderr, flush=True)
+    say(text, sys.stderr)
     return status
+
+
+def say(text: str, stream) -> None:
+    """Write a line to the log; a full disk is no reason to stop serving."""
+    with contextlib.suppress(OSError, ValueError):
+        print(f"dream-engine: {text}", file=stream, flush=True)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from dream_runner import paths
+from dream_runner.module_utils.dream_core import probe, serving
+from dream_runner.module_utils.dream_core.errors import EngineError
 
 PROGRAM = paths.content() / "roles" / "services" / "files" / "dream_engine.py"
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -63,6 +65,32 @@ def post(port: int, document: dict[str, Any]) -> dict[str, Any]:
         assert answer.headers["Access-Control-Allow-Origin"] == "http://localhost"
         found: dict[str, Any] = json.load(answer)
         return found
+
+
+def test_with_a_key_only_who_has_it_is_served(start: Start, port: int, tmp_path: Path) -> None:
+    env = tmp_path / ".env"
+    env.write_text("A=1\nENGINE_API_KEY=old\nexport ENGINE_API_KEY='k1'\n")
+    process = start(api_key_env=str(env))
+    assert process.stdout is not None
+    assert "serving" in process.stdout.readline()
+    url = f"http://127.0.0.1:{port}"
+    assert serving.api_key(str(env)) == "k1"
+    assert probe.complete(url, "smoke", 30, exact=True, key="k1")["text"]
+    for key in ("", "old"):
+        with pytest.raises(EngineError, match="401"):
+            probe.complete(url, "smoke", 30, key=key)
+    assert probe.page(url + "/") == ""
+    assert "k1" not in " ".join(map(str, process.args))
+
+
+def test_a_key_that_is_lost_stops_it(start: Start, tmp_path: Path) -> None:
+    """Without one it would serve everybody."""
+    env = tmp_path / ".env"
+    env.write_text("OTHER=1\n")
+    process = start(api_key_env=str(env))
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert "holds no ENGINE_API_KEY" in said
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
