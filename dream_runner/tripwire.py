@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from .module_utils.dream_core.errors import NetworkError
+from .module_utils.dream_core import reach
+from .module_utils.dream_core.errors import NetworkError, RequirementError
 
 _ANSWER = b"HTTP/1.1 403 dream-runner is offline\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy")
@@ -61,9 +62,14 @@ def armed(offline: bool) -> Iterator[Trap]:
                 pass
             self.wfile.write(_ANSWER)
 
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Refusal) as server:
-        server.daemon_threads = True
-        address = f"http://127.0.0.1:{server.server_address[1]}"
+    home = _home()
+
+    class Server(socketserver.ThreadingTCPServer):
+        address_family = reach.family(home)
+        daemon_threads = True
+
+    with Server((home, 0), Refusal) as server:
+        address = reach.base_url(home, server.server_address[1])
         for name in _PROXIES:
             trap.environment |= {name: address, name.upper(): address}
         # To ask a second time gives the same answer.
@@ -75,6 +81,18 @@ def armed(offline: bool) -> Iterator[Trap]:
             server.shutdown()
 
 
+def _home() -> str:
+    """Return the loopback address that this machine has."""
+    found = reach.loopbacks()
+    if not found:
+        raise RequirementError(
+            "this machine has neither 127.0.0.1 nor ::1, so nothing on it can be reached",
+            code="ADDRESS_MISSING",
+            hint="bring the loopback interface up: ip link set lo up",
+        )
+    return found[0]
+
+
 def _place(target: str) -> str:
     """Return the host of a request; an address may carry what is nobody's business."""
     return target.partition("://")[2].partition("/")[0].rpartition("@")[2] or target
@@ -83,7 +101,7 @@ def _place(target: str) -> str:
 def _who(port: int) -> str:
     """Return the program at the other end of a connection from ``port`` of this machine."""
     with contextlib.suppress(psutil.Error, OSError):
-        for connection in psutil.net_connections("tcp4"):
+        for connection in psutil.net_connections("tcp"):
             if connection.laddr and connection.laddr.port == port and connection.pid:
                 process = psutil.Process(connection.pid)
                 return f"{_name(process)} (pid {process.pid})"

@@ -164,13 +164,34 @@ _port = integer(1, 65535, "a port")
 def address(raw: Any, known: Known) -> str:
     """Return an IP address in its usual spelling."""
     text = str(raw).strip()
+    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     try:
-        return str(ipaddress.ip_address(text))
+        found = ipaddress.ip_address(bare)
     except ValueError:
         raise Invalid(
             f"{text!r} is not an IP address",
             "127.0.0.1 for this machine only, 0.0.0.0 for the whole network",
         ) from None
+    if isinstance(found, ipaddress.IPv6Address):
+        found = found.ipv4_mapped or found
+    _refuse_address(found, text)
+    return str(found)
+
+
+_ZONE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
+
+
+def _refuse_address(found: ipaddress.IPv4Address | ipaddress.IPv6Address, text: str) -> None:
+    """Refuse addresses on which no server can listen."""
+    zone = getattr(found, "scope_id", None)
+    if zone is not None and not _ZONE.fullmatch(zone):
+        raise Invalid(
+            f"{text!r} does not name an interface after the %", "for example fe80::1%eth0"
+        )
+    if found.version == 6 and found.is_link_local and not zone:
+        raise Invalid(f"{text!r} is link-local and needs its interface", f"{found}%eth0")
+    if found.is_multicast or str(found) == "255.255.255.255":
+        raise Invalid(f"{text!r} is not the address of one machine")
 
 
 def sha256(raw: Any, known: Known) -> str:

@@ -17,7 +17,7 @@ from typing import IO, Any
 from urllib.parse import quote, unquote, urlsplit
 
 from .. import paths
-from ..module_utils.dream_core import blobserver
+from ..module_utils.dream_core import blobserver, reach
 from ..module_utils.dream_core.errors import IntegrityError, UsageError
 from ..module_utils.dream_core.fetch.fetcher import fetch
 from ..module_utils.dream_core.fetch.request import FetchRequest, Network, Progress
@@ -143,7 +143,7 @@ def _listen(server: blobserver.Server, address: str) -> tuple[str, int]:
 
 def base_address(host: str, port: int) -> str:
     """Return the beginning of every URL of a server."""
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    return reach.base_url(host, port)
 
 
 def cache_directory(environment: Mapping[str, str]) -> Path:

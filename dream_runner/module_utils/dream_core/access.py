@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from typing import Any, Collection, Dict, List, Mapping, Sequence, Tuple
 
-from . import arguments, live
+from . import arguments, live, reach
 from .serving import KEY_NAME, api_key
 
 Document = Dict[str, Any]
 
 #: Who may use what is open to other computers.
 NO_PASSWORD, KEY, ACCOUNT = "none", "key", "account"
-_EVERYWHERE = ("0.0.0.0", "::")
-_LOOPBACK = ("127.", "::1", "localhost")
 #: The service that is the chat page where the stack has it.
 _CHAT = "open-webui"
 #: More addresses than a person would try.
@@ -38,14 +36,16 @@ SPEC = {
 def carry_out(params: Mapping[str, Any], *, write: bool) -> Dict[str, Any]:
     """Return the result of a task of dream_access_info, wherever it runs; it only looks."""
     key_file = str(params["key_file"] or "")
-    document = build(dict(params, has_key=bool(key_file and api_key(key_file))), live.addresses())
+    known = dict(params, has_key=bool(key_file and api_key(key_file)), loopbacks=reach.loopbacks())
+    document = build(known, live.addresses())
     return {"changed": False, "access": document, "lines": lines(document)}
 
 
 def build(params: Mapping[str, Any], addresses: Sequence[str]) -> Document:
     """Return the document; ``addresses`` are those under which other computers see this one."""
     bind, port = str(params["bind_address"]), int(params["port"])
-    root = "http://%s:%d" % (_host(_local(bind)), port)
+    here = params.get("loopbacks") or reach.LOOPBACKS
+    root = reach.base_url(reach.reachable(bind, here), port)
     pages = {item["id"]: item["url"] for item in params["services"] if item.get("url")}
     chat = pages.get(_CHAT, root).rstrip("/") + "/"
     return {
@@ -69,16 +69,16 @@ def remote(chat: str, bind_address: str, addresses: Sequence[str]) -> List[str]:
     """Return the addresses of the chat page for other computers; none where it is not open."""
     if not is_open(bind_address):
         return []
-    port = chat.rstrip("/").rpartition(":")[2]
-    hosts = addresses if bind_address in _EVERYWHERE else [bind_address]
+    port = int(chat.rstrip("/").rpartition(":")[2])
+    hosts = addresses if reach.is_everywhere(bind_address) else [bind_address]
     if bind_address == "0.0.0.0":
         hosts = [item for item in hosts if ":" not in item]
-    return ["http://%s:%s/" % (_host(item), port) for item in hosts[:_MOST]]
+    return [reach.base_url(item, port) + "/" for item in hosts[:_MOST]]
 
 
 def is_open(bind_address: str) -> bool:
     """Tell whether other computers can reach what listens there."""
-    return not bind_address.startswith(_LOOPBACK)
+    return not reach.is_loopback(bind_address)
 
 
 def of(summary: Mapping[str, Any]) -> Document:
@@ -91,14 +91,6 @@ def of(summary: Mapping[str, Any]) -> Document:
         return {}
     bind = str(document.get("bind_address") or "127.0.0.1")
     return dict(document, lan=remote(str(document["chat"]), bind, live.addresses()))
-
-
-def _local(bind_address: str) -> str:
-    return "127.0.0.1" if bind_address in _EVERYWHERE else bind_address
-
-
-def _host(address: str) -> str:
-    return "[%s]" % address if ":" in address else address
 
 
 # --- in words -----------------------------------------------------------------------

@@ -81,6 +81,7 @@ def _requirements(request: Request) -> Answer:
     probes = live.look_requirements(
         need["disk"],
         _ports(request["choice"]),
+        bind_address=str(settings["bind_address"]),
         own_paths=[settings["install_dir"], request["state_dir"]],
         own_units=_units(receipts),
     )

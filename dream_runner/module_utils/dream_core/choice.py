@@ -15,6 +15,7 @@ from . import (
     models,
     ports,
     profiles,
+    reach,
     requirements,
     stack,
     tiers,
@@ -73,6 +74,10 @@ def decide(
         "engine_port": requirements.choose_port(
             settings["engine_port"], previous, listeners, bind_address=settings["bind_address"]
         ),
+        # Where this host asks the engine.
+        "address": reach.reachable(
+            str(settings["bind_address"]), session.get("loopbacks", reach.LOOPBACKS)
+        ),
         "supervisor": supervisor,
         "fast_start": {"use": bool(start.small), "why": start.why},
         "upgrade": None,
@@ -85,6 +90,7 @@ def decide(
         told = dict(choice, model=served)
         return stack.resolve(settings, facts, told, catalog, receipts, listeners)
 
+    choice["url"] = reach.base_url(choice["address"], choice["engine_port"])
     choice["stack"] = stacked(model)
     if start.small:
         choice["upgrade"] = {"model": final, "stack": stacked(final)}

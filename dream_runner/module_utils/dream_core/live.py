@@ -20,6 +20,7 @@ import sys
 import tempfile
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
+from . import reach
 from .atomic import TEMP_PREFIX
 
 #: Filesystems that honour modes, links and case; no need to write anything to find out.
@@ -460,11 +461,14 @@ def look_requirements(
     disk: Sequence[Dict[str, Any]],
     ports: Sequence[int],
     *,
+    bind_address: str = "127.0.0.1",
     own_paths: Sequence[str] = (),
     own_units: Sequence[str] = (),
 ) -> Dict[str, Any]:
     """Return what ``requirements.check`` judges, for the disk needs and the ports decided on."""
     return {
+        "has_address": reach.has(bind_address),
+        "addresses": [*reach.loopbacks(), *addresses()],
         "disk": [_fill_need(item) for item in disk],
         "listeners": listeners(ports, own_paths=own_paths, own_units=own_units),
         "available_mb": available_memory_mb(),

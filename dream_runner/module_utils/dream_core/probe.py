@@ -246,7 +246,8 @@ def _request(url: str, method: str, body: Optional[bytes], timeout: float, key: 
 def _connection(url: str, timeout: float) -> http.client.HTTPConnection:
     parts = urlsplit(url)
     # No proxy is asked: the server is on this host.
-    return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
+    host = (parts.hostname or "").replace("%25", "%")
+    return http.client.HTTPConnection(host, parts.port, timeout=timeout)
 
 
 def _headers(body: Optional[bytes], key: str) -> Dict[str, str]:

@@ -11,21 +11,8 @@ from .errors import RequirementError
 from .fetch import wheel_address
 from .live import holder
 from .preflight import Finding, can_become, finding
+from .reach import collide, is_everywhere
 
-#: What each tier's stack asks for, in GB: (memory, disk). A test keeps it complete (U-27).
-TIER_MINIMUM: Dict[str, Any] = {
-    "0": (4, 15),
-    "1": (16, 30),
-    "2": (32, 50),
-    "3": (48, 80),
-    "4": (64, 150),
-    "SH_COMPACT": (64, 80),
-    "SH_LARGE": (96, 120),
-    "NV_ULTRA": (96, 150),
-    "ARC": (16, 50),
-    "ARC_LITE": (16, 30),
-    "CLOUD": (4, 25),
-}
 #: A host sold with 16 GB shows less: firmware and kernel keep some.
 MEMORY_TOLERANCE = 0.9
 #: Kernel, session and engine before a model is loaded (native); the core containers (full).
@@ -39,7 +26,6 @@ DOCKER_ROOT = "/var/lib/docker"
 
 PREFERRED_PORT = 11434
 PORT_SPAN = 100
-_WILDCARDS = ("0.0.0.0", "::")
 _MB = 1024 * 1024
 #: With its lists apt would rather fetch what a bundle has in the same version.
 _NO_SOURCES = "-o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts=/dev/null"
@@ -101,17 +87,12 @@ def _taken(
     return {
         item["port"]: item
         for item in listeners
-        if _collides(str(item["address"]), bind_address) and not _is_own(item, previous, own)
+        if collide(str(item["address"]), bind_address) and not _is_own(item, previous, own)
     }
 
 
 #: The program that holds a container's port on the host: it bears no name of the container.
 _PORT_HOLDER = "docker-proxy"
-
-
-def _collides(address: str, bind_address: str) -> bool:
-    """Tell whether a listener on ``address`` keeps us from binding ``bind_address``."""
-    return address == bind_address or address in _WILDCARDS or bind_address in _WILDCARDS
 
 
 def _is_own(item: Mapping[str, Any], previous: Optional[int], own: Collection[int]) -> bool:
@@ -131,11 +112,12 @@ def needs(
     state_dir: str,
     done: Collection[str] = (),
 ) -> Dict[str, Any]:
-    """Return ``{memory_mb, memory_wanted_mb, disk: [{path, mb, what, there}]}``.
+    """Return ``{memory_mb, memory_wanted_mb, disk_wanted_mb, disk: [{path, mb, what, there}]}``.
 
     ``there`` lists the paths whose present content already counts towards the
     need; a phase in ``done`` has written what it needs already. Below
-    ``memory_mb`` nothing works; below ``memory_wanted_mb`` it is slow.
+    ``memory_mb`` nothing works; below ``memory_wanted_mb`` it is slow. ``disk_wanted_mb`` is what
+    a host of the tier should have for models and data; 0 where the tier does not matter.
     """
     profile = str(choice["profile"])
     model = choice.get("model") or {}
@@ -144,10 +126,12 @@ def needs(
     memory = BASE_MEMORY_MB[profile]
     if profile == "native":
         memory += int(model_mb * 1.1)
-    tier = str((choice.get("tier") or {}).get("id"))
+    tier = choice.get("tier") or {}
+    is_full = profile == "full"
     return {
         "memory_mb": memory,
-        "memory_wanted_mb": TIER_MINIMUM[tier][0] * 1024 if profile == "full" else memory,
+        "memory_wanted_mb": int(tier["min_ram_gb"]) * 1024 if is_full else memory,
+        "disk_wanted_mb": int(tier["min_disk_gb"]) * 1024 if is_full else 0,
         "disk": _disk_needs(settings, profile, files, model_mb, state_dir, done)
         + _later_needs(settings, choice),
     }
@@ -222,7 +206,11 @@ def check(
 ) -> List[Finding]:
     """Return everything that requirements has to say; ``need`` comes from ``needs``."""
     found = _memory(need, settings, facts, probes)
-    found += _disk(int(settings.get("disk_reserve_mb") or 0), probes.get("disk") or [])
+    disk = probes.get("disk") or []
+    found += _disk(int(settings.get("disk_reserve_mb") or 0), disk) or _tier_disk(
+        int(need["disk_wanted_mb"]), disk
+    )
+    found += _address(settings, probes)
     found += _port(settings, session, choice, probes)
     found += _stack(settings, choice.get("stack") or {}, probes)
     found += check_packages(settings, session, probes.get("missing_packages") or [])
@@ -308,6 +296,45 @@ def _one_filesystem(reserve_mb: int, items: Sequence[Mapping[str, Any]]) -> List
             " --disk-reserve-mb",
             error="DiskError",
             code="DISK_FULL",
+        )
+    ]
+
+
+def _tier_disk(wanted_mb: int, disk: Sequence[Mapping[str, Any]]) -> List[Finding]:
+    """Warn of a first install on a filesystem that the tier's models will soon fill."""
+    model = next((item for item in disk if item["what"] == "the model"), None)
+    is_first = any(item["what"] == "images" for item in disk)
+    if not wanted_mb or not is_first or model is None or model.get("free_bytes") is None:
+        return []
+    have = (model["free_bytes"] + model["there_bytes"]) // _MB
+    if have >= wanted_mb:
+        return []
+    return [
+        finding(
+            "disk",
+            "warning",
+            "less disk on %s than this tier is made for; other models may not fit" % model["mount"],
+            needed="%d MB" % wanted_mb,
+            found="%d MB free" % have,
+        )
+    ]
+
+
+def _address(settings: Mapping[str, Any], probes: Mapping[str, Any]) -> List[Finding]:
+    """Refuse an address that this host does not have; nothing could listen there."""
+    if probes.get("has_address", True):
+        return []
+    address = str(settings["bind_address"])
+    wanted = "a loopback address" if is_everywhere(address) else address
+    return [
+        finding(
+            "address",
+            "blocker",
+            "this host does not have %s, where the model is to answer" % wanted,
+            needed=address,
+            found=", ".join(probes.get("addresses") or ()) or "no address at all",
+            hint="choose one that it has: --bind-address IP; 'ip address' lists them",
+            code="ADDRESS_MISSING",
         )
     ]
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 from typing import Any, Dict, List, Mapping, Optional, Sequence
+from urllib.parse import urlsplit
 
-from . import containers, engine, envfile, live, probe
+from . import containers, engine, envfile, live, probe, reach
 from .errors import DreamError, EngineError
 from .supervisor import program_info
 from .upgrade import show_unit
@@ -19,7 +20,6 @@ Receipts = Mapping[str, Any]
 #: The key of the native engine in .env; there is none where nobody wanted one.
 KEY_NAME = "ENGINE_API_KEY"
 _HEALTH_SECONDS = 5.0
-_EVERYWHERE = ("0.0.0.0", "::", "")
 #: Programs that hold a port of the host for a container; None is one of another user.
 _PUBLISHERS = (None, "docker-proxy", "rootlessport", "rootlesskit", "dockerd")
 
@@ -57,9 +57,7 @@ def _address(receipts: Receipts) -> Any:
 def _url(address: str, port: int) -> str:
     if not port:
         return ""
-    # Explicit, because localhost may resolve to ::1 only (catalogue row C8).
-    host = "127.0.0.1" if address in _EVERYWHERE else address
-    return "http://[%s]:%d" % (host, port) if ":" in host else "http://%s:%d" % (host, port)
+    return reach.base_url(reach.reachable(address, reach.loopbacks()), port)
 
 
 def api_key(path: str) -> str:
@@ -115,8 +113,8 @@ def _converse(
 
 
 def _split(url: str) -> Any:
-    host, _, port = url.rpartition("//")[2].rpartition(":")
-    return host.strip("[]"), int(port)
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or 80
 
 
 # --- whose it is --------------------------------------------------------------------
@@ -129,11 +127,11 @@ def _units(receipts: Receipts) -> List[str]:
 
 def _listener(host: str, port: int, units: Sequence[str]) -> Optional[Dict[str, Any]]:
     """Return who gets a connection to ``host``: the kernel takes the closest address."""
-    found = {item["address"]: item for item in live.listeners([port], own_units=units)}
-    for address in (host, "::ffff:" + host, *_EVERYWHERE):
-        if address in found:
-            return found[address]
-    return None
+    seen = live.listeners([port], own_units=units)
+    found = {reach.canonical(item["address"]): item for item in seen}
+    place = reach.canonical(host)
+    ways = (place, "::") if ":" in place else (place, "0.0.0.0", "::")
+    return next((found[way] for way in ways if way in found), None)
 
 
 def is_ours(receipts: Receipts, listener: Mapping[str, Any]) -> bool:

@@ -9,6 +9,8 @@ import shutil
 import subprocess
 from typing import Any, Dict, List, Optional, Tuple
 
+from . import reach
+
 #: Tools are looked up here and nowhere else, so that a caller's PATH cannot
 #: put another program in their place.
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -31,7 +33,8 @@ def gather_session() -> Dict[str, Any]:
 
     ``sudo`` is ``root`` (not needed), ``passwordless``, ``password`` (sudo is
     there and would ask) or ``none``; ``sudo_why`` says why none. ``user_manager`` tells
-    whether this user's systemd manager answers or can be started by lingering.
+    whether this user's systemd manager answers or can be started by lingering. ``loopbacks``
+    are those of 127.0.0.1 and ::1 that this host has.
     """
     uid = os.getuid()
     try:
@@ -49,6 +52,7 @@ def gather_session() -> Dict[str, Any]:
         "sudo": sudo,
         "sudo_why": why,
         "user_manager": _has_user_manager(uid, sudo),
+        "loopbacks": reach.loopbacks(),
     }
 
 

@@ -12,7 +12,7 @@ import hashlib
 import re
 from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set, Tuple
 
-from . import compose, ports
+from . import compose, ports, reach
 from .facts.totals import usable_gpus
 
 Service = Dict[str, Any]
@@ -357,7 +357,7 @@ def _summary(
     )
     url = ""
     if own and service.get("probe_path"):
-        url = "http://%s:%d" % (_reachable(str(settings["bind_address"])), own[0]["port"])
+        url = reach.base_url(str(choice["address"]), own[0]["port"])
     return {
         "id": service["id"],
         "title": service["title"],
@@ -370,13 +370,6 @@ def _summary(
         + (_load_seconds(choice["model"]) if service["id"] == ENGINE else 0),
         "fetches": service.get("fetches", ""),
     }
-
-
-def _reachable(address: str) -> str:
-    """Return the address to ask: 127.0.0.1 and not localhost, which may mean IPv6 (C8)."""
-    if address in ("0.0.0.0", "::"):
-        return "127.0.0.1"
-    return "[%s]" % address if ":" in address else address
 
 
 def _budget(check: Mapping[str, Any]) -> int:

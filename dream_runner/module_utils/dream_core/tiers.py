@@ -20,7 +20,7 @@ def choose_tier(
     override: str = "auto",
     memory_limit_mb: int = 0,
 ) -> Dict[str, Any]:
-    """Return ``{id, name, rule, reason, overridden, next}``.
+    """Return ``{id, name, rule, reason, overridden, next, min_ram_gb, min_disk_gb}``.
 
     ``next`` is the next better tier of the same kind of hardware, ``{id, rule,
     needs}``, or None at the top. Raises UsageError UNKNOWN_TIER, and GpuError
@@ -41,8 +41,8 @@ def choose_tier(
     }
     if override != "auto":
         result.update(_override(tiers_catalog, override, result))
-    result["name"] = find_tier(tiers_catalog, str(result["id"]))["name"]
-    return result
+    tier = find_tier(tiers_catalog, str(result["id"]))
+    return dict(result, **{key: tier[key] for key in ("name", "min_ram_gb", "min_disk_gb")})
 
 
 def measure(facts: Dict[str, Any], memory_limit_mb: int = 0) -> Dict[str, Any]:

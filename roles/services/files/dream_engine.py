@@ -94,7 +94,9 @@ def serve(parameters, config) -> int:
         if not outcome.empty():
             server = outcome.get()
             if isinstance(server, BaseException):
-                where = f"{config['host']}:{config['port']}"
+                host = config["host"]
+                host = f"[{host}]" if ":" in host else host
+                where = f"{host}:{config['port']}"
                 return complain(1, f"{config['model']} is not served at {where}: {server}")
     say(f"serving {config['model']} at {server.listening_address}", sys.stdout)
     signal.sigwait(STOP)

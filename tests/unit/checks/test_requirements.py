@@ -8,11 +8,10 @@ import pytest
 import yaml
 
 from dream_runner import paths
-from dream_runner.module_utils.dream_core import requirements
+from dream_runner.module_utils.dream_core import requirements, tiers
 from dream_runner.module_utils.dream_core.errors import RequirementError
 from dream_runner.module_utils.dream_core.preflight import error_of
 from dream_runner.module_utils.dream_core.requirements import (
-    TIER_MINIMUM,
     check,
     choose_port,
     needs,
@@ -22,7 +21,7 @@ MB = 1024 * 1024
 SETTINGS = {"profile": "native", "install_dir": "/srv/ai", "disk_reserve_mb": 512}
 CHOICE = {
     "profile": "native",
-    "tier": {"id": "1"},
+    "tier": {"id": "1", "min_ram_gb": 16, "min_disk_gb": 30},
     "engine_port": 11434,
     "model": {"files": [{"file": "m.gguf", "size_bytes": 1000 * MB}]},
 }
@@ -68,8 +67,56 @@ def test_a_large_host_has_no_findings() -> None:
 
 def test_every_tier_has_a_row() -> None:
     catalog = paths.catalog() / "tiers.yml"
-    tiers = {str(item["id"]) for item in yaml.safe_load(catalog.read_text())["tiers"]}
-    assert tiers <= set(TIER_MINIMUM)
+    for tier in yaml.safe_load(catalog.read_text())["tiers"]:
+        choice = {**CHOICE, "tier": tier}
+        need = needs({**SETTINGS, "profile": "full"}, choice, "/home/ada/.local/state")
+        assert need["memory_wanted_mb"] == tier["min_ram_gb"] * 1024
+        assert need["disk_wanted_mb"] == tier["min_disk_gb"] * 1024
+
+
+def test_what_a_tier_wants_is_in_the_catalogue_only() -> None:
+    """A change of the catalogue is a change of what is asked for."""
+    catalog = yaml.safe_load((paths.catalog() / "tiers.yml").read_text())
+    for item in catalog["tiers"]:
+        item.update(min_ram_gb=item["min_ram_gb"] + 1, min_disk_gb=item["min_disk_gb"] + 2)
+    facts = {"backend": "cpu", "gpus": [], "memory": {"usable_mb": 16000}}
+    tier = tiers.choose_tier(facts, catalog)
+    need = needs({**SETTINGS, "profile": "full"}, {**CHOICE, "tier": tier}, "/home/ada")
+    listed = next(item for item in catalog["tiers"] if item["id"] == tier["id"])
+    assert need["memory_wanted_mb"] == listed["min_ram_gb"] * 1024
+    assert need["disk_wanted_mb"] == listed["min_disk_gb"] * 1024
+
+
+@pytest.mark.parametrize("profile", ["embedded", "full"])
+def test_a_disk_below_the_tier_is_a_warning_where_images_are_to_come(profile: str) -> None:
+    findings = judge(settings={"profile": profile}, free={"big": 20000})
+    warned = [("disk", "warning")] if profile == "full" else []
+    assert [(f["id"], f["severity"]) for f in findings] == warned
+    assert all(f["needed"] == "30720 MB" and f["found"] == "20000 MB free" for f in findings)
+
+
+@pytest.mark.parametrize(
+    ("address", "words"), [("::1", "::1"), ("0.0.0.0", "loopback"), ("10.9.8.7", "10.9.8.7")]
+)
+def test_an_address_that_is_not_there_is_a_finding(address: str, words: str) -> None:
+    settings = {"bind_address": address}
+    (found,) = judge(settings=settings, has_address=False, addresses=["127.0.0.1", "10.0.0.2"])
+    assert (found["id"], found["severity"]) == ("address", "blocker")
+    assert words in found["what"]
+    assert found["found"] == "127.0.0.1, 10.0.0.2"
+    error = error_of([found])
+    assert error is not None
+    assert (error.code, error.exit_code) == ("ADDRESS_MISSING", 3)
+
+
+@pytest.mark.parametrize(
+    ("bind", "held", "taken"),
+    [("::1", "0.0.0.0", False), ("127.0.0.1", "::ffff:127.0.0.1", True), ("::", "127.0.0.1", True)],
+)
+def test_a_port_is_taken_by_family(bind: str, held: str, taken: bool) -> None:
+    listeners = [listener(11434, address=held)]
+    port = choose_port(0, None, listeners, bind_address=bind)
+    assert port == (11435 if taken else 11434)
 
 
 @pytest.mark.parametrize(
