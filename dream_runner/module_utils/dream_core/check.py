@@ -81,7 +81,7 @@ def _requirements(request: Request) -> Answer:
     probes = live.look_requirements(
         need["disk"],
         _ports(request["choice"]),
-        bind_address=str(settings["bind_address"]),
+        bind_address=str(settings.get("bind_address") or "127.0.0.1"),
         own_paths=[settings["install_dir"], request["state_dir"]],
         own_units=_units(receipts),
     )

@@ -208,7 +208,7 @@ def check(
     found = _memory(need, settings, facts, probes)
     disk = probes.get("disk") or []
     found += _disk(int(settings.get("disk_reserve_mb") or 0), disk) or _tier_disk(
-        int(need["disk_wanted_mb"]), disk
+        int(need.get("disk_wanted_mb") or 0), disk
     )
     found += _address(settings, probes)
     found += _port(settings, session, choice, probes)

@@ -43,8 +43,8 @@ def build(bind: str = "127.0.0.1", *, key: bool = False, **more: Any) -> access.
         (
             build("::", key=True),
             """\
-  Chat in your browser   http://127.0.0.1:11434/
-  OpenAI-compatible API  http://127.0.0.1:11434/v1   (model: small)
+  Chat in your browser   http://[::1]:11434/
+  OpenAI-compatible API  http://[::1]:11434/v1   (model: small)
   From another computer  http://10.88.0.2:11434/
                          http://[fd00::2]:11434/
   Open to                everybody who reaches this machine and has the API key
