@@ -69,7 +69,9 @@ def test_every_tier_has_a_row() -> None:
     catalog = paths.catalog() / "tiers.yml"
     for tier in yaml.safe_load(catalog.read_text())["tiers"]:
         choice = {**CHOICE, "tier": tier}
-        need = needs({**SETTINGS, "profile": "full"}, choice, "/home/ada/.local/state")
+        need = needs(
+            {**SETTINGS, "profile": "full"}, {**choice, "profile": "full"}, "/home/ada/.local/state"
+        )
         assert need["memory_wanted_mb"] == tier["min_ram_gb"] * 1024
         assert need["disk_wanted_mb"] == tier["min_disk_gb"] * 1024
 
@@ -81,13 +83,15 @@ def test_what_a_tier_wants_is_in_the_catalogue_only() -> None:
         item.update(min_ram_gb=item["min_ram_gb"] + 1, min_disk_gb=item["min_disk_gb"] + 2)
     facts = {"backend": "cpu", "gpus": [], "memory": {"usable_mb": 16000}}
     tier = tiers.choose_tier(facts, catalog)
-    need = needs({**SETTINGS, "profile": "full"}, {**CHOICE, "tier": tier}, "/home/ada")
+    need = needs(
+        {**SETTINGS, "profile": "full"}, {**CHOICE, "profile": "full", "tier": tier}, "/home/ada"
+    )
     listed = next(item for item in catalog["tiers"] if item["id"] == tier["id"])
     assert need["memory_wanted_mb"] == listed["min_ram_gb"] * 1024
     assert need["disk_wanted_mb"] == listed["min_disk_gb"] * 1024
 
 
-@pytest.mark.parametrize("profile", ["embedded", "full"])
+@pytest.mark.parametrize("profile", ["native", "full"])
 def test_a_disk_below_the_tier_is_a_warning_where_images_are_to_come(profile: str) -> None:
     findings = judge(settings={"profile": profile}, free={"big": 20000})
     warned = [("disk", "warning")] if profile == "full" else []
