@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from . import values
 from .module_utils.dream_core.errors import UsageError
@@ -432,7 +433,9 @@ def _spelled(name: str, chosen: Mapping[str, Chosen]) -> str:
 
 def _about_model(value: Mapping[str, Any], chosen: Mapping[str, Chosen]) -> list[Problem]:
     is_url = values.is_url(value["model"])
-    if is_url and not value["model_sha256"]:
+    # The digest of a file of this machine is computed (catalog/local_model.py).
+    is_file = str(value["model"]).startswith("file:")
+    if is_url and not is_file and not value["model_sha256"]:
         return [
             Problem(
                 _spelled("model", chosen),
@@ -496,7 +499,7 @@ def _about_files(value: Mapping[str, Any], chosen: Mapping[str, Chosen]) -> list
     there, and if it is not, the fetch will say so.
     """
     model = str(value["model"])
-    named = {"model": model.removeprefix("file://") if model.startswith("file:") else ""}
+    named = {"model": unquote(urlsplit(model).path) if model.startswith("file:") else ""}
     named["bundle"] = value["bundle"]
     return [
         Problem(chosen[name].where, f"there is no {path}", "check the path")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from . import answers, catalog, plan, sources
+from .catalog import local_model
 from .module_utils.dream_core import due, engine, faststart, live, ports, requirements
 from .module_utils.dream_core.choice import decide
 from .module_utils.dream_core.context import look
@@ -74,14 +75,22 @@ class Said:
 
 
 def listen(
-    flags: Mapping[str, Given], answers_file: str | None, environment: Mapping[str, str]
+    flags: Mapping[str, Given],
+    answers_file: str | None,
+    environment: Mapping[str, str],
+    *,
+    save: bool = False,
 ) -> Said:
-    """Merge the settings from every place; raise SettingsError with all that is wrong."""
+    """Merge the settings from every place; raise SettingsError with all that is wrong.
+
+    ``save`` allows to keep the digest of a model file, so that it is not read again.
+    """
     state_dir = default_state_dir(environment)
     saved, notes = answers.read_saved(state_dir)
     saved = _with_directory(saved, state_dir)
     told, problems = answers.read_answers(answers_file) if answers_file else ({}, [])
     settings = merge(flags, from_environment(environment), saved, told, known(), problems)
+    settings = local_model.complete(settings, state_dir, save=save)
     notes += near_misses(environment)
     return Said(state_dir, settings, saved, (*notes, *settings.notes))
 
@@ -134,6 +143,7 @@ def meet(
         host["receipts"],
         host["listeners"],
         held=host["held"],
+        described=local_model.described(settings),
     )
     reasons = _reasons(said.settings, host, choice, full=fresh or full)
     return Target(

@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -226,7 +227,7 @@ def model(raw: Any, known: Known) -> str:
     if text in ("auto", "small", "smoke", *known.models):
         return text
     if _is_path(text):
-        return _model_address("file://" + os.path.abspath(os.path.expanduser(text)))
+        return Path(os.path.abspath(os.path.expanduser(text))).as_uri()
     if text and not known.models:
         return text
     close = difflib.get_close_matches(text, known.models, n=3, cutoff=0.4)

@@ -58,7 +58,7 @@ def run(
 ) -> Outcome:
     """Install, continue, repair or change; raise a DreamError where it cannot begin."""
     began = time.monotonic()
-    said = target.listen(flags, answers_file, environment)
+    said = target.listen(flags, answers_file, environment, save=True)
     if said.settings["bundle"]:
         # Before anything is believed that it says.
         bundle.look(str(said.settings["bundle"]), bundle.trusted(environment))

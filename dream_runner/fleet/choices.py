@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from .. import answers
+from ..catalog import local_model
 from ..settings import (
     BY_NAME,
     VARIABLE_PREFIX,
@@ -20,6 +21,7 @@ from ..settings import (
     Saved,
     Settings,
     SettingsError,
+    default_state_dir,
     from_environment,
     merge,
 )
@@ -49,13 +51,14 @@ def of_hosts(
     if problems:
         raise SettingsError(problems)
     layers = (flags, from_environment(environment))
+    state_dir = default_state_dir(environment)
     settings = {}
     for host in hosts:
         said, wrong = _said(host)
         merged = _merged(*layers, {**told, **said}, known, wrong) if said or wrong else shared
         problems += _of_host(host.name, wrong)
         if merged is not None:
-            settings[host.name] = merged
+            settings[host.name] = local_model.complete(merged, state_dir, save=False)
     if problems:
         raise SettingsError(problems)
     return settings

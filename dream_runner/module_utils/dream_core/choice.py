@@ -6,7 +6,9 @@ inputs give the same answer, so that what install does is what plan said.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Dict, Mapping, Optional, Sequence
+from urllib.parse import unquote
 
 from . import (
     faststart,
@@ -35,10 +37,12 @@ def decide(
     listeners: Sequence[Dict[str, Any]] = (),
     held: Optional[Mapping[str, int]] = None,
     in_fleet: bool = False,
+    described: Optional[Mapping[str, Any]] = None,
 ) -> Dict[str, Any]:
     """Return ``dream_choice`` (docs/developer/architecture.md).
 
-    ``held`` are the bytes that are there of each model file (None: nobody looked).
+    ``held`` are the bytes that are there of each model file (None: nobody looked);
+    ``described`` is the header of a model file that the user named.
     Raises UsageError for a tier, model or feature that cannot be, and
     RequirementError for a chosen port that another program holds.
     """
@@ -49,7 +53,9 @@ def decide(
         facts, catalog.tiers, override=settings["tier"], memory_limit_mb=settings["memory_limit_mb"]
     )
     chosen = features.resolve(settings, facts, tier, catalog.features, catalog.services)
-    final = _choose_model(settings, facts, tier, catalog)
+    final = _choose_model(
+        settings, facts, tier, catalog, described or _recorded(receipts, settings)
+    )
     supervisor = choose_supervisor(facts, session)
     start = faststart.decide(
         settings,
@@ -121,13 +127,20 @@ def _with_backend(facts: Dict[str, Any], wanted: str) -> Dict[str, Any]:
 
 
 def _choose_model(
-    settings: Dict[str, Any], facts: Dict[str, Any], tier: Dict[str, Any], catalog: Any
+    settings: Dict[str, Any],
+    facts: Dict[str, Any],
+    tier: Dict[str, Any],
+    catalog: Any,
+    described: Optional[Mapping[str, Any]],
 ) -> Dict[str, Any]:
     wanted = settings["model"]
     if wanted == "small":
         wanted = faststart.small_id(catalog.models)
     if "://" in wanted or wanted.startswith(("file:", wheel_address.PREFIX)):
-        return _model_of_url(settings)
+        model = _model_of_url(settings)
+        if described and described["attention"] and described["context_tokens"]:
+            return _model_of_header(model, described, settings, facts, tier, catalog.models)
+        return model
     return models.choose_model(
         facts,
         tier,
@@ -149,6 +162,9 @@ def _model_of_url(settings: Dict[str, Any]) -> Dict[str, Any]:
         name = wheel_address.parse(url).file
     else:
         name = url.split("?")[0].split("#")[0].rstrip("/").rsplit("/", 1)[-1]
+    if url.startswith("file:"):
+        # Unit files, command lines and receipts carry the name: letters that all of them take.
+        name = re.sub(r"[^A-Za-z0-9._-]", "_", unquote(name))
     stem = name[: -len(".gguf")] if name.endswith(".gguf") else name
     file = {
         "file": name,
@@ -164,6 +180,46 @@ def _model_of_url(settings: Dict[str, Any]) -> Dict[str, Any]:
         context_tokens=settings["context_tokens"] or _URL_CONTEXT_TOKENS,
         why="chosen by its address",
     )
+
+
+def _recorded(
+    receipts: Mapping[str, Any], settings: Mapping[str, Any]
+) -> Optional[Mapping[str, Any]]:
+    """Return the header that the models phase recorded of the same file, if it did."""
+    facts = (receipts.get("models") or {}).get("facts") or {}
+    is_same = facts.get("sha256") and facts.get("sha256") == settings["model_sha256"]
+    found = facts.get("described") if is_same else None
+    return found if isinstance(found, dict) else None
+
+
+def _model_of_header(
+    model: Dict[str, Any],
+    described: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    facts: Dict[str, Any],
+    tier: Mapping[str, Any],
+    models_catalog: Dict[str, Any],
+) -> Dict[str, Any]:
+    """Return ``model`` at the largest context that its own header and this host allow."""
+    shaped = dict(
+        model,
+        size_mb=-(-int(model["size_bytes"] or 0) // 1_000_000),
+        max_context_tokens=int(described["context_tokens"]),
+        architecture={"attention": described["attention"]},
+    )
+    fitted = models.choose_given(
+        shaped,
+        facts,
+        dict(tier),
+        models_catalog,
+        context_tokens=int(settings["context_tokens"]),
+        memory_limit_mb=int(settings["memory_limit_mb"]),
+    )
+    why = "chosen by its path: %s, trained for %d tokens of context" % (
+        described["architecture"],
+        described["context_tokens"],
+    )
+    return dict(fitted, described=dict(described), why=why)
 
 
 def choose_supervisor(facts: Dict[str, Any], session: Dict[str, Any]) -> str:

@@ -26,6 +26,7 @@ _VOLATILE = frozenset(
     # Words for people; what follows from the decision is the model and the upgrade.
     "dream_choice.fast_start",
     "dream_choice.port_notes",
+    "dream_choice.profile_why",
 }
 
 _NAME = re.compile(

@@ -55,6 +55,22 @@ def choose_model(
     )
 
 
+def choose_given(
+    model: Model,
+    facts: Dict[str, Any],
+    tier: Dict[str, Any],
+    models_catalog: Dict[str, Any],
+    context_tokens: int = 0,
+    memory_limit_mb: int = 0,
+) -> Dict[str, Any]:
+    """Return ``model``, which need not be of the catalogue, as ``choose_model`` returns one.
+
+    Raises RequirementError MODEL_TOO_LARGE where it does not fit this host.
+    """
+    have = budget_mb(facts, models_catalog["budgets"], memory_limit_mb)
+    return _wanted(models_catalog, tier, model, have, context_tokens, None)
+
+
 def explain(
     facts: Dict[str, Any],
     tier: Dict[str, Any],

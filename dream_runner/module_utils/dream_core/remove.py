@@ -399,7 +399,7 @@ def _run(argv: Sequence[str]) -> None:
 
 
 #: What the state directory holds besides receipts; ``runs`` and ``lock`` are in use.
-_STATE_FILES = ("facts.json",)
+_STATE_FILES = ("facts.json", "model.json")
 _PURGED_STATE_FILES = ("settings.json", "images.lock.json")
 
 

@@ -13,6 +13,7 @@ from typing import Any, Dict
 from ansible.plugins.action import ActionBase
 
 from dream_runner import __version__, catalog, paths, sources
+from dream_runner.catalog import local_model
 from dream_runner.fleet import answer
 from dream_runner.module_utils.dream_core import due, faststart
 from dream_runner.module_utils.dream_core.choice import decide
@@ -72,6 +73,7 @@ class ActionModule(ActionBase):
             found["listeners"],
             held=found["held"],
             in_fleet="dream_fleet_peers" in task_vars,
+            described=local_model.described(settings),
         )
         wanted = sources.wanted(settings, choice, found["facts"], found["session"], task_vars)
         reasons = due.decide(

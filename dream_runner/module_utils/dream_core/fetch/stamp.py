@@ -46,6 +46,24 @@ def remove_stamp(path: str, stamps_dir: str = "") -> None:
         os.unlink(stamp_path(path, stamps_dir))
 
 
+def recorded_digest(path: str, record: str) -> str:
+    """Return the digest that ``record`` keeps of ``path``; empty where the file has changed."""
+    known, _ = atomic.read_json(record, limit=65536)
+    digest = known.get("sha256") if isinstance(known, dict) else None
+    try:
+        is_same = isinstance(digest, str) and known == _describe(path, os.stat(path), digest)
+    except OSError:
+        return ""
+    return str(digest) if is_same else ""
+
+
+def write_record(path: str, sha256: str, record: str) -> None:
+    """Keep the digest of ``path`` in the file ``record``; failing to is no error."""
+    with contextlib.suppress(OSError, DreamError):
+        os.makedirs(os.path.dirname(record), mode=0o700, exist_ok=True)
+        atomic.write_json(record, _describe(path, os.stat(path), sha256), 0o600)
+
+
 def is_present(
     path: str,
     sha256: str,

@@ -1,0 +1,79 @@
+"""A model that the user named by its path: its digest, its size and what its header says."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from ..module_utils.dream_core.errors import DreamError, UsageError
+from ..module_utils.dream_core.fetch.local import local_path
+from ..module_utils.dream_core.fetch.stamp import hash_file, recorded_digest, write_record
+from ..settings import Chosen, Settings
+from . import gguf
+
+#: In the state directory: the digest of the file, good until the file changes.
+RECORD = "model.json"
+
+
+def complete(settings: Settings, state_dir: str, *, save: bool) -> Settings:
+    """Return the settings with the digest and size of a model that is a file of this machine.
+
+    The file is read once; later runs find its digest in the state directory as long as the
+    file's size and times are the same. A digest that the user gave is kept for the fetch to
+    check. Raises UsageError NOT_A_GGUF or MODEL_FILE_UNREADABLE.
+    """
+    path = _path(settings.values())
+    if not path or not os.path.isfile(path):
+        # An earlier run may have taken its copy before the file was moved away.
+        return settings
+    given = settings.chosen["model_sha256"]
+    if given.value and given.origin not in ("default", "saved"):
+        return settings
+    try:
+        gguf.read(path)
+        digest = _digest(path, os.path.join(state_dir, RECORD), save=save)
+        size = os.path.getsize(path)
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror}",
+            code="MODEL_FILE_UNREADABLE",
+            where=path,
+            hint="check the path and its permissions",
+        ) from error
+    origin = settings.chosen["model"]
+    found = {"model_sha256": digest, "model_size_bytes": size}
+    return replace(
+        settings,
+        chosen={
+            **settings.chosen,
+            **{name: Chosen(value, origin.origin, origin.where) for name, value in found.items()},
+        },
+    )
+
+
+def described(settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what the header of the chosen file says, or None where no file can be read."""
+    path = _path(settings)
+    if not path or not os.path.isfile(path):
+        return None
+    try:
+        return gguf.read(path).to_dict()
+    except (OSError, DreamError):
+        return None
+
+
+def _path(settings: Mapping[str, Any]) -> str:
+    model = str(settings["model"])
+    return (local_path(model, "", "") or "") if model.startswith("file:") else ""
+
+
+def _digest(path: str, record: str, *, save: bool) -> str:
+    known = recorded_digest(path, record)
+    if known:
+        return known
+    digest = hash_file(path)
+    if save:
+        write_record(path, digest, record)
+    return digest
