@@ -152,3 +152,20 @@ def test_another_kind_of_file_is_refused_before_anything_starts(tmp_path: Path) 
     with pytest.raises(UsageError) as caught:
         local_model.complete(settings_of(page.as_uri()), str(tmp_path), save=True)
     assert caught.value.code == "NOT_A_GGUF"
+
+
+def test_a_file_that_cannot_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "broken-disk.gguf"
+    model.write_bytes(SMOKE.read_bytes())
+
+    def fail(path: str) -> str:
+        raise OSError(5, "Input/output error")
+
+    # No disk of a test machine gives EIO, and root reads every file.
+    monkeypatch.setattr(local_model, "hash_file", fail)
+    with pytest.raises(UsageError) as caught:
+        local_model.complete(settings_of(model.as_uri()), str(tmp_path), save=True)
+    assert caught.value.code == "MODEL_FILE_UNREADABLE"
+    assert "Input/output error" in caught.value.what
