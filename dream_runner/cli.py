@@ -40,6 +40,7 @@ For example:
     dream-runner install                       do it; again to resume, repair or change
     dream-runner install --model small         a 98 MB model: answers within a minute
     dream-runner status                        is it ready? asks the model to find out
+    dream-runner open                          the chat page in your browser
     dream-runner doctor                        what is wrong, and the remedy
 
 Every command takes --help, and --json for programs. Exit codes: 0 done, 2 wrong settings,
@@ -324,8 +325,8 @@ def _finish(command: Any, outcome: Any, ui: str, json: bool) -> int:
     error = outcome.error
     if error is not None:
         lines = [] if outcome.run_dir is None else report.log_lines(f"{outcome.run_dir}/log.txt")
-        # Who stopped it needs no explanation.
-        lines = lines[:1] if error.code == "INTERRUPTED" else lines
+        # An error of ours has said it all.
+        lines = lines if error.is_foreign else lines[:1]
         sys.stderr.write("\n".join([report.error_text(error), *lines]) + "\n")
     text = command.as_text(outcome) if error is None else ""
     report.print_result(command.as_json(outcome), text, _form(json, ui))
@@ -384,6 +385,16 @@ def status(json: Json = False, debug: Debug = False) -> int:
     found = command.run(default_state_dir(os.environ))
     report.print_result(command.as_json(found), command.as_text(found), _form(json))
     return found.exit_code
+
+
+@app.command("open", short_help="Open the chat page in the browser.")
+def open_(json: Json = False, debug: Debug = False) -> int:
+    """Open the chat page in the browser; print its address where there is no desktop."""
+    from .commands import open as command
+
+    opened = command.run(default_state_dir(os.environ), os.environ)
+    report.print_result(command.as_json(opened), command.as_text(opened), _form(json))
+    return 0
 
 
 @app.command("doctor", short_help="Find what is wrong, and the remedy.")
@@ -578,8 +589,11 @@ def _facts(command: Any, from_capture: str, fresh: bool) -> Any:
     return command.run(state_dir, from_capture=from_capture, install_dir=install_dir, force=fresh)
 
 
-@app.command("explain", short_help="Say why this machine gets its tier and model.")
+@app.command("explain", short_help="Explain an error, or the choice of the model.")
 def explain(
+    code: Annotated[
+        str, typer.Argument(help="An error code, as in error[CODE].", metavar="[CODE]")
+    ] = "",
     tier: Annotated[str, typer.Option("--tier", help="As if this tier was chosen.")] = "auto",
     model: Annotated[str, typer.Option("--model", help="As if this model was chosen.")] = "auto",
     context_tokens: Annotated[
@@ -592,7 +606,12 @@ def explain(
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """Say which rule gave this machine its tier and model, and what would change that."""
+    """Explain an error code; without one, why this machine gets its tier and model.
+
+    Without a code it also lists every model of the catalogue: size, needs, and whether it fits.
+    """
+    if code:
+        return _explain_code(code, json)
     from . import catalog
     from .commands import facts as command
 
@@ -610,6 +629,15 @@ def explain(
     else:
         report.print_table(command.explanation_as_table(explanation))
     return explanation.error.exit_code if explanation.error else 0
+
+
+def _explain_code(code: str, json: bool) -> int:
+    from . import guide
+    from .ui import terminal
+
+    found = guide.entry(code)
+    report.print_result(found, terminal.for_reader(guide.as_text(found)), _form(json))
+    return 0
 
 
 @app.command("report", short_help="Make an HTML page of a run.")

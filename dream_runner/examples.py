@@ -25,6 +25,10 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("status", "is it ready?"),
         ("status --json", "the same for a program"),
     ),
+    "open": (
+        ("open", "chat in the browser"),
+        ("open --json", "the address for a program"),
+    ),
     "doctor": (
         ("doctor", "what is wrong here"),
         ("doctor --bundle help.tar.gz", "an archive for a helper, without secrets"),
@@ -52,7 +56,8 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("facts --from-capture this.yml", "of the machine in that file"),
     ),
     "explain": (
-        ("explain", "why this tier and this model"),
+        ("explain", "why this tier and this model; all models and which fit"),
+        ("explain DISK_FULL", "what an error means and what to do"),
         ("explain --memory-limit-mb 16000", "if there was only this much memory"),
     ),
     "report": (

@@ -79,7 +79,7 @@ def error_of_task(event: TaskFinished) -> DreamError:
     if event.error is not None:
         event.error.where = event.error.where or where
         return event.error
-    message = event.message or "the task failed and its output is hidden"
+    message = _FRAME.sub("", event.message) or "the task failed and its output is hidden"
     if event.status == "unreachable":
         return NetworkError(
             message,
@@ -91,8 +91,17 @@ def error_of_task(event: TaskFinished) -> DreamError:
     if known is not None:
         return known
     cls, code = _PHASE_CLASSES.get(event.phase, (DreamError, "TASK_FAILED"))
-    hint = "log.txt of this run has the whole output; run again after mending the cause"
-    return cls(message, code=code, where=where, hint=hint)
+    hint = "fix the cause, then run the same command again: it continues"
+    return _foreign(cls(message, code=code, where=where, hint=hint))
+
+
+#: What Ansible puts before the message of a module.
+_FRAME = re.compile(r"^(?:Task failed: )?(?:(?:Action|Module) failed: )?")
+
+
+def _foreign(error: DreamError) -> DreamError:
+    error.is_foreign = True
+    return error
 
 
 #: Why ansible-playbook ends before, between or after its tasks; then the rules for tasks.
@@ -132,10 +141,12 @@ def error_of_start(rc: int, words: str) -> DreamError:
             hint="'dmesg' shows what was killed; stop other programs, then run again",
         )
     said = f": {words}" if words else "; it left no message"
-    return DreamError(
-        f"ansible-playbook ended with status {rc}{said}",
-        code="ANSIBLE_FAILED",
-        hint="log.txt of this run has the whole output",
+    return _foreign(
+        DreamError(
+            f"ansible-playbook ended with status {rc}{said}",
+            code="ANSIBLE_FAILED",
+            hint="log.txt of this run has the whole output",
+        )
     )
 
 

@@ -10,22 +10,19 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from . import paths, wording
+from . import wording
 from .module_utils.dream_core.errors import DreamError
 from .settings import SettingsError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-#: Has a place for every code; a test sees to that.
-_PAGE = paths.content() / "docs" / "user" / "troubleshooting.md"
-
 #: Columns of a table in a file or pipe: a cut cell could not be read there.
 _FILE_WIDTH = 200
 
 
 def error_text(error: DreamError) -> str:
-    """Return ``error[CODE]: what``, then where, hint and docs as far as there are any."""
+    """Return ``error[CODE]: what``, then where and hint as far as there are any, and how to read more."""
     lines = [f"error[{error.code}]: {error.what}"]
     if isinstance(error, SettingsError):
         for problem in error.problems:
@@ -33,7 +30,7 @@ def error_text(error: DreamError) -> str:
             lines += [f"    hint: {problem.hint}"] if problem.hint else []
     lines += [f"  where: {error.where}"] if error.where else []
     lines += [f"  hint: {error.hint}"] if error.hint else []
-    lines += [f"  docs: {_PAGE}#{error.code}"] if _PAGE.is_file() else []
+    lines += [f"  more: 'dream-runner explain {error.code}'"]
     return wording.spelled("\n".join(lines))
 
 

@@ -29,6 +29,7 @@ from ..module_utils.dream_core.facts import (
     load_or_gather,
 )
 from ..module_utils.dream_core.facts.scrub import scrub
+from ..ui.text import size
 from ..version import __version__
 
 _CAPTURE_LIMIT = 4 * 1024 * 1024
@@ -234,6 +235,7 @@ class Explanation:
     error: DreamError | None = None
     changes: list[str] = field(default_factory=list)
     fast_start: str = ""
+    catalogue: list[dict[str, Any]] = field(default_factory=list)
 
 
 def explain(
@@ -256,7 +258,8 @@ def explain(
     pick, error = _choose(document, chosen, catalog, model, context_tokens, memory_limit_mb)
     fast_start = faststart.outlook(catalog.models, pick) if pick else ""
     changes = _changes(document, chosen, rows)
-    return Explanation(chosen, rules, pick, rows, error, changes, fast_start)
+    every = models.listing(document, chosen, catalog.models, context_tokens, memory_limit_mb)
+    return Explanation(chosen, rules, pick, rows, error, changes, fast_start, every)
 
 
 def _choose(
@@ -307,6 +310,7 @@ def explanation_as_json(explanation: Explanation) -> dict[str, Any]:
         "error": explanation.error.to_dict() if explanation.error else None,
         "changes": explanation.changes,
         "fast_start": explanation.fast_start,
+        "catalogue": explanation.catalogue,
     }
 
 
@@ -326,6 +330,8 @@ def explanation_as_table(explanation: Explanation) -> RenderableType:
         _rule_table(explanation.rules),
         Text("\nModels, the first that fits wins:"),
         _model_table(explanation.models),
+        Text("\nAll models of the catalogue ('dream-runner install --model ID' takes one):"),
+        _catalogue_table(explanation.catalogue),
         Text("\nWhat would change it:\n" + "\n".join(changes)),
     )
 
@@ -344,4 +350,12 @@ def _model_table(rows: list[dict[str, Any]]) -> Table:
         result = f"no: {row['why']}" if row["why"] else row["result"]
         need, have = f"{row['need_mb']} MB", f"{row['have_mb']} MB"
         _row(table, row["id"], str(row["context_tokens"]), need, have, result)
+    return table
+
+
+def _catalogue_table(rows: list[dict[str, Any]]) -> Table:
+    table = Table("Model", "Size", "Needs", "Fits here", box=None, padding=(0, 2, 0, 0))
+    for row in rows:
+        fits = f"no: {row['why_not']}" if row["why_not"] else "yes"
+        _row(table, row["id"], size(row["size_bytes"]), f"{row['need_mb']} MB", fits)
     return table

@@ -32,6 +32,8 @@ class DreamError(Exception):
     """
 
     exit_code = 1
+    #: The message is a foreign program's own: the end of the log says more.
+    is_foreign = False
 
     def __init__(self, what: str, *, code: str, where: str = "", hint: str = "") -> None:
         super().__init__(what)

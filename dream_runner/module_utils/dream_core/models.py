@@ -103,6 +103,37 @@ def explain(
     return rows
 
 
+def listing(
+    facts: Dict[str, Any],
+    tier: Dict[str, Any],
+    models_catalog: Dict[str, Any],
+    context_tokens: int = 0,
+    memory_limit_mb: int = 0,
+) -> List[Dict[str, Any]]:
+    """Return every model of the catalogue: ``{id, name, size_bytes, need_mb, context, why_not}``.
+
+    ``why_not`` is empty where it fits this host.
+    """
+    have = budget_mb(facts, models_catalog["budgets"], memory_limit_mb)
+    planned = models_catalog["tiers"][tier["id"]]["context_tokens"]
+    rows = []
+    for model in models_catalog["models"]:
+        context, problem = fit(model, have, context_tokens, planned)
+        tokens = context or context_tokens or min(planned, model["max_context_tokens"])
+        rows.append(
+            {
+                "id": model["id"],
+                "name": model["name"],
+                "size_bytes": sum(item["size_bytes"] or 0 for item in model["files"])
+                or int(model["size_mb"]) * 1_000_000,
+                "need_mb": need_mb(model, tokens),
+                "context_tokens": tokens,
+                "why_not": problem or _avoided(model, facts) or "",
+            }
+        )
+    return sorted(rows, key=lambda row: row["size_bytes"])
+
+
 def candidates(models_catalog: Dict[str, Any], tier_id: str) -> List[Model]:
     """Return a tier's models in their order, then those of every lower tier."""
     order = models_catalog["fallback"]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 from error_codes import ROOT, codes, in_python
 
-from dream_runner import report
-from dream_runner.module_utils.dream_core.errors import DreamError
+from dream_runner import guide, report
+from dream_runner.module_utils.dream_core.errors import DreamError, UsageError
 
 PAGE = ROOT / "docs" / "user" / "troubleshooting.md"
 #: A row of the page: the anchor that errors point at, and the code.
@@ -33,12 +34,21 @@ def test_every_entry_is_where_its_error_points() -> None:
     assert lost == [], 'begin these rows with | <a id="CODE"></a>`CODE` |'
 
 
-def test_every_printed_error_names_its_place() -> None:
+def test_every_printed_error_says_how_to_read_more() -> None:
     for code in codes():
         line = report.error_text(DreamError("it went wrong", code=code)).splitlines()[-1]
-        name, page, anchor = re.fullmatch(r"  (docs): (.+)#(.+)", line).groups()  # type: ignore[union-attr]
-        assert (name, anchor) == ("docs", code)
-        assert f'<a id="{code}"></a>' in Path(page).read_text()
+        assert line.endswith(f" explain {code}'"), line
+        found = guide.entry(code)
+        assert found["text"]
+        assert found["about"]
+        assert "](" not in found["text"]
+
+
+def test_a_code_that_is_misspelled_is_told_what_is_near() -> None:
+    assert guide.entry("disk_full")["code"] == "DISK_FULL"
+    with pytest.raises(UsageError) as caught:
+        guide.entry("DISC_FULL")
+    assert "DISK_FULL" in caught.value.hint
 
 
 def test_every_code_is_named_by_a_test() -> None:

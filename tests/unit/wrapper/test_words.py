@@ -111,12 +111,11 @@ def test_form_of(words: list[str], form: str) -> None:
 
 def test_error_text_says_what_where_and_hint() -> None:
     error = errors.DiskError("it is full", code="DISK_FULL", where="/srv", hint="free some")
-    page = paths.content() / "docs" / "user" / "troubleshooting.md"
     assert report.error_text(error).splitlines() == [
         "error[DISK_FULL]: it is full",
         "  where: /srv",
         "  hint: free some",
-        f"  docs: {page}#DISK_FULL",
+        "  more: 'dream-runner explain DISK_FULL'",
     ]
     several = SettingsError([Problem("--tier", "no", "yes"), Problem("DREAM_GPU", "no")])
     assert report.error_text(several).splitlines() == [
@@ -124,5 +123,5 @@ def test_error_text_says_what_where_and_hint() -> None:
         "  --tier: no",
         "    hint: yes",
         "  DREAM_GPU: no",
-        f"  docs: {page}#SETTINGS_INVALID",
+        "  more: 'dream-runner explain SETTINGS_INVALID'",
     ]
