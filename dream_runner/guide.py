@@ -29,9 +29,7 @@ def entry(code: str) -> dict[str, str]:
         raise UsageError(
             f"there is no error code {code!r}",
             code="USAGE",
-            hint=f"did you mean {' or '.join(close)}?"
-            if close
-            else "errors name theirs: error[CODE]",
+            hint=hint,
         )
     found = rows[wanted]
     heading = [item.group(1) for item in _HEADING.finditer(page, 0, found.start())]

@@ -22,7 +22,7 @@ _FILE_WIDTH = 200
 
 
 def error_text(error: DreamError) -> str:
-    """Return ``error[CODE]: what``, then where and hint as far as there are any, and how to read more."""
+    """Return ``error[CODE]: what``, where and hint as far as known, and how to read more."""
     lines = [f"error[{error.code}]: {error.what}"]
     if isinstance(error, SettingsError):
         for problem in error.problems:

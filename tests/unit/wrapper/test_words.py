@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import typer
 
-from dream_runner import cli, examples, paths, report
+from dream_runner import cli, examples, paths, report, wording
 from dream_runner.module_utils.dream_core import errors
 from dream_runner.settings import SETTINGS, Problem, SettingsError
 
@@ -115,7 +115,7 @@ def test_error_text_says_what_where_and_hint() -> None:
         "error[DISK_FULL]: it is full",
         "  where: /srv",
         "  hint: free some",
-        "  more: 'dream-runner explain DISK_FULL'",
+        wording.spelled("  more: 'dream-runner explain DISK_FULL'"),
     ]
     several = SettingsError([Problem("--tier", "no", "yes"), Problem("DREAM_GPU", "no")])
     assert report.error_text(several).splitlines() == [
@@ -123,5 +123,5 @@ def test_error_text_says_what_where_and_hint() -> None:
         "  --tier: no",
         "    hint: yes",
         "  DREAM_GPU: no",
-        "  more: 'dream-runner explain SETTINGS_INVALID'",
+        wording.spelled("  more: 'dream-runner explain SETTINGS_INVALID'"),
     ]
