@@ -7,9 +7,10 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from .module_utils.dream_core import atomic
+from .module_utils.dream_core import atomic, textfile
 from .module_utils.dream_core.errors import DreamError
 from .module_utils.dream_core.receipt import read_all
+from .module_utils.dream_core.textfile import Unreadable
 from .settings import BY_NAME, VARIABLE_PREFIX, Given, Problem, Saved, Settings
 from .values import Known
 from .version import __version__
@@ -18,6 +19,7 @@ from .version import __version__
 SCHEMA = 1
 
 _LIMIT_BYTES = 1024 * 1024
+_FORM = "give the path of a YAML file: one 'key: value' a line"
 
 
 def read_answers(path: str) -> tuple[dict[str, Given], list[Problem]]:
@@ -28,8 +30,8 @@ def read_answers(path: str) -> tuple[dict[str, Given], list[Problem]]:
     """
     try:
         document = _load(path)
-    except _Unreadable as error:
-        return {}, [Problem(f"--answers {path}", error.what, error.hint)]
+    except Unreadable as error:
+        return {}, [Problem(f"--answers {path}", error.reason, error.hint or _FORM)]
     given, problems = {}, []
     for key, raw in document.items():
         name = str(key).removeprefix(VARIABLE_PREFIX)
@@ -42,42 +44,20 @@ def read_answers(path: str) -> tuple[dict[str, Given], list[Problem]]:
     return given, problems
 
 
-class _Unreadable(Exception):
-    def __init__(self, what: str, hint: str = "") -> None:
-        super().__init__(what)
-        self.what = what
-        self.hint = hint
-
-
 def _load(path: str) -> Mapping[Any, Any]:
     # Only needed with --answers, and 20 ms to import.
-    import yaml
+    from . import yamlfile
 
+    text = textfile.read(path, _LIMIT_BYTES)
     try:
-        with open(path, encoding="utf-8") as stream:
-            text = stream.read(_LIMIT_BYTES + 1)
-        if len(text) > _LIMIT_BYTES:
-            raise _Unreadable("the file is larger than 1 MB")
-        document = yaml.safe_load(text)
-    except OSError as error:
-        raise _Unreadable(error.strerror or str(error), "give the path of a YAML file") from error
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise _Unreadable(
-            "the file is not text in UTF-8", "give the path of a YAML file"
-        ) from error
-    except yaml.YAMLError as error:
-        raise _Unreadable(f"not YAML: {_first_line(error)}", "one 'key: value' a line") from error
+        document = yamlfile.parse(text)
+    except Unreadable as error:
+        raise Unreadable(f"not YAML: {error.reason}", error.hint) from None
     if document is None:
         return {}
     if not isinstance(document, dict):
-        raise _Unreadable("the file holds no settings", "one 'key: value' a line")
+        raise Unreadable("the file holds no settings", _FORM)
     return document
-
-
-def _first_line(error: Exception) -> str:
-    mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-    return f"line {mark.line + 1}: {problem}" if mark else str(problem)
 
 
 def suggestion(name: str) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from dream_runner.module_utils.dream_core import streams
+from dream_runner.module_utils.dream_core import streams, textfile
 from dream_runner.module_utils.dream_core.errors import DreamError
 from dream_runner.module_utils.dream_core.phases import PHASES
 from dream_runner.module_utils.dream_core.session import gather_session
@@ -75,8 +75,8 @@ def examine(options: argparse.Namespace) -> dict[str, Any]:
 
 def pinned(lock: str) -> int:
     """Return how many packages the lock file pins."""
-    with open(lock, encoding="utf-8") as stream:
-        return sum("==" in line and not line.startswith((" ", "#")) for line in stream)
+    lines = textfile.read(lock, 16 * textfile.LIMIT_BYTES).split("\n")
+    return sum("==" in line and not line.startswith((" ", "#")) for line in lines)
 
 
 def privilege(package: str, session: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .module_utils.dream_core import atomic, envfile, live
+from .module_utils.dream_core import atomic, envfile, live, textfile
 from .module_utils.dream_core.errors import DreamError
 from .module_utils.dream_core.printable import printable
 from .module_utils.dream_core.receipt import read_all
@@ -120,7 +120,7 @@ def _file(label: str, path: str) -> Iterator[tuple[str, str]]:
             content = stream.read(_LOG_BYTES)
     except OSError:
         return
-    text = content.decode("utf-8", "replace")
+    text = textfile.decode(content, "replace")
     # The first line of a tail is cut: half a secret has no form that would be known.
     yield label, text.partition("\n")[2] if size > _LOG_BYTES else text
 

@@ -195,7 +195,7 @@ import stat
 from dataclasses import replace
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.dream_core import arguments
+from ansible.module_utils.dream_core import arguments, textfile
 from ansible.module_utils.dream_core.errors import DreamError, Interrupted, UsageError
 from ansible.module_utils.dream_core.fetch.fetcher import fetch, remove
 from ansible.module_utils.dream_core.fetch.request import FetchRequest, Network
@@ -385,13 +385,13 @@ def read_token(path):
     if not path:
         return ""
     try:
-        with open(path, encoding="utf-8") as stream:
-            exposed = os.fstat(stream.fileno()).st_mode & 0o077
-            token = stream.read().strip()
-    except (OSError, UnicodeDecodeError) as error:
+        token = textfile.read(path).strip()
+        exposed = os.stat(path).st_mode & 0o077
+    except (OSError, textfile.Unreadable) as error:
+        reason = getattr(error, "reason", "") or getattr(error, "strerror", "")
         raise UsageError(
-            "the token file %s cannot be read: %s" % (path, error), code="BAD_TOKEN_FILE"
-        ) from error
+            "the token file %s cannot be read: %s" % (path, reason), code="BAD_TOKEN_FILE"
+        ) from None
     if exposed:
         raise UsageError(
             "the token file %s can be read by others" % path,

@@ -16,11 +16,15 @@ from typing import Any
 
 import yaml
 
+from dream_runner import yamlfile
+from dream_runner.module_utils.dream_core import textfile
 from dream_runner.module_utils.dream_core.errors import UsageError
 
 HERE = Path(__file__).parent
 
 #: Each part is ``<name>.yml`` with ``<name>.schema.json`` beside it.
+#: Of one file of a catalogue that somebody else wrote.
+_LIMIT_BYTES = 8 * 1024 * 1024
 PARTS = ("models", "tiers", "services", "features")
 
 #: What ``dream-runner lock`` writes: the digest of every image. Not a part, because a machine's
@@ -88,9 +92,12 @@ def read_lock(path: Path) -> dict[str, Any]:
     The one that is shipped is part of the program, as the rest of the catalogue is.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise _no_lock(path, " ".join(str(error).split())) from error
+        content = json.loads(textfile.read(path, _LIMIT_BYTES))
+    except textfile.Unreadable as error:
+        raise _no_lock(path, error.reason) from None
+    except (ValueError, RecursionError) as error:
+        line = getattr(error, "lineno", 0)
+        raise _no_lock(path, f"line {line} is not JSON" if line else "it is not JSON") from None
     problems = [] if path == HERE / LOCK else schema_errors(content, "images.lock")
     if problems:
         raise _no_lock(path, "; ".join(problems[:5]))
@@ -112,9 +119,13 @@ def _part(directory: Path, name: str) -> tuple[Any, list[str]]:
     if not path.exists():
         path = HERE / path.name
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        return None, [f"{path.name}: {' '.join(str(error).split())}"]
+        if path.parent == HERE:
+            # Part of the program, and every start would pay for the count of its values.
+            content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
+        else:
+            content = yamlfile.read(path, _LIMIT_BYTES, _Loader)
+    except textfile.Unreadable as error:
+        return None, [f"{path.name}: {error.reason}"]
     return content, []
 
 

@@ -10,7 +10,6 @@ import getpass
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -18,6 +17,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from .. import yamlfile
 from ..module_utils.dream_core import faststart, models, tiers
 from ..module_utils.dream_core.atomic import write_bytes
 from ..module_utils.dream_core.errors import DreamError, UsageError
@@ -29,13 +29,14 @@ from ..module_utils.dream_core.facts import (
     load_or_gather,
 )
 from ..module_utils.dream_core.facts.scrub import scrub
+from ..module_utils.dream_core.textfile import Unreadable
 from ..ui.text import size
 from ..version import __version__
 
 _CAPTURE_LIMIT = 4 * 1024 * 1024
 
-#: The safe loader, in C where PyYAML was built so: a capture has hundreds of lines.
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+#: The last key of a capture: without it the file was cut off.
+_END = "complete"
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,9 @@ def write_capture(path: str) -> dict[str, Any]:
     Raises DiskError or PrivilegeError when the file cannot be written.
     """
     capture = scrub(gather(), private=_private_words())
-    text = yaml.dump(capture, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    text = yaml.dump(
+        {**capture, _END: True}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120
+    )
     write_bytes(path, text.encode("utf-8"))
     return capture
 
@@ -95,16 +98,18 @@ _Dumper.add_representer(str, _block)
 def read_capture(path: str) -> dict[str, Any]:
     """Return the capture in a YAML or JSON file. Raises UsageError CAPTURE_INVALID."""
     try:
-        text = Path(path).read_bytes()[: _CAPTURE_LIMIT + 1]
-        if len(text) > _CAPTURE_LIMIT:
-            raise ValueError("it is larger than 4 MiB")
-        content = yaml.load(text, Loader=_Loader)  # noqa: S506
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise _invalid(path, " ".join(str(error).split())) from error
+        content = yamlfile.read(path, _CAPTURE_LIMIT)
+    except Unreadable as error:
+        raise _invalid(path, error.reason) from None
     schema = content.get("schema") if isinstance(content, dict) else None
     if schema != CAPTURE_SCHEMA:
-        raise _invalid(path, f"its schema is {schema}, not {CAPTURE_SCHEMA}")
-    return dict(content)
+        raise _invalid(path, f"its schema is {str(schema)[:40]}, not {CAPTURE_SCHEMA}")
+    content = dict(content)
+    # Earlier versions wrote no mark; what the probes raised was always their last part.
+    is_whole = content.pop(_END, False) is True or isinstance(content.get("errors"), dict)
+    if not is_whole:
+        raise _invalid(path, "it is cut off: its end is missing")
+    return content
 
 
 def _invalid(path: str, why: str) -> UsageError:

@@ -30,7 +30,7 @@ from ..fleet.view import View
 from ..fleet.wires import Wires
 from ..fleet.work import Crew
 from ..html import record
-from ..module_utils.dream_core import atomic
+from ..module_utils.dream_core import atomic, textfile
 from ..module_utils.dream_core.errors import (
     DreamError,
     FleetError,
@@ -658,14 +658,20 @@ def _password(ask: bool, file: str, prompt: str) -> str | None:
     return password
 
 
+#: In characters; also what is read of a descriptor without an end.
+_LONGEST_PASSWORD = 4096
+
+
 def _from_file(path: str) -> str:
     """Return the first line of a file that only its owner can read, or of a descriptor."""
     try:
         with open(path, encoding="utf-8") as stream:
             status = os.fstat(stream.fileno())
-            password = stream.readline().rstrip("\n")
+            # A descriptor may be a pipe, and a device has no end.
+            password = textfile.plain(stream.readline(_LONGEST_PASSWORD)).rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}", code="PASSWORD_FILE") from error
+        reason = getattr(error, "strerror", "") or "it is not text in UTF-8"
+        raise UsageError(f"{path} cannot be read: {reason}", code="PASSWORD_FILE") from None
     if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
         raise UsageError(
             f"{path} can be read by others", code="PASSWORD_FILE", hint=f"chmod 600 {path}"

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from .. import lock, paths
-from ..module_utils.dream_core import atomic, rotate
+from ..module_utils.dream_core import atomic, rotate, textfile
 from ..module_utils.dream_core.errors import Interrupted, UsageError
 from ..module_utils.dream_core.receipt import read_all
 from ..settings import default_state_dir
@@ -87,10 +87,14 @@ def _forms(only: Sequence[str]) -> dict[str, str]:
 
 def _read(path: str) -> str:
     try:
-        with open(path, "rb") as stream:
-            return stream.read().decode("utf-8", "surrogateescape")
-    except OSError as error:
-        raise atomic.translate(error, path) from error
+        return textfile.read(path, errors="surrogateescape")
+    except textfile.Unreadable as error:
+        raise UsageError(
+            f"{path} cannot be read: {error.reason}",
+            code="ENV_NOT_A_FILE",
+            where=path,
+            hint=error.hint,
+        ) from None
 
 
 def _agree(names: Sequence[str], *, yes: bool) -> None:

@@ -154,3 +154,17 @@ def test_a_mark_tells_that_a_secret_changed_and_not_what_it_is(
     assert run_module("dream_env", **wanted, marked=[name])["marks"] == first["marks"]
     path.write_text(path.read_text() + f"{name}=mine\n")
     assert run_module("dream_env", **wanted, marked=[name])["marks"] != first["marks"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-8"])
+def test_a_file_saved_by_another_editor_keeps_its_secrets(
+    run_module: Run, tmp_path: Path, encoding: str
+) -> None:
+    path = tmp_path / ".env"
+    text = "WEBUI_SECRET=old-secret-in-use\r\nMINE='a b'\r\n"
+    path.write_bytes(text.encode(encoding))
+    path.chmod(0o600)
+    done = run_module("dream_env", path=str(path), secrets={"WEBUI_SECRET": "hex:8"})
+    assert done["generated"] == []
+    assert path.read_text().startswith("WEBUI_SECRET=old-secret-in-use\n")
+    assert not run_module("dream_env", path=str(path), secrets={"WEBUI_SECRET": "hex:8"})["changed"]

@@ -13,7 +13,7 @@ import re
 import stat
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set
 
-from . import atomic, compose, engine, envfile
+from . import atomic, compose, engine, envfile, textfile
 from .errors import EngineError, RequirementError, UsageError
 from .process import Finished
 
@@ -189,10 +189,14 @@ class Stack:
 
     def _env(self) -> Dict[str, str]:
         try:
-            with open(self._env_file, encoding="utf-8") as stream:
-                return envfile.parse(stream.read())
-        except OSError as error:
-            raise atomic.translate(error, self._env_file) from error
+            return envfile.parse(textfile.read(self._env_file, errors="surrogateescape"))
+        except textfile.Unreadable as error:
+            raise EngineError(
+                "%s cannot be read: %s" % (self._env_file, error.reason),
+                code="ENV_NOT_A_FILE",
+                where=self._env_file,
+                hint="check its owner and mode, then run again",
+            ) from None
 
     def _compose(self, *arguments: str) -> Finished:
         return engine.child(

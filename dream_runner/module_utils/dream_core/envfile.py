@@ -13,6 +13,8 @@ import secrets as random
 from dataclasses import dataclass
 from typing import Dict, List, Mapping, Optional, Tuple
 
+from .textfile import plain
+
 #: Number of the layout; a later version migrates by it.
 SCHEMA_KEY = "DREAM_ENV_SCHEMA"
 SCHEMA = "1"
@@ -39,7 +41,7 @@ class Merged:
 def parse(text: str) -> Dict[str, str]:
     """Return the assignments of a file; the last one of a key counts, as for compose."""
     values = {}
-    for line in text.split("\n"):
+    for line in plain(text).split("\n"):
         match = _ASSIGNMENT.match(line)
         if match:
             values[match.group(1)] = _unquote(match.group(2).strip())
@@ -58,6 +60,7 @@ def merge(
     ``secrets`` maps a key to the form of its value (``secret``); one that has
     a value keeps it whatever it looks like.
     """
+    text = plain(text)
     values = parse(text)
     wanted = {SCHEMA_KEY: SCHEMA, **managed}
     generated = [key for key in secrets if not values.get(key)]
@@ -122,6 +125,7 @@ def recover(text: str, backup: str, secrets: Mapping[str, str]) -> str:
     """
     if len(missing_secrets(text, secrets)) == len(secrets):
         return backup
+    text = plain(text)
     saved = parse(backup)
     found = {key: saved[key] for key in missing_secrets(text, secrets) if saved.get(key)}
     kept = [line for line in text.rstrip("\n").split("\n") if not _is_one_of(line, found)]

@@ -8,7 +8,7 @@ import os
 import stat
 from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
-from . import arguments, atomic, envfile
+from . import arguments, atomic, envfile, textfile
 from .errors import IntegrityError, UsageError
 
 MODE = 0o600
@@ -148,9 +148,21 @@ def _read(path: str) -> Optional[str]:
         if not stat.S_ISREG(status.st_mode) or status.st_size > _LIMIT:
             raise _not_a_file(path)
         with os.fdopen(os.dup(handle), "rb") as stream:
-            return stream.read().decode("utf-8", "surrogateescape")
+            return _text(stream.read(), path)
     finally:
         os.close(handle)
+
+
+def _text(content: bytes, path: str) -> str:
+    """Return the text; a byte order mark stays in it, so that the file is seen to differ."""
+    try:
+        text = textfile.decode(content, "surrogateescape")
+    except textfile.Unreadable as error:
+        raise UsageError(
+            "%s: %s" % (path, error.reason), code="ENV_NOT_A_FILE", where=path, hint=error.hint
+        ) from None
+    is_plain = text.encode("utf-8", "surrogateescape") == content
+    return text if is_plain else "\ufeff" + text
 
 
 def _not_a_file(path: str) -> UsageError:

@@ -12,6 +12,7 @@ import os
 from dataclasses import dataclass
 from typing import Dict, Iterator, List, Mapping, Tuple
 
+from . import textfile
 from .errors import UsageError
 
 #: The index that pip asks when nothing else is configured.
@@ -115,11 +116,10 @@ def _variables(environment: Mapping[str, str]) -> Dict[str, str]:
 def _read_file(path: str) -> Dict[Tuple[str, str], str]:
     parser = configparser.RawConfigParser()
     try:
-        with open(path, encoding="utf-8-sig") as stream:
-            parser.read_string(stream.read(_LIMIT_BYTES))
-    except (OSError, UnicodeDecodeError, configparser.Error) as error:
+        parser.read_string(textfile.read(path, _LIMIT_BYTES))
+    except (textfile.Unreadable, configparser.Error) as error:
         # The message of a parser quotes lines, and a line may hold a password.
-        reason = getattr(error, "strerror", "") or _line_of(error) or "it is not UTF-8 text"
+        reason = getattr(error, "reason", "") or _line_of(error)
         raise UsageError(
             "pip's configuration %s cannot be read: %s" % (path, reason),
             code="BAD_PIP_CONFIG",

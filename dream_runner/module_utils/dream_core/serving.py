@@ -10,7 +10,7 @@ import os
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 from urllib.parse import urlsplit
 
-from . import containers, engine, envfile, live, probe, reach
+from . import containers, engine, envfile, live, probe, reach, textfile
 from .errors import DreamError, EngineError
 from .supervisor import program_info
 from .upgrade import show_unit
@@ -63,9 +63,8 @@ def _url(address: str, port: int) -> str:
 def api_key(path: str) -> str:
     """Return the key of the engine from an ``.env`` file, or an empty string."""
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as stream:
-            return envfile.parse(stream.read()).get(KEY_NAME, "")
-    except OSError:
+        return envfile.parse(textfile.read(path, errors="surrogateescape")).get(KEY_NAME, "")
+    except textfile.Unreadable:
         return ""
 
 

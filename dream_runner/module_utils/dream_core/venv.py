@@ -17,7 +17,7 @@ import stat
 import threading
 from typing import Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple, Type
 
-from . import atomic
+from . import atomic, textfile
 from .errors import (
     DiskError,
     DreamError,
@@ -201,11 +201,10 @@ def _finish(path: str, requirements: str) -> None:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8") as handle:
-            text = handle.read()
-    except (OSError, UnicodeDecodeError) as error:
+        text = textfile.read(path)
+    except textfile.Unreadable as error:
         raise UsageError(
-            "the list of packages cannot be read: %s" % error,
+            "the list of packages cannot be read: %s" % error.reason,
             code="REQUIREMENTS_UNREADABLE",
             where=path,
             hint="give the path of a pip requirements file",

@@ -61,3 +61,18 @@ def test_recovered_from_the_backup(now: str, lost: str) -> None:
 def test_forms(form: str) -> None:
     assert envfile.secret(form) != envfile.secret(form)
     assert envfile._PLAIN.match(envfile.secret(form))
+
+
+@pytest.mark.parametrize("mark", ["\ufeff", "\ufeff\ufeff", ""])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_what_a_windows_editor_adds_changes_no_secret(mark: str, end: str) -> None:
+    text = f"{mark}WEBUI_SECRET=old-secret-in-use{end}MY_KEY='a b'{end}"
+    merged = envfile.merge(text, managed={"A": "1"}, defaults={}, secrets={"WEBUI_SECRET": "hex:8"})
+    assert merged.generated == ()
+    assert envfile.parse(merged.text)["WEBUI_SECRET"] == "old-secret-in-use"
+    assert envfile.parse(merged.text)["MY_KEY"] == "a b"
+    again = envfile.merge(merged.text, managed={"A": "1"}, defaults={}, secrets={})
+    assert not again.changed_from(merged.text)
+    assert envfile.missing_secrets(text, {"WEBUI_SECRET": "hex:8"}) == []
+    recovered = envfile.recover(mark + "MY_KEY=1" + end, text, {"WEBUI_SECRET": "hex:8"})
+    assert envfile.parse(recovered)["WEBUI_SECRET"] == "old-secret-in-use"

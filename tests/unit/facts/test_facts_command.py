@@ -126,3 +126,38 @@ def test_explain_refuses_what_does_not_exist():
         command.explain(replay("cpu-16gb"), CATALOG, tier="9")
     with pytest.raises(UsageError):
         command.explain(replay("cpu-16gb"), CATALOG, model="gpt-9")
+
+
+def test_a_capture_that_was_cut_off_is_no_other_machine(tmp_path):
+    path = tmp_path / "capture.yml"
+    command.write_capture(str(path))
+    text = path.read_bytes()
+    assert text.endswith(b"complete: true\n")
+    for share in range(5, 100, 5):
+        path.write_bytes(text[: len(text) * share // 100])
+        with pytest.raises(UsageError) as caught:
+            command.run("", from_capture=str(path))
+        assert caught.value.code == "CAPTURE_INVALID", share
+    path.write_bytes(text)
+    assert command.run("", from_capture=str(path)).document
+
+
+def test_a_capture_of_an_earlier_version_is_read_whole_and_refused_cut_off(tmp_path):
+    """It has no mark; what the probes raised was always its last part."""
+    text = (FOLDER / "nvidia-t4-16gb.yml").read_text()
+    path = tmp_path / "capture.yml"
+    path.write_text(text)
+    assert command.run("", from_capture=str(path)).document["backend"] == "nvidia"
+    lines = text.splitlines(keepends=True)
+    for number in range(12, len(lines) - 1, 7):
+        path.write_text("".join(lines[:number]))
+        with pytest.raises(UsageError):
+            command.run("", from_capture=str(path))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_capture_from_a_windows_editor_is_read(tmp_path, encoding):
+    path = tmp_path / "capture.yml"
+    text = (FOLDER / "cpu-64gb.yml").read_text().replace("\n", "\r\n")
+    path.write_bytes(text.encode(encoding))
+    assert command.run("", from_capture=str(path)).document["memory"]["total_mb"] == 64128

@@ -1,0 +1,135 @@
+"""Read a file that a person may have written, on any system, with any editor, or by mistake.
+
+Kind and size are looked at before the first byte: a FIFO never blocks, a device never ends and a
+sparse giant fills no memory. Byte order marks and UTF-16 are understood; line ends stay as they
+are. No message repeats what stands in the file.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import stat
+from typing import Union
+
+#: Far more than anybody writes by hand.
+LIMIT_BYTES = 1024 * 1024
+
+_KINDS = (
+    (stat.S_ISDIR, "it is a directory"),
+    (stat.S_ISFIFO, "it is a pipe"),
+    (stat.S_ISSOCK, "it is a socket"),
+    (stat.S_ISCHR, "it is a device"),
+    (stat.S_ISBLK, "it is a device"),
+)
+#: The longer mark first: that of UTF-32 begins with the one of UTF-16.
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+
+
+class Unreadable(Exception):
+    """A file that cannot be read as text: the reason, and what would be right."""
+
+    def __init__(self, reason: str, hint: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.hint = hint
+
+
+def read(
+    path: Union[str, "os.PathLike[str]"], limit: int = LIMIT_BYTES, errors: str = "strict"
+) -> str:
+    """Return the text of a regular file. Raises Unreadable.
+
+    ``errors`` is that of ``bytes.decode``: "surrogateescape" keeps what is not UTF-8.
+    """
+    return decode(read_bytes(path, limit), errors)
+
+
+def read_bytes(path: Union[str, "os.PathLike[str]"], limit: int = LIMIT_BYTES) -> bytes:
+    """Return the content of a regular file of at most ``limit`` bytes. Raises Unreadable."""
+    try:
+        # Without O_NONBLOCK a pipe would block before it could be recognised.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError as error:
+        raise Unreadable(error.strerror or "it cannot be opened") from None
+    except ValueError:
+        raise Unreadable("its name is not valid") from None
+    try:
+        return _content(handle, limit)
+    except OSError as error:
+        raise Unreadable(error.strerror or "it cannot be read") from None
+    finally:
+        os.close(handle)
+
+
+def require(path: Union[str, "os.PathLike[str]"], limit: int = LIMIT_BYTES) -> None:
+    """Raise Unreadable for what is no regular file of at most ``limit`` bytes; read nothing."""
+    try:
+        _require(os.stat(path), limit)
+    except OSError as error:
+        raise Unreadable(error.strerror or "it cannot be read") from None
+    except ValueError:
+        raise Unreadable("its name is not valid") from None
+
+
+def _content(handle: int, limit: int) -> bytes:
+    _require(os.fstat(handle), limit)
+    content = b""
+    # A file of /proc has no size, and any file may grow.
+    while len(content) <= limit:
+        block = os.read(handle, min(limit + 1 - len(content), 1024 * 1024))
+        if not block:
+            return content
+        content += block
+    raise _too_large(limit)
+
+
+def _require(status: os.stat_result, limit: int) -> None:
+    for is_kind, reason in _KINDS:
+        if is_kind(status.st_mode):
+            raise Unreadable(reason, "give the path of a regular file")
+    if status.st_size > limit:
+        raise _too_large(limit)
+
+
+def _too_large(limit: int) -> Unreadable:
+    megabytes = limit // (1024 * 1024)
+    size = "%d MB" % megabytes if megabytes else "%d bytes" % limit
+    return Unreadable("the file is larger than " + size)
+
+
+def decode(content: bytes, errors: str = "strict") -> str:
+    """Return the text of ``content``, whatever Unicode encoding it is in. Raises Unreadable."""
+    for mark, encoding in _MARKS:
+        if content.startswith(mark):
+            return plain(_decoded(content[len(mark) :], encoding, errors))
+    return plain(_decoded(content, _without_mark(content), errors))
+
+
+def _decoded(content: bytes, encoding: str, errors: str) -> str:
+    try:
+        return content.decode(encoding, errors)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise Unreadable("line %d is not text in UTF-8" % line, "save the file in UTF-8") from None
+
+
+def _without_mark(content: bytes) -> str:
+    """Tell UTF-16 without a mark by its zeros: half of what is Latin text."""
+    head = content[:512]
+    for first, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
+        zeros, others = head[first::2], head[1 - first :: 2]
+        if len(head) >= 4 and zeros.count(0) > len(zeros) * 0.8 and not others.count(0):
+            return encoding
+    return "utf-8"
+
+
+def plain(text: str) -> str:
+    """Return ``text`` without a byte order mark; it is no part of the first word."""
+    return text.lstrip("\ufeff")
