@@ -129,6 +129,7 @@ def meet(
         state_dir=said.state_dir,
         install_dir=said.settings["install_dir"],
         version=__version__,
+        bundle=str(said.settings["bundle"]),
         force=fresh,
         full=fresh or full,
         verify=verify,
@@ -143,6 +144,7 @@ def meet(
         host["receipts"],
         host["listeners"],
         held=host["held"],
+        bundled=host["bundled"],
         described=local_model.described(settings),
     )
     reasons = _reasons(said.settings, host, choice, full=fresh or full)

@@ -59,6 +59,7 @@ def main():
             state_dir=module.params["state_dir"],
             install_dir=module.params["settings"]["install_dir"],
             version=module.params["version"],
+            bundle=str(module.params["settings"].get("bundle") or ""),
             force=module.params["force"],
             full=module.params["full"],
             verify=module.params["verify"],

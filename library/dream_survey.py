@@ -61,6 +61,7 @@ def main():
     try:
         found = visit(
             install_dir=module.params["settings"]["install_dir"],
+            bundle=str(module.params["settings"].get("bundle") or ""),
             save=not module.check_mode,
             **options,
         )

@@ -109,11 +109,8 @@ def test_a_bare_machine_gets_its_packages_from_the_bundle(
     machine.copy_checkout()
     there = machine.copy_tree(bundle, "/opt/bundle")
     assert machine.run("dpkg", "--status", "libgomp1").code != 0
+    # No model is named: the best one of the bundle is taken, here the small one.
     options = (
-        "--profile",
-        "native",
-        "--model",
-        "smoke",
         "--yes",
         "--offline",
         "--bundle",

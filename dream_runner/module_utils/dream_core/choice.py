@@ -7,7 +7,7 @@ inputs give the same answer, so that what install does is what plan said.
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, Mapping, Optional, Sequence
+from typing import Any, Collection, Dict, Mapping, Optional, Sequence
 from urllib.parse import unquote
 
 from . import (
@@ -36,13 +36,15 @@ def decide(
     receipts: Dict[str, Any],
     listeners: Sequence[Dict[str, Any]] = (),
     held: Optional[Mapping[str, int]] = None,
+    bundled: Collection[str] = (),
     in_fleet: bool = False,
     described: Optional[Mapping[str, Any]] = None,
 ) -> Dict[str, Any]:
     """Return ``dream_choice`` (docs/developer/architecture.md).
 
     ``held`` are the bytes that are there of each model file (None: nobody looked);
-    ``described`` is the header of a model file that the user named.
+    ``bundled`` are the digests of the bundle's files; ``described`` is the header of a
+    model file that the user named.
     Raises UsageError for a tier, model or feature that cannot be, and
     RequirementError for a chosen port that another program holds.
     """
@@ -54,7 +56,12 @@ def decide(
     )
     chosen = features.resolve(settings, facts, tier, catalog.features, catalog.services)
     final = _choose_model(
-        settings, facts, tier, catalog, described or _recorded(receipts, settings)
+        settings,
+        facts,
+        tier,
+        catalog,
+        described or _recorded(receipts, settings),
+        _offline_models(settings, catalog.models, bundled, held or {}),
     )
     supervisor = choose_supervisor(facts, session)
     start = faststart.decide(
@@ -132,6 +139,7 @@ def _choose_model(
     tier: Dict[str, Any],
     catalog: Any,
     described: Optional[Mapping[str, Any]],
+    only: Optional[Collection[str]],
 ) -> Dict[str, Any]:
     wanted = settings["model"]
     if wanted == "small":
@@ -148,7 +156,24 @@ def _choose_model(
         wanted=wanted,
         context_tokens=settings["context_tokens"],
         memory_limit_mb=settings["memory_limit_mb"],
+        only=only,
     )
+
+
+def _offline_models(
+    settings: Mapping[str, Any],
+    models_catalog: Mapping[str, Any],
+    bundled: Collection[str],
+    held: Mapping[str, int],
+) -> Optional[Collection[str]]:
+    """Return the ids that can be had without a network; None where there is one."""
+    if not settings["offline"]:
+        return None
+    return {
+        str(model["id"])
+        for model in models_catalog["models"]
+        if all(file["sha256"] in bundled or file["file"] in held for file in model["files"])
+    }
 
 
 #: llama.cpp's own default is the model's training context, whose cache can be

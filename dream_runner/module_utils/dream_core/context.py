@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, List, Mapping
 
 from . import live, receipt, survey
 from .facts import load_or_gather
@@ -17,12 +17,15 @@ def look(
     state_dir: str,
     install_dir: str,
     version: str,
+    bundle: str = "",
     force: bool = False,
     full: bool = False,
     verify: bool = False,
     save: bool = True,
 ) -> Dict[str, Any]:
     """Return facts, session, receipts, drift, listeners (our own are marked) and models held.
+
+    ``bundled`` are the digests of the files in the directory ``bundle``.
 
     ``force`` gathers the facts anew whatever the cache says; ``full`` leaves the
     drift out, because every phase will look for itself; ``verify`` reads every
@@ -44,6 +47,7 @@ def look(
         # A recorded process id may by now belong to another program; an argument
         # below the install directory tells our own.
         "listeners": live.listeners(own_paths=[install_dir]),
+        "bundled": bundled(bundle),
         "held": held(os.path.join(install_dir, "data", "models")),
         "notes": [line for line in [origin.get("why", "")] if line] + warnings,
     }
@@ -61,6 +65,16 @@ def place_of(install_dir: str, receipts: Mapping[str, Any]) -> str:
     if install_dir != DEFAULT_INSTALL_DIR:
         return install_dir
     return receipt.directory_of(receipts) or install_dir
+
+
+def bundled(directory: str) -> List[str]:
+    """Return the sha256 of each file of a bundle, whole or in parts; the fetch verifies them."""
+    found = set()
+    if directory:
+        with contextlib.suppress(OSError):
+            names = os.listdir(os.path.join(os.path.expanduser(directory), "blobs", "sha256"))
+            found = {name.split(".")[0] for name in names}
+    return sorted(found)
 
 
 def held(directory: str) -> Dict[str, int]:

@@ -8,7 +8,7 @@ layers. A constant per parameter would be wrong by a factor of ten (U-81).
 from __future__ import annotations
 
 import difflib
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Collection, Dict, List, Optional, Tuple
 
 from .errors import RequirementError, UsageError
 from .facts.totals import accelerator, ram_mb
@@ -28,13 +28,15 @@ def choose_model(
     wanted: str = "auto",
     context_tokens: int = 0,
     memory_limit_mb: int = 0,
+    only: Optional[Collection[str]] = None,
 ) -> Dict[str, Any]:
     """Return ``{id, name, file, sha256, size_bytes, urls, files, context_tokens, need_mb, why}``.
 
     ``need_mb`` is weights and cache at that context. ``context_tokens`` 0 lets the
     host decide; a number is kept, and models that cannot offer it are passed over
-    (U-59). Raises UsageError UNKNOWN_MODEL,
-    RequirementError MODEL_TOO_LARGE (a wanted one) or NO_MODEL_FITS.
+    (U-59). ``only`` are the ids that ``auto`` may take; None means all.
+    Raises UsageError UNKNOWN_MODEL, RequirementError MODEL_TOO_LARGE (a wanted one) or
+    NO_MODEL_FITS.
     """
     have = budget_mb(facts, models_catalog["budgets"], memory_limit_mb)
     if wanted != "auto":
@@ -44,6 +46,8 @@ def choose_model(
     refused: List[str] = []
     for model in candidates(models_catalog, tier["id"]):
         obstacle = _avoided(model, facts)
+        if only is not None and model["id"] not in only:
+            obstacle = "it is not here, and --offline fetches nothing"
         context, problem = fit(model, have, context_tokens, plan["context_tokens"])
         if context and not obstacle:
             return _answer(model, context, _why(model, context, have, tier, refused))
@@ -51,7 +55,9 @@ def choose_model(
     raise RequirementError(
         "no model fits this host: %s" % "; ".join(refused),
         code="NO_MODEL_FITS",
-        hint="ask for a smaller context (--context-tokens), or add memory",
+        hint="ask for a smaller context (--context-tokens), or add memory"
+        if only is None
+        else "give a --bundle that has a model, or --model with the path of a GGUF file",
     )
 
 

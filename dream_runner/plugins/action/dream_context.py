@@ -53,6 +53,7 @@ class ActionModule(ActionBase):
             state_dir=os.path.expanduser(arguments["state_dir"]),
             install_dir=arguments["settings"]["install_dir"],
             version=__version__,
+            bundle=str(arguments["settings"].get("bundle") or ""),
             force=bool(arguments.get("force", False)),
             full=bool(arguments.get("full", False)),
             verify=bool(arguments.get("verify", False)),
@@ -72,6 +73,7 @@ class ActionModule(ActionBase):
             found["receipts"],
             found["listeners"],
             held=found["held"],
+            bundled=found["bundled"],
             in_fleet="dream_fleet_peers" in task_vars,
             described=local_model.described(settings),
         )

@@ -103,6 +103,18 @@ def test_nothing_fits_is_an_error_that_says_why():
     assert "qwen3.5-2b-q4 (it needs" in caught.value.what
 
 
+def test_without_a_network_only_what_is_here_is_chosen():
+    large = host("nvidia", size=24564)
+    best = choose(large)["id"]
+    assert choose(large, only={"smollm2-135m-q4", "qwen3.5-4b-q4"})["id"] == "qwen3.5-4b-q4"
+    assert best not in ("smollm2-135m-q4", "qwen3.5-4b-q4")
+    with pytest.raises(RequirementError) as caught:
+        choose(large, only=set())
+    assert caught.value.code == "NO_MODEL_FITS"
+    assert "--offline" in caught.value.what
+    assert "--bundle" in caught.value.hint
+
+
 def test_a_wanted_model_that_is_too_large_is_refused_with_numbers():
     with pytest.raises(RequirementError) as caught:
         choose(host(ram=16000), wanted="qwen3-coder-next-q4")
