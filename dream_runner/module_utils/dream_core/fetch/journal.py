@@ -10,7 +10,7 @@ whole:
     ["v", source, etag, id]      this source delivered, under this strong validator
     ["n", size]                  the size, where it was not known at first
     ["t", end]                   bytes [0, end) are here, but nothing vouches for them
-    ["x", source, id]            this source was heard twice: it has other content
+    ["x", source, id, when]      this source was heard twice: it has other content
 
 Prefix digests (sha256) cost nothing, a copy of the running hash, and name the first
 rotten piece on a re-read; pieces that arrive ahead of the hash carry a checksum of
@@ -24,6 +24,7 @@ import json
 import os
 import stat as stat_module
 import threading
+import time
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -32,6 +33,8 @@ from .. import atomic
 SCHEMA = 1
 #: A line is at most this long; the sidecar of 1 TB in 4 MiB steps stays below it.
 _LIMIT = 64 * 1024 * 1024
+#: So long a refuted version of a source is not fetched again.
+_REFUTED_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Journal:
         self.trial = 0
         #: By source: the version of it that proved to be another file.
         self.refuted: Dict[str, str] = {}
+        self._refuted_at: Dict[str, int] = {}
         self._prefixes: List[Tuple[int, str]] = []
         self._segments: Dict[int, Tuple[int, str]] = {}
         self._handle = -1
@@ -87,7 +91,10 @@ class Journal:
             json.dumps(["s", start, end, digest])
             for start, (end, digest) in sorted(self._segments.items())
         ]
-        lines += [json.dumps(["x", name, version]) for name, version in self.refuted.items()]
+        lines += [
+            json.dumps(["x", name, version, self._refuted_at.get(name, 0)])
+            for name, version in self.refuted.items()
+        ]
         atomic.write_bytes(self.path, ("\n".join(lines) + "\n").encode(), 0o600)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         self._handle = os.open(self.path, flags)
@@ -158,6 +165,7 @@ class Journal:
             }
             self.trial = 0
             self.refuted.update((name, self.identities.get(name, "")) for name in sources)
+            self._refuted_at.update((name, int(time.time())) for name in sources)
             self.close()
             self.open()
 
@@ -232,8 +240,10 @@ class Journal:
             self.binding = Binding(self.binding.sha256, int(record[1]))
         elif kind == "t":
             self.trial = int(record[1])
-        elif kind == "x":
+        elif kind == "x" and 0 <= time.time() - int(record[3]) < _REFUTED_SECONDS:
+            # Later the way may be mended, or the file put right under its old tag.
             self.refuted[str(record[1])] = str(record[2])
+            self._refuted_at[str(record[1])] = int(record[3])
 
 
 def load(path: str) -> Tuple[Optional[Journal], Optional[str]]:

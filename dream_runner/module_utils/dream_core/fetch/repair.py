@@ -3,9 +3,12 @@
 By now the disk was compared with the journal, so the bytes are what was delivered.
 Each source is then asked once more, in one pass, and compared with the disk:
 
+* it is asked in many short ranges, because what flips a bit in one long answer may do so again;
 * where it differs, its bytes are noted in a patch, and the whole is right as soon as the
   digest says so (a flipped bit costs a part of a pass, not a second download);
-* a source that contradicts itself is heard a third time, about the disputed pieces only;
+* disputed pieces are read again, each time over a new connection: what was seen twice counts;
+* a small file is read once more as a whole even if two readings agree;
+* a source that says something else each time is not to blame, the way to it is;
 * a source whose whole content is another is dropped and named.
 
 A patch is applied only when the digest has proved it: a partial that may be right is
@@ -18,7 +21,7 @@ import hashlib
 import os
 import time
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence, Set
 
 from .. import atomic
 from .faults import SourceFault
@@ -29,8 +32,14 @@ from .request import FetchRequest, Progress
 from .web import Link
 
 PIECE = 1024 * 1024
-#: So many disputed pieces are settled by a third delivery; more is other content.
+#: So many disputed pieces are read again, so often; of more only a few, to see who is to blame.
 _DISPUTES = 64
+_ROUNDS = 3
+_SAMPLE = 4
+#: Up to this size two readings that agree, and are wrong, are not enough.
+_SMALL = 64 * 1024 * 1024
+_SPANS = 256
+_LONGEST_SPAN = 16 * 1024 * 1024
 #: After a difference the rest of the disk is hashed, at most so often in a pass.
 _EARLY_CHECKS = 2
 _PROGRESS_SECONDS = 0.2
@@ -57,6 +66,7 @@ class Delivery:
         self.received = 0
         self._size = size
         self._end = end or size
+        self._span = min(_LONGEST_SPAN, -(-size // (_SPANS * PIECE)) * PIECE)
         self._link = Link(request.network, request.patience)
         self._ledger = Ledger([source], request.patience)
         self._body: Any = None
@@ -75,14 +85,15 @@ class Delivery:
                 time.sleep(self._ledger.pause())
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; another one is made for what is read after it."""
         self._close_body()
         self._link.close()
 
     def _some(self, view: memoryview, position: int) -> int:
-        if self._body is None or self._body.position != position:
+        if self._body is None or position != self._body.position or position == self._body.end:
             self._close_body()
-            self._body = self.source.open(self._link, position, self._end, self._size)
+            end = min(self._end, (position // self._span + 1) * self._span)
+            self._body = self.source.open(self._link, position, end, self._size)
             while self._body.position < position:
                 self._take(view[: position - self._body.position])
         return self._take(view)
@@ -182,6 +193,8 @@ class Repair:
         self._mine = memoryview(bytearray(PIECE))
         self._reported = 0.0
         self._heard = ""
+        # Of the source that is being heard: the pieces that differ each time they are read.
+        self._unsteady: Set[int] = set()
 
     def run(self, sources: Sequence[Any]) -> str:
         """Return the label of the source that proved right, or ``""``.
@@ -201,17 +214,16 @@ class Repair:
     def _try(self, source: Any) -> Optional[SourceFault]:
         delivery = Delivery(source, self._request, self._size)
         patch = Patch(self._partial, self._in_place)
+        self._unsteady = set()
         try:
             disputes = self._hear(delivery, patch)
-            if disputes is None:
+            if disputes == [] and self._size <= _SMALL:
+                delivery.close()
+                disputes = self._hear(delivery, patch)
+            if disputes is None or self._settle(delivery, disputes, patch):
                 patch.apply()
                 return None
-            if source.label in self._ledger.delivered and self._contradicts_itself(disputes):
-                self.consistent = False
-            self._partial.journal.validator(source.label, source.validator, source.identity)
-            self.refuted.append(source.label)
-            what = "its content has another sha256, %s" % self._heard
-            return SourceFault("DIGEST_MISMATCH", what, stale=True)
+            return self._blame(source, disputes)
         except SourceFault as fault:
             self.consistent = self.consistent and fault.code == "DIGEST_MISMATCH"
             return fault
@@ -219,6 +231,22 @@ class Repair:
             self.received += delivery.received
             patch.close()
             delivery.close()
+
+    def _blame(self, source: Any, disputes: Sequence[Dispute]) -> SourceFault:
+        """Return whose fault the wrong digest is: the source's, or the way's."""
+        if self._unsteady:
+            self.consistent = False
+            what = "the connection corrupts data: %d of %d MiB differ each time they are read" % (
+                max(len(self._unsteady), len(disputes)),
+                -(-self._size // PIECE),
+            )
+            return SourceFault("CONNECTION_CORRUPTS", what)
+        if source.label in self._ledger.delivered and self._contradicts_itself(disputes):
+            self.consistent = False
+        self._partial.journal.validator(source.label, source.validator, source.identity)
+        self.refuted.append(source.label)
+        what = "its content has another sha256, %s" % self._heard
+        return SourceFault("DIGEST_MISMATCH", what, stale=True)
 
     def _contradicts_itself(self, disputes: Sequence[Dispute]) -> bool:
         """Return whether a disputed piece was delivered in this run, not before it."""
@@ -247,9 +275,7 @@ class Repair:
             whole.update(piece)
             self._say(end, delivery.source.label)
         self._heard = whole.hexdigest()
-        if self._heard == self._request.sha256:
-            return None
-        return None if self._settle(delivery, disputes, patch) else disputes
+        return None if self._heard == self._request.sha256 else disputes
 
     def _compare(self, start: int, end: int, piece: memoryview) -> Optional[Dispute]:
         try:
@@ -262,16 +288,34 @@ class Repair:
         return Dispute(start, end, _digest(mine), _digest(piece))
 
     def _settle(self, delivery: Delivery, disputes: List[Dispute], patch: Patch) -> bool:
-        """Prefer the version that a third delivery confirms; say if all is right then."""
-        pieces = -(-self._size // PIECE)
-        if not 0 < len(disputes) <= min(_DISPUTES, pieces // 2):
+        """Read disputed pieces again until each was the same twice; say if all is right then."""
+        few = len(disputes) <= _DISPUTES
+        open_ones = disputes if few else disputes[:: len(disputes) // _SAMPLE]
+        seen = {one.start: {one.first, one.second} for one in open_ones}
+        for _ in range(_ROUNDS if few else 1):
+            delivery.close()
+            known = [one for one in open_ones if self._read_again(delivery, one, seen, patch)]
+            open_ones = [one for one in open_ones if one not in known]
+            if few and known and self._is_right(patch, hashlib.sha256(), 0):
+                return True
+            if not open_ones:
+                break
+        return False
+
+    def _read_again(
+        self, delivery: Delivery, dispute: Dispute, seen: Dict[int, Set[str]], patch: Patch
+    ) -> bool:
+        """Return whether a disputed piece is one that was seen before; it then is the right one."""
+        piece = self._buffer[: dispute.end - dispute.start]
+        delivery.read(piece, dispute.start)
+        digest = _digest(piece)
+        if digest != dispute.second:
+            self._unsteady.add(dispute.start)
+        if digest not in seen[dispute.start]:
+            seen[dispute.start].add(digest)
             return False
-        for dispute in disputes:
-            piece = self._buffer[: dispute.end - dispute.start]
-            delivery.read(piece, dispute.start)
-            if _digest(piece) in (dispute.first, dispute.second):
-                patch.put(dispute.start, piece)
-        return self._is_right(patch, hashlib.sha256(), 0)
+        patch.put(dispute.start, piece)
+        return True
 
     def _is_right(self, patch: Patch, running: Any, start: int) -> bool:
         while start < self._size:
