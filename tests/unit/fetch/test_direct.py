@@ -98,10 +98,10 @@ def test_a_fetch_goes_past_the_cache_and_leaves_nothing(
     submitted: list[int] = []
     real = DirectWriter.submit
 
-    def submit(self: DirectWriter, view: memoryview, position: int) -> direct.Write:
+    def submit(self: DirectWriter, view: memoryview, position: int, *more: Any) -> direct.Write:
         assert position % PAGE == 0
         submitted.append(len(view))
-        return real(self, view, position)
+        return real(self, view, position, *more)
 
     monkeypatch.setattr(DirectWriter, "submit", submit)
     (tmp_path / "origin").write_bytes(thing.content)

@@ -13,7 +13,7 @@ import mmap
 import os
 import queue
 import threading
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from .partial import write_at
 
@@ -28,11 +28,14 @@ _JOIN_SECONDS = 5.0
 
 
 class Write:
-    """One write under way, of ``view`` to ``position``."""
+    """One write under way, of ``view`` to ``position``; ``after`` is called when it is over."""
 
-    def __init__(self, view: memoryview, position: int) -> None:
+    def __init__(
+        self, view: memoryview, position: int, after: Callable[[], None] = lambda: None
+    ) -> None:
         self.view = view
         self.position = position
+        self.after = after
         self.error: Optional[OSError] = None
         self.over = threading.Event()
 
@@ -70,9 +73,11 @@ class DirectWriter:
         """Whether writes go past the cache here."""
         return self._direct >= 0 and self._cached >= 0
 
-    def submit(self, view: memoryview, position: int) -> Write:
+    def submit(
+        self, view: memoryview, position: int, after: Callable[[], None] = lambda: None
+    ) -> Write:
         """Begin to write ``view``, the beginning of a buffer, to a ``position`` on a page."""
-        write = Write(view, position)
+        write = Write(view, position, after)
         self._queue.put(write)
         return write
 
@@ -96,6 +101,7 @@ class DirectWriter:
                 self._write(write.view, write.position)
             except OSError as error:
                 write.error = error
+            write.after()
             write.over.set()
 
     def _write(self, view: memoryview, position: int) -> None:

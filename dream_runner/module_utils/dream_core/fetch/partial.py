@@ -15,6 +15,7 @@ from . import journal as journals
 from .journal import Binding, Journal, Mark
 from .names import PART, SIDECAR, WHEEL, stem
 from .ranges import RangeSet
+from .watch import Watch, state_of
 
 _POLL_SECONDS = 0.2
 #: One write, eight pages: the most that Linux hands out from lists of its own (mmzone.h,
@@ -47,6 +48,7 @@ class Partial:
         self.journal = Journal(stem(target) + SIDECAR, Binding("0" * 64, 0))
         #: Whether another partial stood here that was somebody else's file as well.
         self.was_linked = False
+        self.watch = Watch(handle)
 
     def close(self) -> None:
         """Close both and give the lock back; the files stay."""
@@ -60,7 +62,7 @@ class Partial:
         the same bytes again.
         """
         if self.journal.refuted:
-            os.ftruncate(self.handle, 0)
+            self.resize(0)
             return
         self.journal.discard()
         # Why the fetch failed is what is to be told.
@@ -76,8 +78,31 @@ class Partial:
 
     def start_over(self) -> None:
         """Forget every byte and the size; what was learned about sources stays."""
-        os.ftruncate(self.handle, 0)
+        self.resize(0)
         self.journal.start_over()
+
+    def resize(self, size: int) -> None:
+        """Give the file a length, sparse where it grows. Raises OSError."""
+        with self.watch.writing():
+            os.ftruncate(self.handle, size)
+
+    def write(self, view: memoryview, position: int) -> None:
+        """Write all of ``view`` at ``position``. Raises OSError."""
+        with self.watch.writing():
+            write_at(self.handle, view, position)
+
+    def give_name(self, target: str) -> None:
+        """Rename the file that was hashed, and no other. Raises OSError, DiskError."""
+        before = state_of(os.fstat(self.handle))[:2]
+        if not _still_there(self.handle, self.path):
+            raise changed(self.path)
+        os.replace(self.path, target)
+        after = state_of(os.fstat(self.handle))[:2]
+        if after != before or not _still_there(self.handle, target):
+            # In between somebody else was faster: what is there now was not hashed.
+            with contextlib.suppress(OSError):
+                os.replace(target, self.path)
+            raise changed(self.path)
 
     def used_bytes(self) -> int:
         """Return the bytes that the partial occupies on its filesystem."""
@@ -122,6 +147,16 @@ def lock(
         partial = Partial(target, handle)
         partial.was_linked = was_linked
         return partial
+
+
+def changed(path: str) -> DiskError:
+    """Return the error of a partial that somebody else writes to."""
+    return DiskError(
+        "%s was changed by another program" % path,
+        code="PARTIAL_CHANGED",
+        where=path,
+        hint="stop the program that writes to it, then run again",
+    )
 
 
 def _open(path: str) -> int:

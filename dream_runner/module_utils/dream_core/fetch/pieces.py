@@ -14,7 +14,7 @@ from typing import Any, Callable, Iterator, List, Sequence, Tuple
 
 from .. import atomic
 from .faults import SourceFault
-from .partial import Partial, write_at
+from .partial import Partial
 from .policy import Ledger
 from .repair import PIECE, Delivery
 from .request import FetchRequest
@@ -112,7 +112,7 @@ class PieceRepair:
             if not self._is_as_told(begin, piece):
                 return begin
             try:
-                write_at(self._partial.handle, piece, begin)
+                self._partial.write(piece, begin)
             except OSError as error:
                 raise atomic.translate(error, self._partial.path) from error
             self._say(stop, delivery.source.label)

@@ -129,7 +129,10 @@ class Patch:
         try:
             if self._handle < 0:
                 self._handle = self._anonymous()
-            write_at(self._handle, piece, start)
+            if self._in_place:
+                self._partial.write(piece, start)
+            else:
+                write_at(self._handle, piece, start)
         except OSError as error:
             raise atomic.translate(error, self._partial.path) from error
         self._pieces[start] = start + len(piece)
@@ -150,7 +153,7 @@ class Patch:
         for start, end in self._pieces.items():
             piece = self.read(buffer[: end - start], start)
             try:
-                write_at(self._partial.handle, piece, start)
+                self._partial.write(piece, start)
             except OSError as error:
                 raise atomic.translate(error, self._partial.path) from error
 

@@ -11,12 +11,13 @@ import errno
 import hashlib
 import os
 import stat as stat_module
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, Optional, Tuple
 
 from .. import atomic
 from ..errors import DreamError
 from .names import stem
 from .request import Presence
+from .watch import state_of
 
 SCHEMA = 1
 _CHUNK = 1024 * 1024
@@ -31,13 +32,18 @@ def stamp_path(path: str, stamps_dir: str = "") -> str:
     return os.path.join(directory, "." + name + ".stamp")
 
 
-def write_stamp(path: str, sha256: str, stamps_dir: str = "") -> None:
-    """Record that ``path`` was just verified. A stamp that cannot be written is no error."""
+def write_stamp(
+    path: str, sha256: str, stamps_dir: str = "", status: Optional[os.stat_result] = None
+) -> None:
+    """Record that ``path`` was just verified, as the file of ``status`` (default: what it is).
+
+    A stamp that cannot be written is no error.
+    """
     with contextlib.suppress(OSError, DreamError):
         if stamps_dir:
             os.makedirs(stamps_dir, mode=0o700, exist_ok=True)
         target = stamp_path(path, stamps_dir)
-        atomic.write_json(target, _describe(path, os.stat(path), sha256), 0o600)
+        atomic.write_json(target, _describe(path, status or os.stat(path), sha256), 0o600)
 
 
 def remove_stamp(path: str, stamps_dir: str = "") -> None:
@@ -104,7 +110,7 @@ def _hashed(
     on_bytes: Optional[Callable[[int], None]],
 ) -> Presence:
     try:
-        found = hash_file(path, on_bytes)
+        found, status = _read(path, on_bytes)
     except OSError as error:
         return Presence(False, why="it cannot be read: %s" % error.strerror, size_bytes=size)
     if found != sha256:
@@ -112,29 +118,43 @@ def _hashed(
             remove_stamp(path, stamps_dir)
         return Presence(False, "hash", "its sha256 is %s" % found, size)
     if stamps_dir is not None:
-        write_stamp(path, sha256, stamps_dir)
-    return Presence(True, "hash", size_bytes=size)
+        write_stamp(path, sha256, stamps_dir, status)
+    return Presence(True, "hash", size_bytes=status.st_size)
 
 
-def hash_file(path: str, on_bytes: Optional[Callable[[int], None]] = None) -> str:
-    """Return the sha256 of a file, reading it once. Raises OSError."""
-    digest = hashlib.sha256()
-    buffer = memoryview(bytearray(_CHUNK))
-    done = 0
+def _read(
+    path: str, on_bytes: Optional[Callable[[int], None]] = None
+) -> Tuple[str, os.stat_result]:
+    """Return the sha256 of a file, and the file that has it. Raises OSError."""
     # A pipe that took the place of the file would keep the opening waiting.
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat_module.S_ISREG(os.fstat(handle).st_mode):
+    try:
+        before = os.fstat(handle)
+        if not stat_module.S_ISREG(before.st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        found = hash_file(handle, on_bytes)
+        if state_of(os.fstat(handle)) != state_of(before):
+            raise OSError(errno.EBUSY, "it is being written to")
+        return found, before
+    finally:
         os.close(handle)
-        raise OSError(errno.EINVAL, "it is not a regular file")
-    with open(handle, "rb", buffering=0) as stream:
-        while True:
-            count = stream.readinto(buffer)
-            if not count:
-                return digest.hexdigest()
-            digest.update(buffer[:count])
-            done += count
-            if on_bytes:
-                on_bytes(done)
+
+
+def hash_file(handle: int, on_bytes: Optional[Callable[[int], None]] = None) -> str:
+    """Return the sha256 of an open file, reading it once. Raises OSError."""
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(_CHUNK))
+    done, size = 0, os.fstat(handle).st_size
+    # A file that grows faster than it is read has an end for us.
+    while done <= size:
+        count = os.preadv(handle, [buffer], done)
+        if not count:
+            break
+        digest.update(buffer[:count])
+        done += count
+        if on_bytes:
+            on_bytes(done)
+    return digest.hexdigest()
 
 
 def _describe(path: str, status: os.stat_result, sha256: str) -> Dict[str, Any]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from typing import Any, Callable, List, Optional, Sequence
 
+from ..errors import DiskError
 from .board import Board
 from .direct import DirectWriter
+from .faults import SourceFault
 from .hasher import Hasher
 from .journal import Mark
-from .partial import Partial
+from .partial import Partial, require_space
 from .policy import Ledger
 from .request import FetchRequest, Progress
 from .tuner import Tuner
@@ -59,13 +62,11 @@ class Transfer:
         self._pace = 0.0
         self._tuner = Tuner(request.connections)
         self._shared = Shared(
-            partial.path,
-            partial.handle,
+            partial,
             self._board,
-            partial.journal,
             ledger,
-            request.patience,
             self._learn_size,
+            self._require_space,
         )
 
     def run(self, marks: Sequence[Mark], here: int = 0) -> Optional[str]:
@@ -94,11 +95,21 @@ class Transfer:
         self.rotten = hasher.rotten
         return hasher.digest
 
+    def _require_space(self, count: int) -> None:
+        """Keep the reserve while bytes of an unknown size come. Raises DiskError."""
+        if not self._board.size:
+            directory = os.path.dirname(self._partial.path)
+            require_space(directory, count, self._request.reserve_bytes)
+
     def _learn_size(self, size: int) -> None:
         with self._board.changed:
             if self._board.size:
                 return
-            self._on_size(size)
+            try:
+                self._on_size(size)
+            except DiskError as error:
+                # It is a source's word only; another one may state less.
+                raise SourceFault(error.code, error.what, permanent=True) from error
             self._partial.journal.learn_size(size)
             self._board.learn_size(size)
 

@@ -14,10 +14,8 @@ from .board import Board, Claim
 from .direct import DEPTH, PAGE, DirectWriter, Write, aligned_buffer
 from .faults import SourceFault
 from .hasher import Hasher
-from .journal import Journal
-from .partial import write_at
+from .partial import Partial
 from .policy import Ledger
-from .request import Patience
 from .web import Link
 
 _BUFFER = 1024 * 1024
@@ -36,21 +34,19 @@ class Shared:
 
     def __init__(
         self,
-        path: str,
-        handle: int,
+        partial: Partial,
         board: Board,
-        journal: Journal,
         ledger: Ledger,
-        patience: Patience,
         on_size: Callable[[int], None],
+        require_space: Callable[[int], None],
     ) -> None:
-        self.path = path
-        self.handle = handle
+        self.path = partial.path
+        self.partial = partial
         self.board = board
-        self.journal = journal
+        self.journal = partial.journal
         self.ledger = ledger
-        self.patience = patience
         self.on_size = on_size
+        self.require_space = require_space
         self.hasher: Optional[Hasher] = None
         self.writer: Optional[DirectWriter] = None
         #: How often a worker had to wait for the disk: then that is the limit.
@@ -224,10 +220,13 @@ class Worker(threading.Thread):
         """
         shared, position = self._shared, claim.reached
         assert shared.writer is not None
+        shared.require_space(len(view))
         direct = full and shared.wanted == 1 and position % PAGE == 0 and shared.writer.usable
         if direct:
             claim.reached += len(view)
-            self._flight.append(shared.writer.submit(view, position))
+            watch = shared.partial.watch
+            watch.begin()
+            self._flight.append(shared.writer.submit(view, position, watch.end))
             self._land(source, claim, DEPTH)
             return
         self._land(source, claim)
@@ -289,7 +288,7 @@ class Worker(threading.Thread):
 
     def _write(self, view: memoryview, position: int) -> None:
         try:
-            write_at(self._shared.handle, view, position)
+            self._shared.partial.write(view, position)
         except OSError as error:
             raise atomic.translate(error, self._shared.path) from error
 
