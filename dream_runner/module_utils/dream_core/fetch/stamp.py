@@ -11,7 +11,7 @@ import errno
 import hashlib
 import os
 import stat as stat_module
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple, Union
 
 from .. import atomic
 from ..errors import DreamError
@@ -140,14 +140,17 @@ def _read(
         os.close(handle)
 
 
-def hash_file(handle: int, on_bytes: Optional[Callable[[int], None]] = None) -> str:
-    """Return the sha256 of an open file, reading it once. Raises OSError."""
+def hash_file(file: Union[str, int], on_bytes: Optional[Callable[[int], None]] = None) -> str:
+    """Return the sha256 of a path or an open file, reading it once. Raises OSError."""
+    if isinstance(file, str):
+        with open(file, "rb", buffering=0) as stream:
+            return hash_file(stream.fileno(), on_bytes)
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(_CHUNK))
-    done, size = 0, os.fstat(handle).st_size
+    done, size = 0, os.fstat(file).st_size
     # A file that grows faster than it is read has an end for us.
     while done <= size:
-        count = os.preadv(handle, [buffer], done)
+        count = os.preadv(file, [buffer], done)
         if not count:
             break
         digest.update(buffer[:count])
