@@ -25,7 +25,8 @@ class Origin:
 
     @property
     def flags(self) -> list[str]:
-        return [f"--model={self.server.url('paced')}", f"--model-sha256={self.sha256}"]
+        model = [f"--model={self.server.url('paced')}", f"--model-sha256={self.sha256}"]
+        return [*model, "--fast-start=no"]
 
     def wait(self, sent: int) -> None:
         deadline = time.monotonic() + 120

@@ -35,7 +35,10 @@ CASES = {
 #: The same for what only shows when the model is fetched.
 FETCHES = {
     "wrong-digest": (["--model", "file:///root/some.gguf", "--sha256", ZEROS], 7, "some.gguf"),
-    "server-refuses": (["--model", "http://127.0.0.1:9/x.gguf", "--sha256", ZEROS], 5, "127.0.0.1"),
+    "server-refuses": (
+        ["--model", "http://127.0.0.1:9/x.gguf", "--sha256", ZEROS, "--fast-start", "no"],
+        *(5, "127.0.0.1"),
+    ),
 }
 
 _LISTEN = """

@@ -65,7 +65,7 @@ def choice_of(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("out")
     settings = {name.removeprefix("dream_"): value for name, value in defaults().items()}
-    settings |= {"install_dir": "/srv/my ai", "fast_start": "yes"}
+    settings |= {"install_dir": "/srv/my ai", "fast_start": "yes", "profile": "full"}
     choice, facts = choice_of(settings)
     after = sources.wanted(settings, faststart.after(choice), facts, SESSION)
     playbook = out / "playbook.yml"
@@ -99,7 +99,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_program_can_read_what_it_is_given(written: Path) -> None:
     document = upgrader.load(str(written / "upgrade.json"))
-    assert document["before"]["model"]["id"] == "qwen3.5-2b-q4"
+    assert document["before"]["model"]["id"] == "smollm2-135m-q4"
     assert document["after"]["env"]["GGUF_FILE"] == document["model"]["files"][0]["file"]
     assert document["after"]["env"]["CTX_SIZE"].isdigit()
     assert document["after"]["compose"] != document["before"]["compose"]
@@ -114,7 +114,7 @@ def test_status_knows_the_upgrade_by_the_receipt(written: Path) -> None:
     seen = upgrade.look(receipts, lambda name, scope: {})
     assert seen is not None
     assert (seen["until"], seen["stage"], seen["unit"]) == (
-        "qwen3.5-2b-q4",
+        "smollm2-135m-q4",
         "stopped",
         faststart.UNIT,
     )
@@ -138,7 +138,7 @@ def test_the_unit_survives_and_yields(written: Path) -> None:
         'ExecStart="/usr/bin/python3" "-B" "/srv/my ai/upgrade/upgrade.pyz"'
         ' "/srv/my ai/upgrade/upgrade.json"',
         "Restart=on-failure",
-        f"RestartPreventExitStatus={upgrader.FINAL}",
+        f"RestartPreventExitStatus=2 {upgrader.FINAL}",
         "StartLimitIntervalSec=0",
         "Nice=10",
         "IOSchedulingClass=idle",

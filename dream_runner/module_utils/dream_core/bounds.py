@@ -234,6 +234,12 @@ class Bounds:
         wanted = os.path.join(self.install_dir, "supervisor", "supervisord.conf")
         return self.place_of(wanted) if resource["config"] == wanted else _OUTSIDE
 
+    def _background(self, resource: Resource, state: str) -> str:
+        folder = os.path.join(self.install_dir, "upgrade")
+        places = (str(resource["program"]), str(resource["path"]))
+        is_ours = all(os.path.dirname(place) == folder for place in places)
+        return self.place_of(folder) if is_ours else _OUTSIDE
+
     def _linger(self, resource: Resource, state: str) -> str:
         return self._of_account(resource["user"])
 
@@ -288,6 +294,7 @@ _RULES: Dict[str, Callable[[Bounds, Resource, str], str]] = {
     "options": Bounds._options,
     "unit": Bounds._unit,
     "supervisor": Bounds._supervisor,
+    "background": Bounds._background,
     "linger": Bounds._linger,
     "group": Bounds._group,
     "package": Bounds._package,

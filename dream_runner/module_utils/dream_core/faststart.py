@@ -2,7 +2,7 @@
 
 Pure. The small model is the catalogue's (``fast_start`` in models.yml) or the one
 that the setting names. The host's own model is then fetched, tried and put in its
-place by a unit (upgrader.py); what is decided here holds until that has ended.
+place by a program in the background (upgrader.py); the decision holds until that has ended.
 """
 
 from __future__ import annotations
@@ -16,8 +16,13 @@ Model = Dict[str, Any]
 
 #: Written by the models role, kept running by systemd; a test keeps it equal to the role's.
 UNIT = "dream-runner-upgrade.service"
-#: Below the install directory: the unit's program and what it is to do.
+#: The name of the same program where systemd does not keep it running (background.py), and the
+#: scope that stands for this in receipts, where a unit has ``system`` or ``user``.
+PROGRAM, BACKGROUND = "dream-runner-upgrade", "background"
+#: Below the install directory: the program and the document that tells it what to do.
 FOLDER = "upgrade"
+#: Proves an installation in tests and gives no useful answers.
+_TEST_MODEL = "smoke"
 
 _MB = 1_000_000
 _WORDS = ("auto", "yes", "no")
@@ -89,7 +94,14 @@ def outlook(catalog_models: Mapping[str, Any], final: Model) -> str:
         return "it is the small model itself"
     small = models.find_model(dict(catalog_models), usual)
     why_not = _too_small(final, small, {}, int(catalog_models["fast_start"]["at_least_mb"]))
-    return why_not or "%s answers until it is here (full profile, with systemd)" % small_id
+    return why_not or "%s answers until it is downloaded" % usual
+
+
+def keeper(supervisor: str) -> Dict[str, str]:
+    """Return ``{name, scope}`` of the program that a fast start leaves running."""
+    if supervisor == "supervisord":
+        return {"name": PROGRAM, "scope": BACKGROUND}
+    return {"name": UNIT, "scope": "user" if supervisor == "systemd-user" else "system"}
 
 
 def is_pending(receipts: Mapping[str, Any], final: Model) -> bool:
@@ -120,14 +132,10 @@ def after(choice: Dict[str, Any]) -> Dict[str, Any]:
 
 def _never(settings: Mapping[str, Any], host: Host, wish: str) -> str:
     """Return why this host cannot, or shall not, have a fast start at all."""
-    if settings["profile"] != "full":
-        return "the native profile has no fast start yet"
     if wish == "no":
         return "switched off"
     if settings["offline"]:
         return "offline, nothing is fetched later"
-    if host.supervisor == "supervisord":
-        return "it needs systemd, which starts the fetch again after a reboot"
     return "nobody has looked which models are here" if host.held is None else ""
 
 
@@ -154,15 +162,28 @@ def _not_now(
         return "a bundle brings the model"
     if host.in_fleet:
         return "a fleet fetches a model once and hands it on"
+    if _is_local(final):
+        return "its model comes from a file of this machine"
     known = models.find_model(dict(catalog_models), small)
+    if not _size(final) and settings["profile"] == "native":
+        # The small model is small enough to be fetched for a download of any size.
+        return ""
     return _too_small(final, known, held, int(catalog_models["fast_start"]["at_least_mb"]))
+
+
+def _is_local(model: Mapping[str, Any]) -> bool:
+    """Tell whether every file has a source that needs no network."""
+    return all(
+        any(url.startswith(("file:", "package:", "/")) for url in item["urls"])
+        for item in model["files"]
+    )
 
 
 def _too_small(final: Model, small: Model, held: Mapping[str, int], least_mb: int) -> str:
     """Return why waiting for ``final`` is no longer than it is worth, or an empty string."""
     whole = _size(final)
     if not whole:
-        return "nobody knows how large %s is" % final["id"]
+        return "the size of %s is not known" % final["id"]
     more = _missing(final, whole, held) - _missing(small, _size(small), held)
     if more >= least_mb * _MB:
         return ""
@@ -190,11 +211,12 @@ def _is_here(model: Model, held: Mapping[str, int]) -> bool:
 
 
 def _serving(receipts: Mapping[str, Any], install_dir: str) -> str:
-    """Return the id of the model that the last install of this directory has proved."""
+    """Return the id of the model that answers since the last install of this directory."""
     health = receipts.get("health") or {}
     if health.get("state") != "done" or health.get("install_dir") != install_dir:
         return ""
-    return str((health.get("facts") or {}).get("model") or "")
+    found = str((health.get("facts") or {}).get("model") or "")
+    return "" if found == _TEST_MODEL else found
 
 
 def _small(

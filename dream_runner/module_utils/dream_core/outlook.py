@@ -79,18 +79,17 @@ def own_fetches(choice: Mapping[str, Any]) -> List[str]:
 def units(choice: Mapping[str, Any]) -> List[Row]:
     """Return ``{name, scope}`` of what will keep running: units, a supervised program, containers.
 
-    ``scope`` is system, user, supervisord or compose.
+    ``scope`` is system, user, supervisord, background or compose.
     """
+    later = [faststart.keeper(choice["supervisor"])] if choice.get("upgrade") else []
+    return [*_engines(choice), *later]
+
+
+def _engines(choice: Mapping[str, Any]) -> List[Row]:
     stack = choice.get("stack")
     if stack:
-        rows = [
-            {"name": item["id"], "scope": "compose"}
-            for item in stack["services"]
-            if not item["once"]
-        ]
-        if choice.get("upgrade"):
-            rows.append({"name": faststart.UNIT, "scope": _scope(choice)})
-        return rows
+        running = (item for item in stack["services"] if not item["once"])
+        return [{"name": item["id"], "scope": "compose"} for item in running]
     if choice["supervisor"] == "supervisord":
         return [{"name": "engine", "scope": "supervisord"}]
     return [{"name": ENGINE_UNIT, "scope": _scope(choice)}]

@@ -77,6 +77,33 @@ def run_child(
     return Finished(process.wait(), "\n".join(lines))
 
 
+def start_child(
+    argv: Sequence[str], *, environment: Dict[str, str], directory: str, output: Any
+) -> "subprocess.Popen[bytes]":
+    """Start ``argv`` in the background; its output goes to the file ``output``.
+
+    The kernel kills it when this process dies. Raises OSError when it cannot be started.
+    """
+    return subprocess.Popen(
+        argv,
+        env=environment,
+        cwd=directory,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        preexec_fn=_bind(os.getpid()),
+    )
+
+
+def started_at(pid: int) -> str:
+    """Return what tells a process from a later one with the same id, or an empty string."""
+    try:
+        with open("/proc/%d/stat" % pid, "rb") as handle:
+            return handle.read().rsplit(b")", 1)[1].split()[19].decode()
+    except (OSError, IndexError):
+        return ""
+
+
 def _feed(stream: Any, paths: Sequence[str]) -> None:
     # Who reads no further says why on its own output.
     with contextlib.suppress(BrokenPipeError), stream or contextlib.nullcontext():

@@ -25,6 +25,7 @@ _IDENTITY = {
     "model": ("path",),
     "unit": ("scope", "name"),
     "supervisor": ("config", "program"),
+    "background": ("path",),
     "port": ("port",),
     "package": ("name",),
     "linger": ("user",),

@@ -334,6 +334,12 @@ def _remove_supervisor(resource: Resource) -> None:
     stop(resource["config"])
 
 
+def _remove_background(resource: Resource) -> None:
+    from .background import program_of, stop
+
+    stop(program_of(resource))
+
+
 def _remove_linger(resource: Resource) -> None:
     _run(["loginctl", "disable-linger", resource["user"]])
 
@@ -369,6 +375,7 @@ _REMOVERS: Dict[str, Callable[[Resource], None]] = {
     "tree": _remove_tree,
     "unit": _remove_unit,
     "supervisor": _remove_supervisor,
+    "background": _remove_background,
     "linger": _remove_linger,
     "group": _remove_group,
     "options": _remove_options,

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
@@ -24,17 +23,15 @@ from . import (
     serving,
     supervisor,
     survey,
+    units,
 )
 from .atomic import translate
 from .errors import DreamError, EngineError
 from .health import wait_for_services
 from .probe import complete, wait_until_ready
-from .session import SYSTEM_PATH
 
 Proof = Mapping[str, Any]
 Say = Callable[[str], None]
-
-_SYSTEMCTL_SECONDS = 120
 
 
 def turn_back(
@@ -96,7 +93,7 @@ def _start(proof: Proof, install_dir: str, command: str, say: Say) -> None:
         _start_containers(proof, install_dir, command, say)
     elif proof["watch"]["kind"] == "unit":
         _refuse_foreign(proof["watch"], install_dir)
-        _start_unit(proof["watch"])
+        units.restart(str(proof["watch"]["name"]), str(proof["watch"]["scope"]))
     else:
         _start_program(proof["watch"], install_dir)
 
@@ -125,34 +122,6 @@ def _start_containers(proof: Proof, install_dir: str, command: str, say: Say) ->
 
 def _core(services: List[Mapping[str, Any]]) -> List[str]:
     return [str(item["id"]) for item in services if item["core"]]
-
-
-def _start_unit(unit: Mapping[str, str]) -> None:
-    scope = "--" + unit["scope"]
-    _systemctl(scope, "daemon-reload")
-    # One that failed too often would be refused; for one that did not it is nothing.
-    _systemctl(scope, "reset-failed", unit["name"])
-    _systemctl(scope, "restart", unit["name"])
-
-
-def _systemctl(*words: str) -> None:
-    # A connection without a login session does not know where the user's manager is.
-    place = {"XDG_RUNTIME_DIR": "/run/user/%d" % os.getuid()}
-    done = subprocess.run(
-        [shutil.which("systemctl", path=SYSTEM_PATH) or "systemctl", *words],
-        env={"PATH": SYSTEM_PATH, **place},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=_SYSTEMCTL_SECONDS,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise EngineError(
-            "systemctl %s: %s" % (" ".join(words), done.stderr.decode("utf-8", "replace").strip()),
-            code="ENGINE_NOT_STARTED",
-            where=words[-1],
-            hint="'journalctl --unit %s' says why" % words[-1],
-        )
 
 
 def _start_program(watch: Mapping[str, str], install_dir: str) -> None:

@@ -10,10 +10,9 @@ import os
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 from urllib.parse import urlsplit
 
-from . import containers, engine, envfile, live, probe, reach, textfile
+from . import containers, engine, envfile, live, probe, reach, textfile, units
 from .errors import DreamError, EngineError
 from .supervisor import program_info
-from .upgrade import show_unit
 
 Receipts = Mapping[str, Any]
 
@@ -124,9 +123,9 @@ def _units(receipts: Receipts) -> List[str]:
     return [str(item["name"]) for item in resources if item["kind"] == "unit"]
 
 
-def _listener(host: str, port: int, units: Sequence[str]) -> Optional[Dict[str, Any]]:
+def _listener(host: str, port: int, names: Sequence[str]) -> Optional[Dict[str, Any]]:
     """Return who gets a connection to ``host``: the kernel takes the closest address."""
-    seen = live.listeners([port], own_units=units)
+    seen = live.listeners([port], own_units=names)
     found = {reach.canonical(item["address"]): item for item in seen}
     place = reach.canonical(host)
     ways = (place, "::") if ":" in place else (place, "0.0.0.0", "::")
@@ -151,7 +150,7 @@ def _main_pid(resource: Mapping[str, Any]) -> Optional[int]:
     if resource["kind"] == "supervisor":
         said = program_info(str(resource["config"]), str(resource["program"])) or {}
     else:
-        said = show_unit(str(resource["name"]), str(resource["scope"]), ("MainPID",))
+        said = units.show(str(resource["name"]), str(resource["scope"]), ("MainPID",))
     pid = int(said.get("pid") or said.get("MainPID") or 0)
     return pid or None
 

@@ -74,7 +74,7 @@ def observe(resource: Resource, host: Host, depth: int = LOOK) -> Seen:
 
 
 #: A unit, program or port of that name was not there before our first receipt, or it was ours.
-_NEVER_FOUND = frozenset(("unit", "supervisor", "port"))
+_NEVER_FOUND = frozenset(("unit", "supervisor", "background", "port"))
 
 
 def was_there(resources: Sequence[Resource]) -> List[bool]:
@@ -161,6 +161,8 @@ def name_of(resource: Resource) -> str:
     label = label or resource.get("service") or resource.get("reference")
     if resource["kind"] == "supervisor":
         label = resource["program"]
+    if resource["kind"] == "background":
+        label = resource["name"]
     if resource["kind"] == "port":
         label = "%s:%s" % (resource.get("address", "127.0.0.1"), resource["port"])
     return "%s %s" % (resource["kind"], label)
@@ -315,6 +317,14 @@ def _supervisor(resource: Resource, host: Host, depth: int) -> Seen:
     return {"present": state is not None, "active": state or "stopped"}
 
 
+def _background(resource: Resource, host: Host, depth: int) -> Seen:
+    # Imported here: only hosts without systemd have one.
+    from .background import problem, program_of
+
+    is_there = not problem(program_of(resource))
+    return {"present": is_there, **({"active": "active"} if is_there else {})}
+
+
 #: States of a unit (systemd) or program (supervisord) that never become "active" by waiting.
 _FAILED_FOR_GOOD = frozenset(("failed", "FATAL", "STOPPED", "EXITED", "UNKNOWN"))
 
@@ -407,6 +417,7 @@ _OBSERVERS: Dict[str, Callable[[Resource, Host, int], Seen]] = {
     "port": _port,
     "unit": _unit,
     "supervisor": _supervisor,
+    "background": _background,
     "package": _package,
     "linger": _linger,
     "sysctl": _sysctl,

@@ -1,23 +1,20 @@
 """How far the upgrade of a fast start is: read back from the host, never from a status file alone.
 
-What the unit's program says of itself counts only while systemd shows the very process that
-said it: each start of a unit has an id of its own (``InvocationID``), which the program writes
-beside its words. How many bytes are there, the journal of the partial tells.
+What the program writes about itself counts only while the very process that wrote it runs:
+each start has an id (systemd's ``InvocationID``; background.py makes one elsewhere), which the
+program writes beside its stage. The number of bytes comes from the journal of the partial.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import subprocess
 import time
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
-from . import atomic, faststart, filelock
+from . import atomic, faststart, filelock, units
 from .errors import BusyError
 from .fetch.partial import partial_progress
-from .session import SYSTEM_PATH
 
 SCHEMA = "dream-runner.upgrade/1"
 
@@ -30,7 +27,7 @@ FETCHING, WAITING, TESTING, SWITCHING, RETIRING, FAILED = (
     "retiring",
     "failed",
 )
-#: What only systemd can tell, where the program itself says nothing.
+#: What only the service manager can tell, when the program itself writes nothing.
 STARTING, RESTARTING, STOPPED = "starting", "restarting", "stopped"
 
 #: Held by the program from its last look at the receipts until it is done with the containers.
@@ -47,8 +44,15 @@ class Paths:
         self.document = os.path.join(self.folder, "upgrade.json")
         self.network = os.path.join(self.folder, "network.env")
         self.state = os.path.join(self.folder, "state.json")
+        self.program = os.path.join(self.folder, "upgrade.pyz")
+        #: The configuration of a second native engine, while it runs.
+        self.trial = os.path.join(self.folder, "trial.json")
         self.models = os.path.join(install_dir, "data", "models")
         self.env_file = os.path.join(install_dir, ".env")
+
+    def side(self, name: str) -> str:
+        """Return the file that describes the native engine ``before`` or ``after`` the switch."""
+        return os.path.join(self.folder, name + ".json")
 
 
 def look(
@@ -57,16 +61,18 @@ def look(
     """Return how far a pending upgrade is, or None where none is pending.
 
     ``{model, until, stage, why, done_bytes, total_bytes, unit, scope, unit_state}``; ``until`` is
-    the model that answers meanwhile. ``show`` asks systemd and is replaced in tests.
+    the model that answers meanwhile. ``show`` asks the service manager; tests replace it.
     """
     wanted = faststart.pending(receipts)
     if not wanted:
         return None
     install_dir = str(receipts["models"].get("install_dir") or "")
-    shown = (show or show_unit)(str(wanted["unit"]), str(wanted["scope"]))
-    said, _ = atomic.read_json(Paths(install_dir).state)
+    paths = Paths(install_dir)
+    show = show or (lambda name, scope: show_program(name, scope, paths))
+    shown = show(str(wanted["unit"]), str(wanted["scope"]))
+    said, _ = atomic.read_json(paths.state)
     stage, why = stage_of(shown, said if isinstance(said, dict) else {})
-    done, total = progress(Paths(install_dir).models, wanted["files"])
+    done, total = progress(paths.models, wanted["files"])
     return {
         "model": wanted["model"],
         "until": wanted["until"],
@@ -81,7 +87,7 @@ def look(
 
 
 def stage_of(shown: Mapping[str, str], said: Mapping[str, Any]) -> Tuple[str, str]:
-    """Return what the program is at and why, of what systemd shows and the program said."""
+    """Return the stage and its reason, from the service manager's state and the program's file."""
     active = shown.get("ActiveState", "")
     invocation = shown.get("InvocationID", "")
     is_its_own = bool(invocation) and said.get("invocation") == invocation
@@ -90,10 +96,10 @@ def stage_of(shown: Mapping[str, str], said: Mapping[str, Any]) -> Tuple[str, st
     if active == "failed":
         if is_its_own and said.get("stage") == FAILED:
             return FAILED, str(said.get("why", ""))
-        return FAILED, "its program ended without a word; see its log"
+        return FAILED, "its program ended without a message; see its log"
     if active in ("activating", "deactivating", "reloading"):
-        return RESTARTING, "it ended early and is started again"
-    return STOPPED, "its unit does not run"
+        return RESTARTING, "its program ended early and is being restarted"
+    return STOPPED, "its program is not running"
 
 
 def progress(models_dir: str, files: List[Mapping[str, Any]]) -> Tuple[int, int]:
@@ -114,41 +120,70 @@ def progress(models_dir: str, files: List[Mapping[str, Any]]) -> Tuple[int, int]
 
 
 def sentence(seen: Mapping[str, Any], size: Callable[[int], str]) -> str:
-    """Return one sentence for people; ``size`` writes bytes in words."""
-    head = "%s answers until %s does" % (seen["until"], seen["model"])
-    if seen["stage"] == FAILED:
-        return "%s answers; %s does not take its place: %s" % (
-            seen["until"],
-            seen["model"],
-            seen["why"],
-        )
-    amount = ""
-    if seen["total_bytes"]:
-        percent = 100 * seen["done_bytes"] // seen["total_bytes"]
-        amount = "%d %% of %s" % (min(100, percent), size(seen["total_bytes"]))
-    elif seen["done_bytes"]:
-        amount = size(seen["done_bytes"])
-    parts = [seen["stage"], *([amount] if amount else []), *([seen["why"]] if seen["why"] else [])]
-    return "%s (%s: %s)" % (head, seen["unit"], ", ".join(parts))
+    """Return one or two sentences for people; ``size`` writes bytes in words."""
+    known = dict(seen, progress=_progress_in_words(seen, size))
+    return _SENTENCES.get(str(seen["stage"]), _loading)(known)
 
 
-def show_unit(name: str, scope: str, properties: Sequence[str] = _PROPERTIES) -> Dict[str, str]:
-    """Return what systemd shows of the unit; nothing where there is none to ask."""
-    program = shutil.which("systemctl", path=SYSTEM_PATH)
-    if program is None:
-        return {}
-    argv = [program, *(["--user"] if scope == "user" else []), "show", name]
-    argv.append("--property=" + ",".join(properties))
-    # A connection without a login session does not know where the user's manager is.
-    place = {"XDG_RUNTIME_DIR": "/run/user/%d" % os.getuid(), **os.environ}
-    try:
-        done = subprocess.run(
-            argv, env=place, stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return {}
-    lines = done.stdout.decode("utf-8", "replace").splitlines()
-    return dict(line.split("=", 1) for line in lines if "=" in line)
+def _progress_in_words(seen: Mapping[str, Any], size: Callable[[int], str]) -> str:
+    done, total = seen["done_bytes"], seen["total_bytes"]
+    if total:
+        return " (%d %% of %s)" % (min(100, 100 * done // total), size(total))
+    return " (%s so far)" % size(done) if done else ""
+
+
+def _loading(known: Mapping[str, Any]) -> str:
+    text = "%(until)s answers now. %(model)s takes over when it is downloaded%(progress)s." % known
+    if not known["why"]:
+        return text
+    if known["stage"] != FETCHING:
+        return "%s %s." % (text, _capital(known["why"]))
+    return "%s The download is pending: %s. It is retried automatically." % (text, known["why"])
+
+
+def _failed(known: Mapping[str, Any]) -> str:
+    return "%(until)s keeps answering. %(model)s does not take its place: %(why)s." % known
+
+
+def _stopped(known: Mapping[str, Any]) -> str:
+    return (
+        "%(until)s answers until %(model)s is downloaded%(progress)s. The download has stopped: "
+        "%(why)s. Run 'dream-runner install' to continue it." % known
+    )
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+_SENTENCES: Dict[str, Callable[[Mapping[str, Any]], str]] = {
+    WAITING: lambda known: (
+        "%(until)s answers now. %(model)s is downloaded and takes over soon: %(why)s." % known
+    ),
+    TESTING: lambda known: (
+        "%(until)s answers now. %(model)s is downloaded and is being tested." % known
+    ),
+    SWITCHING: lambda known: "%(model)s is taking over from %(until)s." % known,
+    RETIRING: lambda known: "%(model)s answers now; %(until)s is being removed." % known,
+    FAILED: _failed,
+    STOPPED: _stopped,
+}
+
+
+def show_program(name: str, scope: str, paths: Paths) -> Dict[str, str]:
+    """Return the state of the upgrade's program in systemd's words, whoever keeps it running."""
+    if scope != faststart.BACKGROUND:
+        return units.show(name, scope, _PROPERTIES)
+    # Only hosts without systemd need this.
+    from . import background
+
+    shown = background.show(background.Program("", paths.program, paths.document))
+    said, _ = atomic.read_json(paths.state)
+    ended = isinstance(said, dict) and said.get("stage") == FAILED
+    if shown["ActiveState"] == "inactive" and ended:
+        # systemd remembers a failure; here only the program's own file does.
+        return {"ActiveState": "failed", "InvocationID": str(said.get("invocation", ""))}  # type: ignore[union-attr]
+    return shown
 
 
 # --- one at a time ----------------------------------------------------------------------
@@ -170,9 +205,9 @@ def kept_off(state_dir: str, seconds: float = _TURN_SECONDS) -> Iterator[None]:
     try:
         if filelock.attempt(handle, shared=True, seconds=seconds) is filelock.Lock.HELD:
             raise BusyError(
-                "the upgrade of the model is switching engines on this host",
+                "this host is switching to its downloaded model right now",
                 code="ANOTHER_RUN",
-                hint="wait for it to end, then run again; dream-runner status tells",
+                hint="wait for it to end, then run again; 'dream-runner status' shows its progress",
             )
         yield
     finally:

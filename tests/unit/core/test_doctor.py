@@ -117,7 +117,7 @@ def test_a_model_that_is_to_take_over(tmp_path: Path, monkeypatch: pytest.Monkey
     assert found(tmp_path, "partials") == []
     for state, severity in (("failed", "error"), ("inactive", "warning")):
         shown = {"ActiveState": state, "InvocationID": "x"}
-        monkeypatch.setattr(doctor.upgrade, "show_unit", lambda name, scope, shown=shown: shown)
+        monkeypatch.setattr(doctor.upgrade, "show_program", lambda *_, shown=shown: shown)
         assert found(tmp_path, "upgrade") == [("upgrade", severity)]
     assert found(tmp_path, "services") == []
 

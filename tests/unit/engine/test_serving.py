@@ -47,7 +47,7 @@ def test_the_process_is_the_one_that_is_kept_up(
     listener: dict[str, Any],
     is_ours: bool,
 ) -> None:
-    monkeypatch.setattr(serving, "show_unit", lambda *_: {"MainPID": str(pid)})
+    monkeypatch.setattr(serving.units, "show", lambda *_: {"MainPID": str(pid)})
     monkeypatch.setattr(serving, "program_info", lambda *_: {"pid": pid} if pid else None)
     assert ours(resource, **listener) is is_ours
 

@@ -16,12 +16,16 @@ import pytest
 from stack.decided import HOSTS, stack
 
 from dream_runner.module_utils.dream_core import (
+    access,
     atomic,
     bounds,
     phase,
     proved,
     receipt,
+    trial,
     upgrade,
+    upgrade_containers,
+    upgrade_receipts,
     upgrader,
 )
 from dream_runner.module_utils.dream_core.errors import (
@@ -39,6 +43,14 @@ SMALL, BIG = b"small", b"big" * 1000
 
 def sha(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def reached(model: str) -> dict[str, Any]:
+    """Return what the summary says of the way to the AI."""
+    asked = {"bind_address": "127.0.0.1", "port": 11434, "api_path": "", "model": model}
+    asked |= {"services": [], "key_file": "", "has_key": False, "port_notes": []}
+    document = access.build(asked, [])
+    return {"access": document, "lines": access.lines(document)}
 
 
 class Host:
@@ -64,11 +76,7 @@ class Host:
             "install_dir": str(self.home),
             "state_dir": str(self.state),
             "command": "docker",
-            "unit": {
-                "name": UNIT,
-                "scope": "system",
-                "path": str(self.unit),
-            },
+            "unit": {"name": UNIT, "scope": "system", "path": str(self.unit)},
             "fetch": {"reserve_bytes": 0, "token_file": ""},
             "url": "http://127.0.0.1:1",
             "summary_file": str(self.summary),
@@ -131,7 +139,7 @@ class Host:
                 "degraded": {},
                 "proof": {"profile": "full", "model": "small", "services": []},
             },
-            "summary": {"model": {"id": "small"}, "pending_model": "big"},
+            "summary": {"model": {"id": "small"}, "pending_model": "big", **reached("small")},
         }
         return known.get(name, {})
 
@@ -146,12 +154,7 @@ class Host:
                 of("directory", self.folder),
                 of("file", self.folder / "upgrade.pyz"),
                 of("file", self.unit),
-                {
-                    "kind": "unit",
-                    "name": UNIT,
-                    "scope": "system",
-                    "origin": "made",
-                },
+                {"kind": "unit", "name": UNIT, "scope": "system", "origin": "made"},
             ]
         if name == "directories":
             return [of("file", self.home / ".env")]
@@ -169,24 +172,32 @@ class Host:
         return sorted(item.name for item in self.models.iterdir() if item.suffix == ".gguf")
 
 
-class Acted(upgrader.Upgrader):
-    """The program with the container engine played: what is asked of it is written down."""
+class Acted(upgrade_containers.Containers):
+    """A container engine that is not there: every request is recorded."""
 
     host: Host
     trials: dict[str, str]
     switches: dict[str, str]
 
-    def _trial(self, side: Any) -> str:
-        self.host.done.append(f"try {side['model']['id']}")
-        return self.trials.get(side["model"]["id"], "")
+    def trial(self, name: str) -> str:
+        model = self._document[name]["model"]["id"]
+        self.host.done.append(f"try {model}")
+        return self.trials.get(model, "")
 
-    def _apply(self, side: Any) -> dict[str, str]:
-        name = side["model"]["id"]
-        self.host.done.append(f"apply {name}")
-        (self.host.home / ".env").write_text(f"GGUF_FILE={name}.gguf\n")
-        if self.switches.get(name):
-            raise EngineError(self.switches[name], code="ENGINE_NO_ANSWER")
+    def apply(self, name: str) -> dict[str, str]:
+        model = self._document[name]["model"]["id"]
+        self.host.done.append(f"apply {model}")
+        (self.host.home / ".env").write_text(f"GGUF_FILE={model}.gguf\n")
+        if self.switches.get(model):
+            raise EngineError(self.switches[model], code="ENGINE_NO_ANSWER")
         return {}
+
+
+class Program(upgrader.Upgrader):
+    """The program with that engine."""
+
+    def _make_engine(self) -> Acted:
+        return Acted(self._document, self._paths, print)
 
 
 @pytest.fixture
@@ -195,7 +206,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     words = found.done
     monkeypatch.setattr(bounds, "_SYSTEM_UNITS", str(found.unit.parent))
     monkeypatch.setattr(bounds, "SYSTEM_FOLDERS", (str(found.unit.parent),))
-    monkeypatch.setattr(upgrader, "systemctl", lambda scope, *said: words.append(" ".join(said)))
+    monkeypatch.setattr(upgrader, "_systemctl", lambda scope, *said: words.append(" ".join(said)))
     monkeypatch.setattr(upgrader, "_PAUSE_SECONDS", (0.01, 0.02))
     monkeypatch.setattr(upgrader, "_POLL_SECONDS", 0.01)
     # Signals are the main thread's, and some tests run the program in another.
@@ -205,9 +216,17 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
 
 
 def run(host: Host, trials: dict[str, str] | None = None, **switches: str) -> int:
-    program = Acted(upgrader.load(str(host.folder / "upgrade.json")))
-    program.host, program.trials, program.switches = host, trials or {}, switches
-    return program.run()
+    return program_of(host, trials, switches).run()
+
+
+def program_of(
+    host: Host, trials: dict[str, str] | None = None, switches: dict[str, str] | None = None
+) -> Program:
+    program = Program(upgrader.load(str(host.folder / "upgrade.json")))
+    acted = program._engine
+    assert isinstance(acted, Acted)
+    acted.host, acted.trials, acted.switches = host, trials or {}, switches or {}
+    return program
 
 
 def check_upgraded(host: Host) -> None:
@@ -228,7 +247,8 @@ def check_upgraded(host: Host) -> None:
     kept = proved.read(str(host.state))
     assert kept is not None
     assert kept["proof"] == proof
-    assert host.read("summary")["facts"] == {"model": {"id": "big"}, "pending_model": ""}
+    summary = {"model": {"id": "big"}, "pending_model": "", **reached("big")}
+    assert host.read("summary")["facts"] == summary
     assert json.loads(host.summary.read_text()) == host.read("summary")["facts"]
     assert {host.read(name)["inputs"]["x"] for name in PHASES} == {"new"}
     env = host.read("directories")["resources"][0]["seen"]
@@ -240,12 +260,7 @@ def check_upgraded(host: Host) -> None:
 
 def test_tried_then_switched_then_retired(host: Host) -> None:
     assert run(host) == 0
-    assert host.done == [
-        "try big",
-        "apply big",
-        f"disable {UNIT}",
-        "daemon-reload",
-    ]
+    assert host.done == ["try big", "apply big", f"disable {UNIT}", "daemon-reload"]
     check_upgraded(host)
 
 
@@ -259,7 +274,10 @@ class Killed(BaseException):
     """What no handler of the program catches."""
 
 
-STEPS = ("_fetch", "_try", "_switch", "_retire_small", "_record", "_leave", "_forget")
+STEPS = (
+    *("_fetch", "_try", "_switch", "_retire_small", "_leave"),
+    *("receipts.record", "receipts.forget"),
+)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -267,7 +285,9 @@ STEPS = ("_fetch", "_try", "_switch", "_retire_small", "_record", "_leave", "_fo
 def test_a_kill_at_any_step_is_finished_by_the_next_start(
     host: Host, step: str, when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = getattr(upgrader.Upgrader, step)
+    place = upgrade_receipts.Receipts if "." in step else upgrader.Upgrader
+    step = step.split(".")[-1]
+    whole = getattr(place, step)
 
     def killed(self: Any, *given: Any) -> Any:
         if when == "after":
@@ -276,12 +296,12 @@ def test_a_kill_at_any_step_is_finished_by_the_next_start(
 
     program = upgrader.load(str(host.folder / "upgrade.json"))
     with monkeypatch.context() as patch:
-        patch.setattr(Acted, step, killed, raising=False)
+        patch.setattr(place, step, killed)
         with pytest.raises(Killed):
             run(host)
     if not host.folder.exists():
         # Gone with its unit: nobody starts it again, and all but the receipt's list is done.
-        assert step in ("_leave", "_forget")
+        assert step in ("_leave", "forget")
         assert host.read("models")["facts"]["sha256"] == program["model"]["sha256"]
         return
     assert run(host) == 0
@@ -351,16 +371,16 @@ def test_wrong_bytes_are_final_and_a_dead_network_is_not(
 ) -> None:
     real, failures = upgrader.fetch, [NetworkError("no route", code="X") for _ in range(3)]
 
-    def flaky(request: Any) -> Any:
+    def flaky(request: Any, on_progress: Any) -> Any:
         if failures:
             raise failures.pop()
-        return real(request)
+        return real(request, on_progress)
 
     monkeypatch.setattr(upgrader, "fetch", flaky)
     assert run(host) == 0
     other = Host(host.home.parent / "second")
 
-    def wrong(request: Any) -> Any:
+    def wrong(request: Any, on_progress: Any) -> Any:
         raise IntegrityError("another file", code="X")
 
     monkeypatch.setattr(upgrader, "fetch", wrong)
@@ -395,7 +415,7 @@ def test_it_waits_for_a_run_that_holds_the_lock(host: Host) -> None:
 
     handle = os.open(host.state / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(handle, fcntl.LOCK_EX)
-    assert waiting(host, lambda: os.close(handle)) == "an install is at work"
+    assert waiting(host, lambda: os.close(handle)) == "an install is running"
     check_upgraded(host)
 
 
@@ -403,13 +423,12 @@ def test_it_waits_for_a_run_that_holds_the_lock(host: Host) -> None:
 def test_it_waits_for_an_install_that_has_not_ended(host: Host, state: str) -> None:
     host.write_receipts(health=state)
     why = waiting(host, host.write_receipts)
-    assert why == "the install has not ended phase health"
+    assert why == "the install has not finished its phase health"
     check_upgraded(host)
 
 
 def test_another_choice_ends_it_before_it_switches(host: Host) -> None:
-    program = Acted(upgrader.load(str(host.folder / "upgrade.json")))
-    program.host, program.trials, program.switches = host, {}, {}
+    program = program_of(host)
     host.document["model"]["id"] = "other"
     host.write_document()
     with pytest.raises(SystemExit) as ended:
@@ -455,7 +474,7 @@ def test_the_holder_of_the_lock_is_named(host: Host) -> None:
 @pytest.mark.parametrize("name", sorted(HOSTS))
 def test_a_trial_has_no_card_and_is_seen_by_nobody_else(name: str) -> None:
     project = stack(name)["compose"]
-    trial = upgrader.trial_project(project, 4711)
+    trial = upgrade_containers.trial_project(project, 4711)
     if "amd" in name:
         # It is told its model by the request, and finds it in a directory.
         assert trial is None
@@ -490,7 +509,7 @@ def test_pauses_grow_to_a_quarter_of_an_hour() -> None:
     ],
 )
 def test_last_words(said: str, words: str) -> None:
-    assert upgrader.last_words(said) == words
+    assert trial.last_words(said) == words
 
 
 OWN = {"ActiveState": "active", "InvocationID": "now"}
@@ -530,7 +549,7 @@ def test_progress_is_that_of_the_bytes(host: Host) -> None:
     assert seen is not None
     assert seen["done_bytes"] == len(BIG)
     assert upgrade.sentence(seen, str) == (
-        "small answers until big does (dream-runner-upgrade.service: starting, 100 % of 3000)"
+        "small answers now. big takes over when it is downloaded (100 % of 3000)."
     )
 
 
@@ -541,7 +560,7 @@ def test_a_document_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFi
         upgrader.load(str(path))
     assert error.value.code == "UPGRADE_UNREADABLE"
     assert upgrader.main([str(path)]) == upgrader.FINAL
-    assert "is no upgrade of ours" in capsys.readouterr().err
+    assert "is not an upgrade's document" in capsys.readouterr().err
 
 
 @pytest.fixture

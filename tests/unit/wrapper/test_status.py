@@ -186,7 +186,7 @@ def test_an_upgrade_under_way_is_as_it_should_be(
     assert found == state
     assert part in detail
     said = status.as_text(status.Status(found, detail=detail, engine=answering, upgrade=pending))
-    assert "  Upgrade       small answers" in said
+    assert "  Upgrade       small " in said
 
 
 def test_json_has_the_state_and_the_exit_code(tmp_path: Path) -> None:

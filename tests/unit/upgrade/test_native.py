@@ -1,0 +1,313 @@
+"""The upgrade of the native engine, with the real engine and the real supervisord."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dream_runner import catalog, paths
+from dream_runner.module_utils.dream_core import (
+    atomic,
+    probe,
+    receipt,
+    supervisor,
+    survey,
+    trial,
+    upgrade,
+    upgrade_native,
+    upgrader,
+)
+from dream_runner.module_utils.dream_core.errors import EngineError
+from dream_runner.module_utils.dream_core.phases import PHASES
+from dream_runner.module_utils.dream_core.process import command_lines
+
+ENGINE = paths.content() / "roles" / "services" / "files" / "dream_engine.py"
+SMOKE = (catalog.HERE / "smoke.gguf").read_bytes()
+#: The same model under another digest: bytes after the last tensor are ignored.
+MODELS = {"small": SMOKE, "big": SMOKE + b"\x5a" * 4096, "bad": b"GGUF" + b"\xff" * 4096}
+
+
+def sha(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+class Host:
+    """A native installation under supervisord that answers with the small model."""
+
+    def __init__(self, root: Path, final: str) -> None:
+        self.home, self.state, self.final = root / "ai", root / "state", final
+        self.paths = upgrade.Paths(str(self.home))
+        for name in ("engine", "config/engine", "logs", "run", "supervisor", "data/models"):
+            (self.home / name).mkdir(parents=True)
+        Path(self.paths.folder).mkdir(mode=0o700)
+        self.models = Path(self.paths.models)
+        (self.models / "small.gguf").write_bytes(MODELS["small"])
+        (root / f"{final}.gguf").write_bytes(MODELS[final])
+        self.program = shutil.copy(ENGINE, self.home / "engine")
+        self.config = self.home / "config" / "engine" / "engine.json"
+        self.port = trial.free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        for name in ("upgrade.json", "upgrade.pyz", "network.env"):
+            (Path(self.paths.folder) / name).write_text("")
+        self.sides = {"before": self.side("small"), "after": self.side(final)}
+        for name, side in self.sides.items():
+            atomic.write_json(self.paths.side(name), side)
+        self.document = self.describe(root)
+        atomic.write_json(self.paths.document, self.document)
+        self.start("before")
+        self.write_receipts()
+
+    def side(self, name: str) -> dict[str, Any]:
+        config = {"model": str(self.models / f"{name}.gguf"), "alias": name, "host": "127.0.0.1"}
+        config |= {"port": self.port, "context_tokens": 1024, "threads": 1, "parallel": 1}
+        content = json.dumps(config)
+        revision = sha(content.encode())[:16]
+        argv = [sys.executable, str(self.program), str(self.config), f"--revision={revision}"]
+        return {
+            "sha256": sha(MODELS[name]),
+            "config": config,
+            "files": [{"path": str(self.config), "mode": "0644", "content": content}],
+            "command": argv,
+            "revision": revision,
+            "supervisor": "supervisord",
+            "unit": "",
+            "program": "engine",
+            "log": str(self.home / "logs" / "engine.log"),
+        }
+
+    def model(self, name: str, url: str = "") -> dict[str, Any]:
+        content = MODELS[name]
+        file = {"file": f"{name}.gguf", "sha256": sha(content), "size_bytes": len(content)}
+        return {"id": name, "sha256": sha(content), "files": [{**file, "urls": [url]}]}
+
+    def describe(self, root: Path) -> dict[str, Any]:
+        def side(name: str) -> dict[str, Any]:
+            api = {"path": "", "health": "/health", "model": name}
+            return {"model": self.model(name), "api": api, "services": []}
+
+        return {
+            "schema": upgrade.SCHEMA,
+            "engine": "native",
+            "install_dir": str(self.home),
+            "state_dir": str(self.state),
+            "command": "docker",
+            "unit": {"name": "dream-runner-upgrade", "scope": "background", "path": ""},
+            "fetch": {"reserve_bytes": 0, "token_file": ""},
+            "url": self.url,
+            "summary_file": str(self.home / "summary.json"),
+            "model": self.model(self.final, f"file://{root}/{self.final}.gguf"),
+            "before": side("small"),
+            "after": side(self.final),
+            "upgraded": {name: {"inputs": {"x": "new"}, "consumes": []} for name in PHASES},
+            "facts": {
+                "models": {"path": self.final, "sha256": sha(MODELS[self.final])},
+                "health": {"model": self.final},
+            },
+        }
+
+    def start(self, name: str) -> None:
+        side = self.sides[name]
+        self.config.write_text(side["files"][0]["content"])
+        python, environment = sys.executable, supervisor.small_environment()
+        supervisor.ensure(self.supervised(side), python, environment)
+        probe.wait_until_ready(self.url + "/health", 60)
+
+    def supervised(self, side: dict[str, Any]) -> supervisor.Program:
+        return supervisor.Program(str(self.home), "engine", side["command"], side["log"])
+
+    def write_receipts(self) -> None:
+        config = self.supervised(self.sides["before"]).config
+        resources: dict[str, list[dict[str, Any]]] = {
+            "models": [
+                {"kind": "model", "path": str(self.models / "small.gguf")},
+                {"kind": "model", "path": str(self.models / f"{self.final}.gguf"), "coming": True},
+                {"kind": "directory", "path": self.paths.folder},
+                {"kind": "file", "path": self.paths.document},
+                {
+                    "kind": "background",
+                    "name": "dream-runner-upgrade",
+                    "program": self.paths.program,
+                    "path": self.paths.document,
+                },
+            ],
+            "services": [
+                {"kind": "file", "path": str(self.config)},
+                {"kind": "file", "path": self.paths.side("before"), "volatile": True},
+                {"kind": "file", "path": self.paths.side("after"), "volatile": True},
+                {"kind": "file", "path": config},
+                {"kind": "supervisor", "config": config, "program": "engine"},
+            ],
+        }
+        facts: dict[str, dict[str, Any]] = {
+            "models": {"sha256": sha(MODELS["small"]), "upgrade": self.pending()},
+            "services": {"engine": "native", "revision": self.sides["before"]["revision"]},
+            "health": {"model": "small", "degraded": {}, "proof": {"model": "small"}},
+        }
+        for name in PHASES:
+            listed = [{"origin": "made", **item} for item in resources.get(name, [])]
+            for item in listed:
+                if item["kind"] == "model":
+                    item["sha256"] = sha(MODELS[Path(item["path"]).stem])
+            document = {
+                "schema": 2,
+                "phase": name,
+                "state": "done",
+                "install_dir": str(self.home),
+                "version": "1",
+                "inputs": {"x": "old"},
+                "facts": facts.get(name, {}),
+                "resources": survey.observe_all(listed),
+            }
+            assert receipt.write(str(self.state), document) is None
+
+    def pending(self) -> dict[str, Any]:
+        file = {"file": f"{self.final}.gguf", "size_bytes": len(MODELS[self.final])}
+        words = {"unit": "dream-runner-upgrade", "scope": "background", "until": "small"}
+        found = {"model": self.final, "sha256": sha(MODELS[self.final]), "files": [file]}
+        return {**found, **words}
+
+    def run(self) -> int:
+        return upgrader.Upgrader(upgrader.load(self.paths.document)).run()
+
+    def served(self) -> str:
+        return probe.served(self.url)
+
+    def read(self, phase: str) -> dict[str, Any]:
+        return dict(receipt.read_all(str(self.state))[0][phase])
+
+    def processes(self) -> list[list[str]]:
+        program = str(self.program)
+        return [argv for argv in command_lines().values() if program in argv]
+
+    def stop(self) -> None:
+        supervisor.stop(self.supervised(self.sides["before"]).config)
+        assert self.processes() == []
+
+
+@pytest.fixture
+def host(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Host]:
+    found = Host(tmp_path, getattr(request, "param", "big"))
+    yield found
+    found.stop()
+
+
+def check_upgraded(host: Host) -> None:
+    """The state that every way leads to."""
+    assert host.served() == "big"
+    assert probe.complete(host.url, "big", 60, exact=True)["text"]
+    side = host.sides["after"]
+    assert supervisor.problem(host.supervised(side)) == ""
+    assert sorted(item.name for item in host.models.glob("*.gguf")) == ["big.gguf"]
+    assert not os.path.exists(host.paths.folder)
+    assert host.processes() == [side["command"]]
+    receipts = receipt.read_all(str(host.state))[0]
+    assert upgrade.look(receipts) is None
+    assert receipts["services"]["facts"]["revision"] == side["revision"]
+    health = receipts["health"]["facts"]
+    assert (health["model"], health["proof"]["model"]) == ("big", "big")
+    assert {receipts[name]["inputs"]["x"] for name in PHASES} == {"new"}
+    # The next install finds the host as the receipts describe it.
+    assert not [line for found in survey.survey(receipts, verify=True).values() for line in found]
+    kinds = [item["kind"] for item in receipts["services"]["resources"]]
+    assert kinds == ["file", "file", "supervisor"]
+    assert [item["kind"] for item in receipts["models"]["resources"]] == ["model"]
+
+
+def test_tried_switched_and_retired(host: Host) -> None:
+    assert host.served() == "small"
+    assert host.run() == 0
+    check_upgraded(host)
+
+
+class Killed(BaseException):
+    """Ends the program at once: no handler catches it."""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("step", ["trial", "apply"])
+def test_a_kill_is_finished_by_the_next_start(
+    host: Host, step: str, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = getattr(upgrade_native.Native, step)
+
+    def killed(self: Any, name: str) -> Any:
+        if when == "after":
+            whole(self, name)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(upgrade_native.Native, step, killed)
+        with pytest.raises(Killed):
+            host.run()
+    assert host.run() == 0
+    check_upgraded(host)
+
+
+@pytest.mark.parametrize("host", ["bad"], indirect=True)
+def test_a_model_that_does_not_load_leaves_the_small_one(host: Host) -> None:
+    before = host.processes()
+    assert host.run() == upgrader.FINAL
+    said = json.loads(Path(host.paths.state).read_text())
+    assert said["stage"] == upgrade.FAILED
+    assert "it was loaded beside the running engine and failed" in said["why"]
+    assert "the engine ended (exit status 1)" in said["why"]
+    assert (host.served(), host.processes()) == ("small", before)
+    seen = upgrade.look(receipt.read_all(str(host.state))[0])
+    assert seen is not None
+    assert upgrade.sentence(seen, str).startswith("small keeps answering. bad does not take its")
+    assert not os.path.exists(host.paths.trial)
+
+
+def test_what_does_not_answer_in_its_place_is_taken_back(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = upgrade_native.Native._ask
+
+    def refuse(self: Any, url: str, side: Any) -> None:
+        ask(self, url, side)
+        if (url, side["config"]["alias"]) == (host.url, "big"):
+            raise EngineError("no memory", code="ENGINE_NO_ANSWER")
+
+    monkeypatch.setattr(upgrade_native.Native, "_ask", refuse)
+    assert host.run() == upgrader.FINAL
+    said = json.loads(Path(host.paths.state).read_text())
+    assert "the small model was put back: no memory" in said["why"]
+    assert host.served() == "small"
+    assert host.processes() == [host.sides["before"]["command"]]
+    assert not [
+        line
+        for phase, found in survey.survey(receipt.read_all(str(host.state))[0]).items()
+        for line in found
+        # The program was not started by its keeper here.
+        if phase == "services"
+    ]
+
+
+def test_it_waits_until_the_engine_is_described(host: Host) -> None:
+    """The services role writes it, after the models role has started the program."""
+    native = upgrade_native.Native(host.document, host.paths, print)
+    assert native.reason_to_wait() == ""
+    os.unlink(host.paths.side("after"))
+    assert "for big is not written yet" in native.reason_to_wait()
+    # What is there may be another model's, of an earlier choice.
+    atomic.write_json(host.paths.side("after"), {**host.sides["after"], "sha256": "0" * 64})
+    assert "for big is not written yet" in native.reason_to_wait()
+
+
+def test_a_trial_serves_this_machine_only_and_little() -> None:
+    config = {"host": "0.0.0.0", "port": 1, "context_tokens": 65536, "parallel": 4, "threads": 3}
+    assert upgrade_native.trial_config(config, 4711) == {
+        "host": "127.0.0.1",
+        "port": 4711,
+        "context_tokens": 512,
+        "parallel": 1,
+        "threads": 3,
+    }
