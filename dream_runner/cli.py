@@ -74,6 +74,10 @@ Ui = Annotated[
         autocompletion=suggest.ways_to_show,
     ),
 ]
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", help="Show every step, and the reason why it runs again."),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say it; write nothing anywhere.")]
 Answers = Annotated[
@@ -284,6 +288,7 @@ def install(
         bool, typer.Option("--verify", help="Read every model file again and check its SHA-256.")
     ] = False,
     dry_run: DryRun = False,
+    verbose: Verbose = False,
     ui: Ui = "auto",
     json: Json = False,
     debug: Debug = False,
@@ -292,7 +297,7 @@ def install(
     from . import ui as interface
 
     _refuse_both(resume, fresh or force)
-    listener = interface.make(ui, json_result=json)
+    listener = interface.make(ui, json_result=json, verbose=verbose)
     if not dry_run and ui != "json":
         # A sign of life, before even the rest of the program is loaded.
         listener.note("Looking at this machine ...")

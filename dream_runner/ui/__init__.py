@@ -66,13 +66,14 @@ class Guarded:
             self._silent = True
 
 
-def make(kind: str, *, json_result: bool = False) -> Listener:
+def make(kind: str, *, json_result: bool = False, verbose: bool = False) -> Listener:
     """Return the listener called ``kind``, guarded.
 
     ``auto`` is what DREAM_UI says, else rich on a terminal and plain elsewhere; with
-    ``--json`` it is quiet, because then a program reads along.
+    ``--json`` it is quiet, because then a program reads along. ``verbose`` shows every phase
+    with the reason why it ran.
     """
-    return Guarded(_make(resolve(kind, os.environ, json_result=json_result)))
+    return Guarded(_make(resolve(kind, os.environ, json_result=json_result), verbose))
 
 
 def resolve(kind: str, environment: Mapping[str, str], *, json_result: bool) -> str:
@@ -128,10 +129,10 @@ class Late:
         return self._made
 
 
-def _live() -> Listener:
+def _live(verbose: bool) -> Listener:
     from .live import LiveListener
 
-    return LiveListener()
+    return LiveListener(verbose=verbose)
 
 
 def _for_stderr(environment: Mapping[str, str]) -> str:
@@ -140,16 +141,18 @@ def _for_stderr(environment: Mapping[str, str]) -> str:
     return "rich" if can_move and sys.stderr.isatty() else "plain"
 
 
-def _make(kind: str) -> Listener:
+def _make(kind: str, verbose: bool) -> Listener:
     if kind == "rich":
-        return Late(_live)
+        return Late(lambda: _live(verbose))
     if kind == "json":
         from .lines import JsonListener
 
         return JsonListener(sys.stdout)
     from .plain import PlainListener, QuietListener
 
-    return QuietListener(sys.stderr) if kind == "quiet" else PlainListener(sys.stderr)
+    if kind == "quiet":
+        return QuietListener(sys.stderr)
+    return PlainListener(sys.stderr, verbose=verbose)
 
 
 def fetch_progress(listener: Listener, what: str) -> Callable[[Fetched], None]:

@@ -14,10 +14,18 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from ..events import Event, Notice, PhaseFinished, PhaseStarted, Progress, TaskStarted
+from ..events import (
+    Event,
+    Notice,
+    PhaseFinished,
+    PhaseStarted,
+    Progress,
+    RunFinished,
+    TaskStarted,
+)
 from . import text
 from .console import for_stderr
-from .plain import outcome, place, title
+from .plain import Checks, ended, outcome, place, title
 
 _MARKS = {"ok": "[green]ok[/]  ", "unchanged": "[green]ok[/]  ", "changed": "[cyan]done[/]"}
 #: Where a line is shorter than this, it has fewer words and no bar.
@@ -33,10 +41,12 @@ _MOST_BARS = 6
 class LiveListener:
     """Finished phases scroll up; the current one shows its task and all that it fetches."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, *, verbose: bool = False) -> None:
         self._console = console or for_stderr()
         # Braille is no help to a terminal that cannot show it.
         self._spinner = Spinner("dots" if "utf" in self._console.encoding.lower() else "line")
+        self._verbose = verbose
+        self._checks = Checks(verbose=verbose)
         self._phase = ""
         self._task = ""
         self._first = self._began = time.monotonic()
@@ -66,6 +76,8 @@ class LiveListener:
                 self._progress[event.what] = event
         elif isinstance(event, PhaseFinished):
             self._finish_phase(event)
+        elif isinstance(event, RunFinished):
+            self._fold()
         elif isinstance(event, Notice):
             self.note(event.text, event.level)
 
@@ -88,11 +100,23 @@ class LiveListener:
             self._phase, self._task, self._progress = phase, task, {}
 
     def _finish_phase(self, event: PhaseFinished) -> None:
-        mark = _MARKS.get(event.state, "[red]FAIL[/]")
         with self._lock:
             self._phase, self._task, self._progress = "", "", {}
-        line = f"{self._place(event.phase)}: {outcome(event, brief=not self._is_wide)}"
+        if self._checks.hides(event):
+            return
+        if event.state == "failed":
+            self._fold()
+        mark = _MARKS.get(event.state, "[red]FAIL[/]")
+        if self._verbose:
+            line = f"{self._place(event.phase)}: {outcome(event, brief=not self._is_wide)}"
+        else:
+            line = ended(event, brief=not self._is_wide)
         self._console.print(f"{mark} {escape(line)}")
+
+    def _fold(self) -> None:
+        line = self._checks.line()
+        if line:
+            self._console.print(f"{_MARKS['ok']} {line}")
 
     def _draw(self) -> Group:
         with self._lock:

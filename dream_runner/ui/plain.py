@@ -5,7 +5,15 @@ from __future__ import annotations
 import time
 from typing import TextIO
 
-from ..events import Event, Notice, PhaseFinished, PhaseStarted, Progress, TaskFinished
+from ..events import (
+    Event,
+    Notice,
+    PhaseFinished,
+    PhaseStarted,
+    Progress,
+    RunFinished,
+    TaskFinished,
+)
 from ..module_utils.dream_core import due
 from ..module_utils.dream_core.phases import PHASES
 from . import text
@@ -15,6 +23,26 @@ _PROGRESS_SECONDS = 10.0
 _ENOUGH = float("inf")
 #: Why a phase ran, where that is news: not on a first install, nor where everything was asked for.
 _TELLING = (due.CHANGED, due.DRIFT, due.INTERRUPTED, due.FAILED, due.VERSION)
+
+#: What a phase does, for a person who has never heard of phases.
+TITLES = {
+    "preflight": "Check this machine",
+    "detection": "Look at the hardware",
+    "features": "Choose the features",
+    "requirements": "Install system packages",
+    "docker": "Set up the container engine",
+    "directories": "Create the directories",
+    "devtools": "Install developer tools",
+    "images": "Fetch the container images",
+    "offline": "Check the offline files",
+    "amd_tuning": "Tune the AMD GPU",
+    "models": "Fetch the model",
+    "services": "Start the engine",
+    "health": "Ask the model",
+    "summary": "Write the summary",
+}
+#: News although they change nothing: the answer is what everything else was for.
+_ALWAYS_SHOWN = ("health",)
 
 _ENDED = {
     "unchanged": ("ok", "not run: nothing differs"),
@@ -33,6 +61,37 @@ def place(phase: str) -> str:
 def prefix(phase: str) -> str:
     """Return ``[11/14] models: ``, or nothing outside a phase."""
     return f"{place(phase)}: " if phase else ""
+
+
+class Checks:
+    """Counts the phases that had nothing to do, to be told of in one line."""
+
+    def __init__(self, *, verbose: bool) -> None:
+        self._verbose = verbose
+        self._count = 0
+
+    def hides(self, event: PhaseFinished) -> bool:
+        """Tell whether a phase is no news, and count it."""
+        is_news = event.state not in ("ok", "unchanged") or (
+            event.phase in _ALWAYS_SHOWN and event.state == "ok"
+        )
+        if is_news or self._verbose:
+            return False
+        self._count += 1
+        return True
+
+    def line(self) -> str:
+        """Return the line about all that were counted since the last one, or nothing."""
+        count, self._count = self._count, 0
+        return f"{text.plural(count, 'check')} passed" if count else ""
+
+
+def ended(event: PhaseFinished, *, brief: bool = False) -> str:
+    """Return how a phase ended, after the mark for its state; ``brief`` leaves out the time."""
+    words = TITLES.get(event.phase, event.phase)
+    if event.phase in _ALWAYS_SHOWN and event.state != "failed":
+        words = "The model answered"
+    return words if brief else f"{words} ({text.duration(event.seconds)})"
 
 
 def title(task: str, phase: str) -> str:
@@ -55,16 +114,20 @@ def outcome(event: PhaseFinished, *, brief: bool | None = None) -> str:
 
 
 class PlainListener:
-    """A line when a phase begins that takes long, one when it ends, one per notice."""
+    """A line for each phase that did something, for progress, and for each notice."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, verbose: bool = False) -> None:
         self._stream = stream
+        self._verbose = verbose
+        self._checks = Checks(verbose=verbose)
         self._told: dict[str, float] = {}
 
     def take(self, event: Event) -> None:
         """Show one event."""
         if isinstance(event, PhaseFinished):
-            self._line(f"{place(event.phase)}: {outcome(event)}")
+            self._finished(event)
+        elif isinstance(event, RunFinished):
+            self._fold()
         elif isinstance(event, Notice):
             self.note(event.text, event.level)
         elif isinstance(event, Progress):
@@ -81,6 +144,21 @@ class PlainListener:
     def close(self) -> None:
         """Nothing to leave: every line is already out."""
 
+    def _finished(self, event: PhaseFinished) -> None:
+        if self._checks.hides(event):
+            return
+        if event.state == "failed":
+            self._fold()
+        if self._verbose:
+            self._line(f"{place(event.phase)}: {outcome(event)}")
+        else:
+            self._line(f"{_ENDED.get(event.state, (event.state, ''))[0]}: {ended(event)}")
+
+    def _fold(self) -> None:
+        line = self._checks.line()
+        if line:
+            self._line(f"ok: {line}")
+
     def _progress(self, event: Progress) -> None:
         now, last = time.monotonic(), self._told.get(event.what, 0.0)
         finished = 0 < event.total <= event.done
@@ -90,7 +168,7 @@ class PlainListener:
         if last == _ENOUGH:
             return
         self._told[event.what] = _ENOUGH if finished else now
-        line = f"{prefix(event.phase)}{event.what}: "
+        line = f"{prefix(event.phase) if self._verbose else ''}{event.what}: "
         line += text.progress(event.done, event.total, event.rate)
         self._line(line + (f" ({event.note})" if event.note else ""))
 

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from dream_runner import events, ui
 from dream_runner.module_utils.dream_core.errors import UsageError
+from dream_runner.module_utils.dream_core.phases import PHASES
 from dream_runner.ui import lines, live, plain, text
 
 HOST = (1.0, "localhost")
@@ -37,12 +38,72 @@ def played(make: Any) -> str:
 
 def test_plain() -> None:
     assert played(plain.PlainListener).splitlines() == [
+        "m.gguf: 42 % of 1 kB, 58 B/s, 10 s left",
+        "warning: facts are old",
+        "by the way",
+        "done: Fetch the model (1 min 5 s)",
+        "FAILED: Start the engine (2.0 s)",
+    ]
+    assert played(lambda stream: plain.PlainListener(stream, verbose=True)).splitlines() == [
         "[11/14] models: m.gguf: 42 % of 1 kB, 58 B/s, 10 s left",
         "warning: facts are old",
         "by the way",
         "[11/14] models: done, 1 change (1 min 5 s)",
         "[12/14] services: FAILED (2.0 s)",
     ]
+
+
+def phase(name: str, state: str, why: str = "") -> events.PhaseFinished:
+    return events.PhaseFinished(*HOST, name, state, int(state == "changed"), 2.0, why)
+
+
+#: A second run: most of it is checks, and a setting was changed.
+AGAIN = [
+    phase("preflight", "ok", "changed: context_tokens"),
+    phase("offline", "unchanged"),
+    phase("models", "changed", "changed: context_tokens"),
+    phase("services", "ok", "changed: context_tokens"),
+    phase("health", "ok"),
+    phase("summary", "ok"),
+    events.RunFinished(*HOST, 60, 1, 0, 3, 0),
+]
+
+
+def test_what_had_nothing_to_do_is_one_line() -> None:
+    stream = io.StringIO()
+    listener = plain.PlainListener(stream)
+    console = Console(file=io.StringIO(), width=40)
+    shown = live.LiveListener(console)
+    for event in AGAIN:
+        listener.take(event)
+        shown.take(event)
+    shown.close()
+    assert stream.getvalue().splitlines() == [
+        "done: Fetch the model (2.0 s)",
+        "ok: The model answered (2.0 s)",
+        "ok: 4 checks passed",
+    ]
+    assert console.file.getvalue().splitlines() == [  # type: ignore[attr-defined]
+        "done Fetch the model",
+        "ok   The model answered",
+        "ok   4 checks passed",
+    ]
+
+
+def test_checks_before_a_failure_are_told_before_it() -> None:
+    stream = io.StringIO()
+    listener = plain.PlainListener(stream)
+    for event in (*AGAIN[:2], phase("models", "failed"), AGAIN[-1]):
+        listener.take(event)
+    assert stream.getvalue().splitlines() == [
+        "ok: 2 checks passed",
+        "FAILED: Fetch the model (2.0 s)",
+    ]
+
+
+def test_every_phase_has_a_title() -> None:
+    assert tuple(plain.TITLES) == PHASES
+    assert max(map(len, plain.TITLES.values())) <= 28
 
 
 @pytest.mark.parametrize(
@@ -59,7 +120,7 @@ def test_a_phase_that_ran_again_says_why(why: str, shown: str) -> None:
     event = events.PhaseFinished(*HOST, "services", "changed", 1, 2.0, why)
     assert plain.outcome(event) == f"done, 1 change (2.0 s){shown}"
     console = Console(file=io.StringIO(), width=120)
-    live.LiveListener(console).take(event)
+    live.LiveListener(console, verbose=True).take(event)
     shown_live = console.file.getvalue()  # type: ignore[attr-defined]
     assert shown_live == f"done [12/14] services: 1 change (2.0 s){shown}\n"
 
@@ -78,7 +139,7 @@ def test_plain_tells_of_each_thing_on_its_way_and_once_that_it_is_here() -> None
     for done in (1, 2, 1000, 1000, 3):
         for name in ("a", "b"):
             listener.take(events.Progress(*HOST, "images", name, done, 1000, 0.0))
-    assert [line.split(": ", 1)[1] for line in stream.getvalue().splitlines()] == [
+    assert stream.getvalue().splitlines() == [
         "a: 0 % of 1 kB",
         "b: 0 % of 1 kB",
         "a: 100 % of 1 kB",
@@ -110,7 +171,7 @@ def test_a_narrow_terminal_gets_fewer_words(state: str, wide: str, narrow: str) 
     for width, expected in ((80, wide), (40, narrow)):
         console = Console(file=io.StringIO(), width=width)
         event = events.PhaseFinished(*HOST, "services", state, 3, 2.0, "")
-        live.LiveListener(console).take(event)
+        live.LiveListener(console, verbose=True).take(event)
         assert console.file.getvalue() == expected + "\n"  # type: ignore[attr-defined]
         assert len(expected) <= width
 
@@ -180,7 +241,7 @@ def test_live_on_a_terminal_of_any_width(width: int) -> None:
         return live.LiveListener(Console(file=stream, force_terminal=True, width=width))
 
     shown = played(make)
-    assert "models" in shown
+    assert "Fetch the model" in shown
     assert "FAIL" in shown
     assert shown.endswith("\x1b[?25h") or "\x1b[?25h" in shown  # the cursor is given back
 
