@@ -14,10 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from .module_utils.dream_core.bounds import is_system
 from .module_utils.dream_core.errors import UsageError
+from .module_utils.dream_core.fetch import address as addresses
 from .module_utils.dream_core.fetch import wheel_address
 from .module_utils.dream_core.profiles import current_name
 
@@ -249,7 +250,13 @@ def _model_address(text: str) -> str:
         raise Invalid("the address contains blanks or control characters")
     if wheel_address.is_wheel(text):
         return _wheel(text)
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+        addresses.normal(text)
+    except (UsageError, ValueError) as error:
+        # What the standard library says may quote a password.
+        why = error.what if isinstance(error, UsageError) else "the address is not a URL"
+        raise Invalid(why) from None
     if parts.scheme == "file":
         path = text.removeprefix("file://")
         if not os.path.isabs(path):
@@ -336,11 +343,6 @@ def shown(value: Any) -> Any:
 
     Signed addresses carry their key in the query.
     """
-    if isinstance(value, str) and value.startswith(("http://", "https://")):
-        try:
-            parts = urlsplit(value)
-            host = parts.netloc.rpartition("@")[2]
-        except ValueError:
-            return value.split("?")[0]
-        return urlunsplit((parts.scheme, host, parts.path, "", ""))
+    if isinstance(value, str) and addresses.is_web(value):
+        return addresses.shown(value).partition("?")[0]
     return value

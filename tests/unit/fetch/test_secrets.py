@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import traceback
 from pathlib import Path
 
@@ -63,10 +65,19 @@ def test_a_netrc_that_does_not_parse_shows_a_line_number_only(
     assert not line or "line " in text
 
 
+@pytest.mark.parametrize("form", ["utf-8-sig", "utf-16", "crlf"])
+def test_a_netrc_of_any_editor_is_read(form: str, tmp_path: Path) -> None:
+    text = "machine 127.0.0.1\n\tlogin me\n\tpassword ses@me\n"
+    raw = text.replace("\n", "\r\n").encode() if form == "crlf" else text.encode(form)
+    (tmp_path / "netrc").write_bytes(raw)
+    with RawServer(THING.content, {}) as server:
+        network = Network(netrc=str(tmp_path / "netrc"))
+        fetch(THING.request(tmp_path / "m", server.url("/ok"), network=network))
+        assert base64.b64encode(b"me:ses@me") in server.heads[0]
+
+
 @pytest.mark.parametrize("kind", ["directory", "device", "pipe"])
 def test_a_netrc_that_is_no_file_blocks_nothing(kind: str, tmp_path: Path) -> None:
-    import os
-
     path = {"directory": str(tmp_path), "device": "/dev/zero"}.get(kind, str(tmp_path / "pipe"))
     if kind == "pipe":
         os.mkfifo(path)
@@ -109,8 +120,6 @@ def test_an_ordinary_path_with_an_at_sign_keeps_working(tmp_path: Path) -> None:
 
 def test_a_password_keeps_its_bytes(tmp_path: Path) -> None:
     """What is percent-encoded may be no UTF-8, and may hold any letter."""
-    import base64
-
     with RawServer(THING.content, {"/m": answer(THING.content)}) as server:
         url = server.url("/m").replace("://", "://me:s%2Fe%e8s@")
         fetch(THING.request(tmp_path / "m", url))

@@ -7,11 +7,11 @@ import ipaddress
 import netrc
 import os
 import re
-import stat as stat_module
 from dataclasses import dataclass
 from typing import Dict, Optional, Sequence, Tuple
 from urllib.parse import SplitResult, unquote, unquote_to_bytes, urljoin, urlsplit, urlunsplit
 
+from .. import textfile
 from ..errors import UsageError
 from .request import Network
 
@@ -24,7 +24,6 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NOT_CLEAR = re.compile(rb"[^!#$%&'()*+,\-./0-9:;=?@A-Z\[\]_a-z~|\\^]")
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}")
 _PLACE = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%25[\w.-]+)?\]|[^:\[\]]*)(?::([0-9]{0,5}))?", re.ASCII)
-_NETRC_BYTES = 1024 * 1024
 
 Origin = Tuple[str, str, int]
 
@@ -86,7 +85,7 @@ def clean(url: str) -> str:
     found = _PLACE.fullmatch(place)
     port = found.group(2) if found else ""
     if not found or (port and not 0 < int(port) < 65536):
-        raise _bad_url(url, "has no host and port number (1 to 65535) that can be")
+        raise _bad_url(url, "has an invalid host or port")
     netloc = _encoded(login) + at + _host(url, found.group(1)) + (":" + port if port else "")
     path, query = _encoded(parts.path), _encoded(parts.query)
     return urlunsplit((parts.scheme, netloc, path, query, ""))
@@ -127,7 +126,7 @@ def _host(url: str, host: str) -> str:
         try:
             ipaddress.IPv6Address(host[1:-1].partition("%")[0])
         except ValueError:
-            raise _bad_url(url, "has no IPv6 address between its brackets") from None
+            raise _bad_url(url, "has an invalid IPv6 address") from None
         return host
     try:
         # Each label has a length, also where all is ASCII.
@@ -135,7 +134,7 @@ def _host(url: str, host: str) -> str:
     except UnicodeError:
         name = ""
     if not _HOST.fullmatch(name):
-        raise _bad_url(url, "names no host" if not host else "has a host name that cannot be")
+        raise _bad_url(url, "names no host" if not host else "has an invalid host name")
     return name
 
 
@@ -253,26 +252,33 @@ def _login(user: bytes, password: bytes) -> Dict[str, str]:
 
 
 def _netrc_entry(path: str, host: str) -> Optional[Tuple[str, str]]:
-    if not path:
+    if not path or not os.path.lexists(path):
         return None
     try:
-        status = os.stat(path)
-        if not stat_module.S_ISREG(status.st_mode) or status.st_size > _NETRC_BYTES:
-            raise _bad_netrc(path, "it is not a regular file of a usual size")
-        found = netrc.netrc(path).authenticators(host)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise _bad_netrc(path, os.strerror(error.errno or 0)) from None
+        found = _parsed(textfile.read(path)).authenticators(host)
+    except textfile.Unreadable as error:
+        raise _bad_netrc(path, error.reason) from None
     except netrc.NetrcParseError as error:
         # Its message quotes what it did not understand, and that may be the password.
         line = error.lineno if isinstance(error.lineno, int) else 0
         raise _bad_netrc(path, "line %d has a mistake" % line) from None
+    except OSError as error:
+        raise _bad_netrc(path, os.strerror(error.errno or 0)) from None
     except (ValueError, RecursionError):
-        raise _bad_netrc(path, "it is not text in UTF-8") from None
+        raise _bad_netrc(path, "it cannot be understood") from None
     if not found or found[2] is None:
         return None
     return found[0] or "", found[2]
+
+
+def _parsed(text: str) -> netrc.netrc:
+    """Return the entries of a netrc file; the standard library reads them from a file only."""
+    handle = os.memfd_create("netrc", os.MFD_CLOEXEC)
+    try:
+        os.write(handle, text.encode("utf-8"))
+        return netrc.netrc("/proc/self/fd/%d" % handle)
+    finally:
+        os.close(handle)
 
 
 def _bad_netrc(path: str, why: str) -> UsageError:

@@ -218,7 +218,7 @@ def _redirected(current: str, response: Response) -> str:
     try:
         location = addresses.follow(current, response.head.get("Location"))
     except UsageError as error:
-        what = "redirects to an address that cannot be: %s" % error.what
+        what = "redirects to an invalid address: %s" % error.what
         raise SourceFault("REDIRECT_REFUSED", what, permanent=True) from error
     if location.startswith("https:") or current.startswith("http:"):
         return location

@@ -341,7 +341,7 @@ class HttpSource:
         try:
             location = addresses.follow(url, response.head.get("Location"))
         except UsageError as error:
-            what = "redirects to an address that cannot be: %s" % error.what
+            what = "redirects to an invalid address: %s" % error.what
             raise SourceFault("REDIRECT_REFUSED", what, permanent=True) from error
         # It could send us to services that only this host reaches.
         if self.is_peer:

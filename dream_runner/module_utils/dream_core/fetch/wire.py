@@ -68,7 +68,7 @@ class Budget:
     def require(self, count: int) -> None:
         """Raise SourceFault unless ``count`` bytes are left."""
         if count > self._left:
-            what = "%s is longer than any server's that works" % self._part
+            what = "%s is too long" % self._part
             raise SourceFault("BAD_ANSWER", what, permanent=True)
 
     def seconds(self) -> float:
