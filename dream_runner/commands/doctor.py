@@ -21,6 +21,8 @@ from ..module_utils.dream_core.doctor import (
     examine,
     exit_code,
 )
+from ..ui import text
+from .status import NOTHING_INSTALLED
 
 __all__ = ["CHECKS", "Finding", "Place", "as_json", "as_text", "exit_code", "run", "write_archive"]
 
@@ -53,7 +55,7 @@ def _settings(place: Place) -> Iterator[Finding]:
 def _program(place: Place) -> Iterator[Finding]:
     for name in _PARTS:
         if importlib.util.find_spec(name) is None:
-            remedy = "run install.sh again: it makes the private environment anew"
+            remedy = "run install.sh again; it creates the private environment again"
             yield Finding("program", ERROR, f"the Python package {name} is not there", remedy)
 
 
@@ -83,7 +85,7 @@ def _engine(place: Place) -> Iterator[Finding]:
 
     status = status_command.run(place.state_dir)
     if status.state == "absent":
-        yield Finding("engine", OK, status.detail)
+        yield Finding("engine", OK, NOTHING_INSTALLED)
     elif status.state == "ready":
         yield Finding("engine", OK, f"{status.engine.url} answers")
     elif status.state != "interrupted":
@@ -113,10 +115,27 @@ def as_json(findings: list[Finding]) -> dict[str, Any]:
 
 
 def as_text(findings: list[Finding]) -> str:
-    """Return a line a finding, and what to do about it."""
-    lines = []
-    for finding in findings:
-        line = f"{finding.severity:8}{finding.id}"
-        lines.append(f"{line}: {finding.evidence}" if finding.evidence else line)
-        lines += [f"        remedy: {finding.remedy}"] if finding.remedy else []
-    return "\n".join(lines)
+    """Return the problems, those with one remedy together; one line where there are none."""
+    bad = [item for item in findings if item.severity != OK]
+    passed = text.plural(len(findings) - len(bad), "check")
+    if not bad:
+        return _clean(findings)
+    blocks = [f"{text.plural(len(bad), 'problem')} found; {passed} passed."]
+    for remedy in dict.fromkeys(item.remedy for item in bad):
+        lines = [_line(item) for item in bad if item.remedy == remedy]
+        blocks.append("\n".join([*lines, *([f"    {_sentence(remedy)}"] if remedy else [])]))
+    return "\n\n".join(blocks)
+
+
+def _clean(findings: list[Finding]) -> str:
+    if any(item.evidence == NOTHING_INSTALLED for item in findings):
+        return f"{NOTHING_INSTALLED} The checks of this machine passed."
+    return f"All {len(findings)} checks passed."
+
+
+def _line(finding: Finding) -> str:
+    return f"{finding.severity:8} {finding.id}: {finding.evidence}"
+
+
+def _sentence(remedy: str) -> str:
+    return remedy[0].upper() + remedy[1:] + ("" if remedy.endswith(".") else ".")

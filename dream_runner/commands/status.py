@@ -21,6 +21,7 @@ from ..ui import text
 #: Exit code by state: 0 done, 11 degraded, 8 engine, 3 requirement (DESIGN section 8).
 EXIT_CODES = {"ready": 0, "degraded": 11, "interrupted": 11, "stopped": 8, "absent": 3}
 
+NOTHING_INSTALLED = "Nothing is installed for this user."
 #: A big model that was swapped out needs its time for the first token.
 ANSWER_SECONDS = 120.0
 
@@ -156,6 +157,8 @@ def as_json(status: Status) -> dict[str, Any]:
 
 def as_text(status: Status) -> str:
     """Return the status for a person: the state, how it is reached, then the details."""
+    if status.state == "absent":
+        return "\n".join([status.detail, "'dream-runner install' installs it."])
     lines = [f"{status.state}: {status.detail}"]
     pending = upgrade.sentence(status.upgrade, text.size) if status.upgrade else ""
     if status.access:

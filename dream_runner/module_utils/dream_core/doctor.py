@@ -30,7 +30,7 @@ _EARLIEST_CLOCK = 1_767_225_600
 #: Clocks of two machines differ; one that went back a day differs more.
 _CLOCK_SLACK_SECONDS = 3600
 _NVIDIA, _AMD = "0x10de", "0x1002"
-_AGAIN = "run 'dream-runner install': it mends what differs"
+_AGAIN = "run 'dream-runner install' to repair it"
 
 
 class Finding(NamedTuple):
@@ -145,8 +145,10 @@ def _services(place: Place) -> Iterator[Finding]:
         seen = survey.observe(item, host, survey.GLANCE)
         was = str((item.get("seen") or {}).get("active", ""))
         state = str(seen.get("active", "not there"))
-        if was in _WORKING and state not in _WORKING:
-            evidence = "%s is %s" % (survey.name_of(item), state)
+        # A program that is being started when somebody looks is one that ends again and again.
+        if was in _WORKING and state not in _WORKING[1:]:
+            evidence = "%s: %s (was %s)"
+            evidence %= (survey.name_of(item), *map(survey.state_in_words, (state, was)))
             yield Finding("services", ERROR, evidence, _AGAIN)
 
 
@@ -166,7 +168,7 @@ def _upgrade(place: Place) -> Iterator[Finding]:
         yield Finding("upgrade", OK, evidence)
 
 
-_WORKING = ("active", "activating", "RUNNING", "STARTING", "running")
+_WORKING = ("activating", "active", "RUNNING", "STARTING", "running")
 
 
 def _container_engine(place: Place) -> Iterator[Finding]:

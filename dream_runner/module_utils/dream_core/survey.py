@@ -16,7 +16,7 @@ import subprocess
 from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Optional, Sequence
 
 from . import containers, docker_daemon, docker_host, live
-from .fetch.stamp import is_present
+from .fetch.stamp import ITS_DIGEST, is_present
 from .receipt import LINGER_DIRECTORY
 from .session import SYSTEM_PATH
 
@@ -147,8 +147,38 @@ def difference(resource: Resource, before: Seen, now: Seen) -> str:
         if key in _VOLATILE or (resource.get("volatile") and key in ("sha256", "size_bytes")):
             continue
         if before.get(key) != now.get(key):
-            return "%s is %s, was %s" % (key, now.get(key), before.get(key))
+            return _changed(key, before.get(key), now.get(key))
     return ""
+
+
+#: What systemd, supervisord and container engines call the same things.
+_STATES = {
+    **dict.fromkeys(("active", "RUNNING", "running", "reloading"), "running"),
+    **dict.fromkeys(("inactive", "STOPPED", "EXITED", "stopped", "exited", "dead"), "stopped"),
+    **dict.fromkeys(("activating", "STARTING", "BACKOFF", "restarting"), "starting again"),
+    **dict.fromkeys(("failed", "FATAL"), "failed"),
+}
+
+
+def state_in_words(state: str) -> str:
+    """Return ``running``, ``stopped``, ``starting again``, ``failed``, or the state itself."""
+    return _STATES.get(state, state)
+
+
+def _changed(key: str, before: Any, now: Any) -> str:
+    """Return in words that a value is another one."""
+    if key == "active":
+        words = state_in_words(str(now)), state_in_words(str(before))
+        # Two names for one state are told apart by the names.
+        return "%s (was %s)" % (words if words[0] != words[1] else (now, before))
+    if key == "sha256":
+        return "sha256 changed: was %s, now %s" % (_short(before), _short(now))
+    return "%s is %s, was %s" % (key, now, before)
+
+
+def _short(digest: Any) -> str:
+    text = str(digest)
+    return text[:12] + "..." if len(text) == 64 else text
 
 
 #: Seen only to know whether a closer look is due.
@@ -207,8 +237,13 @@ def _model(resource: Resource, host: Host, depth: int) -> Seen:
     seen = _file(resource, host, GLANCE)
     if seen["present"] and depth > GLANCE:
         found = is_present(resource["path"], resource["sha256"], verify=depth == READ, write=False)
-        seen["sha256"] = resource["sha256"] if found.present else found.why
+        seen["sha256"] = resource["sha256"] if found.present else _digest_of(found.why)
     return seen
+
+
+def _digest_of(why: str) -> str:
+    """Return the digest that was found, or why there is none."""
+    return why[len(ITS_DIGEST) :] if why.startswith(ITS_DIGEST) else why
 
 
 def _type(status: os.stat_result) -> str:

@@ -179,3 +179,28 @@ def test_survey_names_phase_and_resource(file: dict[str, Any]) -> None:
     assert survey.survey(receipts)["directories"] == [
         {"what": "file " + file["path"], "found": "missing"}
     ]
+
+
+@pytest.mark.parametrize(
+    ("key", "before", "now", "said"),
+    [
+        ("active", "active", "inactive", "stopped (was running)"),
+        ("active", "active", "activating", "starting again (was running)"),
+        ("active", "RUNNING", "FATAL", "failed (was running)"),
+        ("active", "inactive", "dead", "dead (was inactive)"),
+        ("sha256", "b" * 64, "8" * 64, f"sha256 changed: was {'b' * 12}..., now {'8' * 12}..."),
+        ("sha256", "b" * 64, "it cannot be read", f"sha256 changed: was {'b' * 12}..., now it"),
+        ("mode", "0600", "0644", "mode is 0644, was 0600"),
+    ],
+)
+def test_a_difference_is_told_in_words(key: str, before: str, now: str, said: str) -> None:
+    seen = [{"present": True, key: value} for value in (before, now)]
+    assert survey.difference({"kind": "unit"}, *seen).startswith(said)
+
+
+def test_another_model_is_told_by_its_digest(tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(b"other")
+    model = {"kind": "model", "path": str(path), "sha256": "b" * 64}
+    seen = survey.observe(model, survey.Host())
+    assert seen["sha256"] == hashlib.sha256(b"other").hexdigest()

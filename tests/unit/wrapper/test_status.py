@@ -261,3 +261,40 @@ def test_one_broken_check_hides_no_other(tmp_path: Path, monkeypatch: pytest.Mon
 )
 def test_doctor_exit_codes(severities: list[str], code: int) -> None:
     assert doctor.exit_code([doctor.Finding("x", item, "") for item in severities]) == code
+
+
+def finding(check: str, severity: str, evidence: str = "", remedy: str = "") -> doctor.Finding:
+    return doctor.Finding(check, severity, evidence, remedy)
+
+
+def test_a_clean_doctor_is_one_line() -> None:
+    assert doctor.as_text([finding("a", "ok"), finding("b", "ok", "x")]) == "All 2 checks passed."
+
+
+def test_problems_with_one_remedy_stand_together() -> None:
+    again = "run 'dream-runner install' to repair it"
+    found = [
+        finding("drift", "error", "unit x: stopped (was running)", again),
+        finding("engine", "error", "nothing listens on port 1", again),
+        finding("disk", "warning", "/: 3.0 MB free", "free some space"),
+        finding("clock", "ok"),
+    ]
+    assert (
+        doctor.as_text(found)
+        == """\
+3 problems found; 1 check passed.
+
+error    drift: unit x: stopped (was running)
+error    engine: nothing listens on port 1
+    Run 'dream-runner install' to repair it.
+
+warning  disk: /: 3.0 MB free
+    Free some space."""
+    )
+
+
+def test_where_nothing_is_installed_no_row_says_ok() -> None:
+    found = [finding("records", "ok"), finding("engine", "ok", status.NOTHING_INSTALLED)]
+    assert doctor.as_text(found).startswith("Nothing is installed for this user.")
+    absent = status.Status("absent", detail=status.NOTHING_INSTALLED)
+    assert status.as_text(absent).splitlines()[0] == status.NOTHING_INSTALLED

@@ -20,6 +20,8 @@ from .request import Presence
 from .watch import state_of
 
 SCHEMA = 1
+#: How a stamp says that a file is another one; the digest follows.
+ITS_DIGEST = "its sha256 is "
 _CHUNK = 1024 * 1024
 
 
@@ -116,7 +118,7 @@ def _hashed(
     if found != sha256:
         if stamps_dir is not None:
             remove_stamp(path, stamps_dir)
-        return Presence(False, "hash", "its sha256 is %s" % found, size)
+        return Presence(False, "hash", ITS_DIGEST + found, size)
     if stamps_dir is not None:
         write_stamp(path, sha256, stamps_dir, status)
     return Presence(True, "hash", size_bytes=status.st_size)
