@@ -14,6 +14,7 @@ import os
 import stat
 from typing import Any, Dict, Optional, Tuple, Type
 
+from . import forms
 from .errors import DiskError, DreamError, PrivilegeError, UsageError
 
 #: Leading part of the name of every temporary file made here, so that a later
@@ -96,7 +97,9 @@ def read_json(path: str, limit: int = 16 * 1024 * 1024) -> Tuple[Optional[Any], 
         if status.st_size > limit:
             return None, "it is larger than %d bytes" % limit
         with os.fdopen(os.dup(handle), "rb") as stream:
-            return json.loads(stream.read().decode("utf-8")), None
+            document = json.loads(stream.read().decode("utf-8"))
+        why = forms.unusable(document)
+        return (None, why) if why else (document, None)
     except (OSError, ValueError, RecursionError) as error:
         return None, "it cannot be read as JSON (%s)" % error
     finally:

@@ -14,7 +14,7 @@ import shutil
 import stat
 from typing import Any, Dict, Iterator, List, Mapping, Optional
 
-from . import atomic, bounds, restore
+from . import atomic, bounds, forms, receipt_form, restore
 from .errors import DreamError
 
 Receipts = Mapping[str, Mapping[str, Any]]
@@ -118,8 +118,25 @@ def _drop(folder: str, needed: Any) -> None:
 def read(state_dir: str) -> Optional[Item]:
     """Return what was kept last, or None where there is nothing to trust."""
     found, _ = atomic.read_json(os.path.join(state_dir, FOLDER, _MANIFEST))
-    usable = isinstance(found, dict) and found.get("schema") == _SCHEMA
-    return dict(found) if usable and isinstance(found.get("files"), list) else None  # type: ignore[arg-type,union-attr]
+    if _FORM(found) or found["schema"] != _SCHEMA:  # type: ignore[index]
+        return None
+    return dict(found)  # type: ignore[arg-type]
+
+
+_FORM = forms.fields(
+    {
+        "schema": forms.whole,
+        "install_dir": forms.path,
+        "proof": receipt_form.PROOF,
+        "files": forms.list_of(
+            forms.fields(
+                {"path": forms.path, "original": receipt_form.ORIGINAL["file"]},
+                {"kind": forms.name},
+            )
+        ),
+    },
+    {"version": forms.maybe(forms.name)},
+)
 
 
 def differing(kept: Mapping[str, Any], home: str = "~") -> List[Item]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from . import atomic
+from . import atomic, receipt_form
 from .errors import DreamError
 from .phases import PHASES, RECEIPT_SCHEMA
 
@@ -82,12 +82,12 @@ def _defect(document: Any, phase: str) -> Optional[str]:
     if not isinstance(document, dict):
         return "it is not an object"
     if not isinstance(document.get("schema"), int):
-        return "its schema is %r" % document.get("schema")
-    if document.get("phase") != phase or document.get("state") not in _STATES:
+        return "its schema is %s" % str(document.get("schema"))[:40]
+    state = document.get("state")
+    if document.get("phase") != phase or not isinstance(state, str) or state not in _STATES:
         return "its phase or state is not one of ours"
-    if not isinstance(document.get("resources", []), list):
-        return "its resources are not a list"
-    return None if isinstance(document.get("facts", {}), dict) else "its facts are not an object"
+    problem = receipt_form.problem(document, phase)
+    return "its %s" % problem if problem else None
 
 
 def _understood(document: Receipt) -> Tuple[Receipt, Optional[str]]:
@@ -116,14 +116,15 @@ def _understood(document: Receipt) -> Tuple[Receipt, Optional[str]]:
 
 
 def _is_recorded(resource: Any) -> bool:
-    return identity(resource) is not None and resource.get("origin") in ("made", "found")
+    is_whole = identity(resource) is not None and receipt_form.is_resource(resource)
+    return is_whole and resource.get("origin") in ("made", "found")
 
 
 def identity(resource: Any) -> Optional[Tuple[Any, ...]]:
     """Return what makes ``resource`` itself, or None when it has no known form."""
-    if not isinstance(resource, dict) or resource.get("kind") not in _IDENTITY:
+    kind = resource.get("kind") if isinstance(resource, dict) else None
+    if not isinstance(kind, str) or kind not in _IDENTITY:
         return None
-    kind = resource["kind"]
     values = tuple(resource.get(name) for name in _IDENTITY[kind])
     return None if any(value in (None, "") for value in values) else (kind, *values)
 

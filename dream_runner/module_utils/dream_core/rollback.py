@@ -19,6 +19,7 @@ from . import (
     profiles,
     proved,
     receipt,
+    receipt_form,
     restore,
     serving,
     supervisor,
@@ -43,9 +44,7 @@ def turn_back(
     never was one, or where the other profile gave it: there is nothing to turn back to.
     """
     kept = proved.read(state_dir)
-    if kept is None or kept["install_dir"] != install_dir:
-        return failed
-    if profiles.current_name(kept["proof"]["profile"]) != profile:
+    if kept is None or kept["install_dir"] != install_dir or not _is_of(kept["proof"], profile):
         return failed
     receipts, _ = receipt.read_all(state_dir)
     changed = proved.differing(kept)
@@ -61,6 +60,12 @@ def turn_back(
     except (DreamError, restore.Lost, OSError, subprocess.SubprocessError) as error:
         return _stuck(failed, error)
     return _turned_back(failed, str(kept.get("version") or ""))
+
+
+def _is_of(proof: Proof, profile: str) -> bool:
+    """Tell whether a proof is whole, so that it can be repeated, and of this profile."""
+    is_whole = not receipt_form.WHOLE_PROOF(proof)
+    return is_whole and profiles.current_name(proof["profile"]) == profile
 
 
 def _turned_back(failed: DreamError, version: str) -> DreamError:

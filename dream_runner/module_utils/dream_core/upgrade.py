@@ -12,7 +12,7 @@ import os
 import time
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
-from . import atomic, faststart, filelock, units
+from . import atomic, faststart, filelock, forms, units
 from .errors import BusyError
 from .fetch.partial import partial_progress
 
@@ -71,7 +71,7 @@ def look(
     show = show or (lambda name, scope: show_program(name, scope, paths))
     shown = show(str(wanted["unit"]), str(wanted["scope"]))
     said, _ = atomic.read_json(paths.state)
-    stage, why = stage_of(shown, said if isinstance(said, dict) else {})
+    stage, why = stage_of(shown, said if not _SAID(said) else {})  # type: ignore[arg-type]
     done, total = progress(paths.models, wanted["files"])
     return {
         "model": wanted["model"],
@@ -84,6 +84,13 @@ def look(
         "scope": wanted["scope"],
         "unit_state": shown.get("ActiveState", ""),
     }
+
+
+#: What the program writes of itself; of another form it has said nothing.
+_SAID = forms.fields(
+    {"stage": forms.name, "why": forms.name, "invocation": forms.name},
+    {"refused": forms.map_of(forms.text)},
+)
 
 
 def stage_of(shown: Mapping[str, str], said: Mapping[str, Any]) -> Tuple[str, str]:

@@ -246,6 +246,10 @@ class Journal:
             self._refuted_at[str(record[1])] = int(record[3])
 
 
+#: What a line of another form raises. Nothing in it counts.
+_NOT_A_FACT = (ValueError, TypeError, LookupError, OverflowError, RecursionError)
+
+
 def load(path: str) -> Tuple[Optional[Journal], Optional[str]]:
     """Return ``(journal, None)``, or ``(None, why)`` when there is none to trust.
 
@@ -273,7 +277,7 @@ def load(path: str) -> Tuple[Optional[Journal], Optional[str]]:
     for line in lines[1:]:
         # Every fact is checked against the bytes on disk before it is used, so
         # a line that cannot be read is merely a fact less.
-        with contextlib.suppress(ValueError, TypeError, IndexError, KeyError):
+        with contextlib.suppress(*_NOT_A_FACT):
             journal._replay(json.loads(line))
     return journal, None
 
@@ -284,7 +288,7 @@ def _binding(line: str) -> Optional[Binding]:
         if header["schema"] != SCHEMA or not _is_digest(header["sha256"]):
             return None
         return Binding(header["sha256"], int(header["size_bytes"]))
-    except (ValueError, TypeError, KeyError):
+    except _NOT_A_FACT:
         return None
 
 
