@@ -20,6 +20,7 @@ _REQUIRED: Dict[str, Mapping[str, forms.Form]] = {
     "model": {"path": forms.path, "sha256": forms.name},
     "unit": {"scope": forms.name, "name": forms.name},
     "supervisor": {"config": forms.path, "program": forms.name},
+    "background": {"path": forms.path, "name": forms.name, "program": forms.path},
     "port": {"port": forms.port},
     "package": _NAMED,
     "linger": {"user": forms.name},

@@ -21,6 +21,7 @@ from dream_runner.module_utils.dream_core import (
     ownership,
     proved,
     receipt,
+    receipt_form,
     survey,
     upgrade,
 )
@@ -191,7 +192,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     # No program of this host is asked: what is tested is what is read.
     monkeypatch.setattr(survey, "_output", lambda *_, **__: "")
     monkeypatch.setattr(live, "listeners", lambda *_, **__: [])
-    monkeypatch.setattr(upgrade, "show_unit", lambda *_: {})
+    monkeypatch.setattr(upgrade, "show_program", lambda *_: {})
     monkeypatch.setattr(status, "_unit_state", lambda *_: "")
     return found
 
@@ -239,6 +240,10 @@ def test_the_whole_receipts_are_used_without_a_word(machine: Machine) -> None:
     receipts, warnings = receipt.read_all(str(machine.state))
     assert (len(receipts), warnings) == (len(PHASES), [])
     assert not any(item.get("foreign") for item in receipts.values())
+
+
+def test_every_kind_of_resource_has_a_form() -> None:
+    assert set(receipt_form._REQUIRED) == set(receipt._IDENTITY)
 
 
 def test_a_receipt_of_another_form_is_said_once_and_written_anew(machine: Machine) -> None:
