@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from dream_runner import paths
 from dream_runner.settings import SETTINGS, Setting
 
@@ -52,3 +54,54 @@ def test_links_between_the_pages_lead_somewhere() -> None:
             place = page.parent / name if name else page
             assert place.exists(), f"{page.name}: {target}"
             assert not anchor or anchor in anchors(place), f"{page.name}: {target}"
+
+
+#: Pages that answer one question, in the reader's minute.
+ANSWERS = (
+    *("another-computer", "api-key", "my-own-model", "stop-and-start", "logs"),
+    *("back-up", "move", "behind-a-proxy", "amd", "index"),
+)
+
+
+def test_every_page_is_in_the_index() -> None:
+    linked = set(re.findall(r"\]\((\w[\w-]*\.md)\)", (USER / "index.md").read_text()))
+    assert linked == {page.name for page in USER.glob("*.md")} - {"index.md"}
+
+
+def test_a_page_that_answers_begins_with_its_question_and_a_command() -> None:
+    for name in ANSWERS:
+        lines = (USER / f"{name}.md").read_text().splitlines()
+        assert re.fullmatch(r"# .+\?", lines[0]), name
+        assert name == "index" or "```" in lines[:7], name
+        assert [line for line in lines if len(line) > 110] == [], name
+
+
+SERVICES = "roles/services/vars/main.yml"
+MODELS = "roles/models/vars/main.yml"
+ENGINE = "playbooks/group_vars/all/engine.yml"
+
+
+@pytest.mark.parametrize(
+    ("made_in", "what", "page", "named"),
+    [
+        (SERVICES, "/logs/engine.log", "logs", "`logs/engine.log`"),
+        (MODELS, "/logs/upgrade.log", "logs", "`logs/upgrade.log`"),
+        (SERVICES, "supervisord.log", "logs", "`supervisor/supervisord.log`"),
+        (ENGINE, "dream-runner-engine.service", "logs", "--unit dream-runner-engine"),
+        (ENGINE, "dream-runner-engine.service", "stop-and-start", "stop dream-runner-engine"),
+        (ENGINE, "program: engine", "stop-and-start", "supervisord.conf stop engine"),
+        (MODELS, "dream-runner-upgrade.service", "logs", "`dream-runner-upgrade`"),
+        (
+            SERVICES,
+            "/supervisor/supervisord.conf",
+            "stop-and-start",
+            "-c supervisor/supervisord.conf",
+        ),
+    ],
+)
+def test_what_a_page_names_is_what_a_role_writes(
+    made_in: str, what: str, page: str, named: str
+) -> None:
+    """A log or unit that is called otherwise would be looked for in vain."""
+    assert what in (ROOT / made_in).read_text()
+    assert named in (USER / f"{page}.md").read_text()
