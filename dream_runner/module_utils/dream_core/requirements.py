@@ -210,7 +210,7 @@ def check(
     found += _disk(int(settings.get("disk_reserve_mb") or 0), disk) or _tier_disk(
         int(need.get("disk_wanted_mb") or 0), disk
     )
-    found += _address(settings, probes)
+    found += _address(settings, choice, probes)
     found += _port(settings, session, choice, probes)
     found += _stack(settings, choice.get("stack") or {}, probes)
     found += check_packages(settings, session, probes.get("missing_packages") or [])
@@ -320,11 +320,23 @@ def _tier_disk(wanted_mb: int, disk: Sequence[Mapping[str, Any]]) -> List[Findin
     ]
 
 
-def _address(settings: Mapping[str, Any], probes: Mapping[str, Any]) -> List[Finding]:
-    """Refuse an address that this host does not have; nothing could listen there."""
+def _address(
+    settings: Mapping[str, Any], choice: Mapping[str, Any], probes: Mapping[str, Any]
+) -> List[Finding]:
+    """Refuse an address that this host does not have, or that no container can publish on."""
+    address = str(settings.get("bind_address") or "")
+    if "%" in address and choice.get("profile") == "full":
+        return [
+            finding(
+                "address",
+                "blocker",
+                "containers cannot publish a port on the link-local address %s" % address,
+                hint="choose another --bind-address, or --profile native",
+                code="ADDRESS_UNUSABLE",
+            )
+        ]
     if probes.get("has_address", True):
         return []
-    address = str(settings["bind_address"])
     wanted = "a loopback address" if is_everywhere(address) else address
     return [
         finding(

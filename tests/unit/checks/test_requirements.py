@@ -113,6 +113,13 @@ def test_an_address_that_is_not_there_is_a_finding(address: str, words: str) -> 
     assert (error.code, error.exit_code) == ("ADDRESS_MISSING", 3)
 
 
+@pytest.mark.parametrize("profile", ["native", "full"])
+def test_containers_have_no_link_local_address(profile: str) -> None:
+    findings = judge(settings={"bind_address": "fe80::1%eth0", "profile": profile})
+    codes = ["ADDRESS_UNUSABLE"] if profile == "full" else []
+    assert [error.code for error in [error_of(findings)] if error] == codes
+
+
 @pytest.mark.parametrize(
     ("bind", "held", "taken"),
     [("::1", "0.0.0.0", False), ("127.0.0.1", "::ffff:127.0.0.1", True), ("::", "127.0.0.1", True)],
