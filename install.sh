@@ -1,8 +1,8 @@
 #!/bin/sh
 # dream-runner: from a bare machine to a model that answers.
 #
-#   ./install.sh --profile embedded --yes          from a checkout
-#   sh -s -- --profile embedded --yes < install.sh piped; questions come from the terminal
+#   ./install.sh                           in a checkout, or in an unpacked release
+#   sh -s -- --yes < install.sh            piped, in there or with DREAM_RUNNER_SOURCE
 #
 # Makes a private Python environment below ${XDG_DATA_HOME:-~/.local/share}/dream-runner, installs
 # the pinned packages of requirements.lock (every one checked against its sha256) and this version
@@ -10,8 +10,8 @@
 # interrupt and to kill: an environment counts as finished only when its last file is written, and
 # the one in use is replaced in one step.
 #
-# Environment: DREAM_RUNNER_SOURCE (a checkout or a wheel), DREAM_RUNNER_PYTHON (an interpreter),
-# PIP_INDEX_URL, PIP_CERT, SSL_CERT_FILE, REQUESTS_CA_BUNDLE, HTTPS_PROXY and NO_PROXY as usual.
+# Environment: DREAM_RUNNER_SOURCE (a checkout, a release's tarball or a wheel), DREAM_RUNNER_PYTHON
+# (an interpreter), PIP_INDEX_URL, PIP_CERT, SSL_CERT_FILE, REQUESTS_CA_BUNDLE, HTTPS_PROXY, NO_PROXY.
 #
 # Exit codes of this part: 1 unexpected, 2 usage, 3 requirement, 4 privilege, 5 network, 6 disk,
 # 7 integrity, 12 another run is active, 130 interrupted. Then those of `dream-runner install`.
@@ -23,6 +23,15 @@ WAIT_SECONDS=900
 NEED_MODULES="ansible ansible_runner psutil requests typer rich jsonschema yaml dream_runner"
 # What tells that a Python can make environments; what Debian lacks without python3-venv.
 CAN_MAKE_VENV='import ensurepip, venv'
+# The engine's library: asked for here too, so that root is needed only once.
+HAS_LIBRARY='import ctypes; ctypes.CDLL("libgomp.so.1")'
+# pip with the caller's settings as far as they say where packages come from, and no others.
+RUN_PIP='import os, sys
+sys.path.insert(0, sys.argv[1])
+from dream_runner.module_utils.dream_core import errors, pip_config
+try: settings = pip_config.isolated(os.environ)
+except errors.UsageError as error: sys.exit(error.what)
+os.execve(sys.executable, [sys.executable, "-I", "-m", "pip", *sys.argv[2:]], settings)'
 
 main() {
     read_arguments "$@"
@@ -32,7 +41,6 @@ main() {
     if [ "$remove" = yes ]; then
         remove_runner
     fi
-    keep_off_checkout "$@"
     fingerprint=$(source_fingerprint)
     target=$data/venv-$(printf %.16s "$fingerprint")
     if is_current; then
@@ -42,7 +50,7 @@ main() {
     if [ "$dry_run" = yes ]; then
         show_dry_run "$@"
     fi
-    check_disk
+    check_place
     # Before the first byte: who may not install what is missing finds nothing changed.
     provide_venv_module
     take_lock
@@ -70,10 +78,7 @@ read_arguments() {
             --dry-run) dry_run=yes ;;
             --yes | -y) assume_yes=yes ;;
             --remove-runner) remove=yes ;;
-            --help | -h)
-                usage
-                exit 0
-                ;;
+            --help | -h) usage && exit 0 ;;
         esac
     done
 }
@@ -85,18 +90,16 @@ usage: ./install.sh [options of "dream-runner install"]
 Makes a private Python environment for dream-runner $VERSION and runs "dream-runner install" with
 the same options. The ones you want first:
 
-  --profile full|embedded   full: containers and the model for this machine (default);
-                            embedded: native engine and a tiny model, for a first look
-  --yes                     do not ask
-  --dry-run                 show what would happen and write nothing at all
-  --remove-runner           remove the private environment (not an installation:
-                            run "dream-runner uninstall" before)
+  --profile auto|native|full   auto: containers where a GPU needs them, else none (default)
+  --yes                        do not ask
+  --dry-run                    show what would happen and write nothing at all
+  --remove-runner              remove the environment; "dream-runner uninstall" comes first
 
 All options: ./install.sh, then: dream-runner install --help
 TEXT
 }
 
-# Where things go: data (the environments), link (the command of the user).
+# Where things go: data (the environments), links (the command; the first that is free is taken).
 find_places() {
     if [ -z "${HOME:-}" ]; then
         HOME=$(getent passwd "$(id -u)" | cut -d: -f6)
@@ -107,7 +110,12 @@ find_places() {
         *) data=$HOME/.local/share/dream-runner ;;
     esac
     venv=$data/venv
-    link=$HOME/.local/bin/dream-runner
+    links=$HOME/.local/bin/dream-runner
+    # Root's shells do not look into root's home; a HOME of somebody else's is not root's.
+    if [ "$(id -u)" = 0 ] && [ "$HOME" = "$(getent passwd 0 | cut -d: -f6)" ]; then
+        links="/usr/local/bin/dream-runner
+$links"
+    fi
     complete_name=.dream-runner-complete
 }
 
@@ -115,26 +123,7 @@ is_checkout() {
     [ -f "$1/requirements.lock" ] && [ -f "$1/dream_runner/version.py" ] && [ -f "$1/install.sh" ]
 }
 
-# 'git clone' in a home puts the checkout exactly where an install goes when nobody says otherwise.
-keep_off_checkout() {
-    if [ "$source_kind" != checkout ] || [ -n "${DREAM_INSTALL_DIR:-}" ]; then return 0; fi
-    if [ "$(readlink -f -- "$source")" != "$(readlink -f -- "$HOME/dream-runner")" ]; then return 0; fi
-    for word in "$@"; do
-        case $word in --install-dir | --install-dir=* | --answers | --answers=*) return 0 ;; esac
-    done
-    case ${XDG_STATE_HOME:-} in
-        /*) state=$XDG_STATE_HOME/dream-runner ;;
-        *) state=$HOME/.local/state/dream-runner ;;
-    esac
-    # What was chosen, or made, before is kept.
-    if grep -q '"install_dir"' "$state/settings.json" 2>/dev/null; then return 0; fi
-    if [ -e "$state/receipts/directories.json" ]; then return 0; fi
-    DREAM_INSTALL_DIR=$HOME/dream-runner-server
-    export DREAM_INSTALL_DIR
-    say "note: ~/dream-runner is this checkout; installing into ~/dream-runner-server (--install-dir chooses another place)"
-}
-
-# source_kind: checkout (source is its directory), wheel (a file) or index (a requirement).
+# source_kind: checkout (source is its directory, or that of an unpacked release), tarball or wheel.
 find_source() {
     script=$(readlink -f -- "$0" 2>/dev/null || printf '%s' "$0")
     beside=$(dirname -- "$script")
@@ -145,20 +134,21 @@ find_source() {
     elif is_checkout "$PWD"; then
         source_kind=checkout source=$PWD
     else
-        source_kind=index source=dream-runner==$VERSION
+        fail 2 "install.sh is alone: dream-runner's own files are neither beside it nor in $PWD" \
+            "run it in a checkout or an unpacked dream-runner-$VERSION.tar.gz, or set DREAM_RUNNER_SOURCE to one"
     fi
 }
 
 source_given() {
     source=$(readlink -f -- "$DREAM_RUNNER_SOURCE") || source=$DREAM_RUNNER_SOURCE
-    case $source in
-        *.whl) source_kind=wheel ;;
-        *) source_kind=checkout ;;
-    esac
-    if [ "$source_kind" = wheel ] && [ -f "$source" ]; then return; fi
-    if [ "$source_kind" = checkout ] && is_checkout "$source"; then return; fi
-    fail 2 "DREAM_RUNNER_SOURCE=$DREAM_RUNNER_SOURCE is neither a dream-runner checkout nor a wheel" \
+    case $source in *.whl) source_kind=wheel ;; *.tar.gz) source_kind=tarball ;; *) source_kind=checkout ;; esac
+    if [ "$source_kind" = checkout ]; then is_checkout "$source"; else [ -f "$source" ]; fi || fail 2 \
+        "DREAM_RUNNER_SOURCE=$DREAM_RUNNER_SOURCE is neither a dream-runner checkout nor a tarball or wheel of it" \
         "unset it, or name the directory that holds install.sh and requirements.lock"
+    # A release lies beside its digests.
+    own=$(grep -s "  ${source##*/}\$" "${source%/*}/SHA256SUMS") || return 0
+    printf '%s\n' "$own" | (cd "${source%/*}" && sha256sum --check --status) ||
+        fail 7 "$source is not what the SHA256SUMS beside it says" "get it again"
 }
 
 # The first suitable interpreter that can make environments; failing that, the first suitable one.
@@ -197,13 +187,12 @@ source_fingerprint() {
         checkout)
             (
                 cd "$source"
-                find dream_runner playbooks roles library ansible.cfg pyproject.toml \
+                find dream_runner playbooks roles library scripts/dream-runner ansible.cfg pyproject.toml \
                     requirements.lock -type f ! -name '*.pyc' -exec sha256sum {} + |
                     LC_ALL=C sort | digest
             )
             ;;
-        wheel) digest < "$source" ;;
-        index) printf '%s' "$source" | digest ;;
+        *) digest < "$source" ;;
     esac
 }
 
@@ -221,13 +210,18 @@ from importlib.util import find_spec
 sys.exit(not all(find_spec(name) for name in sys.argv[1:]))' $NEED_MODULES 2>/dev/null
 }
 
-check_disk() {
+# Room, and programs that may be started: asked before the first byte.
+check_place() {
     place=$data
     while [ ! -d "$place" ]; do place=$(dirname -- "$place"); done
     free=$(df -Pk -- "$place" | awk 'NR == 2 { print int($4 / 1024) }')
     [ "${free:-0}" -ge "$NEED_DISK_MB" ] || fail 6 \
         "$place has $free MB free; the private environment needs $NEED_DISK_MB MB" \
         "free some space, or set XDG_DATA_HOME to a directory on another filesystem"
+    "$python" -B -I -c 'import os, sys
+sys.exit(bool(os.statvfs(sys.argv[1]).f_flag & os.ST_NOEXEC))' "$place" || fail 3 \
+        "$place is on a filesystem that runs no programs (mounted noexec)" \
+        "set XDG_DATA_HOME to a directory on another filesystem"
 }
 
 # The lock is this process's descriptor 9, so that it ends with us and with what we started.
@@ -237,6 +231,8 @@ take_lock() {
     { : >>"$data/.lock"; } 2>/dev/null || fail_to_write "$data"
     exec 9>>"$data/.lock"
     flock -n 9 && return 0
+    # 1: another has it; anything else: this filesystem has no locks.
+    [ $? = 1 ] || return 0
     say "another install.sh is at work on $data; waiting for it"
     flock -w "$WAIT_SECONDS" 9 || fail 12 \
         "another install.sh still holds $data/.lock after $WAIT_SECONDS s" \
@@ -246,12 +242,10 @@ take_lock() {
 release_lock() { exec 9>&-; }
 
 fail_to_write() {
-    case $(LC_ALL=C mkdir -p -- "$1/.probe" 2>&1 || :; rmdir -- "$1/.probe" 2>/dev/null || :) in
-        *"ermission denied"*) fail 4 "$1 cannot be written: permission denied" "check its owner, or set XDG_DATA_HOME" ;;
-        *"ead-only"*) fail 6 "$1 cannot be written: read-only filesystem" "set XDG_DATA_HOME to a directory that can be written" ;;
-        *"o space"*) fail 6 "$1 cannot be written: no space left" "free some space, then run again" ;;
-        *) fail 6 "$1 cannot be made" "set XDG_DATA_HOME to a directory that can be written" ;;
-    esac
+    why=$(LC_ALL=C mkdir -p -- "$1/.probe" 2>&1 || :; rmdir -- "$1/.probe" 2>/dev/null || :)
+    why=$(printf '%s' "${why##*: }" | tr '[:upper:]' '[:lower:]')
+    case $why in *"permission denied"*) code=4 ;; *) code=6 ;; esac
+    fail "$code" "$1 cannot be written: $why" "check its owner and its disk, or set XDG_DATA_HOME to another directory"
 }
 
 # Debian keeps ensurepip in a package of its own.
@@ -260,70 +254,83 @@ provide_venv_module() {
     command -v apt-get >/dev/null 2>&1 || fail 3 \
         "$python cannot make virtual environments (no module ensurepip)" \
         "install your distribution's package for Python's venv module, then run again"
-    package=$(venv_package)
+    package=$(venv_package) by_hand=''
+    "$python" -B -I -c "$HAS_LIBRARY" 2>/dev/null || by_hand=' libgomp1'
+    by_hand=$package$by_hand
     if [ "$(id -u)" = 0 ]; then
-        install_package ''
-    elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then
-        install_package 'sudo -n'
+        install_packages '' "$package"
+    # -k: a password that sudo remembers for this terminal does not count for what comes after us.
+    elif command -v sudo >/dev/null 2>&1 && sudo -k -n true 2>/dev/null; then
+        install_packages 'sudo -n' "$package"
     elif command -v sudo >/dev/null 2>&1 && may_ask && agreed; then
-        install_package sudo
+        # Both at once: who typed a password is not asked for it again.
+        install_packages sudo "$by_hand"
     else
-        fail 4 "$python cannot make virtual environments, and installing $package needs root" \
-            "run: sudo apt-get install -y $package     then run install.sh again"
+        needs_root
     fi
     "$python" -B -I -c "$CAN_MAKE_VENV" 2>/dev/null || fail 3 \
         "$package is installed, but $python still cannot make virtual environments" \
         "set DREAM_RUNNER_PYTHON to another Python 3.11 or newer"
 }
 
+needs_root() {
+    fail 4 "$python cannot make virtual environments, and installing $package needs root" \
+        "as root run 'apt-get install -y $by_hand' once, then run install.sh again; the rest needs no root"
+}
+
 venv_package() {
-    case $python in
-        /usr/bin/python3.*) printf '%s-venv' "$(basename -- "$python")" ;;
-        *) printf python3-venv ;;
-    esac
+    case $python in /usr/bin/python3.*) printf '%s-venv' "${python##*/}" ;; *) printf python3-venv ;; esac
 }
 
 # A question needs a person: a terminal, and no --yes.
 may_ask() { [ "$assume_yes" = no ] && (: </dev/tty) 2>/dev/null; }
 
 agreed() {
-    printf 'Python cannot make virtual environments yet. Install %s with sudo? [Y/n] ' "$package" >/dev/tty
+    printf "%s\n" "Python cannot make virtual environments yet. Missing: $by_hand." \
+        "No sudo? As root run 'apt-get install -y $by_hand' once." >/dev/tty
+    printf 'Install with sudo? [Y/n] ' >/dev/tty
     read -r answer </dev/tty || return 1
     case $answer in [Nn]*) return 1 ;; esac
 }
 
-# install_package PREFIX: PREFIX is empty or a sudo command line.
-install_package() {
-    say "installing $package with apt-get"
-    set -f
-    # shellcheck disable=SC2086  # $1 is zero, one or two words
-    apt_log=$({ $1 apt-get -qq -o DPkg::Lock::Timeout=300 update &&
-        $1 env DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=300 \
-            --no-install-recommends install "$package"; } 9>&- 2>&1 </dev/null) && set +f && return
-    set +f
-    printf '%s\n' "$apt_log" | tail -n 15 >&2
-    explain_failure 3 "$apt_log" "apt-get could not install $package"
+# install_packages PREFIX NAMES: PREFIX is empty or a sudo command line. Lists that cannot be fetched
+# stop nothing that the others have.
+install_packages() {
+    say "installing $2 with apt-get"
+    prompt="[sudo] password for $(id -un) (needed to install $2): "
+    # shellcheck disable=SC2016,SC2086  # $1 and $2 are lists of words; $@ is the inner shell's
+    apt_log=$({ SUDO_PROMPT=$prompt $1 env LC_ALL=C DEBIAN_FRONTEND=noninteractive sh -c '
+        lock="-o DPkg::Lock::Timeout=300"
+        apt-get -qq $lock update || echo "E: not all lists of packages were fetched"
+        apt-get -qq -y $lock --no-install-recommends install "$@"' apt $2; } 9>&- 2>&1 </dev/null) || {
+        printf '%s\n' "$apt_log" | tail -n 15 >&2
+        explain_failure 3 "$apt_log" "apt-get could not install $2"
+    }
+    case $apt_log in *"not all lists"*) say "warning: $(printf '%s\n' "$apt_log" | grep -m 1 '^[EW]: ')" ;; esac
 }
 
 # explain_failure CODE LOG WHAT: one error line with the exit code that fits the tool's own words,
 # or CODE where they say nothing known.
 explain_failure() {
     case $2 in
-        *"Operation cancelled by user"*) exit 130 ;;
+        *"Operation cancelled by user"*) interrupted ;;
+        *"in the sudoers"* | *"not allowed to execute"* | *"sudo: "*"password"* | *"sudo: "*"must have a tty"*)
+            needs_root ;;
         *"DO NOT MATCH THE HASHES"* | *"hashes are required"* | *"Hash Sum mismatch"*)
             fail 7 "$3: a package does not match its pinned digest" "something between here and the package index changes files; do not go on" ;;
         *"No space left on device"* | *"enough free space"*)
             fail 6 "$3: no space left" "free some space, then run again" ;;
-        *"ead-only file system"*)
-            fail 6 "$3: read-only filesystem" "set XDG_DATA_HOME to a directory that can be written" ;;
+        *"ead-only file system"*) fail 6 "$3: read-only filesystem" "set XDG_DATA_HOME to another directory" ;;
         *"CERTIFICATE_VERIFY_FAILED"*)
             fail 5 "$3: the index's certificate is not trusted" "behind a company proxy, set PIP_CERT to its CA file" ;;
         *"No matching distribution"* | *"NewConnectionError"* | *"Max retries"* | *"ReadTimeout"* | \
             *"ConnectionError"* | *"ProtocolError"* | *"Could not resolve"* | *"Failed to fetch"* | \
             *"Temporary failure"* | *"Unable to locate package"*)
             fail 5 "$3: the package index cannot be reached" "check the network and HTTPS_PROXY, then run again" ;;
-        *"ermission denied"*)
-            fail 4 "$3: permission denied" "check the owner of $data" ;;
+        *"is not signed"* | *"NO_PUBKEY"* | *"does not have a Release file"*)
+            fail 3 "$3: a source of packages cannot be trusted" "correct or remove it in /etc/apt/sources.list.d" ;;
+        *"ermission denied"*) fail 4 "$3: permission denied" "check the owner of $data" ;;
+        *"pip's configuration"*) fail 2 "$3: $(printf '%s\n' "$2" | tail -n 1)" "correct that file" ;;
         *) fail "$1" "$3" "the tool's own words are above" ;;
     esac
 }
@@ -336,7 +343,12 @@ build_venv() {
     started=$(date +%s)
     run_step "making the environment" "$python" -I -m venv "$target"
     mkdir -- "$target/.tmp"
-    if [ "$source_kind" = checkout ]; then
+    if [ "$source_kind" = tarball ]; then
+        mkdir -- "$target/.tmp/source"
+        run_step "unpacking $source" tar -xzf "$source" --strip-components 1 --no-same-owner -C "$target/.tmp/source"
+        source=$target/.tmp/source
+    fi
+    if [ "$source_kind" != wheel ]; then
         pip_install --require-hashes --only-binary :all: -r "$source/requirements.lock"
         pip_install --no-deps --no-build-isolation --no-index "$source"
     else
@@ -346,27 +358,23 @@ build_venv() {
     fi
     rm -rf -- "$target/.tmp"
     imports_work "$target" || fail 1 "the new environment in $target lacks a package" "run install.sh again; report this if it stays"
-    sync_directory
+    # After a power cut the marker must not stand before the files.
+    sync -f "$target" 2>/dev/null || sync
     printf '%s\n' "$fingerprint" >"$target/.complete-tmp"
     mv -f -- "$target/.complete-tmp" "$target/$complete_name"
     say "environment ready in $(($(date +%s) - started)) s"
 }
 
-# After a power cut the marker must not stand before the files.
-sync_directory() { sync -f "$target" 2>/dev/null || sync; }
-
 pip_install() {
-    # PIP_USER and the like are meant for other environments than this one.
-    run_step "installing packages" env -u PIP_TARGET -u PIP_PREFIX -u PIP_ROOT -u PIP_REQUIRE_VIRTUALENV \
-        -u PIP_REQUIREMENT -u PIP_CONSTRAINT PIP_USER=0 "TMPDIR=$target/.tmp" "$target/bin/python" -I -m pip install \
-        --quiet --no-input --disable-pip-version-check --no-warn-script-location "$@"
+    run_step "installing packages" env "TMPDIR=$target/.tmp" "$target/bin/python" -B -I -c "$RUN_PIP" "$source" \
+        install --quiet --no-input --disable-pip-version-check --no-warn-script-location "$@"
 }
 
 # run_step WHAT COMMAND...: silent when it works, its last words and one error line when not.
 run_step() {
     what=$1
     shift
-    step_log=$("$@" 2>&1 </dev/null) && return
+    step_log=$(LC_ALL=C.UTF-8 "$@" 2>&1 </dev/null) && return
     printf '%s\n' "$step_log" | tail -n 15 >&2
     rm -rf -- "$target"
     explain_failure 1 "$step_log" "$what failed"
@@ -405,52 +413,39 @@ remove_leftovers() {
     done
 }
 
-# The command for later; only where nothing of somebody else's stands.
+is_ours() { case $(readlink "$1" 2>/dev/null) in */dream-runner/venv/bin/dream-runner) ;; *) return 1 ;; esac; }
+
+# The command for later, in the first place where nothing of somebody else's stands.
 link_command() {
-    case $(readlink "$link" 2>/dev/null) in
-        "$venv/bin/dream-runner") return 0 ;;
-        */dream-runner/venv/bin/dream-runner) ;;
-        *)
-            if [ -e "$link" ] || [ -L "$link" ]; then
-                say "note: $link exists and is not ours; use $venv/bin/dream-runner"
-                return 0
-            fi
-            ;;
-    esac
-    if mkdir -p -- "$HOME/.local/bin" 2>/dev/null && ln -sfn -- "$venv/bin/dream-runner" "$link" 2>/dev/null; then
-        case ":$PATH:" in
-            *":$HOME/.local/bin:"*) ;;
-            *) say "note: $HOME/.local/bin is not on PATH; the command is $link" ;;
-        esac
-    else
-        say "note: $link cannot be made; use $venv/bin/dream-runner"
-    fi
+    while read -r link; do
+        [ "$(readlink "$link" 2>/dev/null)" != "$venv/bin/dream-runner" ] || return 0
+        if { [ -e "$link" ] || [ -L "$link" ]; } && ! is_ours "$link"; then
+            say "note: $link exists and is not ours"
+        elif mkdir -p -- "${link%/*}" 2>/dev/null && ln -sfn -- "$venv/bin/dream-runner" "$link" 2>/dev/null; then
+            return 0
+        fi
+    done <<PLACES
+$links
+PLACES
+    say "note: the command is $venv/bin/dream-runner"
 }
 
 become() {
-    # Somebody's PYTHONPATH must not reach into the private environment; our own words are not
-    # settings of dream-runner.
-    unset PYTHONPATH PYTHONHOME DREAM_RUNNER_SOURCE DREAM_RUNNER_PYTHON
-    if [ "$dry_run" = yes ]; then
-        export PYTHONDONTWRITEBYTECODE=1
-    else
-        link_command
-    fi
+    # Our own words are not settings of dream-runner.
+    unset DREAM_RUNNER_SOURCE DREAM_RUNNER_PYTHON
+    [ "$dry_run" = yes ] || link_command
     # Piped: what is left on standard input is this script, not an answer.
-    if [ -f "$script" ]; then
-        exec "$venv/bin/dream-runner" install "$@"
-    fi
-    exec "$venv/bin/dream-runner" install "$@" </dev/null
+    [ -f "$script" ] || exec </dev/null
+    exec "$venv/bin/dream-runner" install "$@"
 }
 
 # Nothing is written, so only the standard library is at hand.
 show_dry_run() {
-    if [ "$source_kind" != checkout ]; then
-        say "dry run: would install $source into $target; the plan needs a checkout or a finished environment"
-        exit 0
-    fi
+    [ "$source_kind" = checkout ] || fail 2 "--dry-run without a finished environment needs a checkout" \
+        "unpack $source and run the install.sh in it"
     exec "$python" -B -I "$source/dream_runner/dryrun.py" \
-        --venv "$target" --python "$python" --link "$link" --lock "$source/requirements.lock" \
+        --venv "$target" --python "$python" --link "${links%%
+*}" --lock "$source/requirements.lock" \
         --package "$([ "$python_ready" = yes ] || venv_package)" -- "$@"
 }
 
@@ -463,13 +458,18 @@ remove_runner() {
         rm -f -- "$data/.lock"
         rmdir -- "$data" 2>/dev/null || :
     fi
-    case $(readlink "$link" 2>/dev/null) in
-        */dream-runner/venv/bin/dream-runner) rm -f -- "$link" ;;
-    esac
+    printf '%s\n' "$links" | while read -r link; do ! is_ours "$link" || rm -f -- "$link"; done
     say "removed the private environment; installations are untouched (dream-runner uninstall removes those)"
     exit 0
 }
 
-trap 'exit 130' INT
+interrupted() {
+    say "stopped: run the same command again to continue"
+    exit 130
+}
+
+trap interrupted INT
 trap 'exit 143' TERM HUP
+# Nobody else may write what is made here.
+umask g-w,o-w
 main "$@"

@@ -115,9 +115,9 @@ def lines(report: dict[str, Any]) -> list[str]:
         "this machine",
         *("  " + line for line in host_lines(report["host"])),
         "",
-        f"{len(report['phases'])} phases would follow: {' '.join(report['phases'])}",
-        "The complete plan (bytes, disk, ports, choices) needs these packages: run install.sh",
-        "without --dry-run and it is shown before the first question.",
+        f"{len(report['phases'])} steps would follow: {' '.join(report['phases'])}",
+        "Sizes, ports and the model are worked out by those packages, and a dry run fetches none.",
+        "'./install.sh' shows that plan and asks before it starts.",
     ]
     return text
 

@@ -54,6 +54,12 @@ _RULES: tuple[Rule, ...] = (
         "check the connection or the proxy, then run again: it continues",
     ),
     (
+        r"Unable to locate package|has no installation candidate",
+        RequirementError,
+        "PACKAGE_NOT_FOUND",
+        "check the package sources of this host ('apt-get update' shows what is wrong with them)",
+    ),
+    (
         r"Could not get lock|Unable to acquire the dpkg frontend lock|locked by another process",
         DreamError,
         "PACKAGE_MANAGER_BUSY",

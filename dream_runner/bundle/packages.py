@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import paths
-from ..module_utils.dream_core import docker_engine
+from ..module_utils.dream_core import docker_engine, pip_config
 from ..module_utils.dream_core.errors import IntegrityError, NetworkError, RequirementError
 
 #: What install.sh needs of a bare Debian before there is a dream-runner.
@@ -61,7 +61,10 @@ def _tags(python: str, arch: str) -> Iterator[str]:
 def _pip(*words: str) -> None:
     command = [sys.executable, "-I", "-m", "pip", "--no-input", "--disable-pip-version-check"]
     command += [words[0], "--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
-    done = subprocess.run([*command, *words[1:]], capture_output=True, text=True, check=False)
+    environment = pip_config.isolated(os.environ)
+    done = subprocess.run(
+        [*command, *words[1:]], env=environment, capture_output=True, text=True, check=False
+    )
     if done.returncode == 0:
         return
     said = (done.stderr.strip().splitlines() or ["pip failed"])[-1]
@@ -87,7 +90,8 @@ def make_own_wheel(target: Path) -> None:
     if (checkout / "pyproject.toml").is_file():
         command = [sys.executable, "-I", "-m", "pip", "--no-input", "wheel", "--quiet", "--no-deps"]
         command += ["--no-build-isolation", "--no-index", "--wheel-dir", str(target), str(checkout)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        environment = pip_config.isolated(os.environ)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise RequirementError(
                 f"dream-runner's own package cannot be built: {done.stderr.strip()[-300:]}",
@@ -100,9 +104,11 @@ def make_own_wheel(target: Path) -> None:
     with zipfile.ZipFile(name.with_suffix(".tmp"), "w", zipfile.ZIP_DEFLATED) as wheel:
         for entry in own.files or ():
             source = Path(str(own.locate_file(entry)))
-            # Scripts and byte code are made anew where it is installed.
+            # Byte code is made anew where it is installed.
             if not entry.as_posix().startswith("..") and source.suffix != ".pyc":
                 wheel.write(source, entry.as_posix())
+            elif entry.name == "dream-runner" and entry.parent.name == "bin":
+                wheel.write(source, f"dream_runner-{own.version}.data/scripts/dream-runner")
     name.with_suffix(".tmp").replace(name)
 
 

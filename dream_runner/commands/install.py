@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .. import answers, lock, privilege, resume, runs, stopping, target, tripwire
+from .. import answers, lock, privilege, resume, runs, stopping, target, tripwire, wording
 from ..events import Event, Notice, PhaseFinished
 from ..html import record
 from ..journal import Journal
@@ -289,6 +289,9 @@ def as_text(outcome: Outcome) -> str:
     elif pending:
         lines.append(f"  In the background  {pending}")
     lines.append("'dream-runner status' shows the state; 'dream-runner install' repairs it.")
+    paste = wording.path_line()
+    if paste:
+        lines += ["To use the command by its name, paste:", f"  {paste}"]
     return "\n".join(lines)
 
 

@@ -98,7 +98,7 @@ class Machine:
     def start(self, *words: str, entry: str = "") -> NodeRun:
         """Start ``dream-runner WORDS``, or another ``entry``, in the node."""
         self.mark = f"{os.getpid()}-{next(_numbers)}"
-        program = entry or f"{self.node.home}/.local/bin/dream-runner"
+        program = entry or self.node.command
         arguments = ["exec", "--env", f"{MARK}={self.mark}", "--env", f"HOME={self.node.home}"]
         arguments += ["--env", "USER=root", "--workdir", self.node.checkout, self.node.name]
         out, err = (self.directory / f"run.{kind}" for kind in ("out", "err"))

@@ -11,6 +11,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ from nodes import processes
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("install.sh", "requirements.lock", "pyproject.toml", "ansible.cfg", "README.md")
-FOLDERS = ("dream_runner", "playbooks", "roles", "library", "docs")
+FOLDERS = ("dream_runner", "playbooks", "roles", "library", "docs", "scripts")
 #: pip's cache survives the tests' homes, or each environment would fetch 40 MB again.
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pip"
 SAYS = """
@@ -29,7 +30,7 @@ import json, os, sys
 def main():
     stdin = os.readlink("/proc/self/fd/0")
     told = {"argv": sys.argv[1:], "stdin": stdin, "bytecode": sys.dont_write_bytecode}
-    print(json.dumps({**told, "directory": os.environ.get("DREAM_INSTALL_DIR")}))
+    print(json.dumps({**told, "umask": os.umask(0)}))
     sys.exit(int(os.environ.get("TEST_EXIT", "0")))
 """
 
@@ -146,31 +147,6 @@ def test_arguments_and_exit_code_pass_through(ready: Home) -> None:
     assert ready.install("--yes", TEST_EXIT="12").returncode == 12
 
 
-def test_a_checkout_where_an_install_would_go_is_kept_off(ready: Home) -> None:
-    checkout = ready.path / "dream-runner"
-    checkout.symlink_to(ready.checkout)
-    saved = ready.path / ".local/state/dream-runner/settings.json"
-    saved.parent.mkdir(parents=True)
-    elsewhere = str(ready.path / "dream-runner-server")
-    try:
-        done = ready.install("--yes")
-        assert said(done)["directory"] == elsewhere
-        assert "~/dream-runner is this checkout" in done.stderr
-        for words in (["--install-dir", "/x"], ["--install-dir=/x"], ["--answers", "x.yml"]):
-            assert said(ready.install(*words))["directory"] is None
-        assert said(ready.install(DREAM_INSTALL_DIR="/x"))["directory"] == "/x"
-        saved.write_text('{"values": {"profile": "native"}}')
-        assert said(ready.install())["directory"] == elsewhere
-        saved.write_text('{"values": {"install_dir": "/x"}}')
-        assert said(ready.install())["directory"] is None
-        saved.unlink()
-        assert "checkout" not in ready.install("--remove-runner", "--dry-run").stderr
-    finally:
-        checkout.unlink()
-        shutil.rmtree(saved.parent)
-    assert said(ready.install())["directory"] is None
-
-
 def test_from_any_directory_and_through_a_link(ready: Home, tmp_path: Path) -> None:
     link = tmp_path / "start"
     link.symlink_to(ready.checkout / "install.sh")
@@ -192,7 +168,7 @@ def test_piped_reads_no_answer_from_the_script(ready: Home) -> None:
         "argv": ["install", "--yes"],
         "stdin": "/dev/null",
         "bytecode": False,
-        "directory": None,
+        "umask": 0o022,
     }
 
 
@@ -335,18 +311,163 @@ def test_source_that_is_none(home: Home, place: str) -> None:
     assert "neither" in one_error(home.install("--yes", DREAM_RUNNER_SOURCE=place), 2)
 
 
-def test_a_wheel_as_source(ready: Home, tmp_path: Path) -> None:
-    home = Home(tmp_path)
-    python = ready.data / "venv" / "bin" / "python"
-    command = [python, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index"]
-    subprocess.run([*command, "-qq", "-w", tmp_path, home.checkout], check=True)
-    wheel = next(tmp_path.glob("*.whl"))
-    script = tmp_path / "install.sh"
+#: An older module than ours, and one that ours needs: both stop whoever finds them.
+TRAPS = ("json", "yaml", "dream_runner")
+
+
+def test_the_command_is_closed_to_the_shells_settings_of_python(
+    ready: Home, tmp_path: Path
+) -> None:
+    for name in TRAPS:
+        (tmp_path / f"{name}.py").write_text("raise ImportError('not this one')\n")
+    command = str(ready.path / ".local" / "bin" / "dream-runner")
+    traps = {
+        "PYTHONPATH": str(tmp_path),
+        "PYTHONHOME": "/nonexistent",
+        "PYTHONSTARTUP": "/nonexistent",
+        "PYTHONWARNINGS": "error",
+        "PYTHONSAFEPATH": "1",
+        "PYTHONINSPECT": "1",
+    }
+    done = subprocess.run(
+        ["sh", "-c", 'umask 0; exec "$0" status', command],
+        env={**ready.environment(), **traps},
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert said(done)["argv"] == ["status"]
+    assert said(done)["umask"] == 0o022
+    assert done.stderr == ""
+    assert said(ready.install("--yes", **traps))["argv"] == ["install", "--yes"]
+
+
+def test_pip_settings_in_a_file_and_a_careless_umask(home: Home, tmp_path: Path) -> None:
+    settings = home.path / ".config" / "pip" / "pip.conf"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(
+        "[global]\nindex-url = https://mirror.invalid/simple\nretries = 0\n"
+        "[install]\nuser = true\ntarget = /nonexistent\nprefix = /nonexistent\nno-deps = x\n"
+    )
+    # The index of the file counts; nothing else in it does.
+    done = home.install("--yes", PIP_NO_CACHE_DIR="1")
+    assert "cannot be reached" in one_error(done, 5)
+    settings.write_text(settings.read_text().split("\n", 3)[3])
+    umasked = ("sh", "-c", 'umask 0; exec "$0" "$@"', str(home.checkout / "install.sh"))
+    assert said(home.install("--yes", command=umasked))["argv"] == ["install", "--yes"]
+    made = [path for path in home.data.rglob("*") if not path.is_symlink()]
+    assert [path for path in made if path.stat().st_mode & 0o022] == []
+
+
+def test_a_filesystem_that_runs_no_programs(home: Home, tmp_path: Path) -> None:
+    if os.geteuid():
+        pytest.skip("mounting a filesystem needs root")
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "noexec,size=900m", "tmpfs", closed], check=True)
+    try:
+        assert "noexec" in one_error(home.install("--yes", XDG_DATA_HOME=str(closed)), 3)
+        assert not list(closed.iterdir())
+    finally:
+        subprocess.run(["umount", closed], check=True)
+
+
+def test_alone_it_says_how_to_get_the_rest(home: Home, tmp_path: Path) -> None:
+    script = tmp_path / "alone" / "install.sh"
+    script.parent.mkdir()
     shutil.copy2(home.checkout / "install.sh", script)
-    shutil.rmtree(home.checkout)
-    done = home.install("--yes", command=(str(script),), DREAM_RUNNER_SOURCE=str(wheel))
-    assert said(done)["argv"] == ["install", "--yes"]
+    done = home.install("--yes", command=(str(script),))
+    assert "dream-runner-0.1.0.tar.gz" in one_error(done, 2) + done.stderr
+    assert home.listing() == {}
+
+
+def test_interrupted_while_it_installs_it_says_so(home: Home) -> None:
+    running = subprocess.Popen(
+        [str(home.checkout / "install.sh"), "--yes"],
+        env=home.environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert running.stderr is not None
+    assert "making the private environment" in running.stderr.readline()
+    time.sleep(2)
+    os.killpg(running.pid, signal.SIGINT)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "run the same command again" in err
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A release of the last commit."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("a release is made of a commit")
+    made = [tmp_path_factory.mktemp("release") for _ in range(2)]
+    for directory in made:
+        command = [str(ROOT / "scripts" / "release.sh"), str(directory)]
+        subprocess.run(command, env={**os.environ, "PYTHON": sys.executable}, check=True)
+    first, second = ((path / "SHA256SUMS").read_text() for path in made)
+    assert first == second, "the same commit gives the same bytes"
+    subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=made[0], check=True)
+    return made[0]
+
+
+def reached(done: subprocess.CompletedProcess[str]) -> None:
+    """The real dream-runner was installed, and refused a setting that there is not."""
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "error[SETTINGS_INVALID]" in done.stderr
+
+
+WRONG = ("--yes", "--profile", "nonsense")
+
+
+def test_a_release_unpacked(home: Home, release: Path, tmp_path: Path) -> None:
+    archive = next(release.glob("*.tar.gz"))
+    subprocess.run(["tar", "-xzf", archive, "-C", tmp_path], check=True)
+    unpacked = tmp_path / archive.name.removesuffix(".tar.gz")
+    reached(home.install(*WRONG, command=(str(unpacked / "install.sh"),)))
     assert home.is_tidy()
+
+
+@pytest.mark.parametrize("kind", ["*.tar.gz", "*.whl"])
+def test_a_release_piped(home: Home, release: Path, tmp_path: Path, kind: str) -> None:
+    source = next(release.glob(kind))
+    done = subprocess.run(
+        ["sh", "-s", "--", *WRONG],
+        input=(ROOT / "install.sh").read_text(),
+        env=home.environment(DREAM_RUNNER_SOURCE=str(source)),
+        cwd=home.path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    reached(done)
+    assert home.is_tidy()
+    # The one of a wheel is protected as well.
+    version = subprocess.run(
+        [str(home.path / ".local" / "bin" / "dream-runner"), "--version"],
+        env={**home.environment(), "PYTHONPATH": "/nonexistent", "PYTHONHOME": "/nonexistent"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert version.stdout.startswith("dream-runner ")
+
+
+def test_a_release_that_was_changed_on_the_way(home: Home, release: Path, tmp_path: Path) -> None:
+    for path in release.iterdir():
+        shutil.copy2(path, tmp_path)
+    archive = next(tmp_path.glob("*.tar.gz"))
+    with archive.open("ab") as stream:
+        stream.write(b"x")
+    done = home.install("--yes", DREAM_RUNNER_SOURCE=str(archive))
+    assert "SHA256SUMS" in one_error(done, 7)
+    assert home.listing() == {}
 
 
 def test_remove_runner(home: Home) -> None:

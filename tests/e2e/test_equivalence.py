@@ -102,7 +102,7 @@ class Host:
 
     def look(self) -> dict[str, Any]:
         """Survey the host with the installed code, as plan and install do."""
-        link = self.node.must("readlink", "-f", f"{self.node.home}/.local/bin/dream-runner").out
+        link = self.node.must("readlink", "-f", self.node.command).out
         python = link.strip().rpartition("/")[0] + "/python"
         return dict(json.loads(self.node.must(python, "-c", _SURVEY, self.state).out))
 

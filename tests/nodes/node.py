@@ -196,7 +196,13 @@ class Node:
 
     def runner(self, *arguments: str, **options: Any) -> Result:
         """Run the installed ``dream-runner``."""
-        return self.run(f"{self.home}/.local/bin/dream-runner", *arguments, **options)
+        return self.run(self.command, *arguments, **options)
+
+    @property
+    def command(self) -> str:
+        """The path of the installed command, as install.sh links it."""
+        folder = "/usr/local" if self.user == "root" else f"{self.home}/.local"
+        return f"{folder}/bin/dream-runner"
 
     def listing(self, root: str = "/") -> dict[str, str]:
         """Return every path below ``root``: type, mode, owner, size, mtime, ctime, target."""

@@ -20,13 +20,16 @@ import sys
 import tempfile
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
-from . import reach
+from . import filelock, reach
 from .atomic import TEMP_PREFIX
 
 #: Filesystems that honour modes, links and case; no need to write anything to find out.
 SOUND_FILESYSTEMS = frozenset(
     ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "overlay", "tmpfs", "bcachefs", "jfs")
 )
+
+#: What ``probe_semantics`` tries.
+SEMANTICS = ("chmod", "symlink", "case", "lock", "socket")
 
 _TCP_LISTEN = "0A"
 
@@ -60,6 +63,7 @@ def filesystem(path: str, mountinfo: str = "/proc/self/mountinfo") -> Dict[str, 
         "free_bytes": None,
         "total_bytes": None,
         "read_only": False,
+        "noexec": False,
         "is_directory": os.path.isdir(there),
         "writable": os.access(there, os.W_OK | os.X_OK),
         "own": False,
@@ -72,6 +76,7 @@ def filesystem(path: str, mountinfo: str = "/proc/self/mountinfo") -> Dict[str, 
             free_bytes=numbers.f_bavail * numbers.f_frsize,
             total_bytes=numbers.f_blocks * numbers.f_frsize,
             read_only=bool(numbers.f_flag & os.ST_RDONLY),
+            noexec=bool(numbers.f_flag & os.ST_NOEXEC),
         )
     return answer
 
@@ -99,12 +104,12 @@ def _unescape(text: str) -> str:
 
 
 def probe_semantics(directory: str) -> Dict[str, Optional[bool]]:
-    """Try whether modes, links and case are honoured in ``directory``.
+    """Try whether ``directory`` has modes, links, case, file locks and sockets.
 
     Writes a private temporary directory there and removes it. None: could not
     be tried.
     """
-    answer: Dict[str, Optional[bool]] = {"chmod": None, "symlink": None, "case": None}
+    answer: Dict[str, Optional[bool]] = dict.fromkeys(SEMANTICS)
     try:
         with tempfile.TemporaryDirectory(prefix=TEMP_PREFIX, dir=directory) as home:
             probe = os.path.join(home, "probe")
@@ -113,9 +118,24 @@ def probe_semantics(directory: str) -> Dict[str, Optional[bool]]:
             answer["chmod"] = _honours_chmod(probe)
             answer["case"] = not os.path.exists(os.path.join(home, "PROBE"))
             answer["symlink"] = _can_link(probe, os.path.join(home, "link"))
+            answer["lock"] = filelock.has_locks(home)
+            answer["socket"] = _can_bind(home)
     except OSError:
         pass
     return answer
+
+
+def _can_bind(directory: str) -> bool:
+    handle = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with socket.socket(socket.AF_UNIX) as server:
+            # Through the directory's descriptor: a path of any length fits into the address.
+            server.bind("/proc/self/fd/%d/socket" % handle)
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return True
 
 
 def _honours_chmod(path: str) -> bool:

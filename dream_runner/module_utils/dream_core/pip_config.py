@@ -76,6 +76,30 @@ def settings(environment: Mapping[str, str]) -> Dict[str, str]:
     return merged
 
 
+#: Settings that say where packages come from and how to get there. All others say where packages
+#: go and whether anything is done at all ("user", "target", "dry-run", ...): in an environment of
+#: our own that is ours to say.
+_PASSED_ON = frozenset(
+    {"index-url", "extra-index-url", "no-index", "find-links", "trusted-host", "cert"}
+    | {"client-cert", "proxy", "timeout", "retries", "keyring-provider", "use-deprecated"}
+    | {"cache-dir", "no-cache-dir"}
+)
+
+
+def isolated(environment: Mapping[str, str]) -> Dict[str, str]:
+    """Return ``environment`` for a pip that packs an environment of ours.
+
+    Settings count as far as they say where packages come from, from files as from variables;
+    pip itself reads no file. Raises UsageError BAD_PIP_CONFIG.
+    """
+    kept = {name: value for name, value in environment.items() if not name.startswith("PIP_")}
+    for name, value in settings(environment).items():
+        if name in _PASSED_ON:
+            kept["PIP_" + name.upper().replace("-", "_")] = value
+    kept["PIP_CONFIG_FILE"] = os.devnull
+    return kept
+
+
 def is_true(text: str) -> bool:
     """Return whether pip takes ``text`` for yes."""
     return text.strip().lower() in _TRUE

@@ -115,7 +115,7 @@ def check(
     found += _clock(probes.get("now"), bool(settings.get("offline")))
     unusable = _directory(settings, session, probes)
     found += unusable or _conflicts(settings, receipts, probes)
-    found += _semantics(probes)
+    found += _semantics(probes, str(settings.get("profile")))
     found += _privileges(settings, session, probes)
     return found
 
@@ -255,10 +255,24 @@ def _writable(place: Mapping[str, Any], session: Mapping[str, Any]) -> List[Find
     return []
 
 
-def _semantics(probes: Mapping[str, Any]) -> List[Finding]:
+def _semantics(probes: Mapping[str, Any], profile: str) -> List[Finding]:
     place = probes["install_dir"]
     fstype, tried = place["fstype"], probes.get("semantics") or {}
-    broken = [name for name in ("chmod", "symlink", "case") if tried.get(name) is False]
+    is_native = profile != "full"
+    if is_native and place.get("noexec"):
+        return [
+            finding(
+                "filesystem",
+                "blocker",
+                "the filesystem of %s runs no programs" % place["path"],
+                needed="a filesystem without noexec",
+                found="%s is mounted noexec" % place["mount"],
+                hint="choose an --install-dir on another filesystem",
+            )
+        ]
+    # supervisord's socket lies in the install directory.
+    names = ("chmod", "symlink", "case", *(("socket",) if is_native else ()))
+    broken = [name for name in names if tried.get(name) is False]
     if fstype in MODELESS or broken:
         return [
             finding(
@@ -266,9 +280,18 @@ def _semantics(probes: Mapping[str, Any]) -> List[Finding]:
                 "blocker",
                 "the filesystem of %s would leave secrets readable or break the environment"
                 % place["path"],
-                needed="modes, links and case honoured (ext4, xfs, btrfs, ...)",
+                needed="modes, links, case and sockets (ext4, xfs, btrfs, ...)",
                 found="%s%s" % (fstype, " without " + " ".join(broken) if broken else ""),
                 hint="choose an --install-dir on a Linux filesystem",
+            )
+        ]
+    if tried.get("lock") is False:
+        return [
+            finding(
+                "filesystem",
+                "warning",
+                "%s has no file locks; do not start two runs at once" % place["path"],
+                found=str(fstype),
             )
         ]
     if fstype in REMOTE:

@@ -17,7 +17,7 @@ import stat
 import threading
 from typing import Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple, Type
 
-from . import atomic, textfile
+from . import atomic, pip_config, textfile
 from .errors import (
     DiskError,
     DreamError,
@@ -41,16 +41,6 @@ _MANIFEST_SCHEMA = 1
 _OURS = frozenset(
     ("bin", "include", "lib", "lib64", "share", "pyvenv.cfg", ".gitignore", _MANIFEST)
 )
-#: A caller's settings that would put packages elsewhere or take other ones. The
-#: rest of PIP_* (index, proxy, certificate, timeout) is the caller's business.
-_NOT_FOR_US = frozenset(
-    ["VIRTUAL_ENV", "DREAM_RUN_ID"]
-    + ["PIP_" + name for name in ("TARGET", "PREFIX", "ROOT", "USER", "PYTHON", "LOG", "REPORT")]
-    + ["PIP_" + name for name in ("REQUIREMENT", "CONSTRAINT", "EDITABLE", "NO_BINARY", "DRY_RUN")]
-    + ["PIP_" + name for name in ("REQUIRE_VIRTUALENV", "NO_CACHE_DIR", "IGNORE_INSTALLED")]
-    + ["PIP_" + name for name in ("QUIET", "VERBOSE", "PRE", "UPGRADE", "FORCE_REINSTALL")]
-)
-
 #: Takes what pip says, with bytes done and in all while it fetches, else zeros.
 Report = Callable[[str, int, int], None]
 
@@ -294,13 +284,15 @@ class _Workspace:
             shutil.rmtree(path, ignore_errors=True)
 
     def environment(self, given: Mapping[str, str]) -> Dict[str, str]:
-        """Return the caller's environment less what would point Python elsewhere."""
+        """Return the caller's environment less what would point Python or pip elsewhere."""
         kept = {
             name: value
             for name, value in given.items()
-            if not name.startswith("PYTHON") and name not in _NOT_FOR_US
+            if not name.startswith("PYTHON") and name not in ("VIRTUAL_ENV", "DREAM_RUN_ID")
         }
-        return dict(kept, PIP_CACHE_DIR=self._cache, TMPDIR=self.temporary, LC_ALL="C.UTF-8")
+        found = pip_config.isolated(kept)
+        found.pop("PIP_NO_CACHE_DIR", None)
+        return dict(found, PIP_CACHE_DIR=self._cache, TMPDIR=self.temporary, LC_ALL="C.UTF-8")
 
 
 def choose_python(pythons: Sequence[str], environment: Dict[str, str]) -> str:

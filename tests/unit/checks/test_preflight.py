@@ -64,6 +64,9 @@ CASES = [
     ({"place": {"fstype": "9p"}}, "filesystem", "blocker", 3),
     ({"place": {"fstype": "nfs4"}}, "filesystem", "warning", 0),
     ({"place": {"fstype": "fuse.x"}, "semantics": {"chmod": False}}, "filesystem", "blocker", 3),
+    ({"place": {"noexec": True}}, "filesystem", "blocker", 3),
+    ({"place": {"fstype": "fuse.x"}, "semantics": {"socket": False}}, "filesystem", "blocker", 3),
+    ({"place": {"fstype": "fuse.x"}, "semantics": {"lock": False}}, "filesystem", "warning", 0),
     ({"entries": ["thesis.tex"]}, "existing-install", "blocker", 3),
     ({"entries": ["x"], "settings": {"force": True}}, "existing-install", "warning", 0),
     ({"old_install": "/home/ada/dream-server"}, "old-install", "warning", 0),
@@ -116,3 +119,10 @@ def test_a_directory_of_ours_is_known_with_and_without_its_receipt() -> None:
 )
 def test_kernel_version(text: str | None, version: object) -> None:
     assert preflight.kernel_version(text) == version
+
+
+def test_containers_need_no_programs_or_sockets_there() -> None:
+    place, tried = {"noexec": True, "fstype": "fuse.x"}, {"socket": False}
+    assert (
+        look(place=place, semantics=tried, settings={"profile": "full"}, docker_usable=True) == []
+    )

@@ -12,6 +12,7 @@ from dream_runner.module_utils.dream_core.errors import (
     Interrupted,
     NetworkError,
     PrivilegeError,
+    RequirementError,
     from_dict,
 )
 from dream_runner.outcome import error_of_task
@@ -74,6 +75,7 @@ def _failed(message: str, phase: str = "services", status: str = "failed") -> ev
         (_failed("sudo: sorry, you must have a tty to run sudo"), PrivilegeError, "SUDO_MISJUDGED"),
         (_failed("ada is not in the sudoers file."), PrivilegeError, "NOT_PERMITTED"),
         (_failed("Failed to update apt cache: unknown"), NetworkError, "NETWORK_FAILED"),
+        (_failed("E: Unable to locate package x"), RequirementError, "PACKAGE_NOT_FOUND"),
         (_failed("Could not get lock /var/lib/dpkg"), DreamError, "PACKAGE_MANAGER_BUSY"),
         (
             _failed("dpkg: error: dpkg frontend lock was locked by another process with pid 71"),

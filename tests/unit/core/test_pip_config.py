@@ -88,3 +88,34 @@ def test_a_file_that_cannot_be_read_is_named(content: bytes, tmp_path: Path) -> 
     assert caught.value.code == "BAD_PIP_CONFIG"
     assert "pip.conf" in caught.value.what
     assert "secret" not in caught.value.what
+
+
+def test_only_where_packages_come_from_is_passed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "pip.conf"
+    # Not what this machine's /etc/pip.conf says.
+    monkeypatch.setattr(pip_config, "files", lambda _: [str(file)])
+    file.write_text(
+        "[global]\nindex-url = https://mirror.example/simple\ncert = /srv/ca.pem\n"
+        "[install]\nuser = true\ntarget = /elsewhere\nprefix = /p\nno-deps = true\nno_index = no\n"
+    )
+    given = {
+        "PATH": "/usr/bin",
+        "HTTPS_PROXY": "http://proxy:3128",
+        "PIP_CONFIG_FILE": str(file),
+        "PIP_TIMEOUT": "7",
+        "PIP_DRY_RUN": "1",
+        "PIP_USER": "1",
+        "PIP_REQUIREMENT": "/evil.txt",
+    }
+    found = pip_config.isolated(given)
+    assert found == {
+        "PATH": "/usr/bin",
+        "HTTPS_PROXY": "http://proxy:3128",
+        "PIP_INDEX_URL": "https://mirror.example/simple",
+        "PIP_CERT": "/srv/ca.pem",
+        "PIP_NO_INDEX": "no",
+        "PIP_TIMEOUT": "7",
+        "PIP_CONFIG_FILE": "/dev/null",
+    }

@@ -1,0 +1,63 @@
+#!/usr/bin/python
+# Part of dream-runner. SPDX-License-Identifier: Apache-2.0
+"""Name the package sources that could not be refreshed."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: dream_sources
+short_description: Name the package sources that could not be refreshed
+description:
+  - Reads what C(apt-get update) printed and warns of each broken source with the file that has it.
+  - With O(failure) it fails, with an error that names the sources that will stay broken.
+options:
+  output: {description: What C(apt-get update) printed., type: str, required: true}
+  failure: {description: What C(apt-get install) printed when it failed., type: str, default: ""}
+attributes:
+  check_mode: {description: Changes nothing anyway., support: full}
+  diff_mode: {description: There is nothing to show., support: none}
+author: dream-runner maintainers
+"""
+
+EXAMPLES = r"""
+- name: Name the sources that are not used
+  dream_sources:
+    output: "{{ lists.stderr }}"
+"""
+
+RETURN = r"""
+sources:
+  description: The broken sources, each with uri, file, reason and permanent.
+  returned: success
+  type: list
+  elements: dict
+dream_error: {description: The failure as data., type: dict, returned: failure}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.dream_core.package_sources import broken, failure, warning
+from ansible.module_utils.dream_core.process import tighten_umask
+
+SPEC = {
+    "output": {"type": "str", "required": True},
+    "failure": {"type": "str", "default": ""},
+}
+
+
+def main():
+    tighten_umask()
+    module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
+    found = broken(module.params["output"])
+    if module.params["failure"]:
+        error = failure(found)
+        if error is not None:
+            module.fail_json(msg=str(error), dream_error=error.to_dict())
+        # The wrapper reads the reason out of what apt said: first the lists, then the packages.
+        module.fail_json(msg=module.params["output"] + "\n" + module.params["failure"])
+    for item in found:
+        module.warn(warning(item))
+    module.exit_json(changed=False, sources=[item._asdict() for item in found])
+
+
+if __name__ == "__main__":
+    main()
