@@ -52,9 +52,11 @@ lines: {description: The same for a person., type: list, elements: str, returned
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core.access import SPEC, carry_out
+from ansible.module_utils.dream_core.process import tighten_umask
 
 
 def main():
+    tighten_umask()
     module = AnsibleModule(argument_spec=SPEC, supports_check_mode=True)
     module.exit_json(**carry_out(module.params, write=not module.check_mode))
 

@@ -45,6 +45,7 @@ was_running: {description: Whether it ran before., type: bool, returned: success
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core import arguments, background
 from ansible.module_utils.dream_core.errors import DreamError
+from ansible.module_utils.dream_core.process import tighten_umask
 
 SPEC = {
     "program": {"type": arguments.path, "required": True},
@@ -57,6 +58,7 @@ SPEC = {
 
 
 def main():
+    tighten_umask()
     module = AnsibleModule(
         argument_spec=SPEC,
         required_if=[("state", "present", ("python", "log"))],
