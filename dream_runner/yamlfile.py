@@ -6,6 +6,7 @@ of the parser are counted first.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,21 @@ def read(
     return parse(textfile.read(path, limit), loader)
 
 
+def check(text: str) -> None:
+    """Raise Unreadable for what is no YAML, or stands for too much; tags may be anybody's."""
+    _guarded(text, lambda: None)
+
+
 def parse(text: str, loader: type[Any] = SafeLoader) -> Any:
     """Return the document in ``text``, or None where it is empty. Raises Unreadable."""
+    # A safe loader, or one made of it.
+    return _guarded(text, lambda: yaml.load(text, Loader=loader))  # noqa: S506
+
+
+def _guarded(text: str, build: Callable[[], Any]) -> Any:
     try:
         _require_bounds(text)
-        return yaml.load(text, Loader=loader)  # noqa: S506 - a safe loader, or one made of it
+        return build()
     except yaml.YAMLError as error:
         raise Unreadable(reason(error, text)) from None
     except RecursionError:

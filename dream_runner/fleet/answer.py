@@ -24,6 +24,7 @@ _INTERPRETER = re.compile(r"(/[\w.+@-]+)+|python3(\.\d{1,3})?", re.ASCII)
 _VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){1,2}", re.ASCII)
 _URL = re.compile(r"(https?://[\w.:\[\]-]{1,255}(/[\w./~-]{0,255})?)?", re.ASCII)
 _USER = re.compile(r"[\w.@+\\-]{1,256}\$?")
+_ACCOUNT = re.compile(r"([0-9a-f]{32})?", re.ASCII)
 _FILE = re.compile(r"[^/\x00-\x1f\x7f]{1,255}")
 
 Check = Callable[[Any], bool]
@@ -103,6 +104,7 @@ VISIT: Mapping[str, Check] = {
     "install_dir": _is_install_dir,
     "state_dir": _is_path,
     "home": _is_path,
+    "account": _text(_ACCOUNT),
     "python": _text(_VERSION),
     "interpreter": _text(_INTERPRETER),
     "present": _is_present,

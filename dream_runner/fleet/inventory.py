@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,7 +15,9 @@ from typing import Any
 
 from ..module_utils.dream_core import printable
 from ..module_utils.dream_core.errors import UsageError
+from ..module_utils.dream_core.redact import Redactor
 from ..settings import Problem, SettingsError
+from . import inventory_files
 
 #: An inventory script may ask a cloud.
 _READ_SECONDS = 300
@@ -60,9 +64,28 @@ class Host:
         return said.removeprefix("ansible.builtin.").replace("smart", "ssh")
 
     @property
+    def account(self) -> tuple[str, ...]:
+        """Return what tells one account of one machine from all others, as far as it is written."""
+        if self.is_here:
+            return ("local",)
+        said = self.connection
+        way = [said.get(name, "") for name in ("ansible_ssh_args", "ansible_ssh_common_args")]
+        port, user = said.get("ansible_port", "22"), said.get("ansible_user", "")
+        return (_plain_address(self.address), port, user, *way)
+
+    @property
     def is_here(self) -> bool:
         """Tell whether the host is this machine."""
         return self.transport == "local"
+
+
+def _plain_address(text: str) -> str:
+    """Return an address in its usual spelling, and a name as DNS compares it."""
+    bare = text.strip("[]")
+    try:
+        return str(ipaddress.ip_address(bare))
+    except ValueError:
+        return bare.rstrip(".").lower()
 
 
 def read(source: Source, environment: Mapping[str, str]) -> list[Host]:
@@ -71,14 +94,10 @@ def read(source: Source, environment: Mapping[str, str]) -> list[Host]:
     ``environment`` is that of the Ansible runs, so that both read the same.
     """
     _refuse_missing(source)
+    _refuse_files(source)
     answer = _ask(source, environment)
     if "error" in answer:
-        raise UsageError(
-            f"the inventory cannot be read: {answer['error']}",
-            code="INVENTORY_INVALID",
-            where=", ".join(source.inventories),
-            hint="'ansible-inventory --list -i FILE' reads it the same way",
-        )
+        raise _invalid(source, answer)
     if answer["problems"]:
         raise SettingsError(
             Problem(f"{item['host']}: {item['variable']}", item["what"])
@@ -87,7 +106,29 @@ def read(source: Source, environment: Mapping[str, str]) -> list[Host]:
     if not answer["hosts"]:
         raise _no_hosts(source)
     _refuse_names(answer["hosts"])
-    return [_host(item) for item in answer["hosts"]]
+    hosts = [_host(item) for item in answer["hosts"]]
+    _refuse_twice(hosts)
+    return hosts
+
+
+def _refuse_twice(hosts: Sequence[Host]) -> None:
+    """Refuse two names for one account: it would be planned twice, with one lock and one port."""
+    first: dict[tuple[str, ...], Host] = {}
+    problems = []
+    for host in hosts:
+        known = first.setdefault(host.account, host)
+        if known is not host:
+            place = "this machine" if host.is_here else host.address
+            problems.append(
+                Problem(
+                    host.name,
+                    f"it is the same account of the same machine as {known.name}: {place}",
+                    "remove one of the two names, or leave it out with --limit "
+                    + shlex.quote(f"!{host.name}"),
+                )
+            )
+    if problems:
+        raise SettingsError(problems)
 
 
 def _refuse_names(hosts: Sequence[Mapping[str, Any]]) -> None:
@@ -122,6 +163,38 @@ def _refuse_missing(source: Source) -> None:
         )
 
 
+def _refuse_files(source: Source) -> None:
+    """Refuse what Ansible would read without end, or refuse without a reason."""
+    found = inventory_files.problems(source.inventories)
+    if found:
+        first = found[0]
+        more = f"; {len(found) - 1} more files are wrong" if len(found) > 1 else ""
+        raise UsageError(
+            f"the inventory cannot be read: {first.what}{more}",
+            code="INVENTORY_INVALID",
+            where=first.where,
+            hint=first.hint or _check_hint(source.inventories[0]),
+        )
+
+
+def _invalid(source: Source, answer: Mapping[str, Any]) -> UsageError:
+    """Return the error with the file, the line and the reason of Ansible's parser."""
+    text = str(answer["error"])
+    named = [item for item in source.inventories if item in text] or [source.inventories[0]]
+    line, reason = inventory_files.reason(str(answer.get("warnings", "")), named[0])
+    return UsageError(
+        f"the inventory cannot be read: {reason or printable.line(text)}",
+        code="INVENTORY_INVALID",
+        where=f"{named[0]}:{line}" if line else named[0],
+        hint=_check_hint(named[0]),
+    )
+
+
+def _check_hint(path: str) -> str:
+    command = [sys.executable, "-m", "ansible", "inventory", "--list", "-i", path]
+    return f"'{shlex.join(command)}' reads it the same way"
+
+
 def _no_hosts(source: Source) -> UsageError:
     return UsageError(
         "no host is left" if source.limit else "the inventory names no host",
@@ -142,17 +215,22 @@ def _ask(source: Source, environment: Mapping[str, str]) -> dict[str, Any]:
             [sys.executable, "-m", "dream_runner.fleet.reader"],
             input=json.dumps(request),
             # Half an inventory is none: the hosts of the other half would silently stay behind.
-            env={**environment, "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1"},
+            # Its warnings hold the reasons, a line each where there is room.
+            env={
+                **environment,
+                "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1",
+                "COLUMNS": "10000",
+            },
             text=True,
             capture_output=True,
             timeout=_READ_SECONDS,
             check=False,
         )
-        return dict(json.loads(done.stdout))
+        return {**json.loads(done.stdout), "warnings": done.stderr}
     except subprocess.TimeoutExpired:
         return {"error": f"it did not end within {_READ_SECONDS} s"}
     except ValueError:
-        return {"error": _last_line(done.stderr)}
+        return {"error": Redactor().text(_last_line(done.stderr))}
 
 
 def _last_line(text: str) -> str:

@@ -192,12 +192,32 @@ def at(
     )
     with Journal(fleet.run_dir) as journal:
         result = execute_among_others(request, _both(journal.take, take), fleet.caller)
-    return {
+    found = {
         name: explained(errors[name], fleet, name)
         if name in errors
         else _read(fleet, name, answers, result.error, options)
         for name in chosen
     }
+    return without_twins(found)
+
+
+def without_twins(found: Mapping[str, Seen | DreamError]) -> dict[str, Seen | DreamError]:
+    """Return what was found, with an error for each further name of an account that was met."""
+    first: dict[str, str] = {}
+    checked: dict[str, Seen | DreamError] = {}
+    for name, seen in found.items():
+        account = str(seen.document.get("account", "")) if isinstance(seen, Seen) else ""
+        known = first.setdefault(account, name) if account else name
+        checked[name] = seen if known == name else _twin(known)
+    return checked
+
+
+def _twin(known: str) -> UsageError:
+    return UsageError(
+        f"it is the same account of the same machine as {known}",
+        code="HOST_TWICE",
+        hint="remove one of the two names from the inventory",
+    )
 
 
 def _both(

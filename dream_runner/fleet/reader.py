@@ -8,11 +8,15 @@ only that there is one.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from dream_runner.module_utils.dream_core.phases import PHASES
+from dream_runner.module_utils.dream_core.printable import line
+from dream_runner.module_utils.dream_core.redact import Redactor
 
 #: What decides how a host is reached, besides its name.
 CONNECTION = (
@@ -29,6 +33,15 @@ CONNECTION = (
 _PASSWORDS = ("ansible_password", "ansible_ssh_pass", "ansible_ssh_password")
 _BECOME_PASSWORDS = ("ansible_become_password", "ansible_become_pass", "ansible_sudo_pass")
 _PREFIX = "dream_"
+_LONGEST_REASON = 300
+#: Lookups that only read: the environment, variables, and files whose text stays text.
+_READING = frozenset(
+    (
+        *("config", "csvfile", "dict", "env", "file", "first_found", "fileglob", "indexed_items"),
+        *("ini", "inventory_hostnames", "items", "list", "nested", "sequence", "subelements"),
+        *("together", "unvault", "vars", "varnames"),
+    )
+)
 
 
 def main() -> None:
@@ -45,12 +58,16 @@ def read(sources: list[str], limit: str, vault_password_files: list[str]) -> dic
     from ansible.plugins.loader import init_plugin_loader
 
     init_plugin_loader()
+    gate = Gate()
     try:
         inventory, variables, loader = _load(sources, vault_password_files)
+        for what in gate.take():
+            # A plugin of the inventory asked for it, to make hosts and groups.
+            return {"error": what}
         if limit:
             inventory.subset(limit)
         hosts = inventory.get_hosts()
-        found = [_host(host, variables, loader) for host in hosts]
+        found = [_host(host, variables, loader, gate) for host in hosts]
     except AnsibleError as error:
         return {"error": str(error)}
     return {
@@ -77,7 +94,9 @@ def _load(sources: list[str], vault_password_files: list[str]) -> tuple[Any, Any
     return inventory, VariableManager(loader=loader, inventory=inventory), loader
 
 
-def _host(host: Any, manager: Any, loader: Any) -> tuple[dict[str, Any], list[dict[str, str]]]:
+def _host(
+    host: Any, manager: Any, loader: Any, gate: Gate
+) -> tuple[dict[str, Any], list[dict[str, str]]]:
     from ansible.errors import AnsibleError
     from ansible.template import Templar
 
@@ -89,11 +108,20 @@ def _host(host: Any, manager: Any, loader: Any) -> tuple[dict[str, Any], list[di
         try:
             return templar.template(variables[name])
         except AnsibleError as error:
-            problems.append({"host": host.name, "variable": name, "what": str(error)})
+            refused = gate.take()
+            what = refused[0] if refused else line(Redactor().text(str(error)), _LONGEST_REASON)
+            problems.append({"host": host.name, "variable": name, "what": what})
             return None
+
+    def refuse(name: str) -> None:
+        for what in gate.refused(lambda: templar.template(variables[name])):
+            problems.append({"host": host.name, "variable": name, "what": what})
 
     own = [name for name in variables if name.startswith(_PREFIX)]
     connection = {name: value(name) for name in CONNECTION if name in variables}
+    for name in variables:
+        if name not in own and name not in connection and _is_used(name):
+            refuse(name)
     described = {
         "name": host.name,
         "groups": sorted(group.name for group in host.get_groups()),
@@ -105,6 +133,47 @@ def _host(host: Any, manager: Any, loader: Any) -> tuple[dict[str, Any], list[di
         "has_become_password": any(name in variables for name in _BECOME_PASSWORDS),
     }
     return described, problems
+
+
+def _is_used(name: str) -> bool:
+    """Tell whether the name means something to Ansible or a role of ours, and is no password."""
+    is_password = name in (*_PASSWORDS, *_BECOME_PASSWORDS)
+    return (name.startswith("ansible_") and not is_password) or _is_of_a_role(name)
+
+
+class Gate:
+    """Lets the expressions of an inventory read, and nothing else.
+
+    A lookup can run a program on this machine. Ansible evaluates passwords itself, with whatever
+    lookup their keeper needs.
+    """
+
+    def __init__(self) -> None:
+        from ansible.plugins.loader import lookup_loader
+
+        self._refused: list[str] = []
+        self._get = lookup_loader.get
+        lookup_loader.get = self._checked
+
+    def _checked(self, name: str, *args: Any, **options: Any) -> Any:
+        from ansible.errors import AnsibleError
+
+        if name.removeprefix("ansible.builtin.").removeprefix("ansible.legacy.") in _READING:
+            return self._get(name, *args, **options)
+        words = f"the lookup {line(name, 60)!r} is not evaluated; write its value"
+        self._refused.append(words)
+        raise AnsibleError(words)
+
+    def refused(self, evaluate: Callable[[], Any]) -> list[str]:
+        """Return what was refused while ``evaluate`` ran; other errors are Ansible's business."""
+        with contextlib.suppress(Exception):
+            evaluate()
+        return self.take()
+
+    def take(self) -> list[str]:
+        """Return what was refused since the last time."""
+        found, self._refused = self._refused, []
+        return found
 
 
 def _is_of_a_role(name: str) -> bool:

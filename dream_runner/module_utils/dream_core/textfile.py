@@ -106,10 +106,16 @@ def _too_large(limit: int) -> Unreadable:
 
 def decode(content: bytes, errors: str = "strict") -> str:
     """Return the text of ``content``, whatever Unicode encoding it is in. Raises Unreadable."""
+    mark = next((mark for mark, _ in _MARKS if content.startswith(mark)), b"")
+    return plain(_decoded(content[len(mark) :], encoding_of(content), errors))
+
+
+def encoding_of(content: bytes) -> str:
+    """Return the encoding that a byte order mark or the zeros of UTF-16 tell, else utf-8."""
     for mark, encoding in _MARKS:
         if content.startswith(mark):
-            return plain(_decoded(content[len(mark) :], encoding, errors))
-    return plain(_decoded(content, _without_mark(content), errors))
+            return encoding
+    return _without_mark(content)
 
 
 def _decoded(content: bytes, encoding: str, errors: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import socket as sockets
@@ -55,6 +56,7 @@ def visit(
         "install_dir": install_dir,
         "state_dir": state_dir,
         "home": os.path.realpath(os.path.expanduser("~")),
+        "account": _account(state_dir),
         "python": "%d.%d.%d" % sys.version_info[:3],
         "interpreter": sys.executable or "python3",
         "present": _present(os.path.join(install_dir, "data", "models")),
@@ -73,6 +75,22 @@ def visit(
             save=save,
         ),
     }
+
+
+def _account(state_dir: str) -> str:
+    """Return a digest that is the same for two names of one account on one machine, and only then.
+
+    Containers share the boot of their machine, but no directory; copies of a virtual machine
+    share no boot.
+    """
+    place = state_dir
+    while not os.path.isdir(place) and place != "/":
+        place = os.path.dirname(place)
+    status = os.stat(place)
+    with contextlib.suppress(OSError), open("/proc/sys/kernel/random/boot_id", "rb") as stream:
+        words = (stream.read(64), os.getuid(), state_dir, status.st_dev, status.st_ino)
+        return hashlib.sha256(repr(words).encode()).hexdigest()[:32]
+    return ""
 
 
 def _require_python() -> None:

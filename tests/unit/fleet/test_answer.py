@@ -46,6 +46,7 @@ FORMS: dict[str, list[Any]] = {
         for name in ("state_dir", "home", "context.session.home")
     },
     "install_dir": ["/a$HOME", "/a`b`", '/a"b', "/a:b", "/a%n", "/a\\b", "/a\u202e"],
+    "account": ["x", None, "0" * 31, 1],
     "python": ["3", "3.9; touch x", "{{ 1 }}"],
     "interpreter": ["/usr/bin/python3 -c x", "python3; touch x", "$(x)", "/bin/{{ x }}", "sh"],
     "present": [{"../x": 1}, {"m": "1"}, {"m": -1}, {"m": 2**63}, {"a\nb": 1}, [], {"m": True}],

@@ -10,8 +10,9 @@ import pytest
 from dream_runner.commands import fleet as command
 from dream_runner.fleet.fleet import Passwords
 from dream_runner.fleet.inventory import Host
-from dream_runner.fleet.look import Seen, cleaned
+from dream_runner.fleet.look import Seen, cleaned, without_twins
 from dream_runner.module_utils.dream_core.due import Reason
+from dream_runner.module_utils.dream_core.errors import UsageError
 from dream_runner.module_utils.dream_core.phases import PHASES
 from dream_runner.settings import Chosen, Settings
 
@@ -103,3 +104,17 @@ def test_nonsense_is_found_at_once(changes: dict[str, Any]) -> None:
 
 def test_no_control_characters_reach_a_terminal() -> None:
     assert cleaned({"a\x1b": ["x\ny", 3, None]}) == {"a ": ["x y", 3, None]}
+
+
+def test_two_ways_to_one_account_are_one_host_and_one_error() -> None:
+    """Names that DNS or a jump host leads to one machine are only told apart there."""
+    account = "0" * 32
+    found = {"a": seen(account=account), "b": seen(account=account), "c": seen(account="1" * 32)}
+    checked = without_twins(found)
+    assert checked["a"] is found["a"]
+    assert checked["c"] is found["c"]
+    error = checked["b"]
+    assert isinstance(error, UsageError)
+    assert (error.code, error.exit_code) == ("HOST_TWICE", 2)
+    assert error.what.endswith("as a")
+    assert len(without_twins({"a": seen(account=""), "b": seen(account="")})) == 2

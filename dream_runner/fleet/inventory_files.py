@@ -1,0 +1,116 @@
+"""The files of an inventory before Ansible reads them, and its reasons where it cannot."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from .. import yamlfile
+from ..module_utils.dream_core import printable, textfile
+from ..module_utils.dream_core.redact import Redactor
+from ..module_utils.dream_core.textfile import Unreadable
+from ..settings import Problem
+
+#: A fleet of thousands of hosts, each with many variables.
+_LIMIT_BYTES = 64 * 1024 * 1024
+_MOST_FILES = 20_000
+_LONGEST_REASON = 200
+#: Where Ansible looks for variables beside an inventory.
+_BESIDE = ("group_vars", "host_vars")
+_YAML = (".yml", ".yaml")
+
+_WARNING = re.compile(
+    r"^\[WARNING\]: Failed to parse inventory with '([\w.]+)' plugin: (.+)$", re.M
+)
+#: What Ansible's parser of INI files repeats of a line, which may hold a password.
+_REPEATED = (
+    re.compile(r"^(?P<reason>.*?),? got: (?P<line>.*)$"),
+    re.compile(r"^(?P<reason>Error parsing host definition) '(?P<line>.*)': (?P<more>.*)$"),
+    re.compile(r"^(?P<reason>Invalid section entry): '(?P<line>.*?)'"),
+)
+
+
+def problems(sources: Sequence[str]) -> list[Problem]:
+    """Return what is wrong with the kind, size and encoding of the files, and with their YAML."""
+    found = []
+    for path in _files(sources):
+        try:
+            _require(path)
+        except Unreadable as error:
+            line, _, reason = error.reason.partition(": ")
+            where, reason = (
+                (f"{path}:{line[5:]}", reason)
+                if line.startswith("line ") and reason
+                else (str(path), error.reason)
+            )
+            found.append(Problem(where, reason, error.hint))
+    return found
+
+
+def _files(sources: Sequence[str]) -> Iterator[Path]:
+    for text in sources:
+        if "," in text:
+            continue
+        path = Path(text)
+        folders = [path] if path.is_dir() else [path.parent / name for name in _BESIDE]
+        yield from () if path.is_dir() else (path,)
+        for folder in folders:
+            yield from _below(folder)
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    count = 0
+    for root, _, names in os.walk(folder):
+        for name in sorted(names):
+            count += 1
+            if count > _MOST_FILES:
+                return
+            if not name.startswith(".") and not name.endswith("~"):
+                yield Path(root, name)
+
+
+def _require(path: Path) -> None:
+    """Raise Unreadable for a file that Ansible would read without end, or not understand."""
+    content = textfile.read_bytes(path, _LIMIT_BYTES)
+    if content.startswith(b"#!") or content.startswith(b"$ANSIBLE_VAULT"):
+        return
+    if textfile.encoding_of(content) != "utf-8" or content.startswith(codecs.BOM_UTF8):
+        raise Unreadable(
+            "line 1: it begins with a byte order mark, or is not in UTF-8",
+            "save the file in UTF-8 without a byte order mark",
+        )
+    if path.suffix in _YAML:
+        yamlfile.check(textfile.decode(content))
+
+
+def reason(said: str, source: str) -> tuple[str, str]:
+    """Return ``(line, reason)`` of Ansible's parser for ``source``; empty where it gave none.
+
+    ``said`` are its warnings. No text of the file is repeated.
+    """
+    found = {plugin: words for plugin, words in _WARNING.findall(said)}
+    wanted = ("yaml", "auto") if Path(source).suffix in _YAML else ("ini", "script")
+    words = next((found[name] for name in (*wanted, *found) if name in found), "")
+    words = words.removeprefix("Failed to parse inventory: ")
+    match = next((match for pattern in _REPEATED if (match := pattern.match(words))), None)
+    if match is None:
+        return "", _safe(words)
+    parts = match.groupdict()
+    told = ": ".join(filter(None, (parts["reason"], parts.get("more"))))
+    return _line_of(source, parts["line"]), _safe(told)
+
+
+def _safe(words: str) -> str:
+    words = re.sub(r'found "<class .*?>" instead', "found another type", words)
+    return printable.line(Redactor().text(words), _LONGEST_REASON)
+
+
+def _line_of(source: str, part: str) -> str:
+    try:
+        lines = textfile.read(source, _LIMIT_BYTES).splitlines()
+    except Unreadable:
+        return ""
+    return next((str(number) for number, line in enumerate(lines, 1) if part in line), "")
