@@ -83,7 +83,7 @@ def test_a_refused_write(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_an_unknown_filesystem_is_not_tried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, thing: Thing
 ) -> None:
-    monkeypatch.setattr(direct, "_filesystem", lambda _: 0x6969)
+    monkeypatch.setattr(direct, "filesystem", lambda _: 0x6969)
     with thing.villain() as server:
         fetch(thing.request(tmp_path / "m", server.url("honest")))
     assert (tmp_path / "m").read_bytes() == thing.content
@@ -135,7 +135,7 @@ def test_resumed_where_nothing_goes_past_the_cache(
     thing: Thing, killed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A partial written one way is finished the other."""
-    monkeypatch.setattr(direct, "_filesystem", lambda _: 0)
+    monkeypatch.setattr(direct, "filesystem", lambda _: 0)
     with thing.villain() as server:
         plant(killed, tmp_path / "m", server.url("honest"))
         known = partial_progress(str(tmp_path / "m"))

@@ -7,7 +7,6 @@ returns. One alone would leave the device idle in between, so two are under way.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import mmap
 import os
@@ -16,6 +15,7 @@ import threading
 from typing import Any, Callable, Optional
 
 from .partial import write_at
+from .watch import filesystem
 
 #: Position, length and memory of a direct write are multiples of this.
 PAGE = 4096
@@ -55,7 +55,7 @@ class DirectWriter:
 
     def __init__(self, handle: int) -> None:
         self._direct = self._cached = -1
-        if _filesystem(handle) in _FILESYSTEMS:
+        if filesystem(handle) in _FILESYSTEMS:
             self._direct = _open_again(handle, getattr(os, "O_DIRECT", 0))
             self._cached = _open_again(handle)
         self._queue: Any = queue.SimpleQueue()
@@ -133,12 +133,3 @@ def _open_again(handle: int, flags: int = 0) -> int:
         return os.open("/proc/self/fd/%d" % handle, os.O_WRONLY | os.O_CLOEXEC | flags)
     except OSError:
         return -1
-
-
-def _filesystem(handle: int) -> int:
-    """Return the number of the filesystem's kind (statfs, f_type), 0 if it is not told."""
-    call = getattr(ctypes.CDLL(None), "fstatfs", None)
-    answer = (ctypes.c_long * 64)()
-    if call is None or call(handle, answer) != 0:
-        return 0
-    return int(answer[0])

@@ -98,7 +98,7 @@ class Partial:
             raise changed(self.path)
         os.replace(self.path, target)
         after = state_of(os.fstat(self.handle))[:2]
-        if after != before or not _still_there(self.handle, target):
+        if after != before or not _is_named(self.handle, target):
             # In between somebody else was faster: what is there now was not hashed.
             with contextlib.suppress(OSError):
                 os.replace(target, self.path)
@@ -185,6 +185,18 @@ def _still_there(handle: int, path: str) -> bool:
     with contextlib.suppress(FileNotFoundError):
         mine, named = os.fstat(handle), os.stat(path, follow_symlinks=False)
         return (mine.st_dev, mine.st_ino) == (named.st_dev, named.st_ino)
+    return False
+
+
+def _is_named(handle: int, path: str) -> bool:
+    """Return whether a file that was just renamed has the name ``path``.
+
+    Some filesystems in user space number a file by its path; the kernel knows its name.
+    """
+    if _still_there(handle, path):
+        return True
+    with contextlib.suppress(OSError):
+        return os.readlink("/proc/self/fd/%d" % handle) == os.path.realpath(path)
     return False
 
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Optional, Sequence, Set
 
 from .. import atomic
-from .faults import SourceFault
+from .faults import SourceFault, from_exception
 from .journal import Mark
 from .partial import Partial, write_at
 from .policy import Ledger
@@ -93,7 +93,10 @@ class Delivery:
         if self._body is None or position != self._body.position or position == self._body.end:
             self._close_body()
             end = min(self._end, (position // self._span + 1) * self._span)
-            self._body = self.source.open(self._link, position, end, self._size)
+            try:
+                self._body = self.source.open(self._link, position, end, self._size)
+            except Exception as error:
+                raise from_exception(error) from error
             while self._body.position < position:
                 self._take(view[: position - self._body.position])
         return self._take(view)

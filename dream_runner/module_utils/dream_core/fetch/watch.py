@@ -8,21 +8,39 @@ would pass unseen otherwise. While several own writes are under way nothing can 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import threading
 from typing import Iterator, Tuple
 
 State = Tuple[int, int, int]
 
+#: ext2 to ext4, xfs, btrfs, f2fs, bcachefs, zfs, tmpfs, overlay (linux/magic.h). A network
+#: filesystem brings every byte to its server before it tells a time, and may change it later.
+_LOCAL = (
+    0xEF53,
+    0x58465342,
+    0x9123683E,
+    0xF2F52010,
+    0xCA451A4E,
+    0x2FC12FC1,
+    0x01021994,
+    0x794C7630,
+)
+
 
 class Watch:
-    """The state of an open file after the last write of this program. Thread-safe."""
+    """The state of an open file after the last write of this program. Thread-safe.
+
+    On a network filesystem nothing is compared.
+    """
 
     def __init__(self, handle: int) -> None:
         self._handle = handle
         self._lock = threading.Lock()
         self._writers = 0
         self._is_foreign = False
+        self._is_local = filesystem(handle) in _LOCAL
         self._state = state_of(os.fstat(handle))
 
     def begin(self) -> None:
@@ -37,7 +55,7 @@ class Watch:
             self._writers -= 1
             # After a disk that hung for long the file may be closed by now.
             with contextlib.suppress(OSError):
-                if not self._writers:
+                if not self._writers and self._is_local:
                     self._state = state_of(os.fstat(self._handle))
 
     @contextlib.contextmanager
@@ -62,10 +80,21 @@ class Watch:
             self._state = state_of(os.fstat(self._handle))
 
     def _compare(self) -> None:
-        if not self._writers and state_of(os.fstat(self._handle)) != self._state:
+        if self._writers or not self._is_local:
+            return
+        if state_of(os.fstat(self._handle)) != self._state:
             self._is_foreign = True
 
 
 def state_of(status: os.stat_result) -> State:
     """Return what a write changes; times can be set back, but not that of the change itself."""
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def filesystem(handle: int) -> int:
+    """Return the number of the filesystem's kind (statfs, f_type), 0 if it is not told."""
+    call = getattr(ctypes.CDLL(None), "fstatfs", None)
+    answer = (ctypes.c_long * 64)()
+    if call is None or call(handle, answer) != 0:
+        return 0
+    return int(answer[0]) & 0xFFFFFFFF

@@ -12,6 +12,7 @@ import binascii
 import contextlib
 import functools
 import hashlib
+import os
 import re
 import socket
 import ssl
@@ -148,6 +149,10 @@ class Link:
 @functools.lru_cache(maxsize=4)
 def _tls(ca_file: str, client_cert: str = "", is_checked: bool = True) -> ssl.SSLContext:
     """Return the TLS settings; reading the system's authorities takes a while, so once."""
+    for file in (ca_file, client_cert):
+        # OpenSSL would wait for a pipe.
+        if file and os.path.exists(file) and not os.path.isfile(file):
+            raise _bad_ca_file(file, "it is not a regular file")
     file = ca_file
     try:
         context = ssl.create_default_context()

@@ -12,7 +12,7 @@ from typing import Any, Callable, Deque, List, Optional
 from .. import atomic
 from .board import Board, Claim
 from .direct import DEPTH, PAGE, DirectWriter, Write, aligned_buffer
-from .faults import SourceFault
+from .faults import SourceFault, from_exception
 from .hasher import Hasher
 from .partial import Partial
 from .policy import Ledger
@@ -179,7 +179,10 @@ class Worker(threading.Thread):
                 return
         self._drop_body()
         size = self._shared.board.size or 0
-        self._body = source.open(self.link, claim.position, claim.end, size)
+        try:
+            self._body = source.open(self.link, claim.position, claim.end, size)
+        except Exception as error:
+            raise from_exception(error) from error
         self._source = source
         self._shared.journal.validator(source.label, source.validator, source.identity)
         if not size and self._body.total:
