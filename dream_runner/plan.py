@@ -135,6 +135,8 @@ class Found:
     images: frozenset[str] | None = None
     archive_bytes: Mapping[str, int] = field(default_factory=dict)
     disk_needs: tuple[Mapping[str, Any], ...] = ()
+    #: Of files whose exact size nobody has pinned, as the disk or their server tells it.
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
 
 def build(
@@ -153,7 +155,7 @@ def build(
     return Plan(
         install_dir=settings["install_dir"],
         steps=tuple(Step(phase, *reason) for phase, reason in reasons.items()),
-        downloads=_downloads(choice["model"], found.present),
+        downloads=_downloads(choice["model"], found),
         packages=found.missing_packages,
         privileged=tuple(text for text, _ in actions),
         root_commands=commands if all(commands) else (),
@@ -165,7 +167,7 @@ def build(
         units=tuple(outlook.units(choice)),
         restarts=tuple(outlook.restarts(reasons, found.receipts)),
         disk=_disk(reasons, found),
-        later=_downloads(choice["upgrade"]["model"], found.present) if choice["upgrade"] else (),
+        later=_downloads(choice["upgrade"]["model"], found) if choice["upgrade"] else (),
         port_notes=tuple(choice.get("port_notes", ())),
         open_to=_open_to(settings, choice),
     )
@@ -187,12 +189,13 @@ def _disk(reasons: Mapping[str, Reason], found: Found) -> tuple[Mapping[str, Any
     return tuple(outlook.disk(found.disk_needs))
 
 
-def _downloads(model: Mapping[str, Any], present: Mapping[str, int]) -> tuple[Download, ...]:
-    return tuple(_download(item, present) for item in model.get("files") or [model])
+def _downloads(model: Mapping[str, Any], found: Found) -> tuple[Download, ...]:
+    return tuple(_download(item, found) for item in model.get("files") or [model])
 
 
-def _download(item: Mapping[str, Any], present: Mapping[str, int]) -> Download:
-    total, here = item.get("size_bytes"), present.get(item["file"], 0)
+def _download(item: Mapping[str, Any], found: Found) -> Download:
+    total = item.get("size_bytes") or found.sizes.get(item["file"])
+    here = found.present.get(item["file"], 0)
     if total:
         # What comes out of a wheel is not what is fetched.
         fetched = wheel_address.download_bytes(item["urls"], total)

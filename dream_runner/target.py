@@ -15,8 +15,10 @@ from .module_utils.dream_core import due, engine, faststart, live, ports, requir
 from .module_utils.dream_core.choice import decide
 from .module_utils.dream_core.context import look
 from .module_utils.dream_core.errors import DreamError
+from .module_utils.dream_core.fetch import sizes
 from .module_utils.dream_core.fetch.local import parts_of
 from .module_utils.dream_core.fetch.partial import partial_progress
+from .module_utils.dream_core.fetch.request import Network
 from .module_utils.dream_core.receipt import directory_of, read_all
 from .settings import (
     Given,
@@ -205,6 +207,7 @@ def _found(target: Target) -> plan.Found:
     package, command = _missing_package(target)
     return plan.Found(
         present=_present(target),
+        sizes=_sizes(target),
         missing_packages=(package,) if package else (),
         package_command=f"{command} {package}" if command else "",
         lingers=session["sudo"] == "none"
@@ -216,6 +219,30 @@ def _found(target: Target) -> plan.Found:
         archive_bytes=_archive_bytes(target),
         disk_needs=_disk_needs(target),
     )
+
+
+#: What servers said in this run, by the addresses that were asked; a plan is made several times.
+_told: dict[tuple[str, ...], int] = {}
+
+
+def size_hints(target: Target) -> dict[str, int]:
+    """Return the sizes of files that nobody has pinned, as their servers tell them.
+
+    Asked only for what is not here, and never offline. Names and bytes; a hint, no identity.
+    """
+    unknown = [
+        item
+        for item in faststart.files(target.choice)
+        if not item.get("size_bytes") and not _progress(target, item)[1]
+    ]
+    fresh = [item for item in unknown if tuple(item["urls"]) not in _told]
+    if target.settings["offline"]:
+        fresh = [item for item in fresh if str(item["urls"][0]).startswith("file:")]
+    if fresh:
+        found = sizes.ask(fresh, Network.from_environment(os.environ))
+        _told.update({tuple(item["urls"]): found.get(item["file"], 0) for item in fresh})
+    told = {str(item["file"]): _told.get(tuple(item["urls"]), 0) for item in unknown}
+    return {name: size for name, size in told.items() if size}
 
 
 def _stack_images(target: Target) -> list[Mapping[str, Any]]:
@@ -252,7 +279,8 @@ def _disk_needs(target: Target) -> tuple[Mapping[str, Any], ...]:
     done = [name for name, item in target.receipts.items() if item["state"] == "done"]
     settings = target.settings.values()
     found = []
-    for need in requirements.needs(settings, target.choice, target.state_dir, done)["disk"]:
+    choice = {**target.choice, "size_hints": size_hints(target)}
+    for need in requirements.needs(settings, choice, target.state_dir, done)["disk"]:
         place = live.filesystem(need["path"])
         there = sum(live.allocated_bytes(path) for path in need["there"])
         found.append({**place, "what": need["what"], "bytes": need["mb"] * 1024**2 - there})
@@ -276,7 +304,15 @@ def _missing_package(target: Target) -> tuple[str, str]:
 def model_progress(target: Target) -> tuple[int, int]:
     """Return the bytes of the chosen model that are present, and all of its bytes (0: unknown)."""
     files = [_progress(target, item) for item in target.choice["model"]["files"]]
-    return sum(done for done, _ in files), sum(total for _, total in files)
+    total = sum(total for _, total in files)
+    return sum(done for done, _ in files), total if all(total for _, total in files) else 0
+
+
+def _sizes(target: Target) -> dict[str, int]:
+    """Return the sizes that the disk or a server tells, of files that have none of their own."""
+    files = faststart.files(target.choice)
+    here = {item["file"]: _progress(target, item)[1] for item in files}
+    return {**{name: size for name, size in here.items() if size}, **size_hints(target)}
 
 
 def _present(target: Target) -> dict[str, int]:

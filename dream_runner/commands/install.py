@@ -224,6 +224,7 @@ def _execute(
                 "dream_force": options.wish.force,
                 "dream_verify": options.verify,
                 "dream_unanswered": known.is_silent,
+                "dream_size_hints": target.size_hints(known),
             },
             run_id=run_id,
             run_dir=run_dir,

@@ -13,6 +13,7 @@ from ..ui import terminal, text
 
 #: The widest column of values; a longer value pushes its own line only.
 _BROAD = 24
+_UNKNOWN = "size not known"
 
 
 def run(
@@ -102,9 +103,9 @@ def _phases(plan: Plan) -> list[str]:
 
 
 def _amounts(plan: Plan) -> list[str]:
-    lines = [f"Download:    {_download(item)}" for item in plan.downloads]
-    about = "about " if plan.is_estimate else ""
-    lines += [f"To fetch:    {about}{text.size(plan.fetch_bytes)} for the model"]
+    coming = [item for item in plan.downloads if item.missing_bytes != 0]
+    lines = [f"Download:    {_download(item)}" for item in coming]
+    lines += [f"To fetch:    {_to_fetch(plan) if coming else 'nothing: the model is here'}"]
     lines += [f"Later:       {_download(item)}, by a unit of its own" for item in plan.later]
     lines += _images(plan)
     lines += [f"By itself:   {item}" for item in plan.own_fetches]
@@ -118,6 +119,13 @@ def _amounts(plan: Plan) -> list[str]:
     again = ", ".join(plan.restarts)
     lines += [f"Restarts:    {again} (only what differs)" if again else "Restarts:    nothing"]
     return lines
+
+
+def _to_fetch(plan: Plan) -> str:
+    if plan.is_estimate and not plan.fetch_bytes:
+        return f"{_UNKNOWN} of the model"
+    about = "about " if plan.is_estimate else ""
+    return f"{about}{text.size(plan.fetch_bytes)} for the model"
 
 
 def _images(plan: Plan) -> list[str]:
@@ -150,7 +158,7 @@ def _units(plan: Plan) -> str:
 
 def _download(item: Download) -> str:
     if item.total_bytes is None:
-        amount = "exact size unknown"
+        amount = f"{_UNKNOWN}: the server does not say"
     elif item.missing_bytes == 0:
         amount = f"{text.size(item.total_bytes)}, all there"
     else:

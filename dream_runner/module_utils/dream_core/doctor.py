@@ -223,7 +223,9 @@ def _partials(place: Place) -> Iterator[Finding]:
         for partial in find_partials(folder):
             if partial.sha256 in coming:
                 continue
-            size = "%.1f MB of %.1f MB" % (partial.done_bytes / 1e6, partial.total_bytes / 1e6)
+            size = "%.1f MB" % (partial.done_bytes / 1e6)
+            if partial.total_bytes:
+                size += " of %.1f MB" % (partial.total_bytes / 1e6)
             if partial.sha256 in models.values():
                 evidence = "%s holds %s" % (partial.path, size)
                 yield Finding("partials", WARNING, evidence, "run 'dream-runner install'")

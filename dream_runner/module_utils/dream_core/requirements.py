@@ -122,7 +122,8 @@ def needs(
     profile = str(choice["profile"])
     model = choice.get("model") or {}
     files = model.get("files") or []
-    model_mb = _model_mb(model, files)
+    hints = choice.get("size_hints") or {}
+    model_mb = _model_mb(model, files, hints)
     memory = BASE_MEMORY_MB[profile]
     if profile == "native":
         memory += int(model_mb * 1.1)
@@ -142,7 +143,8 @@ def _later_needs(settings: Mapping[str, Any], choice: Mapping[str, Any]) -> List
     if not choice.get("upgrade"):
         return []
     model = choice["upgrade"]["model"]
-    return [_model_need(settings, model["files"], _model_mb(model, model["files"]), "the upgrade")]
+    size_mb = _model_mb(model, model["files"], choice.get("size_hints") or {})
+    return [_model_need(settings, model["files"], size_mb, "the upgrade")]
 
 
 def _model_need(
@@ -163,9 +165,11 @@ def _wheels_mb(files: Sequence[Mapping[str, Any]]) -> int:
     return -(-max(sizes, default=0) // _MB)
 
 
-def _model_mb(model: Mapping[str, Any], files: Sequence[Mapping[str, Any]]) -> int:
-    """Return the model's size; the catalogue's rounded one where no exact size is known."""
-    sizes = [item.get("size_bytes") or 0 for item in files]
+def _model_mb(
+    model: Mapping[str, Any], files: Sequence[Mapping[str, Any]], hints: Mapping[str, int]
+) -> int:
+    """Return the model's size: exact, as its servers tell it (``hints``), or the catalogue's."""
+    sizes = [item.get("size_bytes") or hints.get(str(item.get("file"))) or 0 for item in files]
     exact = -(-sum(sizes) // _MB)
     return exact if all(sizes) else max(exact, int(model.get("size_mb") or 0))
 

@@ -30,6 +30,7 @@ def choice(**more: Any) -> dict[str, Any]:
         "supervisor": "supervisord",
         "fast_start": {"use": False, "why": "switched off"},
         "upgrade": None,
+        "profile_why": "chosen by the user",
     } | more
 
 
@@ -57,7 +58,7 @@ def built(
     return plan.build(
         chosen(**flags),
         session,
-        choice(**(more or {})),
+        choice(**({"profile": flags.get("profile", "full")} | (more or {}))),
         reasons() if why is None else why,
         there,
     )
@@ -101,8 +102,21 @@ def test_unknown_size_stays_unknown() -> None:
     result = built(found=found, more={"model": model})
     assert result.downloads[0].missing_bytes is None
     assert (result.fetch_bytes, result.is_estimate) == (5_500_000_000, True)
-    assert "exact size unknown" in command.as_text(result)
-    assert "about 5.5 GB" in command.as_text(result)
+    assert "size not known: the server does not say" in command.as_text(result)
+    told = built(
+        found=Found({}, sizes={"m.gguf": 98_400_000}), more={"model": {"id": "m", "files": [file]}}
+    )
+    assert (told.fetch_bytes, told.is_estimate) == (98_400_000, False)
+    assert "(98.4 MB) from" in command.as_text(told)
+    silent = command.as_text(built(found=Found({}), more={"model": model}))
+    assert "To fetch:    size not known of the model" in silent
+    assert "0 B" not in silent
+
+
+def test_what_is_here_is_no_download() -> None:
+    text = command.as_text(built())
+    assert "Download:" not in text
+    assert "To fetch:    nothing: the model is here" in text
 
 
 def test_no_credential_of_an_address_is_shown() -> None:
