@@ -47,16 +47,15 @@ def loopbacks() -> List[str]:
 
 def has(address: str) -> bool:
     """Tell whether this host can listen on ``address``; a wildcard needs a loopback of its kind."""
-    for asked in _ASKED_AT.get(address, (address,)):
-        with contextlib.suppress(OSError, UnicodeError):
-            _try(asked)
-            return True
+    return _can_bind(address) and any(map(_can_bind, _ASKED_AT.get(address, (address,))))
+
+
+def _can_bind(address: str) -> bool:
+    with contextlib.suppress(OSError, UnicodeError):
+        with contextlib.closing(socket.socket(family(address), socket.SOCK_STREAM)) as probe:
+            probe.bind(_place(address))
+        return True
     return False
-
-
-def _try(address: str) -> None:
-    with contextlib.closing(socket.socket(family(address), socket.SOCK_STREAM)) as probe:
-        probe.bind(_place(address))
 
 
 def family(address: str) -> socket.AddressFamily:

@@ -122,6 +122,25 @@ def test_a_requirement_is_what_was_seen() -> None:
     assert "127.0.0.1" in seen["addresses"]
 
 
+@pytest.mark.parametrize(
+    ("bindable", "address", "expected"),
+    [
+        (["127.0.0.1", "0.0.0.0"], "::", False),
+        (["127.0.0.1", "0.0.0.0", "::"], "::", True),
+        (["::1", "::", "0.0.0.0"], "0.0.0.0", False),
+        (["::1", "::"], "::", True),
+        (["::1"], "::1", True),
+        ([], "127.0.0.1", False),
+    ],
+)
+def test_a_wildcard_needs_its_family_and_a_loopback(
+    monkeypatch: pytest.MonkeyPatch, bindable: list[str], address: str, expected: bool
+) -> None:
+    """A kernel without IPv6 has no ``::``; a network without 127.0.0.1 answers nowhere there."""
+    monkeypatch.setattr(reach, "_can_bind", bindable.__contains__)
+    assert reach.has(address) is expected
+
+
 #: Addresses that stand in containers, where there is one network, or are shown to a person.
 _GLUED = re.compile(
     r"http://\{\{|http://%s:%|http://\{[a-z_.]*\}:\{|f\"http://\{|in \['0\.0\.0\.0'"
