@@ -35,6 +35,14 @@ _FORMS = tuple(
         ),
         # user:password@ and what is signed: the query of an address.
         (r"(\b[a-z][a-z0-9+.-]*://)[^/\s\"'@]*@", re.I, r"\1%s@" % GONE),
+        # A slash in the password that is not encoded; a port and a path with @ are none.
+        (
+            r"(\b[a-z][a-z0-9+.-]*://)[^/\s\"'@:]+:(?![0-9]{1,5}/@)[^\s\"'<>@]*@",
+            re.I,
+            r"\1%s@" % GONE,
+        ),
+        # Parameters of a path: ;jsessionid=...
+        (r"(\bhttps?://[^\s\"'?<>;]+);[^\s\"'<>?/]+", re.I, r"\1;%s" % GONE),
         (r"(\bhttps?://[^\s\"'?<>]+)\?[^\s\"'<>]+", re.I, r"\1?%s" % GONE),
         (r"\b(Bearer|Basic|Digest|Token) +[A-Za-z0-9._~+/=-]{6,}", re.I, r"\1 %s" % GONE),
         (r"\b(?:hf_|gh[pousr]_|github_pat_|glpat-|xox[abprs]-|sk-|pk-lf-|AKIA)[\w-]{8,}", 0, GONE),

@@ -40,6 +40,10 @@ def test_known_values_go_wherever_they_stand(text: str) -> None:
         "authorization: Basic UExBTlRFRC1WQUxVRQ==PLANTED-VALUE",
         "https://user:PLANTED-VALUE@host/path",
         "HTTPS_PROXY=http://user:PLANTED-VALUE@proxy:3128",
+        "http://user:PLANTED/VALUE/PLANTED-VALUE@host/path",
+        "http://user:12/PLANTED-VALUE@host/path",
+        "https://host/file;jsessionid=PLANTED-VALUE?x",
+        "https://host/file;signature=PLANTED-VALUE/part",
         "GET https://host/file?X-Amz-Signature=PLANTED-VALUE&y=1",
         "curl --token PLANTED-VALUE https://host",
         "curl --password=PLANTED-VALUE",
@@ -69,6 +73,9 @@ def test_what_looks_like_a_secret_goes(text: str) -> None:
         "https://huggingface.co/org/model/resolve/main/file.gguf",
         "phase models did not end",
         "password=***",
+        "https://registry.example/@scope/package",
+        "http://registry.example:8080/@scope/package",
+        "asked http://a.example/x; then me@b.example",
     ],
 )
 def test_what_is_none_stays(text: str) -> None:

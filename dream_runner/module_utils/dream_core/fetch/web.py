@@ -149,10 +149,7 @@ class Link:
 @functools.lru_cache(maxsize=4)
 def _tls(ca_file: str, client_cert: str = "", is_checked: bool = True) -> ssl.SSLContext:
     """Return the TLS settings; reading the system's authorities takes a while, so once."""
-    for file in (ca_file, client_cert):
-        # OpenSSL would wait for a pipe.
-        if file and os.path.exists(file) and not os.path.isfile(file):
-            raise _bad_ca_file(file, "it is not a regular file")
+    _require_files(ca_file, client_cert)
     file = ca_file
     try:
         context = ssl.create_default_context()
@@ -171,6 +168,13 @@ def _tls(ca_file: str, client_cert: str = "", is_checked: bool = True) -> ssl.SS
         context.verify_mode = ssl.CERT_NONE
     context.set_alpn_protocols(["http/1.1"])
     return context
+
+
+def _require_files(*paths: str) -> None:
+    """Raise UsageError for what OpenSSL would wait for: a pipe, a device."""
+    for path in filter(os.path.exists, filter(None, paths)):
+        if not os.path.isfile(path) and not os.path.isdir(path):
+            raise _bad_ca_file(path, "it is not a regular file")
 
 
 def _no_password() -> str:
