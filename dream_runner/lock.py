@@ -17,13 +17,15 @@ from typing import Any
 
 import psutil
 
-from .module_utils.dream_core import filelock
+from . import marks
+from .module_utils.dream_core import filelock, forms
 from .module_utils.dream_core.errors import BusyError, PrivilegeError
-from .run import RUN_ID_VARIABLE
 
 #: A module whose wrapper was killed ends by itself within about two seconds
 #: (lifeline.py); only what is still there afterwards is ended by us.
 _WAIT_SECONDS = 5.0
+#: How often a lock file that vanishes at once is opened again.
+_TRIES = 5
 _TERM_SECONDS = 5.0
 _KILL_SECONDS = 2.0
 
@@ -39,12 +41,12 @@ def hold(state_dir: str, command: str, report: Report) -> Iterator[bool]:
     reported, and the run goes on unlocked.
     """
     _refuse_foreign(state_dir)
-    handle = _open(state_dir, report)
+    handle, locked = _take(state_dir, report)
     if handle is None:
         yield False
         return
     try:
-        locked = _acquire(handle, report)
+        _refuse_beside(state_dir)
         if locked:
             _sign(handle, command)
         yield locked
@@ -76,11 +78,36 @@ def _user(uid: int) -> str:
         return str(uid)
 
 
+def _take(state_dir: str, report: Report) -> tuple[int | None, bool]:
+    """Return the open lock file and whether it is locked; the file is the one at the path."""
+    for _ in range(_TRIES):
+        handle = _open(state_dir, report)
+        if handle is None:
+            return None, False
+        try:
+            locked = _acquire(handle, report)
+        except BusyError:
+            os.close(handle)
+            raise
+        if not locked or filelock.is_current(handle, os.path.join(state_dir, "lock")):
+            return handle, locked
+        # It was deleted or replaced between the two calls.
+        os.close(handle)
+    raise _busy({})
+
+
+def _refuse_beside(state_dir: str) -> None:
+    """Refuse to work beside a run whose lock file was deleted: its wrapper still lives."""
+    for process in leftovers(state_dir):
+        pid = marks.living_owner(process)
+        if pid:
+            raise _busy({"pid": pid, "started": psutil.Process(pid).create_time()})
+
+
 def _open(state_dir: str, report: Report) -> int | None:
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
         os.makedirs(state_dir, mode=0o700, exist_ok=True)
-        return os.open(os.path.join(state_dir, "lock"), flags, 0o600)
+        return filelock.opened(os.path.join(state_dir, "lock"))
     except OSError as error:
         report(f"no lock: {state_dir}: {error.strerror}; see that no second run starts")
         return None
@@ -112,7 +139,7 @@ def _read(handle: int) -> dict[str, Any]:
 
 def _busy(holder: dict[str, Any]) -> BusyError:
     who = "another dream-runner"
-    if isinstance(holder.get("pid"), int):
+    if not _HOLDER(holder):
         who = f"'{holder.get('command', 'dream-runner')}' (pid {holder['pid']}"
         who += f", started {_clock(holder.get('started'))})"
     return BusyError(
@@ -122,10 +149,15 @@ def _busy(holder: dict[str, Any]) -> BusyError:
     )
 
 
+#: What the holder writes into its lock; anybody may have written something else.
+_HOLDER = forms.fields({"pid": forms.whole}, {"started": forms.anything, "command": forms.name})
+
+
 def _clock(started: Any) -> str:
-    if not isinstance(started, int | float):
-        return "at an unknown time"
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(started))
+    with contextlib.suppress(ValueError, OverflowError, OSError):
+        if not forms.number(started):
+            return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(started))
+    return "at an unknown time"
 
 
 def leftovers(state_dir: str) -> list[psutil.Process]:
@@ -135,20 +167,20 @@ def leftovers(state_dir: str) -> list[psutil.Process]:
     so that a run on another state directory of the same user is never touched.
     Call while holding the lock: then no run of ours can be active.
     """
-    try:
-        runs = set(os.listdir(os.path.join(state_dir, "runs")))
-    except OSError:
-        return []
+    folder = os.path.join(state_dir, "runs")
+    runs: set[str] = set()
+    with contextlib.suppress(OSError):
+        runs.update(os.listdir(folder))
     mine = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
-    return [process for process in psutil.process_iter() if _is_of(process, runs, mine)]
+    return [item for item in psutil.process_iter() if _is_of(item, runs, folder, mine)]
 
 
-def _is_of(process: psutil.Process, runs: set[str], mine: set[int]) -> bool:
+def _is_of(process: psutil.Process, runs: set[str], folder: str, mine: set[int]) -> bool:
     try:
-        marked = process.environ().get(RUN_ID_VARIABLE) in runs
-        return marked and process.pid not in mine and process.status() != psutil.STATUS_ZOMBIE
+        is_another = process.pid not in mine and process.status() != psutil.STATUS_ZOMBIE
     except (psutil.Error, OSError):
         return False
+    return is_another and marks.is_marked(process, runs, folder)
 
 
 def clear_leftovers(state_dir: str, report: Report, wait_seconds: float = _WAIT_SECONDS) -> None:

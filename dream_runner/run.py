@@ -28,7 +28,7 @@ from typing import IO, Any
 
 import psutil
 
-from . import handover, launch, paths, prerequisites, scratch
+from . import handover, launch, marks, paths, prerequisites, scratch
 from .events import Event, RunFinished, TaskFinished, parse
 from .module_utils.dream_core import atomic
 from .module_utils.dream_core.errors import DreamError, Interrupted
@@ -43,9 +43,6 @@ _PATIENCE_SECONDS = 2.0
 
 #: A log is complete within so many seconds of its run's end; longer lines are split.
 _LOG_SECONDS, _LOG_LINE_BYTES = 5.0, 64 * 1024
-
-#: The variable that marks every process of a run, so that a later one finds them.
-RUN_ID_VARIABLE = "DREAM_RUN_ID"
 
 #: The inventory of a run on this machine.
 LOCALHOST = "localhost,"
@@ -212,7 +209,8 @@ def _environment(
     request: Request, work: Path, socket_path: str, caller: Mapping[str, str]
 ) -> dict[str, str]:
     kept = ansible_environment(work, caller)
-    kept |= {**request.environment, RUN_ID_VARIABLE: request.run_id, "DREAM_SOCKET": socket_path}
+    kept |= {**request.environment, "DREAM_SOCKET": socket_path}
+    kept |= marks.of_this_wrapper(request.run_id, str(request.run_dir))
     # What a killed module leaves unpacked goes with the run, or with the next one.
     kept["TMPDIR"] = str(_private_directory(work / "tmp"))
     if request.reach is None:
@@ -446,7 +444,7 @@ def processes_of(run_id: str) -> list[psutil.Process]:
     found: dict[int, psutil.Process] = {}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if process.environ().get(RUN_ID_VARIABLE) == run_id and process.pid != os.getpid():
+            if marks.is_marked(process, (run_id,)):
                 found[process.pid] = process
                 found.update({child.pid: child for child in process.children(recursive=True)})
     found.pop(os.getpid(), None)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
+import stat
 import tempfile
 import time
 from enum import Enum
@@ -25,6 +27,24 @@ class Lock(Enum):
     HELD = "held"
     #: The filesystem has no locks; nobody can hold one.
     IMPOSSIBLE = "impossible"
+
+
+def opened(path: str) -> int:
+    """Open a lock file, which is created if need be. Raises OSError."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    handle = os.open(path, flags, 0o600)
+    if stat.S_ISREG(os.fstat(handle).st_mode):
+        return handle
+    os.close(handle)
+    raise OSError(errno.EINVAL, "it is not a regular file")
+
+
+def is_current(handle: int, path: str) -> bool:
+    """Tell whether ``path`` still is the file that was opened: a deleted one excludes nobody."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.lstat(path))
+    except OSError:
+        return False
 
 
 def attempt(handle: int, *, shared: bool = False, seconds: float = 0) -> Lock:

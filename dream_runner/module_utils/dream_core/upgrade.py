@@ -230,10 +230,11 @@ def turn(state_dir: str) -> Iterator[bool]:
     """
     with contextlib.ExitStack() as stack:
         for name in ("lock", _TURN):
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            handle = os.open(os.path.join(state_dir, name), flags, 0o600)
+            path = os.path.join(state_dir, name)
+            handle = filelock.opened(path)
             stack.callback(os.close, handle)
-            if filelock.attempt(handle) is filelock.Lock.HELD:
+            is_held = filelock.attempt(handle) is filelock.Lock.HELD
+            if is_held or not filelock.is_current(handle, path):
                 yield False
                 return
             _sign(handle)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,9 +11,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dream_runner import lock
+from dream_runner import lock, marks, run
+from dream_runner.marks import FOLDER_VARIABLE, OWNER_VARIABLE, RUN_ID_VARIABLE
+from dream_runner.module_utils.dream_core import filelock, upgrade
 from dream_runner.module_utils.dream_core.errors import BusyError, PrivilegeError
-from dream_runner.run import RUN_ID_VARIABLE
+from dream_runner.module_utils.dream_core.process import started_at
 
 HOLDER = """
 import sys, time
@@ -38,10 +41,12 @@ def holder(state: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 @contextlib.contextmanager
-def leftover(run_id: str, code: str = "import time; time.sleep(60)") -> Iterator[psutil.Popen]:
+def leftover(
+    run_id: str, code: str = "import time; time.sleep(60)", **more: str
+) -> Iterator[psutil.Popen]:
     process = psutil.Popen(
         [sys.executable, "-c", "print(flush=True);" + code],
-        env={**os.environ, RUN_ID_VARIABLE: run_id},
+        env={**os.environ, RUN_ID_VARIABLE: run_id, **more},
         stdout=subprocess.PIPE,
         start_new_session=True,
     )
@@ -163,3 +168,101 @@ def test_nothing_left_says_nothing(tmp_path: Path) -> None:
     lines: list[str] = []
     lock.clear_leftovers(str(tmp_path), lines.append)
     assert lines == []
+
+
+@pytest.mark.parametrize("gone", ["lock", "state"])
+def test_a_run_whose_lock_was_deleted_is_not_ended_by_the_next(tmp_path: Path, gone: str) -> None:
+    """Its wrapper lives, so that its processes are no leftovers, whatever became of the files."""
+    state = tmp_path / "state"
+    folder = state / "runs" / "mine"
+    folder.mkdir(parents=True)
+    with holder(state) as wrapper:
+        owner = {OWNER_VARIABLE: f"{wrapper.pid}:{started_at(wrapper.pid)}"}
+        with leftover("mine", **owner, **{FOLDER_VARIABLE: str(folder)}) as work:
+            (state / "lock").unlink()
+            if gone == "state":
+                shutil.rmtree(state)
+            with pytest.raises(BusyError) as caught, lock.hold(str(state), "x", print):
+                raise AssertionError("a second run has begun")
+            assert f"(pid {wrapper.pid}, started 20" in str(caught.value)
+            wrapper.kill()
+            wrapper.wait()
+            with lock.hold(str(state), "x", print):
+                lock.clear_leftovers(str(state), lambda _: None, wait_seconds=0.1)
+            assert work.wait(timeout=5) == -15
+
+
+def test_a_process_id_that_another_program_has_by_now_is_no_living_wrapper(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    with leftover("mine", **{OWNER_VARIABLE: "1:1"}) as work:
+        found = lock.leftovers(str(tmp_path))
+        assert [process.pid for process in found] == [work.pid]
+        assert marks.living_owner(found[0]) == 0
+
+
+def test_what_began_before_the_wrapper_that_it_names_is_no_leftover(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    later = str(10**15)
+    with leftover("mine", **{OWNER_VARIABLE: f"{os.getpid()}:{later}"}):
+        assert lock.leftovers(str(tmp_path)) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="starts a process of another user: needs root")
+def test_processes_of_another_user_that_claim_to_be_of_a_run_are_never_signalled(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    process = subprocess.Popen(
+        ["sleep", "60"], env={RUN_ID_VARIABLE: "mine", "PATH": os.environ["PATH"]}, user=65534
+    )
+    try:
+        lines: list[str] = []
+        assert lock.leftovers(str(tmp_path)) == []
+        assert run.processes_of("mine") == []
+        lock.clear_leftovers(str(tmp_path), lines.append)
+        assert (process.poll(), lines) == (None, [])
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_lock_file_that_vanishes_while_it_is_locked_is_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, left = filelock.attempt, [2]
+
+    def deleted(handle: int, **more: object) -> filelock.Lock:
+        found = real(handle)
+        if left[0]:
+            left[0] -= 1
+            (tmp_path / "lock").unlink()
+        return found
+
+    monkeypatch.setattr(filelock, "attempt", deleted)
+    with lock.hold(str(tmp_path), "x", print) as locked:
+        assert locked
+        assert "pid" in (tmp_path / "lock").read_text()
+    left[0] = 1
+    with upgrade.turn(str(tmp_path)) as mine:
+        assert not mine
+    with upgrade.turn(str(tmp_path)) as mine:
+        assert mine
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"pid": 1e999}', '{"pid": 1, "started": 1e300}', '{"pid": 1, "command": "\\u001b[2J"}', "[]"],
+)
+def test_a_lock_file_of_another_form_names_nobody(tmp_path: Path, content: str) -> None:
+    with holder(tmp_path):
+        (tmp_path / "lock").write_text(content)
+        with pytest.raises(BusyError) as caught, lock.hold(str(tmp_path), "x", print):
+            pass
+    assert "\x1b" not in str(caught.value)
+
+
+def test_every_process_of_a_run_is_marked(tmp_path: Path) -> None:
+    found = marks.of_this_wrapper("id", str(tmp_path))
+    assert found[RUN_ID_VARIABLE] == "id"
+    assert found[OWNER_VARIABLE] == f"{os.getpid()}:{started_at(os.getpid())}"
+    assert all(name.startswith("DREAM_") for name in found), "a caller's are scrubbed"
