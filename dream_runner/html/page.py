@@ -17,6 +17,7 @@ from ..module_utils.dream_core.due import Reason
 from ..module_utils.dream_core.phases import PHASES
 from ..module_utils.dream_core.printable import printable
 from ..ui import text
+from ..ui.plain import TITLES
 from . import charts
 from .read import Host, Phase, Run, Task, Transfer
 
@@ -24,6 +25,7 @@ from .read import Host, Phase, Run, Task, Transfer
 _MANY = 40
 #: A table of what took longest, not of everything.
 _SLOWEST = 15
+_FEW_SAMPLES = 3
 #: Rows that stand together on paper are as high as this at most.
 _SHEET_PIXELS = 800
 _WORST_FIRST = ("failed", "interrupted", "reboot", "degraded", "done", "unchanged", "untouched")
@@ -55,6 +57,8 @@ def content(run: Run) -> dict[str, Any]:
     scale = charts.Scale(run.first, run.last)
     transfers = [item for host in run.hosts for item in host.transfers.values()]
     one = None if run.is_fleet else run.hosts[0]
+    rows = _compared(one) if one else []
+    samples = max((len(item.points) for item in transfers), default=0)
     return {
         "run": run,
         "one": one,
@@ -62,12 +66,15 @@ def content(run: Run) -> dict[str, Any]:
         "counts": [(state, n) for state in STATES if (n := _count(run.hosts, state))],
         "tiles": _tiles(run, transfers),
         "failures": _failures(run),
+        "changes": _changes(one) if one else [],
         "scale": scale,
         "timelines": _timelines(run, scale),
-        "curve": charts.of_rates(transfers),
+        # One or two samples would be a block that says nothing.
+        "curve": charts.of_rates(transfers) if samples > _FEW_SAMPLES else None,
         "transfers": sorted(map(_transfer, transfers), key=lambda row: row.rate or 0.0),
         "many": _MANY,
-        "compared": _compared(one) if one else [],
+        "compared": [row for row in rows if row.is_news],
+        "folded": [row for row in rows if not row.is_news],
         "phases": _phases(run.hosts) if run.is_fleet else [],
         "facts": _facts(one.plan) if one else [],
         "choices": _choices(one.plan) if one else [],
@@ -216,6 +223,24 @@ class Compared:
     state: str
     verdict: str
 
+    @property
+    def is_news(self) -> bool:
+        """Tell whether something was changed, failed, or went another way than planned."""
+        return self.state not in ("ok", "unchanged") or self.verdict not in ("as planned", "")
+
+
+def _changes(host: Host) -> list[tuple[str, str, list[str]]]:
+    """Return what changed: what the phase does, how long it took, and its tasks that did."""
+    return [
+        (
+            TITLES.get(phase.name, phase.name),
+            text.duration(max(0.0, (phase.end or host.last) - phase.start)),
+            [task.name for task in phase.tasks if task.status == "changed"],
+        )
+        for phase in host.phases.values()
+        if phase.changed
+    ]
+
 
 def _steps(plan: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     return {
@@ -296,8 +321,13 @@ def _slowest(hosts: Sequence[Host]) -> list[tuple[float, Task, Host]]:
         for host in hosts
         for phase in host.phases.values()
         for task in phase.tasks
+        if not task.name.startswith(_INTERNAL)
     ]
     return sorted(tasks, key=lambda row: -row[0])[:_SLOWEST]
+
+
+#: Tasks that keep the records of the installer itself.
+_INTERNAL = ("Record that the phase", "Record the ", "Validating arguments against")
 
 
 # --- what the hosts are ---------------------------------------------------------------
@@ -349,7 +379,8 @@ def _gpu(gpu: Mapping[str, Any]) -> str:
 
 
 def _megabytes(value: Any) -> str:
-    return text.size(value * 1_048_576) if isinstance(value, int) else "unknown"
+    # As the rules say it: they compare these numbers.
+    return f"{value} MB" if isinstance(value, int) else "unknown"
 
 
 def _or(value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,9 +22,10 @@ from ..events import (
     parse,
 )
 from ..fleet.outcome import HostResult, state_of
-from ..module_utils.dream_core import atomic
+from ..module_utils.dream_core import access, atomic, upgrade
 from ..module_utils.dream_core.errors import DreamError, Interrupted, from_dict
 from ..outcome import error_of_task
+from ..ui import text
 from .record import PLAN, REPORT
 
 #: The part of a run before its first phase.
@@ -137,12 +139,42 @@ class Host:
 
     def _transfer(self, event: Progress) -> None:
         found = self.transfers.setdefault(event.what, Transfer(self.name, event.what))
+        if not found.points:
+            found.points.append(self._begin(event))
         found.total = max(found.total, event.total, event.done)
         found.points.append((event.time, event.done))
 
+    def _begin(self, event: Progress) -> tuple[float, int]:
+        """Return when and with how many bytes a transfer began: the first report comes later."""
+        phase = self.phases.get(event.phase)
+        began = min(phase.start if phase else event.time, event.time - _LEAST_SECONDS)
+        planned = _present(self.plan, event.what)
+        if planned is not None:
+            return began, min(planned, event.done)
+        # A file that was there is read again, and nothing of it is fetched.
+        is_here = event.done == event.total and event.note.startswith("checking")
+        return began, event.done if is_here else 0
+
+
+#: Before the first report of a transfer.
+_LEAST_SECONDS = 0.1
+
+
+def _present(plan: Mapping[str, Any], what: str) -> int | None:
+    """Return the bytes of a download that were there when the run was planned, if it was."""
+    for row in plan.get("downloads") or []:
+        if isinstance(row, dict) and row.get("what") == what:
+            present = row.get("present_bytes")
+            return present if isinstance(present, int) else 0
+    return None
+
+
+#: What is only said for whoever wrote the task.
+_ASIDE = re.compile(r" \((?:needed|due): [^)]*\)$")
+
 
 def _title(task: str, phase: str) -> str:
-    return task.removeprefix(f"{phase} : ")
+    return _ASIDE.sub("", task.removeprefix(f"{phase} : "))
 
 
 @dataclass(frozen=True)
@@ -160,6 +192,8 @@ class Run:
     hosts: tuple[Host, ...]
     stopped: str = ""
     traffic: Mapping[str, int] = field(default_factory=dict)
+    #: How the AI is reached, as the end of the install said it.
+    reached: tuple[tuple[str, str], ...] = ()
 
     @property
     def first(self) -> float:
@@ -193,7 +227,19 @@ def read(run_dir: Path) -> Run:
         hosts=tuple(hosts),
         stopped=str(report.get("stopped") or ""),
         traffic=_dictionary(report.get("traffic")),
+        reached=_reached(report),
     )
+
+
+def _reached(report: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    document = _dictionary(_dictionary(report.get("summary")).get("access"))
+    pending = _dictionary(report.get("upgrade"))
+    try:
+        said = upgrade.sentence(pending, text.size) if pending else ""
+        return tuple(access.rows(document, said)) if document else ()
+    except (KeyError, TypeError, ValueError):
+        # A damaged file makes the report poorer.
+        return ()
 
 
 def _fleet_hosts(folders: Path, report: Mapping[str, Any]) -> list[Host]:

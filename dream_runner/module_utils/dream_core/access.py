@@ -98,18 +98,23 @@ def of(summary: Mapping[str, Any]) -> Document:
 
 def lines(document: Mapping[str, Any], pending: str = "") -> List[str]:
     """Return the lines for a person; ``pending`` says what is still being fetched, and why."""
-    rows = [
+    found = rows(document, pending)
+    width = max(len(label) for label, _ in found)
+    return ["  %-*s  %s" % (width, label, value) for label, value in found]
+
+
+def rows(document: Mapping[str, Any], pending: str = "") -> List[Tuple[str, str]]:
+    """Return label and value of each line; an empty label goes on with the one before."""
+    found = [
         ("Chat in your browser", str(document["chat"])),
         ("OpenAI-compatible API", "%s   (model: %s)" % (document["api"], document["model"])),
         *_remote_rows(document),
     ]
     if document.get("key"):
-        rows.append(("API key", "%(name)s in %(file)s" % document["key"]))
+        found.append(("API key", "%(name)s in %(file)s" % document["key"]))
     if pending:
-        rows.append(("In the background", pending))
-    rows += [("Note", note) for note in document.get("port_notes") or ()]
-    width = max(len(label) for label, _ in rows)
-    return ["  %-*s  %s" % (width, label, value) for label, value in rows]
+        found.append(("In the background", pending))
+    return [*found, *(("Note", str(note)) for note in document.get("port_notes") or ())]
 
 
 def _remote_rows(document: Mapping[str, Any]) -> List[Tuple[str, str]]:

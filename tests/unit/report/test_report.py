@@ -232,3 +232,104 @@ def test_rates_add_up_to_the_bytes() -> None:
     assert curve is not None
     assert curve.top == 10.0
     assert charts.of_rates([items[1]]) is None
+
+
+# --- what do I have now ------------------------------------------------------------------
+
+ACCESS = {
+    "chat": "http://127.0.0.1:11434/",
+    "api": "http://127.0.0.1:11434/v1",
+    "model": "small",
+    "bind_address": "127.0.0.1",
+    "lan": [],
+    "guard": "none",
+    "key": None,
+    "port_notes": [],
+}
+
+
+def test_the_head_says_how_it_is_reached(tmp_path: Path) -> None:
+    folder = samples.one(tmp_path / "run")
+    told = json.loads((folder / record.REPORT).read_text())
+    (folder / record.REPORT).write_text(json.dumps(told | {"summary": {"access": ACCESS}}))
+    text = shown(folder)
+    assert_stands_alone(text)
+    head = text[: text.index('class="tiles"')]
+    for words in ("Chat in your browser", "http://127.0.0.1:11434/", "(model: small)"):
+        assert words in head
+    # What changed comes before the timeline, what is as it was is folded.
+    order = [text.index(f'id="{name}"') for name in ("changes", "timeline", "plan", "facts")]
+    assert order == sorted(order)
+    assert "Fetch the model" in text[order[0] : order[1]]
+    assert "checks passed</summary>" in text
+
+
+@pytest.mark.parametrize("access", [[], "x", {"chat": 1}, {**ACCESS, "lan": 7, "key": "k"}])
+def test_a_damaged_summary_makes_the_head_poorer(tmp_path: Path, access: Any) -> None:
+    folder = samples.one(tmp_path / "run")
+    told = json.loads((folder / record.REPORT).read_text())
+    (folder / record.REPORT).write_text(json.dumps(told | {"summary": {"access": access}}))
+    assert "dream-runner install" in shown(folder)
+
+
+def heard(*events: Progress, downloads: Any = ()) -> Transfer:
+    plan = {"downloads": list(downloads)}
+    host = read.Host("h", read.HostResult("h", "done"), plan)
+    for event in (PhaseStarted(BEGAN, "h", "models"), *events):
+        host.take(event)
+    return host.transfers["m.gguf"]
+
+
+def report_of(done: int, total: int = 98_400_000, note: str = "") -> Progress:
+    return Progress(BEGAN + 1 + done / 1e8, "h", "models", "m.gguf", done, total, 0.0, note)
+
+
+@pytest.mark.parametrize(
+    ("events", "downloads", "moved"),
+    [
+        # The first report came when 30 MB were there already.
+        ([report_of(30_400_000), report_of(98_400_000)], [], 98_400_000),
+        # 40 MB were there from an earlier run.
+        (
+            [report_of(50_000_000), report_of(98_400_000)],
+            [{"what": "m.gguf", "present_bytes": 40_000_000}],
+            58_400_000,
+        ),
+        # So quick that only its end was heard.
+        ([report_of(98_400_000)], [], 98_400_000),
+        ([report_of(98_400_000, note="checking the sha256")], [], 0),
+        (
+            [report_of(98_400_000, note="checking the sha256")],
+            [{"what": "m.gguf", "present_bytes": 0}],
+            98_400_000,
+        ),
+        # Interrupted after one report.
+        ([report_of(30_000_000)], [{"what": "m.gguf", "present_bytes": "x"}], 30_000_000),
+    ],
+)
+def test_what_was_fetched_is_counted_from_the_start(
+    events: list[Progress], downloads: list[Any], moved: int
+) -> None:
+    assert page._moved(heard(*events, downloads=downloads)) == moved
+
+
+def test_few_samples_draw_no_chart(tmp_path: Path) -> None:
+    record.planned(tmp_path, FACTS, CHOICE, STEPS)
+    with Journal(tmp_path) as journal:
+        journal.take(PhaseStarted(BEGAN, "localhost", "models"))
+        journal.take(report_of(98_400_000))
+    content = page.content(read.read(tmp_path))
+    assert content["curve"] is None
+    assert ("fetched", "98.4 MB") in content["tiles"]
+
+
+def test_names_of_tasks_are_for_people(tmp_path: Path) -> None:
+    record.planned(tmp_path, FACTS, CHOICE, STEPS)
+    names = ("Start the engine (needed: True)", "Record that the phase is done")
+    with Journal(tmp_path) as journal:
+        journal.take(PhaseStarted(BEGAN, "localhost", "services"))
+        for name in names:
+            task = TaskFinished(BEGAN + 2, "localhost", "services", name, "ok", 1.0)
+            journal.take(task)
+    slowest = page.content(read.read(tmp_path))["slowest"]
+    assert [task.name for _, task, _ in slowest] == ["Start the engine"]
