@@ -89,7 +89,7 @@ class Machine:
     def options(self, features: tuple[str, ...]) -> list[str]:
         """Return what every install is told: the model, and of the features only these."""
         words = ["--yes", "--json", "--lan", "--model", self._url, "--sha256", self.sha256]
-        words += ["--fast-start", "no"]
+        words += ["--profile", "full", "--fast-start", "no"]
         every = catalog.load().features["features"]
         for name in every:
             words += [f"--{name}", "yes" if name in features else "no"]

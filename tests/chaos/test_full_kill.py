@@ -178,7 +178,7 @@ def begin(lab: Lab, dice: random.Random, features: tuple[str, ...]) -> list[str]
     ways.sort(key=_LAST.__eq__)
     print(f"begins with a finished install, but: {', '.join(ways)}")
     for way in ways:
-        machine.sh(f"D=/root/dream-runner S=/root/.local/state/dream-runner; {BREAKS[way]}")
+        machine.sh(f"D=/root/ai-server S=/root/.local/state/dream-runner; {BREAKS[way]}")
     # Every phase runs, whatever the dice left as it was.
     return ["--full"]
 

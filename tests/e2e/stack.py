@@ -45,7 +45,8 @@ class Stacked:
 
     def options(self, model: str = "one") -> tuple[str, ...]:
         address = f"http://127.0.0.1:{FILES_PORT}/{model}.gguf"
-        return ("--yes", "--lan", "--model", address, "--sha256", self.models[model])
+        which = ("--model", address, "--sha256", self.models[model])
+        return ("--yes", "--lan", "--profile", "full", *which)
 
     def install(self, *more: str, model: str = "one") -> Result:
         return self._heard(self.node.install(*self.options(model), "--json", *more))
@@ -61,6 +62,7 @@ class Stacked:
     def variables(self, model: str = "one") -> dict[str, Any]:
         """Return what ``options`` say in the words of an answers file."""
         return {
+            "dream_profile": "full",
             "dream_model": f"http://127.0.0.1:{FILES_PORT}/{model}.gguf",
             "dream_model_sha256": self.models[model],
             "dream_bind_address": "0.0.0.0",
