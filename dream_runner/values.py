@@ -55,7 +55,7 @@ def one_of(*choices: str) -> Parser:
     """Return a parser for a closed list of words; YAML's true and false are yes and no."""
 
     def parse(raw: Any, known: Known) -> str:
-        text = _word(raw)
+        text = _yes_or_no(_word(raw), choices)
         if text not in choices:
             raise Invalid(
                 f"{shown(raw)!r} is not one of {', '.join(choices)}", _near(text, choices)
@@ -79,6 +79,13 @@ def _word(raw: Any) -> str:
     return str(raw).strip().lower()
 
 
+def _yes_or_no(word: str, choices: tuple[str, ...]) -> str:
+    """Return yes or no for the other words of both, where these are among the choices."""
+    if word in choices or not {"yes", "no"} <= set(choices):
+        return word
+    return "yes" if word in _YES else "no" if word in _NO else word
+
+
 def _near(text: str, choices: tuple[str, ...]) -> str:
     close = difflib.get_close_matches(text, choices, n=1)
     return f"did you mean {close[0]}?" if close else ""
@@ -86,8 +93,8 @@ def _near(text: str, choices: tuple[str, ...]) -> str:
 
 def fast_start(raw: Any, known: Known) -> str:
     """Return auto, yes, no, or the id of a model of the catalogue."""
-    text = _word(raw)
     choices = ("auto", "yes", "no", *known.models)
+    text = _yes_or_no(_word(raw), choices)
     if text not in choices and known.models:
         raise Invalid(
             f"{shown(raw)!r} is not auto, yes, no or the id of a model", _near(text, choices)
@@ -282,21 +289,34 @@ def is_url(text: Any) -> bool:
 
 
 def install_dir(raw: Any, known: Known) -> str:
-    """Return an absolute directory with links resolved that may be ours to fill."""
+    """Return an absolute directory with links resolved that may be ours to fill.
+
+    The name of the home is nobody's choice and may hold what it likes: a directory below it
+    that was saved, which is written out, is the one that was typed as ``~/...``.
+    """
     text = str(raw).strip()
     if not text:
         raise Invalid("the directory is empty text")
-    if _UNSAFE_IN_PATH.search(text):
+    expanded = os.path.expanduser(text)
+    if _UNSAFE_IN_PATH.search(_below_home(expanded)):
         raise Invalid(
             f"{text!r} contains a character that unit and compose files cannot carry",
             "use letters, digits, blanks and . _ - / only",
         )
-    expanded = os.path.expanduser(text)
     if expanded.startswith("~"):
         raise Invalid(f"{text!r}: there is no such user")
     path = os.path.realpath(expanded)
     _refuse_system(path)
     _refuse_file(path)
+    return path
+
+
+def _below_home(path: str) -> str:
+    """Return the part of ``path`` below this user's home; all of it where it is elsewhere."""
+    home = os.path.expanduser("~")
+    for place in (home, os.path.realpath(home)):
+        if path.startswith(place.rstrip("/") + "/"):
+            return path[len(place.rstrip("/")) + 1 :]
     return path
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from dream_runner import answers, paths, settings
 from dream_runner.settings import Given, Saved, SettingsError
-from dream_runner.values import Known
+from dream_runner.values import Invalid, Known
 
 CASES: list[dict[str, Any]] = yaml.safe_load(
     (Path(__file__).parent / "settings_cases.yml").read_text()
@@ -113,3 +113,18 @@ def test_install_dir_below_a_file_is_refused(tmp_path: Path) -> None:
 def test_misspelled_variables_are_pointed_at() -> None:
     lines = settings.near_misses({"DREAM_ENGINE_PROT": "1", "DREAM_RUN_ID": "x", "PATH": ""})
     assert lines == ["DREAM_ENGINE_PROT is not a setting; did you mean DREAM_ENGINE_PORT?"]
+
+
+@pytest.mark.parametrize("name", ["ho me ü 100%s {{ x }}", "it's $5", 'a:b "c"'])
+def test_a_saved_directory_is_the_one_that_was_typed(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a home is called is nobody's choice; written out, it must not be refused later."""
+    monkeypatch.setenv("HOME", str(tmp_path / name))
+    parse = settings.BY_NAME["install_dir"].parse
+    typed = parse("~/x/../Meine KI ü/", KNOWN)
+    assert typed == str(tmp_path / name / "Meine KI ü")
+    assert parse(typed, KNOWN) == typed
+    for bad in ("~/a%b", str(tmp_path / name / "a:b"), str(tmp_path / f"{name}2")):
+        with pytest.raises(Invalid, match="cannot carry"):
+            parse(bad, KNOWN)
