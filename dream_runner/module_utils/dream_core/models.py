@@ -304,6 +304,9 @@ def _answer(model: Model, context: int, why: str) -> Dict[str, Any]:
     ]
     return dict(
         files[0],
+        # The engine's defaults; a client may ask for anything else.
+        sampling=dict(model.get("sampling") or {}),
+        chat_template=str(model.get("chat_template") or ""),
         id=model["id"],
         name=model["name"],
         files=files,

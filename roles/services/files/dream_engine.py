@@ -19,6 +19,11 @@ import signal
 import sys
 import threading
 
+# Read by the OpenMP runtime when the engine's library is loaded. By default its threads spin while
+# they wait for each other; on a machine that is busy with anything else that makes answers more
+# than ten times slower. A user's own value is kept.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 STOP = frozenset((signal.SIGTERM, signal.SIGINT))
 #: Longer than an answer in flight should take to be cut off; whoever supervises waits longer still.
 CLOSE_SECONDS = 10.0
@@ -60,6 +65,13 @@ def parameters_of(config):
     parameters.n_parallel = int(config.get("parallel", 1))
     if int(config["threads"]) > 0:
         parameters.cpuparams.n_threads = int(config["threads"])
+    sampling = config.get("sampling") or {}
+    if "temperature" in sampling:
+        parameters.sampling.temp = float(sampling["temperature"])
+    if "top_p" in sampling:
+        parameters.sampling.top_p = float(sampling["top_p"])
+    if config.get("chat_template"):
+        parameters.chat_template = str(config["chat_template"])
     parameters.endpoint_metrics = True
     parameters.use_jinja = True
     # Warnings and errors: the server says a dozen lines about every request otherwise.
