@@ -235,7 +235,11 @@ def _changes(host: Host) -> list[tuple[str, str, list[str]]]:
         (
             TITLES.get(phase.name, phase.name),
             text.duration(max(0.0, (phase.end or host.last) - phase.start)),
-            [task.name for task in phase.tasks if task.status == "changed"],
+            [
+                task.name
+                for task in phase.tasks
+                if task.status == "changed" and task.name != TITLES.get(phase.name)
+            ],
         )
         for phase in host.phases.values()
         if phase.changed

@@ -147,7 +147,8 @@ class Host:
     def _begin(self, event: Progress) -> tuple[float, int]:
         """Return when and with how many bytes a transfer began: the first report comes later."""
         phase = self.phases.get(event.phase)
-        began = min(phase.start if phase else event.time, event.time - _LEAST_SECONDS)
+        latest = event.time - _LEAST_SECONDS
+        began = min(latest, max(phase.start if phase else latest, event.time - _REPORT_SECONDS))
         planned = _present(self.plan, event.what)
         if planned is not None:
             return began, min(planned, event.done)
@@ -156,8 +157,8 @@ class Host:
         return began, event.done if is_here else 0
 
 
-#: Before the first report of a transfer.
-_LEAST_SECONDS = 0.1
+#: A transfer begins so long before its first report, at least and at most.
+_LEAST_SECONDS, _REPORT_SECONDS = 0.1, 1.0
 
 
 def _present(plan: Mapping[str, Any], what: str) -> int | None:

@@ -20,7 +20,7 @@ _REQUEST_SECONDS = 5.0
 #: Unusual, so that our own question is known among those that a server works on.
 _ANSWER_TOKENS = 17
 #: How long to wait for an engine that works for somebody else, and between two looks at it.
-_PATIENCE_SECONDS = 1.0
+PATIENCE_SECONDS = 1.0
 _GLANCE_SECONDS = 0.2
 _SLOTS_SECONDS = 1.0
 _QUESTION = "Say hello."
@@ -72,7 +72,7 @@ def complete(
     exact: bool = False,
     *,
     key: str = "",
-    patience_seconds: float = _PATIENCE_SECONDS,
+    patience_seconds: float = PATIENCE_SECONDS,
     trusting: bool = False,
 ) -> Dict[str, Any]:
     """Ask the model one question; return ``{text, seconds, busy}``.

@@ -19,6 +19,8 @@ Receipts = Mapping[str, Any]
 #: The key of the native engine in .env; there is none where nobody wanted one.
 KEY_NAME = "ENGINE_API_KEY"
 _HEALTH_SECONDS = 5.0
+#: A person is told after so long that the engine is busy.
+_PERSON_SECONDS = 0.4
 #: Programs that hold a port of the host for a container; None is one of another user.
 _PUBLISHERS = (None, "docker-proxy", "rootlessport", "rootlesskit", "dockerd")
 
@@ -97,7 +99,12 @@ def _converse(
         found["healthy"] = probe.get(place["url"] + place["health"])["status"] == 200
         found["model"] = probe.served(base, key, _HEALTH_SECONDS)
         said = probe.complete(
-            base, place["model"] or found["model"], timeout_seconds, key=key, trusting=trusting
+            base,
+            place["model"] or found["model"],
+            timeout_seconds,
+            key=key,
+            trusting=trusting,
+            patience_seconds=_PERSON_SECONDS if trusting else probe.PATIENCE_SECONDS,
         )
     except DreamError as error:
         return dict(found, why=error.what)
