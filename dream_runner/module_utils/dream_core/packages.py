@@ -13,7 +13,7 @@ import subprocess
 from typing import List, NamedTuple, Sequence
 
 from . import live
-from .session import SYSTEM_PATH
+from .session import SYSTEM_PATH, ask_sudo
 
 _REMOVED = re.compile(r"^(?:Remv|Purg) (\S+)", re.M)
 _SECONDS = 300
@@ -69,8 +69,8 @@ def _sudo() -> List[str]:
     sudo = shutil.which("sudo", path=SYSTEM_PATH)
     if sudo is None:
         return []
-    done = subprocess.run([sudo, "-n", "true"], capture_output=True, timeout=10, check=False)
-    return [sudo, "-n"] if done.returncode == 0 else []
+    # As Ansible's workers will: the plan is made at a terminal, the removal outside of it.
+    return [sudo, "-n"] if ask_sudo([sudo, "-k", "-n", "true"])[0] == 0 else []
 
 
 def _simulated(*words: str) -> List[str]:

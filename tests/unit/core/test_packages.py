@@ -1,5 +1,6 @@
 """Packages of ours go with what only they brought, and never take somebody's choice along."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,3 +62,15 @@ def test_an_apt_that_refuses_keeps_all(
 def test_another_package_manager_is_left_to_its_owner(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages.shutil, "which", lambda name, path: None)
     assert packages.plan(["x"]).names == []
+
+
+def test_a_warm_ticket_of_the_terminal_is_no_right_of_ansibles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "sudo"
+    program.write_text('#!/bin/sh\ncase " $* " in *" -k "*) exit 1 ;; esac\nexit 0\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(packages, "SYSTEM_PATH", str(tmp_path))
+    assert packages._sudo() == []
+    program.write_text("#!/bin/sh\nexit 0\n")
+    assert packages._sudo() == [str(program), "-n"]
