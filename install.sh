@@ -28,9 +28,9 @@ HAS_LIBRARY='import ctypes; ctypes.CDLL("libgomp.so.1")'
 # pip with the caller's settings as far as they say where packages come from, and no others.
 RUN_PIP='import os, sys
 sys.path.insert(0, sys.argv[1])
-from dream_runner.module_utils.dream_core import errors, pip_config
-try: settings = pip_config.isolated(os.environ)
-except errors.UsageError as error: sys.exit(error.what)
+from dream_runner.module_utils.dream_core import errors, network_env
+try: network_env.require(os.environ); settings = network_env.of_pip(os.environ)
+except errors.UsageError as error: sys.exit("%s: %s" % (error.what, error.hint))
 os.execve(sys.executable, [sys.executable, "-I", "-m", "pip", *sys.argv[2:]], settings)'
 
 main() {

@@ -11,7 +11,15 @@ from typing import Any
 
 from . import answers, catalog, plan, sources
 from .catalog import local_model
-from .module_utils.dream_core import due, engine, faststart, live, ports, requirements
+from .module_utils.dream_core import (
+    due,
+    engine,
+    faststart,
+    live,
+    network_env,
+    ports,
+    requirements,
+)
 from .module_utils.dream_core.choice import decide
 from .module_utils.dream_core.context import look
 from .module_utils.dream_core.errors import DreamError
@@ -94,6 +102,8 @@ def listen(
     settings = merge(flags, from_environment(environment), saved, told, known(), problems)
     settings = local_model.complete(settings, state_dir, save=save)
     notes += near_misses(environment)
+    if not settings["offline"]:
+        network_env.require(environment)
     return Said(state_dir, settings, saved, (*notes, *settings.notes))
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from .. import catalog, dryrun, paths
 from ..commands.lock import of_bundle
-from ..module_utils.dream_core import atomic, bundle, faststart, models
+from ..module_utils.dream_core import atomic, bundle, faststart, models, network_env
 from ..module_utils.dream_core.errors import DiskError, UsageError
 from ..module_utils.dream_core.fetch.fetcher import fetch
 from ..module_utils.dream_core.fetch.local import parts_of
@@ -54,6 +54,7 @@ def create(
     on_progress: Callable[[Progress], None] | None = None,
 ) -> bundle.Bundle:
     """Make or complete the bundle; return it after its form was checked. Raises DreamError."""
+    network_env.require(environment)
     root = _directory(wanted.directory)
     loaded = catalog.load()
     chosen = choose(wanted, loaded.models)
@@ -64,8 +65,8 @@ def create(
             report(f"model {model['name']}: {item['file']}")
             _fetch_model(root, item, wanted.part_bytes, environment, on_progress)
     report("Python packages")
-    packages.fetch_wheels(_made(root, "wheels"), wanted.pythons, wanted.arch)
-    packages.make_own_wheel(_made(root, "runner"))
+    packages.fetch_wheels(_made(root, "wheels"), wanted.pythons, wanted.arch, environment)
+    packages.make_own_wheel(_made(root, "runner"), environment)
     report("Debian packages")
     engine: list[str] = []
     if wanted.profile == "full" and shutil.which("apt-get"):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import paths
-from ..module_utils.dream_core import docker_engine, pip_config
+from ..module_utils.dream_core import docker_engine, network_env
 from ..module_utils.dream_core.errors import IntegrityError, NetworkError, RequirementError
 
 #: What install.sh needs of a bare Debian before there is a dream-runner.
@@ -37,7 +37,9 @@ def requirement_files() -> list[Path]:
     return [content / "requirements.lock", engine]
 
 
-def fetch_wheels(target: Path, pythons: Sequence[str], arch: str) -> None:
+def fetch_wheels(
+    target: Path, pythons: Sequence[str], arch: str, environment: Mapping[str, str]
+) -> None:
     """Fetch every pinned wheel for the Pythons named; pip refuses one of another digest.
 
     One that is there with its digest is not fetched again. Raises NetworkError,
@@ -45,7 +47,8 @@ def fetch_wheels(target: Path, pythons: Sequence[str], arch: str) -> None:
     """
     for python in pythons:
         for requirements in requirement_files():
-            _pip("download", "--dest", str(target), *_tags(python, arch), "-r", str(requirements))
+            words = ("--dest", str(target), *_tags(python, arch), "-r", str(requirements))
+            _pip(environment, "download", *words)
 
 
 def _tags(python: str, arch: str) -> Iterator[str]:
@@ -58,13 +61,12 @@ def _tags(python: str, arch: str) -> Iterator[str]:
         yield from ("--platform", f"{flavour}_{_PLATFORMS[arch]}")
 
 
-def _pip(*words: str) -> None:
+def _pip(environment: Mapping[str, str], *words: str) -> None:
     command = [sys.executable, "-I", "-m", "pip", "--no-input", "--disable-pip-version-check"]
     command += [words[0], "--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
-    environment = pip_config.isolated(os.environ)
-    done = subprocess.run(
-        [*command, *words[1:]], env=environment, capture_output=True, text=True, check=False
-    )
+    known = network_env.of_pip(environment)
+    command += words[1:]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=known)
     if done.returncode == 0:
         return
     said = (done.stderr.strip().splitlines() or ["pip failed"])[-1]
@@ -84,14 +86,14 @@ def _pip(*words: str) -> None:
     )
 
 
-def make_own_wheel(target: Path) -> None:
+def make_own_wheel(target: Path, environment: Mapping[str, str]) -> None:
     """Put dream-runner itself there: built from a checkout, or as it was installed."""
     checkout = paths.content()
     if (checkout / "pyproject.toml").is_file():
         command = [sys.executable, "-I", "-m", "pip", "--no-input", "wheel", "--quiet", "--no-deps"]
         command += ["--no-build-isolation", "--no-index", "--wheel-dir", str(target), str(checkout)]
-        environment = pip_config.isolated(os.environ)
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        known = network_env.of_pip(environment)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=known)
         if done.returncode != 0:
             raise RequirementError(
                 f"dream-runner's own package cannot be built: {done.stderr.strip()[-300:]}",

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .. import answers, lock, prerequisites
+from ..module_utils.dream_core import network_env
 from ..module_utils.dream_core.doctor import (
     CHECKS as OF_HOST,
 )
@@ -26,8 +27,8 @@ from .status import NOTHING_INSTALLED
 
 __all__ = ["CHECKS", "Finding", "Place", "as_json", "as_text", "exit_code", "run", "write_archive"]
 
-#: Variables that name a file with certificates; one that is not there breaks every download.
-_CERTIFICATE_FILES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE")
+#: The code of a variable that names a file of certificates which cannot be used.
+_BAD_FILE = "BAD_CA_FILE"
 #: What an install needs of its own environment.
 _PARTS = ("ansible", "ansible_runner", "psutil", "requests", "yaml", "jsonschema", "rich")
 
@@ -72,12 +73,20 @@ def _processes(place: Place) -> Iterator[Finding]:
         yield Finding("processes", WARNING, f"processes of a run: {pids}", remedy)
 
 
+def _network_variables(place: Place) -> Iterator[Finding]:
+    return (_bad("network-variables", item) for item in _wrong() if item.code != _BAD_FILE)
+
+
 def _certificate_files(place: Place) -> Iterator[Finding]:
-    for name in _CERTIFICATE_FILES:
-        path = os.environ.get(name)
-        if path and not os.access(path, os.R_OK):
-            remedy = f"correct or unset {name}: no encrypted connection works with it"
-            yield Finding("certificate-files", ERROR, f"{name}={path} cannot be read", remedy)
+    return (_bad("certificate-files", item) for item in _wrong() if item.code == _BAD_FILE)
+
+
+def _wrong() -> list[network_env.Problem]:
+    return network_env.problems(os.environ)
+
+
+def _bad(identity: str, problem: network_env.Problem) -> Finding:
+    return Finding(identity, ERROR, f"{problem.variable} {problem.what}", problem.hint)
 
 
 def _engine(place: Place) -> Iterator[Finding]:
@@ -99,6 +108,7 @@ CHECKS: dict[str, Check] = {
     "program": _program,
     "ansible": _ansible,
     "processes": _processes,
+    "network-variables": _network_variables,
     "certificate-files": _certificate_files,
     "engine": _engine,
 }

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dream_runner.module_utils.dream_core import atomic
+from dream_runner.module_utils.dream_core import atomic, network_env
 from dream_runner.module_utils.dream_core.errors import UsageError
 from dream_runner.module_utils.dream_core.fetch import wheel_address
 from dream_runner.module_utils.dream_core.fetch.fetcher import fetch
@@ -40,6 +40,7 @@ def run(
     ``HF_ENDPOINT``. A path in ``urls`` may be relative. Raises a DreamError.
     """
     variables = os.environ if environment is None else environment
+    network_env.require(variables)
     request = FetchRequest(
         path=_target(output),
         sha256=sha256,

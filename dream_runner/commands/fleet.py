@@ -30,7 +30,7 @@ from ..fleet.view import View
 from ..fleet.wires import Wires
 from ..fleet.work import Crew
 from ..html import record
-from ..module_utils.dream_core import atomic, textfile
+from ..module_utils.dream_core import atomic, network_env, textfile
 from ..module_utils.dream_core.errors import (
     DreamError,
     FleetError,
@@ -555,6 +555,8 @@ def _opened(
     exclusive: bool = True,
 ) -> Iterator[_Opened]:
     """Read and check everything, then hold what a run needs until it has ended."""
+    if verb in ("install", "plan"):
+        network_env.require(environment)
     plugins = mitogen.plugins() if way.mitogen else ""
     caller = dict(environment)
     state_dir = Path(default_state_dir(caller)) / "fleet"

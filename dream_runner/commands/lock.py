@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import tarfile
 from collections.abc import Iterable, Mapping
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import catalog
 from ..bundle.images import archives
-from ..module_utils.dream_core import atomic
+from ..module_utils.dream_core import atomic, network_env
 from ..module_utils.dream_core.errors import DreamError, NetworkError, UsageError
 from ..module_utils.dream_core.fetch.faults import SourceFault
 from ..module_utils.dream_core.fetch.local import Joined
@@ -71,6 +72,8 @@ def run(bundle: str = "", output: str = "") -> Locked:
     Raises NetworkError LOCK_FAILED with every image whose registry did not
     answer; nothing is written then.
     """
+    if not bundle:
+        network_env.require(os.environ)
     wanted = tags(catalog.load().services)
     path = Path(output).expanduser() if output else catalog.lock_path()
     before = catalog.read_lock(path) if path.is_file() else {}
@@ -140,6 +143,9 @@ def _ask(where: Place) -> Entry:
     import requests
 
     session = requests.Session()
+    # It knows the proxies' variables and two of those that name authorities.
+    known = network_env.of_programs(os.environ)
+    session.verify = known.get("REQUESTS_CA_BUNDLE") or known.get("SSL_CERT_DIR") or True
     try:
         content = _get(session, where, f"manifests/{where.reference}", ", ".join(_KINDS))
         digest = "sha256:" + hashlib.sha256(content).hexdigest()

@@ -21,6 +21,15 @@ DEFAULT_INDEX = "https://pypi.org/simple"
 _SECTIONS = ("global", "install", "download")
 #: Variables besides PIP_* that decide which files are read.
 _PLACES = ("HOME", "XDG_CONFIG_HOME", "XDG_CONFIG_DIRS", "VIRTUAL_ENV")
+#: Settings that say where packages come from and how to get there. All others say where packages
+#: go and whether anything is done at all ("user", "target", "dry-run", ...): in an environment of
+#: our own that is ours to say.
+REACHING = (
+    *("index-url", "extra-index-url", "find-links", "no-index", "trusted-host"),
+    *("cert", "client-cert", "proxy", "keyring-provider", "timeout", "default-timeout", "retries"),
+    *("use-deprecated", "cache-dir", "no-cache-dir"),
+)
+_LISTS = frozenset(("extra-index-url", "find-links", "trusted-host"))
 _TRUE = frozenset(("y", "yes", "t", "true", "on", "1"))
 _LIMIT_BYTES = 1024 * 1024
 
@@ -76,28 +85,20 @@ def settings(environment: Mapping[str, str]) -> Dict[str, str]:
     return merged
 
 
-#: Settings that say where packages come from and how to get there. All others say where packages
-#: go and whether anything is done at all ("user", "target", "dry-run", ...): in an environment of
-#: our own that is ours to say.
-_PASSED_ON = frozenset(
-    {"index-url", "extra-index-url", "no-index", "find-links", "trusted-host", "cert"}
-    | {"client-cert", "proxy", "timeout", "retries", "keyring-provider", "use-deprecated"}
-    | {"cache-dir", "no-cache-dir"}
-)
-
-
 def isolated(environment: Mapping[str, str]) -> Dict[str, str]:
     """Return ``environment`` for a pip that packs an environment of ours.
 
     Settings count as far as they say where packages come from, from files as from variables;
-    pip itself reads no file. Raises UsageError BAD_PIP_CONFIG.
+    pip itself reads no file. (Variables win over files, but an empty one does not, and ``target``
+    has no other neutral value.) Raises UsageError BAD_PIP_CONFIG.
     """
     kept = {name: value for name, value in environment.items() if not name.startswith("PIP_")}
-    for name, value in settings(environment).items():
-        if name in _PASSED_ON:
+    said = settings(environment)
+    for name in REACHING:
+        if said.get(name):
+            value = " ".join(said[name].split()) if name in _LISTS else said[name]
             kept["PIP_" + name.upper().replace("-", "_")] = value
-    kept["PIP_CONFIG_FILE"] = os.devnull
-    return kept
+    return dict(kept, PIP_CONFIG_FILE=os.devnull)
 
 
 def is_true(text: str) -> bool:

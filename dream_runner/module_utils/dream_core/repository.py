@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import urllib.error
-import urllib.request
 from typing import Any, Dict, List, Mapping, Optional
 
 from . import atomic
 from .errors import DreamError, IntegrityError, NetworkError
-from .fetch import faults
+from .fetch import page
+from .fetch.faults import SourceFault
+from .fetch.request import Network, Patience
 from .openpgp import binary, fingerprints
 
 _KEY_LIMIT_BYTES = 1024 * 1024
@@ -40,7 +40,7 @@ def provide(wanted: Mapping[str, Any], environment: Mapping[str, str], write: bo
     if key is None and not write:
         # A dry run asks no server.
         return [wanted["key"], *_differing(wanted["files"])]
-    content = key or _fetch_key(wanted)
+    content = key or _fetch_key(wanted, environment)
     files = [{"path": wanted["key"], "content": content}]
     files += [
         {"path": item["path"], "content": item["content"].encode()} for item in wanted["files"]
@@ -99,9 +99,9 @@ def _is_pinned(content: bytes, wanted: Mapping[str, Any]) -> bool:
     return set(fingerprints(content)) <= set(wanted["fingerprints"])
 
 
-def _fetch_key(wanted: Mapping[str, Any]) -> bytes:
+def _fetch_key(wanted: Mapping[str, Any], environment: Mapping[str, str]) -> bytes:
     """Return the signing key, in the form the package manager reads, once it is the pinned one."""
-    content = _download(wanted["key_url"])
+    content = _download(wanted["key_url"], environment)
     try:
         offered = fingerprints(content)
     except ValueError as error:
@@ -123,22 +123,18 @@ def _wrong_key(wanted: Mapping[str, Any], why: str) -> IntegrityError:
     )
 
 
-def _download(url: str) -> bytes:
-    request = urllib.request.Request(url, headers={"User-Agent": "dream-runner"})
+def _download(url: str, environment: Mapping[str, str]) -> bytes:
+    network = Network.from_environment(environment)
     try:
-        with urllib.request.urlopen(request, timeout=_KEY_PATIENCE_SECONDS) as answer:
-            return bytes(answer.read(_KEY_LIMIT_BYTES))
-    except urllib.error.HTTPError as error:
-        fault = faults.from_status(error.code, str(error.reason), None)
-    except OSError as error:
-        reason = getattr(error, "reason", error)
-        fault = faults.from_exception(reason if isinstance(reason, BaseException) else error)
-    raise NetworkError(
-        "the signing key at %s cannot be fetched: %s" % (url, fault.what),
-        code=fault.code,
-        where=url,
-        hint="check the connection or the proxy, then run again",
-    )
+        answer = page.read(url, network, Patience(), "*/*", _KEY_LIMIT_BYTES, _KEY_PATIENCE_SECONDS)
+        return answer.content
+    except SourceFault as fault:
+        raise NetworkError(
+            "the signing key at %s cannot be fetched: %s" % (url, fault.what),
+            code=fault.code,
+            where=url,
+            hint="check the connection or the proxy, then run again",
+        ) from fault
 
 
 def _prove(wanted: Mapping[str, Any], environment: Mapping[str, str]) -> None:

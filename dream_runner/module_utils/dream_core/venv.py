@@ -17,7 +17,7 @@ import stat
 import threading
 from typing import Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple, Type
 
-from . import atomic, pip_config, textfile
+from . import atomic, network_env, textfile
 from .errors import (
     DiskError,
     DreamError,
@@ -290,7 +290,7 @@ class _Workspace:
             for name, value in given.items()
             if not name.startswith("PYTHON") and name not in ("VIRTUAL_ENV", "DREAM_RUN_ID")
         }
-        found = pip_config.isolated(kept)
+        found = network_env.of_pip(kept)
         found.pop("PIP_NO_CACHE_DIR", None)
         return dict(found, PIP_CACHE_DIR=self._cache, TMPDIR=self.temporary, LC_ALL="C.UTF-8")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -176,7 +177,7 @@ def test_a_bundle_of_packages_that_do_not_exist(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     words = ("download", "--no-index", "--find-links", str(tmp_path / "none"))
     words += ("--dest", str(tmp_path), "--requirement", str(tmp_path / "list"))
-    assert told(packages._pip, *words) == ("NO_WHEEL", 3)
+    assert told(packages._pip, os.environ, *words) == ("NO_WHEEL", 3)
 
 
 # --- tasks ----------------------------------------------------------------------------

@@ -10,7 +10,6 @@ import html
 import json
 import os
 import re
-import time
 from dataclasses import dataclass, replace
 from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
 from urllib.parse import quote, unquote, urldefrag, urljoin, urlsplit, urlunsplit
@@ -19,10 +18,9 @@ from .. import pip_config
 from ..errors import DreamError, UsageError
 from ..pip_config import PipConfig
 from . import address as addresses
-from .faults import SourceFault, from_exception, from_status
+from . import page as pages
+from .faults import SourceFault
 from .request import Network, Patience
-from .web import Link
-from .wire import Response
 
 _ACCEPT = (
     "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, "
@@ -33,8 +31,6 @@ _HTML = ("application/vnd.pypi.simple.v1+html", "text/html", "application/xhtml+
 #: The page of a project with some ten thousand files stays below this.
 _LIMIT_BYTES = 16 * 1024 * 1024
 _PAGE_SECONDS = 120.0
-_MAX_HOPS = 10
-_REDIRECTS = (301, 302, 303, 307, 308)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 #: Each tag is looked at for itself, so that no page can make the search slow.
 _HREF = re.compile(r"""(?:^|\s)href\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>"']+))""", re.I)
@@ -106,13 +102,13 @@ class Index:
             if url.startswith("file:"):
                 return list(_local(url))
             self._require_trust(url)
-            link = Link(self.network, self._patience)
-            try:
-                final, kind, body = _page(link, url, self.network)
-            finally:
-                link.close()
-            return list(_remote(final, kind, body, place))
+            page = pages.read(
+                url, self.network, self._patience, _ACCEPT, _LIMIT_BYTES, _PAGE_SECONDS
+            )
+            return list(_remote(page.url, _media_type(page.kind), page.content, place))
         except SourceFault as fault:
+            if fault.code == "BAD_ANSWER":
+                fault.code = "BAD_INDEX_PAGE"
             self.faults.append((label, fault))
         except UsageError as error:
             if error.code != "BAD_URL":
@@ -191,60 +187,11 @@ def _on_disk(item: File) -> File:
 # --- a server
 
 
-def _page(link: Link, url: str, network: Network) -> Tuple[str, str, bytes]:
-    """Return the final address, the media type and the content of a page. Raises SourceFault."""
-    deadline = time.monotonic() + _PAGE_SECONDS
-    credentials = addresses.authorization(url, network, None)
-    first, current = addresses.parse(url), url
-    for _ in range(_MAX_HOPS):
-        address = addresses.parse(current)
-        headers = {"User-Agent": "dream-runner", "Accept": _ACCEPT, "Accept-Encoding": "identity"}
-        headers.update(credentials if address.origin == first.origin else {})
-        try:
-            response = link.get(address, headers)
-            if response.status in _REDIRECTS:
-                current = _redirected(current, response)
-                link.close()
-                continue
-            kind = _media_type(response)
-            return current, kind, _body(response, deadline)
-        except Exception as error:
-            link.close()
-            raise from_exception(error) from error
-    raise SourceFault("REDIRECT_LOOP", "redirects without end", permanent=True)
-
-
-def _redirected(current: str, response: Response) -> str:
-    try:
-        location = addresses.follow(current, response.head.get("Location"))
-    except UsageError as error:
-        what = "redirects to an invalid address: %s" % error.what
-        raise SourceFault("REDIRECT_REFUSED", what, permanent=True) from error
-    if location.startswith("https:") or current.startswith("http:"):
-        return location
-    what = "redirects to %s" % addresses.shown(location)
-    raise SourceFault("REDIRECT_REFUSED", what, permanent=True)
-
-
-def _media_type(response: Response) -> str:
-    if response.status != 200:
-        raise from_status(response.status, "", response.head.get("Retry-After"))
-    if response.head.list("Content-Encoding") not in ([], ["identity"]):
-        raise _unusable("its answer is compressed although it was asked not to")
-    kind = response.head.get("Content-Type").split(";")[0].strip().lower()
+def _media_type(kind: str) -> str:
     if kind not in _JSON + _HTML:
         is_name = re.fullmatch(r"[\w.+-]{1,40}/[\w.+-]{1,60}", kind, re.ASCII)
         raise _unusable("its answer is %s" % (kind if is_name else "of no known type"))
     return kind
-
-
-def _body(response: Response, deadline: float) -> bytes:
-    content = response.read(_LIMIT_BYTES + 1, max(0.0, deadline - time.monotonic()))
-    if len(content) > _LIMIT_BYTES:
-        raise _unusable("its answer is larger than %d MiB" % (_LIMIT_BYTES >> 20))
-    if response.length is not None and len(content) < response.length:
-        raise SourceFault("TRUNCATED", "its answer ended early")
-    return content
 
 
 def _unusable(what: str) -> SourceFault:

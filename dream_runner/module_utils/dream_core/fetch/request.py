@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Mapping, Optional, Tuple
 
-from .. import pip_config
+from .. import network_env
 from ..errors import UsageError
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -18,7 +18,8 @@ class Network:
     """How to reach servers. Nothing here is ever shown, logged or journalled.
 
     ``proxies`` maps ``http`` and ``https`` to proxy URLs. ``netrc`` is the path of
-    a netrc file. ``token`` goes, as a bearer token, to the origin of hub-shaped URLs
+    a netrc file. ``ca_file`` and ``ca`` (files or directories) are trusted besides the system's
+    authorities. ``token`` goes, as a bearer token, to the origin of hub-shaped URLs
     (``/<owner>/<repository>/resolve/<revision>/...``) only; ``endpoint`` replaces
     the origin of such URLs. ``peers`` are origins that serve blobs to this run: no proxy
     leads to them, and they alone see ``peer_token``. ``pip`` are the variables that decide which
@@ -29,6 +30,7 @@ class Network:
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
     no_proxy: str = ""
     ca_file: str = ""
+    ca: Tuple[str, ...] = ()
     netrc: str = ""
     token: str = field(default="", repr=False)
     endpoint: str = ""
@@ -51,34 +53,21 @@ class Network:
         netrc: str = "",
         token: str = "",
     ) -> "Network":
-        """Return the network settings that the usual variables describe.
+        """Return the network settings that the usual variables describe (``network_env``).
 
-        Given values stand before the variables. Lower-case proxy variables stand
-        before upper-case ones; ``HTTP_PROXY`` is ignored inside a CGI program,
-        where a client could set it.
+        Given values stand before the variables.
         """
-        proxies = {}
-        for scheme in ("http", "https"):
-            value = environment.get(scheme + "_proxy", "")
-            if not value and not (scheme == "http" and "REQUEST_METHOD" in environment):
-                value = environment.get(scheme.upper() + "_PROXY", "")
-            value = value or environment.get("all_proxy", "") or environment.get("ALL_PROXY", "")
-            if value:
-                proxies[scheme] = value
+        known = network_env.read(environment)
         return cls(
-            proxies=proxies,
-            no_proxy=environment.get("no_proxy", "") or environment.get("NO_PROXY", ""),
-            ca_file=ca_file or environment.get("SSL_CERT_FILE", ""),
-            netrc=netrc or environment.get("NETRC", "") or _home_netrc(environment),
-            token=token or environment.get("HF_TOKEN", ""),
-            endpoint=environment.get("HF_ENDPOINT", ""),
-            pip=pip_config.relevant(environment),
+            proxies=known.proxies,
+            no_proxy=known.no_proxy,
+            ca_file=ca_file or next(iter(known.ca), ""),
+            ca=known.ca,
+            netrc=netrc or known.netrc,
+            token=token or known.token,
+            endpoint=known.endpoint,
+            pip=known.pip,
         )
-
-
-def _home_netrc(environment: Mapping[str, str]) -> str:
-    home = environment.get("HOME", "")
-    return home + "/.netrc" if home else ""
 
 
 @dataclass(frozen=True)

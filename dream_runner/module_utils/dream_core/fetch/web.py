@@ -143,18 +143,22 @@ class Link:
     def _tls(self, address: Address) -> ssl.SSLContext:
         network = self._network
         is_checked = not network.trusts(address.host, address.port)
-        return _tls(network.ca_file, network.client_cert, is_checked)
+        authorities = tuple(dict.fromkeys(filter(None, (network.ca_file, *network.ca))))
+        return _tls(authorities, network.client_cert, is_checked)
 
 
 @functools.lru_cache(maxsize=4)
-def _tls(ca_file: str, client_cert: str = "", is_checked: bool = True) -> ssl.SSLContext:
+def _tls(
+    authorities: Tuple[str, ...], client_cert: str = "", is_checked: bool = True
+) -> ssl.SSLContext:
     """Return the TLS settings; reading the system's authorities takes a while, so once."""
-    _require_files(ca_file, client_cert)
-    file = ca_file
+    _require_files(*authorities, client_cert)
+    file = ""
     try:
         context = ssl.create_default_context()
-        if ca_file:
-            context.load_verify_locations(ca_file)
+        for file in authorities:
+            is_folder = os.path.isdir(file)
+            context.load_verify_locations(*((None, file) if is_folder else (file, None)))
         file = client_cert
         if client_cert:
             context.load_cert_chain(client_cert, password=_no_password)

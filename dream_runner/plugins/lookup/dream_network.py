@@ -1,0 +1,39 @@
+"""Give a role the variables by which a program on this machine reaches the network."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Dict, List, Optional
+
+from ansible.errors import AnsibleLookupError
+from ansible.plugins.lookup import LookupBase
+
+from dream_runner.module_utils.dream_core import network_env
+
+DOCUMENTATION = """
+name: dream_network
+short_description: Variables by which a program reaches the network
+description:
+  - Reads proxies, certificates, tokens and the package index from this machine's environment, in
+    the one place that knows all of their names.
+options:
+  _terms:
+    description: >-
+      V(programs) for a package manager (proxies in lower case, certificates under every name),
+      V(unit) for a program that inherits nothing (the variables as they are).
+    required: true
+"""
+
+_KINDS = {"programs": network_env.of_programs, "unit": network_env.of_unit}
+
+
+class LookupModule(LookupBase):
+    """Return one dictionary for each kind that is asked for."""
+
+    def run(
+        self, terms: List[str], variables: Optional[Dict[str, Any]] = None, **kwargs: Any
+    ) -> List[Dict[str, str]]:
+        unknown = [term for term in terms if term not in _KINDS]
+        if unknown:
+            raise AnsibleLookupError("dream_network knows %s" % " and ".join(_KINDS))
+        return [_KINDS[term](os.environ) for term in terms]
