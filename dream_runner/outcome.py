@@ -47,6 +47,12 @@ _RULES: tuple[Rule, ...] = (
         "run as root, or as a user who may use sudo",
     ),
     (
+        r"407\s+Proxy Authentication Required",
+        NetworkError,
+        "PROXY_REFUSED",
+        "check the user and password of the proxy in HTTPS_PROXY or HTTP_PROXY",
+    ),
+    (
         r"Temporary failure resolving|Could not resolve|Failed to fetch|Network is unreachable"
         r"|Connection (timed out|refused|reset)|Failed to update apt cache",
         NetworkError,

@@ -11,7 +11,8 @@ description:
   - Compares every file with the digest it had when the environment was made from verified
     packages, and makes the environment anew when one differs.
   - A killed run leaves pip's cache beside it, which the next one uses; success removes it.
-  - The caller's proxy, certificate and C(PIP_*) variables count.
+  - The caller's proxy and certificate variables count, and what pip's variables and files say of
+    how packages are reached. Whatever else pip can be told is not heard.
 options:
   path: {description: The environment., type: path, required: true}
   requirements:

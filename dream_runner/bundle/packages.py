@@ -17,6 +17,7 @@ from typing import Any
 from .. import paths
 from ..module_utils.dream_core import docker_engine, network_env
 from ..module_utils.dream_core.errors import IntegrityError, NetworkError, RequirementError
+from ..module_utils.dream_core.venv import without_logins
 
 #: What install.sh needs of a bare Debian before there is a dream-runner.
 _VENV = "python3-venv"
@@ -70,12 +71,18 @@ def _pip(environment: Mapping[str, str], *words: str) -> None:
     if done.returncode == 0:
         return
     said = (done.stderr.strip().splitlines() or ["pip failed"])[-1]
-    said = re.sub(r"(\w+://)[^/@\s]+@", r"\1***@", said)[:300]
+    said = without_logins(said)[:300]
     if "HASHES" in done.stderr:
         raise IntegrityError(
             f"a package is not the one that is pinned: {said}",
             code="DIGEST_MISMATCH",
             hint="check the package index or proxy",
+        )
+    if "407 Proxy Authentication" in done.stdout + done.stderr:
+        raise NetworkError(
+            f"pip could not fetch the packages: the proxy wants a login ({said})",
+            code="PROXY_REFUSED",
+            hint="check the user and password of the proxy in HTTPS_PROXY or HTTP_PROXY",
         )
     if "No matching distribution" in done.stderr:
         raise RequirementError(said, code="NO_WHEEL", hint="leave out that --python or --arch")

@@ -138,14 +138,21 @@ def of_registries(wanted: Iterable[str]) -> dict[str, Entry]:
     return {tag: entry for tag, entry in answers.items() if isinstance(entry, dict)}
 
 
-def _ask(where: Place) -> Entry:
+def _session() -> requests.Session:
     # 0.1 s to import, and only this command needs it.
     import requests
 
     session = requests.Session()
-    # It knows the proxies' variables and two of those that name authorities.
+    # It knows the proxies' variables, and two of those that name authorities.
     known = network_env.of_programs(os.environ)
     session.verify = known.get("REQUESTS_CA_BUNDLE") or known.get("SSL_CERT_DIR") or True
+    return session
+
+
+def _ask(where: Place) -> Entry:
+    import requests
+
+    session = _session()
     try:
         content = _get(session, where, f"manifests/{where.reference}", ", ".join(_KINDS))
         digest = "sha256:" + hashlib.sha256(content).hexdigest()

@@ -239,6 +239,7 @@ def test_a_folder_of_somebody_else_stays(run_module: Run, wanted: dict[str, Any]
         ("ERROR: No matching distribution found for xllamacpp", 3),
         ("/usr/bin/python3: No module named venv", 3),
         ("PermissionError: [Errno 13] Permission denied: '/x'", 4),
+        ("Tunnel connection failed: 407 Proxy Authentication Required", 5),
         ("something new", 8),
     ],
 )
@@ -248,5 +249,101 @@ def test_what_pip_says_is_understood(said: str, exit_code: int) -> None:
 
 
 def test_credentials_of_an_index_are_not_shown() -> None:
-    done = process.Finished(1, "Connection refused: https://u:secret@host/simple")
-    assert "secret" not in str(venv._failure(done, "/x"))
+    for address in ("https://u:secret@host/simple", "https://u:a/secret@host/simple"):
+        done = process.Finished(1, f"Connection refused: {address}")
+        assert "secret" not in str(venv._failure(done, "/x"))
+
+
+#: What a pip.conf may say about where packages go, which are taken, and whether anything happens.
+ELSEWHERE = {
+    "user": "true",
+    "target": "{}/elsewhere",
+    "prefix": "{}/elsewhere",
+    "root": "{}/elsewhere",
+    "src": "{}/elsewhere",
+    "require-virtualenv": "true",
+    "no-binary": ":all:",
+    "constraint": "{}/constraints.txt",
+    "build-constraint": "{}/constraints.txt",
+    "requirement": "{}/constraints.txt",
+    "dry-run": "true",
+    "python": "{}/no-python",
+    "report": "{}/report.json",
+    "log": "{}/no/log",
+    "ignore-installed": "true",
+    "upgrade": "true",
+    "force-reinstall": "true",
+    "pre": "true",
+    "only-binary": ":none:",
+    "no-compile": "true",
+    "quiet": "3",
+    "verbose": "3",
+    "no-cache-dir": "true",
+    "isolated": "true",
+    "break-system-packages": "true",
+    "platform": "win32",
+    "python-version": "2.7",
+    "abi": "none",
+    "implementation": "pp",
+    "editable": "{}/no-project",
+    "cache-dir": "{}/cache",
+    "progress-bar": "on",
+    "no-color": "true",
+    "unheard-of": "x",
+}
+
+
+@pytest.mark.parametrize(
+    ("place", "section"),
+    [("user", "install"), ("own", "global"), ("all at once", "install"), ("variables", "")],
+)
+def test_no_setting_of_pip_sends_packages_elsewhere(
+    place: str,
+    section: str,
+    wanted: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    run_module: Run,
+) -> None:
+    """pip.conf as it lies about on machines: in files, which no variable that is dropped closes."""
+    home = tmp_path / "home"
+    (home / ".config/pip").mkdir(parents=True)
+    (tmp_path / "constraints.txt").write_text("tinyone==9\n")
+    keys = {"user": "true"} if place == "user" else ELSEWHERE
+    lines = [f"{key} = {value.format(tmp_path)}" for key, value in keys.items()]
+    text = "\n".join([f"[{section}]", *lines, ""])
+    monkeypatch.setenv("HOME", str(home))
+    if place == "variables":
+        for key, value in keys.items():
+            name = "PIP_" + key.upper().replace("-", "_")
+            monkeypatch.setenv(name, value.format(tmp_path))
+    elif place == "own":
+        (tmp_path / "own.conf").write_text(text)
+        monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "own.conf"))
+    else:
+        (home / ".config/pip/pip.conf").write_text(text)
+    done = run_module("dream_venv", **wanted)
+    assert done.get("failed") is not True, done
+    assert version_in(wanted) == "1.0"
+    assert names(wanted) == ["venv"]
+    assert not (tmp_path / "elsewhere").exists()
+    assert not (tmp_path / "report.json").exists()
+    assert not (home / ".local").exists()
+
+
+def test_the_index_of_a_pip_conf_counts(
+    wanted: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_module: Run
+) -> None:
+    """Where packages come from is the caller's business, and the files say it."""
+    index, (file,) = tmp_path / "simple", Path(wanted["find_links"]).iterdir()
+    (index / "tinyone").mkdir(parents=True)
+    (index / "tinyone/index.html").write_text(f'<a href="{file.as_uri()}">{file.name}</a>')
+    (tmp_path / "pip").mkdir()
+    (tmp_path / "pip/pip.conf").write_text(f"[install]\nuser = yes\nindex-url = {index.as_uri()}\n")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    done = run_module("dream_venv", **{**wanted, "find_links": None})
+    assert done.get("failed") is not True, done
+    assert version_in(wanted) == "1.0"

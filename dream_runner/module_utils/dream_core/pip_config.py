@@ -31,7 +31,6 @@ REACHING = (
 )
 _LISTS = frozenset(("extra-index-url", "find-links", "trusted-host"))
 _TRUE = frozenset(("y", "yes", "t", "true", "on", "1"))
-_LIMIT_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -141,10 +140,10 @@ def _variables(environment: Mapping[str, str]) -> Dict[str, str]:
 def _read_file(path: str) -> Dict[Tuple[str, str], str]:
     parser = configparser.RawConfigParser()
     try:
-        parser.read_string(textfile.read(path, _LIMIT_BYTES))
+        parser.read_string(textfile.read(path))
     except (textfile.Unreadable, configparser.Error) as error:
         # The message of a parser quotes lines, and a line may hold a password.
-        reason = getattr(error, "reason", "") or _line_of(error)
+        reason = getattr(error, "reason", "") or _line_of(error) or "it is not in pip's form"
         raise UsageError(
             "pip's configuration %s cannot be read: %s" % (path, reason),
             code="BAD_PIP_CONFIG",

@@ -439,6 +439,12 @@ _FAILURES: Tuple[Tuple[str, Type[DreamError], str, str], ...] = (
         "DIGEST_MISMATCH",
         "the package source delivers other bytes than were pinned; check the mirror or proxy",
     ),
+    (
+        "407 Proxy Authentication",
+        NetworkError,
+        "PROXY_REFUSED",
+        "check the user and password of the proxy in HTTPS_PROXY or HTTP_PROXY",
+    ),
     ("Permission denied", PrivilegeError, "NOT_PERMITTED", "check the owner of the directory"),
     (
         "name resolution|Name or service not known|Failed to establish|Connection|ProxyError"
@@ -478,7 +484,14 @@ def _failure(done: Finished, where: str) -> DreamError:
     )
 
 
+def without_logins(text: str) -> str:
+    """Return what pip says without the user and password of any address.
+
+    A password may hold a slash, so that everything up to the last @ of a word goes.
+    """
+    return re.sub(r"(\w+://)\S*@", r"\1***@", text)
+
+
 def _said(line: str) -> str:
-    # The address of an index may carry a user's name and password.
-    shown = re.sub(r"(\w+://)[^/@\s]+@", r"\1***@", line)
+    shown = without_logins(line)
     return "the engine's packages were not installed: %s" % shown[:300]
