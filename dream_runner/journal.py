@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from dataclasses import replace
@@ -75,7 +76,10 @@ class Journal:
         trace: TracebackType | None,
     ) -> None:
         if self._stream is not None:
-            self._stream.close()
+            try:
+                self._stream.close()
+            except OSError as error:
+                self._give_up(error)
 
     def take(self, event: Event) -> None:
         """Write one event; phase borders are synced to disk."""
@@ -96,4 +100,8 @@ class Journal:
 
     def _give_up(self, error: OSError) -> None:
         self.warning = f"this run keeps no journal: {error}"
-        self._stream = None
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            # What it still holds cannot be written; closing tries that once more.
+            with contextlib.suppress(OSError):
+                stream.close()

@@ -31,7 +31,7 @@ import psutil
 from . import handover, launch, marks, paths, prerequisites, scratch
 from .events import Event, RunFinished, TaskFinished, parse
 from .module_utils.dream_core import atomic
-from .module_utils.dream_core.errors import DreamError, Interrupted
+from .module_utils.dream_core.errors import DiskError, DreamError, Interrupted
 from .module_utils.dream_core.printable import printable
 from .module_utils.dream_core.redact import Redactor
 from .outcome import error_of_start, error_of_task
@@ -43,6 +43,9 @@ _PATIENCE_SECONDS = 2.0
 
 #: A log is complete within so many seconds of its run's end; longer lines are split.
 _LOG_SECONDS, _LOG_LINE_BYTES = 5.0, 64 * 1024
+
+#: The exit status of a run whose own could not be read.
+_UNTOLD = -1000
 
 #: The inventory of a run on this machine.
 LOCALHOST = "localhost,"
@@ -163,16 +166,20 @@ def _start(request: Request, work: Path, socket_path: str, caller: Mapping[str, 
     message = launch.encode(argv, environment, os.getpid(), passwords)
     log = request.run_dir / "log.txt"
     with _pipe_with(message) as stdin, _private_log(log) as output:
-        _, _, rc = run_command(
-            executable_cmd=sys.executable,
-            cmdline_args=["-m", "dream_runner.launch"],
-            input_fd=stdin,
-            output_fd=output,
-            error_fd=output,
-            private_data_dir=str(work),
-            host_cwd=str(paths.content()),
-            quiet=True,
-        )
+        try:
+            _, _, rc = run_command(
+                executable_cmd=sys.executable,
+                cmdline_args=["-m", "dream_runner.launch"],
+                input_fd=stdin,
+                output_fd=output,
+                error_fd=output,
+                private_data_dir=str(work),
+                host_cwd=str(paths.content()),
+                quiet=True,
+            )
+        except OSError:
+            # Its own notes could not be written; the events tell how the run ended.
+            return _UNTOLD
     return int(rc)
 
 
@@ -272,6 +279,8 @@ class _Tally:
 
     def result(self, rc: int, interrupted: bool) -> Result:
         error = self._error
+        if rc == _UNTOLD and self._finished and error is None:
+            rc = 0
         if interrupted:
             error = Interrupted(
                 "stopped before the end; nothing is lost",
@@ -297,6 +306,13 @@ def _unexplained(rc: int, run_dir: Path) -> DreamError:
         scratch.require_room(run_dir)
     except OSError as error:
         return atomic.translate(error, str(run_dir))
+    if rc == _UNTOLD:
+        return DiskError(
+            "the folder of this run could not be written while it ran",
+            code="DISK_ERROR",
+            where=str(run_dir),
+            hint="check the disk and who else removes files there, then run again",
+        )
     return error_of_start(rc, prerequisites.last_words(run_dir / "log.txt"))
 
 

@@ -474,3 +474,20 @@ def test_version_loads_nothing_slow(machine: Machine) -> None:
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "dream_runner.cli" in loaded
     assert not loaded & {"ansible", "ansible_runner", "jinja2", "requests", "rich", "yaml"}
+
+
+GONE = """
+- name: Remove what the wrapper writes to
+  # Raw: the payload of a module would lie in what is removed.
+  ansible.builtin.raw: "rm -rf {{ (%s) | quote }}"
+"""
+
+
+@pytest.mark.parametrize("what", ["dream_state_dir", "dream_state_dir ~ '/runs'"])
+def test_state_that_vanishes_during_a_run_does_not_end_it(machine: Machine, what: str) -> None:
+    machine.tasks["directories"] = GONE % what
+    done = machine.install("--json")
+    said = done.stdout + done.stderr
+    assert "UNEXPECTED" not in said, said
+    outcome = json.loads(done.stdout)
+    assert (done.returncode, outcome["outcome"]) == (0, "done"), said

@@ -144,23 +144,29 @@ class _Transport(xmlrpc.client.Transport):
         self._path, self._seconds = path, seconds
 
     def make_connection(self, host: Any) -> http.client.HTTPConnection:
-        return _Connection(self._path, self._seconds)
+        # Kept where close() looks for it; xmlrpc's own one is kept there too.
+        if not self._connection[1]:
+            self._connection = host, _Connection(self._path, self._seconds)
+        return self._connection[1]  # type: ignore[return-value]
 
 
 def ask(socket_path: str, method: str, *arguments: Any, seconds: float = _RPC_SECONDS) -> Any:
     """Call ``method`` of the daemon at ``socket_path``; None when no daemon answers."""
-    proxy = xmlrpc.client.ServerProxy(
-        "http://localhost", transport=_Transport(socket_path, seconds), allow_none=True
-    )
-    function: Any = proxy
-    for part in ("supervisor." + method).split("."):
-        function = getattr(function, part)
+    transport = _Transport(socket_path, seconds)
+    proxy = xmlrpc.client.ServerProxy("http://localhost", transport=transport, allow_none=True)
     try:
-        return function(*arguments)
+        with contextlib.closing(transport):
+            return _call(proxy, "supervisor." + method, arguments)
     except xmlrpc.client.Fault as fault:
         return fault
     except (OSError, http.client.HTTPException, xmlrpc.client.Error, ValueError):
         return None
+
+
+def _call(proxy: Any, method: str, arguments: Sequence[Any]) -> Any:
+    for part in method.split("."):
+        proxy = getattr(proxy, part)
+    return proxy(*arguments)
 
 
 def socket_of(config: str) -> str:

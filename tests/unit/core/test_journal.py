@@ -1,7 +1,9 @@
 """The journal is durable at phase borders and never the reason for a failure."""
 
+import gc
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -72,3 +74,30 @@ def test_no_journal_is_a_warning(
         journal.take(PhaseStarted(1.0, "h", "models"))
         journal.take(PhaseStarted(1.0, "h", "services"))
     assert "no journal" in journal.warning
+
+
+@pytest.mark.parametrize("moment", ["write", "close"])
+def test_a_disk_that_fills_up_ends_the_journal_and_not_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Nothing is raised, now or by the collector, and the reason is told once."""
+    real = os.open
+    monkeypatch.setattr(os, "open", lambda path, *rest: real("/dev/full", os.O_WRONLY))
+    journal = Journal(tmp_path / "run")
+    monkeypatch.setattr(os, "open", real)
+    with journal:
+        if moment == "write":
+            journal.take(PhaseStarted(1.0, "localhost", "models"))
+            journal.take(PhaseStarted(2.0, "localhost", "services"))
+        else:
+            journal._stream.write("what is left for the end")  # type: ignore[union-attr]
+    assert "No space left" in journal.warning
+    del journal
+    gc.collect()
+
+
+def test_a_folder_that_vanishes_ends_nothing(tmp_path: Path) -> None:
+    with Journal(tmp_path / "run") as journal:
+        shutil.rmtree(tmp_path / "run")
+        journal.take(PhaseStarted(1.0, "localhost", "models"))
+    assert journal.warning == ""
