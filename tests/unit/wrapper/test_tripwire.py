@@ -7,6 +7,8 @@ import sys
 import pytest
 
 from dream_runner import tripwire
+from dream_runner.module_utils.dream_core import reach
+from dream_runner.module_utils.dream_core.errors import RequirementError
 
 ASK = """
 import sys, urllib.request
@@ -56,3 +58,23 @@ def test_online_nothing_is_touched() -> None:
 )
 def test_of_python_the_program_is_named_and_no_argument(words: list[str], shown: str) -> None:
     assert tripwire._of_python(words) == shown
+
+
+@pytest.mark.skipif(not reach.has("::1"), reason="this machine has no ::1")
+def test_a_machine_that_has_the_other_loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reach, "loopbacks", lambda: ["::1"])
+    with tripwire.armed(True) as trap:
+        assert trap.environment["http_proxy"].startswith("http://[::1]:")
+        code = "import urllib.request; urllib.request.urlopen('http://example.test/')"
+        environment = {**os.environ, **trap.environment}
+        subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+    assert "asked for example.test" in trap.attempts[0]
+
+
+def test_a_machine_without_any_loopback_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was an unexpected OSError, 'this is a bug' (FC2-19)."""
+    monkeypatch.setattr(reach, "loopbacks", list)
+    wanted = pytest.raises(RequirementError, match=r"neither 127\.0\.0\.1 nor ::1")
+    with wanted as caught, tripwire.armed(True):
+        raise AssertionError("there is nothing to listen on")
+    assert caught.value.code == "ADDRESS_MISSING"
