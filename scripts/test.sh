@@ -71,7 +71,7 @@ step "ansible-lint"
 ansible-lint -q --offline --profile production playbooks roles tests/molecule
 if command -v shellcheck >/dev/null 2>&1; then
     step "shellcheck"
-    shellcheck install.sh scripts/*.sh .ci/run
+    shellcheck install.sh scripts/*.sh scripts/dream-runner .ci/run
 fi
 
 newest=$(other_python)
