@@ -16,6 +16,7 @@ options:
   document: {description: File that tells the program what to do., type: path, required: true}
   python: {description: Interpreter that runs the program., type: path}
   log: {description: File for its output., type: path}
+  group: {description: Group to start it with (sg); empty for none., type: str, default: ""}
   state:
     description: V(absent) ends the keeper and the program.
     type: str
@@ -52,6 +53,7 @@ SPEC = {
     "document": {"type": arguments.path, "required": True},
     "python": {"type": arguments.path},
     "log": {"type": arguments.path},
+    "group": {"type": "str", "default": ""},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "restart": {"type": "bool", "default": False},
 }
@@ -66,7 +68,11 @@ def main():
     )
     asked = module.params
     wanted = background.Program(
-        asked["python"] or "", asked["program"], asked["document"], asked["log"] or ""
+        asked["python"] or "",
+        asked["program"],
+        asked["document"],
+        asked["log"] or "",
+        asked["group"],
     )
     was_running = not background.problem(wanted)
     try:

@@ -32,7 +32,7 @@ PORT = 5081
 SLOW, FAST = 1_000_000, 500_000_000
 RATE = "/root/served/rate"
 KILLED = "/root/killed.json"
-QUESTION = "What is the capital of France?"
+QUESTION = "What color is the sky?"
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ def test_without_a_hub_it_ends_ready_with_the_small_model(machine: Machine) -> N
     assert (pending["model"], pending["until"]) == ("own", SMALL)
     model, answer = machine.chat()
     assert model == SMALL
-    assert "Paris" in answer
+    assert "blue" in answer.lower(), answer
     seen = machine.node.runner("status")
     assert seen.code == 0, str(seen)
     assert "own takes over when it is downloaded" in seen.out
@@ -189,7 +189,7 @@ def test_killed_at_every_stage_its_own_model_takes_over(machine: Machine) -> Non
     assert {"fetching", "testing", "switching"} <= set(killed)
     model, answer = machine.chat()
     assert model == "own"
-    assert "Paris" in answer
+    assert "blue" in answer.lower(), answer
     assert machine.node.must("ls", f"{machine.home}/data/models").out.split() == ["own.gguf"]
     seen = machine.status()
     assert (seen["state"], seen["drift"], seen["upgrade"]) == ("ready", {}, None), seen

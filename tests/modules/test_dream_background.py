@@ -1,5 +1,6 @@
 """A program kept running without a service manager: started again, stopped, and left alone."""
 
+import grp
 import os
 import signal
 import sys
@@ -100,6 +101,16 @@ def test_check_run_check_run(
     assert gone["changed"] is True
     assert run_module("dream_background", state="absent", **wanted)["changed"] is False
     assert not any(of(folder_of(wanted)).processes().values())
+
+
+def test_it_can_be_started_with_a_group(run_module: Run, wanted: dict[str, Any]) -> None:
+    """One that the user has only since this very install."""
+    group = grp.getgrgid(os.getgid()).gr_name
+    assert run_module("dream_background", group=group, **wanted)["changed"] is True
+    program_of(wanted)
+    assert run_module("dream_background", group=group, **wanted)["changed"] is False
+    assert run_module("dream_background", state="absent", **wanted)["changed"] is True
+    wait_for_end(wanted)
 
 
 def test_a_killed_program_is_started_again(run_module: Run, wanted: dict[str, Any]) -> None:

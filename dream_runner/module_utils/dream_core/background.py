@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -28,7 +29,9 @@ _STOP_SECONDS = 30.0
 class Program:
     """A program packed in one file, with the document that tells it what to do."""
 
-    def __init__(self, python: str, program: str, document: str, log: str = "") -> None:
+    def __init__(
+        self, python: str, program: str, document: str, log: str = "", group: str = ""
+    ) -> None:
         self.program = program
         self.document = document
         self.log = log
@@ -36,6 +39,9 @@ class Program:
         self.directory = os.path.dirname(os.path.dirname(program))
         self.argv = [python, "-B", program, document]
         self.keeper = [python, "-B", program, KEEP, document]
+        keeper = " ".join(shlex.quote(word) for word in self.keeper)
+        #: A group that an install has just given the user is not in force for its processes yet.
+        self.starter = ["/usr/bin/sg", group, "-c", keeper] if group else self.keeper
 
     def processes(self) -> Dict[str, List[int]]:
         """Return the live processes as ``{"keeper": [pid], "program": [pid]}``."""
@@ -105,7 +111,7 @@ def _start(program: Program) -> None:
         with os.fdopen(os.open(program.log, flags, 0o600), "ab") as output:
             # Detached, and without the mark of this run, which would end it.
             subprocess.Popen(
-                program.keeper,
+                program.starter,
                 env=small_environment(),
                 cwd=program.directory,
                 stdin=subprocess.DEVNULL,
