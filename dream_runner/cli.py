@@ -417,9 +417,11 @@ def doctor(
 
     Exit codes: 0 all well, 11 warnings, 3 errors.
     """
+    from . import output_file
     from .commands import doctor as command
 
     state_dir = default_state_dir(os.environ)
+    bundle = output_file.require(bundle) if bundle else ""
     findings = command.run(state_dir)
     if bundle:
         command.write_archive(bundle, state_dir, findings, os.environ)

@@ -17,7 +17,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from .. import yamlfile
+from .. import output_file, yamlfile
 from ..module_utils.dream_core import faststart, models, tiers
 from ..module_utils.dream_core.atomic import write_bytes
 from ..module_utils.dream_core.errors import DreamError, UsageError
@@ -66,6 +66,7 @@ def write_capture(path: str) -> dict[str, Any]:
 
     Raises DiskError or PrivilegeError when the file cannot be written.
     """
+    path = output_file.require(path)
     capture = scrub(gather(), private=_private_words())
     text = yaml.dump(
         {**capture, _END: True}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120

@@ -6,6 +6,7 @@ import os
 import textwrap
 from typing import Any
 
+from .. import output_file
 from ..module_utils.dream_core import atomic
 from ..module_utils.dream_core.errors import UsageError
 from ..settings import SETTINGS, Setting
@@ -36,6 +37,7 @@ def run(path: str, *, force: bool) -> str:
             code="FILE_EXISTS",
             hint="give another name, or --force to write over it",
         )
+    target = output_file.require(path)
     atomic.write_bytes(target, text(os.path.basename(target)).encode(), 0o644)
     return target
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import catalog
+from .. import catalog, output_file
 from ..bundle.images import archives
 from ..module_utils.dream_core import atomic, network_env
 from ..module_utils.dream_core.errors import DreamError, NetworkError, UsageError
@@ -76,6 +76,8 @@ def run(bundle: str = "", output: str = "") -> Locked:
         network_env.require(os.environ)
     wanted = tags(catalog.load().services)
     path = Path(output).expanduser() if output else catalog.lock_path()
+    if output:
+        path = Path(output_file.require(output))
     before = catalog.read_lock(path) if path.is_file() else {}
     found = of_bundle(Path(bundle).expanduser(), wanted) if bundle else of_registries(wanted)
     images = {**before, **found}

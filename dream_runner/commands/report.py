@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .. import output_file
 from ..html import page, read
 from ..module_utils.dream_core import atomic
 from ..module_utils.dream_core.errors import UsageError
@@ -33,8 +33,8 @@ def run(state_dir: str, wanted: str, output: str) -> Written:
     PrivilegeError where the page cannot be written.
     """
     folder = _find(Path(state_dir), wanted)
+    path = output_file.require(output) if output else str(folder / _NAME)
     found = read.read(folder)
-    path = os.path.abspath(output) if output else str(folder / _NAME)
     atomic.write_bytes(path, page.render(found).encode("utf-8", "replace"), 0o600)
     return Written(found.id, path, page.state_of(found), len(found.hosts))
 

@@ -43,6 +43,7 @@ def write_bytes(path: str, content: bytes, mode: int = 0o644) -> None:
     """
     directory = os.path.dirname(os.path.abspath(path))
     temporary = os.path.join(directory, TEMP_PREFIX + os.path.basename(path))
+    _refuse_special(path)
     try:
         _write_durably(temporary, content, mode)
         os.replace(temporary, path)
@@ -51,6 +52,21 @@ def write_bytes(path: str, content: bytes, mode: int = 0o644) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise translate(error, path) from error
+
+
+def _refuse_special(path: str) -> None:
+    """Refuse to put a file in the place of a device, pipe or socket, which a rename would do."""
+    try:
+        kind = stat.S_IFMT(os.lstat(path).st_mode)
+    except OSError:
+        return
+    if kind in (stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK):
+        raise DiskError(
+            "%s is a device, a pipe or a socket, not a regular file" % path,
+            code="NOT_A_FILE",
+            where=path,
+            hint="give the name of a file",
+        )
 
 
 def _write_durably(path: str, content: bytes, mode: int) -> None:
