@@ -21,7 +21,7 @@ from typing import Annotated, Any
 import typer
 
 from . import examples, report, stopping, suggest
-from .module_utils.dream_core import streams
+from .module_utils.dream_core import redact, streams
 from .module_utils.dream_core.errors import DreamError, Interrupted, UsageError
 from .module_utils.dream_core.process import tighten_umask
 from .settings import BY_NAME, SETTINGS, Given, Setting, default_state_dir
@@ -95,6 +95,7 @@ FromCapture = Annotated[
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     streams.keep()
+    redact.remember_environment(os.environ)
     words = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if words == ["--version"]:
         report.print_text(f"dream-runner {__version__}")
@@ -162,12 +163,30 @@ def _interrupted() -> Interrupted:
 
 def _unexpected(error: Exception, words: list[str]) -> DreamError:
     if "--debug" in words:
-        traceback.print_exception(error, file=sys.stderr)
-    lines = str(error).splitlines() or [""]
+        sys.stderr.write(redact.clean("".join(traceback.format_exception(error))))
     return DreamError(
-        f"unexpected {type(error).__name__}: {lines[0]}",
+        f"unexpected {type(error).__name__}{_place_of(error)}",
         code="UNEXPECTED",
         hint="this is a bug; please report it with what --debug prints",
+    )
+
+
+#: Exceptions whose text somebody wrote for a reader; that of the others is made from values.
+_WRITTEN_BY_HAND = (RuntimeError, AssertionError)
+
+
+def _place_of(error: Exception) -> str:
+    """Return what may be told of a foreign exception: the system's reason, and our line.
+
+    Its own text can hold a value of a file, an address or a header.
+    """
+    if type(error) in _WRITTEN_BY_HAND:
+        return f": {next(iter(str(error).splitlines()), '')}"
+    reason = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if "dream_runner" in frame.filename]
+    return (
+        f"{reason} at {os.path.basename(ours[-1].filename)}:{ours[-1].lineno}" if ours else reason
     )
 
 

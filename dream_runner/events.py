@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from .module_utils.dream_core.errors import DreamError, from_dict
+from .module_utils.dream_core.redact import clean
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,10 @@ def parse(message: Any) -> Event | None:
     if cls is None:
         return None
     known = {name: message[name] for name in cls.__dataclass_fields__ if name in message}
+    for name in ("message", "text"):
+        if name in known:
+            # What Ansible and its modules say of a failure may quote anything.
+            known[name] = clean(str(known[name]))
     if "error" in known:
         known["error"] = from_dict(known["error"])
     try:

@@ -30,10 +30,9 @@ import psutil
 
 from . import handover, launch, marks, paths, prerequisites, scratch
 from .events import Event, RunFinished, TaskFinished, parse
-from .module_utils.dream_core import atomic
+from .module_utils.dream_core import atomic, redact
 from .module_utils.dream_core.errors import DiskError, DreamError, Interrupted
 from .module_utils.dream_core.printable import printable
-from .module_utils.dream_core.redact import Redactor
 from .outcome import error_of_start, error_of_task
 from .version import __version__
 
@@ -163,6 +162,7 @@ def _start(request: Request, work: Path, socket_path: str, caller: Mapping[str, 
     passwords = launch.Passwords(
         request.reach.password if request.reach else None, request.become_password
     )
+    redact.remember(filter(None, (passwords.connection, passwords.become)))
     message = launch.encode(argv, environment, os.getpid(), passwords)
     log = request.run_dir / "log.txt"
     with _pipe_with(message) as stdin, _private_log(log) as output:
@@ -579,10 +579,9 @@ def _filtered_into(log: IO[bytes]) -> Iterator[IO[bytes]]:
 
 
 def _copy_lines(reader: int, log: IO[bytes]) -> None:
-    redactor = Redactor()
     with os.fdopen(reader, "rb") as lines, contextlib.suppress(OSError, ValueError):
         while line := lines.readline(_LOG_LINE_BYTES):
-            text = printable(redactor.text(line.decode("utf-8", "replace")))
+            text = printable(redact.clean(line.decode("utf-8", "replace")))
             log.write(text.encode("utf-8", "replace"))
 
 

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from . import values
 from .module_utils.dream_core.errors import UsageError
+from .module_utils.dream_core.redact import clean
 from .values import Invalid, Known
 
 #: Where a value came from, the strongest first.
@@ -295,6 +296,10 @@ class Settings:
         return {name: item for name, item in self.chosen.items() if item.origin != "default"}
 
 
+#: Of what is shown of a value or a key.
+_LONGEST = 400
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing wrong with what the user gave."""
@@ -302,6 +307,11 @@ class Problem:
     where: str
     what: str
     hint: str = ""
+
+    def __post_init__(self) -> None:
+        # A value, or a key, may be as long as a file.
+        object.__setattr__(self, "where", clean(self.where, _LONGEST))
+        object.__setattr__(self, "what", clean(self.what, _LONGEST))
 
     def to_dict(self) -> dict[str, str]:
         """Return the problem as plain data."""

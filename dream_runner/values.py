@@ -23,7 +23,8 @@ from .module_utils.dream_core.fetch import wheel_address
 from .module_utils.dream_core.profiles import current_name
 
 #: Characters that unit files, compose files or shells would read as something else.
-_UNSAFE_IN_PATH = re.compile(r"""[\x00-\x1f\x7f:"'`$%\\]""")
+#: A ; or # behind a blank begins a comment in supervisord's configuration, whatever is quoted.
+_UNSAFE_IN_PATH = re.compile(r"""[\x00-\x1f\x7f:"'`$%\\]|\s[;#]""")
 
 _YES = ("yes", "true", "on", "1")
 _NO = ("no", "false", "off", "0")

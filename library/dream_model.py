@@ -195,7 +195,7 @@ import stat
 from dataclasses import replace
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.dream_core import arguments, textfile
+from ansible.module_utils.dream_core import arguments, redact, textfile
 from ansible.module_utils.dream_core.errors import DreamError, Interrupted, UsageError
 from ansible.module_utils.dream_core.fetch.fetcher import fetch, remove
 from ansible.module_utils.dream_core.fetch.request import FetchRequest, Network
@@ -386,6 +386,7 @@ def read_token(path):
         return ""
     try:
         token = textfile.read(path).strip()
+        redact.remember([token])
         exposed = os.stat(path).st_mode & 0o077
     except (OSError, textfile.Unreadable) as error:
         reason = getattr(error, "reason", "") or getattr(error, "strerror", "")

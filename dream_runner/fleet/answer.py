@@ -19,7 +19,7 @@ _LARGEST = 2**62
 _LONGEST_PATH = 4096
 
 #: A directory of an installation goes into unit files, compose files and command lines.
-_INSTALL_DIR = re.compile(r"""/[^\x00-\x1f\x7f:"'`$%\\]*""")
+_INSTALL_DIR = re.compile(r"""/(?:(?!\s[;#])[^\x00-\x1f\x7f:"'`$%\\])*""")
 _INTERPRETER = re.compile(r"(/[\w.+@-]+)+|python3(\.\d{1,3})?", re.ASCII)
 _VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){1,2}", re.ASCII)
 _URL = re.compile(r"(https?://[\w.:\[\]-]{1,255}(/[\w./~-]{0,255})?)?", re.ASCII)

@@ -23,6 +23,11 @@ from __future__ import annotations
 
 from typing import Any, Dict, Optional, Type
 
+from .redact import clean
+
+#: An error is read by a person: whoever wants a whole value looks into the file.
+_LONGEST_WHAT, _LONGEST_WHERE = 4000, 1000
+
 
 class DreamError(Exception):
     """A failure that a person can act on: what, where, and a hint.
@@ -36,6 +41,8 @@ class DreamError(Exception):
     is_foreign = False
 
     def __init__(self, what: str, *, code: str, where: str = "", hint: str = "") -> None:
+        # Either may quote another program, a server or a file.
+        what, where = clean(what, _LONGEST_WHAT), clean(where, _LONGEST_WHERE)
         super().__init__(what)
         self.what = what
         self.code = code

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from typing import Any, Iterable, List, Set
+from typing import Any, Iterable, List, Mapping, Set
 from urllib.parse import quote
 
 GONE = "***"
@@ -95,3 +95,30 @@ class Redactor:
     def leaks(self, text: str) -> bool:
         """Tell whether a known secret stands in ``text``."""
         return any(value in text for value in self._values)
+
+
+#: The secrets that this process has met: of its environment, typed, read from a file.
+_known: Set[str] = set()
+
+
+def remember(values: Iterable[str]) -> None:
+    """Let ``clean`` remove these values from now on, wherever they stand."""
+    _known.update(value for value in values if value)
+
+
+def remember_environment(environment: Mapping[str, str]) -> None:
+    """Remember what variables with a telling name hold, and the passwords in addresses."""
+    for name, value in environment.items():
+        if SECRET_NAME.fullmatch(name):
+            remember([value])
+        user_info, at, _ = value.partition("://")[2].rpartition("@")
+        if at:
+            remember([user_info.partition(":")[2] or user_info])
+
+
+def clean(text: str, limit: int = 0) -> str:
+    """Return text that may quote somebody else, without secrets; ``limit`` cuts its middle out."""
+    cleaned = Redactor(_known).text(text)
+    if not limit or len(cleaned) <= limit:
+        return cleaned
+    return cleaned[: limit * 2 // 3] + " ... " + cleaned[-limit // 3 :]

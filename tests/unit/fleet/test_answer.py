@@ -45,7 +45,17 @@ FORMS: dict[str, list[Any]] = {
         name: ["~/x", "/a/../b", "/a\nb", "/a\x1b", 3, None, "/" * 5000]
         for name in ("state_dir", "home", "context.session.home")
     },
-    "install_dir": ["/a$HOME", "/a`b`", '/a"b', "/a:b", "/a%n", "/a\\b", "/a\u202e"],
+    "install_dir": [
+        "/a$HOME",
+        "/a`b`",
+        '/a"b',
+        "/a:b",
+        "/a%n",
+        "/a\\b",
+        "/a #b",
+        "/a ;b",
+        "/a\u202e",
+    ],
     "account": ["x", None, "0" * 31, 1],
     "python": ["3", "3.9; touch x", "{{ 1 }}"],
     "interpreter": ["/usr/bin/python3 -c x", "python3; touch x", "$(x)", "/bin/{{ x }}", "sh"],
