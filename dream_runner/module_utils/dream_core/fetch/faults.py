@@ -22,7 +22,8 @@ from ..errors import DiskError, DreamError, IntegrityError, NetworkError
 _HINTS = {
     "HTTP_DENIED": "the file needs a login: set a token (HF_TOKEN) or a netrc entry",
     "HTTP_NOT_FOUND": "the file has moved: update the catalogue, or give another source",
-    "TLS_CERTIFICATE": "check the clock; behind an inspecting proxy, give its CA file",
+    "TLS_CERTIFICATE": "check the clock; behind an inspecting proxy, name its CA file in "
+    "SSL_CERT_FILE or REQUESTS_CA_BUNDLE",
     "NAME_UNRESOLVED": "check the network and the name server",
     "SOURCE_MISSING": "check the path of the file or bundle",
     "ENCODED_BODY": "the server compresses although asked not to; give another source",
