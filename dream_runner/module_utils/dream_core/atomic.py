@@ -55,12 +55,15 @@ def write_bytes(path: str, content: bytes, mode: int = 0o644) -> None:
 
 
 def _refuse_special(path: str) -> None:
-    """Refuse to put a file in the place of a device, pipe or socket, which a rename would do."""
+    """Refuse to put a file in the place of a device, pipe or socket, which a rename would do.
+
+    A link to one is refused as well: /dev/stdout is such a link.
+    """
     try:
-        kind = stat.S_IFMT(os.lstat(path).st_mode)
+        kinds = {stat.S_IFMT(look(path).st_mode) for look in (os.lstat, os.stat)}
     except OSError:
         return
-    if kind in (stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK):
+    if kinds & {stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK}:
         raise DiskError(
             "%s is a device, a pipe or a socket, not a regular file" % path,
             code="NOT_A_FILE",

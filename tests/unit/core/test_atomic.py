@@ -106,3 +106,38 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
 def test_every_errno_is_one_of_ours(tmp_path: Path) -> None:
     for number in (1, 5, 13, 28, 30, 122):
         assert isinstance(atomic.translate(OSError(number, "x"), "p"), DreamError)
+
+
+def _device(path: Path) -> None:
+    if os.geteuid():
+        pytest.skip("making a device needs root")
+    try:
+        os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    except OSError:
+        pytest.skip("devices cannot be made here")
+
+
+def _link_to_device(path: Path) -> None:
+    path.symlink_to("/dev/null")
+
+
+def _link_to_pipe(path: Path) -> None:
+    os.mkfifo(path.with_name("pipe"))
+    path.symlink_to("pipe")
+
+
+@pytest.mark.parametrize("make", [_device, _link_to_device, _link_to_pipe])
+def test_a_device_is_never_replaced(make: object, tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    make(path)  # type: ignore[operator]
+    before = path.lstat()
+    with pytest.raises(DiskError) as caught:
+        atomic.write_bytes(str(path), b"new")
+    assert caught.value.code == "NOT_A_FILE"
+    assert (path.lstat().st_ino, path.lstat().st_mode) == (before.st_ino, before.st_mode)
+
+
+def test_a_name_that_is_not_utf8_can_be_written(tmp_path: Path) -> None:
+    document = {"path": os.fsdecode(b"/m\xe8le"), "plain": "\u00e8"}
+    atomic.write_json(str(tmp_path / "state"), document)
+    assert json.loads((tmp_path / "state").read_text()) == document

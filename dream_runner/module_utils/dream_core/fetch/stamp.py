@@ -165,7 +165,8 @@ def hash_file(file: Union[str, int], on_bytes: Optional[Callable[[int], None]] =
 def _describe(path: str, status: os.stat_result, sha256: str) -> Dict[str, Any]:
     return {
         "schema": SCHEMA,
-        "path": os.path.abspath(path),
+        # A name that is not UTF-8 is escaped: such text is none of a state file.
+        "path": os.path.abspath(path).encode("utf-8", "backslashreplace").decode("utf-8"),
         "size_bytes": status.st_size,
         "mtime_ns": status.st_mtime_ns,
         "inode": status.st_ino,
