@@ -130,7 +130,7 @@ def garbage(where: object) -> NetworkError:
     return NetworkError(
         f"the host's answer makes no sense: {reason}",
         code="HOST_GARBAGE",
-        hint="look at the host itself: 'dream-runner doctor' there",
+        hint="log in to the host and run dream-runner doctor",
     )
 
 
