@@ -88,9 +88,17 @@ def run(state_dir: str) -> Status:
         phases={name: receipts.get(name, {}).get("state", "never ran") for name in PHASES},
         drift={} if _is_switching(pending) else _drift(receipts),
         upgrade=pending,
-        access=access.of(receipts.get("summary", {}).get("facts") or {}),
+        access=_access(receipts, engine),
         warnings=tuple(warnings),
     )
+
+
+def _access(receipts: Mapping[str, Any], engine: Engine) -> dict[str, Any]:
+    """Return how it is reached, with the model that answers now: an upgrade may have changed it."""
+    found = access.of(receipts.get("summary", {}).get("facts") or {})
+    if found and engine.model and not serving.endpoint(receipts)["path"]:
+        found["model"] = engine.model
+    return found
 
 
 def _is_switching(pending: Mapping[str, Any] | None) -> bool:

@@ -298,3 +298,16 @@ def test_where_nothing_is_installed_no_row_says_ok() -> None:
     assert doctor.as_text(found).startswith("Nothing is installed for this user.")
     absent = status.Status("absent", detail=status.NOTHING_INSTALLED)
     assert status.as_text(absent).splitlines()[0] == status.NOTHING_INSTALLED
+
+
+def test_the_model_is_the_one_that_answers_now(tmp_path: Path) -> None:
+    """After the upgrade of a fast start the summary still names the small one."""
+    with engine(GOOD) as port:
+        write(tmp_path, port)
+        document, _ = receipt.read_all(str(tmp_path))
+        reached = {"chat": f"http://127.0.0.1:{port}/", "api": "x", "model": "small"}
+        reached |= {"bind_address": "127.0.0.1", "guard": "none"}
+        receipt.write(str(tmp_path), document["summary"] | {"facts": {"access": reached}})
+        text = status.as_text(status.run(str(tmp_path)))
+    assert "(model: smoke)" in text
+    assert f"http://127.0.0.1:{port}/\n" in text

@@ -125,3 +125,16 @@ def test_error_text_says_what_where_and_hint() -> None:
         "  DREAM_GPU: no",
         wording.spelled("  more: 'dream-runner explain SETTINGS_INVALID'"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["--api-key"], ["--api-key=yes"]),
+        (["--api-key", "no"], ["--api-key", "no"]),
+        (["--lan", "--api-key", "--yes"], ["--lan", "--api-key=yes", "--yes"]),
+        (["--api-key=no"], ["--api-key=no"]),
+    ],
+)
+def test_the_key_alone_means_yes(typed: list[str], meant: list[str]) -> None:
+    assert cli._completed(["install", *typed]) == ["install", *meant]
