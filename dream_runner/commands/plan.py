@@ -106,16 +106,16 @@ def _amounts(plan: Plan) -> list[str]:
     coming = [item for item in plan.downloads if item.missing_bytes != 0]
     lines = [f"Download:    {_download(item)}" for item in coming]
     lines += [f"To fetch:    {_to_fetch(plan) if coming else 'nothing: the model is here'}"]
-    lines += [f"Later:       {_download(item)}, by a unit of its own" for item in plan.later]
+    lines += [f"Then, in the background:  {_download(item)}" for item in plan.later]
     lines += _images(plan)
-    lines += [f"By itself:   {item}" for item in plan.own_fetches]
+    lines += [f"Downloaded later:  {item}" for item in plan.own_fetches]
     lines += [f"Disk:        {_filesystem(item)}" for item in plan.disk] or ["Disk:        none"]
     lines += [f"Packages:    {', '.join(plan.packages) or 'none'}"]
     lines += [f"As root:     {action}" for action in plan.privileged] or ["As root:     nothing"]
     lines += [f"Listens on:  {port}" for port in plan.ports]
     lines += [f"Note:        {note}" for note in plan.port_notes]
     lines += [f"Open to:     {plan.open_to}"] if plan.open_to else []
-    lines += [f"Keeps up:    {_units(plan)}"]
+    lines += [f"Runs as:     {_units(plan)}"]
     again = ", ".join(plan.restarts)
     lines += [f"Restarts:    {again} (only what differs)" if again else "Restarts:    nothing"]
     return lines
@@ -172,6 +172,7 @@ def summary(plan: Plan) -> str:
     """Return in one line whether anything is to be done."""
     due = [step for step in plan.steps if step.is_due]
     if not due:
-        return "Nothing to do: everything is as it was made."
-    rest = "" if len(due) == len(plan.steps) else ", the others are as they were made"
-    return f"{text.plural(len(due), 'phase')} to do{rest}."
+        return "Everything is up to date."
+    rest = len(plan.steps) - len(due)
+    done = f"; {rest} {'is' if rest == 1 else 'are'} already done" if rest else ""
+    return f"{text.plural(len(due), 'step')} to run{done}."

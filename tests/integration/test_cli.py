@@ -387,7 +387,7 @@ def test_without_a_terminal_it_begins_anew_and_says_so(stopped: Machine) -> None
 
 def test_the_plan_is_shown_and_no_means_no(machine: Machine) -> None:
     child = machine.type("install", "--profile", "native", "--model", "smoke")
-    child.expect_exact("14 phases to do")
+    child.expect_exact("14 steps to run")
     child.expect_exact("Go ahead? [Y/n/explain] ")
     child.sendline("e")
     child.expect_exact("Choices:")

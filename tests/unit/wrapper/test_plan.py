@@ -70,20 +70,20 @@ def test_nothing_there_means_everything_is_pending() -> None:
     assert {step.why for step in result.steps} == {due.NEVER}
     assert result.changes_pending
     assert result.fetch_bytes == 1000
-    assert command.summary(result) == "14 phases to do."
+    assert command.summary(result) == "14 steps to run."
 
 
 def test_a_finished_install_has_nothing_pending() -> None:
     result = built()
     assert not result.changes_pending
-    assert command.summary(result).startswith("Nothing to do")
+    assert command.summary(result).startswith("Everything is up to date")
 
 
 def test_what_differs_on_the_host_is_named() -> None:
     result = built(why=reasons(services=Reason(due.DRIFT, "unit dream-engine: missing")))
     assert result.changes_pending
     assert "differs: unit dream-engine: missing" in command.as_text(result)
-    assert "the others are as they were made" in command.summary(result)
+    assert command.summary(result).endswith("are already done.")
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_what_containers_fetch_by_themselves_is_told() -> None:
             for item in STACK["services"]]  # fmt: skip
     result = built(why=NEW, more={"stack": {**STACK, "services": told}})
     assert result.own_fetches == ("web: a model",)
-    assert "By itself:   web: a model" in command.as_text(result)
+    assert "Downloaded later:  web: a model" in command.as_text(result)
 
 
 def test_an_engine_that_cannot_be_asked_is_not_guessed_at() -> None:
@@ -255,7 +255,7 @@ def test_an_engine_that_cannot_be_asked_is_not_guessed_at() -> None:
 def test_every_port_and_everything_that_keeps_running_is_told() -> None:
     result = built(why=NEW, more={"stack": STACK, "engine_port": 11434})
     assert result.ports == ("127.0.0.1:11434 (model API)", "127.0.0.1:3000 (Chat)")
-    assert "Keeps up:    llama-server, web (compose)" in command.as_text(result)
+    assert "Runs as:     llama-server, web (compose)" in command.as_text(result)
 
 
 @pytest.mark.parametrize(
