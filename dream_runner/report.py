@@ -86,7 +86,9 @@ def print_result(document: dict[str, Any], text: str, form: str) -> None:
         line = json.dumps({"type": "result", **document}, ensure_ascii=False, default=str)
         print_text(line)
     elif text:
-        print_text(wording.spelled(text))
+        from .ui import terminal
+
+        print_text(terminal.for_reader(wording.spelled(text)))
 
 
 def print_json(document: Any) -> None:

@@ -11,6 +11,7 @@ import pytest
 from dream_runner.commands import install, status
 from dream_runner.module_utils.dream_core import access, live, ports
 from dream_runner.run import Result
+from dream_runner.ui.text import fold
 
 BASE = {"port": 11434, "api_path": "", "model": "small", "services": [], "port_notes": []}
 LAN = ["10.88.0.2", "fd00::2"]
@@ -149,3 +150,11 @@ def test_the_ports_of_services_too() -> None:
     choice = {"engine_port": 11434, "stack": {"ports": [published]}}
     told = notes(choice, [], {**OLLAMA, "port": 3000, "pid": None, "uid": 0})
     assert told == ["Port 3000 is used by a program of user root; using 3001 for open-webui."]
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_the_lines_fit_any_terminal(width: int) -> None:
+    shown = fold("\n".join(access.lines(build("0.0.0.0", key=True))), width).split("\n")
+    # An address is never broken: it is there to be copied.
+    assert "http://127.0.0.1:11434/v1" in " ".join(shown).split()
+    assert max(len(line) for line in shown if " " in line.strip()) <= max(width, 42)
