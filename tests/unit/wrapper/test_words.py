@@ -88,7 +88,7 @@ def test_the_user_guide_names_only_real_options() -> None:
     everything |= {"--help", "--remove-runner"}
     # Of other programs that the guide names.
     everything |= {"--quiet", "--validate", "--auto-remove", "--set-version"}
-    everything |= {"--require-hashes", "--no-deps", "--unit", "--user"}
+    everything |= {"--require-hashes", "--no-deps", "--unit", "--user", "--exclude", "--check"}
     for page in (paths.PACKAGE.parent / "docs" / "user").glob("*.md"):
         named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", page.read_text()))
         assert named <= everything, page.name
