@@ -21,13 +21,14 @@ from dream_runner.module_utils.dream_core import (
     supervisor,
     survey,
     trial,
+    units,
     upgrade,
     upgrade_native,
     upgrader,
 )
 from dream_runner.module_utils.dream_core.errors import EngineError
 from dream_runner.module_utils.dream_core.phases import PHASES
-from dream_runner.module_utils.dream_core.process import command_lines
+from dream_runner.module_utils.dream_core.process import command_lines, end_processes
 
 ENGINE = paths.content() / "roles" / "services" / "files" / "dream_engine.py"
 SMOKE = (catalog.HERE / "smoke.gguf").read_bytes()
@@ -311,3 +312,68 @@ def test_a_trial_serves_this_machine_only_and_little() -> None:
         "parallel": 1,
         "threads": 3,
     }
+
+
+#: A service manager with one unit: its file is the command, and ``restart`` really restarts it.
+SYSTEMCTL = """#!{python}
+import json, os, signal, subprocess, sys, time
+words = sys.argv[1:]
+base = {base!r}
+with open(base + "/asked", "a") as log:
+    log.write(" ".join(words) + "\\n")
+pid = int(open(base + "/pid").read()) if os.path.exists(base + "/pid") else 0
+if words[1] == "show":
+    print("MainPID=%d" % pid)
+if words[1] == "restart":
+    if pid:
+        os.kill(pid, signal.SIGKILL)
+        while os.path.exists("/proc/%d/exe" % pid):
+            time.sleep(0.01)
+    argv = json.load(open(base + "/engine.service"))
+    null = subprocess.DEVNULL
+    started = subprocess.Popen(argv, stdin=null, stdout=null, stderr=null, start_new_session=True)
+    open(base + "/pid", "w").write(str(started.pid))
+"""
+
+
+def test_a_unit_is_restarted_with_its_new_file_and_only_then(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.stop()
+    (host.models / "big.gguf").write_bytes(MODELS["big"])
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    program = tools / "systemctl"
+    program.write_text(SYSTEMCTL.format(python=sys.executable, base=str(tools)))
+    program.chmod(0o755)
+    monkeypatch.setattr(units, "SYSTEM_PATH", str(tools))
+    for name, side in host.sides.items():
+        unit = {"path": str(tools / "engine.service"), "mode": "0644"}
+        unit["content"] = json.dumps(side["command"])
+        side.update(supervisor="systemd-system", unit="engine.service")
+        side["files"].append(unit)
+        atomic.write_json(host.paths.side(name), side)
+    native = upgrade_native.Native(host.document, host.paths, print)
+    try:
+        for side, model in (("before", "small"), ("after", "big"), ("after", "big")):
+            assert native.apply(side) == {}
+            assert host.served() == model
+        asked = (tools / "asked").read_text().splitlines()
+        restarts = [line for line in asked if "show" not in line]
+        assert restarts == 2 * [
+            "--system daemon-reload",
+            "--system reset-failed engine.service",
+            "--system restart engine.service",
+        ]
+        # A switch that was killed after the files and before the restart.
+        assert native.apply("before") == {}
+        host.config.write_text(host.sides["after"]["files"][0]["content"])
+        (tools / "engine.service").write_text(json.dumps(host.sides["after"]["command"]))
+        assert native.apply("after") == {}
+        assert host.served() == "big"
+        assert native.touched() == [
+            ("file", str(host.config)),
+            ("file", str(tools / "engine.service")),
+        ]
+    finally:
+        end_processes([int((tools / "pid").read_text())])
