@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import os
@@ -93,6 +94,40 @@ def start_child(
         stderr=subprocess.STDOUT,
         preexec_fn=_bind(os.getpid()),
     )
+
+
+#: Programs that are to outlive this process, kept until they end: the collector would report
+#: each of them as left running.
+_DETACHED: List["subprocess.Popen[bytes]"] = []
+
+
+def start_detached(
+    argv: Sequence[str], *, environment: Dict[str, str], directory: str, output: Any
+) -> None:
+    """Start ``argv`` in a session of its own, to go on when this process has ended.
+
+    It has a umask of 077 and no more environment than is given. Raises OSError.
+    """
+    _DETACHED[:] = [item for item in _DETACHED if item.poll() is None]
+    process = subprocess.Popen(
+        argv,
+        env=environment,
+        cwd=directory,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        umask=0o077,
+    )
+    _DETACHED.append(process)
+
+
+@atexit.register
+def _let_go() -> None:
+    """Count what still runs as ended: nobody waits for it any more."""
+    for item in _DETACHED:
+        if item.poll() is None:
+            item.returncode = 0
 
 
 def started_at(pid: int) -> str:

@@ -13,7 +13,6 @@ import pwd
 import shlex
 import socket
 import stat
-import subprocess
 import time
 import xmlrpc.client
 from configparser import Error as ConfigError
@@ -22,7 +21,7 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from . import atomic
 from .errors import EngineError, UsageError
-from .process import await_end, command_lines, end_processes, is_alive
+from .process import await_end, command_lines, end_processes, is_alive, start_detached
 
 _RPC_SECONDS = 15.0
 _START_SECONDS = 20.0
@@ -330,17 +329,8 @@ def _start(wanted: Program, python: str, environment: Dict[str, str]) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         with os.fdopen(os.open(log, flags, 0o600), "wb") as output:
-            subprocess.Popen(
-                argv,
-                env=environment,
-                cwd=wanted.directory,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                # With -n supervisord does not set its own: logs would be made with the caller's.
-                umask=0o077,
-            )
+            # With -n supervisord sets no umask: logs would be made with the caller's.
+            start_detached(argv, environment=environment, directory=wanted.directory, output=output)
     except OSError as error:
         raise EngineError(
             "supervisord could not be started: %s" % error,

@@ -52,3 +52,31 @@ def test_one_that_ignores_sigterm_is_killed() -> None:
 
 def test_nobody_is_not_alive() -> None:
     assert not process.is_alive(2**22 + 1)
+
+
+DETACHED = """
+import gc, os, sys
+from dream_runner.module_utils.dream_core import process
+with open(os.devnull, "wb") as output:
+    process.start_detached(sys.argv[1:], environment={}, directory="/", output=output)
+print(process._DETACHED[0].pid)
+gc.collect()
+"""
+
+
+def test_what_is_started_to_stay_outlives_its_starter_without_a_word() -> None:
+    """Neither the collector nor the end of the interpreter calls it left running (FC2-18)."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", DETACHED, "/bin/sleep", "60"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    pid = int(done.stdout)
+    try:
+        assert (done.returncode, done.stderr) == (0, "")
+        assert process.is_alive(pid)
+        assert os.getsid(pid) == pid
+    finally:
+        os.kill(pid, signal.SIGKILL)
