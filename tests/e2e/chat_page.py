@@ -44,6 +44,14 @@ def opened(url: str, width: int = 1000, height: int = 640) -> Iterator[Page]:
             browser.close()
 
 
+def enter_key(page: Page, key: str) -> None:
+    """Give the page the API key that it asks for."""
+    page.get_by_role("button", name="Enter API Key").click()
+    box = page.get_by_placeholder("Enter your API key")
+    box.fill(key)
+    box.press("Enter")
+
+
 def ask(page: Page, question: str) -> str:
     """Type a question into llama.cpp's own page and return the text of the finished answer."""
     box = page.get_by_role("textbox").first

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import requests
+from nodes.node import Node
 
-from .chat_page import ask, opened, require_chromium, take_picture
+from .chat_page import ask, enter_key, opened, require_chromium, take_picture
 from .here import Here, here
 
 pytestmark = pytest.mark.timeout(900)
@@ -57,3 +59,26 @@ def test_the_second_run_changes_nothing(plain: tuple[Here, str]) -> None:
     again = place.run("install", "--yes", "--json")
     assert again.code == 0, str(again)
     assert again.json()["tasks"]["changed"] == 0
+
+
+@pytest.mark.node
+def test_another_computer_needs_the_key(node: Callable[..., Node]) -> None:
+    """A bare machine in the LAN; the browser runs on another one, which is this one."""
+    require_chromium()
+    machine = node("13", systemd=True, user="root")
+    machine.copy_checkout()
+    done = machine.install("--yes", "--model", "small", "--lan", "--api-key", "yes")
+    assert done.code == 0, str(done)
+    said = done.out + done.err
+    assert "WITHOUT A PASSWORD" not in said
+    address = f"http://{machine.address()}:11434/"
+    assert address in said
+    key = machine.must("sh", "-c", "sed -n s/^ENGINE_API_KEY=//p /root/ai-server/.env").out.strip()
+    assert key
+    assert key not in said
+    question = {"messages": [{"role": "user", "content": QUESTION}], "max_tokens": 8}
+    refused = requests.post(f"{address}v1/chat/completions", json=question, timeout=60)
+    assert refused.status_code == 401
+    with opened(address) as page:
+        enter_key(page, key)
+        assert "Paris" in ask(page, QUESTION)
