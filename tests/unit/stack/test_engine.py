@@ -261,7 +261,9 @@ class Fake(containers.Stack):
             "networks": {"default": {}},
             "volumes": {},
         }
-        super().__init__("docker", str(directory), "/dev/null", project, {})
+        env_file = directory / ".env"
+        env_file.touch()
+        super().__init__("docker", str(directory), str(env_file), project, {})
         self.running: dict[str, str] = {}
         self.calls: list[list[str]] = []
         self.removed: list[str] = []
