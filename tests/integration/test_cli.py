@@ -283,7 +283,7 @@ def test_plan_exit_code_says_whether_something_is_pending(machine: Machine) -> N
 def test_a_second_run_is_refused_by_name(machine: Machine) -> None:
     machine.tasks["models"] = SLEEP
     first = machine.type(
-        "install", "--profile", "native", "--model", "smoke", "--yes", "--ui", "plain"
+        "install", "--profile", "native", "--model", "smoke", "--yes", "--ui", "plain", "-v"
     )
     first.expect_exact("[ 6/14] directories")
     second = machine.install("--json")
@@ -298,7 +298,7 @@ def test_a_second_run_is_refused_by_name(machine: Machine) -> None:
 def test_ctrl_c_ends_soon_leaves_nothing_and_can_be_continued(machine: Machine) -> None:
     machine.tasks["models"] = SLEEP
     child = machine.type(
-        "install", "--profile", "native", "--model", "smoke", "--yes", "--ui", "plain"
+        "install", "--profile", "native", "--model", "smoke", "--yes", "--ui", "plain", "-v"
     )
     child.expect_exact("[ 6/14] directories")
     time.sleep(1)
