@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from . import values
 from .module_utils.dream_core.errors import UsageError
-from .module_utils.dream_core.redact import clean
+from .module_utils.dream_core.redact import clean, shortened
 from .values import Invalid, Known
 
 #: Where a value came from, the strongest first.
@@ -309,8 +309,9 @@ class Problem:
     hint: str = ""
 
     def __post_init__(self) -> None:
-        # A value, or a key, may be as long as a file.
-        object.__setattr__(self, "where", clean(self.where, _LONGEST))
+        # A key may be as long as a file. It is a name, of a host even, and no secret: one called
+        # "password" must not hide the variable behind it.
+        object.__setattr__(self, "where", shortened(self.where, _LONGEST))
         object.__setattr__(self, "what", clean(self.what, _LONGEST))
 
     def to_dict(self) -> dict[str, str]:

@@ -118,7 +118,11 @@ def remember_environment(environment: Mapping[str, str]) -> None:
 
 def clean(text: str, limit: int = 0) -> str:
     """Return text that may quote somebody else, without secrets; ``limit`` cuts its middle out."""
-    cleaned = Redactor(_known).text(text)
-    if not limit or len(cleaned) <= limit:
-        return cleaned
-    return cleaned[: limit * 2 // 3] + " ... " + cleaned[-limit // 3 :]
+    return shortened(Redactor(_known).text(text), limit)
+
+
+def shortened(text: str, limit: int) -> str:
+    """Return ``text`` with its middle cut out where it is longer than ``limit`` (0: any length)."""
+    if not limit or len(text) <= limit:
+        return text
+    return text[: limit * 2 // 3] + " ... " + text[-limit // 3 :]

@@ -12,7 +12,7 @@ import os
 import time
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
-from . import atomic, faststart, filelock, forms, units
+from . import atomic, envwrite, faststart, filelock, forms, units
 from .errors import BusyError
 from .fetch.partial import partial_progress
 
@@ -124,6 +124,14 @@ def progress(models_dir: str, files: List[Mapping[str, Any]]) -> Tuple[int, int]
         total += size or whole
         known = known and bool(size or whole)
     return done, total if known else 0
+
+
+def write_env(path: str, managed: Mapping[str, str]) -> None:
+    """Set the keys of ``.env`` that name the model; everything else in it stays.
+
+    Raises DreamError where the file cannot be read or written.
+    """
+    envwrite.settle(path, managed=managed, defaults={}, secrets={}, has_data=False, write=True)
 
 
 def sentence(seen: Mapping[str, Any], size: Callable[[int], str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
-from . import engine, envwrite, files, trial, upgrade
+from . import engine, files, trial, upgrade
 from .containers import FILE as COMPOSE_FILE
 from .containers import Stack, look
 from .errors import DreamError, EngineError
@@ -80,14 +80,7 @@ class Containers:
         """Run a side's configuration and prove it; return the optional services that are down."""
         side = self._document[name]
         files.settle([], side["files"], write=True)
-        envwrite.settle(
-            self._paths.env_file,
-            managed=side["env"],
-            defaults={},
-            secrets={},
-            has_data=False,
-            write=True,
-        )
+        upgrade.write_env(self._paths.env_file, side["env"])
         stack = self._stack(side["compose"], side, str(self._document["install_dir"]))
         done = stack.settle(side["core"], write=True, say=self._say)
         down = wait_for_services(self._command, str(side["compose"]["name"]), side["services"])

@@ -107,6 +107,7 @@ class Native:
         """Run a side's configuration and prove it; return no service, for there is no other."""
         side = self._side(name)
         changed = files.settle([], side["files"], write=True)
+        upgrade.write_env(self._paths.env_file, self._document[name]["env"])
         self._run(side, is_new=bool(changed))
         url = str(self._document["url"])
         seconds = trial.ready_seconds(self._paths.models, self._document[name]["model"])
@@ -145,7 +146,7 @@ class Native:
     def touched(self) -> List[Any]:
         """Return the identities of the resources that a switch changes."""
         side = self._side("after")
-        paths = [item["path"] for item in side["files"]]
+        paths = [*(item["path"] for item in side["files"]), self._paths.env_file]
         if side["supervisor"] == "supervisord":
             paths.append(self._program(side).config)
         return [("file", path) for path in paths]

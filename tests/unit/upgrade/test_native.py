@@ -92,7 +92,8 @@ class Host:
     def describe(self, root: Path) -> dict[str, Any]:
         def side(name: str) -> dict[str, Any]:
             api = {"path": "", "health": "/health", "model": name}
-            return {"model": self.model(name), "api": api, "services": []}
+            env = {"LLM_MODEL": name, "GGUF_FILE": f"{name}.gguf"}
+            return {"model": self.model(name), "env": env, "api": api, "services": []}
 
         return {
             "schema": upgrade.SCHEMA,
@@ -374,6 +375,8 @@ def test_a_unit_is_restarted_with_its_new_file_and_only_then(
         assert native.touched() == [
             ("file", str(host.config)),
             ("file", str(tools / "engine.service")),
+            ("file", str(host.home / ".env")),
         ]
+        assert "LLM_MODEL=big\n" in (host.home / ".env").read_text()
     finally:
         end_processes([int((tools / "pid").read_text())])
