@@ -332,7 +332,7 @@ def test_how_ansible_ends_without_a_task_is_told(
     reach = None
     if more:
         files = (more["vault"],) if "vault" in more else ()
-        reach = run.Reach(("localhost,",), more.get("limit", "all"), "", 1, files)
+        reach = run.Reach(("localhost,",), more.get("limit", "all"), "", vault_password_files=files)
     request = request_for("", reach=reach)
     paths.playbook("install").write_text(text)
     error = run.execute(request, lambda _: None).error
