@@ -71,7 +71,7 @@ def test_another_computer_needs_the_key(node: Callable[..., Node]) -> None:
     assert done.code == 0, str(done)
     said = done.out + done.err
     assert "WITHOUT A PASSWORD" not in said
-    address = f"http://{machine.address()}:11434/"
+    address = f"http://{machine.address}:11434/"
     assert address in said
     key = machine.must("sh", "-c", "sed -n s/^ENGINE_API_KEY=//p /root/ai-server/.env").out.strip()
     assert key
