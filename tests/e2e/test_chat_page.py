@@ -62,6 +62,7 @@ def test_the_second_run_changes_nothing(plain: tuple[Here, str]) -> None:
 
 
 @pytest.mark.node
+@pytest.mark.slow
 def test_another_computer_needs_the_key(node: Callable[..., Node]) -> None:
     """A bare machine in the LAN; the browser runs on another one, which is this one."""
     require_chromium()
