@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write the smoke-test model: half a megabyte, random weights, the same bytes every time.
 
-The embedded profile needs a model that any machine can load at once and that
+Tests need a model that any machine can load at once and that
 nobody must download. This one has the shape of a real llama (two layers, 64
 wide) and no knowledge at all: its answers are printable nonsense, and its name
 and description say so.
