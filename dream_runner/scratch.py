@@ -21,13 +21,19 @@ from .module_utils.dream_core.errors import DiskError, DreamError
 ROOM_BYTES = 8 * 1024 * 1024
 #: What Ansible neither expands (variables, templates, configparser's %) nor splits in a path.
 _IS_PLAIN = re.compile(r"[\w/. @+=-]+")
+#: The longest address of a Unix socket on Linux (unix(7)), without the byte that ends it.
+_LONGEST_SOCKET = 107
+#: What comes below a run's directory: its TMPDIR, and there the socket of Python's
+#: ``multiprocessing.managers``, by which ansible-core 2.20 and newer talks to its workers.
+_SOCKET = "/tmp/pymp-12345678/listener-12345678"  # noqa: S108 - a length, not a place
 #: The temporary working directories of runs; the process id of their owner follows.
 PREFIX = "dream-runner-run-"
 
 
 def require(directory: str | Path) -> None:
-    """Raise OSError where ``directory`` has no room, no file locks or no plain name."""
+    """Raise OSError where ``directory`` has no room, no file locks, or an unsuitable name."""
     _require_plain(directory)
+    _require_short(directory)
     require_room(directory)
     if not filelock.has_locks(str(directory)):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK), str(directory))
@@ -37,6 +43,12 @@ def _require_plain(directory: str | Path) -> None:
     """Raise OSError for a path in which Ansible would expand or split something."""
     if not _IS_PLAIN.fullmatch(str(directory)):
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(directory))
+
+
+def _require_short(directory: str | Path) -> None:
+    """Raise OSError for a path that leaves no room for the name of a socket."""
+    if len(os.fsencode(directory)) + len(_SOCKET) > _LONGEST_SOCKET:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), str(directory))
 
 
 def require_room(directory: str | Path) -> None:

@@ -89,7 +89,7 @@ else
     less="$less --ignore tests/unit/report/test_browser.py --ignore tests/unit/wrapper/test_bench_page.py"
     less="$less --ignore tests/unit/wrapper/test_completion.py"
     less="$less --ignore tests/unit/upgrade/test_native.py --ignore tests/modules/test_dream_background.py"
-    less="$less --ignore tests/unit/fetch/test_wheel.py --ignore tests/unit/core/test_network_env.py"
+    less="$less --ignore tests/unit/fetch/test_wheel_source.py --ignore tests/unit/core/test_network_env.py"
     [ "${DREAM_TEST_SLOW:-}" != 1 ] || less=
     step "unit, module and integration tests on Python 3.13, ansible-core $(
         .cache/venv-3.13/bin/python -c 'import ansible.release as r; print(r.__version__)')"

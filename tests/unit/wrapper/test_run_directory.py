@@ -2,8 +2,10 @@
 
 import errno
 import os
+import socket
 import subprocess
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,26 @@ import pytest
 from dream_runner import run, scratch
 from dream_runner.module_utils.dream_core import filelock
 from dream_runner.module_utils.dream_core.errors import DiskError, DreamError
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A directory near the root: below pytest's own there is no room for the name of a socket."""
+    with tempfile.TemporaryDirectory(prefix="dr-") as directory:
+        yield Path(directory)
+
+
+@pytest.mark.parametrize("length", [30, 60, 90, 200])
+def test_a_socket_of_python_can_be_bound_whatever_the_state_directory_is(
+    tmp_path: Path, length: int
+) -> None:
+    """ansible-core 2.20 and newer listens on one in its TMPDIR (FC2 kind: sockets)."""
+    with run._run_directory(tmp_path / ("s" * length) / "run") as work:
+        name = Path(f"{work}{scratch._SOCKET}")
+        name.parent.mkdir(parents=True)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(name))
+    assert not work.exists()
 
 
 def test_in_its_own_folder_and_gone_afterwards(tmp_path: Path) -> None:
