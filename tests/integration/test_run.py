@@ -295,22 +295,24 @@ def test_a_locale_that_this_machine_lacks_reaches_nobody(
     assert told.read_text().strip() == "0022"
 
 
-def test_a_killed_modules_unpacked_copy_goes_with_the_run(request_for: Any) -> None:
-    seen: list[str] = []
+def test_a_killed_modules_unpacked_copy_goes_with_the_run(request_for: Any, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    seen: list[bool] = []
 
     def look(event: events.Event) -> None:
         if isinstance(event, events.TaskFinished):
-            seen.extend(str(path) for path in request.run_dir.rglob("ansible_*_payload_*"))
+            seen.append((Path(told.read_text().strip()) / "ansible_x_payload_y").is_dir())
 
     request = request_for(
-        """
+        f"""
         - name: Leave what a kill leaves
-          ansible.builtin.shell: mkdir "$TMPDIR/ansible_x_payload_y"
+          ansible.builtin.shell: mkdir "$TMPDIR/ansible_x_payload_y" && echo "$TMPDIR" > {told}
           changed_when: false
         """
     )
     assert run.execute(request, look).error is None
-    assert any(path.endswith("ansible_x_payload_y") for path in seen)
+    assert seen == [True]
+    assert not Path(told.read_text().strip()).exists()
     assert list(request.run_dir.rglob("ansible_*")) == []
 
 
