@@ -79,7 +79,7 @@ def main():
         if asked["state"] == "absent":
             action = leave(wanted, write=not module.check_mode)
         else:
-            action = settle(wanted, asked["restart"], write=not module.check_mode)
+            action = background.ensure(wanted, asked["restart"], write=not module.check_mode)
     except DreamError as error:
         module.fail_json(msg=str(error), dream_error=error.to_dict())
     module.exit_json(changed=bool(action), action=action, was_running=was_running)
@@ -91,12 +91,6 @@ def leave(wanted, write):
     if write:
         background.stop(wanted)
     return "it is no longer wanted"
-
-
-def settle(wanted, restart, write):
-    if write:
-        return background.ensure(wanted, restart)
-    return background.problem(wanted) or ("what it does changed" if restart else "")
 
 
 if __name__ == "__main__":

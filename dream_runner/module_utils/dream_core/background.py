@@ -11,13 +11,20 @@ import contextlib
 import os
 import shlex
 import signal
-import subprocess
 import sys
 import time
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from .errors import EngineError
-from .process import command_lines, end_processes, is_alive, start_child, started_at
+from .process import (
+    command_lines,
+    end_child,
+    end_processes,
+    is_alive,
+    start_child,
+    start_detached,
+    started_at,
+)
 from .supervisor import small_environment
 
 KEEP = "--keep"
@@ -76,13 +83,14 @@ def problem(program: Program) -> str:
     return "" if program.processes()["keeper"] else "it does not run"
 
 
-def ensure(program: Program, restart: bool = False) -> str:
+def ensure(program: Program, restart: bool = False, write: bool = True) -> str:
     """Make the program run; return why it was started, empty when it was not.
 
+    Without ``write`` nothing is done.
     Raises EngineError BACKGROUND_NOT_STARTED or BACKGROUND_STUCK.
     """
     reason = problem(program) or ("what it does changed" if restart else "")
-    if reason:
+    if reason and write:
         stop(program)
         _start(program)
     return reason
@@ -109,15 +117,12 @@ def _start(program: Program) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         with os.fdopen(os.open(program.log, flags, 0o600), "ab") as output:
-            # Detached, and without the mark of this run, which would end it.
-            subprocess.Popen(
+            # Without the mark of this run, which would end it.
+            start_detached(
                 program.starter,
-                env=small_environment(),
-                cwd=program.directory,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
+                environment=small_environment(),
+                directory=program.directory,
+                output=output,
             )
     except OSError as error:
         raise _not_started(program, str(error)) from error
@@ -150,7 +155,7 @@ def keep(program: Program, final: Sequence[int]) -> int:
 
     def end(number: int, frame: Any) -> None:
         if child is not None:
-            _end(child)
+            end_child(child, _STOP_SECONDS)
         raise SystemExit(128 + number)
 
     signal.signal(signal.SIGTERM, end)
@@ -171,12 +176,3 @@ def keep(program: Program, final: Sequence[int]) -> int:
         child = None
         time.sleep(_PAUSE_SECONDS)
     return 0
-
-
-def _end(child: Any) -> None:
-    child.terminate()
-    try:
-        child.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()

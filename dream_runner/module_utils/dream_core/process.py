@@ -130,6 +130,16 @@ def _let_go() -> None:
             item.returncode = 0
 
 
+def end_child(child: "subprocess.Popen[bytes]", grace_seconds: float) -> None:
+    """End a child, SIGTERM first, and return when it is gone."""
+    child.terminate()
+    try:
+        child.wait(grace_seconds)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
 def started_at(pid: int) -> str:
     """Return what tells a process from a later one with the same id, or an empty string."""
     try:

@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping
 from . import atomic, files, serving, supervisor, tail, trial, units, upgrade
 from .errors import DreamError, EngineError
 from .probe import complete, wait_until_ready
-from .process import command_lines, start_child
+from .process import command_lines, end_child, start_child
 
 Document = Dict[str, Any]
 Side = Dict[str, Any]
@@ -94,7 +94,7 @@ class Native:
         try:
             yield process
         finally:
-            _stop(process)
+            end_child(process, _STOP_SECONDS)
 
     def _ask(self, url: str, side: Side) -> None:
         """Get one answer of this side's model. Raises EngineError."""
@@ -181,12 +181,3 @@ def _status_in_words(status: int) -> str:
     with contextlib.suppress(ValueError):
         return signal.Signals(-status).name
     return "signal %d" % -status
-
-
-def _stop(process: "subprocess.Popen[bytes]") -> None:
-    process.terminate()
-    try:
-        process.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
