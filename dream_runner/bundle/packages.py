@@ -17,7 +17,7 @@ from typing import Any
 from .. import paths
 from ..module_utils.dream_core import docker_engine, network_env
 from ..module_utils.dream_core.errors import IntegrityError, NetworkError, RequirementError
-from ..module_utils.dream_core.venv import without_logins
+from ..module_utils.dream_core.redact import without_logins
 
 #: What install.sh needs of a bare Debian before there is a dream-runner.
 _VENV = "python3-venv"

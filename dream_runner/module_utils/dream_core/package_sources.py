@@ -12,15 +12,15 @@ import re
 from typing import Iterator, List, NamedTuple, Optional, Sequence
 
 from .errors import DreamError, RequirementError
+from .redact import without_logins
 
-#: apt's words for what will not pass by waiting.
-PERMANENT = r"is not signed|NO_PUBKEY|EXPKEYSIG|REVKEYSIG|does not have a Release file|Malformed"
 _NAMED = re.compile(
     r"^(?:E|W): (?:The repository '(\S+)|GPG error: (\S+)|Failed to fetch (\S+)|"
     r"Malformed entry \d+ in (?:list|sources) file (\S+))",
     re.M,
 )
-_REASONS = (
+#: apt's words for what waiting does not repair, with ours.
+REASONS = (
     ("NO_PUBKEY", "its key is missing"),
     ("EXPKEYSIG", "its key has expired"),
     ("REVKEYSIG", "its key was revoked"),
@@ -47,7 +47,7 @@ def broken(output: str, root: str = "/etc/apt") -> List[Broken]:
         uri = next(filter(None, match.groups())).rstrip(":").partition("/dists/")[0]
         file = uri if uri.startswith("/") else _file_of(uri, root)
         lines = [line for line in output.splitlines() if uri in line]
-        known = [reason for mark, reason in _REASONS if any(mark in line for line in lines)]
+        known = [reason for mark, reason in REASONS if any(mark in line for line in lines)]
         found[uri] = Broken(uri, file, known[0] if known else "it cannot be reached", bool(known))
     return list(found.values())
 
@@ -73,11 +73,8 @@ def _text(path: str) -> str:
 def warning(item: Broken) -> str:
     """Return a line about one source, without what may be a password in its address."""
     place = " (%s)" % item.file if item.file else ""
-    return "the package source %s%s is not used: %s" % (_shown(item.uri), place, item.reason)
-
-
-def _shown(uri: str) -> str:
-    return re.sub(r"(\w+://)[^/@\s]+@", r"\1***@", uri)
+    shown = without_logins(item.uri)
+    return "the package source %s%s is not used: %s" % (shown, place, item.reason)
 
 
 def failure(sources: Sequence[Broken]) -> Optional[DreamError]:
@@ -85,7 +82,7 @@ def failure(sources: Sequence[Broken]) -> Optional[DreamError]:
     bad = [item for item in sources if item.permanent]
     if not bad:
         return None
-    places = ", ".join(item.file or _shown(item.uri) for item in bad)
+    places = ", ".join(item.file or without_logins(item.uri) for item in bad)
     return RequirementError(
         "packages could not be installed; " + "; ".join(map(warning, bad)),
         code="PACKAGE_SOURCE_BROKEN",

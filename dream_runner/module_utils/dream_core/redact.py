@@ -126,3 +126,11 @@ def shortened(text: str, limit: int) -> str:
     if not limit or len(text) <= limit:
         return text
     return text[: limit * 2 // 3] + " ... " + text[-limit // 3 :]
+
+
+def without_logins(text: str) -> str:
+    """Return ``text`` without the user and password of any address.
+
+    A password may hold a slash, so that everything up to the last @ of a word goes.
+    """
+    return re.sub(r"(\w+://)\S*@", r"\1***@", text)

@@ -30,6 +30,7 @@ from .errors import (
 )
 from .process import Finished, command_lines, end_processes, run_child
 from .proved import former
+from .redact import without_logins
 
 #: cp310-abi3: the oldest Python the engine's wheel runs on.
 MINIMUM_PYTHON = (3, 10)
@@ -482,14 +483,6 @@ def _failure(done: Finished, where: str) -> DreamError:
         where=where,
         hint="log.txt of this run has the whole output",
     )
-
-
-def without_logins(text: str) -> str:
-    """Return what pip says without the user and password of any address.
-
-    A password may hold a slash, so that everything up to the last @ of a word goes.
-    """
-    return re.sub(r"(\w+://)\S*@", r"\1***@", text)
 
 
 def _said(line: str) -> str:

@@ -5,9 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
+from dream_runner import paths
 from dream_runner.module_utils.dream_core.errors import RequirementError
-from dream_runner.module_utils.dream_core.package_sources import broken, failure, warning
+from dream_runner.module_utils.dream_core.package_sources import (
+    REASONS,
+    broken,
+    failure,
+    warning,
+)
 
 UNSIGNED = "E: The repository 'file:/srv/badrepo stable Release' is not signed.\n"
 ROTATED = (
@@ -67,3 +74,14 @@ def test_an_entry_that_apt_cannot_read_is_named_by_apt(root: str) -> None:
     (found,) = broken(TYPO, root)
     assert found.file == "/etc/apt/sources.list.d/typo.list"
     assert found.permanent
+
+
+def test_a_password_with_a_slash_is_not_shown(root: str) -> None:
+    (found,) = broken(ROTATED.replace("ada:pw@", "ada:p/w@x@"), root)
+    assert " https://***@gpu.example/deb " in warning(found)
+
+
+def test_the_role_waits_for_nothing_that_is_permanent() -> None:
+    """The retry of the role has apt's words as an expression: the same ones as here."""
+    variables = yaml.safe_load((paths.content() / "roles/requirements/vars/main.yml").read_text())
+    assert set(variables["__requirements_permanent"].split("|")) == {mark for mark, _ in REASONS}
