@@ -20,9 +20,6 @@ from .module_utils.dream_core.errors import UsageError
 from .module_utils.dream_core.redact import clean, shortened
 from .values import Invalid, Known
 
-#: Where a value came from, the strongest first.
-ORIGINS = ("flag", "environment", "saved", "answers", "default")
-
 ENVIRONMENT_PREFIX = "DREAM_"
 VARIABLE_PREFIX = "dream_"
 

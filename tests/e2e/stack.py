@@ -6,13 +6,10 @@ one stand-in for every other image, and two small models.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
-import threading
 import time
 import urllib.request
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -224,23 +221,6 @@ def serve_images(machine: Node, busy: int = 0) -> dict[str, dict[str, Any]]:
     served = {"llama-server": engine, "stub": stub, "broken": containers.broken()}
     _serve_images(replace(machine, user="root"), served, busy)
     return _lock(engine, stub, REGISTRY_PORT)
-
-
-@contextlib.contextmanager
-def registry_here(state: Path) -> Iterator[dict[str, dict[str, Any]]]:
-    """Serve the images on this machine, and write the lock that points to them into ``state``."""
-    made = {"llama-server": containers.llama_server(), "stub": containers.web_stub(_ports())}
-    with registry.Registry(
-        ("127.0.0.1", 0), {name: image.layout for name, image in made.items()}
-    ) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        lock = _lock(made["llama-server"], made["stub"], server.server_address[1])
-        state.mkdir(parents=True, exist_ok=True)
-        (state / catalog.LOCK).write_text(lock_document(lock))
-        yield lock
-        server.shutdown()
-        thread.join()
 
 
 def _ports() -> list[int]:

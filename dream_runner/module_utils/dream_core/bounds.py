@@ -64,14 +64,6 @@ def is_system(path: str) -> bool:
     return path in SYSTEM_DIRS or (path + "/").startswith(SYSTEM_TREES)
 
 
-def is_allowed(path: str, install_dir: str, home: str) -> bool:
-    """Tell whether an install in ``install_dir`` may have created ``path``.
-
-    The folder is resolved, so that no link on the way leads elsewhere.
-    """
-    return not Bounds(install_dir, home).place_of(path)
-
-
 class Bounds:
     """What the records of one install directory may lead to, for the account that runs this."""
 
@@ -120,7 +112,10 @@ class Bounds:
         return _RULES[resource["kind"]](self, resource, state)
 
     def place_of(self, path: Any) -> str:
-        """Return why no install of ours writes to ``path``, or an empty string."""
+        """Return why no install of ours writes to ``path``, or an empty string.
+
+        The folder is resolved, so that no link on the way leads elsewhere.
+        """
         if not isinstance(path, str) or not os.path.isabs(path) or not path.isprintable():
             return "its path is not a usable one"
         if ".." in path.split("/"):

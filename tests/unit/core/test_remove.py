@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dream_runner.module_utils.dream_core import bounds, ownership, phase, receipt
-from dream_runner.module_utils.dream_core.bounds import is_allowed
+from dream_runner.module_utils.dream_core.bounds import Bounds
 from dream_runner.module_utils.dream_core.fetch.journal import Binding, Journal
 from dream_runner.module_utils.dream_core.remove import remove
 
@@ -368,4 +368,4 @@ def test_a_link_on_the_way_or_in_place_is_not_followed(install: Install, tmp_pat
     ],
 )
 def test_bounds(path: str, install_dir: str, allowed: bool) -> None:
-    assert is_allowed(path, install_dir, "/home/u") is allowed
+    assert (Bounds(install_dir, "/home/u").place_of(path) == "") is allowed

@@ -13,8 +13,6 @@ import pytest
 from dream_runner import catalog, suggest, values
 from dream_runner.settings import BY_NAME, SETTINGS
 
-SHELLS = ("bash", "zsh", "fish")
-
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
