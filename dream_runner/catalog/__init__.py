@@ -22,9 +22,9 @@ from dream_runner.module_utils.dream_core.errors import UsageError
 
 HERE = Path(__file__).parent
 
-#: Each part is ``<name>.yml`` with ``<name>.schema.json`` beside it.
 #: Of one file of a catalogue that somebody else wrote.
 _LIMIT_BYTES = 8 * 1024 * 1024
+#: Each part is ``<name>.yml`` with ``<name>.schema.json`` beside it.
 PARTS = ("models", "tiers", "services", "features")
 
 #: What ``dream-runner lock`` writes: the digest of every image. Not a part, because a machine's

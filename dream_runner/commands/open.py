@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..module_utils.dream_core import access
+from ..module_utils.dream_core import access, reach
 from ..module_utils.dream_core.errors import RequirementError
 from ..module_utils.dream_core.receipt import read_all
 
@@ -55,8 +55,9 @@ def run(
 def _tunnel(url: str) -> str:
     """Return what to type on the computer with the browser."""
     parts = urlsplit(url)
-    host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else parts.hostname
-    return f"ssh -N -L {parts.port}:{host}:{parts.port} {getpass.getuser()}@{platform.node()}"
+    port = parts.port or 80
+    place = reach.authority(str(parts.hostname), port)
+    return f"ssh -N -L {port}:{place} {getpass.getuser()}@{platform.node()}"
 
 
 def as_json(opened: Opened) -> dict[str, Any]:

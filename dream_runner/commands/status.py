@@ -70,9 +70,7 @@ def run(state_dir: str) -> Status:
     receipts, warnings = read_all(state_dir)
     before = resume.read(receipts)
     if before.state == "absent":
-        return Status(
-            "absent", detail="Nothing is installed for this user.", warnings=tuple(warnings)
-        )
+        return Status("absent", detail=NOTHING_INSTALLED, warnings=tuple(warnings))
     # A person waits: an engine that reads a long question of somebody else's is busy as well.
     engine = Engine(**serving.ask(receipts, ANSWER_SECONDS, trusting=True))
     units = {name: _unit_state(name, scope) for name, scope in _units(receipts)}

@@ -145,8 +145,8 @@ def _services(place: Place) -> Iterator[Finding]:
         seen = survey.observe(item, host, survey.GLANCE)
         was = str((item.get("seen") or {}).get("active", ""))
         state = str(seen.get("active", "not there"))
-        # A program that is being started when somebody looks is one that ends again and again.
-        if was in _WORKING and state not in _WORKING[1:]:
+        # A unit that is being started when somebody looks is one that ends again and again.
+        if was in ("activating", *_WORKING) and state not in _WORKING:
             evidence = "%s: %s (was %s)"
             evidence %= (survey.name_of(item), *map(survey.state_in_words, (state, was)))
             yield Finding("services", ERROR, evidence, _AGAIN)
@@ -168,7 +168,7 @@ def _upgrade(place: Place) -> Iterator[Finding]:
         yield Finding("upgrade", OK, evidence)
 
 
-_WORKING = ("activating", "active", "RUNNING", "STARTING", "running")
+_WORKING = ("active", "RUNNING", "STARTING", "running")
 
 
 def _container_engine(place: Place) -> Iterator[Finding]:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import Any, Mapping, Tuple
 
+from .features import FEATURES
+
 AUTO, NATIVE, FULL = "auto", "native", "full"
 
 #: What an older version called a profile. Such a name is still accepted and still on record.
 _FORMER_NAMES = {"embedded": NATIVE}
-
-#: Features run in containers; switching one on asks for them.
-_FEATURES = ("voice", "workflows", "rag", "agents", "images", "observability", "search")
 
 
 def current_name(name: str) -> str:
@@ -38,7 +37,8 @@ def resolve(
     known = installed(receipts)
     if known:
         return known, "this installation already has it"
-    feature = next((name for name in _FEATURES if settings.get(name) in ("yes", True)), "")
+    # Features run in containers; switching one on asks for them.
+    feature = next((name for name in FEATURES if settings.get(name) in ("yes", True)), "")
     if feature:
         return FULL, "%s runs in containers" % feature
     backend = str(facts["backend"])

@@ -70,8 +70,7 @@ def look(
     paths = Paths(install_dir)
     show = show or (lambda name, scope: show_program(name, scope, paths))
     shown = show(str(wanted["unit"]), str(wanted["scope"]))
-    said, _ = atomic.read_json(paths.state)
-    stage, why = stage_of(shown, said if not _SAID(said) else {})  # type: ignore[arg-type]
+    stage, why = stage_of(shown, _said(paths))
     done, total = progress(paths.models, wanted["files"])
     return {
         "model": wanted["model"],
@@ -86,8 +85,13 @@ def look(
     }
 
 
-#: What the program writes of itself; of another form it has said nothing.
-_SAID = forms.fields(
+def _said(paths: Paths) -> Dict[str, Any]:
+    """Return what the program wrote of itself; of another form it has said nothing."""
+    found, _ = atomic.read_json(paths.state)
+    return {} if found is None or _STATE(found) else dict(found)
+
+
+_STATE = forms.fields(
     {"stage": forms.name, "why": forms.name, "invocation": forms.name},
     {"refused": forms.map_of(forms.text)},
 )
@@ -193,11 +197,10 @@ def show_program(name: str, scope: str, paths: Paths) -> Dict[str, str]:
     from . import background
 
     shown = background.show(background.Program("", paths.program, paths.document))
-    said, _ = atomic.read_json(paths.state)
-    ended = isinstance(said, dict) and said.get("stage") == FAILED
-    if shown["ActiveState"] == "inactive" and ended:
+    said = _said(paths)
+    if shown["ActiveState"] == "inactive" and said.get("stage") == FAILED:
         # systemd remembers a failure; here only the program's own file does.
-        return {"ActiveState": "failed", "InvocationID": str(said.get("invocation", ""))}  # type: ignore[union-attr]
+        return {"ActiveState": "failed", "InvocationID": said["invocation"]}
     return shown
 
 
