@@ -113,6 +113,15 @@ def test_it_can_be_started_with_a_group(run_module: Run, wanted: dict[str, Any])
     wait_for_end(wanted)
 
 
+def test_both_end_when_they_are_told_to(run_module: Run, wanted: dict[str, Any]) -> None:
+    """A keeper that had to be killed would cost every stop its whole grace."""
+    run_module("dream_background", **wanted)
+    program_of(wanted)
+    began = time.monotonic()
+    assert len(background.stop(of(folder_of(wanted)))) == 2
+    assert time.monotonic() - began < background._STOP_SECONDS / 2
+
+
 def test_a_killed_program_is_started_again(run_module: Run, wanted: dict[str, Any]) -> None:
     run_module("dream_background", **wanted)
     first = program_of(wanted)

@@ -13,7 +13,7 @@ import shlex
 import signal
 import sys
 import time
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Sequence
 
 from .errors import EngineError
 from .process import (
@@ -151,14 +151,7 @@ def keep(program: Program, final: Sequence[int]) -> int:
     The program ends with its keeper, however that ends. Files that are gone are a reason
     to end, too: the program has removed them, or somebody else has.
     """
-    child: Optional[Any] = None
-
-    def end(number: int, frame: Any) -> None:
-        if child is not None:
-            end_child(child, _STOP_SECONDS)
-        raise SystemExit(128 + number)
-
-    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGTERM, _leave)
     os.umask(0o077)
     # Other programs come first.
     with contextlib.suppress(OSError):
@@ -170,9 +163,17 @@ def keep(program: Program, final: Sequence[int]) -> int:
             directory=program.directory,
             output=sys.stdout.fileno(),
         )
-        status = child.wait()
+        try:
+            status = child.wait()
+        except SystemExit:
+            # Not in the handler: there the wait that it interrupts still holds its lock.
+            end_child(child, _STOP_SECONDS)
+            raise
         if status in (0, *final):
             return int(status)
-        child = None
         time.sleep(_PAUSE_SECONDS)
     return 0
+
+
+def _leave(number: int, frame: Any) -> None:
+    raise SystemExit(128 + number)
