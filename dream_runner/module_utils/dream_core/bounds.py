@@ -15,7 +15,7 @@ import re
 import stat
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
-from . import docker_daemon, ownership
+from . import docker_daemon, live, ownership
 from .fetch.stamp import is_present
 
 Resource = Mapping[str, Any]
@@ -328,20 +328,10 @@ def mounts(path: str, below: str = "") -> List[str]:
     """
     real = os.path.realpath(path)
     if below:
-        return [item for item in _mount_points() if _inside(real, item) and _inside(item, below)
-                and item != below]  # fmt: skip
-    return [item for item in _mount_points() if _inside(item, real)]
+        return [item for item in live.mount_points() if _inside(real, item)
+                and _inside(item, below) and item != below]  # fmt: skip
+    return [item for item in live.mount_points() if _inside(item, real)]
 
 
 def _inside(path: str, folder: str) -> bool:
     return (path + "/").startswith(folder.rstrip("/") + "/")
-
-
-def _mount_points() -> List[str]:
-    """Return the mount points of this process; the kernel writes blanks as octal numbers."""
-    try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
-            points = [line.split()[4] for line in lines]
-    except OSError:
-        return []
-    return sorted(re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), p) for p in points)

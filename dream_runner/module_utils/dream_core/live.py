@@ -11,6 +11,7 @@ import fcntl
 import importlib.util
 import os
 import pwd
+import re
 import socket
 import ssl
 import stat
@@ -86,7 +87,7 @@ def _mount_of(path: str, mountinfo: str) -> Tuple[Optional[str], Optional[str]]:
     best: Tuple[Optional[str], Optional[str]] = (None, None)
     for line in _lines(mountinfo):
         left, _, right = line.partition(" - ")
-        fields, kind = left.split(), right.split()
+        fields, kind = left.split(" "), right.split()
         if len(fields) < 5 or not kind:
             continue
         point = _unescape(fields[4])
@@ -96,11 +97,19 @@ def _mount_of(path: str, mountinfo: str) -> Tuple[Optional[str], Optional[str]]:
     return best
 
 
+def mount_points() -> List[str]:
+    """Return the mount points of this process; names that are not UTF-8 keep their bytes."""
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
+            # Other blanks than these are letters of a name.
+            return sorted(_unescape(line.split(" ")[4]) for line in lines)
+    except OSError:
+        return []
+
+
 def _unescape(text: str) -> str:
     """Undo the octal escapes of the kernel's mount tables."""
-    for code, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        text = text.replace(code, char)
-    return text
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
 
 
 def probe_semantics(directory: str) -> Dict[str, Optional[bool]]:

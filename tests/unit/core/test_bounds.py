@@ -15,6 +15,7 @@ from dream_runner.module_utils.dream_core import (
     bounds,
     containers,
     docker_daemon,
+    live,
     ownership,
     packages,
     proved,
@@ -204,10 +205,10 @@ def test_a_mount_on_the_way_is_not_ours(place: Place, monkeypatch: pytest.Monkey
     inner.write_text("precious")
     resource = {"kind": "file", "path": str(inner)}
     assert place.refusal(resource) == ""
-    monkeypatch.setattr(bounds, "_mount_points", lambda: ["/", str(place.root / "data")])
+    monkeypatch.setattr(live, "mount_points", lambda: ["/", str(place.root / "data")])
     assert "mount" in place.refusal(resource)
     # The install directory may well be a disk of its own.
-    monkeypatch.setattr(bounds, "_mount_points", lambda: ["/", str(place.root)])
+    monkeypatch.setattr(live, "mount_points", lambda: ["/", str(place.root)])
     assert place.refusal(resource) == ""
 
 
@@ -222,12 +223,12 @@ def test_mount_points_with_blanks_and_other_letters_are_read(
         if path != "/proc/self/mountinfo":
             return real(path, *args, **more)
         listed = tmp_path / "mountinfo"
-        point = str(folder / "ü").replace(" ", "\\040")
+        point = str(folder / "ü\u00a0x").replace(" ", "\\040")
         listed.write_text(f"36 35 98:0 / {point} rw - ext4 /dev/root rw\n")
         return real(listed, *args, **more)
 
     monkeypatch.setattr("builtins.open", opened)
-    assert bounds.mounts(str(folder)) == [str(folder / "ü")]
+    assert bounds.mounts(str(folder)) == [str(folder / "ü\u00a0x")]
 
 
 # --- outside the install directory -----------------------------------------------------------

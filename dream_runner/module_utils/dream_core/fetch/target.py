@@ -13,7 +13,7 @@ import stat as stat_module
 import struct
 from typing import Optional
 
-from .. import atomic
+from .. import atomic, live
 from ..errors import DiskError, DreamError, PrivilegeError, UsageError
 from .names import longest_name
 
@@ -88,12 +88,7 @@ def _obstacle(path: str, directory: str, status: os.stat_result) -> Optional[str
 
 
 def _is_mounted(path: str) -> bool:
-    with contextlib.suppress(OSError):
-        name = os.fsencode(os.path.realpath(path))
-        with open("/proc/self/mountinfo", "rb") as stream:
-            places = [line.split(b" ")[4] for line in stream]
-        return name.replace(b" ", b"\\040") in places
-    return False
+    return os.path.realpath(path) in live.mount_points()
 
 
 def _is_protected(path: str) -> bool:
