@@ -12,7 +12,7 @@ from . import report
 from .cli import Debug, Json, Ui, _form
 
 app: typer.Typer = typer.Typer(
-    help="""Make, prove and show bundles: everything a machine without a network needs.
+    help="""Create, verify and list bundles for machines without a network.
 
 For example:
 
@@ -26,39 +26,46 @@ For example:
     rich_markup_mode=None,
 )
 
-Directory = Annotated[str, typer.Argument(help="The bundle.", metavar="DIR")]
+Directory = Annotated[str, typer.Argument(help="Directory of the bundle.", metavar="DIR")]
 
 
-@app.command("create", short_help="Make a bundle, or complete one.")
+@app.command("create", short_help="Create a bundle, or complete one.")
 def create(
     directory: Directory,
     profile: Annotated[
-        str, typer.Option("--profile", help="What it is for.", metavar="native|full")
+        str, typer.Option("--profile", help="Profile to bundle for.", metavar="native|full")
     ] = "full",
     tier: Annotated[
-        list[str] | None, typer.Option("--tier", help="Hardware class; repeat.", metavar="ID")
+        list[str] | None,
+        typer.Option("--tier", help="Hardware class to bundle for; may be repeated.", metavar="ID"),
     ] = None,
     model: Annotated[
-        list[str] | None, typer.Option("--model", help="Model of the catalogue.", metavar="ID")
+        list[str] | None,
+        typer.Option("--model", help="Id of a model to include; may be repeated.", metavar="ID"),
     ] = None,
     feature: Annotated[
-        list[str] | None, typer.Option("--feature", help="Feature it is for.", metavar="NAME")
+        list[str] | None,
+        typer.Option("--feature", help="Feature to bundle for; may be repeated.", metavar="NAME"),
     ] = None,
     python: Annotated[
         list[str] | None,
-        typer.Option("--python", help="Python of the target, as 3.11; repeat.", metavar="X.Y"),
+        typer.Option(
+            "--python",
+            help="Python version of the target, for example 3.11; may be repeated.",
+            metavar="X.Y",
+        ),
     ] = None,
     arch: Annotated[
         str, typer.Option("--arch", help="Processor of the target.", metavar="amd64|arm64")
     ] = "",
     sign: Annotated[
-        str, typer.Option("--sign", help="Private key of ssh-keygen to sign with.", metavar="FILE")
+        str, typer.Option("--sign", help="Private SSH key to sign with.", metavar="FILE")
     ] = "",
     ui: Ui = "auto",
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """Fetch and verify all that the tiers and models named need; the same again continues."""
+    """Fetch and verify everything that an offline install needs; run it again to continue."""
     from . import ui as interface
     from .commands import bundle as command
 
@@ -82,27 +89,31 @@ def create(
     return _show(command, found, json)
 
 
-@app.command("verify", short_help="Prove that a bundle is as it was made.")
+@app.command("verify", short_help="Check that a bundle is unchanged.")
 def verify(
     directory: Directory,
     signers: Annotated[
         str,
-        typer.Option("--signers", help="One of these must have signed it.", metavar="FILE"),
+        typer.Option(
+            "--signers",
+            help="File of trusted signers; one of them must have signed the bundle.",
+            metavar="FILE",
+        ),
     ] = "",
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """Read every file and compare. Exit code 7 where anything differs."""
+    """Read every file and compare it with its record. Exit code 7 if anything differs."""
     from .commands import bundle as command
 
     found = command.verify(directory, signers, os.environ)
-    sys.stderr.write("every file is as it was made\n")
+    sys.stderr.write("all files are unchanged\n")
     return _show(command, found, json)
 
 
-@app.command("list", short_help="Show what is in a bundle.")
+@app.command("list", short_help="List the content of a bundle.")
 def list_(directory: Directory, json: Json = False, debug: Debug = False) -> int:
-    """Show what is in a bundle, without reading its files."""
+    """List the content of a bundle, without reading its files."""
     from .commands import bundle as command
 
     return _show(command, command.look(directory), json)

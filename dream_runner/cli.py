@@ -36,23 +36,23 @@ Turn this machine into a private AI server.
 For example:
 
 \b
-    dream-runner plan                          what would happen here, and why
-    dream-runner install                       do it; again to resume, repair or change
-    dream-runner install --model small         a 98 MB model: answers within a minute
-    dream-runner status                        is it ready? asks the model to find out
-    dream-runner open                          the chat page in your browser
-    dream-runner doctor                        what is wrong, and the remedy
+    dream-runner plan                          show what install would do, and why
+    dream-runner install                       install; run it again to resume, repair or change
+    dream-runner install --model small         install a 98 MB model, which answers within a minute
+    dream-runner status                        ask the model whether it is ready
+    dream-runner open                          open the chat page in your browser
+    dream-runner doctor                        find problems and how to fix them
 
 Every command takes --help, and --json for programs. Exit codes: 0 done, 2 wrong settings,
-3 requirement, 4 rights, 5 network, 6 disk, 7 integrity, 8 engine, 11 degraded, 12 another run
+3 requirement, 4 privilege, 5 network, 6 disk, 7 integrity, 8 engine, 11 degraded, 12 another run
 is active, 130 interrupted: run again to continue.
 """
 
 _INSTALL = """\
 Install, resume, repair, change or upgrade: always the same command.
 
-What is done is checked on the machine, never believed; what is missing is made. Choices are
-remembered, so a later run needs no options. Every option can also be set in the environment
+It checks the machine itself and does only what is missing. Choices are remembered, so a later
+run needs no options. Every option can also be set in the environment
 (--engine-port is DREAM_ENGINE_PORT) or in an answers file (engine_port: 8080).
 """
 
@@ -76,10 +76,10 @@ Ui = Annotated[
 ]
 Verbose = Annotated[
     bool,
-    typer.Option("--verbose", "-v", help="Show every step, and the reason why it runs again."),
+    typer.Option("--verbose", "-v", help="Show every step and why it runs."),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say it; write nothing anywhere.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would happen; write nothing.")]
 Answers = Annotated[
     str | None, typer.Option("--answers", help="YAML file with settings.", metavar="FILE")
 ]
@@ -87,7 +87,9 @@ Answers = Annotated[
 FromCapture = Annotated[
     str,
     typer.Option(
-        "--from-capture", help="Of the machine in this file, not of this one.", metavar="FILE"
+        "--from-capture",
+        help="Use the facts in this file instead of this machine's.",
+        metavar="FILE",
     ),
 ]
 
@@ -294,14 +296,14 @@ def install(
     ] = False,
     fresh: Annotated[
         bool,
-        typer.Option("--fresh", help="Look at everything anew; verified bytes and secrets stay."),
+        typer.Option("--fresh", help="Start over; finished downloads and secrets are kept."),
     ] = False,
     force: Annotated[
         bool,
-        typer.Option("--force", help="--fresh, and go past an existing or conflicting install."),
+        typer.Option("--force", help="As --fresh, and ignore an existing or conflicting install."),
     ] = False,
     full: Annotated[
-        bool, typer.Option("--full", help="Run every phase, whatever the survey says.")
+        bool, typer.Option("--full", help="Run every phase, even if nothing needs to change.")
     ] = False,
     verify: Annotated[
         bool, typer.Option("--verify", help="Read every model file again and check its SHA-256.")
@@ -398,9 +400,9 @@ def plan(
     return _PENDING if exit_code and found[0].changes_pending else 0
 
 
-@app.command("status", short_help="Say what this machine does now.")
+@app.command("status", short_help="Show whether the model is ready.")
 def status(json: Json = False, debug: Debug = False) -> int:
-    """Say what this machine does now; asks the model one real question.
+    """Show whether the model is ready; ask it one real question.
 
     Exit codes: 0 ready, 11 degraded or interrupted, 8 stopped, 3 nothing installed.
     """
@@ -421,20 +423,20 @@ def open_(json: Json = False, debug: Debug = False) -> int:
     return 0
 
 
-@app.command("doctor", short_help="Find what is wrong, and the remedy.")
+@app.command("doctor", short_help="Find problems and how to fix them.")
 def doctor(
     bundle: Annotated[
         str,
         typer.Option(
-            "--bundle", help="Write an archive for a helper, without secrets.", metavar="FILE"
+            "--bundle", help="Write an archive for support, without secrets.", metavar="FILE"
         ),
     ] = "",
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """Find what is wrong here, with evidence and remedy.
+    """Find problems on this machine; show the evidence and the remedy of each.
 
-    Exit codes: 0 all well, 11 warnings, 3 errors.
+    Exit codes: 0 no problem, 11 warnings, 3 errors.
     """
     from . import output_file
     from .commands import doctor as command
@@ -444,23 +446,23 @@ def doctor(
     findings = command.run(state_dir)
     if bundle:
         command.write_archive(bundle, state_dir, findings, os.environ)
-        sys.stderr.write(f"written: {bundle}; look into it before you give it away\n")
+        sys.stderr.write(f"written: {bundle}; check it before you pass it on\n")
     report.print_result(command.as_json(findings), command.as_text(findings), _form(json))
     return command.exit_code(findings)
 
 
-@app.command("uninstall", short_help="Remove what was installed here.")
+@app.command("uninstall", short_help="Remove what dream-runner installed.")
 def uninstall(
     yes: Yes = False,
     purge: Annotated[
-        bool, typer.Option("--purge", help="Remove models, secrets and your data too.")
+        bool, typer.Option("--purge", help="Also remove models, secrets and your data.")
     ] = False,
     dry_run: DryRun = False,
     ui: Ui = "auto",
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """Remove what was installed here: what the records say we made, and nothing else."""
+    """Remove what dream-runner installed on this machine, and nothing else."""
     from . import ui as interface
     from .commands import uninstall as command
 
@@ -472,20 +474,22 @@ def uninstall(
     return _finish(command, outcome, ui, json)
 
 
-@app.command("rotate-secrets", short_help="Make new secrets in place of the old.")
+@app.command("rotate-secrets", short_help="Replace the secrets with new ones.")
 def rotate_secrets(
     only: Annotated[
         list[str] | None,
-        typer.Option("--only", help="Only this one; may be repeated.", metavar="NAME"),
+        typer.Option(
+            "--only", help="Secret to replace (default: all); may be repeated.", metavar="NAME"
+        ),
     ] = None,
     yes: Yes = False,
     dry_run: DryRun = False,
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """Make new secrets in place of the old; those that data depends on are kept and named.
+    """Replace the secrets with new ones; keep and name those that existing data depends on.
 
-    A re-run of install never does this. Run install afterwards: it restarts what uses them.
+    Running install again never does this. Run install afterwards: it restarts the services.
     """
     from . import ui as interface
     from .commands import rotate_secrets as command
@@ -504,21 +508,22 @@ def rotate_secrets(
 @app.command("fetch", short_help="Fetch one file by its SHA-256, resumable.")
 def fetch(
     urls: Annotated[
-        list[str], typer.Argument(help="Where to get it, in order of preference.", metavar="URL...")
+        list[str],
+        typer.Argument(help="Addresses of the file, in order of preference.", metavar="URL..."),
     ],
     sha256: Annotated[
-        str, typer.Option("--sha256", help="What it must be; nothing else is kept.", metavar="HEX")
+        str, typer.Option("--sha256", help="Expected SHA-256 of the file.", metavar="HEX")
     ],
-    output: Annotated[str, typer.Option("--output", "-o", help="Where it goes.", metavar="FILE")],
-    size: Annotated[int, typer.Option("--size", help="Its size in bytes, when known.")] = 0,
+    output: Annotated[str, typer.Option("--output", "-o", help="File to write.", metavar="FILE")],
+    size: Annotated[int, typer.Option("--size", help="Size of the file in bytes, if known.")] = 0,
     connections: Annotated[
-        int, typer.Option("--connections", help="How many at a time. 0: chosen by measuring.")
+        int, typer.Option("--connections", help="Number of connections (0: chosen by measuring).")
     ] = 0,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Read a file that is there again and check it.")
+        bool, typer.Option("--verify", help="Read an existing file again and check it.")
     ] = False,
     ca_file: Annotated[
-        str, typer.Option("--ca-file", help="Certificates to trust as well.", metavar="FILE")
+        str, typer.Option("--ca-file", help="Additional certificates to trust.", metavar="FILE")
     ] = "",
     netrc: Annotated[
         str, typer.Option("--netrc", help="File with user names and passwords.", metavar="FILE")
@@ -527,7 +532,7 @@ def fetch(
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """Fetch one file by its SHA-256: in parallel, resumable, nothing unverified.
+    """Fetch one file in parallel segments, and verify it by its SHA-256.
 
     Interrupt it at any time; the same command continues where it stopped.
     """
@@ -557,17 +562,22 @@ def fetch(
 def lock(
     bundle: Annotated[
         str,
-        typer.Option("--bundle", help="Take them from DIR/images/*.tar instead.", metavar="DIR"),
+        typer.Option(
+            "--bundle", help="Read the images from DIR/images/*.tar instead.", metavar="DIR"
+        ),
     ] = "",
     output: Annotated[
-        str, typer.Option("--output", "-o", help="Write another file.", metavar="FILE")
+        str,
+        typer.Option(
+            "--output", "-o", help="File to write in place of the usual one.", metavar="FILE"
+        ),
     ] = "",
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """Ask the registries what the images of the catalogue are, and keep the answers.
+    """Ask the registries for the digest of every image in the catalogue, and record it.
 
-    An install runs exactly what is locked; only this command changes it.
+    An install runs exactly the recorded images; only this command changes the record.
     """
     from .commands import lock as command
 
@@ -576,20 +586,20 @@ def lock(
     return 0
 
 
-@app.command("facts", short_help="Show what this machine is.")
+@app.command("facts", short_help="Show the hardware and the system.")
 def facts(
     capture: Annotated[
         str,
-        typer.Option(
-            "--capture", help="Write what was seen to a file, without names.", metavar="FILE"
-        ),
+        typer.Option("--capture", help="Write the facts to a file, without names.", metavar="FILE"),
     ] = "",
     from_capture: FromCapture = "",
-    fresh: Annotated[bool, typer.Option("--fresh", help="Look again; use no saved facts.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Gather the facts again; ignore saved ones.")
+    ] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """Show what this machine is: system, memory, processor, GPUs, and what is wrong with them."""
+    """Show the system, memory, processor and GPUs of this machine, and any problems with them."""
     from .commands import facts as command
 
     if capture:
@@ -615,26 +625,29 @@ def _facts(command: Any, from_capture: str, fresh: bool) -> Any:
     return command.run(state_dir, from_capture=from_capture, install_dir=install_dir, force=fresh)
 
 
-@app.command("explain", short_help="Explain an error, or the choice of the model.")
+@app.command("explain", short_help="Explain an error, or the choice of model.")
 def explain(
     code: Annotated[
         str, typer.Argument(help="An error code, as in error[CODE].", metavar="[CODE]")
     ] = "",
-    tier: Annotated[str, typer.Option("--tier", help="As if this tier was chosen.")] = "auto",
-    model: Annotated[str, typer.Option("--model", help="As if this model was chosen.")] = "auto",
+    tier: Annotated[str, typer.Option("--tier", help="Assume that this tier was chosen.")] = "auto",
+    model: Annotated[
+        str, typer.Option("--model", help="Assume that this model was chosen.")
+    ] = "auto",
     context_tokens: Annotated[
-        int, typer.Option("--context-tokens", help="As if this context was chosen.")
+        int, typer.Option("--context-tokens", help="Assume this context, in tokens.")
     ] = 0,
     memory_limit_mb: Annotated[
-        int, typer.Option("--memory-limit-mb", help="As if there was only this much memory.")
+        int, typer.Option("--memory-limit-mb", help="Assume only this much memory, in MB.")
     ] = 0,
     from_capture: FromCapture = "",
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """Explain an error code; without one, why this machine gets its tier and model.
+    """Explain an error code, or the choice of tier and model for this machine.
 
-    Without a code it also lists every model of the catalogue: size, needs, and whether it fits.
+    Without a code it also lists every model of the catalogue: its size, its needs, and whether
+    it fits.
     """
     if code:
         return _explain_code(code, json)
@@ -666,22 +679,27 @@ def _explain_code(code: str, json: bool) -> int:
     return 0
 
 
-@app.command("report", short_help="Make an HTML page of a run.")
+@app.command("report", short_help="Write an HTML report of a run.")
 def report_(
     run: Annotated[
-        str, typer.Argument(help="Which run.", metavar="RUN", autocompletion=suggest.runs)
+        str,
+        typer.Argument(
+            help="Id of the run, or its beginning.", metavar="RUN", autocompletion=suggest.runs
+        ),
     ] = "",
     output: Annotated[
         str,
-        typer.Option("--output", "-o", help="Write this file, not beside the log.", metavar="FILE"),
+        typer.Option(
+            "--output", "-o", help="File to write (default: beside the log).", metavar="FILE"
+        ),
     ] = "",
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """Make one HTML page of a run: timeline, downloads, machine, plan and outcome, failures.
+    """Write a run as one HTML page: timeline, downloads, machine, plan, outcome and failures.
 
-    It stands alone (no network, no script), so it can be sent or printed. RUN is the id of a
-    run or how it begins; without it the newest is taken, of this machine or of a fleet.
+    The page needs no network and no script, so it can be sent or printed. RUN is the id of a run
+    or its beginning; without it, the page shows the newest run of this machine or of a fleet.
     """
     from .commands import report as command
 
@@ -692,10 +710,8 @@ def report_(
 
 @app.command("init", short_help="Write a commented answers file.")
 def init(
-    file: Annotated[str, typer.Argument(help="Where it goes.", metavar="FILE")] = "answers.yml",
-    force: Annotated[
-        bool, typer.Option("--force", help="Write over a file that is there.")
-    ] = False,
+    file: Annotated[str, typer.Argument(help="File to write.", metavar="FILE")] = "answers.yml",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> int:
@@ -710,8 +726,8 @@ def init(
 # At the end: its verbs take the options that are made above.
 from . import bundle_cli, fleet_cli  # noqa: E402
 
-app.add_typer(bundle_cli.app, name="bundle", short_help="All that a machine offline needs.")
-app.add_typer(fleet_cli.app, name="fleet", short_help="The same for many machines, over SSH.")
+app.add_typer(bundle_cli.app, name="bundle", short_help="Prepare an offline install.")
+app.add_typer(fleet_cli.app, name="fleet", short_help="Install on many machines, over SSH.")
 
 
 def _explain_by_example(commands: typer.Typer, before: str = "") -> None:

@@ -18,15 +18,15 @@ Turn many machines into private AI servers, over SSH.
 For example:
 
 \b
-    dream-runner fleet plan -i inventory.yml                  what would happen, on which host
-    dream-runner fleet install -i inventory.yml               a canary first, then in waves
-    dream-runner fleet install -i inventory.yml --limit gpu   again: goes on with those not done
-    dream-runner fleet status -i inventory.yml                one task a host; asks each model
-    dream-runner fleet exec-doctor -i inventory.yml           what is wrong, and the remedy
+    dream-runner fleet plan -i inventory.yml                  show what install would do
+    dream-runner fleet install -i inventory.yml               install: a canary first, then in waves
+    dream-runner fleet install -i inventory.yml --limit gpu   continue with unfinished hosts
+    dream-runner fleet status -i inventory.yml                ask each model whether it is ready
+    dream-runner fleet exec-doctor -i inventory.yml           find problems and how to fix them
 
-Hosts need sshd, Python 3.9 and, where packages are missing, sudo. Settings are variables of the
-inventory (dream_profile, dream_tier, ...), per group or host; a flag holds for all. Exit codes: as
-with one machine, and 13 when some hosts failed.
+Hosts need sshd, Python 3.9 and, if packages are missing, sudo. Settings are variables of the
+inventory (dream_profile, dream_tier, ...), per group or host; a flag applies to all hosts. Exit
+codes: as for one machine, and 13 when some hosts failed.
 """
 
 app: typer.Typer = typer.Typer(
@@ -49,31 +49,40 @@ Inventory = Annotated[
         rich_help_panel=_HOSTS,
     ),
 ]
-Limit = Annotated[str, typer.Option("--limit", "-l", help="Only these hosts.", metavar="PATTERN")]
+Limit = Annotated[
+    str, typer.Option("--limit", "-l", help="Work on these hosts only.", metavar="PATTERN")
+]
 Forks = Annotated[
-    int, typer.Option("--forks", help="So many hosts at a time. 0: four a core.", metavar="N")
+    int,
+    typer.Option(
+        "--forks", help="Number of hosts to work on in parallel (0: 4 per CPU core).", metavar="N"
+    ),
 ]
 Vault = Annotated[
     list[str],
-    typer.Option("--vault-password-file", help="Password of a vault; may be repeated.",
+    typer.Option("--vault-password-file", help="Password file of a vault; may be repeated.",
                  metavar="FILE"),
 ]  # fmt: skip
 AcceptKeys = Annotated[
     bool,
     typer.Option(
-        "--accept-new-host-keys", help="Trust unknown host keys this once; changed ones never."
+        "--accept-new-host-keys",
+        help="Trust unknown host keys in this run; changed keys are still refused.",
     ),
 ]
 AskPass = Annotated[bool, typer.Option("--ask-pass", "-k", help="Ask for the SSH password.")]
 PasswordFile = Annotated[
-    str, typer.Option("--password-file", help="File or /dev/fd/N that has it.", metavar="FILE")
+    str,
+    typer.Option("--password-file", help="File or /dev/fd/N with that password.", metavar="FILE"),
 ]
 AskBecomePass = Annotated[
-    bool, typer.Option("--ask-become-pass", "-K", help="Ask for the password that sudo wants.")
+    bool, typer.Option("--ask-become-pass", "-K", help="Ask for the sudo password.")
 ]
 BecomePasswordFile = Annotated[
     str,
-    typer.Option("--become-password-file", help="File or /dev/fd/N that has it.", metavar="FILE"),
+    typer.Option(
+        "--become-password-file", help="File or /dev/fd/N with that password.", metavar="FILE"
+    ),
 ]
 
 
@@ -125,36 +134,44 @@ def install(
     answers: Answers = None,
     limit: Limit = "",
     canary: Annotated[
-        str, typer.Option("--canary", help="Hosts that come first, by themselves.", metavar="N|N%")
+        str,
+        typer.Option("--canary", help="Hosts to install before the first wave.", metavar="N|N%"),
     ] = "1",
     waves: Annotated[
         str,
-        typer.Option("--waves", help="Hosts begun by the end of each wave.", metavar="N|N%,..."),
+        typer.Option("--waves", help="Hosts started by the end of each wave.", metavar="N|N%,..."),
     ] = "10%,50%,100%",
     max_fail: Annotated[
-        str, typer.Option("--max-fail", help="Stop when more have failed.", metavar="N|N%")
+        str,
+        typer.Option(
+            "--max-fail", help="Stop when more hosts than this have failed.", metavar="N|N%"
+        ),
     ] = "10%",
     forks: Forks = 0,
     direct: Annotated[
-        bool, typer.Option("--direct", help="Every host fetches its model from the origin.")
+        bool, typer.Option("--direct", help="Let every host fetch its model from the origin.")
     ] = False,
     serve: Annotated[
         str,
         typer.Option(
             "--serve",
-            help="Serve the model's files at this address of ours, too.",
+            help="Address of this machine at which to serve the model's files.",
             metavar="IP[:PORT]",
         ),
     ] = "",
     share: Annotated[
         bool,
-        typer.Option(
-            "--share", help="Hosts with the files serve them to the others, at a port of theirs."
-        ),
+        typer.Option("--share", help="Let hosts that have the files serve them to the others."),
     ] = False,
     share_port: Annotated[
         int,
-        typer.Option("--share-port", help="That port. 0: any.", metavar="PORT", min=0, max=65535),
+        typer.Option(
+            "--share-port",
+            help="Port for --share (0: any free port).",
+            metavar="PORT",
+            min=0,
+            max=65535,
+        ),
     ] = 0,
     install_python: Annotated[
         bool, typer.Option("--install-python", help="Install Python on hosts that have none.")
@@ -166,12 +183,14 @@ def install(
     become_password_file: BecomePasswordFile = "",
     vault_password_file: Vault = [],  # noqa: B006 - typer copies it
     mitogen: Annotated[
-        bool, typer.Option("--mitogen", help="Work through Mitogen, where that is installed.")
+        bool, typer.Option("--mitogen", help="Use Mitogen if it is installed.")
     ] = False,
     yes: Yes = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Look at everything anew.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start over; finished downloads are kept.")
+    ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="--fresh, past existing installs.")
+        bool, typer.Option("--force", help="As --fresh, and ignore existing installs.")
     ] = False,
     full: Annotated[bool, typer.Option("--full", help="Run every phase on every host.")] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Read every model file again.")] = False,
@@ -179,9 +198,9 @@ def install(
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """Install, resume, repair or change the hosts: a canary, then waves; again goes on.
+    """Install, resume, repair or change the hosts: a canary first, then in waves.
 
-    All hosts are looked at before the first is begun. What is in order costs one task.
+    All hosts are checked before the first one is changed. Run it again to continue.
     """
     from .commands import fleet as command
     from .fleet import order, view
@@ -208,7 +227,7 @@ def install(
     return _finish(outcome, ui, json)
 
 
-@app.command("uninstall", short_help="Remove what was installed on the hosts.")
+@app.command("uninstall", short_help="Remove what dream-runner installed on the hosts.")
 def uninstall(
     inventory: Inventory,
     limit: Limit = "",
@@ -221,13 +240,13 @@ def uninstall(
     vault_password_file: Vault = [],  # noqa: B006 - typer copies it
     yes: Yes = False,
     purge: Annotated[
-        bool, typer.Option("--purge", help="Remove models, secrets and data too.")
+        bool, typer.Option("--purge", help="Also remove models, secrets and data.")
     ] = False,
     ui: Ui = "auto",
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """Remove what was installed on the hosts: what their records say we made."""
+    """Remove what dream-runner installed on the hosts, and nothing else."""
     from .commands import fleet as command
     from .fleet import view
 
@@ -273,7 +292,7 @@ def plan(
     return _tell("plan", hosts, code, json)
 
 
-@app.command("status", short_help="Say what the hosts do now.")
+@app.command("status", short_help="Show whether the models are ready.")
 def status(
     inventory: Inventory,
     limit: Limit = "",
@@ -285,9 +304,9 @@ def status(
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """Say what the hosts do now; asks each model one real question.
+    """Show whether the model of each host is ready; ask it one real question.
 
-    Exit codes: 0 all ready, 13 some not.
+    Exit codes: 0 all are ready, 13 some are not.
     """
     from .commands import fleet as command
     from .fleet import view
@@ -297,7 +316,7 @@ def status(
     return _tell("status", hosts, command.exit_code(hosts, ("ready",)), json)
 
 
-@app.command("exec-doctor", short_help="Find what is wrong on the hosts, and the remedy.")
+@app.command("exec-doctor", short_help="Find problems on the hosts and how to fix them.")
 def exec_doctor(
     inventory: Inventory,
     limit: Limit = "",

@@ -105,7 +105,7 @@ def _phases(plan: Plan) -> list[str]:
 def _amounts(plan: Plan) -> list[str]:
     coming = [item for item in plan.downloads if item.missing_bytes != 0]
     lines = [f"Download:    {_download(item)}" for item in coming]
-    lines += [f"To fetch:    {_to_fetch(plan) if coming else 'nothing: the model is here'}"]
+    lines += [f"To fetch:    {_to_fetch(plan) if coming else 'nothing (the model is already downloaded)'}"]
     lines += [f"Then, in the background:  {_download(item)}" for item in plan.later]
     lines += _images(plan)
     lines += [f"Downloaded later:  {item}" for item in plan.own_fetches]

@@ -26,7 +26,7 @@ _TEST_MODEL = "smoke"
 
 _MB = 1_000_000
 _WORDS = ("auto", "yes", "no")
-_HERE = "its model is here"
+_HERE = "its model is already downloaded"
 _NO_SMALL = "the catalogue names no small model"
 
 
@@ -77,7 +77,7 @@ def decide(
         small = _small(settings, facts, tier, catalog_models, wanted)
     except DreamError as error:
         return Start(None, error.what)
-    return Start(small, "%s answers until %s is here" % (small["id"], final["id"]))
+    return Start(small, "%s answers until %s is downloaded" % (small["id"], final["id"]))
 
 
 def small_id(catalog_models: Mapping[str, Any]) -> str:
@@ -238,7 +238,7 @@ def _small(
         context_tokens=context,
         memory_limit_mb=settings["memory_limit_mb"],
     )
-    return dict(found, why="answers until the host's own model is here")
+    return dict(found, why="answers until the host's own model is downloaded")
 
 
 def files(choice: Mapping[str, Any]) -> List[Dict[str, Any]]:

@@ -83,7 +83,7 @@ def test_what_follows_is_what_is_decided_once_the_model_is_here() -> None:
 def test_the_words_of_the_decision_are_no_input() -> None:
     """Else the first run after the model has come would find every phase changed."""
     choice = decided({"settings": {"fast_start": "no"}})
-    other = dict(choice, fast_start={"use": False, "why": "its model is here"})
+    other = dict(choice, fast_start={"use": False, "why": "its model is already downloaded"})
     before, after = (inputs.values({}, item, {}, {}) for item in (choice, other))
     assert before == after
 

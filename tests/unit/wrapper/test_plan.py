@@ -116,7 +116,7 @@ def test_unknown_size_stays_unknown() -> None:
 def test_what_is_here_is_no_download() -> None:
     text = command.as_text(built())
     assert "Download:" not in text
-    assert "To fetch:    nothing: the model is here" in text
+    assert "To fetch:    nothing (the model is already downloaded)" in text
 
 
 def test_no_credential_of_an_address_is_shown() -> None:
