@@ -14,6 +14,7 @@ from ..ui import terminal, text
 #: The widest column of values; a longer value pushes its own line only.
 _BROAD = 24
 _UNKNOWN = "size not known"
+_NOTHING = "nothing (the model is already downloaded)"
 
 
 def run(
@@ -105,7 +106,7 @@ def _phases(plan: Plan) -> list[str]:
 def _amounts(plan: Plan) -> list[str]:
     coming = [item for item in plan.downloads if item.missing_bytes != 0]
     lines = [f"Download:    {_download(item)}" for item in coming]
-    lines += [f"To fetch:    {_to_fetch(plan) if coming else 'nothing (the model is already downloaded)'}"]
+    lines += [f"To fetch:    {_to_fetch(plan) if coming else _NOTHING}"]
     lines += [f"Then, in the background:  {_download(item)}" for item in plan.later]
     lines += _images(plan)
     lines += [f"Downloaded later:  {item}" for item in plan.own_fetches]
