@@ -87,8 +87,8 @@ usage() {
     cat <<TEXT
 usage: ./install.sh [options of "dream-runner install"]
 
-Makes a private Python environment for dream-runner $VERSION and runs "dream-runner install" with
-the same options. The ones you want first:
+Creates a private Python environment for dream-runner $VERSION and runs "dream-runner install" with
+the same options. The most useful ones:
 
   --profile auto|native|full   auto: containers where a GPU needs them, else none (default)
   --yes                        do not ask
@@ -148,7 +148,7 @@ source_given() {
     # A release lies beside its digests.
     own=$(grep -s "  ${source##*/}\$" "${source%/*}/SHA256SUMS") || return 0
     printf '%s\n' "$own" | (cd "${source%/*}" && sha256sum --check --status) ||
-        fail 7 "$source is not what the SHA256SUMS beside it says" "get it again"
+        fail 7 "$source does not match the SHA256SUMS beside it" "download it again"
 }
 
 # The first suitable interpreter that can make environments; failing that, the first suitable one.
@@ -220,7 +220,7 @@ check_place() {
         "free some space, or set XDG_DATA_HOME to a directory on another filesystem"
     "$python" -B -I -c 'import os, sys
 sys.exit(bool(os.statvfs(sys.argv[1]).f_flag & os.ST_NOEXEC))' "$place" || fail 3 \
-        "$place is on a filesystem that runs no programs (mounted noexec)" \
+        "$place is on a filesystem mounted noexec, from which no program can run" \
         "set XDG_DATA_HOME to a directory on another filesystem"
 }
 
@@ -233,10 +233,10 @@ take_lock() {
     flock -n 9 && return 0
     # 1: another has it; anything else: this filesystem has no locks.
     [ $? = 1 ] || return 0
-    say "another install.sh is at work on $data; waiting for it"
+    say "another install.sh is using $data; waiting for it"
     flock -w "$WAIT_SECONDS" 9 || fail 12 \
         "another install.sh still holds $data/.lock after $WAIT_SECONDS s" \
-        "see who: fuser -v '$data/.lock'"
+        "show who holds it: fuser -v '$data/.lock'"
 }
 
 release_lock() { exec 9>&-; }
@@ -252,7 +252,7 @@ fail_to_write() {
 provide_venv_module() {
     [ "$python_ready" = no ] || return 0
     command -v apt-get >/dev/null 2>&1 || fail 3 \
-        "$python cannot make virtual environments (no module ensurepip)" \
+        "$python cannot create virtual environments (no module ensurepip)" \
         "install your distribution's package for Python's venv module, then run again"
     package=$(venv_package) by_hand=''
     "$python" -B -I -c "$HAS_LIBRARY" 2>/dev/null || by_hand=' libgomp1'
@@ -269,12 +269,12 @@ provide_venv_module() {
         needs_root
     fi
     "$python" -B -I -c "$CAN_MAKE_VENV" 2>/dev/null || fail 3 \
-        "$package is installed, but $python still cannot make virtual environments" \
+        "$package is installed, but $python still cannot create virtual environments" \
         "set DREAM_RUNNER_PYTHON to another Python 3.11 or newer"
 }
 
 needs_root() {
-    fail 4 "$python cannot make virtual environments, and installing $package needs root" \
+    fail 4 "$python cannot create virtual environments, and installing $package needs root" \
         "as root run 'apt-get install -y $by_hand' once, then run install.sh again; the rest needs no root"
 }
 
@@ -286,7 +286,7 @@ venv_package() {
 may_ask() { [ "$assume_yes" = no ] && (: </dev/tty) 2>/dev/null; }
 
 agreed() {
-    printf "%s\n" "Python cannot make virtual environments yet. Missing: $by_hand." \
+    printf "%s\n" "Python cannot create virtual environments yet. Missing: $by_hand." \
         "No sudo? As root run 'apt-get install -y $by_hand' once." >/dev/tty
     printf 'Install with sudo? [Y/n] ' >/dev/tty
     read -r answer </dev/tty || return 1
@@ -317,7 +317,7 @@ explain_failure() {
         *"in the sudoers"* | *"not allowed to execute"* | *"sudo: "*"password"* | *"sudo: "*"must have a tty"*)
             needs_root ;;
         *"DO NOT MATCH THE HASHES"* | *"hashes are required"* | *"Hash Sum mismatch"*)
-            fail 7 "$3: a package does not match its pinned digest" "something between here and the package index changes files; do not go on" ;;
+            fail 7 "$3: a package does not match its pinned digest" "something between this machine and the package index changes files; do not continue" ;;
         *"No space left on device"* | *"enough free space"*)
             fail 6 "$3: no space left" "free some space, then run again" ;;
         *"ead-only file system"*) fail 6 "$3: read-only filesystem" "set XDG_DATA_HOME to another directory" ;;
@@ -331,17 +331,17 @@ explain_failure() {
             fail 3 "$3: a source of packages cannot be trusted" "correct or remove it in /etc/apt/sources.list.d" ;;
         *"ermission denied"*) fail 4 "$3: permission denied" "check the owner of $data" ;;
         *"pip's configuration"*) fail 2 "$3: $(printf '%s\n' "$2" | tail -n 1)" "correct that file" ;;
-        *) fail "$1" "$3" "the tool's own words are above" ;;
+        *) fail "$1" "$3" "see the messages of the tool above" ;;
     esac
 }
 
 # The new environment is made beside the one in use. pip's temporary files live inside it,
 # so that whatever a kill leaves is gone with the half-made environment.
 build_venv() {
-    say "making the private environment (once per version) in $target"
+    say "creating the private environment (once per version) in $target"
     rm -rf -- "$target"
     started=$(date +%s)
-    run_step "making the environment" "$python" -I -m venv "$target"
+    run_step "creating the environment" "$python" -I -m venv "$target"
     mkdir -- "$target/.tmp"
     if [ "$source_kind" = tarball ]; then
         mkdir -- "$target/.tmp/source"
@@ -420,7 +420,7 @@ link_command() {
     while read -r link; do
         [ "$(readlink "$link" 2>/dev/null)" != "$venv/bin/dream-runner" ] || return 0
         if { [ -e "$link" ] || [ -L "$link" ]; } && ! is_ours "$link"; then
-            say "note: $link exists and is not ours"
+            say "note: $link exists and was not created by install.sh"
         elif mkdir -p -- "${link%/*}" 2>/dev/null && ln -sfn -- "$venv/bin/dream-runner" "$link" 2>/dev/null; then
             return 0
         fi

@@ -116,7 +116,7 @@ def lines(report: dict[str, Any]) -> list[str]:
         *("  " + line for line in host_lines(report["host"])),
         "",
         f"{len(report['phases'])} steps would follow: {' '.join(report['phases'])}",
-        "Sizes, ports and the model are worked out by those packages, and a dry run fetches none.",
+        "Those packages determine sizes, ports and the model. A dry run does not download them.",
         "'./install.sh' shows that plan and asks before it starts.",
     ]
     return text

@@ -25,7 +25,9 @@ def entry(code: str) -> dict[str, str]:
     wanted = code.upper()
     if wanted not in rows:
         close = difflib.get_close_matches(wanted, rows, n=3, cutoff=0.6)
-        hint = f"did you mean {' or '.join(close)}?" if close else "errors show theirs in brackets"
+        hint = (
+            f"did you mean {' or '.join(close)}?" if close else "errors show their code in brackets"
+        )
         raise UsageError(
             f"there is no error code {code!r}",
             code="USAGE",

@@ -118,7 +118,7 @@ def _acquire(handle: int, report: Report) -> bool:
     if found is filelock.Lock.HELD:
         raise _busy(_read(handle))
     if found is filelock.Lock.IMPOSSIBLE:
-        report("no lock: this filesystem has none; see that no second run starts")
+        report("this filesystem has no file locks; do not start a second run")
     return found is filelock.Lock.OURS
 
 

@@ -74,8 +74,8 @@ _RULES: tuple[Rule, ...] = (
 )
 #: Where the tool's own words would lead a reader astray.
 _WORDS = {
-    "SUDO_MISJUDGED": "sudo refused a task although it let us through when this run began: "
-    "dream-runner judged it wrongly, or its rules changed",
+    "SUDO_MISJUDGED": "sudo refused a task although it allowed one when this run began: "
+    "its rules may have changed",
 }
 _PHASE_CLASSES: dict[str, tuple[type[DreamError], str]] = {
     "docker": (EngineError, "ENGINE_SETUP_FAILED"),

@@ -34,7 +34,7 @@ def refuse_hopeless(
     if session["sudo"] == "none":
         raise _needed(actions, commands, session.get("sudo_why") or "there is no sudo")
     if not may_ask:
-        raise _needed(actions, commands, "sudo asks for a password, and this run asks nothing")
+        raise _needed(actions, commands, "sudo needs a password, and this run does not ask")
 
 
 def become_password(
@@ -58,7 +58,7 @@ def become_password(
     for _ in range(_ATTEMPTS):
         password = ask(prompt)
         if password is None:
-            raise _needed(actions, commands, "sudo asks for a password, and there is no terminal")
+            raise _needed(actions, commands, "sudo needs a password, and there is no terminal")
         status, output = ask_sudo(["sudo", "-k", "-S", "-p", "", "/bin/sh", "-c", ":"], password)
         if status == 0:
             return password

@@ -242,7 +242,7 @@ def model(raw: Any, known: Known) -> str:
     close = difflib.get_close_matches(text, known.models, n=3, cutoff=0.4)
     raise Invalid(
         f"{text!r} is not a model of the catalogue",
-        ("close to it: " + ", ".join(close))
+        ("did you mean: " + ", ".join(close))
         if close
         else "auto, small, an id that 'dream-runner explain' lists, a path, or a URL",
     )

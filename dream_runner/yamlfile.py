@@ -50,7 +50,7 @@ def _guarded(text: str, build: Callable[[], Any]) -> Any:
         raise Unreadable("it is nested too deeply") from None
     except (ValueError, OverflowError, TypeError, LookupError, AttributeError):
         # Such as the 31st of February, or a number of five thousand digits.
-        raise Unreadable("it holds a date or number that cannot be", "put it in quotes") from None
+        raise Unreadable("it contains an invalid date or number", "put it in quotes") from None
 
 
 def reason(error: yaml.YAMLError, text: str = "") -> str:
@@ -65,7 +65,7 @@ def reason(error: yaml.YAMLError, text: str = "") -> str:
         return words
     line = "".join(text.split("\n")[mark.line : mark.line + 1])
     if "\t" in line[: len(line) - len(line.lstrip())]:
-        words = "a tab stands where YAML allows blanks only"
+        words = "it has a tab where YAML allows only spaces"
     return f"line {mark.line + 1}: {words}"
 
 
@@ -82,7 +82,7 @@ def _require_bounds(text: str) -> None:
             anchor, size = open_ones.pop()
         elif isinstance(event, yaml.AliasEvent):
             if any(anchor == name for name, _ in open_ones):
-                raise Unreadable("an alias holds itself", "write it out")
+                raise Unreadable("an alias contains itself", "write it out")
             # Of one that is not defined the loader tells the line.
             size, anchor = sizes.get(str(anchor), 0), None
         else:
@@ -92,6 +92,6 @@ def _require_bounds(text: str) -> None:
         holder, total = open_ones[-1]
         open_ones[-1] = (holder, total + size)
         if total + size >= _MOST_VALUES:
-            raise Unreadable("its aliases stand for too many values", "write them out")
+            raise Unreadable("its aliases expand to too many values", "write them out")
         if len(open_ones) > _DEEPEST:
             raise Unreadable("it is nested too deeply")

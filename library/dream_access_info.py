@@ -13,7 +13,7 @@ description:
 options:
   bind_address: {description: Address that the services listen on., type: str, required: true}
   port: {description: Port of the engine., type: int, required: true}
-  api_path: {description: What stands before C(/v1)., type: str, default: ""}
+  api_path: {description: Path before C(/v1)., type: str, default: ""}
   model: {description: Name by which programs ask for the model., type: str, required: true}
   services:
     description: The services of C(dream_choice.stack); the chat page may be one of them.
@@ -21,15 +21,15 @@ options:
     elements: dict
     default: []
   key_file:
-    description: The C(.env) file that holds the engine's API key, where it wants one.
+    description: The C(.env) file with the engine's API key, if the engine requires one.
     type: path
   port_notes:
-    description: Lines about ports that other programs hold.
+    description: Messages about ports that other programs use.
     type: list
     elements: str
     default: []
 attributes:
-  check_mode: {description: Only looks., support: full}
+  check_mode: {description: Changes nothing., support: full}
   diff_mode: {description: There is nothing to show., support: none}
 author: dream-runner maintainers
 """
@@ -44,7 +44,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 access:
-  description: Addresses, the model's name, who may come from other computers.
+  description: Addresses, the model's name, and who can use it from other computers.
   type: dict
   returned: success
 lines: {description: The same for a person., type: list, elements: str, returned: success}

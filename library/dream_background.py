@@ -8,8 +8,8 @@ DOCUMENTATION = r"""
 module: dream_background
 short_description: Keep a packed program running on a host without a service manager
 description:
-  - Starts a keeper in a session of its own, which starts the program again whenever it fails, until
-    it ends for good. Both are found by their command lines, not by a pid file.
+  - Starts a keeper in a separate session. The keeper restarts the program whenever it fails, until
+    the program succeeds or gives up. Both are found by their command lines, not by a pid file.
   - After a reboot nothing runs until the module is used again.
 options:
   program: {description: The packed program (dream_program)., type: path, required: true}
@@ -24,7 +24,7 @@ options:
     default: present
   restart: {description: Restart even if it runs., type: bool, default: false}
 attributes:
-  check_mode: {description: Looks and touches nothing., support: full}
+  check_mode: {description: Reports what would change; changes nothing., support: full}
   diff_mode: {description: There is nothing to show., support: none}
 author: dream-runner maintainers
 """
@@ -90,7 +90,7 @@ def leave(wanted, write):
         return ""
     if write:
         background.stop(wanted)
-    return "it is no longer wanted"
+    return "it is no longer needed"
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ DOCUMENTATION = r"""
 module: dream_sources
 short_description: Name the package sources that could not be refreshed
 description:
-  - Reads what C(apt-get update) printed and warns of each broken source with the file that has it.
-  - With O(failure) it fails, with an error that names the sources that will stay broken.
+  - Reads the output of C(apt-get update), and warns about each broken source and names its file.
+  - With O(failure) it fails with an error that names the sources that need to be repaired.
 options:
   output: {description: What C(apt-get update) printed., type: str, required: true}
   failure: {description: What C(apt-get install) printed when it failed., type: str, default: ""}

@@ -78,7 +78,7 @@ def _target(output: str) -> str:
         path = str(Path(output).expanduser().absolute())
     except RuntimeError:
         what = f"{output} names a home directory that is not known"
-        raise UsageError(what, code="BAD_PATH", hint="give the whole path") from None
+        raise UsageError(what, code="BAD_PATH", hint="give the absolute path") from None
     except OSError as error:
         raise atomic.translate(error, output) from error
     return path + "/" if output.endswith("/") else path

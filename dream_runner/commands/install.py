@@ -70,7 +70,7 @@ def run(
             if _answers(known):
                 return _rested(known, listener, began)
             known = target.unanswered(known)
-            listener.note("the model did not answer; its engine is restarted", "warning")
+            listener.note("the model did not answer; restarting its engine", "warning")
         plan = target.plan_of(known)
         for note in plan.port_notes:
             listener.note(note)
@@ -299,5 +299,5 @@ def as_text(outcome: Outcome) -> str:
 def _changed(result: Result) -> str:
     if not result.ok:
         return "Everything is up to date."
-    changes = text.plural(result.changed, "change") if result.changed else "nothing had to change"
+    changes = text.plural(result.changed, "change") if result.changed else "nothing to change"
     return f"Done: {changes} ({text.plural(result.ok, 'check')} and tasks)."

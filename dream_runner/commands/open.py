@@ -37,7 +37,7 @@ def run(
     found = access.of((receipts.get("summary") or {}).get("facts") or {})
     if not found:
         raise RequirementError(
-            "no install has ended here, so there is no page to open",
+            "no finished install was found, so there is no page to open",
             code="NO_PAGE",
             hint="run 'dream-runner install'",
         )

@@ -124,7 +124,7 @@ def _amounts(plan: Plan) -> list[str]:
 
 def _to_fetch(plan: Plan) -> str:
     if plan.is_estimate and not plan.fetch_bytes:
-        return f"{_UNKNOWN} of the model"
+        return f"the model ({_UNKNOWN})"
     about = "about " if plan.is_estimate else ""
     return f"{about}{text.size(plan.fetch_bytes)} for the model"
 

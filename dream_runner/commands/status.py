@@ -126,7 +126,7 @@ def judge(
     if not engine.answers:
         return "degraded", f"the engine runs but does not answer: {engine.why}"
     found = f"the model answered in {text.duration(engine.seconds)}"
-    found = "busy: answering somebody" if engine.busy else found
+    found = "busy: answering another user" if engine.busy else found
     bad = [
         f"{name} is {state}"
         for name, state in units.items()

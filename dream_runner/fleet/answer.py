@@ -128,7 +128,7 @@ def garbage(where: object) -> NetworkError:
     """Return the error for an answer whose field ``where`` is wrong, or that raised ``where``."""
     reason = type(where).__name__ if isinstance(where, Exception) else str(where)
     return NetworkError(
-        f"the host's answer makes no sense: {reason}",
+        f"the host's answer is invalid: {reason}",
         code="HOST_GARBAGE",
         hint="log in to the host and run dream-runner doctor",
     )

@@ -210,7 +210,7 @@ def test_a_foreign_command_is_left_alone(ready: Home) -> None:
     link.write_text("somebody else's")
     done = ready.install("--yes")
     assert said(done)
-    assert "is not ours" in done.stderr
+    assert "was not created by install.sh" in done.stderr
     assert link.read_text() == "somebody else's"
     link.unlink()
     assert said(ready.install("--yes"))
@@ -394,7 +394,7 @@ def test_interrupted_while_it_installs_it_says_so(home: Home) -> None:
         start_new_session=True,
     )
     assert running.stderr is not None
-    assert "making the private environment" in running.stderr.readline()
+    assert "creating the private environment" in running.stderr.readline()
     time.sleep(2)
     os.killpg(running.pid, signal.SIGINT)
     _, err = running.communicate(timeout=60)

@@ -61,7 +61,7 @@ def test_yes_then_the_question_of_the_install_itself(machine: Node) -> None:
     child.sendline("")
     child.expect("assword")
     child.sendline("open")
-    child.expect("making the private environment")
+    child.expect("creating the private environment")
     # The script came from standard input, the answer comes from the terminal.
     child.expect("Go ahead")
     child.sendline("n")

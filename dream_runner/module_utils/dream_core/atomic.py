@@ -156,14 +156,14 @@ _MEANINGS: Dict[int, Tuple[Type[DreamError], str, str]] = {
         ),
         (
             (errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.ENOTEMPTY),
-            (DiskError, "NOT_A_FILE", "move away what stands there, or choose another name"),
+            (DiskError, "NOT_A_FILE", "move it away, or choose another name"),
         ),
         (
             (errno.ENOTDIR,),
             (
                 DiskError,
                 "NOT_A_DIRECTORY",
-                "move the file away that stands where a directory belongs, or choose another path",
+                "move away the file that is in place of a directory, or choose another path",
             ),
         ),
         (
@@ -175,7 +175,7 @@ _MEANINGS: Dict[int, Tuple[Type[DreamError], str, str]] = {
             (
                 DiskError,
                 "FILESYSTEM_LIMIT",
-                "this file system cannot do that (FAT: no file of 4 GiB, no : in a name); "
+                "this filesystem cannot do that (FAT: no file of 4 GiB, no : in a name); "
                 "choose a directory on another one",
             ),
         ),

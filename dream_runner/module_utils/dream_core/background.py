@@ -89,7 +89,7 @@ def ensure(program: Program, restart: bool = False, write: bool = True) -> str:
     Without ``write`` nothing is done.
     Raises EngineError BACKGROUND_NOT_STARTED or BACKGROUND_STUCK.
     """
-    reason = problem(program) or ("what it does changed" if restart else "")
+    reason = problem(program) or ("its configuration changed" if restart else "")
     if reason and write:
         stop(program)
         _start(program)

@@ -93,7 +93,7 @@ class Bounds:
     def _refuse_unmarked_root(self) -> str:
         # One level below / is a system directory, one level below /home somebody's home.
         if self._root.count("/") < 2 or os.path.dirname(self._root) == "/home":
-            return "%s has no mark of an install of ours" % self._root
+            return "%s has no mark of a dream-runner install" % self._root
         try:
             owner = os.stat(self._root).st_uid
         except OSError:
@@ -117,7 +117,7 @@ class Bounds:
         The folder is resolved, so that no link on the way leads elsewhere.
         """
         if not isinstance(path, str) or not os.path.isabs(path) or not path.isprintable():
-            return "its path is not a usable one"
+            return "its path is invalid"
         if ".." in path.split("/"):
             return _OUTSIDE
         parent = os.path.realpath(os.path.dirname(path))
@@ -153,7 +153,7 @@ class Bounds:
             return why
         if os.path.realpath(path) == self._root or not self._is_below(os.path.realpath(path)):
             # A link is refused, with better words, where the tree is removed.
-            return "" if os.path.islink(path) else "only what lies in an install directory goes"
+            return "" if os.path.islink(path) else "only paths in an install directory are removed"
         return self._proof(resource)
 
     def _proof(self, resource: Resource) -> str:
@@ -169,8 +169,8 @@ class Bounds:
         by_place = not (mounted and is_file) and self._is_of_the_layout(resource)
         if by_place or self._is_as_left(resource):
             return ""
-        where = "a mount at %s lies on the way" % mounted[0] if mounted else "no mark names it ours"
-        return "%s, and it is not as an install of ours left it" % where
+        where = "%s is a mount point" % mounted[0] if mounted else "no mark shows that it is ours"
+        return "%s, and it has changed since the install" % where
 
     def _is_as_left(self, resource: Resource) -> bool:
         """Tell whether a file, model or tree is still what it was when our work ended."""
@@ -209,7 +209,7 @@ class Bounds:
         name = str(resource["name"])
         folder = {"system": _SYSTEM_UNITS, "user": os.path.join(self._home, _USER_UNITS)}
         if not _OWN_UNIT.fullmatch(name) or resource["scope"] not in folder:
-            return "no unit of ours has that name"
+            return "dream-runner has no unit of that name"
         return self._unit_file(os.path.join(folder[str(resource["scope"])], name))
 
     def _unit_file(self, path: str) -> str:
@@ -240,11 +240,11 @@ class Bounds:
 
     def _group(self, resource: Resource, state: str) -> str:
         if resource["group"] != _GROUP:
-            return "no install of ours changes that group"
+            return "dream-runner does not change that group"
         return self._of_account(resource["user"])
 
     def _of_account(self, user: Any) -> str:
-        return "" if user == account_name() else "it is the business of user %s" % user
+        return "" if user == account_name() else "it belongs to user %s" % user
 
     def _package(self, resource: Resource, state: str) -> str:
         name = str(resource["name"])
@@ -253,7 +253,7 @@ class Bounds:
         if not re.fullmatch(r"[a-z0-9][a-z0-9+.-]+", name):
             return "that is not the name of a package"
         is_known = name in _PACKAGES or self._is_listed(("package", name))
-        return "" if is_known else "nothing shows that an install of ours brought it"
+        return "" if is_known else "nothing shows that dream-runner installed it"
 
     def _is_listed(self, identity: Any) -> bool:
         return self._listed is not None and list(identity) in self._listed
@@ -261,11 +261,11 @@ class Bounds:
     def _image(self, resource: Resource, state: str) -> str:
         names = [resource["reference"], *filter(None, [resource.get("also")])]
         if not all(isinstance(name, str) and _DIGEST.fullmatch(name) for name in names):
-            return "images of ours are known by their digest"
+            return "only images with a digest are removed"
         is_known = self._listed is None or state != "done"
         if is_known or self._is_listed(("image", resource["reference"])):
             return ""
-        return "nothing shows that an install of ours brought it"
+        return "nothing shows that dream-runner installed it"
 
     def _container(self, resource: Resource, state: str) -> str:
         return "" if resource["project"] in PROJECTS else "its project is not one of ours"
@@ -278,7 +278,7 @@ class Bounds:
         return ""
 
 
-_OUTSIDE = "it is outside what an install of ours writes to"
+_OUTSIDE = "it is outside the places that an install writes to"
 
 _RULES: Dict[str, Callable[[Bounds, Resource, str], str]] = {
     "file": Bounds._path,

@@ -47,7 +47,7 @@ def choose_model(
     for model in candidates(models_catalog, tier["id"]):
         obstacle = _avoided(model, facts)
         if only is not None and model["id"] not in only:
-            obstacle = "it is not here, and --offline fetches nothing"
+            obstacle = "it is not on this machine, and --offline downloads nothing"
         context, problem = fit(model, have, context_tokens, plan["context_tokens"])
         if context and not obstacle:
             return _answer(model, context, _why(model, context, have, tier, refused))

@@ -188,7 +188,7 @@ def proxy_fault(value: str) -> str:
     if mark and scheme.lower().startswith("socks"):
         return "names a SOCKS proxy; only http proxies can be used"
     if mark and scheme.lower() != "http":
-        return "names a proxy that is not reached by http"
+        return "names a proxy that does not use http"
     return _place_fault(rest if mark else text)
 
 
@@ -200,9 +200,9 @@ def _place_fault(rest: str) -> str:
         parts = urlsplit("http://" + place)
         port = parts.port
     except ValueError:
-        return "names no host and port that can be"
+        return "has an invalid host or port"
     if not parts.hostname or port == 0 or re.search(r"[^\w.:%-]", parts.hostname):
-        return "names no host and port that can be"
+        return "has an invalid host or port"
     return ""
 
 
@@ -245,7 +245,7 @@ def _ca_fault(path: str) -> str:
         if stat.S_ISDIR(status.st_mode):
             return ""
         if not stat.S_ISREG(status.st_mode) or status.st_size > _CA_BYTES:
-            return "which is not a file of certificates"
+            return "which is not a certificate file"
         with open(path, "rb") as stream:
             content = stream.read(_CA_BYTES)
     except OSError as error:
@@ -276,7 +276,7 @@ def _address_fault(value: str, is_hub: bool) -> str:
     # An address may hold an @ in its path; one behind a user without one does not.
     if end and "@" in behind and ":" in place and _port_fault(place):
         return "has '%s' in its user or password; write it as %%%02X" % (end, ord(end))
-    return "names no host and port that can be" if _port_fault(place) else ""
+    return "has an invalid host or port" if _port_fault(place) else ""
 
 
 def _port_fault(place: str) -> bool:

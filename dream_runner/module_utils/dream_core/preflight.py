@@ -264,7 +264,7 @@ def _semantics(probes: Mapping[str, Any], profile: str) -> List[Finding]:
             finding(
                 "filesystem",
                 "blocker",
-                "the filesystem of %s runs no programs" % place["path"],
+                "no program can run from the filesystem of %s" % place["path"],
                 needed="a filesystem without noexec",
                 found="%s is mounted noexec" % place["mount"],
                 hint="choose an --install-dir on another filesystem",

@@ -119,7 +119,7 @@ def served(base_url: str, key: str = "", timeout_seconds: float = _REQUEST_SECON
 def _check_name(url: str, model: str, found: str) -> None:
     if found not in ("", model):
         raise EngineError(
-            "%s answers, and not %s" % (found, model),
+            "%s answers instead of %s" % (found, model),
             code="ENGINE_OTHER_MODEL",
             where=url,
             hint="run 'dream-runner install' again; if it stays so, another program has the port",

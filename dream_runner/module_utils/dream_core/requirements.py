@@ -317,7 +317,7 @@ def _tier_disk(wanted_mb: int, disk: Sequence[Mapping[str, Any]]) -> List[Findin
         finding(
             "disk",
             "warning",
-            "less disk on %s than this tier is made for; other models may not fit" % model["mount"],
+            "%s has less space than this tier needs; other models may not fit" % model["mount"],
             needed="%d MB" % wanted_mb,
             found="%d MB free" % have,
         )
@@ -346,10 +346,10 @@ def _address(
         finding(
             "address",
             "blocker",
-            "this host does not have %s, where the model is to answer" % wanted,
+            "this host does not have %s for the model to listen on" % wanted,
             needed=address,
             found=", ".join(probes.get("addresses") or ()) or "no address at all",
-            hint="choose one that it has: --bind-address IP; 'ip address' lists them",
+            hint="choose an address that it has: --bind-address IP; 'ip address' lists them",
             code="ADDRESS_MISSING",
         )
     ]

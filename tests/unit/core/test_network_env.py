@@ -210,8 +210,8 @@ SECRET = "hush"
 BAD_PROXIES = {
     "socks5h://proxy:1080": "SOCKS",
     "socks4://proxy:1080": "SOCKS",
-    "https://proxy:1080": "not reached by http",
-    "ftp://proxy:1080": "not reached by http",
+    "https://proxy:1080": "does not use http",
+    "ftp://proxy:1080": "does not use http",
     '"http://proxy:3128"': "quotes",
     "'http://proxy:3128'": "quotes",
     "\u201chttp://proxy:3128\u201d": "quotes",
@@ -267,7 +267,7 @@ def odd_files(tmp_path: Path) -> dict[str, str]:
     return {
         str(tmp_path / "missing"): "No such file",
         str(tmp_path / "text"): "no certificate",
-        str(tmp_path / "pipe"): "not a file of certificates",
+        str(tmp_path / "pipe"): "not a certificate file",
     }
 
 

@@ -222,7 +222,7 @@ def test_a_partial_with_a_second_name_is_not_written_through(
     result = fetch(THING.request(tmp_path / "m", server.url("/ok")))
     assert (tmp_path / "m").read_bytes() == THING.content
     assert (tmp_path / "precious").read_bytes() == b"mine" * 100
-    assert "second name" in result.notes[0]
+    assert "second hard link" in result.notes[0]
 
 
 @pytest.mark.parametrize("kind", ["pipe", "directory", "socket"])

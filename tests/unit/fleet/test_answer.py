@@ -120,7 +120,7 @@ def test_no_document_at_all() -> None:
 
 def test_an_exception_is_named_by_its_kind_only() -> None:
     error = answer.garbage(KeyError("s3cret of the host"))
-    assert error.what == "the host's answer makes no sense: KeyError"
+    assert error.what == "the host's answer is invalid: KeyError"
 
 
 def test_the_answers_are_checked_where_they_come_in(tmp_path: Path) -> None:

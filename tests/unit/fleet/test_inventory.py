@@ -126,7 +126,7 @@ def test_a_jump_host_is_a_connection_and_no_setting(tmp_path: Path) -> None:
         ("a.ini", b"\xef\xbb\xbf[gpu]\nn1\n", "1", "byte order mark"),
         ("a.ini", "[gpu]\nn1\n".encode("utf-16"), "1", "byte order mark"),
         ("a.yml", b"\xef\xbb\xbfall: {hosts: {a: }}\n", "1", "byte order mark"),
-        ("a.yml", b"all:\n  hosts:\n\tn1:\n", "3", "a tab stands where YAML allows blanks only"),
+        ("a.yml", b"all:\n  hosts:\n\tn1:\n", "3", "it has a tab where YAML allows only spaces"),
         ("a.yml", b"all: {hosts: [\n", "2", "did not find expected"),
         ("a.yml", b"all:\n  hosts: [a]\n", "", 'Invalid "hosts" entry for "all" group'),
         ("a.ini", b"n1\nn2 a=1 s3cret\n", "2", "Expected key=value host variable assignment"),

@@ -109,7 +109,7 @@ def test_unknown_size_stays_unknown() -> None:
     assert (told.fetch_bytes, told.is_estimate) == (98_400_000, False)
     assert "(98.4 MB) from" in command.as_text(told)
     silent = command.as_text(built(found=Found({}), more={"model": model}))
-    assert "To fetch:    size not known of the model" in silent
+    assert "To fetch:    the model (size not known)" in silent
     assert "0 B" not in silent
 
 

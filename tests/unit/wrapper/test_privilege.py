@@ -133,7 +133,7 @@ def test_the_way_without_sudo_is_shown_before_the_question(sudo: Path) -> None:
     [
         ("none", "", True, "there is no sudo"),
         ("none", "sudo wants a terminal (requiretty)", True, "requiretty"),
-        ("password", "", False, "asks nothing"),
+        ("password", "", False, "does not ask"),
     ],
 )
 def test_who_cannot_go_on_is_told_before_any_question(

@@ -74,7 +74,7 @@ HINTS: Dict[str, Dict[str, str]] = {
         ),
         "MIG_ENABLED": "to use the whole GPU, turn MIG off on the machine that runs this container",
         "MIG_NO_INSTANCES": (
-            "make instances on the machine that runs this container (nvidia-smi mig -cgi), and "
+            "create instances on the machine that runs this container (nvidia-smi mig -cgi), and "
             "give one to the container"
         ),
         "NO_KFD": "start the container with --device /dev/kfd --device /dev/dri",

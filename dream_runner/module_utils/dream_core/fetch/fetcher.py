@@ -186,7 +186,7 @@ class _Fetch:
         """Give the partial its journal; False after a foreign one was set aside."""
         request = self._request
         if partial.was_linked:
-            self._notes.append("%s had a second name and was begun anew" % partial.path)
+            self._notes.append("%s had a second hard link: starting over" % partial.path)
         found, why = journals.load(partial.journal.path)
         if found is not None and found.binding.sha256 == request.sha256:
             partial.journal = found

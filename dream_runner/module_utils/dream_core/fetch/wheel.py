@@ -109,7 +109,7 @@ class WheelSource:
         try:
             MemberBody(path, self.address.member, self._request.size_bytes).close()
         except SourceFault as fault:
-            self.notes.append("%s was passed over: %s" % (path, fault.what))
+            self.notes.append("%s was skipped: %s" % (path, fault.what))
             return False
         return True
 
@@ -118,7 +118,7 @@ class WheelSource:
         if not self._path:
             self.prepare(lambda _: None)
         if self.refuted and self.identity == self.refuted:
-            what = "it is still the wheel whose member was refuted before"
+            what = "it is the wheel whose content was found wrong before"
             raise SourceFault("DIGEST_MISMATCH", what, stale=True)
         return MemberBody(self._path, self.address.member, size)
 

@@ -44,7 +44,7 @@ class Pace:
         enough = self._bytes >= self._floor * self._waited
         self._waited, self._bytes = 0.0, 0
         if not enough:
-            raise SourceFault("STALLED", "slower than a trickle")
+            raise SourceFault("STALLED", "the transfer is too slow")
 
     def note(self, seconds: float, count: int) -> None:
         """Count a read that took ``seconds`` and gave ``count`` bytes."""
