@@ -176,6 +176,7 @@ class Shares:
             guard.cancel()
         if not url:
             _end(process)
+            _output(process).close()
             return None
         share = _Share(process, url)
         share.reader = threading.Thread(target=self._listen, args=(share,), daemon=True)
@@ -183,10 +184,12 @@ class Shares:
         return share
 
     def _listen(self, share: _Share) -> None:
-        while line := _line(share.process):
-            count = served(line)
-            with self._lock:
-                share.served = max(share.served, count)
+        # The thread that reads closes: no other may while it waits for a line.
+        with contextlib.closing(_output(share.process)):
+            while line := _line(share.process):
+                count = served(line)
+                with self._lock:
+                    share.served = max(share.served, count)
 
     def _beats(self) -> None:
         while not self._closing.wait(_BEAT_SECONDS):
@@ -250,11 +253,15 @@ def _rank(name: str, other: str) -> bytes:
 
 
 def _line(process: subprocess.Popen[bytes]) -> bytes:
-    stream: IO[bytes] | None = process.stdout
     try:
-        return stream.readline(_LINE_BYTES) if stream else b""
+        return _output(process).readline(_LINE_BYTES)
     except (OSError, ValueError):
         return b""
+
+
+def _output(process: subprocess.Popen[bytes]) -> IO[bytes]:
+    assert process.stdout is not None
+    return process.stdout
 
 
 def _write(process: subprocess.Popen[bytes], data: bytes) -> None:

@@ -222,7 +222,7 @@ def wrapper(tmp_path: Path) -> Any:
     for leftover in _alive(run_id):
         leftover.kill()
     process.kill()
-    process.wait()
+    process.communicate()
 
 
 def _alive(run_id: str) -> list[psutil.Process]:

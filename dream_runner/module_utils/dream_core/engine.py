@@ -298,10 +298,10 @@ def _pull_through(path: str, reference: str, platform: str, on_progress: Progres
     query = "/images/create?fromImage=%s&platform=%s" % (quote(reference, ""), quote(platform, ""))
     try:
         connection.request("POST", query)
-        response = connection.getresponse()
-        if response.status != 200:
-            raise classify(response.read().decode("utf-8", "replace"), reference)
-        _follow(_messages(response), reference, on_progress)
+        with connection.getresponse() as response:
+            if response.status != 200:
+                raise classify(response.read().decode("utf-8", "replace"), reference)
+            _follow(_messages(response), reference, on_progress)
     except (OSError, http.client.HTTPException) as error:
         raise classify(str(error) or type(error).__name__, reference) from error
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -93,7 +94,9 @@ def is_clean(path: Path) -> bool:
 
 
 @pytest.mark.parametrize("form", [JSON, HTML])
-@pytest.mark.parametrize("pins", ["", f"&sha256={WHEEL_SHA256}&size={len(WHEEL)}"])
+@pytest.mark.parametrize(
+    "pins", ["", f"&sha256={WHEEL_SHA256}&size={len(WHEEL)}"], ids=["without pins", "with pins"]
+)
 def test_the_member_is_fetched(form: str, pins: str, index: PackageIndex, tmp_path: Path) -> None:
     index.form = form
     said: list[Progress] = []
@@ -540,13 +543,12 @@ def outcome(path: Path) -> str:
     """Return the code of the fault that reading a member ends with, if any."""
     view = memoryview(bytearray(4096))
     try:
-        body = MemberBody(str(path), MEMBER, 0)
-        while body.readinto(view):
-            if body.position > 100_000:
-                return "more than it announces"
+        with contextlib.closing(MemberBody(str(path), MEMBER, 0)) as body:
+            while body.readinto(view):
+                if body.position > 100_000:
+                    return "more than it announces"
     except SourceFault as fault:
         return fault.code
-    body.close()
     return ""
 
 
@@ -557,8 +559,8 @@ def test_members_of_four_gigabytes_have_longer_records(tmp_path: Path) -> None:
         archive.open(MEMBER, "w", force_zip64=True) as stream,
     ):
         stream.write(b"hello")
-    view = memoryview(bytearray(10))
-    assert MemberBody(str(path), MEMBER, 5).readinto(view) == 5
+    with contextlib.closing(MemberBody(str(path), MEMBER, 5)) as body:
+        assert body.readinto(memoryview(bytearray(10))) == 5
 
 
 # --- the address

@@ -133,7 +133,7 @@ def test_a_jump_host_is_a_connection_and_no_setting(tmp_path: Path) -> None:
         ("a.ini", b'n1\nn2 ansible_password="s3cret\n', "2", "No closing quotation"),
         ("a.yml", b"a: &a [" + b"x," * 900 + b"]\n" + b"".join(
             b"b%d: &b%d [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\na: &a [*b%d,*b%d,*b%d]\n" % ((n,) * 5)
-            for n in range(5)), "", "aliases stand for too many values"),
+            for n in range(5)), "", "aliases expand to too many values"),
     ],
 )  # fmt: skip
 def test_an_inventory_is_refused_with_file_line_and_reason(

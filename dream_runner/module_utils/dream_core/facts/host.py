@@ -169,11 +169,11 @@ def run_tool(path: str, arguments: Sequence[str], seconds: float) -> Dict[str, A
         )
     except (OSError, ValueError) as error:
         return _answer(None, {}, "cannot be started: %s" % error)
-    streams, problem = _collect(process, seconds)
-    if problem:
-        _end(process)
-        return _answer(None, streams, problem)
-    return _answer(process.returncode, streams, None)
+    with process.stdout, process.stderr:
+        streams, problem = _collect(process, seconds)
+        if problem:
+            _end(process)
+    return _answer(None if problem else process.returncode, streams, problem)
 
 
 def _collect(process: Any, seconds: float) -> Any:
@@ -217,8 +217,6 @@ def _end(process: Any) -> None:
     except OSError:
         process.kill()
     _ended(process, time.monotonic() + 0.5)
-    for stream in (process.stdout, process.stderr):
-        stream.close()
 
 
 def _answer(rc: Optional[int], streams: Dict[str, bytes], problem: Optional[str]) -> Dict[str, Any]:

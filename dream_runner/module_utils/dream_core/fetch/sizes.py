@@ -74,4 +74,4 @@ def _of_source(url: str, item: Mapping[str, Any], network: Network) -> int:
     try:
         return int(HttpSource(place, network, digest, hub).open(link, 0, 1, 0).total)
     finally:
-        link.abort()
+        link.close()
