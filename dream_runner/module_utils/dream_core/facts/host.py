@@ -158,7 +158,7 @@ def run_tool(path: str, arguments: Sequence[str], seconds: float) -> Dict[str, A
     import subprocess
 
     try:
-        process = subprocess.Popen(
+        process: Any = subprocess.Popen(
             [path, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
