@@ -29,8 +29,8 @@ from .module_utils.dream_core.fetch.partial import partial_progress
 from .module_utils.dream_core.fetch.request import Network
 from .module_utils.dream_core.receipt import directory_of, read_all
 from .settings import (
+    Chosen,
     Given,
-    Saved,
     Settings,
     default_state_dir,
     from_environment,
@@ -60,7 +60,6 @@ class Target:
 
     state_dir: str
     settings: Settings
-    saved: Saved
     host: Mapping[str, Any]
     choice: Mapping[str, Any]
     reasons: Mapping[str, due.Reason]
@@ -80,7 +79,6 @@ class Said:
 
     state_dir: str
     settings: Settings
-    saved: Saved
     notes: tuple[str, ...]
 
 
@@ -97,30 +95,27 @@ def listen(
     """
     state_dir = default_state_dir(environment)
     saved, notes = answers.read_saved(state_dir)
-    saved = _with_directory(saved, state_dir)
     told, problems = answers.read_answers(answers_file) if answers_file else ({}, [])
     settings = merge(flags, from_environment(environment), saved, told, known(), problems)
+    settings = _where_it_stands(settings, state_dir)
     settings = local_model.complete(settings, state_dir, save=save)
     notes += near_misses(environment)
     if not settings["offline"]:
         network_env.require(environment)
-    return Said(state_dir, settings, saved, (*notes, *settings.notes))
+    return Said(state_dir, settings, (*notes, *settings.notes))
 
 
-def _with_directory(saved: Saved, state_dir: str) -> Saved:
-    """Return the saved choices with the directory of an installation that nobody chose one for.
+def _where_it_stands(settings: Settings, state_dir: str) -> Settings:
+    """Return the settings with the directory of an installation that nobody chose one for.
 
-    It was the default of the version that made it, which may be another one today.
+    It was the default of the version that made it, which may be another one today. It stays a
+    default, so that a second run writes nothing into the saved choices.
     """
-    receipts, _ = read_all(state_dir)
-    directory = directory_of(receipts)
-    if not directory or "install_dir" in saved.values:
-        return saved
-    return replace(
-        saved,
-        values={**saved.values, "install_dir": directory},
-        sources={**saved.sources, "install_dir": "installed"},
-    )
+    directory = directory_of(read_all(state_dir)[0])
+    if not directory or settings.chosen["install_dir"].origin != "default":
+        return settings
+    chosen = Chosen(directory, "default", "default")
+    return replace(settings, chosen={**settings.chosen, "install_dir": chosen})
 
 
 def known() -> Known:
@@ -163,7 +158,6 @@ def meet(
     return Target(
         said.state_dir,
         said.settings,
-        said.saved,
         host,
         choice,
         reasons,

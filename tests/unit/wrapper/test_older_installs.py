@@ -108,6 +108,12 @@ def test_nothing_is_due_but_what_another_version_brings(home: Path, profile: str
     assert set(whys.values()) <= {due.VERSION, due.CHANGED, due.FOLLOWS, due.UNCHANGED}, whys
 
 
+def test_its_directory_does_not_become_a_choice(home: Path) -> None:
+    """The saved choices of a second run are those of the first."""
+    found = older(home, "embedded", "saved")
+    assert "install_dir" not in found.settings.said()
+
+
 def test_an_interrupted_one_is_continued_where_it_is(home: Path) -> None:
     found = older(home, "embedded", "lost", state="running")
     assert found.settings["install_dir"] == str(home / "dream-runner")

@@ -37,7 +37,7 @@ def test_model_progress(
     given = {"install_dir": Given(str(home), "--install-dir", "flag")}
     chosen = settings.merge(given, {}, Saved(), {}, Known())
     choice: dict[str, Any] = {"model": {"files": [{"file": "m.gguf", "size_bytes": size}]}}
-    known = target.Target(str(tmp_path), chosen, Saved(), {"receipts": {}}, choice, {})
+    known = target.Target(str(tmp_path), chosen, {"receipts": {}}, choice, {})
     assert target.model_progress(known) == expected
 
 
