@@ -141,10 +141,12 @@ class Sandbox:
         return self.home / ".local" / "state" / "dream-runner"
 
     def command(self, *more: str, entry: str = "runner") -> list[str]:
+        # Once only: later runs have to know the model that an earlier one was given.
+        is_first = not (self.state_dir / "settings.json").exists()
         return [
             *self._program(entry, "install"),
             "--profile=native",
-            "--model=smoke",
+            *(["--model=smoke"] if is_first else []),
             f"--install-dir={self.install_dir}",
             f"--engine-port={self.port}",
             "--yes",

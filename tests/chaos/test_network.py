@@ -41,7 +41,7 @@ def finish_and_rest(case: Case, origin: Origin, aside: Origin | None = None) -> 
     fetched(case, origin, aside)
     assert box.secrets() == secrets
     assert box.strangers() == []
-    again = box.install(*origin.flags)
+    again = box.install()
     assert (again.code, again.tasks) == (0, 0), str(again)
 
 
