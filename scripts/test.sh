@@ -90,6 +90,11 @@ else
     less="$less --ignore tests/unit/wrapper/test_completion.py"
     less="$less --ignore tests/unit/upgrade/test_native.py --ignore tests/modules/test_dream_background.py"
     less="$less --ignore tests/unit/fetch/test_wheel_source.py --ignore tests/unit/core/test_network_env.py"
+    less="$less --ignore tests/unit/fetch/test_responses.py --ignore tests/unit/fetch/test_kill.py"
+    less="$less --ignore tests/unit/fleet/test_inventory.py --ignore tests/unit/wrapper/test_streams.py"
+    less="$less --ignore tests/modules/test_dream_supervisor.py"
+    less="$less --ignore tests/integration/test_services_upgrade.py"
+    less="$less --ignore tests/integration/test_models_background.py"
     [ "${DREAM_TEST_SLOW:-}" != 1 ] || less=
     step "unit, module and integration tests on Python 3.13, ansible-core $(
         .cache/venv-3.13/bin/python -c 'import ansible.release as r; print(r.__version__)')"

@@ -23,7 +23,7 @@ SEED = int(os.environ.get("DREAM_CHAOS_SEED", "0"))
 #: How many kills at random instants; 200 is what a release needs.
 KILLS = int(os.environ.get("DREAM_CHAOS_KILLS", "2"))
 #: The same of the full profile; 100 is what a release needs.
-FULL_KILLS = int(os.environ.get("DREAM_CHAOS_FULL_KILLS", "2"))
+FULL_KILLS = int(os.environ.get("DREAM_CHAOS_FULL_KILLS", "1"))
 #: Every cell of every grid instead of a sample.
 FULL = os.environ.get("DREAM_CHAOS_FULL") == "1"
 #: How long SIGSTOP holds a run.

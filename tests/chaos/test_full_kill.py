@@ -132,9 +132,8 @@ def test_full_install_killed(
         record_property(name, value)
 
 
-@pytest.mark.parametrize(
-    "last", ["true", pytest.param("! systemctl start docker.service", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("last", ["true", "! systemctl start docker.service"])
 def test_engine_was_started_too_often(lab: Lab, last: str) -> None:
     """systemd counts the starts of a minute; stopped or refused, the engine comes back."""
     features, machine = FEATURES[0], lab.machine

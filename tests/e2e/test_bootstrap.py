@@ -234,7 +234,9 @@ def test_upgrade_replaces_the_environment_and_keeps_one_in_use(home: Home) -> No
     assert home.is_tidy()
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3))]
+)
 def test_killed_anywhere_then_run_again(seed: int, home: Home) -> None:
     delay = random.Random(seed).uniform(0.05, 11)
     running = home.start("--yes")
@@ -434,7 +436,7 @@ def test_a_release_unpacked(home: Home, release: Path, tmp_path: Path) -> None:
     assert home.is_tidy()
 
 
-@pytest.mark.parametrize("kind", ["*.tar.gz", "*.whl"])
+@pytest.mark.parametrize("kind", ["*.tar.gz", pytest.param("*.whl", marks=pytest.mark.slow)])
 def test_a_release_piped(home: Home, release: Path, tmp_path: Path, kind: str) -> None:
     source = next(release.glob(kind))
     done = subprocess.run(

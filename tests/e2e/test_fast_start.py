@@ -148,6 +148,7 @@ def test_the_hosts_own_model_takes_over(stacked: Stacked) -> None:
     assert (summary["model"]["id"], summary["pending_model"]) == ("big", "")
 
 
+@pytest.mark.slow
 def test_the_next_install_finds_all_in_order(stacked: Stacked) -> None:
     before = stacked.identities()
     done = stacked.again()

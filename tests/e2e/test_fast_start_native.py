@@ -115,7 +115,7 @@ class Machine:
 
 KINDS = [
     pytest.param(("13", True, "root"), id="systemd-root"),
-    pytest.param(("12", False, "root"), id="without-systemd"),
+    pytest.param(("12", False, "root"), id="without-systemd", marks=pytest.mark.slow),
     pytest.param(("13", True, "plain"), id="systemd-user", marks=pytest.mark.slow),
 ]
 #: What an ordinary user cannot install, and a user's own systemd manager.

@@ -149,6 +149,7 @@ def test_again_changes_nothing(stacked: Stacked) -> None:
     assert stacked.identities() == before
 
 
+@pytest.mark.slow
 def test_a_feature_off_and_on_again_touches_its_services_only(stacked: Stacked) -> None:
     before = stacked.identities()
     stacked.node.must("sh", "-c", "echo mine > /root/ai-server/data/n8n/workflow")
@@ -181,6 +182,7 @@ def test_what_somebody_removed_comes_back_alone(stacked: Stacked) -> None:
     assert stacked.containers()["qdrant"]["State"] == "running"
 
 
+@pytest.mark.slow
 def test_another_model_by_settings_only(stacked: Stacked) -> None:
     before = stacked.identities()
     done = succeeded(stacked.install(model="two"))
@@ -192,6 +194,7 @@ def test_another_model_by_settings_only(stacked: Stacked) -> None:
     assert changed == {"llama-server", "litellm", "hermes"}
 
 
+@pytest.mark.slow
 def test_a_service_without_its_image_leaves_the_core_running(stacked: Stacked) -> None:
     lock = f"{stacked.node.home}/{stack.STATE}/{catalog.LOCK}"
     good = json.loads(stacked.node.must("cat", lock).out)["images"]

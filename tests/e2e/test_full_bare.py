@@ -43,6 +43,7 @@ def test_killed_while_the_engine_is_installed_it_ends_in_an_answer(stacked: Stac
     assert stacked.ask("/", port=3000) == {"status": "ok"}
 
 
+@pytest.mark.slow
 def test_again_changes_nothing(stacked: Stacked) -> None:
     before = stacked.identities()
     assert succeeded(stacked.again())["tasks"]["changed"] == 0
@@ -53,6 +54,7 @@ def test_again_changes_nothing(stacked: Stacked) -> None:
     assert stacked.identities() == before
 
 
+@pytest.mark.slow
 def test_another_tier_by_settings_only(stacked: Stacked) -> None:
     before = stacked.identities()
     done = succeeded(stacked.again("--tier", "0", "--model", "auto"))

@@ -18,7 +18,7 @@ from nodes.node import Node
 from . import stack
 from .stack import Stacked
 
-pytestmark = [pytest.mark.node, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.node, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 PORT = 8099
 #: Ansible as somebody has it who never heard of install.sh; its plugins import the package.

@@ -52,6 +52,7 @@ def check_survives_reboot(machine: Node) -> None:
     raise AssertionError(str(status))
 
 
+@pytest.mark.slow
 def test_piped_from_standard_input(node: MakeNode) -> None:
     machine = node("12", systemd=False, user="root")
     machine.copy_checkout()
@@ -70,7 +71,8 @@ def test_ordinary_user_without_sudo_is_told_what_to_do(node: MakeNode) -> None:
     assert changes(before, machine.listing("/home")) == []
 
 
-@pytest.mark.parametrize("systemd", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("systemd", [True, False])
 def test_ordinary_user_where_the_packages_are_there(node: MakeNode, systemd: bool) -> None:
     machine = node("13", systemd=systemd, user="plain")
     install = "apt-get -qq update && apt-get -qq -y install python3-venv libgomp1"
@@ -92,6 +94,7 @@ def test_dry_run_on_a_bare_machine_writes_nothing(node: MakeNode, release: str) 
     assert "install python3-venv with apt" in done.out
 
 
+@pytest.mark.slow
 def test_dry_run_after_an_install_writes_nothing(node: MakeNode) -> None:
     machine = node("12", systemd=False, user="root")
     machine.copy_checkout()

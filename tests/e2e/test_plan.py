@@ -83,6 +83,7 @@ def test_plan_and_install_agree_over_the_life_of_an_install(tmp_path: Path) -> N
         assert ran["models"] == "changed"
 
 
+@pytest.mark.slow
 def test_plan_and_install_agree_after_a_kill(tmp_path: Path) -> None:
     """With ``--resume`` both go on; without a terminal and without it both begin anew."""
     with here(tmp_path / "home") as place:

@@ -33,9 +33,10 @@ def age(place: Here) -> None:
     (place.state / "settings.json").write_text(json.dumps(settings))
     (place.dream / ".dream-runner.json").unlink()
     env = (place.dream / ".env").read_text()
-    # The first layout had no schema and no key of one later service; the user added one.
-    env = re.sub(r"^(DREAM_ENV_SCHEMA|LANGFUSE_SALT)=.*\n", "", env, flags=re.M)
-    (place.dream / ".env").write_text(env + "MY_OWN=stays\n")
+    # The first layout had no schema and no key of the engine, but those of services that did not
+    # run; the user added one.
+    env = re.sub(r"^(DREAM_ENV_SCHEMA|ENGINE_API_KEY)=.*\n", "", env, flags=re.M)
+    (place.dream / ".env").write_text(env + "LITELLM_KEY=sk-of-then\nMY_OWN=stays\n")
 
 
 def receipts(place: Here) -> dict[str, Any]:
@@ -45,9 +46,9 @@ def receipts(place: Here) -> dict[str, Any]:
 
 def test_an_install_of_an_older_version_ends_right_and_keeps_choices(tmp_path: Path) -> None:
     with here(tmp_path / "home") as place:
-        done = place.install("--context-tokens", "512")
+        done = place.install("--context-tokens", "512", "--api-key", "yes")
         assert done.code == 0, str(done)
-        secrets = dict(SECRET.findall((place.dream / ".env").read_text()))
+        before = dict(SECRET.findall((place.dream / ".env").read_text()))
         age(place)
         plan = place.run("plan", "--json").json()
         assert {step["why"] for step in plan["steps"]} == {"made by another version"}
@@ -62,8 +63,8 @@ def test_an_install_of_an_older_version_ends_right_and_keeps_choices(tmp_path: P
         assert settings["of_another_time"] == "kept"
         env = (place.dream / ".env").read_text()
         now = dict(SECRET.findall(env))
-        assert now.pop("LANGFUSE_SALT") != secrets.pop("LANGFUSE_SALT")
-        assert {name: now[name] for name in secrets} == secrets
+        assert now["ENGINE_API_KEY"] not in ("", before["ENGINE_API_KEY"])
+        assert now["LITELLM_KEY"] == "sk-of-then"
         assert "MY_OWN=stays" in env
         # What was ours is still ours: the next run rests, a purge leaves nothing.
         again = place.install()

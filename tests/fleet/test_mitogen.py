@@ -12,7 +12,7 @@ from nodes.podman import Podman
 
 from .machines import PASSWORD, Lab, files_with, make, wait_for
 
-pytestmark = [pytest.mark.node, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.node, pytest.mark.slow, pytest.mark.timeout(900)]
 
 AT_ONCE = ("install", "--yes", "--canary", "0", "--waves", "100%", "--mitogen")
 
@@ -53,14 +53,12 @@ def test_both_hosts_are_installed(pair: Lab) -> None:
     assert not list(pair.state.rglob("work"))
 
 
-@pytest.mark.slow
 def test_the_same_roles_find_nothing_to_change(pair: Lab) -> None:
     done = pair.run(*AT_ONCE, "--full", "--json")
     assert done.code == 0, str(done)
     assert [host["changed"] for host in done.json()["hosts"]] == [0, 0]
 
 
-@pytest.mark.slow
 def test_kill_of_the_controller_ends_it_there_too(pair: Lab) -> None:
     with pair.started(*AT_ONCE, "--full") as running:
         for name in pair.nodes:
@@ -72,7 +70,6 @@ def test_kill_of_the_controller_ends_it_there_too(pair: Lab) -> None:
     assert again.code == 0, str(again)
 
 
-@pytest.mark.slow
 def test_a_host_without_power_is_told_and_harms_nobody_else(pair: Lab) -> None:
     gone, other = pair.hosts
     with pair.started(*AT_ONCE, "--full", "--max-fail", "100%", "--json") as running:
@@ -89,7 +86,6 @@ def test_a_host_without_power_is_told_and_harms_nobody_else(pair: Lab) -> None:
     assert pair.run("status", "--limit", other).code == 0
 
 
-@pytest.mark.slow
 def test_the_wrong_password_for_sudo_is_found_before_the_work(pair: Lab) -> None:
     pair.hosts["password"]["ansible_become_password"] = "not it"
     pair.write_inventory()
@@ -99,7 +95,6 @@ def test_the_wrong_password_for_sudo_is_found_before_the_work(pair: Lab) -> None
     assert done.json()["hosts"][0]["error"]["code"] == "SUDO_REFUSED", str(done)
 
 
-@pytest.mark.slow
 def test_a_host_that_is_cut_off_rests_and_is_taken_up_again(pair: Lab) -> None:
     cut, other = pair.hosts
     with (

@@ -46,6 +46,8 @@ def molecule(verb: str, scenario: str) -> subprocess.CompletedProcess[str]:
 def test_scenario(scenario: str, podman: Podman) -> None:
     if scenario not in ALWAYS and not ALL:
         pytest.skip("set DREAM_TEST_MOLECULE=1 for every scenario")
+    # What molecule noted of nodes that a killed run left would stand for nodes of today.
+    molecule("destroy", scenario)
     try:
         for verb in VERBS:
             done = molecule(verb, scenario)
