@@ -161,8 +161,8 @@ def test_install_runs_saves_and_changes_nothing_the_second_time(machine: Machine
     again = machine.run("install", "--json")  # no flags: the choices are kept
     assert json.loads(again.stdout)["tasks"]["changed"] == 0
     kept = json.loads((machine.state / "settings.json").read_text())
-    # The directory belongs to the installation, whatever a later version's default is.
-    assert kept["values"] == {**saved["values"], "install_dir": str(machine.home / "ai-server")}
+    # Nobody chose the directory: that of an installation is read from its record.
+    assert kept["values"] == saved["values"]
 
 
 def test_a_person_reads_phases_and_the_end(machine: Machine) -> None:
