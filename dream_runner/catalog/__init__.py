@@ -221,6 +221,7 @@ def _check_services(services: dict[str, Any], features: dict[str, Any]) -> Itera
         yield from _missing(place + "network", service.get("networks", ()), known)
         with_files = [item["with"] for item in service.get("files", ()) if "with" in item]
         yield from _missing(place + "files: with", with_files, ids)
+        yield from _missing(place + "with", service.get("with", ()), ids)
         yield from _unchecked(place, service, services["services"])
     # A feature may name what upstream has and the catalogue says it leaves out.
     ids += [service["id"] for service in services["not_included"]]

@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.node, pytest.mark.timeout(1200)]
 
 #: What runs on a machine without a GPU when nobody switches anything on or off.
 EVERYTHING = {
-    *("llama-server", "open-webui", "litellm", "searxng", "perplexica", "hermes"),
+    *("llama-server", "open-webui", "litellm", "searxng"),
     *("whisper", "tts", "n8n", "qdrant", "embeddings"),
 }
 
@@ -189,9 +189,9 @@ def test_another_model_by_settings_only(stacked: Stacked) -> None:
     assert done["summary"]["model"]["sha256"] == stacked.models["two"]
     assert stacked.chat()[0] == "two"
     after = stacked.identities()
-    # The gateway and the agent name the model in their own files.
+    # The gateway names the model in its own file.
     changed = {name for name in before if before[name] != after[name]}
-    assert changed == {"llama-server", "litellm", "hermes"}
+    assert changed == {"llama-server", "litellm"}
 
 
 @pytest.mark.slow

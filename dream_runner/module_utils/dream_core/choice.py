@@ -54,7 +54,6 @@ def decide(
     tier = tiers.choose_tier(
         facts, catalog.tiers, override=settings["tier"], memory_limit_mb=settings["memory_limit_mb"]
     )
-    chosen = features.resolve(settings, facts, tier, catalog.features, catalog.services)
     final = _choose_model(
         settings,
         facts,
@@ -62,6 +61,9 @@ def decide(
         catalog,
         described or _recorded(receipts, settings),
         _offline_models(settings, catalog.models, bundled, held or {}),
+    )
+    chosen = features.resolve(
+        settings, facts, tier, catalog.features, catalog.services, final["context_tokens"]
     )
     supervisor = choose_supervisor(facts, session)
     start = faststart.decide(

@@ -25,18 +25,24 @@ def resolve(
     tier: Any,
     features_catalog: Mapping[str, Any],
     services_catalog: Optional[Mapping[str, Any]] = None,
+    context_tokens: Optional[int] = None,
 ) -> Dict[str, Any]:
     """Return ``{"enabled": {name: bool}, "reasons": {name: text}, "services": [id]}``.
 
     ``tier`` is a tier id or a mapping with one; ``services_catalog`` says where each
-    service can run. Raises UsageError ``FEATURE_CONFLICT`` that names every explicit
+    service can run; ``context_tokens`` is the model's context, None where no model was chosen
+    yet. Raises UsageError ``FEATURE_CONFLICT`` that names every explicit
     yes that cannot be.
     """
     features = features_catalog.get("features", features_catalog)
     known = {item["id"]: item for item in (services_catalog or {}).get("services", ())}
     wanted = {name: _word(settings.get(name)) for name in features}
     tier_id = str(tier.get("id") if isinstance(tier, Mapping) else tier)
-    hard = {name: _obstacle(features[name], facts, tier_id, known) for name in features}
+    hard = {
+        name: _obstacle(features[name], facts, tier_id, known)
+        or _context_obstacle(features[name], context_tokens)
+        for name in features
+    }
     if settings.get("profile") == "native":
         hard = dict.fromkeys(features, "the native profile has no container engine")
 
@@ -67,6 +73,8 @@ def _obstacle(
     feature: Feature, facts: Mapping[str, Any], tier_id: str, known: Mapping[str, Any]
 ) -> Optional[str]:
     """Return why this host cannot run ``feature`` at all, or None."""
+    if feature.get("not_offered"):
+        return "it is not offered: %s" % feature["not_offered"]
     backends = feature.get("needs_backend") or []
     backend = facts.get("backend") or "cpu"
     if backends and backend not in backends:
@@ -79,6 +87,16 @@ def _obstacle(
         if why and not service.get("optional"):
             return why
     return None
+
+
+def _context_obstacle(feature: Feature, context_tokens: Optional[int]) -> Optional[str]:
+    needed = feature.get("needs_context_tokens")
+    if not needed or context_tokens is None or context_tokens >= needed:
+        return None
+    return (
+        "it needs a context of %d tokens, and the model has %d here;"
+        " --context-tokens %d asks for it" % (needed, context_tokens, needed)
+    )
 
 
 def _service_obstacle(

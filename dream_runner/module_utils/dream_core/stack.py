@@ -20,7 +20,7 @@ Service = Dict[str, Any]
 #: The service that serves the model; its port is the engine's.
 ENGINE = "llama-server"
 
-#: What a variant replaces as a whole; environments are merged key by key.
+#: A variant replaces everything else as a whole; environments are merged key by key.
 _MERGED = "environment"
 
 _DIRECTORY_MODE = "0755"
@@ -45,7 +45,7 @@ def resolve(
     known = {item["id"]: item for item in catalog.services["services"]}
     variants = _variants(facts, choice)
     wanted = _enabled(choice, known, facts, _claimed(catalog.features))
-    services = [_laid_over(known[name], variants) for name in known if name in wanted]
+    services = [_laid_over(known[name], variants, wanted) for name in known if name in wanted]
     published = ports.choose_all(services, choice["engine_port"], receipts, listeners, settings)
     keys = _keys(settings, choice, wanted, published)
     images, problems = _images(services, catalog.images, str(facts.get("arch")))
@@ -95,9 +95,13 @@ def _variants(facts: Mapping[str, Any], choice: Mapping[str, Any]) -> List[str]:
     return [backend, "multi_" + backend] if len(cards) > 1 else [backend]
 
 
-def _laid_over(service: Service, variants: Iterable[str]) -> Service:
-    """Return the service as it is on this host, without its variants."""
-    merged = {key: value for key, value in service.items() if key != "variants"}
+def _laid_over(service: Service, variants: Iterable[str], wanted: Set[str]) -> Service:
+    """Return the service as it is on this host, beside the others that run there."""
+    merged = {key: value for key, value in service.items() if key not in ("variants", "with")}
+    for name, wires in (service.get("with") or {}).items():
+        if name in wanted:
+            merged[_MERGED] = dict(merged.get(_MERGED) or {}, **wires.get(_MERGED, {}))
+            merged["volumes"] = [*merged.get("volumes", ()), *wires.get("volumes", ())]
     for name in variants:
         variant = (service.get("variants") or {}).get(name) or {}
         for key, value in variant.items():
@@ -190,8 +194,6 @@ def _keys(
         "CTX_SIZE": str(model["context_tokens"]),
         "LLM_API_URL": base,
         "HERMES_LLM_BASE_URL": base + "/v1",
-        "ENABLE_WEB_SEARCH": _word("searxng" in wanted),
-        "ENABLE_IMAGE_GENERATION": _word("comfyui" in wanted),
     }
     keys.update({item["key"]: str(item["port"]) for item in published})
     if assigned.get("engine"):
@@ -199,10 +201,6 @@ def _keys(
         keys["LLAMA_ARG_SPLIT_MODE"] = str(assigned["split_mode"])
         keys["LLAMA_ARG_TENSOR_SPLIT"] = ",".join(map(str, assigned["tensor_split"]))
     return keys
-
-
-def _word(value: bool) -> str:
-    return "true" if value else "false"
 
 
 def _cards(services: Sequence[Service], choice: Mapping[str, Any]) -> Dict[str, List[str]]:
@@ -264,7 +262,7 @@ def _directories(services: Sequence[Service], install_dir: str) -> List[Dict[str
             if volume["kind"] != "named":
                 parts = volume["source"].split("/")
                 paths.update("/".join(parts[: end + 1]) for end in range(len(parts)))
-            if volume["kind"] == "data" and volume["source"] != _MODELS:
+            if volume["kind"] == "data" and not (volume["source"] + "/").startswith(_MODELS + "/"):
                 data.add(volume["source"])
     return [
         {

@@ -40,14 +40,16 @@ def test_every_service_is_known() -> None:
 
 def test_auto_is_all_that_host_and_tier_allow() -> None:
     enabled = settle()["enabled"]
-    assert enabled == dict.fromkeys(FEATURES, True) | {"observability": False}
+    assert enabled == dict.fromkeys(FEATURES, True) | {
+        "observability": False,
+        "images": False,
+    }
 
 
 @pytest.mark.parametrize(
     ("facts", "tier", "name", "expected", "why"),
     [
-        ({"backend": "cpu"}, "3", "images", False, "needs a GPU"),
-        ({}, "1", "images", False, "tier 1"),
+        ({}, "4", "images", False, "not offered"),
         ({"arch": "arm64", "page_size_bytes": 65536}, "3", "rag", False, "65536"),
         ({"arch": "arm64"}, "3", "rag", True, "allows"),
         ({"arch": None}, "3", "voice", True, "allows"),
@@ -86,15 +88,47 @@ def test_offline_advice_is_followed_down_the_chain() -> None:
     assert not found["enabled"]["agents"]
 
 
-def test_a_yes_beats_advice() -> None:
-    assert settle(tier="1", images="yes")["enabled"]["images"]
+LIMITED = {
+    "features": {
+        "a": {
+            "auto": True,
+            "services": [{"id": "a"}],
+            "needs_backend": ["nvidia"],
+            "auto_off_tiers": ["1"],
+        }
+    }
+}
+
+
+def test_a_yes_beats_advice_and_no_rule_of_the_host() -> None:
+    yes = {"profile": "full", "a": "yes"}
+    assert "tier 1" in resolve({"profile": "full"}, HOST, {"id": "1"}, LIMITED)["reasons"]["a"]
+    assert resolve(yes, HOST, {"id": "1"}, LIMITED)["enabled"]["a"]
+    with pytest.raises(UsageError, match="a: it needs a GPU of nvidia"):
+        resolve(yes, {**HOST, "backend": "cpu"}, TIER, LIMITED)
+
+
+def agents_at(context_tokens: int, **settings: object) -> dict:
+    full = {"profile": "full", **settings}
+    return resolve(full, HOST, TIER, CATALOG, context_tokens=context_tokens)
+
+
+def test_the_agent_is_offered_from_64k_of_context_on() -> None:
+    """It refuses every question below (wiring 13)."""
+    assert agents_at(65536)["enabled"]["agents"]
+    found = agents_at(65535)
+    assert not found["enabled"]["agents"]
+    assert "65536" in found["reasons"]["agents"]
+    assert "--context-tokens" in found["reasons"]["agents"]
+    with pytest.raises(UsageError, match="agents: it needs a context of 65536"):
+        agents_at(32768, agents="yes")
 
 
 def test_every_conflict_is_said_at_once() -> None:
     with pytest.raises(UsageError) as caught:
-        settle({"backend": "cpu"}, images="yes", agents="yes", search="no")
+        settle(images="yes", agents="yes", search="no")
     assert caught.value.code == "FEATURE_CONFLICT"
-    assert "images: it needs a GPU" in str(caught.value)
+    assert "images: it is not offered" in str(caught.value)
     assert "agents needs search, which was set to no" in str(caught.value)
 
 

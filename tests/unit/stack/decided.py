@@ -39,13 +39,15 @@ def choose(
     lock: dict[str, Any] | None = None,
     **chosen: Any,
 ) -> dict[str, Any]:
-    """Return the decision for a host of ``HOSTS`` with some settings said."""
+    """Return the decision for a host of ``HOSTS``, or of a capture, with some settings said."""
     settings = {name.removeprefix("dream_"): value for name, value in defaults().items()}
     settings |= {"profile": "full", "install_dir": "/srv/my ai$"} | chosen
     loaded = catalog.load()
     if lock is not None:
         loaded = catalog.Catalog(**{**vars(loaded), "images": {"images": lock}})
-    return decide(settings, facts_of(HOSTS[host]), SESSION, loaded, receipts or {}, listeners)
+    return decide(
+        settings, facts_of(HOSTS.get(host, host)), SESSION, loaded, receipts or {}, listeners
+    )
 
 
 def stack(host: str = "cpu", **more: Any) -> dict[str, Any]:

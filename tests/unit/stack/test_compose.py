@@ -86,14 +86,18 @@ def config(program: str, folder: Path, project: dict[str, Any]) -> Any:
 
 
 def test_what_compose_reads_is_what_was_meant(program: str, tmp_path: Path) -> None:
-    shown = config(program, tmp_path, stack(bind_address="192.0.2.7")["compose"])["services"]
+    shown = config(program, tmp_path, stack("nvidia", bind_address="192.0.2.7")["compose"])[
+        "services"
+    ]
     webui = shown["open-webui"]
     # A dollar in a path is no reference; compose shows it escaped.
     assert webui["volumes"][0]["source"] == "/srv/my ai$$/data/open-webui"
     assert webui["ports"][0]["host_ip"] == "192.0.2.7"
-    assert webui["environment"]["OPENAI_API_BASE_URL"] == "http://llama-server:8080/v1"
+    assert webui["environment"]["OPENAI_API_BASE_URLS"] == (
+        "http://llama-server:8080/v1;http://hermes:8642/v1"
+    )
     assert webui["environment"]["WEBUI_NAME"] == "dream-runner"
-    assert shown["perplexica"]["environment"]["OPENAI_API_KEY"] == "no-key"
+    assert shown["hermes"]["environment"]["OPENAI_API_KEY"] == "sk-local"
     assert "'http://127.0.0.1:8080/health'" in webui["healthcheck"]["test"][1]
 
 

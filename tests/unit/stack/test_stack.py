@@ -21,13 +21,13 @@ LANGFUSE = {
     *("langfuse", "langfuse-worker", "langfuse-postgres", "langfuse-clickhouse"),
     *("langfuse-redis", "langfuse-minio", "langfuse-minio-init"),
 }
-#: What each feature brings beside the core and the gateway, on a machine without a GPU.
+#: What each feature brings beside the core and the gateway, where the model's context is long.
 BRINGS = {
     "voice": {"whisper", "tts"},
     "workflows": {"n8n"},
     "rag": {"qdrant", "embeddings"},
-    "search": {"searxng", "perplexica"},
-    "agents": {"hermes", "searxng", "perplexica"},
+    "search": {"searxng"},
+    "agents": {"hermes", "searxng"},
     "observability": LANGFUSE,
 }
 OFF = dict.fromkeys(FEATURES, "no")
@@ -44,18 +44,18 @@ def test_with_everything_off_the_core_is_left() -> None:
 @pytest.mark.parametrize("feature", sorted(BRINGS))
 def test_a_feature_brings_its_services_and_what_they_need(feature: str) -> None:
     wanted = {**OFF, feature: "yes"} | ({"search": "auto"} if feature == "agents" else {})
-    assert ids(stack(**wanted)) == CORE | {"litellm"} | BRINGS[feature]
+    assert ids(stack("nvidia", **wanted)) == CORE | {"litellm"} | BRINGS[feature]
 
 
 def test_the_native_profile_has_none() -> None:
     assert choose(profile="native")["stack"] is None
 
 
-def test_image_generation_only_where_there_is_an_image_for_it() -> None:
-    assert "comfyui" in ids(stack("amd"))
-    choice = choose("nvidia")
-    assert "comfyui" not in ids(choice["stack"])
-    assert "comfyui exists for amd only" in choice["features"]["reasons"]["images"]
+def test_image_generation_is_offered_nowhere_and_says_why() -> None:
+    for host in HOSTS:
+        found = choose(host)["features"]
+        assert not found["enabled"]["images"]
+        assert "no image model" in found["reasons"]["images"]
 
 
 def test_an_image_for_another_processor_is_left_out() -> None:
@@ -212,7 +212,7 @@ def test_our_own_container_does_not_drive_a_service_away() -> None:
 
 def test_nobody_is_moved_onto_the_port_of_another_service() -> None:
     taken = tuple(listener(port) for port in (3000, 3001, 3002, 3003))
-    assert port_of(stack(listeners=taken), "WEBUI_PORT") == 3005
+    assert port_of(stack(listeners=taken), "WEBUI_PORT") == 3004
 
 
 def test_a_port_is_chosen_by_service_or_key_and_nobody_else_gets_it() -> None:
@@ -247,7 +247,7 @@ def test_each_backend_has_its_engine() -> None:
     assert ":server-cuda-" in engine("nvidia")["image"]
     assert "lemonade" in engine("amd")["image"]
     assert ":server-intel-" in engine("intel")["image"]
-    assert engine("cpu")["command"][-10:-8] == ["0", "--ctx-size"]
+    assert engine("cpu")["environment"]["LLAMA_ARG_N_GPU_LAYERS"] == "0"
     assert engine("amd")["devices"] == ["/dev/dri:/dev/dri", "/dev/kfd:/dev/kfd"]
 
 
