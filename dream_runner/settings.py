@@ -116,6 +116,14 @@ SETTINGS: tuple[Setting, ...] = (
         "auto|none|nvidia|amd|intel",
     ),
     Setting(
+        "amd_engine",
+        values.one_of("auto", "vulkan", "rocm"),
+        "auto",
+        "How llama.cpp uses an AMD GPU in the full profile (auto: vulkan).",
+        "What to install",
+        "auto|vulkan|rocm",
+    ),
+    Setting(
         "model",
         values.model,
         "auto",

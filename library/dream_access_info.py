@@ -13,7 +13,6 @@ description:
 options:
   bind_address: {description: Address that the services listen on., type: str, required: true}
   port: {description: Port of the engine., type: int, required: true}
-  api_path: {description: Path before C(/v1)., type: str, default: ""}
   model: {description: Name by which programs ask for the model., type: str, required: true}
   services:
     description: The services of C(dream_choice.stack); the chat page may be one of them.

@@ -27,7 +27,6 @@ options:
       - The unit or supervised program that runs the engine, as a resource of a receipt.
       - Waiting ends early when it has failed for good.
     type: dict
-  api_path: {description: What stands before C(/v1)., type: str, default: ""}
   services:
     description: The services of C(dream_choice.stack); one that is not core may be down.
     type: list

@@ -77,7 +77,9 @@ def create(
         report(note)
     if wanted.profile == "full":
         report("Container images")
-        locked = loaded.images["images"]
+        known = loaded.images["images"]
+        needed = images.needed(loaded, wanted.tiers, wanted.features, wanted.arch)
+        locked = {tag: known[tag] for tag in needed if tag in known}
         images.fetch(_made(root, "images"), locked, wanted.arch, wanted.part_bytes, report)
     _copy_program(root)
     tags = {*loaded.images["images"], *(item["image"] for item in loaded.services["services"])}

@@ -15,10 +15,11 @@ import re
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from ..catalog import Catalog
 from ..module_utils.dream_core.errors import IntegrityError, NetworkError
 from ..module_utils.dream_core.fetch.local import parts_of
 from ..module_utils.dream_core.stack import name_of
@@ -27,6 +28,74 @@ from .parts import split
 _SECONDS = 3600
 _OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+def needed(
+    loaded: Catalog, tiers: Collection[str], features: Collection[str], arch: str
+) -> list[str]:
+    """Return the tags that an install needs: for the backends of ``tiers``, with ``features``.
+
+    None of either means all of them.
+    """
+    known = {item["id"]: item for item in loaded.services["services"]}
+    wanted = _services(known, loaded.features["features"], features)
+    rules = loaded.tiers["rules"]
+    backends = {str(rule["backend"]) for rule in rules if not tiers or rule["tier"] in tiers}
+    return sorted(
+        {
+            tag
+            for name in wanted
+            for backend in backends
+            if _exists(known[name], arch, backend)
+            for tag in _tags(known[name], backend)
+        }
+    )
+
+
+def _services(
+    known: Mapping[str, Any], features: Mapping[str, Any], wanted: Collection[str]
+) -> set[str]:
+    """Return the ids that run with some features on, with all that they need."""
+    claimed = {item["id"] for feature in features.values() for item in feature["services"]}
+    queue = [
+        name
+        for name, item in known.items()
+        if item["group"] == "core" or (item["group"] == "recommended" and name not in claimed)
+    ]
+    names = wanted or features
+    queue += [item["id"] for name in names for item in features[name]["services"]]
+    queue += [
+        item["id"]
+        for name in names
+        for need in features[name].get("requires") or ()
+        for item in features[need]["services"]
+    ]
+    found: set[str] = set()
+    while queue:
+        name = queue.pop()
+        if name in found or name not in known:
+            continue
+        found.add(name)
+        queue += known[name].get("depends_on") or {}
+        queue += [part for part, item in known.items() if item.get("part_of") == name]
+    return found
+
+
+def _exists(service: Mapping[str, Any], arch: str, backend: str) -> bool:
+    """Tell whether a service runs on such machines; which GPU of a backend is not known here."""
+    limits = service.get("supported") or {}
+    return arch in limits.get("arch", (arch,)) and backend in limits.get("backends", (backend,))
+
+
+def _tags(service: Mapping[str, Any], backend: str) -> set[str]:
+    """Return the images of a service on a backend: its own, and those of the user's choices."""
+    variants = service.get("variants") or {}
+    found = {variants.get(backend, {}).get("image", service["image"])}
+    return found | {
+        item["image"]
+        for name, item in variants.items()
+        if name.startswith(f"{backend}_") and "image" in item
+    }
 
 
 def fetch(

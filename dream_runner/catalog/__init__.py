@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -84,6 +85,15 @@ def _load(directory: Path, locks: tuple[tuple[Path, int, int], ...]) -> Catalog:
     for path, _, _ in locks:
         images |= read_lock(path)
     return Catalog(**parts, images={"images": images})
+
+
+def image_tags(services: Mapping[str, Any]) -> list[str]:
+    """Return every image that the catalogue names, those of all variants too."""
+    found: set[str] = set()
+    for service in services["services"]:
+        variants = (service.get("variants") or {}).values()
+        found.update(item["image"] for item in (service, *variants) if "image" in item)
+    return sorted(found)
 
 
 def read_lock(path: Path) -> dict[str, Any]:
@@ -206,6 +216,34 @@ def _check_models(models: dict[str, Any], tiers: list[str]) -> Iterator[str]:
         yield from _missing(f"models.yml: tier {tier}: model", plan["models"], ids)
     sums = [file["sha256"] for model in models["models"] for file in model["files"]]
     yield from _twice("models.yml: sha256", sums)
+    gaps = {item["model"]: item["lacks"] for item in models.get("known_gaps", ())}
+    yield from _missing("models.yml: known_gaps: model", gaps, ids)
+    for model in models["models"]:
+        yield from _unpinned(model, gaps.get(model["id"], ()))
+
+
+#: A file on a hub: the repository, what stands where a commit belongs, and the path.
+_HUB_FILE = re.compile(
+    r"https://[^/]+/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)"
+)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def lacks(file: Mapping[str, Any]) -> set[str]:
+    """Return what is not pinned of a model's file: ``commit``, ``size_bytes`` or nothing."""
+    places = [_HUB_FILE.fullmatch(url) for url in file["urls"]]
+    floating = any(place and not _COMMIT.fullmatch(place["revision"]) for place in places)
+    found = {"commit"} if floating else set()
+    return found if file["size_bytes"] else found | {"size_bytes"}
+
+
+def _unpinned(model: dict[str, Any], known: Iterable[str]) -> Iterator[str]:
+    """Yield what a model's files lack that no known gap explains, and gaps that are closed."""
+    found = set().union(*(lacks(file) for file in model["files"]))
+    for name in sorted(found - set(known)):
+        yield f"models.yml: {model['id']} has no {name} and no entry in known_gaps"
+    for name in sorted(set(known) - found):
+        yield f"models.yml: known_gaps: {model['id']} has its {name}; remove it from the list"
 
 
 def _check_services(services: dict[str, Any], features: dict[str, Any]) -> Iterator[str]:

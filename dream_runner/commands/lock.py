@@ -93,11 +93,7 @@ def run(bundle: str = "", output: str = "") -> Locked:
 
 def tags(services: Mapping[str, Any]) -> list[str]:
     """Return every image that the catalogue names, those of all variants too."""
-    found: set[str] = set()
-    for service in services["services"]:
-        variants = (service.get("variants") or {}).values()
-        found.update(item["image"] for item in (service, *variants) if "image" in item)
-    return sorted(found)
+    return catalog.image_tags(services)
 
 
 # --- registries -----------------------------------------------------------------------

@@ -121,17 +121,14 @@ def test_check_mode_asks_nobody(run_module: Run) -> None:
     assert "failed" not in result
 
 
-@pytest.mark.parametrize(
-    ("named", "path", "code"),
-    [("smoke", "", ""), ("other", "", "ENGINE_OTHER_MODEL"), ("other", "/api", "")],
-)
+@pytest.mark.parametrize(("named", "code"), [("smoke", ""), ("other", "ENGINE_OTHER_MODEL")])
 def test_the_model_that_answers_is_the_one_that_was_installed(
-    run_module: Run, engine: Any, named: str, path: str, code: str
+    run_module: Run, engine: Any, named: str, code: str
 ) -> None:
     """An engine that was not started anew still serves the former model, whatever it is asked."""
     said = json.loads(answer("hello")) | {"model": named}
     engine.completion = (200, json.dumps(said).encode())
-    result = probe(run_module, engine, api_path=path)
+    result = probe(run_module, engine)
     assert result.get("dream_error", {}).get("code", "") == code
 
 

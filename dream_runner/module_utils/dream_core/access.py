@@ -24,7 +24,6 @@ _MOST = 3
 SPEC = {
     "bind_address": {"type": "str", "required": True},
     "port": {"type": "int", "required": True},
-    "api_path": {"type": "str", "default": ""},
     "model": {"type": "str", "required": True},
     "services": {"type": "list", "elements": "dict", "default": []},
     # A path, not the key.
@@ -50,7 +49,7 @@ def build(params: Mapping[str, Any], addresses: Sequence[str]) -> Document:
     chat = pages.get(_CHAT, root).rstrip("/") + "/"
     return {
         "chat": chat,
-        "api": "%s%s/v1" % (root, params["api_path"]),
+        "api": root + "/v1",
         "model": params["model"],
         "bind_address": bind,
         "lan": remote(chat, bind, addresses),

@@ -32,12 +32,6 @@ _LINK_RANKS = {
     "SOC": 10,
 }
 
-#: From here on cards exchange every layer's values without waiting for each other.
-_FAST = 80
-
-#: From here on the exchange within pairs still pays, across all it does not.
-_MIDDLE = 40
-
 
 def link_rank(kind: str) -> int:
     """Return how good a link is, 0 (unknown) to 100.
@@ -47,7 +41,7 @@ def link_rank(kind: str) -> int:
     """
     match = re.fullmatch(r"NV(\d{1,2})", kind)
     if match:
-        return 100 if int(match[1]) >= 4 else _FAST
+        return 100 if int(match[1]) >= 4 else 80
     return _LINK_RANKS.get(kind, 0)
 
 
@@ -66,12 +60,14 @@ def assign(
     """
     gpus = usable_gpus(facts)
     if previous and _still_good(previous, gpus, model_mb, reserve_mb, helpers):
-        return dict(previous, kept=True)
+        # An earlier version may have spread the model in another way.
+        engine = [gpu for name in previous["engine"] for gpu in gpus if gpu["id"] == name]
+        return dict(previous, **_parallel(engine), kept=True)
     ranks = _ranks(facts)
     engine = _choose(gpus, ranks, model_mb, reserve_mb)
     left = [gpu for gpu in _by_size(gpus) if gpu not in engine]
     return dict(
-        _parallel(engine, ranks),
+        _parallel(engine),
         engine=[gpu["id"] for gpu in engine],
         helpers=_place(helpers, engine, left),
         strategy="dedicated" if engine and len(left) >= len(helpers) else "colocated",
@@ -132,27 +128,20 @@ def _place(helpers: Sequence[str], engine: List[Gpu], left: List[Gpu]) -> Dict[s
     }
 
 
-def _parallel(engine: Sequence[Gpu], ranks: Dict[Tuple[str, str], int]) -> Dict[str, Any]:
-    """Return how the model is spread: mode, llama.cpp's split mode and shares."""
-    count = len(engine)
-    if count <= 1:
-        return {"parallel": "none", "split_mode": "none", "tensor_split": []}
-    worst = _worst(engine, ranks)
-    if worst >= _FAST:
-        mode = "tensor" if count < 4 else "hybrid"
-    else:
-        mode = "hybrid" if count >= 4 and worst >= _MIDDLE else "pipeline"
-    split = "layer" if mode == "pipeline" else "row"
-    return {"parallel": mode, "split_mode": split, "tensor_split": _shares(engine, mode)}
+def _parallel(engine: Sequence[Gpu]) -> Dict[str, Any]:
+    """Return how the model is spread: mode, llama.cpp's split mode and shares.
 
-
-def _shares(engine: Sequence[Gpu], mode: str) -> List[float]:
-    """Return each card's share: by memory where every layer is cut, else equal ones.
-
-    With whole layers a card, llama.cpp itself places them by free memory.
+    Whole layers for each card: llama.cpp gives up the other way, rows, with build 9890.
     """
+    if len(engine) <= 1:
+        return {"parallel": "none", "split_mode": "none", "tensor_split": []}
+    return {"parallel": "pipeline", "split_mode": "layer", "tensor_split": _shares(engine)}
+
+
+def _shares(engine: Sequence[Gpu]) -> List[float]:
+    """Return the share of each card: equal ones for equal cards, else by memory."""
     sizes = [memory_of(gpu) or 0 for gpu in engine]
-    if mode == "pipeline" or len(set(sizes)) == 1:
+    if len(set(sizes)) == 1:
         return [1.0] * len(sizes)
     return [round(size / sum(sizes), 4) for size in sizes]
 

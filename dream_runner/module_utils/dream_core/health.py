@@ -32,7 +32,6 @@ SPEC = {
     "model": {"type": "str", "required": True},
     "deadline_seconds": {"type": "int", "default": 300},
     "watch": {"type": "dict"},
-    "api_path": {"type": "str", "default": ""},
     "services": {"type": "list", "elements": "dict", "default": []},
     "project": {"type": "str", "default": ""},
     "command": {"type": "str", "default": "docker"},
@@ -67,10 +66,8 @@ def _asked(params: Mapping[str, Any]) -> Dict[str, Any]:
         seconds,
         lambda: failed_for_good(watch) if watch else "",
     )
-    path = params["api_path"]
     key = serving.api_key(params["key_file"] or "")
-    # Only llama.cpp's own server, which has no path, is known to name what it serves.
-    answer = probe.complete(params["url"] + path, params["model"], seconds, exact=not path, key=key)
+    answer = probe.complete(params["url"], params["model"], seconds, exact=True, key=key)
     if params["page"]:
         _check_page(params["url"] + "/", key)
     return {

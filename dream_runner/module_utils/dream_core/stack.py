@@ -43,7 +43,7 @@ def resolve(
     phase; the plan can still be shown with them.
     """
     known = {item["id"]: item for item in catalog.services["services"]}
-    variants = _variants(facts, choice)
+    variants = _variants(settings, facts, choice)
     wanted = _enabled(choice, known, facts, _claimed(catalog.features))
     services = [_laid_over(known[name], variants, wanted) for name in known if name in wanted]
     published = ports.choose_all(services, choice["engine_port"], receipts, listeners, settings)
@@ -75,9 +75,8 @@ def resolve(
         "directories": _directories(services, str(settings["install_dir"])),
         "files": [{key: item[key] for key in ("path", "mode", "content")} for item in files],
         "api": {
-            "path": engine["api"]["path"],
             "health": engine["probe_path"],
-            "model": compose.literal(engine["api"]["model"], keys),
+            "model": keys["LLM_MODEL"],
         },
         "problems": problems,
         "compose": project,
@@ -88,11 +87,16 @@ def resolve(
 # --- which services ---------------------------------------------------------------
 
 
-def _variants(facts: Mapping[str, Any], choice: Mapping[str, Any]) -> List[str]:
+def _variants(
+    settings: Mapping[str, Any], facts: Mapping[str, Any], choice: Mapping[str, Any]
+) -> List[str]:
     """Return the variants of this host, each laid over the one before."""
     backend = str(choice["backend"])
+    names = [backend]
+    if backend == "amd" and settings["amd_engine"] == "rocm":
+        names.append("amd_rocm")
     cards = [gpu for gpu in usable_gpus(dict(facts)) if gpu.get("vendor") == backend]
-    return [backend, "multi_" + backend] if len(cards) > 1 else [backend]
+    return [*names, "multi_" + backend] if len(cards) > 1 else names
 
 
 def _laid_over(service: Service, variants: Iterable[str], wanted: Set[str]) -> Service:
@@ -184,8 +188,7 @@ def _keys(
 ) -> Dict[str, str]:
     """Return the keys of ``.env`` that follow the choices on every run."""
     model, assigned = choice["model"], choice.get("gpu_assignment") or {}
-    gateway = choice["backend"] == "amd"
-    base = "http://litellm:4000" if gateway else "http://%s:8080" % ENGINE
+    base = "http://%s:8080" % ENGINE
     keys = {
         "BIND_ADDRESS": str(settings["bind_address"]),
         "GPU_BACKEND": str(choice["backend"]),

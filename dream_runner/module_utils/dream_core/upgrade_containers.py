@@ -19,11 +19,8 @@ Side = Mapping[str, Any]
 TRIAL = "dream-runner-trial"
 _ENGINE = "llama-server"
 #: What a trial need not have: it is to load the file and to say one word.
-_TRIAL_ARGUMENTS = {
-    "--n-gpu-layers": "0",
-    "--ctx-size": str(trial.CONTEXT_TOKENS),
-    "--parallel": "1",
-}
+_TRIAL_ARGUMENTS = {"--ctx-size": str(trial.CONTEXT_TOKENS), "--parallel": "1"}
+_TRIAL_ENVIRONMENT = {"LLAMA_ARG_N_GPU_LAYERS": "0"}
 _TRIAL_KEEPS = ("image", "pull_policy", "entrypoint", "user", "environment", "volumes")
 
 
@@ -87,8 +84,9 @@ class Containers:
         api, url = side["api"], str(self._document["url"])
         seconds = trial.ready_seconds(self._paths.models, side["model"])
         wait_until_ready(url + str(api["health"]), seconds)
-        answered = url + str(api["path"])
-        complete(answered, str(api["model"]), trial.ANSWER_SECONDS, exact=not api["path"])
+        # Lemonade, which earlier versions used, had its API here and models of other names.
+        path = str(api.get("path") or "")
+        complete(url + path, str(api["model"]), trial.ANSWER_SECONDS, exact=not path)
         self._check(stack, side["core"])
         return {**done["degraded"], **down}
 
@@ -135,6 +133,7 @@ def trial_project(project: Mapping[str, Any], port: int) -> Optional[Dict[str, A
         if name in command:
             command[command.index(name) + 1] = word
     found = {key: service[key] for key in _TRIAL_KEEPS if key in service}
+    found["environment"] = {**found.get("environment", {}), **_TRIAL_ENVIRONMENT}
     target = service["ports"][0]["target"]
     published = {
         "target": target,

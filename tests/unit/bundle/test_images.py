@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from images.registry import Registry
 
+from dream_runner import catalog
 from dream_runner.bundle import create, images
 from dream_runner.commands.lock import of_bundle
 from dream_runner.module_utils.dream_core import engine
@@ -182,3 +183,37 @@ def test_what_cannot_go_in_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     images.fetch(tmp_path, pinned, "amd64", LIMIT, said.append)
     assert "no skopeo" in said[0]
     assert list(tmp_path.iterdir()) == []
+
+
+def needed(tiers: tuple[str, ...] = (), features: tuple[str, ...] = (), arch: str = "amd64") -> Any:
+    return set(images.needed(catalog.load(), tiers, features, arch))
+
+
+def test_a_bundle_has_the_images_of_its_tiers_and_features() -> None:
+    engine = "ghcr.io/ggml-org/llama.cpp:server-"
+    small = needed(("0",), ("workflows",))
+    assert {tag for tag in small if "llama.cpp" in tag} == {f"{engine}b9014"}
+    assert any(tag.startswith("n8nio/n8n:") for tag in small)
+    assert not any("langfuse" in tag or "qdrant" in tag for tag in small)
+    amd = needed(("SH_LARGE",))
+    assert {f"{engine}vulkan-b9014", f"{engine}rocm-b9014"} <= amd
+    assert not any("cuda" in tag for tag in amd)
+
+
+def test_a_bundle_of_everything_has_no_image_of_an_earlier_version() -> None:
+    everything = needed()
+    former = {tag for tag, entry in catalog.load().images["images"].items() if entry.get("former")}
+    assert former
+    assert not everything & former
+    assert any("langfuse" in tag for tag in everything)
+    assert not any("text-embeddings" in tag for tag in needed(arch="arm64"))
+
+
+@pytest.mark.parametrize("name", catalog.load().features["features"])
+def test_a_feature_s_needs_go_with_it(name: str) -> None:
+    feature = catalog.load().features["features"][name]
+    known = {item["id"]: item for item in catalog.load().services["services"]}
+    for need in (name, *feature.get("requires", ())):
+        for item in catalog.load().features["features"][need]["services"]:
+            if "supported" not in known[item["id"]]:
+                assert known[item["id"]]["image"] in needed(("0",), (name,))

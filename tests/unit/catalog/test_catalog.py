@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 
 import pytest
@@ -46,6 +47,30 @@ def test_the_shipped_lock_is_valid():
     assert catalog.schema_errors(lock, "images.lock") == []
 
 
+def test_every_image_of_the_catalogue_is_pinned():
+    """The release carries the digests: one image without any stops every install."""
+    pins = catalog.read_lock(catalog.HERE / catalog.LOCK)
+    wanted = set(catalog.image_tags(catalog.load().services))
+    assert wanted - set(pins) == set()
+    for tag in wanted:
+        assert {"digest", "kind", "sources"} <= pins[tag].keys(), tag
+        assert "former" not in pins[tag], tag
+
+
+def test_the_shipped_lock_has_only_what_is_or_was_in_the_catalogue():
+    pins = catalog.read_lock(catalog.HERE / catalog.LOCK)
+    wanted = set(catalog.image_tags(catalog.load().services))
+    assert {tag for tag, entry in pins.items() if not entry.get("former")} == wanted
+    former = {tag for tag, entry in pins.items() if entry.get("former")}
+    assert {"ghcr.io/open-webui/open-webui:v0.7.2", "n8nio/n8n:2.6.4"} <= former
+
+
+def test_no_tag_of_the_catalogue_follows_a_branch():
+    for tag in catalog.image_tags(catalog.load().services):
+        assert re.search(r"[:-][A-Za-z.]*\d", tag.rsplit("/", 1)[-1]), tag
+        assert "latest" not in tag
+
+
 def test_it_is_read_once():
     assert catalog.load() is catalog.load()
 
@@ -58,12 +83,24 @@ def test_a_site_can_replace_one_part(tmp_path):
     assert found.tiers == catalog.load().tiers
 
 
-def test_every_file_has_address_and_digest():
-    for model in catalog.load().models["models"]:
+def test_every_file_is_pinned_or_a_known_gap_says_what_it_lacks():
+    loaded = catalog.load().models
+    gaps = {item["model"]: set(item["lacks"]) for item in loaded["known_gaps"]}
+    for model in loaded["models"]:
+        found = set()
         for file in model["files"]:
             assert len(file["sha256"]) == 64
             assert file["urls"]
-            assert "size_bytes" in file
+            found |= catalog.lacks(file)
+        assert found == gaps.get(model["id"], set()), model["id"]
+    # What every tier falls back to has no gap.
+    assert not gaps.keys() & set(loaded["fallback"])
+
+
+def test_no_planning_figure_is_below_the_exact_size():
+    for model in catalog.load().models["models"]:
+        sizes = [file["size_bytes"] for file in model["files"]]
+        assert not all(sizes) or model["size_mb"] * 1024**2 >= sum(sizes), model["id"]
 
 
 def test_the_smoke_model_is_the_file_that_is_shipped():
@@ -100,6 +137,21 @@ def test_all_errors_of_all_parts_come_at_once(folder):
         ("tiers", lambda c: c["rules"].pop(), "a cpu host below rule cpu_small would match no"),
         ("tiers", lambda c: c["tiers"].append(c["tiers"][0]), "tier 0 is there twice"),
         (
+            "models",
+            lambda c: c["known_gaps"].pop(0),
+            "phi4-mini-q4 has no commit and no entry in known_gaps",
+        ),
+        (
+            "models",
+            lambda c: c["models"][2]["files"][0].update(size_bytes=None),
+            "qwen3.5-2b-q4 has no size_bytes and no entry in known_gaps",
+        ),
+        (
+            "models",
+            lambda c: c["known_gaps"].append({**c["known_gaps"][0], "model": "qwen3.5-2b-q4"}),
+            "known_gaps: qwen3.5-2b-q4 has its commit",
+        ),
+        (
             "services",
             lambda c: c["services"][1].update(depends_on={"ghost": "healthy"}),
             "open-webui: depends_on ghost does not exist",
@@ -111,7 +163,7 @@ def test_all_errors_of_all_parts_come_at_once(folder):
         ),
         (
             "services",
-            lambda c: c["services"][0]["variants"]["amd"]["environment"].update(
+            lambda c: c["services"][0]["variants"]["amd_rocm"]["environment"].update(
                 HSA_OVERRIDE_GFX_VERSION="11.5.1"
             ),
             "HSA_OVERRIDE_GFX_VERSION",

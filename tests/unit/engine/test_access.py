@@ -13,7 +13,7 @@ from dream_runner.module_utils.dream_core import access, live, ports
 from dream_runner.run import Result
 from dream_runner.ui.text import fold
 
-BASE = {"port": 11434, "api_path": "", "model": "small", "services": [], "port_notes": []}
+BASE = {"port": 11434, "model": "small", "services": [], "port_notes": []}
 LAN = ["10.88.0.2", "fd00::2"]
 WEBUI = [{"id": "open-webui", "url": "http://127.0.0.1:3000"}, {"id": "n8n", "url": "http://x:1"}]
 
@@ -52,10 +52,10 @@ def build(bind: str = "127.0.0.1", *, key: bool = False, **more: Any) -> access.
   API key                ENGINE_API_KEY in /srv/ai/.env""",
         ),
         (
-            build("0.0.0.0", services=WEBUI, api_path="/api"),
+            build("0.0.0.0", services=WEBUI),
             """\
   Chat in your browser   http://127.0.0.1:3000/
-  OpenAI-compatible API  http://127.0.0.1:11434/api/v1   (model: small)
+  OpenAI-compatible API  http://127.0.0.1:11434/v1   (model: small)
   From another computer  http://10.88.0.2:3000/
   Open to                everybody who reaches this machine; the page asks for an account, \
 the API is WITHOUT A PASSWORD""",

@@ -46,22 +46,30 @@ def test_the_best_linked_pair_is_taken():
     assert found["split_mode"] == "layer"
 
 
-def test_fast_links_cut_every_layer():
-    assert assign(facts("nvidia-2x-rtx3090-nv4"), 40000)["parallel"] == "tensor"
-    four = assign(facts("nvidia-4x-nv5-nv10-nv16"), 300000)
-    assert (four["parallel"], four["split_mode"]) == ("hybrid", "row")
-    assert four["tensor_split"] == [1.0] * 4
+@pytest.mark.parametrize(
+    ("capture", "size"),
+    [
+        ("nvidia-2x-rtx3090-nv4", 40000),
+        ("nvidia-4x-nv5-nv10-nv16", 300000),
+        ("amd-4x-mi300x-xgmi", 300000),
+        ("nvidia-2x-rtx4090-no-topo", 40000),
+    ],
+)
+def test_every_card_gets_whole_layers_whatever_links_them(capture, size):
+    """llama.cpp dropped the split by rows in build 9890."""
+    found = assign(facts(capture), size)
+    assert (found["parallel"], found["split_mode"]) == ("pipeline", "layer")
+    assert found["tensor_split"] == [1.0] * len(found["engine"])
 
 
-def test_xgmi_counts_as_a_fast_link():
-    assert assign(facts("amd-4x-mi300x-xgmi"), 300000)["parallel"] == "tensor"
+def test_an_assignment_of_an_earlier_version_keeps_its_cards_and_loses_its_rows():
+    host = facts("nvidia-2x-rtx3090-nv4")
+    now = assign(host, 40000)
+    before = dict(now, parallel="tensor", split_mode="row")
+    assert assign(host, 40000, previous=before) == dict(now, kept=True)
 
 
-def test_unknown_links_are_treated_as_slow():
-    assert assign(facts("nvidia-2x-rtx4090-no-topo"), 40000)["parallel"] == "pipeline"
-
-
-def test_unequal_cards_share_by_memory_where_layers_are_cut():
+def test_unequal_cards_share_by_memory():
     host = facts("nvidia-2x-rtx3090-nv4")
     host["gpus"][0]["memory_mb"] = 12288
     assert assign(host, 30000)["tensor_split"] == [0.6667, 0.3333]

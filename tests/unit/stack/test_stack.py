@@ -141,9 +141,15 @@ def test_an_image_without_digest_is_a_problem_and_named() -> None:
     found = stack(lock={})
     (problem,) = found["problems"]
     assert problem["code"] == "IMAGE_NOT_LOCKED"
-    assert "ghcr.io/open-webui/open-webui:v0.7.2" in problem["what"]
-    # The one that upstream pinned itself is not among them.
-    assert "perplexica" not in problem["what"]
+    assert "ghcr.io/open-webui/open-webui:v0.11.4" in problem["what"]
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_as_shipped_every_image_of_every_host_is_pinned(host: str) -> None:
+    for engine in ("vulkan", "rocm"):
+        found = stack(host, observability="yes", amd_engine=engine)
+        assert found["problems"] == []
+        assert all("@sha256:" in item["reference"] for item in found["images"])
 
 
 def lock_of(host: str, **entry: Any) -> dict[str, Any]:
@@ -244,11 +250,24 @@ def engine(host: str, **more: Any) -> dict[str, Any]:
 
 
 def test_each_backend_has_its_engine() -> None:
-    assert ":server-cuda-" in engine("nvidia")["image"]
-    assert "lemonade" in engine("amd")["image"]
-    assert ":server-intel-" in engine("intel")["image"]
+    assert "llama.cpp@" in engine("nvidia")["image"]
+    assert "llama.cpp@" in engine("amd")["image"]
+    model = {"model": "qwen3.5-4b-q4", "context_tokens": 8192}
+    commands = [engine(host, **model)["command"] for host in ("nvidia", "amd", "intel")]
+    assert commands[0] == commands[1] == commands[2]
     assert engine("cpu")["environment"]["LLAMA_ARG_N_GPU_LAYERS"] == "0"
-    assert engine("amd")["devices"] == ["/dev/dri:/dev/dri", "/dev/kfd:/dev/kfd"]
+    assert engine("amd")["devices"] == ["/dev/dri:/dev/dri"]
+
+
+def test_rocm_by_choice_and_only_on_amd() -> None:
+    tags = {item["service"]: item["tag"] for item in stack("amd", amd_engine="rocm")["images"]}
+    assert ":server-rocm-" in tags["llama-server"]
+    vulkan = {item["service"]: item["tag"] for item in stack("amd")["images"]}
+    assert ":server-vulkan-" in vulkan["llama-server"]
+    chosen = engine("multi_amd", amd_engine="rocm")
+    assert chosen["devices"] == ["/dev/dri:/dev/dri", "/dev/kfd:/dev/kfd"]
+    assert chosen["environment"]["LLAMA_ARG_SPLIT_MODE"] in ("layer", "none")
+    assert engine("nvidia", amd_engine="rocm") == engine("nvidia")
 
 
 def test_cards_are_given_by_their_ids() -> None:
@@ -256,14 +275,14 @@ def test_cards_are_given_by_their_ids() -> None:
     service = choice["stack"]["compose"]["services"]["llama-server"]
     (device,) = service["deploy"]["resources"]["reservations"]["devices"]
     assert device["device_ids"] == choice["gpu_assignment"]["engine"]
-    assert service["environment"]["LLAMA_ARG_SPLIT_MODE"] in ("row", "layer", "none")
+    assert service["environment"]["LLAMA_ARG_SPLIT_MODE"] in ("layer", "none")
 
 
-def test_lemonade_is_asked_at_its_own_address() -> None:
-    found = stack("amd")
-    assert found["api"]["path"] == "/api"
-    assert found["api"]["model"].startswith("extra.")
-    assert found["environment"]["LLM_API_URL"] == "http://litellm:4000"
+def test_every_backend_is_asked_in_the_same_way() -> None:
+    for host in HOSTS:
+        found = stack(host)
+        assert found["api"] == {"health": "/health", "model": found["environment"]["LLM_MODEL"]}
+        assert found["environment"]["LLM_API_URL"] == "http://llama-server:8080"
 
 
 def test_no_product_of_upstream_is_left_in_what_a_user_sees() -> None:
