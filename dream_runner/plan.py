@@ -79,6 +79,7 @@ class Plan:
     later: tuple[Download, ...] = ()
     port_notes: tuple[str, ...] = ()
     open_to: str = ""
+    exposure: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def image_bytes(self) -> int:
@@ -170,6 +171,7 @@ def build(
         later=_downloads(choice["upgrade"]["model"], found) if choice["upgrade"] else (),
         port_notes=tuple(choice.get("port_notes", ())),
         open_to=_open_to(settings, choice),
+        exposure=tuple(outlook.ports(settings.values(), choice)),
     )
 
 
@@ -234,7 +236,14 @@ def _privileged(
 
 def _ports(settings: Settings, choice: Mapping[str, Any]) -> tuple[str, ...]:
     rows = outlook.ports(settings.values(), choice)
-    return tuple(f"{item['address']}:{item['port']} ({item['what']})" for item in rows)
+    return tuple(
+        f"{item['address']}:{item['port']} ({item['what']}{_reached(item)})" for item in rows
+    )
+
+
+def _reached(item: Mapping[str, Any]) -> str:
+    """Return who reaches a port, where that is more than this machine."""
+    return f": open to the network, {access.asks(item['guard'])}" if item["open"] else ""
 
 
 def _choices(settings: Settings, choice: Mapping[str, Any]) -> tuple[Choice, ...]:

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from . import values
 from .module_utils.dream_core.errors import UsageError
+from .module_utils.dream_core.reach import is_loopback
 from .module_utils.dream_core.redact import clean, shortened
 from .values import Invalid, Known
 
@@ -187,9 +188,20 @@ SETTINGS: tuple[Setting, ...] = (
         "bind_address",
         values.address,
         "127.0.0.1",
-        "Address to listen on. --lan is short for 0.0.0.0, which the whole network can reach.",
+        "Address to listen on. --lan is short for 0.0.0.0, which the whole network can reach. "
+        "In the full profile, only pages with a sign-in listen there.",
         "Network",
         "IP",
+    ),
+    Setting(
+        "expose",
+        values.exposed,
+        [],
+        "Service that --lan leaves closed because it has no sign-in, and that is to be open too "
+        "(or the key of its port in .env); may be repeated.",
+        "Network",
+        "NAME",
+        "list",
     ),
     Setting(
         "api_key",
@@ -436,6 +448,7 @@ def _contradictions(chosen: Mapping[str, Chosen]) -> list[Problem]:
         *_about_model(value, chosen),
         *_about_profile(value, chosen),
         *_about_key(value, chosen),
+        *_about_exposure(value, chosen),
         *_about_offline(value, chosen),
         *_about_files(value, chosen),
     ]
@@ -480,6 +493,20 @@ def _about_key(value: Mapping[str, Any], chosen: Mapping[str, Chosen]) -> list[P
             "leave it out, or use --profile native",
         )
     ]
+
+
+def _about_exposure(value: Mapping[str, Any], chosen: Mapping[str, Chosen]) -> list[Problem]:
+    """Return what keeps a port closed that was asked for now; a saved one waits for --lan."""
+    if not value["expose"] or chosen["expose"].origin == "saved":
+        return []
+    if value["profile"] == "native":
+        what, hint = "the native profile has one port", "leave it out; --lan opens that port"
+    elif is_loopback(value["bind_address"]):
+        what = "nothing listens beyond this machine"
+        hint = "add --lan, or --bind-address with an address of this machine"
+    else:
+        return []
+    return [Problem(_spelled("expose", chosen), what, hint)]
 
 
 def _about_profile(value: Mapping[str, Any], chosen: Mapping[str, Chosen]) -> list[Problem]:

@@ -125,6 +125,7 @@ def known() -> Known:
         tiers=tuple(str(item["id"]) for item in loaded.tiers["tiers"]),
         models=tuple(str(item["id"]) for item in loaded.models["models"]),
         ports=tuple(ports.names(loaded.services["services"])),
+        exposable=tuple(ports.exposable(loaded.services["services"])),
     )
 
 

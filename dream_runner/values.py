@@ -47,6 +47,7 @@ class Known:
     models: tuple[str, ...] = ()
     #: Whoever publishes a port: services with one, and the keys of all.
     ports: tuple[str, ...] = ()
+    exposable: tuple[str, ...] = ()
 
 
 Parser = Callable[[Any, Known], Any]
@@ -169,6 +170,19 @@ def ports(raw: Any, known: Known) -> list[str]:
 
 
 _port = integer(1, 65535, "a port")
+
+
+def exposed(raw: Any, known: Known) -> list[str]:
+    """Return the names of services and ports, given as a list or separated by commas."""
+    found = names(raw, known)
+    for name in found:
+        if known.exposable and name not in known.exposable:
+            raise Invalid(
+                f"{shown(name)!r} publishes no port",
+                _near(name, known.exposable)
+                or "docs/user/services.md lists the services with a port",
+            )
+    return found
 
 
 def address(raw: Any, known: Known) -> str:

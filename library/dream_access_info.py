@@ -12,7 +12,19 @@ description:
     and who may use them. Reads the addresses of the host; changes nothing.
 options:
   bind_address: {description: Address that the services listen on., type: str, required: true}
+  engine_address:
+    description: Address that the engine listens on, where it is another one.
+    type: str
+    default: ""
   port: {description: Port of the engine., type: int, required: true}
+  ports:
+    description: The ports of C(dream_choice.stack), each with its address and what guards it.
+    type: list
+    elements: dict
+    default: []
+  account:
+    description: The account that the chat page is created with (C(name), C(key), C(file)).
+    type: dict
   model: {description: Name by which programs ask for the model., type: str, required: true}
   services:
     description: The services of C(dream_choice.stack); the chat page may be one of them.

@@ -43,7 +43,8 @@ class Stacked:
     def options(self, model: str = "one") -> tuple[str, ...]:
         address = f"http://127.0.0.1:{FILES_PORT}/{model}.gguf"
         which = ("--model", address, "--sha256", self.models[model])
-        return ("--yes", "--lan", "--profile", "full", *which)
+        # The tests ask the engine from outside; it has no sign-in, and --lan leaves it closed.
+        return ("--yes", "--lan", "--expose", "llama-server", "--profile", "full", *which)
 
     def install(self, *more: str, model: str = "one") -> Result:
         return self._heard(self.node.install(*self.options(model), "--json", *more))
@@ -63,6 +64,7 @@ class Stacked:
             "dream_model": f"http://127.0.0.1:{FILES_PORT}/{model}.gguf",
             "dream_model_sha256": self.models[model],
             "dream_bind_address": "0.0.0.0",
+            "dream_expose": ["llama-server"],
         }
 
     def playbook(self, **more: Any) -> list[str]:

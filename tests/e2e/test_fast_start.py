@@ -75,7 +75,8 @@ def options(stacked: Stacked, model: str) -> tuple[str, ...]:
     off = [word for name in FEATURES for word in (f"--{name}", "no")]
     address = f"http://127.0.0.1:{PORT}/{model}.gguf"
     which = ("--model", address, "--sha256", stacked.models[model], "--fast-start", "smoke")
-    return ("--yes", "--lan", "--json", "--profile", "full", *which, *off)
+    lan = ("--lan", "--expose", "llama-server")
+    return ("--yes", *lan, "--json", "--profile", "full", *which, *off)
 
 
 def status(stacked: Stacked) -> Any:

@@ -27,6 +27,7 @@ CHOICE = {
     "stack": None,
     "context_tokens": 2048,
     "engine_port": 11434,
+    "engine_address": "127.0.0.1",
     "url": "http://127.0.0.1:11434",
     "tier": {"id": "0"},
     "backend": "cpu",

@@ -23,6 +23,10 @@ _MOST = 3
 #: The options of the module dream_access_info.
 SPEC = {
     "bind_address": {"type": "str", "required": True},
+    # Of the engine alone, where that listens elsewhere than the pages do.
+    "engine_address": {"type": "str", "default": ""},
+    "ports": {"type": "list", "elements": "dict", "default": []},
+    "account": {"type": "dict"},
     "port": {"type": "int", "required": True},
     "model": {"type": "str", "required": True},
     "services": {"type": "list", "elements": "dict", "default": []},
@@ -44,7 +48,8 @@ def build(params: Mapping[str, Any], addresses: Sequence[str]) -> Document:
     """Return the document; ``addresses`` are those under which other computers see this one."""
     bind, port = str(params["bind_address"]), int(params["port"])
     here = params.get("loopbacks") or reach.LOOPBACKS
-    root = reach.base_url(reach.reachable(bind, here), port)
+    engine = str(params.get("engine_address") or bind)
+    root = reach.base_url(reach.reachable(engine, here), port)
     pages = {item["id"]: item["url"] for item in params["services"] if item.get("url")}
     chat = pages.get(_CHAT, root).rstrip("/") + "/"
     return {
@@ -54,9 +59,25 @@ def build(params: Mapping[str, Any], addresses: Sequence[str]) -> Document:
         "bind_address": bind,
         "lan": remote(chat, bind, addresses),
         "guard": guard_of(pages, has_key=params["has_key"]),
+        "reach": _published(params),
+        "account": params.get("account"),
         "key": {"name": KEY_NAME, "file": params["key_file"]} if params["has_key"] else None,
         "port_notes": list(params["port_notes"]),
     }
+
+
+def _published(params: Mapping[str, Any]) -> List[Document]:
+    """Return ``{what, port, address, guard}`` of every port of the stack, for people."""
+    titles = {item["id"]: item.get("title") or item["id"] for item in params["services"]}
+    return [
+        {
+            "what": titles.get(item["service"], item["service"]),
+            "port": item["port"],
+            "address": item["address"],
+            "guard": item["guard"],
+        }
+        for item in params.get("ports") or ()
+    ]
 
 
 def guard_of(services: Collection[str], *, has_key: bool) -> str:
@@ -109,6 +130,10 @@ def rows(document: Mapping[str, Any], pending: str = "") -> List[Tuple[str, str]
         ("OpenAI-compatible API", "%s   (model: %s)" % (document["api"], document["model"])),
         *_remote_rows(document),
     ]
+    if document.get("account"):
+        found.append(
+            ("First account", "%(name)s; password: %(key)s in %(file)s" % document["account"])
+        )
     if document.get("key"):
         found.append(("API key", "%(name)s in %(file)s" % document["key"]))
     if pending:
@@ -122,7 +147,30 @@ def _remote_rows(document: Mapping[str, Any]) -> List[Tuple[str, str]]:
         return [(label, "not open; 'dream-runner install --lan' opens it")]
     urls = list(document["lan"]) or ["open, but this machine has no network address now"]
     rows = [(label, urls[0])] + [("", url) for url in urls[1:]]
-    return [*rows, ("Open to", who(str(document["guard"])))]
+    return [*rows, ("Open to", who(str(document["guard"]))), *_port_rows(document)]
+
+
+def _port_rows(document: Mapping[str, Any]) -> List[Tuple[str, str]]:
+    """Return what of the stack other computers reach, what asks them, and what stays here."""
+    found = [
+        ("", "%s, port %d: %s" % (item["what"], item["port"], asks(str(item["guard"]))))
+        for item in document.get("reach") or ()
+        if is_open(str(item["address"]))
+    ]
+    if found:
+        found[0] = ("Open to the network", found[0][1])
+    inner = [
+        "%s %d" % (item["what"], item["port"])
+        for item in document.get("reach") or ()
+        if not is_open(str(item["address"]))
+    ]
+    return [*found, *([("Only on this machine", ", ".join(inner))] if inner else [])]
+
+
+def asks(guard: str) -> str:
+    """Return what stands between the network and one port."""
+    words = {ACCOUNT: "asks for an account", KEY: "asks for a key"}
+    return words.get(guard, "WITHOUT A PASSWORD")
 
 
 def who(guard: str) -> str:
@@ -130,8 +178,5 @@ def who(guard: str) -> str:
     if guard == KEY:
         return "everybody who reaches this machine and has the API key"
     if guard == ACCOUNT:
-        return (
-            "everybody who reaches this machine; the page asks for an account, "
-            "the API is WITHOUT A PASSWORD"
-        )
+        return "everybody who reaches this machine and has an account"
     return "everybody who reaches this machine, WITHOUT A PASSWORD"

@@ -76,6 +76,8 @@ def decide(
     )
     model = start.small or final
     previous = receipts.get("requirements", {}).get("facts", {}).get("engine_port")
+    loopbacks = session.get("loopbacks", reach.LOOPBACKS)
+    listens = ports.engine_address(catalog.services["services"], settings, loopbacks)
     choice = {
         "profile": profile,
         "profile_why": profile_why,
@@ -87,12 +89,11 @@ def decide(
         # For the model that is to stay: the small one runs on the same cards.
         "gpu_assignment": _assign(facts, final, chosen["services"], receipts),
         "engine_port": requirements.choose_port(
-            settings["engine_port"], previous, listeners, bind_address=settings["bind_address"]
+            settings["engine_port"], previous, listeners, bind_address=listens
         ),
+        "engine_address": listens,
         # Where this host asks the engine.
-        "address": reach.reachable(
-            str(settings["bind_address"]), session.get("loopbacks", reach.LOOPBACKS)
-        ),
+        "address": reach.reachable(listens, loopbacks),
         "supervisor": supervisor,
         "fast_start": {"use": bool(start.small), "why": start.why},
         "upgrade": None,
@@ -103,7 +104,7 @@ def decide(
         if profile == profiles.NATIVE:
             return None
         told = dict(choice, model=served)
-        return stack.resolve(settings, facts, told, catalog, receipts, listeners)
+        return stack.resolve(settings, facts, told, catalog, receipts, listeners, loopbacks)
 
     choice["url"] = reach.base_url(choice["address"], choice["engine_port"])
     choice["stack"] = stacked(model)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence
 
-from . import due, faststart
+from . import access, due, faststart
 
 Row = Dict[str, Any]
 
@@ -19,20 +19,27 @@ _RUNNING = {"unit": "name", "supervisor": "program", "container": "service"}
 
 
 def ports(settings: Mapping[str, Any], choice: Mapping[str, Any]) -> List[Row]:
-    """Return ``{address, port, what}`` for everything that will listen, the model first."""
+    """Return ``{address, port, what, open, guard}`` of all that will listen, the model first.
+
+    ``guard`` is what asks other computers who they are (access.py); ``open`` tells whether they get
+    that far.
+    """
     stack = choice.get("stack") or {}
     titles = {item["id"]: item["title"] for item in stack.get("services", ())}
-    own = {"address": str(settings["bind_address"]), "port": choice["engine_port"]}
+    own = {"address": choice["engine_address"], "port": choice["engine_port"]}
     others = [
         {
             "address": item["address"],
             "port": item["port"],
             "what": titles.get(item["service"], item["service"]),
+            "guard": item["guard"],
         }
         for item in stack.get("ports", ())
         if item["port"] != choice["engine_port"]
     ]
-    return [dict(own, what="model API"), *others]
+    guard = access.KEY if settings.get("api_key") and not stack else access.NO_PASSWORD
+    rows = [dict(own, what="model API", guard=guard), *others]
+    return [dict(item, open=access.is_open(str(item["address"]))) for item in rows]
 
 
 def images(

@@ -1,13 +1,16 @@
-"""Which port every service publishes: the chosen one, last time's, its own, the next free one.
+"""Which port every service publishes, and on which address.
 
-Ports that users have bookmarked must not move, so that what was given once is
-kept; two services of ours never get the same one.
+The port: the chosen one, last time's, its own, the next free one. Ports that users have
+bookmarked must not move, so that what was given once is kept; two services of ours never get
+the same one. The address: a page with a sign-in of its own listens where the settings say, every
+other port on this machine only, unless it is exposed by its name.
 """
 
 from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, Sequence, Set
 
+from . import reach
 from .errors import RequirementError
 from .live import holder
 from .requirements import PREFERRED_PORT, is_free
@@ -22,15 +25,15 @@ def choose_all(
     receipts: Mapping[str, Any],
     listeners: Sequence[Mapping[str, Any]],
     settings: Mapping[str, Any],
+    loopbacks: Sequence[str] = reach.LOOPBACKS,
 ) -> List[Dict[str, Any]]:
-    """Return ``[{service, key, port, container, address, usual}]`` for everything published.
+    """Return ``[{service, key, port, container, address, usual, guard}]`` of all published ports.
 
     The engine's port was chosen before. Raises RequirementError PORT_TAKEN when
     there is none left for a service, or another program has the chosen one.
     """
     chosen = _chosen(services, settings.get("ports") or ())
     previous = previous_ports(receipts)
-    address = str(settings["bind_address"])
     # Nobody is moved onto the port that another one of ours has by itself.
     own = {item["host"] for service in services for item in service.get("ports", ())}
     own |= set(chosen.values())
@@ -38,6 +41,7 @@ def choose_all(
     found = []
     for service in services:
         for item in service.get("ports", ()):
+            address = _address_of(str(service["id"]), item, settings, loopbacks)
             if item["key"] == _ENGINE_KEY:
                 port = engine_port
             elif item["key"] in chosen:
@@ -55,9 +59,42 @@ def choose_all(
                     "container": item["container"],
                     "address": address,
                     "usual": chosen.get(item["key"], item["host"]),
+                    "guard": item["guard"],
                 }
             )
     return found
+
+
+def _address_of(
+    service: str, item: Mapping[str, Any], settings: Mapping[str, Any], loopbacks: Sequence[str]
+) -> str:
+    """Return where a port listens: ``--lan`` does not reach what has no sign-in of its own."""
+    exposed = settings.get("expose") or ()
+    if item["exposure"] == "page" or service in exposed or item["key"] in exposed:
+        return str(settings["bind_address"])
+    return next((here for here in reach.LOOPBACKS if here in loopbacks), reach.LOOPBACKS[0])
+
+
+def engine_address(
+    services: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, Any],
+    loopbacks: Sequence[str] = reach.LOOPBACKS,
+) -> str:
+    """Return where the engine listens; the native one is the only page that its profile has."""
+    if settings["profile"] == "native":
+        return str(settings["bind_address"])
+    for service in services:
+        for item in service.get("ports", ()):
+            if item["key"] == _ENGINE_KEY:
+                return _address_of(str(service["id"]), item, settings, loopbacks)
+    raise KeyError(_ENGINE_KEY)
+
+
+def exposable(services: Sequence[Mapping[str, Any]]) -> List[str]:
+    """Return the words a port can be opened by: services that publish one, and the ports' keys."""
+    publishing = [item for item in services if item.get("ports")]
+    keys = [port["key"] for item in publishing for port in item["ports"]]
+    return [str(item["id"]) for item in publishing] + keys
 
 
 _ENGINE_KEY = "OLLAMA_PORT"

@@ -216,7 +216,7 @@ def check(
     )
     found += _address(settings, choice, probes)
     found += _port(settings, session, choice, probes)
-    found += _stack(settings, choice.get("stack") or {}, probes)
+    found += _stack(choice.get("stack") or {}, probes)
     found += check_packages(settings, session, probes.get("missing_packages") or [])
     return found
 
@@ -365,12 +365,13 @@ def _port(
     port = int(choice.get("engine_port") or 0)
     if not port:
         return []
+    address = choice.get("engine_address") or settings.get("bind_address") or "127.0.0.1"
     try:
         choose_port(
             port,
             probes.get("previous_port"),
             probes.get("listeners") or [],
-            bind_address=str(settings.get("bind_address") or "127.0.0.1"),
+            bind_address=str(address),
         )
     except RequirementError as error:
         return [finding("port", "blocker", error.what, hint=error.hint, code=error.code)]
@@ -389,19 +390,16 @@ def _port(
     return []
 
 
-def _stack(
-    settings: Mapping[str, Any], stack: Mapping[str, Any], probes: Mapping[str, Any]
-) -> List[Finding]:
+def _stack(stack: Mapping[str, Any], probes: Mapping[str, Any]) -> List[Finding]:
     """Check what the containers need: images by digest for this machine, and their ports (U-26)."""
     found = [
         finding("images", "blocker", item["what"], hint=item["hint"], code=item["code"])
         for item in stack.get("problems") or ()
     ]
     listeners = probes.get("listeners") or []
-    address = str(settings.get("bind_address") or "127.0.0.1")
     had = probes.get("previous_ports") or {}
     for item in stack.get("ports") or ():
-        if not is_free(item["port"], had.get(item["key"]), listeners, address):
+        if not is_free(item["port"], had.get(item["key"]), listeners, str(item["address"])):
             other = next(entry for entry in listeners if entry["port"] == item["port"])
             found.append(
                 finding(

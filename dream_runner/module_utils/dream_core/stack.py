@@ -35,6 +35,7 @@ def resolve(
     catalog: Any,
     receipts: Mapping[str, Any],
     listeners: Sequence[Mapping[str, Any]] = (),
+    loopbacks: Sequence[str] = reach.LOOPBACKS,
 ) -> Dict[str, Any]:
     """Return ``dream_choice.stack``; see the module's docstring.
 
@@ -46,7 +47,9 @@ def resolve(
     variants = _variants(settings, facts, choice)
     wanted = _enabled(choice, known, facts, _claimed(catalog.features))
     services = [_laid_over(known[name], variants, wanted) for name in known if name in wanted]
-    published = ports.choose_all(services, choice["engine_port"], receipts, listeners, settings)
+    published = ports.choose_all(
+        services, choice["engine_port"], receipts, listeners, settings, loopbacks
+    )
     keys = _keys(settings, choice, wanted, published)
     images, problems = _images(services, catalog.images, str(facts.get("arch")))
     files = _files(services, wanted, keys, str(settings["install_dir"]))
@@ -67,7 +70,7 @@ def resolve(
     engine = next(item for item in services if item["id"] == ENGINE)
     return {
         "project": catalog.services["project"],
-        "services": [_summary(item, services, published, settings, choice) for item in services],
+        "services": [_summary(item, services, published, loopbacks, choice) for item in services],
         "images": images,
         "ports": published,
         "environment": keys,
@@ -199,6 +202,10 @@ def _keys(
         "HERMES_LLM_BASE_URL": base + "/v1",
     }
     keys.update({item["key"]: str(item["port"]) for item in published})
+    for item in published:
+        if item["service"] == "n8n":
+            # Over plain http a browser keeps a secure cookie to this machine's own addresses.
+            keys["N8N_SECURE_COOKIE"] = "false" if reach.is_loopback(item["address"]) else "true"
     if assigned.get("engine"):
         keys["LLAMA_SERVER_GPU_UUIDS"] = ",".join(assigned["engine"])
         keys["LLAMA_ARG_SPLIT_MODE"] = str(assigned["split_mode"])
@@ -347,7 +354,7 @@ def _summary(
     service: Service,
     services: Sequence[Service],
     published: Sequence[Mapping[str, Any]],
-    settings: Mapping[str, Any],
+    loopbacks: Sequence[str],
     choice: Mapping[str, Any],
 ) -> Dict[str, Any]:
     """Return what the health phase, the plan and a person need to know of a service."""
@@ -358,7 +365,7 @@ def _summary(
     )
     url = ""
     if own and service.get("probe_path"):
-        url = reach.base_url(str(choice["address"]), own[0]["port"])
+        url = reach.base_url(reach.reachable(own[0]["address"], loopbacks), own[0]["port"])
     return {
         "id": service["id"],
         "title": service["title"],

@@ -225,11 +225,12 @@ def test_all_taken() -> None:
 
 
 def test_what_the_containers_need_is_checked_before_anything_is_fetched() -> None:
+    here = "127.0.0.1"
     stack = {
         "problems": [{"code": "IMAGE_NOT_LOCKED", "what": "no digest: x:1", "hint": "lock"}],
         "ports": [
-            {"service": "open-webui", "key": "WEBUI_PORT", "port": 3000},
-            {"service": "n8n", "key": "N8N_PORT", "port": 5678},
+            {"service": "open-webui", "key": "WEBUI_PORT", "port": 3000, "address": here},
+            {"service": "n8n", "key": "N8N_PORT", "port": 5678, "address": here},
         ],
     }
     taken = [
@@ -237,7 +238,7 @@ def test_what_the_containers_need_is_checked_before_anything_is_fetched() -> Non
         {"port": 5678, "address": "0.0.0.0", "pid": 2, "name": "nginx", "own": False},
     ]
     probes = {"listeners": taken, "previous_ports": {"WEBUI_PORT": 3000}}
-    found = requirements._stack({"bind_address": "127.0.0.1"}, stack, probes)
+    found = requirements._stack(stack, probes)
     assert [(item["code"], item["severity"]) for item in found] == [
         ("IMAGE_NOT_LOCKED", "blocker"),
         ("PORT_TAKEN", "blocker"),

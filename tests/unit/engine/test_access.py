@@ -15,7 +15,17 @@ from dream_runner.ui.text import fold
 
 BASE = {"port": 11434, "model": "small", "services": [], "port_notes": []}
 LAN = ["10.88.0.2", "fd00::2"]
-WEBUI = [{"id": "open-webui", "url": "http://127.0.0.1:3000"}, {"id": "n8n", "url": "http://x:1"}]
+WEBUI = [
+    {"id": "open-webui", "title": "Chat", "url": "http://127.0.0.1:3000"},
+    {"id": "n8n", "title": "Workflows", "url": "http://x:1"},
+]
+PORTS = [
+    {"service": "open-webui", "port": 3000, "address": "0.0.0.0", "guard": "account"},
+    {"service": "searxng", "port": 8888, "address": "0.0.0.0", "guard": "none"},
+    {"service": "n8n", "port": 5678, "address": "127.0.0.1", "guard": "account"},
+    {"service": "qdrant", "port": 6333, "address": "127.0.0.1", "guard": "key"},
+]
+ADMIN = {"name": "admin@x", "key": "WEBUI_ADMIN_PASSWORD", "file": "/srv/ai/.env"}
 
 
 def build(bind: str = "127.0.0.1", *, key: bool = False, **more: Any) -> access.Document:
@@ -52,13 +62,22 @@ def build(bind: str = "127.0.0.1", *, key: bool = False, **more: Any) -> access.
   API key                ENGINE_API_KEY in /srv/ai/.env""",
         ),
         (
-            build("0.0.0.0", services=WEBUI),
+            build(
+                "0.0.0.0",
+                services=WEBUI,
+                engine_address="127.0.0.1",
+                ports=PORTS,
+                account=ADMIN,
+            ),
             """\
   Chat in your browser   http://127.0.0.1:3000/
   OpenAI-compatible API  http://127.0.0.1:11434/v1   (model: small)
   From another computer  http://10.88.0.2:3000/
-  Open to                everybody who reaches this machine; the page asks for an account, \
-the API is WITHOUT A PASSWORD""",
+  Open to                everybody who reaches this machine and has an account
+  Open to the network    Chat, port 3000: asks for an account
+                         searxng, port 8888: WITHOUT A PASSWORD
+  Only on this machine   Workflows 5678, qdrant 6333
+  First account          admin@x; password: WEBUI_ADMIN_PASSWORD in /srv/ai/.env""",
         ),
         (
             build("fd00::2"),

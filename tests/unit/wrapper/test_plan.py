@@ -26,6 +26,7 @@ def choice(**more: Any) -> dict[str, Any]:
         "features": {"enabled": FEATURES, "reasons": dict.fromkeys(FEATURES, "off")},
         "context_tokens": 2048,
         "engine_port": 11434,
+        "engine_address": "127.0.0.1",
         "backend": "cpu",
         "supervisor": "supervisord",
         "fast_start": {"use": False, "why": "switched off"},
@@ -215,8 +216,8 @@ STACK = {
         image("more", "more:1", ""),
     ],
     "ports": [
-        {"service": "llama-server", "port": 11434, "address": "127.0.0.1"},
-        {"service": "web", "port": 3000, "address": "127.0.0.1"},
+        {"service": "llama-server", "port": 11434, "address": "127.0.0.1", "guard": "none"},
+        {"service": "web", "port": 3000, "address": "127.0.0.1", "guard": "account"},
     ],
 }
 NEW = dict.fromkeys(PHASES, Reason(due.NEVER))
@@ -256,6 +257,16 @@ def test_every_port_and_everything_that_keeps_running_is_told() -> None:
     result = built(why=NEW, more={"stack": STACK, "engine_port": 11434})
     assert result.ports == ("127.0.0.1:11434 (model API)", "127.0.0.1:3000 (Chat)")
     assert "Runs as:     llama-server, web (compose)" in command.as_text(result)
+
+
+def test_who_reaches_a_port_and_what_asks_them_is_told() -> None:
+    opened = [{**item, "address": "0.0.0.0"} for item in STACK["ports"][1:]]
+    result = built(why=NEW, more={"stack": {**STACK, "ports": [STACK["ports"][0], *opened]}})
+    assert result.ports == (
+        "127.0.0.1:11434 (model API)",
+        "0.0.0.0:3000 (Chat: open to the network, asks for an account)",
+    )
+    assert [item["open"] for item in result.to_dict()["exposure"]] == [False, True]
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ KNOWN = Known(
     tiers=("0", "1", "2", "3", "4", "NV_ULTRA"),
     models=("smoke", "qwen3-4b"),
     ports=("open-webui", "QDRANT_PORT"),
+    exposable=("searxng", "QDRANT_PORT"),
 )
 
 

@@ -141,8 +141,9 @@ def test_it_answers(host: Any) -> None:
     assert host.check_output("python3 -c %s", ASK % QUESTION).strip()
 
 
-def test_its_ports_are_at_the_address_that_was_asked_for(host: Any) -> None:
-    assert host.socket("tcp://0.0.0.0:11434").is_listening
+def test_its_pages_are_at_the_address_that_was_asked_for_and_the_engine_is_not(host: Any) -> None:
+    assert host.socket("tcp://0.0.0.0:3000").is_listening
+    assert host.socket("tcp://127.0.0.1:11434").is_listening
 
 
 # --- the others -----------------------------------------------------------------------------
