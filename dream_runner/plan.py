@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .module_utils.dream_core import access, outlook
+from .module_utils.dream_core import access, faststart, outlook
 from .module_utils.dream_core.due import Reason
 from .module_utils.dream_core.fetch import wheel_address
 from .settings import FEATURES, Settings
@@ -156,7 +156,10 @@ def build(
     return Plan(
         install_dir=settings["install_dir"],
         steps=tuple(Step(phase, *reason) for phase, reason in reasons.items()),
-        downloads=_downloads(choice["model"], found),
+        downloads=(
+            *_downloads(choice["model"], found),
+            *(_download(item, found) for item in faststart.helper_files(choice)),
+        ),
         packages=found.missing_packages,
         privileged=tuple(text for text, _ in actions),
         root_commands=commands if all(commands) else (),

@@ -58,6 +58,8 @@ def create(
     root = _directory(wanted.directory)
     loaded = catalog.load()
     chosen = choose(wanted, loaded.models)
+    if wanted.profile == "full":
+        chosen += images.helpers(loaded, wanted.tiers, wanted.features, wanted.arch)
     (root / bundle.SUMS).unlink(missing_ok=True)
     (root / bundle.SIGNATURE).unlink(missing_ok=True)
     for model in chosen:

@@ -15,7 +15,7 @@ import re
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,19 +37,38 @@ def needed(
 
     None of either means all of them.
     """
-    known = {item["id"]: item for item in loaded.services["services"]}
-    wanted = _services(known, loaded.features["features"], features)
-    rules = loaded.tiers["rules"]
-    backends = {str(rule["backend"]) for rule in rules if not tiers or rule["tier"] in tiers}
     return sorted(
         {
             tag
-            for name in wanted
-            for backend in backends
-            if _exists(known[name], arch, backend)
-            for tag in _tags(known[name], backend)
+            for service, backend in _running(loaded, tiers, features, arch)
+            for tag in _tags(service, backend)
         }
     )
+
+
+def helpers(
+    loaded: Catalog, tiers: Collection[str], features: Collection[str], arch: str
+) -> list[dict[str, Any]]:
+    """Return the models that the services of such an install read beside the engine's."""
+    read = {
+        name
+        for service, _ in _running(loaded, tiers, features, arch)
+        for name in service.get("models", ())
+    }
+    return [item for item in loaded.models.get("helpers", ()) if item["id"] in read]
+
+
+def _running(
+    loaded: Catalog, tiers: Collection[str], features: Collection[str], arch: str
+) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """Yield each service that may run, with each backend that it may run on."""
+    known = {item["id"]: item for item in loaded.services["services"]}
+    rules = loaded.tiers["rules"]
+    backends = {str(rule["backend"]) for rule in rules if not tiers or rule["tier"] in tiers}
+    for name in _services(known, loaded.features["features"], features):
+        for backend in backends:
+            if _exists(known[name], arch, backend):
+                yield known[name], backend
 
 
 def _services(

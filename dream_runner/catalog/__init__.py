@@ -183,6 +183,7 @@ def cross_check(parts: dict[str, Any]) -> Iterator[str]:
     yield from _check_tiers(parts["tiers"])
     yield from _check_models(parts["models"], [tier["id"] for tier in parts["tiers"]["tiers"]])
     yield from _check_services(parts["services"], parts["features"])
+    yield from _check_helpers(parts["models"], parts["services"])
 
 
 def _check_tiers(tiers: dict[str, Any]) -> Iterator[str]:
@@ -244,6 +245,19 @@ def _unpinned(model: dict[str, Any], known: Iterable[str]) -> Iterator[str]:
         yield f"models.yml: {model['id']} has no {name} and no entry in known_gaps"
     for name in sorted(set(known) - found):
         yield f"models.yml: known_gaps: {model['id']} has its {name}; remove it from the list"
+
+
+def _check_helpers(models: dict[str, Any], services: dict[str, Any]) -> Iterator[str]:
+    """Yield helper models that nothing reads, or that lie where another file lies."""
+    helpers = models.get("helpers", [])
+    ids = [item["id"] for item in helpers]
+    yield from _twice("models.yml: helper", ids)
+    yield from _twice(
+        "models.yml: file", [file["file"] for item in helpers for file in item["files"]]
+    )
+    read = {name for service in services["services"] for name in service.get("models", ())}
+    yield from _missing("services.yml: models: helper", sorted(read), ids)
+    yield from _missing("models.yml: helpers: a service that reads", sorted(ids), read)
 
 
 def _check_services(services: dict[str, Any], features: dict[str, Any]) -> Iterator[str]:

@@ -264,8 +264,12 @@ def _serving(
 ) -> Iterator[_Served]:
     """Serve the files that hosts lack."""
     store = blobs.Store(blobs.cache_directory(fleet.caller))
-    models = [seen.choice["model"] for seen in due.values() if seen.needs_model]
-    files = [item for item in blobs.wanted(models) if item.local_path or not options.direct]
+    needing = [seen.choice for seen in due.values() if seen.needs_model]
+    models = [choice["model"] for choice in needing]
+    helpers = [item for choice in needing for item in (choice["stack"] or {}).get("models", ())]
+    files = [
+        item for item in blobs.wanted([*models, *helpers]) if item.local_path or not options.direct
+    ]
     origin = sum(_provide(store, item, fleet, opened) for item in files)
     with blobs.Server(store, fleet.wires.blobs, options.serve) as server:
         if server.url:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from .. import resume
 from ..events import Event, TaskFinished
 from ..journal import Journal
-from ..module_utils.dream_core import printable
+from ..module_utils.dream_core import faststart, printable
 from ..module_utils.dream_core.errors import DreamError, UsageError
 from ..outcome import error_of_task
 from ..plan import Step
@@ -126,7 +126,7 @@ class Seen:
         present = self.document["present"]
         return sum(
             max(0, int(item.get("size_bytes") or 0) - int(present.get(item["file"], 0)))
-            for item in self.choice["model"]["files"]
+            for item in faststart.first_files(self.choice)
         )
 
     @property

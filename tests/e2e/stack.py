@@ -6,6 +6,7 @@ one stand-in for every other image, and two small models.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import time
@@ -190,6 +191,7 @@ def prepare(machine: Node, models: dict[str, Path]) -> Stacked:
     machine.copy_checkout()
     # Whoever installs, what is served is root's.
     serve_files(replace(machine, user="root"), models)
+    have_helpers(machine)
     write_lock(machine, serve_images(machine))
     return Stacked(machine, {name: _sha256(path) for name, path in models.items()})
 
@@ -203,14 +205,35 @@ def have_models_of_tiers(machine: Node, models: dict[str, Path]) -> None:
 
     After ``prepare`` and before the first install.
     """
-    catalogue = yaml.safe_load((catalog.HERE / "models.yml").read_text())
+    name = f"{machine.checkout}/dream_runner/catalog/models.yml"
+    catalogue = yaml.safe_load(machine.must("cat", name).out)
     for item in catalogue["models"]:
         if item["id"] in TIERS:
             path = models[TIERS[item["id"]]]
             file = {"file": f"{item['id']}.gguf", "sha256": _sha256(path)}
             place = f"http://127.0.0.1:{FILES_PORT}/{path.name}"
             item["files"] = [{**file, "size_bytes": path.stat().st_size, "urls": [place]}]
+    machine.must("sh", "-c", 'cat > "$0"', name, input=yaml.safe_dump(catalogue))
+
+
+def have_helpers(machine: Node) -> None:
+    """Let the catalogue of the checkout in ``machine`` name small files in place of helper models.
+
+    What lies on a hub cannot be had in a test; that the files are fetched, verified, mounted and
+    removed like any other is the same for small ones.
+    """
     name = f"{machine.checkout}/dream_runner/catalog/models.yml"
+    catalogue = yaml.safe_load(machine.must("cat", name).out)
+    served = replace(machine, user="root")
+    for helper in catalogue["helpers"]:
+        for file in helper["files"]:
+            content = f"in place of {file['file']}\n"
+            place = f"helpers/{file['file']}"
+            script = 'mkdir -p "$(dirname "$0")" && cat > "$0"'
+            served.must("sh", "-c", script, f"/root/served/models/{place}", input=content)
+            file["sha256"] = hashlib.sha256(content.encode()).hexdigest()
+            file["size_bytes"] = len(content)
+            file["urls"] = [f"http://127.0.0.1:{FILES_PORT}/{place}"]
     machine.must("sh", "-c", 'cat > "$0"', name, input=yaml.safe_dump(catalogue))
 
 
@@ -292,8 +315,6 @@ def unit(machine: Node, name: str, program: list[str], restart: str = "always") 
 
 
 def _sha256(path: Path) -> str:
-    import hashlib
-
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

@@ -96,7 +96,8 @@ def agreed(stacked: Stacked, *flags: str) -> Any:
     assert anew <= set(plan["restarts"])
     assert set(after) == {item["name"] for item in plan["units"]}
     assert stacked.published() == {line.split(" ")[0] for line in plan["ports"]}
-    models = stacked.node.must("ls", "/root/ai-server/data/models").out.split()
+    where = ("find", "/root/ai-server/data/models", "-type", "f", "-printf", "%P\\n")
+    models = stacked.node.must(*where).out.split()
     assert {item["what"] for item in plan["downloads"]} <= set(models)
     now = stacked.node.runner("plan", "--json", "--exit-code")
     assert now.code == 0, str(now)

@@ -186,7 +186,7 @@ def _offline(request: Request) -> Answer:
     settings, home = request["settings"], request["settings"]["install_dir"]
     bundle = settings.get("bundle") or ""
     findings, proved = [], []
-    for item in request["choice"]["model"]["files"]:
+    for item in faststart.first_files(request["choice"]):
         where = _model_at(item, home, bundle, request["may_write"])
         if where:
             proved.append("%s: %s" % (item["file"], where))

@@ -244,4 +244,15 @@ def _small(
 def files(choice: Mapping[str, Any]) -> List[Dict[str, Any]]:
     """Return every file that an install leads to: those fetched now, then those of the unit."""
     later = choice.get("upgrade")
-    return [*choice["model"]["files"], *(later["model"]["files"] if later else ())]
+    return [*first_files(choice), *(later["model"]["files"] if later else ())]
+
+
+def first_files(choice: Mapping[str, Any]) -> List[Dict[str, Any]]:
+    """Return the files that an install fetches itself: the model's, then those of the services."""
+    return [*choice["model"]["files"], *helper_files(choice)]
+
+
+def helper_files(choice: Mapping[str, Any]) -> List[Dict[str, Any]]:
+    """Return the files of the models that services read beside the engine's."""
+    helpers = (choice.get("stack") or {}).get("models") or ()
+    return [file for model in helpers for file in model["files"]]

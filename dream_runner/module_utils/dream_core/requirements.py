@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence
 
+from . import faststart
 from .errors import RequirementError
 from .fetch import wheel_address
 from .live import holder
@@ -134,8 +135,16 @@ def needs(
         "memory_wanted_mb": int(tier["min_ram_gb"]) * 1024 if is_full else memory,
         "disk_wanted_mb": int(tier["min_disk_gb"]) * 1024 if is_full else 0,
         "disk": _disk_needs(settings, profile, files, model_mb, state_dir, done)
+        + _helper_needs(settings, choice)
         + _later_needs(settings, choice),
     }
+
+
+def _helper_needs(settings: Mapping[str, Any], choice: Mapping[str, Any]) -> List[Dict[str, Any]]:
+    """Return what the models of the services need, whose sizes are all exact."""
+    files = faststart.helper_files(choice)
+    size_mb = -(-sum(item["size_bytes"] for item in files) // _MB)
+    return [_model_need(settings, files, size_mb, "models of features")] if files else []
 
 
 def _later_needs(settings: Mapping[str, Any], choice: Mapping[str, Any]) -> List[Dict[str, Any]]:

@@ -68,6 +68,7 @@ def resolve(
         networks=catalog.services["networks"],
     )
     engine = next(item for item in services if item["id"] == ENGINE)
+    helpers = _helpers(services, catalog.models)
     return {
         "project": catalog.services["project"],
         "services": [_summary(item, services, published, loopbacks, choice) for item in services],
@@ -75,7 +76,8 @@ def resolve(
         "ports": published,
         "environment": keys,
         "secrets": sorted({key for item in services for key in item.get("secrets", ())}),
-        "directories": _directories(services, str(settings["install_dir"])),
+        "models": helpers,
+        "directories": _directories(services, helpers, str(settings["install_dir"])),
         "files": [{key: item[key] for key in ("path", "mode", "content")} for item in files],
         "api": {
             "health": engine["probe_path"],
@@ -257,7 +259,25 @@ def _contents_by_service(files: Sequence[Mapping[str, str]]) -> Dict[str, str]:
     return {name: hashlib.sha256(text.encode()).hexdigest()[:16] for name, text in found.items()}
 
 
-def _directories(services: Sequence[Service], install_dir: str) -> List[Dict[str, Any]]:
+def _helpers(
+    services: Sequence[Service], models_catalog: Mapping[str, Any]
+) -> List[Dict[str, Any]]:
+    """Return the models that these services read beside the engine's: ``{id, name, files}``."""
+    wanted = {name for item in services for name in item.get("models", ())}
+    return [
+        {
+            "id": model["id"],
+            "name": model["name"],
+            "files": [dict(file, urls=list(file["urls"])) for file in model["files"]],
+        }
+        for model in models_catalog.get("helpers", ())
+        if model["id"] in wanted
+    ]
+
+
+def _directories(
+    services: Sequence[Service], helpers: Sequence[Mapping[str, Any]], install_dir: str
+) -> List[Dict[str, Any]]:
     """Return the directories that are mounted, and what they lie in, shallowest first.
 
     ``data`` ones are made once and then the service's own: databases change
@@ -266,6 +286,10 @@ def _directories(services: Sequence[Service], install_dir: str) -> List[Dict[str
     owners: Dict[str, str] = {}
     data: Set[str] = set()
     paths: Set[str] = set()
+    for model in helpers:
+        for file in model["files"]:
+            parts = ("%s/%s" % (_MODELS, file["file"])).split("/")[:-1]
+            paths.update("/".join(parts[: end + 1]) for end in range(len(parts)))
     for service in services:
         owners.update(service.get("owners") or {})
         for volume in service.get("volumes", ()):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 from ansible.plugins.action import ActionBase
 
@@ -92,7 +92,7 @@ class ActionModule(ActionBase):
             upgraded = sources.wanted(
                 settings, faststart.after(choice), found["facts"], found["session"], task_vars
             )
-        _resolve_package_urls(choice["model"])
+        _resolve_package_urls([choice["model"], *faststart.first_files(choice)])
         return {
             "wanted": wanted,
             "upgraded": upgraded,
@@ -119,9 +119,9 @@ def _absolute(path: str, session: Dict[str, Any]) -> str:
     return os.path.normpath(home + path[1:] if path == "~" or path.startswith("~/") else path)
 
 
-def _resolve_package_urls(model: Dict[str, Any]) -> None:
+def _resolve_package_urls(items: List[Dict[str, Any]]) -> None:
     """Turn ``package:NAME`` into the address of a file that the package ships."""
-    for item in [model, *model["files"]]:
+    for item in items:
         item["urls"] = [
             "file://" + str(paths.catalog() / url[len("package:") :])
             if url.startswith("package:")

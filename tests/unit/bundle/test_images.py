@@ -200,6 +200,16 @@ def test_a_bundle_has_the_images_of_its_tiers_and_features() -> None:
     assert not any("cuda" in tag for tag in amd)
 
 
+def test_a_bundle_has_the_models_of_its_features() -> None:
+    def ids(*features: str, arch: str = "amd64") -> set[str]:
+        return {item["id"] for item in images.helpers(catalog.load(), (), features, arch)}
+
+    assert ids() == {"all-minilm-l6-v2", "faster-whisper-base"}
+    assert ids("voice") == {"faster-whisper-base"}
+    assert ids("rag", arch="arm64") == {"all-minilm-l6-v2"}
+    assert ids("workflows") == set()
+
+
 def test_a_bundle_of_everything_has_no_image_of_an_earlier_version() -> None:
     everything = needed()
     former = {tag for tag, entry in catalog.load().images["images"].items() if entry.get("former")}

@@ -100,6 +100,77 @@ def test_no_service_fetches_a_model_by_itself() -> None:
     assert not [item["id"] for item in services if item.get("fetches")]
 
 
+def files(feature: str) -> set[str]:
+    found = stack("nvidia", **{**OFF, feature: "yes"})
+    return {file["file"] for model in found["models"] for file in model["files"]}
+
+
+def test_the_models_of_features_are_fetched_by_us() -> None:
+    """What a service reads is planned, pinned and verified, and lies where it is mounted."""
+    assert stack("nvidia", **OFF)["models"] == []
+    assert "embeddings/all-MiniLM-L6-v2/model.safetensors" in files("rag")
+    assert "whisper/model.bin" in files("voice")
+    for host in HOSTS:
+        found = stack(host)
+        made = {item["path"] for item in found["directories"]}
+        for model in found["models"]:
+            for file in model["files"]:
+                assert file["sha256"] and file["size_bytes"] and file["urls"]
+                place = f"/srv/my ai$/data/models/{file['file']}"
+                assert place.rsplit("/", 1)[0] in made
+        for service in found["compose"]["services"].values():
+            for volume in service.get("volumes", ()):
+                if "/data/models/" in volume["source"]:
+                    assert volume["read_only"], service["image"]
+
+
+def test_the_speech_model_lies_as_the_library_of_the_hub_looks_for_it() -> None:
+    """A reference names the commit, and the commit is a directory of files (huggingface_hub)."""
+    found = stack("cpu")
+    mounts = {
+        item["target"]: item["source"]
+        for item in found["compose"]["services"]["whisper"]["volumes"]
+    }
+    hub = "/home/ubuntu/.cache/huggingface/hub/models--Systran--faster-whisper-base"
+    (reference,) = [item for item in found["files"] if item["path"].endswith("config/whisper/main")]
+    assert reference["content"] == reference["content"].strip()
+    assert mounts[f"{hub}/snapshots/{reference['content']}"].endswith("/data/models/whisper")
+    assert mounts[f"{hub}/refs"].endswith("/config/whisper")
+    (model,) = [item for item in found["models"] if item["id"] == "faster-whisper-base"]
+    names = {file["file"] for file in model["files"]}
+    wanted = ("config.json", "model.bin", "tokenizer.json", "vocabulary.txt", "README.md")
+    assert {f"whisper/{name}" for name in wanted} == names
+    hubs = [url for file in model["files"] for url in file["urls"] if url.startswith("https:")]
+    assert all(f"/resolve/{reference['content']}/" in url for url in hubs)
+    told = environment("open-webui", "cpu")
+    assert "models--" + told["AUDIO_STT_MODEL"].replace("/", "--") == hub.rpartition("/")[2]
+
+
+def test_a_file_of_the_package_is_what_its_digest_says() -> None:
+    import hashlib
+
+    for model in catalog.load().models["helpers"]:
+        for file in model["files"]:
+            for url in file["urls"]:
+                if url.startswith("package:"):
+                    content = (catalog.HERE / url.removeprefix("package:")).read_bytes()
+                    assert hashlib.sha256(content).hexdigest() == file["sha256"]
+                    assert len(content) == file["size_bytes"]
+
+
+def test_the_plan_and_the_disk_check_count_them() -> None:
+    from dream_runner.module_utils.dream_core import faststart, requirements
+
+    choice = choose("nvidia")
+    names = {item["file"] for item in faststart.first_files(choice)}
+    assert {"whisper/model.bin", choice["model"]["file"]} <= names
+    settings = {"install_dir": "/srv/ai", "disk_reserve_mb": 0}
+    needs = requirements.needs(settings, choice, "/state")["disk"]
+    (need,) = [item for item in needs if item["what"] == "models of features"]
+    assert need["mb"] > 220
+    assert "/srv/ai/data/models/whisper/model.bin" in need["there"]
+
+
 def test_the_first_visitor_owns_nothing() -> None:
     chat, flows = environment("open-webui"), environment("n8n")
     assert chat["WEBUI_ADMIN_PASSWORD"] == "${WEBUI_ADMIN_PASSWORD:?}"
