@@ -115,7 +115,7 @@ def test_the_models_of_features_are_fetched_by_us() -> None:
         made = {item["path"] for item in found["directories"]}
         for model in found["models"]:
             for file in model["files"]:
-                assert file["sha256"] and file["size_bytes"] and file["urls"]
+                assert all(file[key] for key in ("sha256", "size_bytes", "urls"))
                 place = f"/srv/my ai$/data/models/{file['file']}"
                 assert place.rsplit("/", 1)[0] in made
         for service in found["compose"]["services"].values():
