@@ -78,6 +78,10 @@ Verbose = Annotated[
     bool,
     typer.Option("--verbose", "-v", help="Show every step and why it runs."),
 ]
+Locked = Annotated[
+    bool,
+    typer.Option("--locked", help="Refuse container images that are not pinned yet."),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would happen; write nothing.")]
 Answers = Annotated[
@@ -308,6 +312,7 @@ def install(
     verify: Annotated[
         bool, typer.Option("--verify", help="Read every model file again and check its SHA-256.")
     ] = False,
+    locked: Locked = False,
     dry_run: DryRun = False,
     verbose: Verbose = False,
     ui: Ui = "auto",
@@ -325,7 +330,7 @@ def install(
     from .commands import install as command
     from .resume import Wish
 
-    options = command.Options(Wish(yes, resume, fresh, force), full, verify)
+    options = command.Options(Wish(yes, resume, fresh, force), full, verify, locked)
     if dry_run:
         return _show_plan(command.preview(flags, answers, os.environ, options), json)
     try:
@@ -383,6 +388,7 @@ def plan(
     fresh: Annotated[bool, typer.Option("--fresh", help="As with install.")] = False,
     force: Annotated[bool, typer.Option("--force", help="As with install.")] = False,
     full: Annotated[bool, typer.Option("--full", help="As with install.")] = False,
+    locked: Locked = False,
     json: Json = False,
     debug: Debug = False,
 ) -> int:
@@ -395,7 +401,7 @@ def plan(
 
     _refuse_both(resume, fresh or force)
     wish = Wish(resume=resume, fresh=fresh, force=force)
-    found = command.run(flags, answers, os.environ, wish, full=full)
+    found = command.run(flags, answers, os.environ, wish, full=full, locked=locked)
     _show_plan(found, json)
     return _PENDING if exit_code and found[0].changes_pending else 0
 
@@ -558,8 +564,30 @@ def fetch(
     return 0
 
 
-@app.command("lock", short_help="Look up the digest of every container image.")
+@app.command("lock", short_help="Look up the digests of container images.")
 def lock(
+    images: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Images or services (default: those of the features that are on). "
+            "With --models: model ids or OWNER/REPOSITORY/FILE.",
+            metavar="[IMAGE]...",
+        ),
+    ] = None,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Ask for every image of the catalogue.")
+    ] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Ask whether the pinned digests still exist; write nothing."),
+    ] = False,
+    models: Annotated[
+        bool,
+        typer.Option(
+            "--models",
+            help="Show commit, digest and size of model files on a hub; write nothing.",
+        ),
+    ] = False,
     bundle: Annotated[
         str,
         typer.Option(
@@ -575,13 +603,27 @@ def lock(
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """Ask the registries for the digest of every image in the catalogue, and record it.
+    """Ask the registries for the digests of container images, and record them.
 
-    An install runs exactly the recorded images; only this command changes the record.
+    An install runs exactly the recorded images. What is recorded here comes before the digests
+    that the release carries.
     """
     from .commands import lock as command
 
-    locked = command.run(bundle, output)
+    if models:
+        files = command.models(tuple(images or ()))
+        report.print_result(
+            command.models_as_json(files), command.models_as_text(files), _form(json)
+        )
+        return files.exit_code
+    asked = command.Asked(tuple(images or ()), all_)
+    if check:
+        found = command.check(asked)
+        report.print_result(
+            command.checked_as_json(found), command.checked_as_text(found), _form(json)
+        )
+        return 0
+    locked = command.run(asked, bundle, output)
     report.print_result(command.as_json(locked), command.as_text(locked), _form(json))
     return 0
 

@@ -47,7 +47,10 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("fetch https://a/m.gguf https://b/m.gguf --sha256 HEX -o m.gguf", "use b if a fails"),
     ),
     "lock": (
-        ("lock", "ask the registries"),
+        ("lock", "ask the registries, for the features that are on"),
+        ("lock n8n qdrant/qdrant:v1.16.3", "only for these"),
+        ("lock --check --all", "ask whether every pinned digest still exists"),
+        ("lock --models phi4-q4", "show commit, digest and size of a model's files"),
         ("lock --bundle DIR -o lock.json", "read a bundle, write another file"),
     ),
     "facts": (

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from . import report
-from .cli import Answers, Debug, Json, Ui, Yes, with_settings
+from .cli import Answers, Debug, Json, Locked, Ui, Yes, with_settings
 from .settings import Given
 
 _HELP = """\
@@ -194,6 +194,7 @@ def install(
     ] = False,
     full: Annotated[bool, typer.Option("--full", help="Run every phase on every host.")] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Read every model file again.")] = False,
+    locked: Locked = False,
     ui: Ui = "auto",
     json: Json = False,
     debug: Debug = False,
@@ -218,6 +219,7 @@ def install(
         share=share,
         share_port=share_port,
         yes=yes or force,
+        locked=locked,
     )
     shown = view.make(ui, json_result=json)
     try:
@@ -277,6 +279,7 @@ def plan(
         bool, typer.Option("--exit-code", help="Exit with 20 when a host would change.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="As with install.")] = False,
+    locked: Locked = False,
     json: Json = False,
     debug: Debug = False,
 ) -> int:
@@ -285,7 +288,8 @@ def plan(
     from .fleet import view
 
     shown = view.make("quiet")
-    hosts = command.plan(flags, answers, os.environ, _way(locals()), shown, force=force)
+    way = _way(locals())
+    hosts = command.plan(flags, answers, os.environ, way, shown, force=force, locked=locked)
     code = command.exit_code(hosts, ("due", "in order"))
     if not code and exit_code and any(host.state == "due" for host in hosts):
         code = 20

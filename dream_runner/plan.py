@@ -59,7 +59,8 @@ class Plan:
     """The whole answer to "what would happen".
 
     ``root_commands`` do by hand all that is ``privileged``; empty where no
-    command line would. ``later`` is what a unit fetches after the install has ended.
+    command line would. ``later`` is what a unit fetches after the install has ended. ``pinned``
+    are images whose digest was looked up now and is recorded before the start.
     """
 
     install_dir: str
@@ -80,6 +81,7 @@ class Plan:
     port_notes: tuple[str, ...] = ()
     open_to: str = ""
     exposure: tuple[Mapping[str, Any], ...] = ()
+    pinned: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def image_bytes(self) -> int:
@@ -134,6 +136,8 @@ class Found:
     model_about_bytes: int = 0
     receipts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     images: frozenset[str] | None = None
+    #: Those whose digest was looked up for this plan.
+    pinned: tuple[Mapping[str, Any], ...] = ()
     archive_bytes: Mapping[str, int] = field(default_factory=dict)
     disk_needs: tuple[Mapping[str, Any], ...] = ()
     #: Of files whose exact size nobody has pinned, as the disk or their server tells it.
@@ -175,6 +179,7 @@ def build(
         port_notes=tuple(choice.get("port_notes", ())),
         open_to=_open_to(settings, choice),
         exposure=tuple(outlook.ports(settings.values(), choice)),
+        pinned=found.pinned,
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from . import answers, catalog, plan, sources
+from . import answers, catalog, pins, plan, sources
 from .catalog import local_model
 from .module_utils.dream_core import (
     due,
@@ -56,7 +56,11 @@ _LIBRARY_PACKAGES = {
 
 @dataclass(frozen=True)
 class Target:
-    """Settings, host and what follows from them; ``notes`` are lines for the user."""
+    """Settings, host and what follows from them; ``notes`` are lines for the user.
+
+    ``pinned`` are the images whose digest was looked up for this run, and is not recorded yet;
+    ``unpinned`` says of the others why there is no digest.
+    """
 
     state_dir: str
     settings: Settings
@@ -65,6 +69,8 @@ class Target:
     reasons: Mapping[str, due.Reason]
     is_silent: bool = False
     notes: tuple[str, ...] = field(default=())
+    pinned: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    unpinned: tuple[str, ...] = ()
 
     @property
     def receipts(self) -> Mapping[str, Any]:
@@ -130,9 +136,18 @@ def known() -> Known:
 
 
 def meet(
-    said: Said, *, fresh: bool, save: bool, full: bool = False, verify: bool = False
+    said: Said,
+    *,
+    fresh: bool,
+    save: bool,
+    full: bool = False,
+    verify: bool = False,
+    locked: bool = False,
 ) -> Target:
-    """Look at the host and decide; ``save`` False writes nothing at all."""
+    """Look at the host and decide; ``save`` False writes nothing at all.
+
+    Images that no lock knows are asked of their registries, but for ``locked`` or offline.
+    """
     host = look(
         state_dir=said.state_dir,
         install_dir=said.settings["install_dir"],
@@ -144,17 +159,30 @@ def meet(
         save=save,
     )
     settings = said.settings.values()
-    choice = decide(
-        settings,
-        host["facts"],
-        host["session"],
-        catalog.load(),
-        host["receipts"],
-        host["listeners"],
-        held=host["held"],
-        bundled=host["bundled"],
-        described=local_model.described(settings),
-    )
+    described = local_model.described(settings)
+
+    def decided(loaded: catalog.Catalog) -> dict[str, Any]:
+        return decide(
+            settings,
+            host["facts"],
+            host["session"],
+            loaded,
+            host["receipts"],
+            host["listeners"],
+            held=host["held"],
+            bundled=host["bundled"],
+            described=described,
+        )
+
+    loaded = catalog.load()
+    choice = decided(loaded)
+    pinned: Mapping[str, Any] = {}
+    unpinned: tuple[str, ...] = ()
+    missing = pins.unpinned(choice)
+    if missing and not (locked or settings["offline"]):
+        answers = pins.ask(missing)
+        pinned, unpinned = answers.found, tuple(answers.reasons())
+        choice = decided(pins.over(loaded, pinned))
     reasons = _reasons(said.settings, host, choice, full=fresh or full)
     return Target(
         said.state_dir,
@@ -162,7 +190,9 @@ def meet(
         host,
         choice,
         reasons,
-        notes=(*said.notes, *host["notes"]),
+        notes=(*said.notes, *host["notes"], *(f"not pinned: {line}" for line in unpinned)),
+        pinned=pinned,
+        unpinned=unpinned,
     )
 
 
@@ -221,6 +251,7 @@ def _found(target: Target) -> plan.Found:
         model_about_bytes=_about_bytes(target.choice["model"]["id"]),
         receipts=target.receipts,
         images=_images_here(target),
+        pinned=tuple(pins.row(tag, entry) for tag, entry in sorted(target.pinned.items())),
         archive_bytes=_archive_bytes(target),
         disk_needs=_disk_needs(target),
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import catalog, dryrun, paths
-from ..commands.lock import of_bundle
+from ..catalog.image_archives import of_bundle
 from ..module_utils.dream_core import atomic, bundle, faststart, models, network_env
 from ..module_utils.dream_core.errors import DiskError, UsageError
 from ..module_utils.dream_core.fetch.fetcher import fetch

@@ -224,16 +224,16 @@ def _check_models(models: dict[str, Any], tiers: list[str]) -> Iterator[str]:
 
 
 #: A file on a hub: the repository, what stands where a commit belongs, and the path.
-_HUB_FILE = re.compile(
+HUB_FILE = re.compile(
     r"https://[^/]+/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)"
 )
-_COMMIT = re.compile(r"[0-9a-f]{40}")
+COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def lacks(file: Mapping[str, Any]) -> set[str]:
     """Return what is not pinned of a model's file: ``commit``, ``size_bytes`` or nothing."""
-    places = [_HUB_FILE.fullmatch(url) for url in file["urls"]]
-    floating = any(place and not _COMMIT.fullmatch(place["revision"]) for place in places)
+    places = [HUB_FILE.fullmatch(url) for url in file["urls"]]
+    floating = any(place and not COMMIT.fullmatch(place["revision"]) for place in places)
     found = {"commit"} if floating else set()
     return found if file["size_bytes"] else found | {"size_bytes"}
 

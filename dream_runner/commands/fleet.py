@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .. import lock, runs, target
+from .. import lock, pins, runs, target
 from ..events import Event, Progress
 from ..fleet import blobs, choices, inventory, look, mitogen
 from ..fleet.fleet import Fleet, Passwords
@@ -83,6 +83,7 @@ class Options:
     share: bool = False
     share_port: int = 0
     yes: bool = False
+    locked: bool = False
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,14 @@ def install(
             crew.rest([n for n, seen in found.items() if isinstance(seen, Seen) and n not in names])
             _record(fleet, found)
             due = {seen.name: seen for seen in look.due_of(found) if seen.name not in crew.results}
+            pinned, unpinned = _pinned(list(due.values()), locked=options.locked)
+            crew.lose(unpinned)
+            due = {name: seen for name, seen in due.items() if name not in unpinned}
+            for tag, entry in pinned.items():
+                view.note(f"pinned now: {tag} {entry['digest']}")
             _agree_to_install(list(due.values()), crew, options.yes)
+            # On this machine: its lock is the one that every host is told of.
+            pins.record(pinned)
             with _serving(fleet, found, due, options, opened) as served:
                 crew.fleet = served.fleet
                 plan = _install_of(served.fleet, due, options)
@@ -164,6 +172,24 @@ def uninstall(
 
         opened.crew.work(list(opened.fleet.hosts), plan, _ALL, len(opened.fleet.hosts))
         return opened.outcome(time.monotonic() - began, {})
+
+
+def _pinned(
+    due: Sequence[Seen], *, locked: bool
+) -> tuple[Mapping[str, Any], dict[str, DreamError]]:
+    """Return pins for images that no lock knows, and the hosts whose images get none."""
+    missing = {seen.name: pins.unpinned(seen.choice) for seen in due}
+    online = {seen.name for seen in due if not seen.settings["offline"]} if not locked else set()
+    tags = sorted({tag for name in online for tag in missing[name]})
+    answers = pins.ask(tags) if tags else None
+    found = answers.found if answers else {}
+    reasons = answers.reasons() if answers else []
+    left = {name: [tag for tag in tags if tag not in found] for name, tags in missing.items()}
+    return found, {
+        name: pins.refusal(tags, reasons if name in online else (), locked=locked)
+        for name, tags in left.items()
+        if tags
+    }
 
 
 def _record(fleet: Fleet, found: look.Found) -> None:
@@ -348,10 +374,28 @@ def plan(
     view: View,
     *,
     force: bool = False,
+    locked: bool = False,
 ) -> list[Host]:
     """Return what install would do on each host; write nothing there."""
     options = look.Options(save=False, force=force)
-    return _each("plan", flags, answers_file, environment, way, view, options, _planned)
+    hosts = _each("plan", flags, answers_file, environment, way, view, options, _planned)
+    return hosts if locked else _with_pins(hosts)
+
+
+def _with_pins(hosts: list[Host]) -> list[Host]:
+    """Return the hosts with the pins that install would record first."""
+    tags = sorted({tag for host in hosts for tag in host.facts.get("unpinned", ())})
+    found = pins.ask(tags).found if tags else {}
+    return [_with_pin(host, found) if host.facts.get("unpinned") else host for host in hosts]
+
+
+def _with_pin(host: Host, found: Mapping[str, Any]) -> Host:
+    rows = [pins.row(tag, found[tag]) for tag in host.facts["unpinned"] if tag in found]
+    left = [tag for tag in host.facts["unpinned"] if tag not in found]
+    said = [f"pinned now: {row['image']} {row['digest']}" for row in rows]
+    said += [f"not pinned: {tag}" for tag in left]
+    facts = {**host.facts, "unpinned": left, "pinned_now": rows}
+    return replace(host, detail="; ".join([host.detail, *said]), facts=facts)
 
 
 def status(environment: Mapping[str, str], way: Way, view: View) -> list[Host]:
@@ -401,6 +445,7 @@ def _planned(seen: Seen) -> Host:
             "tier": choice["tier"]["id"],
             "model": choice["model"]["id"],
             "missing_bytes": seen.missing_bytes if seen.needs_model else 0,
+            "unpinned": pins.unpinned(choice),
             "install_dir": seen.places()["dream_install_dir"],
             "steps": [asdict(step) for step in seen.steps],
         },

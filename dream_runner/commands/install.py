@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .. import answers, lock, privilege, resume, runs, stopping, target, tripwire, wording
+from .. import answers, lock, pins, privilege, resume, runs, stopping, target, tripwire, wording
 from ..events import Event, Notice, PhaseFinished
 from ..html import record
 from ..journal import Journal
@@ -30,6 +30,7 @@ class Options:
     wish: resume.Wish = field(default_factory=resume.Wish)
     full: bool = False
     verify: bool = False
+    locked: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ def run(
                 return _rested(known, listener, began)
             known = target.unanswered(known)
             listener.note("the model did not answer; restarting its engine", "warning")
+        pins.require(known.choice, known.unpinned, locked=options.locked)
         plan = target.plan_of(known)
         for note in plan.port_notes:
             listener.note(note)
@@ -82,6 +84,9 @@ def run(
         password = privilege.become_password(
             plan.privileged, plan.root_commands, session, terminal.password, terminal.say
         )
+        for item in plan.pinned:
+            listener.note(f"pinned now: {item['image']} {item['digest']}")
+        pins.record(known.pinned)
         _keep(answers.save(said.state_dir, said.settings), listener)
         return _execute(known, start, options, password, listener)
 
@@ -100,6 +105,7 @@ def preview(
         options.wish,
         full=options.full,
         verify=options.verify,
+        locked=options.locked,
     )
 
 
@@ -127,6 +133,7 @@ def _meet(
         full=options.full,
         verify=options.verify,
         save=True,
+        locked=options.locked,
     )
     for note in known.notes:
         listener.note(note, "warning")

@@ -1,64 +1,36 @@
 """``dream-runner lock``: ask what the image of every tag is, and keep the answers.
 
-An update is this command and never a side effect of an install (K8): the lock says
-for each tag of the catalogue which digest it stands for and which platforms it has.
+An update is this command and never a side effect of an install (K8): it asks the registries
+for the digests of today, which then come before those that the release carries.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import re
-import tarfile
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .. import catalog, output_file
-from ..bundle.images import archives
-from ..module_utils.dream_core import atomic, network_env
-from ..module_utils.dream_core.errors import DreamError, NetworkError, UsageError
-from ..module_utils.dream_core.fetch.faults import SourceFault
-from ..module_utils.dream_core.fetch.local import Joined
-
-if TYPE_CHECKING:
-    import requests
-
-Entry = dict[str, Any]
-
-_TIMEOUT_SECONDS = 30.0
-_PARALLEL = 8
-#: What Docker means by a name without a host.
-_HUB = "registry-1.docker.io"
-_KINDS = (
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-)
+from .. import catalog, output_file, target
+from ..catalog import hub, image_archives, image_lock
+from ..catalog.image_lock import Answers, Entry
+from ..module_utils.dream_core import network_env
+from ..module_utils.dream_core.errors import IntegrityError, NetworkError, UsageError
+from ..settings import Given
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where an image is: ``host``, ``name`` there, and ``reference`` (a tag or a digest)."""
+class Asked:
+    """Which images: those named, all of the catalogue, or those of the features that are on."""
 
-    host: str
-    name: str
-    reference: str
-
-    @property
-    def address(self) -> str:
-        """Return the address of the registry; only this machine is asked without TLS."""
-        local = self.host.split(":")[0] in ("127.0.0.1", "localhost")
-        return f"{'http' if local else 'https'}://{self.host}/v2/{self.name}"
+    images: tuple[str, ...] = ()
+    all: bool = False
 
 
 @dataclass(frozen=True)
 class Locked:
-    """What was found: entries by tag, what changed against before, and what nobody knows."""
+    """The pins of what was asked for, which of them changed, and images that have none."""
 
     path: Path
     images: Mapping[str, Entry]
@@ -66,227 +38,138 @@ class Locked:
     missing: tuple[str, ...] = field(default=())
 
 
-def run(bundle: str = "", output: str = "") -> Locked:
-    """Lock every image of the catalogue, or those that a bundle holds; write the file.
+@dataclass(frozen=True)
+class Checked:
+    """Which pins their registries confirmed."""
+
+    confirmed: tuple[str, ...]
+
+
+def run(asked: Asked | None = None, bundle: str = "", output: str = "") -> Locked:
+    """Lock the images that are asked for, or those that a bundle holds; write the file.
 
     Raises NetworkError LOCK_FAILED with every image whose registry did not
-    answer; nothing is written then.
+    answer; the others are recorded before.
     """
-    if not bundle:
-        network_env.require(os.environ)
-    wanted = tags(catalog.load().services)
-    path = Path(output).expanduser() if output else catalog.lock_path()
-    if output:
-        path = Path(output_file.require(output))
-    before = catalog.read_lock(path) if path.is_file() else {}
-    found = of_bundle(Path(bundle).expanduser(), wanted) if bundle else of_registries(wanted)
-    images = {**before, **found}
-    changed = tuple(tag for tag in sorted(images) if images[tag] != before.get(tag))
-    if changed:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        document = {"schema": catalog.LOCK_SCHEMA, "images": dict(sorted(images.items()))}
-        text = json.dumps(document, indent=1) + "\n"
-        atomic.write_bytes(str(path), text.encode(), 0o644)
+    path = Path(output_file.require(output)) if output else catalog.lock_path()
+    if bundle:
+        wanted = catalog.image_tags(catalog.load().services)
+        entries = image_archives.of_bundle(Path(bundle).expanduser(), wanted)
+        return _recorded(path, wanted, entries)
+    network_env.require(os.environ)
+    wanted = _wanted(asked or Asked())
+    answers = image_lock.ask(wanted, catalog.load().images["images"])
+    if answers.is_network_dead:
+        raise _failed(answers.reasons()[0])
+    locked = _recorded(path, wanted, answers.found if output else _news(answers.found))
+    if answers.failed:
+        raise _failed(_partly(answers, path))
+    return locked
+
+
+def _recorded(path: Path, wanted: Sequence[str], entries: Mapping[str, Entry]) -> Locked:
+    changed = image_lock.record(path, entries)
+    images = {**catalog.load().images["images"], **image_lock.read(path)}
+    found = {tag: images[tag] for tag in wanted if tag in images}
     missing = tuple(tag for tag in wanted if tag not in images and "@" not in tag)
-    return Locked(path, images, changed, missing)
+    return Locked(path, found, changed, missing)
 
 
-def tags(services: Mapping[str, Any]) -> list[str]:
-    """Return every image that the catalogue names, those of all variants too."""
-    return catalog.image_tags(services)
-
-
-# --- registries -----------------------------------------------------------------------
-
-
-def place(tag: str) -> Place:
-    """Return where ``tag`` is to be asked for."""
-    name, _, digest = tag.partition("@")
-    head, colon, last = name.rpartition(":")
-    if colon and "/" not in last:
-        name, reference = head, last
-    else:
-        reference = "latest"
-    host, slash, rest = name.partition("/")
-    if not slash or not ("." in host or ":" in host or host == "localhost"):
-        host, rest = _HUB, name if slash else f"library/{name}"
-    if host in ("docker.io", "index.docker.io"):
-        host = _HUB
-    return Place(host, rest, digest or reference)
-
-
-def of_registries(wanted: Iterable[str]) -> dict[str, Entry]:
-    """Return the entry of every tag, from its registry."""
-
-    def ask(tag: str) -> tuple[str, Entry | str]:
-        try:
-            return tag, _ask(place(tag))
-        except DreamError as error:
-            return tag, error.what
-
-    with ThreadPoolExecutor(max_workers=_PARALLEL) as pool:
-        answers = dict(pool.map(ask, wanted))
-    failed = [f"- {tag}: {why}" for tag, why in answers.items() if isinstance(why, str)]
-    if failed:
-        raise NetworkError(
-            "these images could not be looked up, so nothing was written:\n" + "\n".join(failed),
-            code="LOCK_FAILED",
-            hint="check the connection or the proxy; without a network: --bundle DIR",
-        )
-    return {tag: entry for tag, entry in answers.items() if isinstance(entry, dict)}
-
-
-def _session() -> requests.Session:
-    # 0.1 s to import, and only this command needs it.
-    import requests
-
-    session = requests.Session()
-    # It knows the proxies' variables, and two of those that name authorities.
-    known = network_env.of_programs(os.environ)
-    session.verify = known.get("REQUESTS_CA_BUNDLE") or known.get("SSL_CERT_DIR") or True
-    return session
-
-
-def _ask(where: Place) -> Entry:
-    import requests
-
-    session = _session()
-    try:
-        content = _get(session, where, f"manifests/{where.reference}", ", ".join(_KINDS))
-        digest = "sha256:" + hashlib.sha256(content).hexdigest()
-        if where.reference.startswith("sha256:") and digest != where.reference:
-            raise _unclear("the registry answers with another manifest")
-        manifest = json.loads(content)
-        return {"digest": digest, "platforms": _platforms(session, where, manifest)}
-    except (requests.RequestException, ValueError, KeyError, TypeError) as error:
-        raise _unclear(" ".join(str(error).split())[:200] or type(error).__name__) from error
-    finally:
-        session.close()
-
-
-def _unclear(why: str) -> NetworkError:
-    return NetworkError(why, code="LOCK_FAILED")
-
-
-def _platforms(session: requests.Session, where: Place, manifest: Any) -> list[str]:
-    """Return ``os/architecture`` of everything the manifest leads to."""
-    if "manifests" in manifest:
-        found = [item.get("platform") or {} for item in manifest["manifests"]]
-    else:
-        config = manifest["config"]["digest"]
-        found = [json.loads(_get(session, where, f"blobs/{config}", "*/*"))]
-    names = {f"{item.get('os')}/{item.get('architecture')}" for item in found}
-    # What attests how an image was built calls itself unknown/unknown.
-    return sorted(name for name in names if name.startswith("linux/"))
-
-
-def _get(session: requests.Session, where: Place, path: str, accept: str) -> bytes:
-    address, headers = f"{where.address}/{path}", {"Accept": accept}
-    reply = session.get(address, headers=headers, timeout=_TIMEOUT_SECONDS)
-    if reply.status_code == 401:
-        headers["Authorization"] = f"Bearer {_token(session, reply)}"
-        reply = session.get(address, headers=headers, timeout=_TIMEOUT_SECONDS)
-    reply.raise_for_status()
-    return bytes(reply.content)
-
-
-def _token(session: requests.Session, reply: requests.Response) -> str:
-    """Return the pass that a registry gives to everybody who asks for it."""
-    asked = dict(re.findall(r'(\w+)="([^"]*)"', reply.headers.get("WWW-Authenticate", "")))
-    realm = asked.pop("realm", "")
-    if not realm:
-        raise _unclear("the registry wants a login")
-    answer = session.get(realm, params=asked, timeout=_TIMEOUT_SECONDS)
-    answer.raise_for_status()
-    content = answer.json()
-    return str(content.get("token") or content["access_token"])
-
-
-# --- bundles ----------------------------------------------------------------------------
-
-
-def of_bundle(bundle: Path, wanted: Iterable[str]) -> dict[str, Entry]:
-    """Return the entries of the images in ``bundle/images``; each is known by its id.
-
-    Raises UsageError BUNDLE_IMAGES when there is none that the catalogue names.
-    """
-    known = {_full(tag): tag for tag in wanted}
-    found: dict[str, Entry] = {}
-    for archive in archives(bundle / "images"):
-        for names, entry in _archived(archive, f"images/{archive.name}"):
-            found |= {known[_full(name)]: entry for name in names if _full(name) in known}
-    if not found:
-        raise UsageError(
-            f"{bundle / 'images'} holds no image of the catalogue",
-            code="BUNDLE_IMAGES",
-            where=str(bundle),
-            hint="save them there with: docker save --output images/NAME.tar NAME:TAG",
-        )
-    return found
-
-
-def _full(tag: str) -> tuple[str, str, str]:
-    where = place(tag)
-    return where.host, where.name, where.reference
-
-
-def _archived(archive: Path, name: str) -> list[tuple[list[str], Entry]]:
-    """Return ``(tags, entry)`` of every image in an archive of ``docker save``."""
-    try:
-        with Joined(str(archive)) as stream, tarfile.open(fileobj=stream) as tar:
-            images = json.loads(_member(tar, "manifest.json"))
-            return [(_names(tar, item), _entry(tar, item, name)) for item in images]
-    except (OSError, SourceFault, tarfile.TarError, LookupError, ValueError, TypeError) as error:
-        raise UsageError(
-            f"{archive} is no archive of images: {error}",
-            code="BUNDLE_IMAGES",
-            where=str(archive),
-            hint="write it with docker save, or with podman save --format docker-archive",
-        ) from error
-
-
-def _names(tar: tarfile.TarFile, image: Mapping[str, Any]) -> list[str]:
-    """Return what an image is called; an archive of one image may say it in the layout's words."""
-    names = list(image["RepoTags"] or [])
-    if _has(tar, "index.json"):
-        tops = json.loads(_member(tar, "index.json"))["manifests"]
-        if len(tops) == 1:
-            said = tops[0].get("annotations", {}).get("org.opencontainers.image.ref.name", "")
-            # docker itself writes the bare tag there.
-            names += [said] if "/" in said else []
-    return names
-
-
-def _has(tar: tarfile.TarFile, name: str) -> bool:
-    present = tar.getnames()
-    return name in present or f"./{name}" in present
-
-
-def _entry(tar: tarfile.TarFile, image: Mapping[str, Any], name: str) -> Entry:
-    content = _member(tar, image["Config"])
-    config = json.loads(content)
-    entry = {
-        "id": "sha256:" + hashlib.sha256(content).hexdigest(),
-        "archive": name,
-        "platforms": [f"{config['os']}/{config['architecture']}"],
+def _news(found: Mapping[str, Entry]) -> dict[str, Entry]:
+    """Return what differs from the pins that count: the same ones stay those of the release."""
+    known = catalog.load().images["images"]
+    return {
+        tag: entry
+        for tag, entry in found.items()
+        if entry["digest"] != known.get(tag, {}).get("digest")
     }
-    if _has(tar, "index.json"):
-        # An engine with containerd's store calls the image by its manifest.
-        manifests = json.loads(_member(tar, "index.json"))["manifests"]
-        for item in manifests:
-            digest = str(item["digest"])
-            blob = json.loads(_member(tar, "blobs/sha256/" + digest.removeprefix("sha256:")))
-            if blob.get("config", {}).get("digest") == entry["id"]:
-                entry["manifest"] = digest
-    return entry
 
 
-def _member(tar: tarfile.TarFile, name: str) -> bytes:
-    present = tar.getnames()
-    stream = tar.extractfile(name if name in present else f"./{name}")
-    if stream is None:
-        raise KeyError(f"{name} is no file")
-    return stream.read()
+def _partly(answers: Answers, path: Path) -> str:
+    count, total = len(answers.failed), len(answers.failed) + len(answers.found)
+    lines = "".join(f"\n- {line}" for line in answers.reasons())
+    return f"{count} of {total} images could not be looked up; the rest is in {path}:{lines}"
+
+
+def _failed(what: str) -> NetworkError:
+    return NetworkError(
+        what,
+        code="LOCK_FAILED",
+        hint="check the connection or the proxy, then run it again, or give a --bundle DIR",
+    )
+
+
+def check(asked: Asked | None = None) -> Checked:
+    """Ask whether the registries still have every pinned digest; write nothing.
+
+    Raises IntegrityError PIN_GONE with each that a registry no longer has, or NetworkError
+    LOCK_FAILED where one did not answer.
+    """
+    network_env.require(os.environ)
+    known = catalog.load().images["images"]
+    wanted = _wanted(asked or Asked())
+    answers = image_lock.check({tag: known[tag] for tag in wanted if tag in known})
+    gone = {tag: item for tag, item in answers.failed.items() if item.is_gone}
+    if gone:
+        names = "\n".join(f"- {tag} ({known[tag]['digest']})" for tag in sorted(gone))
+        raise IntegrityError(
+            f"registries no longer have these pinned images:\n{names}",
+            code="PIN_GONE",
+            hint=f"pin what they have today: dream-runner lock {' '.join(sorted(gone))}",
+        )
+    if answers.failed:
+        lines = "\n".join(answers.reasons())
+        raise NetworkError(
+            f"not every pin could be checked: {lines}",
+            code="LOCK_FAILED",
+            hint="check the connection or the proxy, then run it again",
+        )
+    return Checked(tuple(sorted(answers.found)))
+
+
+def _wanted(asked: Asked) -> list[str]:
+    services = catalog.load().services
+    if asked.images and asked.all:
+        raise UsageError("--all and IMAGE exclude each other", code="USAGE", hint="use one")
+    if asked.all:
+        return catalog.image_tags(services)
+    if asked.images:
+        return [tag for word in asked.images for tag in image_lock.of_name(word, services)]
+    return _of_this_machine()
+
+
+def _of_this_machine() -> list[str]:
+    """Return the images of the full profile here, with the features that are on."""
+    full = {"profile": Given("full", "--profile", "flag")}
+    said = target.listen(full, None, os.environ)
+    known = target.meet(said, fresh=False, save=False, locked=True)
+    return sorted({item["tag"] for item in known.choice["stack"]["images"]})
+
+
+@dataclass(frozen=True)
+class Models:
+    """What a hub says of files of models, by address; ``pinned`` are the catalogue's digests."""
+
+    answers: Answers
+    pinned: Mapping[str, str]
+
+    @property
+    def exit_code(self) -> int:
+        """Return 0 where every file was found, else that of the network."""
+        return NetworkError.exit_code if self.answers.failed else 0
+
+
+def models(words: Sequence[str] = ()) -> Models:
+    """Ask the hub for commit, digest and size of files of models; write nothing.
+
+    Raises NetworkError LOCK_FAILED where nothing could be reached, UsageError UNKNOWN_MODEL.
+    """
+    network_env.require(os.environ)
+    wanted = hub.files(words, catalog.load().models)
+    answers = hub.ask(wanted)
+    if answers.is_network_dead:
+        raise _failed(answers.reasons()[0])
+    return Models(answers, {file.address: file.sha256 for file in wanted})
 
 
 # --- what is shown ------------------------------------------------------------------------
@@ -314,3 +197,43 @@ def as_text(locked: Locked) -> str:
     if locked.missing:
         lines.append("not locked: " + ", ".join(locked.missing))
     return "\n".join(lines)
+
+
+def checked_as_json(checked: Checked) -> dict[str, Any]:
+    """Return the result of a check as the data that ``--json`` prints."""
+    return {"confirmed": list(checked.confirmed), "exit_code": 0}
+
+
+def checked_as_text(checked: Checked) -> str:
+    """Return how many pins were confirmed."""
+    return f"{len(checked.confirmed)} pinned images are where their registries had them."
+
+
+def models_as_json(found: Models) -> dict[str, Any]:
+    """Return what the hub said as the data that ``--json`` prints."""
+    files = [
+        {**entry, "asked": address, "is_pinned_digest": _is_pinned(found, address)}
+        for address, entry in sorted(found.answers.found.items())
+    ]
+    failed = {address: item.what for address, item in sorted(found.answers.failed.items())}
+    return {"files": files, "failed": failed, "exit_code": found.exit_code}
+
+
+def models_as_text(found: Models) -> str:
+    """Return each file as a row of models.yml, and what could not be looked up."""
+    lines = []
+    for address, entry in sorted(found.answers.found.items()):
+        lines.append(f"- file: {entry['url'].rsplit('/', 1)[-1]}")
+        replaced = _is_pinned(found, address) is False
+        note = "  # not the catalogue's: the file was replaced" if replaced else ""
+        lines.append(f"  sha256: {entry['sha256']}{note}")
+        lines.append(f"  size_bytes: {entry['size_bytes']}")
+        lines.append(f"  urls: [{entry['url']}]")
+    lines += [f"# not looked up: {line}" for line in found.answers.reasons()]
+    return "\n".join(lines)
+
+
+def _is_pinned(found: Models, address: str) -> bool | None:
+    """Tell whether the hub has the file that the catalogue pins; None where it pins none."""
+    pinned = found.pinned.get(address)
+    return found.answers.found[address]["sha256"] == pinned if pinned else None

@@ -25,6 +25,7 @@ def run(
     *,
     full: bool = False,
     verify: bool = False,
+    locked: bool = False,
 ) -> tuple[Plan, tuple[str, ...]]:
     """Return the plan for this machine and the lines to say with it; write nothing.
 
@@ -35,7 +36,7 @@ def run(
     wish = wish or resume.Wish()
     said = target.listen(flags, answers_file, environment)
     begun_anew = wish.fresh or wish.force
-    known = target.meet(said, fresh=begun_anew, full=full, verify=verify, save=False)
+    known = target.meet(said, fresh=begun_anew, full=full, verify=verify, save=False, locked=locked)
     before = resume.read(known.receipts)
     install_dir = known.settings["install_dir"]
     resume.refuse_second(before, install_dir, wish.force)
@@ -109,6 +110,7 @@ def _amounts(plan: Plan) -> list[str]:
     lines += [f"To fetch:    {_to_fetch(plan) if coming else _NOTHING}"]
     lines += [f"Then, in the background:  {_download(item)}" for item in plan.later]
     lines += _images(plan)
+    lines += [f"Pinned now:  {item['image']} {item['digest']}" for item in plan.pinned]
     lines += [f"Downloaded later:  {item}" for item in plan.own_fetches]
     lines += [f"Disk:        {_filesystem(item)}" for item in plan.disk] or ["Disk:        none"]
     lines += [f"Packages:    {', '.join(plan.packages) or 'none'}"]

@@ -124,9 +124,26 @@ def _pull(
                     hint="'docker image ls' shows what the engine has; run again",
                 )
         except DreamError as error:
-            return image["reference"], error
+            return image["reference"], _explained(error, image)
         return image["reference"], None
 
     wanted = [image for image in missing if not image["archive"]]
     with ThreadPoolExecutor(max_workers=parallel) as pool:
         return {reference: error for reference, error in pool.map(pull, wanted) if error}
+
+
+def _explained(error: DreamError, image: Image) -> DreamError:
+    """Return an error that names the image and the remedy where its digest cannot be had."""
+    if error.code == "IMAGE_NOT_FOUND":
+        remedy = "'dream-runner lock %s' pins what its registry has today" % image["tag"]
+        what = "the registry no longer has %s as it is pinned (%s); %s"
+        return EngineError(
+            what % (image["tag"], image["reference"], remedy),
+            code=error.code,
+            where=error.where,
+            hint="%s; then run again" % remedy,
+        )
+    if error.code == "IMAGE_DENIED":
+        # A repository that was removed is answered in the same way as one that needs a login.
+        error.hint += "; if it no longer exists: dream-runner lock %s" % image["tag"]
+    return error

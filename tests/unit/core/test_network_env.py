@@ -17,6 +17,7 @@ from fixtures.package_index import MEMBER, NAME, PROJECT, VERSION, PackageIndex,
 from fixtures.villain import make_certificate
 
 from dream_runner import target
+from dream_runner.catalog import image_lock
 from dream_runner.commands import doctor, lock
 from dream_runner.commands import fetch as fetch_command
 from dream_runner.module_utils.dream_core import network_env, pip_config, repository
@@ -113,7 +114,7 @@ def by_registry_client(environment: Mapping[str, str], url: str, folder: Path) -
                 patch.delenv(name)
         for name, value in environment.items():
             patch.setenv(name, value)
-        with lock._session() as session:
+        with image_lock.session() as session:
             try:
                 session.get(url, timeout=5)
             except requests.RequestException as error:

@@ -230,6 +230,36 @@ def test_an_image_that_can_be_missed_is_reported_and_the_core_raises(store: set[
     assert "b@1" in store, "what could be had is kept"
 
 
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("manifest for x@sha256:1 not found: manifest unknown", "IMAGE_NOT_FOUND"),
+        ("pull access denied for x, repository does not exist", "IMAGE_DENIED"),
+    ],
+)
+def test_a_digest_that_is_gone_names_the_image_and_the_remedy(
+    store: set[str], monkeypatch: pytest.MonkeyPatch, said: str, code: str
+) -> None:
+    """Never the bare tag instead, which could be anything by now."""
+    asked: list[str] = []
+
+    def pull(command: str, reference: str, *_: Any, **__: Any) -> None:
+        asked.append(reference)
+        raise engine.classify(said, reference)
+
+    monkeypatch.setattr(engine, "pull", pull)
+    with pytest.raises(EngineError) as caught:
+        settle([image("core", "x@sha256:1")])
+    assert caught.value.code == code
+    assert "dream-runner lock core:1" in caught.value.hint
+    found = settle([image("extra", "x@sha256:1")])
+    assert "extra" in found["degraded"]
+    if code == "IMAGE_NOT_FOUND":
+        assert "no longer has extra:1 as it is pinned (x@sha256:1)" in found["degraded"]["extra"]
+        assert "'dream-runner lock extra:1'" in found["degraded"]["extra"]
+    assert set(asked) == {"x@sha256:1"}
+
+
 def test_offline_asks_nobody(store: set[str]) -> None:
     with pytest.raises(RequirementError) as caught:
         settle(WANTED, offline=True)

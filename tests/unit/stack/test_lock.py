@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,8 +17,11 @@ from images import archive
 from images.registry import Registry
 
 from dream_runner import catalog
+from dream_runner.catalog import image_archives, image_lock
 from dream_runner.commands import lock
-from dream_runner.module_utils.dream_core.errors import NetworkError, UsageError
+from dream_runner.module_utils.dream_core.errors import IntegrityError, NetworkError, UsageError
+
+ALL = lock.Asked(all=True)
 
 
 @pytest.fixture
@@ -33,39 +38,48 @@ def image(tmp_path: Path) -> archive.Image:
 @pytest.fixture
 def registry(image: archive.Image) -> Iterator[str]:
     server = Registry(("127.0.0.1", 0), {"a/b": image.layout})
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
     yield f"127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
+    thread.join()
+
+
+@pytest.fixture(autouse=True)
+def own_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The user's own lock is a file of the test."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path / "state" / "dream-runner" / catalog.LOCK
 
 
 def only(monkeypatch: pytest.MonkeyPatch, *tags: str) -> None:
-    monkeypatch.setattr(lock, "tags", lambda services: list(tags))
+    monkeypatch.setattr(catalog, "image_tags", lambda services: list(tags))
 
 
 @pytest.mark.parametrize(
     ("tag", "expected"),
     [
-        ("redis:7", (lock._HUB, "library/redis", "7")),
-        ("qdrant/qdrant:v1", (lock._HUB, "qdrant/qdrant", "v1")),
-        ("docker.io/library/redis", (lock._HUB, "library/redis", "latest")),
+        ("redis:7", (image_lock._HUB, "library/redis", "7")),
+        ("qdrant/qdrant:v1", (image_lock._HUB, "qdrant/qdrant", "v1")),
+        ("docker.io/library/redis", (image_lock._HUB, "library/redis", "latest")),
         ("ghcr.io/a/b:1", ("ghcr.io", "a/b", "1")),
         ("localhost:5000/b", ("localhost:5000", "b", "latest")),
-        ("a/b:1@sha256:ab", (lock._HUB, "a/b", "sha256:ab")),
+        ("a/b:1@sha256:ab", (image_lock._HUB, "a/b", "sha256:ab")),
     ],
 )
 def test_where_an_image_is(tag: str, expected: tuple[str, str, str]) -> None:
-    found = lock.place(tag)
+    found = image_lock.place(tag)
     assert (found.host, found.name, found.reference) == expected
 
 
 def test_only_this_machine_is_asked_without_tls() -> None:
-    assert lock.place("127.0.0.1:5000/b:1").address.startswith("http://")
-    assert lock.place("10.0.0.1:5000/b:1").address.startswith("https://")
+    assert image_lock.place("127.0.0.1:5000/b:1").address.startswith("http://")
+    assert image_lock.place("10.0.0.1:5000/b:1").address.startswith("https://")
 
 
 def test_every_variant_has_its_image_locked() -> None:
-    found = lock.tags(catalog.load().services)
+    found = catalog.image_tags(catalog.load().services)
     assert {"ghcr.io/ggml-org/llama.cpp:server-b9014", "qdrant/qdrant:v1.16.3"} <= set(found)
     assert "ghcr.io/ggml-org/llama.cpp:server-cuda-b9014" in found
 
@@ -76,28 +90,123 @@ def test_a_registry_is_asked_once_and_kept(
     tag = f"{registry}/a/b:1"
     only(monkeypatch, tag)
     output = tmp_path / "lock.json"
-    first = lock.run(output=str(output))
+    first = lock.run(ALL, output=str(output))
     assert first.changed == (tag,)
-    assert first.images[tag] == {"digest": image.digest, "platforms": ["linux/amd64"]}
+    entry = {"digest": image.digest, "kind": "amd64", "platforms": ["linux/amd64"]}
+    assert first.images[tag] == entry
     assert catalog.read_lock(output) == dict(first.images)
     before = output.stat()
-    again = lock.run(output=str(output))
+    again = lock.run(ALL, output=str(output))
     assert again.changed == ()
     assert output.stat().st_mtime_ns == before.st_mtime_ns
 
 
-def test_nothing_is_written_when_one_cannot_be_looked_up(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, registry: str
+def test_what_answered_is_kept_when_one_cannot_be_looked_up(
+    monkeypatch: pytest.MonkeyPatch, own_state: Path, registry: str
 ) -> None:
     only(monkeypatch, f"{registry}/a/b:1", f"{registry}/gone:1", "127.0.0.1:1/x:1")
-    output = tmp_path / "lock.json"
     with pytest.raises(NetworkError) as caught:
-        lock.run(output=str(output))
+        lock.run(ALL)
     assert caught.value.code == "LOCK_FAILED"
     assert f"{registry}/gone:1: 404" in caught.value.what
     assert "127.0.0.1:1/x:1" in caught.value.what
     assert f"{registry}/a/b:1" not in caught.value.what
-    assert not output.exists()
+    assert list(catalog.read_lock(own_state)) == [f"{registry}/a/b:1"]
+
+
+def test_a_dead_network_is_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, own_state: Path
+) -> None:
+    only(monkeypatch, *(f"127.0.0.1:1/{name}:1" for name in "abcdef"))
+    with pytest.raises(NetworkError) as caught:
+        lock.run(ALL)
+    assert caught.value.what == ("no server can be reached: 127.0.0.1 refused the connection")
+    assert not own_state.exists()
+
+
+def test_one_image_by_its_tag_its_repository_or_its_service(
+    monkeypatch: pytest.MonkeyPatch, own_state: Path
+) -> None:
+    """Only what was named is asked for; what the release carries is not written down again."""
+    asked: list[str] = []
+
+    def ask(tags: Any, pins: Any, seconds: Any = None) -> image_lock.Answers:
+        asked.extend(tags)
+        shipped = catalog.read_lock(catalog.HERE / catalog.LOCK)
+        return image_lock.Answers({tag: shipped[tag] for tag in tags})
+
+    monkeypatch.setattr(image_lock, "ask", ask)
+    lock.run(lock.Asked(("n8n", "qdrant/qdrant", "redis:7.4.8-alpine")))
+    assert [tag.partition(":")[0] for tag in asked] == ["n8nio/n8n", "qdrant/qdrant", "redis"]
+    assert not own_state.exists()
+    with pytest.raises(UsageError) as caught:
+        lock.run(lock.Asked(("qdrnt",)))
+    assert caught.value.code == "UNKNOWN_IMAGE"
+    assert "qdrant" in caught.value.hint
+
+
+def test_without_a_name_the_features_that_are_on_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    def ask(tags: Any, pins: Any, seconds: Any = None) -> image_lock.Answers:
+        asked.extend(tags)
+        return image_lock.Answers()
+
+    monkeypatch.setattr(image_lock, "ask", ask)
+    monkeypatch.setenv("DREAM_WORKFLOWS", "no")
+    lock.run()
+    assert any(tag.startswith("ghcr.io/open-webui/") for tag in asked)
+    assert not any(tag.startswith(("n8nio/", "langfuse/")) for tag in asked)
+
+
+def test_a_mirror_is_asked_and_stays(registry: str, image: archive.Image) -> None:
+    pins = {"minio/minio:7": {"digest": "sha256:" + "0" * 64, "from": f"{registry}/a/b"}}
+    entry = image_lock.ask(pins, pins).found["minio/minio:7"]
+    assert (entry["digest"], entry["from"]) == (image.digest, f"{registry}/a/b")
+
+
+def test_a_pin_that_its_registry_lost_is_named_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, own_state: Path, registry: str, image: archive.Image
+) -> None:
+    tags = [f"{registry}/a/b:1", f"{registry}/a/b:2"]
+    only(monkeypatch, *tags)
+    image_lock.record(own_state, {tag: {"digest": image.digest} for tag in tags})
+    assert lock.check(ALL).confirmed == tuple(tags)
+    lost = "sha256:" + "0" * 64
+    image_lock.record(own_state, {tags[1]: {"digest": lost}})
+    before = own_state.read_bytes()
+    with pytest.raises(IntegrityError) as caught:
+        lock.check(ALL)
+    assert (caught.value.code, caught.value.exit_code) == ("PIN_GONE", 7)
+    assert f"{tags[1]} ({lost})" in caught.value.what
+    assert caught.value.hint.endswith(f"dream-runner lock {tags[1]}")
+    assert own_state.read_bytes() == before
+
+
+def test_a_check_that_gets_no_answer_says_nothing_of_the_pins(
+    monkeypatch: pytest.MonkeyPatch, own_state: Path
+) -> None:
+    only(monkeypatch, "127.0.0.1:1/x:1")
+    image_lock.record(own_state, {"127.0.0.1:1/x:1": {"digest": "sha256:" + "0" * 64}})
+    with pytest.raises(NetworkError) as caught:
+        lock.check(ALL)
+    assert caught.value.code == "LOCK_FAILED"
+
+
+def test_registries_get_no_more_time_than_all_of_them_may_take() -> None:
+    """One that accepts and says nothing does not hold a plan up."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        tags = [f"127.0.0.1:{silent.getsockname()[1]}/x:{number}" for number in range(20)]
+        began = time.monotonic()
+        answers = image_lock.ask(tags, seconds=0.5)
+        assert time.monotonic() - began < 2
+        assert set(answers.failed) == set(tags)
+        assert answers.is_network_dead
+        for thread in threading.enumerate():
+            if thread.name.startswith("registry"):
+                thread.join(5)
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -142,12 +251,13 @@ def test_a_pass_is_fetched_and_the_platforms_are_read() -> None:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         tag = f"127.0.0.1:{server.server_port}/a/b:1"
-        entry = lock.of_registries([tag])[tag]
+        entry = image_lock.ask([tag]).found[tag]
     finally:
         server.shutdown()
         server.server_close()
     assert entry == {
         "digest": "sha256:" + hashlib.sha256(Hub.index).hexdigest(),
+        "kind": "index",
         "platforms": ["linux/amd64", "linux/arm64"],
     }
 
@@ -156,7 +266,9 @@ def test_a_bundle_is_known_by_its_ids(tmp_path: Path, image: archive.Image) -> N
     folder = tmp_path / "bundle" / "images"
     folder.mkdir(parents=True)
     (folder / "redis.tar").write_bytes(image.tar.read_bytes())
-    found = lock.of_bundle(tmp_path / "bundle", lock.tags(catalog.load().services))
+    found = image_archives.of_bundle(
+        tmp_path / "bundle", catalog.image_tags(catalog.load().services)
+    )
     assert found == {
         "redis:7.4.8-alpine": {
             "id": image.id,
@@ -176,7 +288,7 @@ def test_a_bundle_that_is_none_is_refused(tmp_path: Path, content: bytes) -> Non
     if content:
         (folder / "x.tar").write_bytes(content)
     with pytest.raises(UsageError) as caught:
-        lock.of_bundle(tmp_path, ["redis:7"])
+        image_archives.of_bundle(tmp_path, ["redis:7"])
     assert caught.value.code == "BUNDLE_IMAGES"
 
 

@@ -61,7 +61,7 @@ def test_what_cannot_be_a_file_is_refused_first(
     make, code = TARGETS[name]
     path = make(tmp_path)
     monkeypatch.setattr(facts, "gather", lambda: pytest.fail("the work has begun"))
-    monkeypatch.setattr(lock, "of_registries", lambda _: pytest.fail("the work has begun"))
+    monkeypatch.setattr(lock.image_lock, "ask", lambda *_: pytest.fail("the work has begun"))
     works: list[Callable[[], object]] = [
         lambda: output_file.require(path),
         lambda: facts.write_capture(path),

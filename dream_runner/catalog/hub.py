@@ -1,0 +1,89 @@
+"""What a hub says of a model's file: the commit, the digest and the size that pin it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from os import environ
+from typing import Any
+
+from .. import catalog
+from ..module_utils.dream_core.errors import UsageError
+from ..module_utils.dream_core.fetch import address as addresses
+from ..module_utils.dream_core.fetch.request import Network
+from . import image_lock
+from .image_lock import Answers, Entry
+
+_HUB = "https://huggingface.co"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class File:
+    """A file to be asked for: its address, and the digest that the catalogue pins (or none)."""
+
+    address: str
+    sha256: str = ""
+
+    @property
+    def name(self) -> str:
+        """Return the name of the file itself."""
+        return self.address.rsplit("/", 1)[-1]
+
+
+def files(words: Iterable[str], models: Mapping[str, Any]) -> list[File]:
+    """Return the files that a user means: model ids, addresses, or OWNER/REPOSITORY/FILE.
+
+    Without a word, those of the catalogue that are not pinned whole. Raises UsageError
+    UNKNOWN_MODEL.
+    """
+    by_id = {str(model["id"]): model for model in models["models"]}
+    wanted = list(words) or [str(item["model"]) for item in models.get("known_gaps", ())]
+    return [file for word in wanted for file in _files(word, by_id)]
+
+
+def _files(word: str, by_id: Mapping[str, Any]) -> list[File]:
+    if word in by_id:
+        return [
+            File(url, str(item["sha256"]))
+            for item in by_id[word]["files"]
+            for url in item["urls"]
+            if catalog.HUB_FILE.fullmatch(url)
+        ]
+    if catalog.HUB_FILE.fullmatch(word):
+        return [File(word)]
+    parts = word.split("/", 2)
+    if len(parts) == 3 and all(parts) and ":" not in word:
+        return [File(f"{_HUB}/{parts[0]}/{parts[1]}/resolve/main/{parts[2]}")]
+    raise UsageError(
+        f"{word} is neither a model of the catalogue nor a file on a hub",
+        code="UNKNOWN_MODEL",
+        hint="give an id of 'dream-runner explain', or OWNER/REPOSITORY/FILE",
+    )
+
+
+def ask(wanted: Iterable[File]) -> Answers:
+    """Return ``{url, sha256, size_bytes}`` of each file by its address; ``url`` names a commit."""
+    known = {file.address: file for file in wanted}
+    return image_lock.all_of(known, lambda address, limit: _look_up(known[address], limit))
+
+
+def _look_up(file: File, limit: image_lock.Limit) -> Entry:
+    network = Network.from_environment(environ)
+    place = addresses.apply_endpoint(file.address, network)
+    headers = addresses.authorization(place, network, addresses.hub_origin([place], network))
+    with image_lock.session() as session:
+        # The answer itself has what is asked for; where it leads to holds the bytes only.
+        reply = session.head(place, headers=headers, timeout=limit.left(), allow_redirects=False)
+        reply.raise_for_status()
+    said = reply.headers
+    commit = said.get("X-Repo-Commit", "")
+    digest = said.get("X-Linked-Etag", said.get("ETag", "")).strip('W/"')
+    size = said.get("X-Linked-Size", said.get("Content-Length", ""))
+    if not (catalog.COMMIT.fullmatch(commit) and _SHA256.fullmatch(digest) and size.isdigit()):
+        raise ValueError("the server does not say commit, SHA-256 and size of it")
+    match = catalog.HUB_FILE.fullmatch(file.address)
+    start, end = match.span("revision") if match else (0, 0)
+    url = file.address[:start] + commit + file.address[end:]
+    return {"url": url, "sha256": digest, "size_bytes": int(size)}

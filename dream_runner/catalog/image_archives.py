@@ -1,0 +1,100 @@
+"""The images in a bundle: archives of ``docker save``, each image known by its id."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..bundle.images import archives
+from ..module_utils.dream_core.errors import UsageError
+from ..module_utils.dream_core.fetch.faults import SourceFault
+from ..module_utils.dream_core.fetch.local import Joined
+from .image_lock import Entry, place
+
+
+def of_bundle(bundle: Path, wanted: Iterable[str]) -> dict[str, Entry]:
+    """Return the entries of the images in ``bundle/images``; each is known by its id.
+
+    Raises UsageError BUNDLE_IMAGES when there is none that the catalogue names.
+    """
+    known = {_full(tag): tag for tag in wanted}
+    found: dict[str, Entry] = {}
+    for archive in archives(bundle / "images"):
+        for names, entry in _archived(archive, f"images/{archive.name}"):
+            found |= {known[_full(name)]: entry for name in names if _full(name) in known}
+    if not found:
+        raise UsageError(
+            f"{bundle / 'images'} holds no image of the catalogue",
+            code="BUNDLE_IMAGES",
+            where=str(bundle),
+            hint="save them there with: docker save --output images/NAME.tar NAME:TAG",
+        )
+    return found
+
+
+def _full(tag: str) -> tuple[str, str, str]:
+    where = place(tag)
+    return where.host, where.name, where.reference
+
+
+def _archived(archive: Path, name: str) -> list[tuple[list[str], Entry]]:
+    """Return ``(tags, entry)`` of every image in an archive of ``docker save``."""
+    try:
+        with Joined(str(archive)) as stream, tarfile.open(fileobj=stream) as tar:
+            images = json.loads(_member(tar, "manifest.json"))
+            return [(_names(tar, item), _entry(tar, item, name)) for item in images]
+    except (OSError, SourceFault, tarfile.TarError, LookupError, ValueError, TypeError) as error:
+        raise UsageError(
+            f"{archive} is no archive of images: {error}",
+            code="BUNDLE_IMAGES",
+            where=str(archive),
+            hint="write it with docker save, or with podman save --format docker-archive",
+        ) from error
+
+
+def _names(tar: tarfile.TarFile, image: Mapping[str, Any]) -> list[str]:
+    """Return what an image is called; an archive of one image may say it in the layout's words."""
+    names = list(image["RepoTags"] or [])
+    if _has(tar, "index.json"):
+        tops = json.loads(_member(tar, "index.json"))["manifests"]
+        if len(tops) == 1:
+            said = tops[0].get("annotations", {}).get("org.opencontainers.image.ref.name", "")
+            # docker itself writes the bare tag there.
+            names += [said] if "/" in said else []
+    return names
+
+
+def _has(tar: tarfile.TarFile, name: str) -> bool:
+    present = tar.getnames()
+    return name in present or f"./{name}" in present
+
+
+def _entry(tar: tarfile.TarFile, image: Mapping[str, Any], name: str) -> Entry:
+    content = _member(tar, image["Config"])
+    config = json.loads(content)
+    entry = {
+        "id": "sha256:" + hashlib.sha256(content).hexdigest(),
+        "archive": name,
+        "platforms": [f"{config['os']}/{config['architecture']}"],
+    }
+    if _has(tar, "index.json"):
+        # An engine with containerd's store calls the image by its manifest.
+        manifests = json.loads(_member(tar, "index.json"))["manifests"]
+        for item in manifests:
+            digest = str(item["digest"])
+            blob = json.loads(_member(tar, "blobs/sha256/" + digest.removeprefix("sha256:")))
+            if blob.get("config", {}).get("digest") == entry["id"]:
+                entry["manifest"] = digest
+    return entry
+
+
+def _member(tar: tarfile.TarFile, name: str) -> bytes:
+    present = tar.getnames()
+    stream = tar.extractfile(name if name in present else f"./{name}")
+    if stream is None:
+        raise KeyError(f"{name} is no file")
+    return stream.read()

@@ -1,0 +1,348 @@
+"""The lock of the images: what registries answer, and the file that keeps it.
+
+For each tag of the catalogue the lock holds the digest it stands for. A machine's own lock comes
+before the shipped one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import hashlib
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from os import environ
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import catalog
+from ..module_utils.dream_core import atomic, network_env
+from ..module_utils.dream_core.errors import UsageError
+from ..module_utils.dream_core.stack import name_of
+
+if TYPE_CHECKING:
+    import requests
+
+Entry = dict[str, Any]
+
+#: How long one answer may take, and how many registries are asked at a time.
+_TIMEOUT_SECONDS = 30.0
+_PARALLEL = 8
+#: What Docker means by a name without a host.
+_HUB = "registry-1.docker.io"
+_KINDS = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an image is: ``host``, ``name`` there, and ``reference`` (a tag or a digest)."""
+
+    host: str
+    name: str
+    reference: str
+
+    @property
+    def address(self) -> str:
+        """Return the address of the registry; only this machine is asked without TLS."""
+        local = self.host.split(":")[0] in ("127.0.0.1", "localhost")
+        return f"{'http' if local else 'https'}://{self.host}/v2/{self.name}"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no entry. ``is_dead``: no registry was reached; ``is_gone``: it lacks it."""
+
+    what: str
+    is_dead: bool = False
+    is_gone: bool = False
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What registries said, by tag."""
+
+    found: Mapping[str, Entry] = field(default_factory=dict)
+    failed: Mapping[str, Failure] = field(default_factory=dict)
+
+    @property
+    def is_network_dead(self) -> bool:
+        """Tell whether no registry could be reached at all."""
+        failures = self.failed.values()
+        return bool(failures) and not self.found and all(item.is_dead for item in failures)
+
+    def reasons(self) -> list[str]:
+        """Return a line for each failure; one for all where the network is dead."""
+        if self.is_network_dead:
+            whats = sorted({item.what for item in self.failed.values()})
+            return [f"no server can be reached: {'; '.join(whats)}"]
+        return [f"{tag}: {item.what}" for tag, item in sorted(self.failed.items())]
+
+
+def place(tag: str) -> Place:
+    """Return where ``tag`` is to be asked for."""
+    name, _, digest = tag.partition("@")
+    head, colon, last = name.rpartition(":")
+    if colon and "/" not in last:
+        name, reference = head, last
+    else:
+        reference = "latest"
+    host, slash, rest = name.partition("/")
+    if not slash or not ("." in host or ":" in host or host == "localhost"):
+        host, rest = _HUB, name if slash else f"library/{name}"
+    if host in ("docker.io", "index.docker.io"):
+        host = _HUB
+    return Place(host, rest, digest or reference)
+
+
+def place_of(tag: str, pin: Mapping[str, Any]) -> Place:
+    """Return where ``tag`` is to be asked for: at the mirror that its pin names, if it does."""
+    if not pin.get("from"):
+        return place(tag)
+    return replace(place(f"{pin['from']}:0"), reference=place(tag).reference)
+
+
+# --- the files ------------------------------------------------------------------------
+
+
+def read(path: Path) -> dict[str, Entry]:
+    """Return the entries of a lock file; nothing where there is none."""
+    return catalog.read_lock(path) if path.is_file() else {}
+
+
+def record(path: Path, entries: Mapping[str, Entry]) -> tuple[str, ...]:
+    """Add ``entries`` to a lock file; return the tags that changed. The same again writes nothing.
+
+    Raises DreamError when it cannot be written.
+    """
+    before = read(path)
+    images = {**before, **entries}
+    changed = tuple(tag for tag in sorted(images) if images[tag] != before.get(tag))
+    if changed:
+        document = {"schema": catalog.LOCK_SCHEMA, "images": dict(sorted(images.items()))}
+        text = json.dumps(document, indent=1) + "\n"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise atomic.translate(error, str(path.parent)) from error
+        atomic.write_bytes(str(path), text.encode(), 0o644)
+    return changed
+
+
+# --- registries -----------------------------------------------------------------------
+
+
+def ask(
+    tags: Iterable[str],
+    pins: Mapping[str, Entry] | None = None,
+    seconds: float | None = None,
+) -> Answers:
+    """Return the entry of every tag from its registry, all asked at once.
+
+    ``pins`` name the mirrors of some of them. What has not answered after ``seconds`` has failed.
+    """
+    known = pins or {}
+    return all_of(tags, lambda tag, limit: _look_up(tag, known.get(tag) or {}, limit), seconds)
+
+
+def check(pins: Mapping[str, Entry]) -> Answers:
+    """Ask whether registries still have every digest of ``pins``; the entries that they have."""
+    digests = {tag: entry for tag, entry in pins.items() if entry.get("digest")}
+    return all_of(digests, lambda tag, limit: _confirm(tag, digests[tag], limit))
+
+
+class Limit:
+    """How long the next request may take: an answer in parts must not outlast them all."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._ends = None if seconds is None else time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Return the seconds that are left for a request."""
+        if self._ends is None:
+            return _TIMEOUT_SECONDS
+        return max(0.01, min(_TIMEOUT_SECONDS, self._ends - time.monotonic()))
+
+    def wait(self, thread: threading.Thread) -> None:
+        """Wait for a thread as long as there is time."""
+        thread.join(None if self._ends is None else max(0.0, self._ends - time.monotonic()))
+
+
+def all_of(
+    tags: Iterable[str],
+    question: Callable[[str, Limit], Entry],
+    seconds: float | None = None,
+) -> Answers:
+    """Ask ``question`` of every tag. Threads that are late are left behind, and their answers."""
+    limit, turns = Limit(seconds), threading.BoundedSemaphore(_PARALLEL)
+    said: dict[str, Entry | Failure] = {}
+
+    def learn(tag: str) -> None:
+        with turns:
+            said[tag] = _answer(lambda: question(tag, limit))
+
+    wanted = list(dict.fromkeys(tags))
+    threads = [
+        threading.Thread(target=learn, args=(tag,), name=f"registry {tag}", daemon=True)
+        for tag in wanted
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        limit.wait(thread)
+    late = Failure(f"no answer in {seconds or 0:.0f} s", is_dead=True)
+    ended = {tag: said.get(tag, late) for tag in wanted}
+    return Answers(
+        {tag: item for tag, item in ended.items() if not isinstance(item, Failure)},
+        {tag: item for tag, item in ended.items() if isinstance(item, Failure)},
+    )
+
+
+def _answer(question: Callable[[], Entry]) -> Entry | Failure:
+    """Return the answer, or why there is none: errors of others are translated here, once."""
+    # 0.1 s to import, and only these questions need it.
+    import requests
+
+    try:
+        return question()
+    except requests.HTTPError as error:
+        status = error.response.status_code
+        gone = " (it does not have it)" if status == 404 else ""
+        return Failure(f"{status} from the server{gone}", is_gone=status == 404)
+    except requests.Timeout:
+        return Failure("no answer in time", is_dead=True)
+    except requests.exceptions.SSLError:
+        return Failure("the certificate is not trusted", is_dead=True)
+    except requests.exceptions.ProxyError:
+        return Failure("the proxy does not answer", is_dead=True)
+    except requests.ConnectionError as error:
+        return Failure(_no_connection(str(error)), is_dead=True)
+    except (requests.RequestException, ValueError, LookupError, TypeError, AttributeError) as error:
+        return Failure(" ".join(str(error).split())[:200] or type(error).__name__)
+
+
+def _no_connection(said: str) -> str:
+    """Return in short why there is no connection, of a library's long words."""
+    host = re.search(r"host='([^']+)'", said)
+    name = host[1] if host else "the server"
+    if re.search(r"NameResolution|getaddrinfo|Name or service|name resolution", said):
+        return f"the name {name} cannot be resolved"
+    refused = "refused the connection" if "refused" in said else "cannot be reached"
+    return f"{name} {refused}"
+
+
+@contextlib.contextmanager
+def session() -> Any:
+    """Yield a session that knows proxies and certificates as every download does."""
+    import requests
+
+    with requests.Session() as opened:
+        # It knows the proxies' variables, and two of those that name authorities.
+        known = network_env.of_programs(environ)
+        opened.verify = known.get("REQUESTS_CA_BUNDLE") or known.get("SSL_CERT_DIR") or True
+        yield opened
+
+
+def _look_up(tag: str, pin: Mapping[str, Any], limit: Limit) -> Entry:
+    where = place_of(tag, pin)
+    with session() as opened:
+        reply = _get(opened, where, f"manifests/{where.reference}", ", ".join(_KINDS), limit)
+        content = bytes(reply.content)
+        digest = "sha256:" + hashlib.sha256(content).hexdigest()
+        if where.reference.startswith("sha256:") and digest != where.reference:
+            raise ValueError("the registry answers with another manifest")
+        manifest = json.loads(content)
+        platforms = _platforms(opened, where, manifest, limit)
+    entry = {"digest": digest, "kind": _kind(manifest, platforms), "platforms": platforms}
+    return {**entry, "from": pin["from"]} if pin.get("from") else entry
+
+
+def _kind(manifest: Mapping[str, Any], platforms: list[str]) -> str:
+    if "manifests" in manifest:
+        return "index"
+    return platforms[0].removeprefix("linux/") if len(platforms) == 1 else "unknown"
+
+
+def _confirm(tag: str, pin: Entry, limit: Limit) -> Entry:
+    where = place_of(tag, pin)
+    with session() as opened:
+        _get(opened, where, f"manifests/{pin['digest']}", ", ".join(_KINDS), limit, "HEAD")
+    return pin
+
+
+def _platforms(
+    session: requests.Session, where: Place, manifest: Mapping[str, Any], limit: Limit
+) -> list[str]:
+    """Return ``os/architecture`` of everything the manifest leads to."""
+    if "manifests" in manifest:
+        found = [item.get("platform") or {} for item in manifest["manifests"]]
+    else:
+        config = manifest["config"]["digest"]
+        found = [_get(session, where, f"blobs/{config}", "*/*", limit).json()]
+    names = {f"{item.get('os')}/{item.get('architecture')}" for item in found}
+    # What attests how an image was built calls itself unknown/unknown.
+    return sorted(name for name in names if name.startswith("linux/"))
+
+
+def _get(
+    session: requests.Session,
+    where: Place,
+    path: str,
+    accept: str,
+    limit: Limit,
+    method: str = "GET",
+) -> requests.Response:
+    address, headers = f"{where.address}/{path}", {"Accept": accept}
+
+    def send() -> requests.Response:
+        return session.request(
+            method, address, headers=headers, timeout=limit.left(), allow_redirects=True
+        )
+
+    reply = send()
+    if reply.status_code == 401:
+        headers["Authorization"] = f"Bearer {_token(session, reply, limit)}"
+        reply = send()
+    reply.raise_for_status()
+    return reply
+
+
+def _token(session: requests.Session, reply: requests.Response, limit: Limit) -> str:
+    """Return the pass that a registry gives to everybody who asks for it."""
+    asked = dict(re.findall(r'(\w+)="([^"]*)"', reply.headers.get("WWW-Authenticate", "")))
+    realm = asked.pop("realm", "")
+    if not realm:
+        raise ValueError("the registry wants a login")
+    answer = session.get(realm, params=asked, timeout=limit.left())
+    answer.raise_for_status()
+    content = answer.json()
+    return str(content.get("token") or content["access_token"])
+
+
+def of_name(word: str, services: Mapping[str, Any]) -> list[str]:
+    """Return the tags of the catalogue that a user means: a tag, its repository, or a service.
+
+    Raises UsageError UNKNOWN_IMAGE with the near ones.
+    """
+    tags = catalog.image_tags(services)
+    by_service = {
+        item["id"]: catalog.image_tags({"services": [item]}) for item in services["services"]
+    }
+    found = by_service.get(word) or [tag for tag in tags if word in (tag, name_of(tag))]
+    if not found:
+        known = [*by_service, *tags]
+        near = difflib.get_close_matches(word, known, n=3, cutoff=0.4)
+        raise UsageError(
+            f"the catalogue has no image {word}",
+            code="UNKNOWN_IMAGE",
+            hint=f"did you mean {' or '.join(near)}?" if near else "see docs/user/services.md",
+        )
+    return found
