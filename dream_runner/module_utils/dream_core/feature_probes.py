@@ -1,0 +1,473 @@
+"""Use each feature once, as a person would: a feature is ready when its use has worked.
+
+``wanted`` says, purely, which uses prove what a stack offers. ``run`` carries them out through the
+pages themselves: documents, search, speech and the agent through the chat, because it is the
+wiring of the chat that has to be proven, workflows through n8n. Everything a probe creates in
+an account it removes again.
+
+The paths are those of Open WebUI 0.11 and n8n 2.41.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import json
+import random
+import re
+import time
+import uuid
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from urllib.parse import urlsplit
+
+from . import envfile, textfile
+
+#: A model on a processor reads a document of some hundred tokens in a minute or two.
+ANSWER_SECONDS = 300.0
+_REQUEST_SECONDS = 60.0
+_PAUSE_SECONDS = 0.5
+_LIMIT_BYTES = 32 * 1024 * 1024
+
+_CHAT, _FLOWS = "open-webui", "n8n"
+
+
+class Probe(NamedTuple):
+    """How a feature is proven: its word in ``ready: ...``, the page asked, who must run for it."""
+
+    name: str
+    page: str
+    needs: Tuple[str, ...] = ()
+
+
+#: In the order in which ``ready`` names them.
+PROBES = (
+    Probe("chat", _CHAT),
+    Probe("documents", _CHAT, ("qdrant",)),
+    Probe("search", _CHAT, ("searxng",)),
+    Probe("voice", _CHAT, ("whisper", "tts")),
+    Probe("agent", _CHAT, ("hermes",)),
+    Probe("workflows", _FLOWS, ("n8n",)),
+)
+
+
+def wanted(services: Sequence[Mapping[str, Any]]) -> List[str]:
+    """Return the names of the probes for what runs; ``services`` are those of the stack."""
+    there = {str(item["id"]) for item in services}
+    return [item.name for item in PROBES if {item.page, *item.needs} <= there]
+
+
+class Failed(Exception):
+    """A use that did not work, in words."""
+
+
+class Unproven(Exception):
+    """A use that could not be tried, with the reason: nothing is known to be wrong."""
+
+
+def run(
+    services: Sequence[Mapping[str, Any]],
+    model: str,
+    env: Mapping[str, str],
+    *,
+    offline: bool = False,
+    skip: Optional[Mapping[str, str]] = None,
+    answer_seconds: float = ANSWER_SECONDS,
+) -> Dict[str, Any]:
+    """Return ``{passed: [name], failed: {name: why}, unproven: {name: why}}``.
+
+    ``env`` is what ``.env`` holds: the accounts. ``skip`` gives probes that are not tried, with the
+    reason.
+    """
+    urls = {str(item["id"]): str(item.get("url") or "") for item in services}
+    uses = _Uses(urls, model, env, answer_seconds)
+    found: Dict[str, Any] = {"passed": [], "failed": {}, "unproven": {}}
+    reasons = dict(skip or {})
+    if offline:
+        reasons.setdefault("search", "offline: there is nothing to search")
+    for name in wanted(services):
+        if name in reasons:
+            found["unproven"][name] = reasons[name]
+            continue
+        try:
+            uses.by_name[name]()
+        except Unproven as error:
+            found["unproven"][name] = str(error)
+        except Failed as error:
+            found["failed"][name] = str(error)
+        else:
+            found["passed"].append(name)
+    return found
+
+
+def read_env(path: str) -> Dict[str, str]:
+    """Return what an ``.env`` file holds; nothing where it cannot be read."""
+    try:
+        return envfile.parse(textfile.read(path, errors="surrogateescape"))
+    except textfile.Unreadable:
+        return {}
+
+
+def sentence(found: Mapping[str, Any]) -> str:
+    """Return what passed, what failed and what was not tried, for a person."""
+    parts = ["ready: " + " ".join(found["passed"])] if found.get("passed") else []
+    parts += ["%s failed: %s" % item for item in sorted((found.get("failed") or {}).items())]
+    parts += ["%s not proven: %s" % item for item in sorted((found.get("unproven") or {}).items())]
+    return "; ".join(parts)
+
+
+# --- the uses --------------------------------------------------------------------------
+
+
+class _Uses:
+    """Each use once. Signs in when the first one needs it."""
+
+    def __init__(
+        self, urls: Mapping[str, str], model: str, env: Mapping[str, str], answer_seconds: float
+    ) -> None:
+        self._model = model
+        self._env = env
+        self._answer_seconds = answer_seconds
+        self._chat = _Page(urls.get(_CHAT, ""))
+        self._flows = _Page(urls.get(_FLOWS, ""))
+        self._vectors = _Page(urls.get("qdrant", ""))
+        self._signed_in: Optional[str] = None
+        self.by_name: Dict[str, Callable[[], None]] = {
+            "chat": self.chat,
+            "documents": self.documents,
+            "search": self.search,
+            "voice": self.voice,
+            "agent": self.agent,
+            "workflows": self.workflows,
+        }
+
+    # --- the chat
+
+    def _sign_in(self) -> None:
+        if self._signed_in is not None:
+            if self._signed_in:
+                raise Unproven(self._signed_in)
+            return
+        self._signed_in = self._refusal()
+        self._sign_in()
+
+    def _refusal(self) -> str:
+        """Sign in; return why that cannot be, or an empty string."""
+        said = self._chat.get("/api/version")
+        if not isinstance(said.json, dict) or "version" not in said.json:
+            return "%s does not answer as Open WebUI does" % self._chat.url
+        account = {
+            "email": self._env.get("WEBUI_ADMIN_EMAIL") or "admin@dream-runner.local",
+            "password": self._env.get("WEBUI_ADMIN_PASSWORD", ""),
+        }
+        said = self._chat.post("/api/v1/auths/signin", account)
+        token = said.json.get("token") if isinstance(said.json, dict) else None
+        if said.status != 200 or not token:
+            return (
+                "the chat does not accept WEBUI_ADMIN_EMAIL and WEBUI_ADMIN_PASSWORD of .env:"
+                " enter an administrator's there"
+            )
+        self._chat.headers["Authorization"] = "Bearer %s" % token
+        return ""
+
+    def _ask(self, question: str, **more: Any) -> Any:
+        """Return the whole answer of the chat to one question."""
+        body = {
+            "model": self._model,
+            "messages": [{"role": "user", "content": question}],
+            "stream": False,
+            "max_tokens": 200,
+            "temperature": 0,
+            **more,
+        }
+        said = self._chat.post("/api/chat/completions", body, self._answer_seconds)
+        if said.status != 200 or not isinstance(said.json, dict):
+            raise Failed("the chat gave no answer: %s" % said.words())
+        return said.json
+
+    def _knows(self, model: str) -> None:
+        said = self._chat.get("/api/models")
+        rows = (said.json or {}).get("data") if isinstance(said.json, dict) else None
+        names = [str(item.get("id")) for item in rows or ()]
+        if model not in names:
+            listed = ", ".join(names) or "none"
+            raise Failed("the chat does not offer the model %s (it has: %s)" % (model, listed))
+
+    def chat(self) -> None:
+        """Get an answer with text from the model through the chat."""
+        self._sign_in()
+        self._knows(self._model)
+        if not _text(self._ask("Say hello.")):
+            raise Failed("the chat's answer has no text")
+
+    def documents(self) -> None:
+        """Get a fact back through the chat that stands in an uploaded document only."""
+        self._sign_in()
+        fact = "blue-%s" % uuid.uuid4().hex[:10]
+        text = "The code word of the lighthouse keeper is %s. He wrote it on the door.\n" % fact
+        file = self._upload("dream-runner-probe.txt", text)
+        try:
+            self._wait_processed(file)
+            found = self._chat.post(
+                "/api/v1/retrieval/query/collection",
+                {"collection_names": ["file-" + file], "query": "code word", "k": 3},
+            )
+            if found.status != 200 or fact not in json.dumps(found.json):
+                raise Failed("the vector database does not have the document: %s" % found.words())
+            self._is_in_vectors("file-" + file)
+            answer = self._ask(
+                "What is the code word of the lighthouse keeper?",
+                files=[{"type": "file", "id": file}],
+            )
+            # A small model may not repeat it; then the source that the answer cites does.
+            if fact not in _text(answer) and fact not in json.dumps(answer.get("sources") or []):
+                raise Failed("the chat's answer neither has the document's fact nor cites it")
+        finally:
+            self._chat.request("DELETE", "/api/v1/files/" + file)
+
+    def _is_in_vectors(self, tenant: str) -> None:
+        """Count the document's points in Qdrant: without it the chat uses a store of its own."""
+        self._vectors.headers["api-key"] = self._env.get("QDRANT_API_KEY", "")
+        body = {"filter": {"must": [{"key": "tenant_id", "match": {"value": tenant}}]}}
+        said = self._vectors.post("/collections/open-webui_files/points/count", body)
+        result = said.json.get("result") if isinstance(said.json, dict) else None
+        if said.status != 200 or not (result or {}).get("count"):
+            raise Failed("the document's vectors are not in Qdrant: %s" % said.words())
+
+    def _upload(self, name: str, text: str) -> str:
+        body, kind = _form("file", name, "text/plain", text.encode())
+        said = self._chat.request("POST", "/api/v1/files/", body, kind)
+        found = said.json.get("id") if isinstance(said.json, dict) else None
+        if said.status != 200 or not found:
+            raise Failed("the chat does not take a document: %s" % said.words())
+        return str(found)
+
+    def _wait_processed(self, file: str) -> None:
+        deadline = time.monotonic() + self._answer_seconds
+        while True:
+            said = self._chat.get("/api/v1/files/%s/process/status" % file)
+            state = said.json.get("status") if isinstance(said.json, dict) else None
+            if state == "completed":
+                return
+            if state == "failed" or said.status != 200 or time.monotonic() > deadline:
+                whole = self._chat.get("/api/v1/files/" + file)
+                why = (whole.json or {}).get("data") if isinstance(whole.json, dict) else None
+                reason = (why or {}).get("error") or state or said.words()
+                raise Failed("the document could not be read in: %s" % reason)
+            time.sleep(_PAUSE_SECONDS)
+
+    def search(self) -> None:
+        """Get hits of the search engine through the chat."""
+        self._sign_in()
+        said = self._chat.post(
+            "/api/v1/retrieval/process/web/search",
+            {"queries": ["lighthouse"]},
+            self._answer_seconds,
+        )
+        hits = said.json if isinstance(said.json, dict) else {}
+        if said.status != 200 or not (hits.get("filenames") or hits.get("items")):
+            raise Failed("the chat's web search has no hits: %s" % said.words())
+
+    def voice(self) -> None:
+        """Let the chat speak a sentence, and understand what it has spoken."""
+        self._sign_in()
+        spoken = self._chat.post(
+            "/api/v1/audio/speech",
+            # A sentence that was spoken before would come out of the chat's cache.
+            {"input": "Green apples cost %d dollars." % random.randint(100, 999_999), "voice": ""},
+            self._answer_seconds,
+        )
+        kind = spoken.kind
+        if spoken.status != 200 or not kind.startswith("audio/") or len(spoken.content) < 100:
+            raise Failed("the chat does not speak: %s" % spoken.words())
+        ending = "wav" if "wav" in kind else "mp3"
+        body, form = _form("file", "probe." + ending, kind, spoken.content)
+        said = self._chat.request(
+            "POST", "/api/v1/audio/transcriptions", body, form, self._answer_seconds
+        )
+        text = str(said.json.get("text") or "") if isinstance(said.json, dict) else ""
+        if said.status != 200 or not {"green", "apples"} & set(re.findall("[a-z]+", text.lower())):
+            raise Failed("the chat does not understand what was spoken: %s" % said.words())
+
+    def agent(self) -> None:
+        """Ask the agent for what only a tool can find out: the digest of a random word."""
+        self._sign_in()
+        self._knows("hermes-agent")
+        word = uuid.uuid4().hex
+        wanted_text = hashlib.sha256(word.encode()).hexdigest()[:16]
+        answer = self._ask(
+            "Use your terminal to run: printf %s " + word + " | sha256sum\n"
+            "Reply with the first 16 characters of its output.",
+            model="hermes-agent",
+        )
+        if wanted_text not in _text(answer):
+            raise Failed("the agent used no tool; its answer: %.120s" % (_text(answer) or "none"))
+
+    # --- workflows
+
+    def workflows(self) -> None:
+        """Create a workflow with the owner's account, run it to its end and delete it."""
+        said = self._flows.get("/rest/settings")
+        if said.status != 200 or not isinstance((said.json or {}).get("data"), dict):
+            raise Unproven("%s does not answer as n8n does" % self._flows.url)
+        account = {
+            "emailOrLdapLoginId": self._env.get("N8N_USER", ""),
+            "password": self._env.get("N8N_PASS", ""),
+        }
+        said = self._flows.post("/rest/login", account)
+        if said.status != 200:
+            raise Failed("n8n does not accept N8N_USER and N8N_PASS of .env: %s" % said.words())
+        if not self._flows.take_cookie(said):
+            if self._env.get("N8N_SECURE_COOKIE") == "true":
+                raise Unproven("its sign-in needs HTTPS, because its port is open to the network")
+            raise Failed("n8n's sign-in sets no cookie that a browser would send back over http")
+        flow = self._create_flow()
+        try:
+            self._run_flow(flow)
+        finally:
+            self._flows.post("/rest/workflows/%s/archive" % flow["id"], {})
+            self._flows.request("DELETE", "/rest/workflows/%s" % flow["id"])
+
+    def _create_flow(self) -> Mapping[str, Any]:
+        said = self._flows.post("/rest/workflows", _FLOW)
+        flow = said.json.get("data") if isinstance(said.json, dict) else None
+        if said.status != 200 or not flow or not flow.get("id"):
+            raise Failed("n8n does not create a workflow: %s" % said.words())
+        return dict(flow)
+
+    def _run_flow(self, flow: Mapping[str, Any]) -> None:
+        body = {
+            "workflowData": {**_FLOW, "id": flow["id"]},
+            "triggerToStartFrom": {"name": "Start"},
+        }
+        said = self._flows.post("/rest/workflows/%s/run" % flow["id"], body)
+        data = said.json.get("data") if isinstance(said.json, dict) else None
+        run_id = (data or {}).get("executionId")
+        if said.status != 200 or not run_id:
+            raise Failed("n8n does not run a workflow: %s" % said.words())
+        deadline = time.monotonic() + _REQUEST_SECONDS
+        state = ""
+        while state not in ("success", "error", "crashed", "canceled"):
+            if time.monotonic() > deadline:
+                raise Failed("n8n's workflow does not end; it is %s" % (state or "unknown"))
+            time.sleep(_PAUSE_SECONDS)
+            said = self._flows.get("/rest/executions/%s" % run_id)
+            data = said.json.get("data") if isinstance(said.json, dict) else None
+            state = str((data or {}).get("status") or "")
+        if state != "success":
+            raise Failed("n8n's workflow ended with %s" % state)
+
+
+_FLOW: Dict[str, Any] = {
+    "name": "dream-runner probe",
+    "nodes": [
+        {
+            "id": "a1", "name": "Start", "type": "n8n-nodes-base.manualTrigger",
+            "typeVersion": 1, "position": [0, 0], "parameters": {},
+        },
+        {
+            "id": "a2", "name": "End", "type": "n8n-nodes-base.noOp",
+            "typeVersion": 1, "position": [200, 0], "parameters": {},
+        },
+    ],
+    "connections": {"Start": {"main": [[{"node": "End", "type": "main", "index": 0}]]}},
+    "settings": {"executionOrder": "v1"},
+}  # fmt: skip
+
+
+def _text(answer: Any) -> str:
+    """Return the text of a chat answer; reasoning models may put it in another field."""
+    try:
+        message = answer["choices"][0]["message"]
+        return str(message.get("content") or message.get("reasoning_content") or "").strip()
+    except (LookupError, TypeError, AttributeError):
+        return ""
+
+
+def _form(field: str, name: str, kind: str, content: bytes) -> Tuple[bytes, str]:
+    """Return a body with one file as a browser sends it, and its content type."""
+    mark = uuid.uuid4().hex
+    head = 'Content-Disposition: form-data; name="%s"; filename="%s"' % (field, name)
+    lines = ["--" + mark, head, "Content-Type: " + kind, "", ""]
+    body = "\r\n".join(lines).encode() + content + ("\r\n--%s--\r\n" % mark).encode()
+    return body, "multipart/form-data; boundary=" + mark
+
+
+# --- asking ----------------------------------------------------------------------------
+
+
+class Answer(NamedTuple):
+    """What a page said; ``status`` is 0 where it did not answer, ``why`` says so then."""
+
+    status: int
+    content: bytes
+    kind: str
+    cookies: Tuple[str, ...] = ()
+    why: str = ""
+
+    @property
+    def json(self) -> Any:
+        """Return the body as data, or None."""
+        try:
+            return json.loads(self.content.decode("utf-8"))
+        except ValueError:
+            return None
+
+    def words(self) -> str:
+        """Return the answer for an error message; the reason that the page gives, if it does."""
+        if self.why:
+            return self.why
+        told = self.json
+        reason = told.get("detail") or told.get("message") if isinstance(told, dict) else None
+        text = str(reason) if reason else self.content[:120].decode("utf-8", "replace").strip()
+        return "status %d, %s" % (self.status, text[:200] or "an empty body")
+
+
+class _Page:
+    """A server on this host, with the sign-in that it has given."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.headers: Dict[str, str] = {}
+
+    def get(self, path: str) -> Answer:
+        return self.request("GET", path)
+
+    def post(self, path: str, body: Any, seconds: float = _REQUEST_SECONDS) -> Answer:
+        content = json.dumps(body).encode()
+        return self.request("POST", path, content, "application/json", seconds)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Optional[bytes] = None,
+        kind: str = "",
+        seconds: float = _REQUEST_SECONDS,
+    ) -> Answer:
+        headers = dict(self.headers, **({"Content-Type": kind} if kind else {}))
+        parts = urlsplit(self.url)
+        try:
+            # No proxy is asked: the server is on this host.
+            connection = http.client.HTTPConnection(
+                parts.hostname or "", parts.port, timeout=seconds
+            )
+            with contextlib.closing(connection):
+                connection.request(method, path, body, headers)
+                response = connection.getresponse()
+                content = response.read(_LIMIT_BYTES)
+        except (OSError, http.client.HTTPException) as error:
+            return Answer(0, b"", "", why=str(error) or type(error).__name__)
+        cookies = tuple(response.msg.get_all("Set-Cookie") or ())
+        media = (response.getheader("Content-Type") or "").partition(";")[0].strip().lower()
+        return Answer(response.status, content, media, cookies)
+
+    def take_cookie(self, said: Answer) -> bool:
+        """Keep the cookies that a browser would send back over plain http from this machine."""
+        kept = [item.partition(";")[0] for item in said.cookies if not _is_secure(item)]
+        self.headers["Cookie"] = "; ".join(kept)
+        return bool(kept)
+
+
+def _is_secure(cookie: str) -> bool:
+    return any(part.strip().lower() == "secure" for part in cookie.split(";")[1:])

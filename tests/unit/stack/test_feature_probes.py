@@ -1,0 +1,191 @@
+"""Each feature is used once; each wire that is taken away is felt by the probe of its feature."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fixtures import standins
+
+from dream_runner import catalog
+from dream_runner.module_utils.dream_core import compose, feature_probes
+
+from .decided import stack
+
+ENV = {
+    "WEBUI_ADMIN_PASSWORD": "chat-password",
+    "WEBUI_SECRET": "s",
+    "QDRANT_API_KEY": "vector-key",
+    "HERMES_API_KEY": "agent-key",
+    "N8N_USER": "admin@dream-runner.local",
+    "N8N_PASS": "Flow-password-1",
+}
+ALL = ["chat", "documents", "search", "voice", "agent", "workflows"]
+
+
+def environment(service: str, host: str = "nvidia") -> dict[str, str]:
+    """Return what a container of the rendered project is told, with the secrets in it."""
+    told = stack(host)["compose"]["services"][service]["environment"]
+    return {key: compose.filled(value, ENV) for key, value in told.items()}
+
+
+@contextlib.contextmanager
+def world(
+    host: str = "nvidia", *, repeats: bool = True, without: tuple[str, str] = ("", ""), **more: Any
+) -> Iterator[Any]:
+    """Serve every service as it is wired on ``host``; ``without`` is a wire that is taken away."""
+    told = {name: environment(name, host) for name in ("open-webui", "hermes", "n8n")}
+    if without[0]:
+        base = catalog.load().services["services"]
+        (service,) = [item for item in base if item["id"] == without[0]]
+        fallback = (service.get("environment") or {}).get(without[1])
+        wired = any(without[1] in w["environment"] for w in service.get("with", {}).values())
+        del told[without[0]][without[1]]
+        if wired and fallback is not None:
+            told[without[0]][without[1]] = compose.filled(compose.value(fallback, {}), ENV)
+    model = stack(host)["environment"]["LLM_MODEL"]
+    with contextlib.ExitStack() as opened:
+
+        def serve(service: standins.Service) -> str:
+            return opened.enter_context(standins.serving(service))
+
+        places = {
+            "llama-server:8080": serve(standins.Model(model, repeats=repeats)),
+            "embeddings:80": serve(standins.Embeddings()),
+            "qdrant:6333": serve(standins.Vectors(ENV["QDRANT_API_KEY"])),
+            "searxng:8080": serve(standins.Search()),
+            "whisper:8000": serve(standins.Ears("Systran/faster-whisper-base")),
+            "tts:8880": serve(standins.Mouth()),
+        }
+        agent = told["hermes"]
+        if agent.get("API_SERVER_ENABLED") == "true" and agent.get("API_SERVER_HOST") == "0.0.0.0":
+            key = agent.get("API_SERVER_KEY", "")
+            name = agent.get("API_SERVER_MODEL_NAME", "default")
+            # Without a key it refuses to listen beyond its own loopback.
+            if key:
+                served = serve(standins.Model(name, key=key, tools=True))
+                places[f"hermes:{agent.get('API_SERVER_PORT', '8642')}"] = served
+        chat = standins.Chat(told["open-webui"], places)
+        flows = standins.Flows(told["n8n"])
+        pages = {"open-webui": serve(chat), "n8n": serve(flows), "qdrant": places["qdrant:6333"]}
+        services = [dict(item, url=pages.get(item["id"], "")) for item in stack(host)["services"]]
+        found = feature_probes.run(services, model, {**ENV, **more}, answer_seconds=5)
+        yield found, chat, flows
+
+
+def test_a_stack_as_it_is_wired_proves_every_feature() -> None:
+    with world() as (found, chat, flows):
+        assert found == {"passed": ALL, "failed": {}, "unproven": {}}
+        # What a probe made is gone again.
+        assert len(chat.deleted) == 1
+        assert len(flows.deleted) == 1
+        assert feature_probes.sentence(found) == "ready: " + " ".join(ALL)
+
+
+def test_a_model_that_does_not_repeat_the_fact_cites_the_document() -> None:
+    with world(repeats=False) as (found, _, _):
+        assert "documents" in found["passed"]
+
+
+#: Which probe feels that a wire is missing.
+NEEDED = {
+    "open-webui": {
+        "OPENAI_API_BASE_URLS": "agent",
+        "OPENAI_API_KEYS": "agent",
+        "BYPASS_EMBEDDING_AND_RETRIEVAL": "documents",
+        "VECTOR_DB": "documents",
+        "QDRANT_URI": "documents",
+        "QDRANT_API_KEY": "documents",
+        "RAG_EMBEDDING_ENGINE": "documents",
+        "RAG_OPENAI_API_BASE_URL": "documents",
+        "ENABLE_WEB_SEARCH": "search",
+        "WEB_SEARCH_ENGINE": "search",
+        "SEARXNG_QUERY_URL": "search",
+        "AUDIO_STT_ENGINE": "voice",
+        "AUDIO_STT_OPENAI_API_BASE_URL": "voice",
+        "AUDIO_STT_MODEL": "voice",
+        "AUDIO_TTS_ENGINE": "voice",
+        "AUDIO_TTS_OPENAI_API_BASE_URL": "voice",
+    },
+    "hermes": {
+        "API_SERVER_ENABLED": "agent",
+        "API_SERVER_HOST": "agent",
+        "API_SERVER_KEY": "agent",
+        "API_SERVER_MODEL_NAME": "agent",
+    },
+    "n8n": {
+        "N8N_INSTANCE_OWNER_MANAGED_BY_ENV": "workflows",
+        "N8N_INSTANCE_OWNER_EMAIL": "workflows",
+        "DREAM_OWNER_PASSWORD": "workflows",
+        "NODE_OPTIONS": "workflows",
+        "N8N_SECURE_COOKIE": "workflows",
+    },
+}
+#: What a feature works without, or what the product's own default says as well.
+TUNING = {
+    "BYPASS_WEB_SEARCH_EMBEDDING_AND_RETRIEVAL": "quality: whether hits go through the vectors",
+    "RAG_EMBEDDING_MODEL": "the service serves one model, whatever it is called",
+    "RAG_EMBEDDING_MODEL_AUTO_UPDATE": "off with OFFLINE_MODE",
+    "RAG_EMBEDDING_BATCH_SIZE": "speed",
+    "RAG_OPENAI_API_KEY": "the service asks for none",
+    "ENABLE_SEARCH_QUERY_GENERATION": "its own default",
+    "WEB_SEARCH_RESULT_COUNT": "quality",
+    "AUDIO_STT_OPENAI_API_KEY": "the service asks for none",
+    "AUDIO_TTS_OPENAI_API_KEY": "the service asks for none",
+    "AUDIO_TTS_MODEL": "Kokoro takes tts-1, the chat's default, for its own",
+    "AUDIO_TTS_VOICE": "Kokoro takes alloy, the chat's default, for one of its own",
+}
+WIRES = [(service, key, name) for service, rows in NEEDED.items() for key, name in rows.items()]
+
+
+@pytest.mark.parametrize(("service", "key", "probe"), WIRES)
+def test_a_wire_that_is_missing_is_felt(service: str, key: str, probe: str) -> None:
+    with world(without=(service, key)) as (found, _, _):
+        assert probe in found["failed"], found
+        assert set(found["failed"]) == {probe}
+        assert len(found["failed"][probe]) > 20
+
+
+def test_every_wire_of_the_catalogue_is_needed_or_said_to_be_tuning() -> None:
+    (chat,) = [item for item in catalog.load().services["services"] if item["id"] == "open-webui"]
+    wired = {key for wires in chat["with"].values() for key in wires["environment"]}
+    assert wired == set(NEEDED["open-webui"]) | set(TUNING)
+    assert not set(NEEDED["open-webui"]) & set(TUNING)
+
+
+def test_what_does_not_run_is_not_proven_and_nothing_is_said_of_it() -> None:
+    off = dict.fromkeys(("voice", "workflows", "rag", "agents", "search"), "no")
+    assert feature_probes.wanted(stack("nvidia", **off)["services"]) == ["chat"]
+    assert feature_probes.wanted([]) == []
+
+
+def test_an_account_that_is_not_known_leaves_the_chat_unproven_and_says_what_to_do() -> None:
+    """An installation that has accounts already never made the one of .env."""
+    with world(WEBUI_ADMIN_PASSWORD="another") as (found, _, _):
+        assert found["passed"] == ["workflows"]
+        assert set(found["unproven"]) == {"chat", "documents", "search", "voice", "agent"}
+        assert "WEBUI_ADMIN_PASSWORD" in found["unproven"]["chat"]
+        assert found["failed"] == {}
+
+
+def test_a_page_that_is_another_program_s_is_not_judged() -> None:
+    services = [{"id": "open-webui", "url": ""}, {"id": "n8n", "url": ""}]
+    with standins.serving(standins.Search()) as other:
+        named = [dict(item, url=other) for item in services]
+        found = feature_probes.run(named, "m", ENV)
+    assert set(found["unproven"]) == {"chat", "workflows"}
+
+
+def test_what_was_left_out_says_why() -> None:
+    services = stack("nvidia")["services"]
+    found = feature_probes.run(services, "m", ENV, offline=True, skip={"agent": "not yet"})
+    assert found["unproven"]["search"].startswith("offline")
+    assert found["unproven"]["agent"] == "not yet"
+    assert "agent not proven: not yet" in feature_probes.sentence(found)
+
+
+def test_a_cookie_for_https_is_no_fault_of_a_port_that_is_open() -> None:
+    with world(without=("n8n", "N8N_SECURE_COOKIE"), N8N_SECURE_COOKIE="true") as (found, _, _):
+        assert "HTTPS" in found["unproven"]["workflows"]
