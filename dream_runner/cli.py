@@ -437,6 +437,12 @@ def doctor(
             "--bundle", help="Write an archive for support, without secrets.", metavar="FILE"
         ),
     ] = "",
+    deep: Annotated[
+        bool,
+        typer.Option(
+            "--deep", help="Also use each feature once (full profile); takes a few minutes."
+        ),
+    ] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> int:
@@ -449,7 +455,7 @@ def doctor(
 
     state_dir = default_state_dir(os.environ)
     bundle = output_file.require(bundle) if bundle else ""
-    findings = command.run(state_dir)
+    findings = command.run(state_dir, deep=deep)
     if bundle:
         command.write_archive(bundle, state_dir, findings, os.environ)
         sys.stderr.write(f"written: {bundle}; check it before you pass it on\n")

@@ -22,6 +22,10 @@ options:
     type: list
     elements: dict
     default: []
+  features:
+    description: Which features were used once, as M(dream_probe) returns it.
+    type: dict
+    default: {}
   account:
     description: The account that the chat page is created with (C(name), C(key), C(file)).
     type: dict

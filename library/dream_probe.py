@@ -39,6 +39,13 @@ options:
     description: Also ask for the chat page at C(/), as a browser does.
     type: bool
     default: false
+  features:
+    description:
+      - Also use each feature of O(services) once, through the pages themselves. One that does not
+        work is reported and is no failure of the task.
+      - C(env_file) holds the accounts; C(offline) leaves out what needs a network; C(skip) maps
+        features that are not to be tried to the reason.
+    type: dict
   key_file:
     description: The C(.env) file that holds the engine's API key, where it wants one.
     type: path
@@ -62,6 +69,10 @@ answer_characters: {description: Length of the answer., type: int, returned: suc
 busy:
   description: The engine was answering somebody else all the time, which proves as much.
   type: bool
+  returned: success
+features:
+  description: Which features C(passed), which C(failed) and which are C(unproven), with the reason.
+  type: dict
   returned: success
 down:
   description: Optional services that are not up, with the reason.

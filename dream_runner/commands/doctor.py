@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .. import answers, lock, prerequisites
-from ..module_utils.dream_core import network_env
+from ..module_utils.dream_core import feature_probes, network_env, upgrade
 from ..module_utils.dream_core.doctor import (
     CHECKS as OF_HOST,
 )
@@ -33,9 +33,34 @@ _BAD_FILE = "BAD_CA_FILE"
 _PARTS = ("ansible", "ansible_runner", "psutil", "requests", "yaml", "jsonschema", "rich")
 
 
-def run(state_dir: str) -> list[Finding]:
-    """Return what every check found, the worst first."""
-    return examine(state_dir, CHECKS)
+def run(state_dir: str, *, deep: bool = False) -> list[Finding]:
+    """Return what every check found, the worst first; ``deep`` also uses each feature once."""
+    return examine(state_dir, {**CHECKS, "features": _features} if deep else CHECKS)
+
+
+def _features(place: Place) -> Iterator[Finding]:
+    """Use each feature of the stack once, as the health phase does."""
+    facts = {name: receipt.get("facts") or {} for name, receipt in place.receipts.items()}
+    proof = facts.get("health", {}).get("proof") or {}
+    if proof.get("profile") != "full":
+        yield Finding("features", OK, "the native profile has a chat page only")
+        return
+    settings = facts.get("features", {}).get("settings") or {}
+    pending = upgrade.look(place.receipts) is not None
+    found = feature_probes.run(
+        proof.get("services") or [],
+        str(proof.get("model") or ""),
+        feature_probes.read_env(str(facts.get("directories", {}).get("env_file") or "")),
+        offline=bool(settings.get("offline")),
+        skip={"agent": "it waits for the model that is still being downloaded"} if pending else {},
+    )
+    for name, reason in sorted(found["failed"].items()):
+        remedy = "'docker compose logs' in the install directory says more; then install again"
+        yield Finding("features", ERROR, f"{name} failed: {reason}", remedy)
+    for name, reason in sorted(found["unproven"].items()):
+        yield Finding("features", WARNING, f"{name} is not proven: {reason}")
+    if found["passed"]:
+        yield Finding("features", OK, "ready: " + " ".join(found["passed"]))
 
 
 def write_archive(

@@ -75,7 +75,9 @@ def run(state_dir: str) -> Status:
     engine = Engine(**serving.ask(receipts, ANSWER_SECONDS, trusting=True))
     units = {name: _unit_state(name, scope) for name, scope in _units(receipts)}
     pending = upgrade.look(receipts)
-    state, detail = judge(before, engine, units, pending)
+    access_now = _access(receipts, engine)
+    failed = (access_now.get("features") or {}).get("failed")
+    state, detail = judge(before, engine, units, pending, failed)
     return Status(
         state=state,
         install_dir=before.install_dir,
@@ -86,7 +88,7 @@ def run(state_dir: str) -> Status:
         phases={name: receipts.get(name, {}).get("state", "never ran") for name in PHASES},
         drift={} if _is_switching(pending) else _drift(receipts),
         upgrade=pending,
-        access=_access(receipts, engine),
+        access=access_now,
         warnings=tuple(warnings),
     )
 
@@ -114,10 +116,12 @@ def judge(
     engine: Engine,
     units: Mapping[str, str],
     pending: Mapping[str, Any] | None = None,
+    failed: Mapping[str, str] | None = None,
 ) -> tuple[str, str]:
     """Return the state and the sentence about it.
 
-    An upgrade under way is as things should be; one that ended in vain is not.
+    An upgrade under way is as things should be; one that ended in vain is not. ``failed`` are the
+    features that did not work when they were last used.
     """
     if before.is_open:
         return "interrupted", resume.sentence(before) + " Run 'dream-runner install' to continue."
@@ -127,7 +131,8 @@ def judge(
         return "degraded", f"the engine runs but does not answer: {engine.why}"
     found = f"the model answered in {text.duration(engine.seconds)}"
     found = "busy: answering another user" if engine.busy else found
-    bad = [
+    bad = [f"{name} failed: {why}" for name, why in (failed or {}).items()]
+    bad += [
         f"{name} is {state}"
         for name, state in units.items()
         if state not in ("active", "") and name != faststart.UNIT

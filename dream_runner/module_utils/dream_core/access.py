@@ -27,6 +27,7 @@ SPEC = {
     "engine_address": {"type": "str", "default": ""},
     "ports": {"type": "list", "elements": "dict", "default": []},
     "account": {"type": "dict"},
+    "features": {"type": "dict", "default": {}},
     "port": {"type": "int", "required": True},
     "model": {"type": "str", "required": True},
     "services": {"type": "list", "elements": "dict", "default": []},
@@ -61,6 +62,7 @@ def build(params: Mapping[str, Any], addresses: Sequence[str]) -> Document:
         "guard": guard_of(pages, has_key=params["has_key"]),
         "reach": _published(params),
         "account": params.get("account"),
+        "features": dict(params.get("features") or {}),
         "key": {"name": KEY_NAME, "file": params["key_file"]} if params["has_key"] else None,
         "port_notes": list(params["port_notes"]),
     }
@@ -130,6 +132,7 @@ def rows(document: Mapping[str, Any], pending: str = "") -> List[Tuple[str, str]
         ("OpenAI-compatible API", "%s   (model: %s)" % (document["api"], document["model"])),
         *_remote_rows(document),
     ]
+    found += _feature_rows(document.get("features") or {})
     if document.get("account"):
         found.append(
             ("First account", "%(name)s; password: %(key)s in %(file)s" % document["account"])
@@ -148,6 +151,18 @@ def _remote_rows(document: Mapping[str, Any]) -> List[Tuple[str, str]]:
     urls = list(document["lan"]) or ["open, but this machine has no network address now"]
     rows = [(label, urls[0])] + [("", url) for url in urls[1:]]
     return [*rows, ("Open to", who(str(document["guard"]))), *_port_rows(document)]
+
+
+def _feature_rows(features: Mapping[str, Any]) -> List[Tuple[str, str]]:
+    """Return which features have been used once and worked, which did not, which were not tried."""
+    words = " ".join(features.get("passed") or ())
+    rows = [("Ready", words)] if words else []
+    rows += [("Does not work", "%s: %s" % item) for item in _sorted(features, "failed")]
+    return rows + [("Not proven", "%s: %s" % item) for item in _sorted(features, "unproven")]
+
+
+def _sorted(features: Mapping[str, Any], key: str) -> List[Tuple[str, str]]:
+    return sorted((features.get(key) or {}).items())
 
 
 def _port_rows(document: Mapping[str, Any]) -> List[Tuple[str, str]]:

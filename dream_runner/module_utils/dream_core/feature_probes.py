@@ -18,7 +18,18 @@ import random
 import re
 import time
 import uuid
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    Collection,
+    Dict,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 from urllib.parse import urlsplit
 
 from . import envfile, textfile
@@ -72,17 +83,18 @@ def run(
     *,
     offline: bool = False,
     skip: Optional[Mapping[str, str]] = None,
+    down: Collection[str] = (),
     answer_seconds: float = ANSWER_SECONDS,
 ) -> Dict[str, Any]:
     """Return ``{passed: [name], failed: {name: why}, unproven: {name: why}}``.
 
     ``env`` is what ``.env`` holds: the accounts. ``skip`` gives probes that are not tried, with the
-    reason.
+    reason; ``down`` are services that are known not to be up.
     """
     urls = {str(item["id"]): str(item.get("url") or "") for item in services}
     uses = _Uses(urls, model, env, answer_seconds)
     found: Dict[str, Any] = {"passed": [], "failed": {}, "unproven": {}}
-    reasons = dict(skip or {})
+    reasons = dict(_of_down(down), **(skip or {}))
     if offline:
         reasons.setdefault("search", "offline: there is nothing to search")
     for name in wanted(services):
@@ -97,6 +109,16 @@ def run(
             found["failed"][name] = str(error)
         else:
             found["passed"].append(name)
+    return found
+
+
+def _of_down(down: Collection[str]) -> Dict[str, str]:
+    """Return the probes that need one of these services, with the reason not to try."""
+    found = {}
+    for item in PROBES:
+        missing = sorted({item.page, *item.needs} & set(down))
+        if missing:
+            found[item.name] = "%s is not up" % " and ".join(missing)
     return found
 
 

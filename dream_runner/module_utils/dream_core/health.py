@@ -12,7 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
-from . import arguments, containers, probe, serving
+from . import arguments, containers, feature_probes, probe, serving
 from .errors import DreamError, EngineError
 from .survey import failed_for_good
 from .tail import last_lines
@@ -37,6 +37,8 @@ SPEC = {
     "command": {"type": "str", "default": "docker"},
     "log": {"type": arguments.path},
     "page": {"type": "bool", "default": False},
+    # How the features are used once: ``env_file``, ``offline``, ``skip``; left out: they are not.
+    "features": {"type": "dict"},
     # A path, not the key.
     "key_file": {"type": arguments.path, "no_log": False},
 }
@@ -70,15 +72,33 @@ def _asked(params: Mapping[str, Any]) -> Dict[str, Any]:
     answer = probe.complete(params["url"], params["model"], seconds, exact=True, key=key)
     if params["page"]:
         _check_page(params["url"] + "/", key)
+    features = _features(params, down)
+    told = {**down, **features.get("failed", {})}
     return {
         "changed": False,
+        "features": features,
         "ready_seconds": round(ready, 3),
         "answer_seconds": round(answer["seconds"], 3),
         "answer_characters": len(answer["text"]),
         "busy": answer["busy"],
         "down": down,
-        "warnings": ["%s: %s" % item for item in sorted(down.items())],
+        "warnings": ["%s: %s" % item for item in sorted(told.items())],
     }
+
+
+def _features(params: Mapping[str, Any], down: Mapping[str, str]) -> Dict[str, Any]:
+    """Use each feature once; return what passed, failed and was not tried."""
+    how = params["features"]
+    if not how:
+        return {}
+    return feature_probes.run(
+        params["services"],
+        params["model"],
+        feature_probes.read_env(str(how["env_file"])),
+        offline=bool(how.get("offline")),
+        skip=how.get("skip"),
+        down=down,
+    )
 
 
 def _check_page(url: str, key: str) -> None:

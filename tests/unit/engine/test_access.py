@@ -93,6 +93,19 @@ def test_lines(document: access.Document, wanted: str) -> None:
     assert "\n".join(access.lines(document)) == wanted
 
 
+def test_features_that_were_used_once_are_named() -> None:
+    found = {
+        "passed": ["chat", "documents"],
+        "failed": {"voice": "the chat does not speak"},
+        "unproven": {"search": "offline"},
+    }
+    shown = "\n".join(access.lines(build(features=found)))
+    assert "  Ready                  chat documents\n" in shown
+    assert "  Does not work          voice: the chat does not speak\n" in shown
+    assert shown.endswith("  Not proven             search: offline")
+    assert "Ready" not in "\n".join(access.lines(build()))
+
+
 def test_a_machine_without_a_network_says_so() -> None:
     document = access.build({**BASE, "bind_address": "0.0.0.0", "has_key": False}, [])
     assert "no network address now" in "\n".join(access.lines(document))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fixtures import standins
 
 from dream_runner import catalog
-from dream_runner.module_utils.dream_core import compose, feature_probes
+from dream_runner.commands import doctor
+from dream_runner.module_utils.dream_core import compose, feature_probes, health, receipt
 
 from .decided import stack
 
@@ -189,3 +191,52 @@ def test_what_was_left_out_says_why() -> None:
 def test_a_cookie_for_https_is_no_fault_of_a_port_that_is_open() -> None:
     with world(without=("n8n", "N8N_SECURE_COOKIE"), N8N_SECURE_COOKIE="true") as (found, _, _):
         assert "HTTPS" in found["unproven"]["workflows"]
+
+
+# --- who runs them, and who says what they found --------------------------------------------
+
+
+def test_a_service_that_is_down_is_not_asked_for_its_feature() -> None:
+    services = stack("nvidia")["services"]
+    found = feature_probes.run(services, "m", ENV, down=["whisper", "n8n", "qdrant"])
+    assert found["unproven"]["voice"] == "whisper is not up"
+    assert found["unproven"]["documents"] == "qdrant is not up"
+    assert found["unproven"]["workflows"] == "n8n is not up"
+
+
+def test_the_health_phase_uses_them_with_the_accounts_of_the_env_file(tmp_path: Path) -> None:
+    told = environment("n8n")
+    (tmp_path / ".env").write_text("".join(f"{key}={value}\n" for key, value in ENV.items()))
+    with standins.serving(standins.Flows(told)) as page:
+        services = [{"id": "n8n", "url": page}]
+        how = {"env_file": str(tmp_path / ".env"), "offline": False, "skip": {}}
+        params = {"services": services, "model": "m", "features": how}
+        assert health._features(params, {})["passed"] == ["workflows"]
+        assert health._features(params, {"n8n": "down"})["unproven"] == {
+            "workflows": "n8n is not up"
+        }
+        assert health._features({**params, "features": None}, {}) == {}
+
+
+def test_doctor_deep_repeats_them(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    (tmp_path / ".env").write_text("".join(f"{key}={value}\n" for key, value in ENV.items()))
+    with standins.serving(standins.Flows(environment("n8n"))) as page:
+        proof = {"profile": "full", "model": "m", "services": [{"id": "n8n", "url": page}]}
+        for phase, facts in (
+            ("directories", {"env_file": str(tmp_path / ".env")}),
+            ("health", {"proof": proof}),
+        ):
+            document = {"schema": 2, "phase": phase, "state": "done", "resources": []}
+            receipt.write(str(state), {**document, "install_dir": "/srv/ai", "facts": facts})
+
+        def told() -> list[tuple[str, str]]:
+            found = doctor.run(str(state), deep=True)
+            return [(item.severity, item.evidence) for item in found if item.id == "features"]
+
+        assert told() == [("ok", "ready: workflows")]
+        (tmp_path / ".env").write_text("N8N_USER=somebody@else\nN8N_PASS=x\n")
+        ((severity, evidence),) = told()
+        assert severity == "error"
+        assert "N8N_PASS" in evidence
+        assert not [item for item in doctor.run(str(state)) if item.id == "features"]

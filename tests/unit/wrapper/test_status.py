@@ -159,6 +159,15 @@ def test_a_proxy_of_the_environment_is_not_asked(
         assert status.run(str(tmp_path)).state == "ready"
 
 
+def test_a_feature_that_does_not_work_is_degraded_and_named() -> None:
+    answering = status.Engine(listening=True, ours=True, healthy=True, answers=True, seconds=1.0)
+    failed = {"documents": "the vector database does not have the document"}
+    found, detail = status.judge(Before("finished"), answering, {}, None, failed)
+    assert found == "degraded"
+    assert "documents failed: the vector database" in detail
+    assert status.judge(Before("finished"), answering, {}, None, {})[0] == "ready"
+
+
 def test_a_unit_that_failed_is_degraded() -> None:
     answering = Engine(listening=True, ours=True, answers=True)
     state, detail = status.judge(Before("finished"), answering, {"dream-web": "failed"})
