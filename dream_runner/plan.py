@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .module_utils.dream_core import access, faststart, outlook
+from .module_utils.dream_core import access, faststart, outlook, versions
 from .module_utils.dream_core.due import Reason
 from .module_utils.dream_core.fetch import wheel_address
 from .settings import FEATURES, Settings
@@ -60,7 +60,8 @@ class Plan:
 
     ``root_commands`` do by hand all that is ``privileged``; empty where no
     command line would. ``later`` is what a unit fetches after the install has ended. ``pinned``
-    are images whose digest was looked up now and is recorded before the start.
+    are images whose digest was looked up now and is recorded before the start. ``data_changes``
+    are new versions that change the data of a service for good.
     """
 
     install_dir: str
@@ -82,6 +83,7 @@ class Plan:
     open_to: str = ""
     exposure: tuple[Mapping[str, Any], ...] = ()
     pinned: tuple[Mapping[str, Any], ...] = ()
+    data_changes: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def image_bytes(self) -> int:
@@ -180,6 +182,16 @@ def build(
         open_to=_open_to(settings, choice),
         exposure=tuple(outlook.ports(settings.values(), choice)),
         pinned=found.pinned,
+        data_changes=_data_changes(settings, choice),
+    )
+
+
+def _data_changes(settings: Settings, choice: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """Return the services whose data new versions change, each with whether that may happen."""
+    may = versions.ACCEPT in settings["accept"]
+    return tuple(
+        {**move, "accepted": may and move["kind"] == versions.MIGRATION}
+        for move in choice.get("data_changes", ())
     )
 
 

@@ -8,10 +8,11 @@ was typed, and everything that is wrong is told at once.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -308,6 +309,13 @@ class Settings:
         """Return the plain values by name."""
         return {name: chosen.value for name, chosen in self.chosen.items()}
 
+    def without(self, name: str, word: str) -> Settings:
+        """Return the settings with a word less in a list; an empty list is nobody's choice."""
+        before = self.chosen[name]
+        left = [item for item in before.value if item != word]
+        after = replace(before, value=left) if left else Chosen([], "default", "default")
+        return replace(self, chosen={**self.chosen, name: after})
+
     def said(self) -> dict[str, Chosen]:
         """Return what somebody chose, now or earlier: all but the defaults."""
         return {name: item for name, item in self.chosen.items() if item.origin != "default"}
@@ -436,9 +444,23 @@ def _first_valid(
             if given.origin == "answers" or (given.origin != "saved" and not valid):
                 problems.append(Problem(given.where, error.what, error.hint))
             elif given.origin == "saved" and not valid:
-                notes.append(f"saved {setting.name} ignored: {error.what}")
+                kept = _still_known(setting, given.raw, known)
+                rest = f"; kept: {', '.join(kept)}" if kept else ""
+                notes.append(f"saved {setting.name} ignored: {error.what}{rest}")
+                if kept:
+                    valid.append(Chosen(setting.parse(kept, known), given.origin, given.where))
     valid.append(Chosen(setting.parse(setting.default, known), "default", "default"))
     return valid[0]
+
+
+def _still_known(setting: Setting, raw: Any, known: Known) -> list[Any]:
+    """Return what this version knows of a saved list: a service may have left the catalogue."""
+    kept = []
+    for word in raw if setting.form == "list" and isinstance(raw, list) else ():
+        with contextlib.suppress(Invalid):
+            setting.parse([word], known)
+            kept.append(word)
+    return kept
 
 
 def _contradictions(chosen: Mapping[str, Chosen]) -> list[Problem]:

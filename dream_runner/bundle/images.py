@@ -22,7 +22,7 @@ from typing import IO, Any
 from ..catalog import Catalog
 from ..module_utils.dream_core.errors import IntegrityError, NetworkError
 from ..module_utils.dream_core.fetch.local import parts_of
-from ..module_utils.dream_core.stack import name_of
+from ..module_utils.dream_core.references import name_of
 from .parts import split
 
 _SECONDS = 3600

@@ -38,7 +38,8 @@ def files(words: Iterable[str], models: Mapping[str, Any]) -> list[File]:
     Without a word, those of the catalogue that are not pinned whole. Raises UsageError
     UNKNOWN_MODEL.
     """
-    by_id = {str(model["id"]): model for model in models["models"]}
+    known = (*models["models"], *models.get("helpers", ()))
+    by_id = {str(model["id"]): model for model in known}
     wanted = list(words) or [str(item["model"]) for item in models.get("known_gaps", ())]
     return [file for word in wanted for file in _files(word, by_id)]
 

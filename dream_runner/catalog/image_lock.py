@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from .. import catalog
 from ..module_utils.dream_core import atomic, network_env
 from ..module_utils.dream_core.errors import UsageError
-from ..module_utils.dream_core.stack import name_of
+from ..module_utils.dream_core.references import name_of
 
 if TYPE_CHECKING:
     import requests

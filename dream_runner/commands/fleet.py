@@ -30,7 +30,7 @@ from ..fleet.view import View
 from ..fleet.wires import Wires
 from ..fleet.work import Crew
 from ..html import record
-from ..module_utils.dream_core import atomic, network_env, textfile
+from ..module_utils.dream_core import atomic, network_env, textfile, versions
 from ..module_utils.dream_core.errors import (
     DreamError,
     FleetError,
@@ -437,6 +437,8 @@ def _planned(seen: Seen) -> Host:
     if not due and not seen.answers:
         detail = "the engine, which does not answer"
     choice = seen.choice
+    changes = list(choice.get("data_changes", ()))
+    detail = "; ".join([detail, *(f"data: {versions.sentence(item)}" for item in changes)])
     return Host(
         seen.name,
         "due" if seen.is_due else "in order",
@@ -446,6 +448,7 @@ def _planned(seen: Seen) -> Host:
             "model": choice["model"]["id"],
             "missing_bytes": seen.missing_bytes if seen.needs_model else 0,
             "unpinned": pins.unpinned(choice),
+            "data_changes": changes,
             "install_dir": seen.places()["dream_install_dir"],
             "steps": [asdict(step) for step in seen.steps],
         },

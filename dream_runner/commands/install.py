@@ -12,7 +12,7 @@ from .. import answers, lock, pins, privilege, resume, runs, stopping, target, t
 from ..events import Event, Notice, PhaseFinished
 from ..html import record
 from ..journal import Journal
-from ..module_utils.dream_core import access, serving, upgrade
+from ..module_utils.dream_core import access, preflight, serving, upgrade, versions
 from ..module_utils.dream_core.errors import DreamError, Interrupted
 from ..module_utils.dream_core.receipt import read_all
 from ..plan import Plan, Step
@@ -73,6 +73,7 @@ def run(
             known = target.unanswered(known)
             listener.note("the model did not answer; restarting its engine", "warning")
         pins.require(known.choice, known.unpinned, locked=options.locked)
+        _refuse_data_changes(known)
         plan = target.plan_of(known)
         for note in plan.port_notes:
             listener.note(note)
@@ -89,6 +90,21 @@ def run(
         pins.record(known.pinned)
         _keep(answers.save(said.state_dir, said.settings), listener)
         return _execute(known, start, options, password, listener)
+
+
+def _refuse_data_changes(known: target.Target) -> None:
+    """Refuse new versions that change data for good, unless the user accepted that."""
+    found = versions.findings(known.choice["data_changes"], known.settings["install_dir"])
+    error = preflight.error_of(found, known.settings["accept"])
+    if error:
+        raise error
+
+
+def _forget_word(known: target.Target, listener: Listener) -> None:
+    """Forget that data may be changed: the next change of it needs a word of its own."""
+    if versions.ACCEPT in known.settings["accept"]:
+        settings = known.settings.without("accept", versions.ACCEPT)
+        _keep(answers.save(known.state_dir, settings), listener)
 
 
 def preview(
@@ -168,6 +184,7 @@ def _rested(known: target.Target, listener: Listener, began: float) -> Outcome:
     answered: starting Ansible could only repeat it.
     """
     _keep(answers.save(known.state_dir, known.settings), listener)
+    _forget_word(known, listener)
     run_id = new_run_id()
     run_dir = runs.directory(Path(known.state_dir), run_id)
     with Journal(run_dir) as journal:
@@ -242,6 +259,8 @@ def _execute(
     if trap.error and not result.interrupted:
         # The cause of whatever else failed.
         result = replace(result, error=trap.error)
+    if result.error is None:
+        _forget_word(known, listener)
     receipts, _ = read_all(known.state_dir)
     facts = receipts.get("summary", {}).get("facts", {}) if result.error is None else {}
     seconds = time.monotonic() - began

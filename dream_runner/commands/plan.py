@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import resume, target
+from ..module_utils.dream_core import versions
 from ..module_utils.dream_core.phases import PHASES
 from ..plan import Choice, Download, Plan
 from ..settings import Given
@@ -111,6 +112,7 @@ def _amounts(plan: Plan) -> list[str]:
     lines += [f"Then, in the background:  {_download(item)}" for item in plan.later]
     lines += _images(plan)
     lines += [f"Pinned now:  {item['image']} {item['digest']}" for item in plan.pinned]
+    lines += [f"Data:        {_data_change(item)}" for item in plan.data_changes]
     lines += [f"Downloaded later:  {item}" for item in plan.own_fetches]
     lines += [f"Disk:        {_filesystem(item)}" for item in plan.disk] or ["Disk:        none"]
     lines += [f"Packages:    {', '.join(plan.packages) or 'none'}"]
@@ -143,6 +145,15 @@ def _image(item: Mapping[str, Any]) -> str:
     source = "" if item["source"] == "unknown" else f" from the {item['source']}"
     pinned = "" if item["reference"] else ", not pinned yet: dream-runner lock"
     return f"{item['image']} ({amount}{pinned}){source}"
+
+
+def _data_change(item: Mapping[str, Any]) -> str:
+    said = versions.sentence(item)
+    if item["kind"] == versions.DOWNGRADE:
+        return f"{said}: refused, the older version cannot read its data"
+    if item["accepted"]:
+        return f"{said} changes its data for good (accepted)"
+    return f"{said} changes its data for good: needs --accept {versions.ACCEPT}"
 
 
 def _filesystem(item: Mapping[str, Any]) -> str:

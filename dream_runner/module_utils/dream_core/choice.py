@@ -21,6 +21,7 @@ from . import (
     requirements,
     stack,
     tiers,
+    versions,
 )
 from .fetch import wheel_address
 
@@ -110,6 +111,13 @@ def decide(
     choice["stack"] = stacked(model)
     if start.small:
         choice["upgrade"] = {"model": final, "stack": stacked(final)}
+    # None of what a role depends on: it is gone once the new images ran.
+    choice["data_changes"] = versions.moves(
+        catalog.services["services"],
+        (choice["stack"] or {}).get("images", ()),
+        receipts,
+        catalog.images["images"],
+    )
     choice["port_notes"] = ports.notes(settings, choice, receipts, listeners)
     return choice
 

@@ -13,6 +13,7 @@ import re
 from typing import Any, Dict, FrozenSet, Iterable, List, Mapping, Tuple
 
 from .phases import PHASES
+from .versions import ACCEPT
 
 #: Variables made of several values, each of which counts by itself.
 _COMPOSED = ("dream_choice", "dream_host", "dream_session")
@@ -24,6 +25,7 @@ _VOLATILE = frozenset(
     "dream_host." + part for part in ("gathered_at", "fingerprint", "digest", "mounts")
 ) | {
     # Words for people; what follows from the decision is the model and the upgrade.
+    "dream_choice.data_changes",
     "dream_choice.fast_start",
     "dream_choice.port_notes",
     "dream_choice.profile_why",
@@ -59,6 +61,9 @@ def values(
 ) -> Dict[str, Any]:
     """Return every value that a role can name, flat, as ``digests`` takes them."""
     flat = {"dream_" + name: value for name, value in settings.items()}
+    if "accept" in settings:
+        # Holds for one run, after which it is forgotten.
+        flat["dream_accept"] = [word for word in settings["accept"] if word != ACCEPT]
     for prefix, document in zip(_COMPOSED, (choice, facts, session)):
         flat.update({"%s.%s" % (prefix, key): value for key, value in document.items()})
     return {name: value for name, value in flat.items() if name not in _VOLATILE}

@@ -49,9 +49,14 @@ def finding(
     hint: str = "",
     error: str = "RequirementError",
     code: str = "",
+    final: bool = False,
 ) -> Finding:
-    """Return one finding; ``error`` is the class whose exit code a blocker has."""
+    """Return one finding; ``error`` is the class whose exit code a blocker has.
+
+    A ``final`` blocker cannot be accepted.
+    """
     return {
+        **({"final": True} if final else {}),
         "id": id_,
         "severity": severity,
         "what": what,
@@ -64,9 +69,10 @@ def finding(
 
 
 def open_blockers(findings: Sequence[Finding], accept: Sequence[str]) -> List[Finding]:
-    """Return the blockers that the user did not accept by id."""
+    """Return the blockers that the user did not accept by id, or cannot."""
     accepted = set(accept)
-    return [f for f in findings if f["severity"] == "blocker" and f["id"] not in accepted]
+    blockers = [f for f in findings if f["severity"] == "blocker"]
+    return [f for f in blockers if f.get("final") or f["id"] not in accepted]
 
 
 def error_of(findings: Sequence[Finding], accept: Sequence[str] = ()) -> Optional[DreamError]:
@@ -83,11 +89,12 @@ def error_of(findings: Sequence[Finding], accept: Sequence[str] = ()) -> Optiona
         error: DreamError = found(sentence(first), code=first["code"], hint=first["hint"])
         return error
     lines = ["- %s%s" % (sentence(f), " -> " + f["hint"] if f["hint"] else "") for f in blockers]
+    ids = sorted({f["id"] for f in blockers if not f.get("final")})
+    regardless = ", or go on regardless with: " + " ".join("--accept " + name for name in ids)
     error = found(
         "this host misses %d things:\n%s" % (len(blockers), "\n".join(lines)),
         code=first["code"],
-        hint="correct them, or go on regardless with: %s"
-        % " ".join("--accept " + name for name in sorted({f["id"] for f in blockers})),
+        hint="correct them" + (regardless if ids else ""),
     )
     return error
 

@@ -95,6 +95,7 @@ _FACTS: Dict[str, Mapping[str, forms.Form]] = {
     },
     "docker": {"command": forms.name, "become": forms.flag, "version": forms.text},
     "directories": {"env_file": forms.name, "install_dir": forms.name},
+    "images": {"versions": forms.maybe(_TEXTS)},
     "models": {"path": forms.name, "sha256": forms.name, "upgrade": forms.maybe(_UPGRADE)},
     "health": {"url": forms.name, "model": forms.name, "proof": forms.maybe(PROOF)},
     "summary": {"urls": forms.maybe(_TEXTS), "model": forms.maybe(forms.map_of(forms.anything))},

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence
 
-from . import faststart
+from . import faststart, versions
 from .errors import RequirementError
 from .fetch import wheel_address
 from .live import holder
@@ -226,6 +226,8 @@ def check(
     found += _address(settings, choice, probes)
     found += _port(settings, session, choice, probes)
     found += _stack(choice.get("stack") or {}, probes)
+    changes = choice.get("data_changes") or ()
+    found += versions.findings(changes, str(settings["install_dir"])) if changes else []
     found += check_packages(settings, session, probes.get("missing_packages") or [])
     return found
 
@@ -402,7 +404,7 @@ def _port(
 def _stack(stack: Mapping[str, Any], probes: Mapping[str, Any]) -> List[Finding]:
     """Check what the containers need: images by digest for this machine, and their ports (U-26)."""
     found = [
-        finding("images", "blocker", item["what"], hint=item["hint"], code=item["code"])
+        finding("images", "blocker", item["what"], hint=item["hint"], code=item["code"], final=True)
         for item in stack.get("problems") or ()
     ]
     listeners = probes.get("listeners") or []

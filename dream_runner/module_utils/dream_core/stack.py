@@ -14,6 +14,7 @@ from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set, Tuple
 
 from . import compose, ports, reach
 from .facts.totals import usable_gpus
+from .references import pinned
 
 Service = Dict[str, Any]
 
@@ -351,24 +352,6 @@ def _images(
                 }
             )
     return images, problems
-
-
-def pinned(tag: str, locked: Mapping[str, Any]) -> str:
-    """Return ``NAME@sha256:DIGEST`` or the local id of an image; empty when nobody pinned it."""
-    entry = locked.get(tag)
-    if entry:
-        if entry.get("id"):
-            return str(entry["id"])
-        return "%s@%s" % (entry.get("from") or name_of(tag), entry["digest"])
-    return "%s@%s" % (name_of(tag), tag.split("@")[1]) if "@" in tag else ""
-
-
-def name_of(tag: str) -> str:
-    """Return the repository of an image reference, without tag and digest."""
-    name = tag.split("@")[0]
-    # A colon before the last slash is the port of a registry.
-    head, colon, rest = name.rpartition(":")
-    return head if colon and "/" not in rest else name
 
 
 # --- what others need to know ----------------------------------------------------------

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dream_runner import catalog
 from dream_runner.module_utils.dream_core.errors import RequirementError
-from dream_runner.module_utils.dream_core.stack import name_of, pinned
+from dream_runner.module_utils.dream_core.references import name_of, pinned
 
 from .decided import HOSTS, choose, stack
 

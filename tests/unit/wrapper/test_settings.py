@@ -129,3 +129,14 @@ def test_a_saved_directory_is_the_one_that_was_typed(
     for bad in ("~/a%b", str(tmp_path / name / "a:b"), str(tmp_path / f"{name}2")):
         with pytest.raises(Invalid, match="cannot carry"):
             parse(bad, KNOWN)
+
+
+def test_a_service_that_left_the_catalogue_takes_no_other_choice_along() -> None:
+    """An installation of an earlier version gave Perplexica a port, and the chat."""
+    ports = ["perplexica=3005", "open-webui=8080"]
+    found = settings.merge({}, {}, Saved({"ports": ports}), {}, KNOWN)
+    assert found["ports"] == ["open-webui=8080"]
+    (note,) = found.notes
+    assert "'perplexica' publishes no port; kept: open-webui=8080" in note
+    found = settings.merge({}, {}, Saved({"ports": ports[:1]}), {}, KNOWN)
+    assert found["ports"] == []

@@ -1,0 +1,23 @@
+"""References of container images: their parts, and what a lock makes of a tag."""
+
+from __future__ import annotations
+
+from typing import Any, Mapping
+
+
+def pinned(tag: str, locked: Mapping[str, Any]) -> str:
+    """Return ``NAME@sha256:DIGEST`` or the local id of an image; empty when nobody pinned it."""
+    entry = locked.get(tag)
+    if entry:
+        if entry.get("id"):
+            return str(entry["id"])
+        return "%s@%s" % (entry.get("from") or name_of(tag), entry["digest"])
+    return "%s@%s" % (name_of(tag), tag.split("@")[1]) if "@" in tag else ""
+
+
+def name_of(tag: str) -> str:
+    """Return the repository of an image reference, without tag and digest."""
+    name = tag.split("@")[0]
+    # A colon before the last slash is the port of a registry.
+    head, colon, rest = name.rpartition(":")
+    return head if colon and "/" not in rest else name
