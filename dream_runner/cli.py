@@ -577,7 +577,7 @@ def lock(
         typer.Argument(
             help="Images or services (default: those of the features that are on). "
             "With --models: model ids or OWNER/REPOSITORY/FILE.",
-            metavar="[IMAGE]...",
+            metavar="IMAGE",
         ),
     ] = None,
     all_: Annotated[

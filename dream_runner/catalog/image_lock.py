@@ -268,7 +268,8 @@ def _look_up(tag: str, pin: Mapping[str, Any], limit: Limit) -> Entry:
 def _kind(manifest: Mapping[str, Any], platforms: list[str]) -> str:
     if "manifests" in manifest:
         return "index"
-    return platforms[0].removeprefix("linux/") if len(platforms) == 1 else "unknown"
+    one = platforms[0].removeprefix("linux/") if len(platforms) == 1 else ""
+    return one if one in ("amd64", "arm64") else "unknown"
 
 
 def _confirm(tag: str, pin: Entry, limit: Limit) -> Entry:

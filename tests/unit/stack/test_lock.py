@@ -298,3 +298,21 @@ def test_a_lock_that_is_none_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         catalog.read_lock(path)
     assert caught.value.code == "LOCK_INVALID"
+
+
+@pytest.mark.parametrize(
+    ("manifest", "platforms", "kind"),
+    [
+        ({"manifests": []}, ["linux/amd64", "linux/arm64"], "index"),
+        ({"config": {}}, ["linux/arm64"], "arm64"),
+        ({"config": {}}, ["linux/riscv64"], "unknown"),
+        ({"config": {}}, [], "unknown"),
+    ],
+)
+def test_every_kind_that_is_recorded_can_be_read_again(
+    own_state: Path, manifest: Any, platforms: list[str], kind: str
+) -> None:
+    found = image_lock._kind(manifest, platforms)
+    assert found == kind
+    image_lock.record(own_state, {"x:1": {"digest": "sha256:" + "0" * 64, "kind": found}})
+    assert catalog.read_lock(own_state)["x:1"]["kind"] == kind

@@ -16,6 +16,8 @@ from dream_runner.commands import install
 from dream_runner.commands import plan as plan_command
 from dream_runner.module_utils.dream_core import inputs, preflight, versions
 from dream_runner.module_utils.dream_core.errors import RequirementError
+from dream_runner.module_utils.dream_core.receipt import begin, identity
+from dream_runner.module_utils.dream_core.references import name_of
 from dream_runner.settings import Given
 
 from .decided import choose
@@ -147,6 +149,27 @@ def test_every_store_of_the_catalogue_says_what_its_data_does() -> None:
     assert stores == kept | {"langfuse"}
     for name in stores:
         assert versions.number(services[name]["image"]), name
+
+
+def test_what_an_older_version_ran_stays_ours() -> None:
+    """Lemonade and Perplexica left the catalogue; uninstall still finds what they made."""
+    former: list[dict[str, Any]] = [
+        {"kind": "image", "reference": f"{name_of(tag)}@{entry['digest']}", "also": ""}
+        for tag, entry in PINS.items()
+        if entry.get("former")
+    ]
+    former += [{"kind": "container", "project": "dream-runner", "service": "perplexica"}]
+    for name in ("perplexica-data", "lemonade-cache"):
+        former.append({"kind": "volume", "name": f"dream-runner_{name}"})
+    made = [{**item, "origin": "made"} for item in former]
+    before = {"schema": 2, "phase": "services", "state": "done", "resources": made}
+    now = choose("amd")["stack"]["resources"]
+    wanted = [*now["images"], *now["services"]]
+    exists = [False] * len(wanted)
+    after = begin(before, phase="services", resources=wanted, exists=exists, stamp={})
+    ours = {identity(item): item["origin"] for item in after["resources"]}
+    assert len(former) > 8
+    assert [ours[identity(item)] for item in made] == ["made"] * len(made)
 
 
 # --- the user's word ---------------------------------------------------------------------
