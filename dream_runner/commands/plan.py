@@ -143,7 +143,7 @@ def _images(plan: Plan) -> list[str]:
 def _image(item: Mapping[str, Any]) -> str:
     amount = "size unknown" if item["bytes"] is None else text.size(item["bytes"])
     source = "" if item["source"] == "unknown" else f" from the {item['source']}"
-    pinned = "" if item["reference"] else ", not pinned yet: dream-runner lock"
+    pinned = "" if item["reference"] else f", not pinned yet: dream-runner lock {item['image']}"
     return f"{item['image']} ({amount}{pinned}){source}"
 
 

@@ -323,10 +323,9 @@ def _images(
         problems.append(
             {
                 "code": "IMAGE_NOT_LOCKED",
-                "what": "these images have no digest, and nothing unverified runs: %s"
-                % ", ".join(missing),
-                "hint": "fetch the digests with: dream-runner lock (it needs the network), or give"
-                " a bundle: dream-runner lock --bundle DIR",
+                "what": "some container images are not pinned: %s" % ", ".join(missing),
+                "hint": "look up their digests: dream-runner lock %s; without a network, from a"
+                " bundle: dream-runner lock --bundle DIR" % " ".join(missing),
             }
         )
     platform = "linux/" + arch

@@ -60,7 +60,7 @@ def findings(found: Sequence[Mapping[str, str]], install_dir: str) -> List[Findi
                 DOWNGRADE,
                 "blocker",
                 "older versions cannot read the data of these services: %s" % _listed(back),
-                hint="install the dream-runner again that made them; their data is untouched",
+                hint="install with the newer dream-runner that made them; their data is untouched",
                 code="DOWNGRADE_REFUSED",
                 final=True,
             )
@@ -72,8 +72,8 @@ def findings(found: Sequence[Mapping[str, str]], install_dir: str) -> List[Findi
                 ACCEPT,
                 "blocker",
                 "new versions change the data of these services for good: %s" % _listed(forward),
-                hint="stop them with 'docker compose stop' in %s and copy its directory data,"
-                " then run again with --accept %s" % (install_dir, ACCEPT),
+                hint="stop them with 'docker compose stop' in %s, copy their data, then run"
+                " again with --accept %s" % (install_dir, ACCEPT),
                 code="MIGRATION_NEEDED",
             )
         )

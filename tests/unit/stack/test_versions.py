@@ -133,6 +133,12 @@ def test_the_version_of_a_tag(tag: str, number: Any) -> None:
     assert versions.number(tag) == number
 
 
+def test_after_an_uninstall_no_version_is_remembered() -> None:
+    """The way back: uninstall keeps the data, a copy of an older version takes its place."""
+    removed = {"images": {"state": "removed", "facts": {}}, "services": {"resources": []}}
+    assert changes(removed) == {}
+
+
 def test_every_store_of_the_catalogue_says_what_its_data_does() -> None:
     """A service with a database is in nobody's list by chance."""
     services = {item["id"]: item for item in catalog.load().services["services"]}

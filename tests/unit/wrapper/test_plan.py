@@ -236,7 +236,7 @@ def test_images_are_told_once_with_size_source_and_whether_they_are_here() -> No
     assert result.image_bytes == 5_000_000
     text = command.as_text(result)
     assert "llama:1 (5.0 MB) from the bundle" in text
-    assert "more:1 (size unknown, not pinned yet: dream-runner lock)" in text
+    assert "more:1 (size unknown, not pinned yet: dream-runner lock more:1)" in text
     assert "1 are here already" in text
 
 
