@@ -18,6 +18,7 @@ from ..catalog.image_lock import Answers, Entry
 from ..module_utils.dream_core import network_env
 from ..module_utils.dream_core.errors import IntegrityError, NetworkError, UsageError
 from ..settings import Given
+from ..ui import text
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ def run(asked: Asked | None = None, bundle: str = "", output: str = "") -> Locke
         raise _failed(answers.reasons()[0])
     locked = _recorded(path, wanted, answers.found if output else _news(answers.found))
     if answers.failed:
-        raise _failed(_partly(answers, path))
+        gone = any(item.is_gone for item in answers.failed.values())
+        raise _failed(_partly(answers, path), _GONE if gone else _UNREACHED)
     return locked
 
 
@@ -88,15 +90,16 @@ def _news(found: Mapping[str, Entry]) -> dict[str, Entry]:
 def _partly(answers: Answers, path: Path) -> str:
     count, total = len(answers.failed), len(answers.failed) + len(answers.found)
     lines = "".join(f"\n- {line}" for line in answers.reasons())
-    return f"{count} of {total} images could not be looked up; the rest is in {path}:{lines}"
+    rest = f"; the others are recorded in {path}" if answers.found else ""
+    return f"{count} of {total} images could not be looked up{rest}:{lines}"
 
 
-def _failed(what: str) -> NetworkError:
-    return NetworkError(
-        what,
-        code="LOCK_FAILED",
-        hint="check the connection or the proxy, then run it again, or give a --bundle DIR",
-    )
+_UNREACHED = "check the connection or the proxy, then run it again, or give a --bundle DIR"
+_GONE = "what a registry no longer has needs a newer dream-runner, or a mirror (from, in the lock)"
+
+
+def _failed(what: str, hint: str = _UNREACHED) -> NetworkError:
+    return NetworkError(what, code="LOCK_FAILED", hint=hint)
 
 
 def check(asked: Asked | None = None) -> Checked:
@@ -193,7 +196,8 @@ def as_text(locked: Locked) -> str:
         for tag in locked.changed
         for entry in [locked.images[tag]]
     ]
-    lines.append(f"{len(locked.changed)} of {len(locked.images)} images changed in {locked.path}")
+    total = text.plural(len(locked.images), "image")
+    lines.append(f"{len(locked.changed)} of {total} changed in {locked.path}")
     if locked.missing:
         lines.append("not locked: " + ", ".join(locked.missing))
     return "\n".join(lines)
@@ -206,7 +210,7 @@ def checked_as_json(checked: Checked) -> dict[str, Any]:
 
 def checked_as_text(checked: Checked) -> str:
     """Return how many pins were confirmed."""
-    return f"{len(checked.confirmed)} pinned images are where their registries had them."
+    return f"Registries confirmed {text.plural(len(checked.confirmed), 'pinned image')}."
 
 
 def models_as_json(found: Models) -> dict[str, Any]:

@@ -111,6 +111,7 @@ def test_what_answered_is_kept_when_one_cannot_be_looked_up(
     assert f"{registry}/gone:1: 404" in caught.value.what
     assert "127.0.0.1:1/x:1" in caught.value.what
     assert f"{registry}/a/b:1" not in caught.value.what
+    assert "a mirror" in caught.value.hint
     assert list(catalog.read_lock(own_state)) == [f"{registry}/a/b:1"]
 
 
@@ -174,6 +175,7 @@ def test_a_pin_that_its_registry_lost_is_named_with_the_remedy(
     only(monkeypatch, *tags)
     image_lock.record(own_state, {tag: {"digest": image.digest} for tag in tags})
     assert lock.check(ALL).confirmed == tuple(tags)
+    assert lock.checked_as_text(lock.check(ALL)) == "Registries confirmed 2 pinned images."
     lost = "sha256:" + "0" * 64
     image_lock.record(own_state, {tags[1]: {"digest": lost}})
     before = own_state.read_bytes()
