@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,25 @@ def test_again_changes_nothing(stacked: Stacked) -> None:
     # Every role this time, whatever the survey says: there is still nothing to do.
     assert succeeded(stacked.again("--full"))["tasks"]["changed"] == 0
     assert stacked.identities() == before
+
+
+def test_from_another_machine_only_that_answers_which_the_plan_calls_open(stacked: Stacked) -> None:
+    """The ports below 12,000 are tried one by one; what the tests themselves serve is left out."""
+    plan = stacked.node.runner("plan", "--json").json()
+    told = {row["port"]: row for row in plan["exposure"]}
+    found = {port for port in range(1, 12_000) if answers(stacked.node.address, port)}
+    found -= {stack.REGISTRY_PORT, stack.FILES_PORT}
+    assert found == {port for port, row in told.items() if row["open"]}
+    # All of them ask who is there, but for the one that was named with --expose.
+    assert {told[port]["guard"] for port in found - {11434}} <= {"account", "key"}
+    assert {3000, 4000, 11434} <= found
+    assert not found & {6333, 8090, 8880, 8888, 9000, 5678}
+
+
+def answers(address: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as client:
+        client.settimeout(2)
+        return client.connect_ex((address, port)) == 0
 
 
 @pytest.mark.slow
