@@ -73,7 +73,7 @@ _FEATURE_HELP = {
 def _feature(name: str) -> Setting:
     return Setting(
         name,
-        values.one_of("auto", "yes", "no"),
+        values.feature(name),
         "auto",
         f"{_FEATURE_HELP[name]} auto: on where the profile and the hardware allow it.",
         "Features",

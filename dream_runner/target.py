@@ -15,6 +15,7 @@ from .module_utils.dream_core import (
     due,
     engine,
     faststart,
+    features,
     live,
     network_env,
     ports,
@@ -132,6 +133,7 @@ def known() -> Known:
         models=tuple(str(item["id"]) for item in loaded.models["models"]),
         ports=tuple(ports.names(loaded.services["services"])),
         exposable=tuple(ports.exposable(loaded.services["services"])),
+        not_offered=features.not_offered(loaded.features),
     )
 
 

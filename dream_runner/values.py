@@ -10,8 +10,8 @@ import difflib
 import ipaddress
 import os
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -48,6 +48,8 @@ class Known:
     #: Whoever publishes a port: services with one, and the keys of all.
     ports: tuple[str, ...] = ()
     exposable: tuple[str, ...] = ()
+    #: Features that no machine is offered, with the reason.
+    not_offered: Mapping[str, str] = field(default_factory=dict)
 
 
 Parser = Callable[[Any, Known], Any]
@@ -62,6 +64,19 @@ def one_of(*choices: str) -> Parser:
             raise Invalid(
                 f"{shown(raw)!r} is not one of {', '.join(choices)}", _near(text, choices)
             )
+        return text
+
+    return parse
+
+
+def feature(name: str) -> Parser:
+    """Return a parser for yes, no and auto that refuses yes to what is not offered at all."""
+    parse_word = one_of("auto", "yes", "no")
+
+    def parse(raw: Any, known: Known) -> str:
+        text: str = parse_word(raw, known)
+        if text == "yes" and name in known.not_offered:
+            raise Invalid(f"it is not offered: {known.not_offered[name]}", "leave it out")
         return text
 
     return parse

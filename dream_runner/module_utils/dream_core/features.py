@@ -69,6 +69,14 @@ def _word(value: Any) -> str:
     return str(value) if value in ("yes", "no") else "auto"
 
 
+def not_offered(catalog: Mapping[str, Any]) -> Dict[str, str]:
+    """Return the features that no machine can have, with the reason."""
+    known = catalog.get("features", catalog)
+    return {
+        name: str(item["not_offered"]) for name, item in known.items() if item.get("not_offered")
+    }
+
+
 def _obstacle(
     feature: Feature, facts: Mapping[str, Any], tier_id: str, known: Mapping[str, Any]
 ) -> Optional[str]:

@@ -11,6 +11,7 @@ import pytest
 from dream_runner import target
 from dream_runner.module_utils.dream_core import due, live, survey
 from dream_runner.module_utils.dream_core.phases import PHASES
+from dream_runner.settings import Given, SettingsError
 
 #: What that version wrote into settings.json: what the user chose, never a default.
 CHOSEN = {
@@ -112,6 +113,24 @@ def test_its_directory_does_not_become_a_choice(home: Path) -> None:
     """The saved choices of a second run are those of the first."""
     found = older(home, "embedded", "saved")
     assert "install_dir" not in found.settings.said()
+
+
+def test_a_feature_that_is_no_longer_offered_is_left_out(home: Path) -> None:
+    """A saved yes is told and given up; one that is typed now is an error."""
+    folder = home / ".local" / "state" / "dream-runner"
+    folder.mkdir(parents=True)
+    values = {"profile": "full", "images": "yes", "voice": "no"}
+    document = {"schema": 1, "version": "0.1.0", "values": values, "sources": {}}
+    (folder / "settings.json").write_text(json.dumps(document))
+    said = target.listen({}, None, {"HOME": str(home)})
+    assert (said.settings["images"], said.settings["voice"]) == ("auto", "no")
+    (note,) = said.notes
+    assert note.startswith("saved images ignored: it is not offered: ")
+    with pytest.raises(SettingsError) as caught:
+        target.listen({"images": Given("yes", "--images", "flag")}, None, {"HOME": str(home)})
+    (problem,) = caught.value.problems
+    assert (problem.where, problem.hint) == ("--images", "leave it out")
+    assert problem.what.startswith("it is not offered: ")
 
 
 def test_an_interrupted_one_is_continued_where_it_is(home: Path) -> None:
