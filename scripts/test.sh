@@ -54,7 +54,9 @@ build_images() {
     trap wait EXIT
 }
 
-in_parallel="--numprocesses ${DREAM_TEST_WORKERS:-2} --dist loadfile"
+# In the order of the folders, the longest files of which come first: at the end the short ones fill
+# both processes. By itself xdist would begin with the files that have most tests.
+in_parallel="--numprocesses ${DREAM_TEST_WORKERS:-2} --dist loadfile --no-loadscope-reorder"
 
 make_environment .venv "${PYTHON:-python3}"
 PATH=$PWD/.venv/bin:$PATH
@@ -100,13 +102,13 @@ else
         .cache/venv-3.13/bin/python -c 'import ansible.release as r; print(r.__version__)')"
     # shellcheck disable=SC2086
     .cache/venv-3.13/bin/python -m pytest -q $in_parallel $less \
-        tests/unit tests/modules tests/integration
+        tests/integration tests/modules tests/unit
 fi
 
 wait
 step "tests"
 if [ "$fast" = yes ]; then
-    set -- tests/unit tests/modules tests/integration "$@"
+    set -- tests/integration tests/modules tests/unit "$@"
 else
     set -- tests "$@"
 fi
