@@ -69,7 +69,8 @@ def _matching(
 
 
 def _is_wrapper(words: list[str]) -> bool:
-    return len(words) > 2 and _is_python(words) and words[1].endswith("/dream-runner")
+    # What scripts/dream-runner becomes; -B may stand before.
+    return _is_python(words) and " -m dream_runner " in " ".join([*words[:5], ""])
 
 
 def _is_playbook(words: list[str]) -> bool:

@@ -303,6 +303,7 @@ def kept(name: str, path: str) -> bool:
 
 
 def test_uninstall_leaves_no_container_and_no_network(stacked: Stacked) -> None:
+    stacked.node.must("sh", "-c", "echo mine > /root/ai-server/data/n8n/workflow")
     done = stacked.node.runner("uninstall", "--yes", "--json")
     assert done.code == 0, str(done)
     assert stacked.containers() == {}
