@@ -200,7 +200,7 @@ def test_a_right_partial_survives_a_wrong_source(
             fetch(thing.request(path, server.url("other_content")))
         assert partial_progress(str(path)) == known
         before = server.sent()
-        with pytest.raises(DreamError, match="refuted before"):
+        with pytest.raises(DreamError, match="found wrong before"):
             fetch(thing.request(path, server.url("other_content")))
         assert server.sent() - before <= SIZE - known[0]
         result = fetch(thing.request(path, server.url("honest")))

