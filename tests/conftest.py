@@ -18,6 +18,11 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# Nor may the terminal that the tests were started from matter: they draw on terminals of their own.
+os.environ["TERM"] = "xterm-256color"
+for name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "COLUMNS", "LINES"):
+    os.environ.pop(name, None)
+
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 SLOW = os.environ.get("DREAM_TEST_SLOW") == "1"
 
