@@ -153,7 +153,7 @@ class _Uses:
         self._chat = _Page(urls.get(_CHAT, ""))
         self._flows = _Page(urls.get(_FLOWS, ""))
         self._vectors = _Page(urls.get("qdrant", ""))
-        self._signed_in: Optional[str] = None
+        self._no_sign_in: Optional[str] = None
         self.by_name: Dict[str, Callable[[], None]] = {
             "chat": self.chat,
             "documents": self.documents,
@@ -166,24 +166,21 @@ class _Uses:
     # --- the chat
 
     def _sign_in(self) -> None:
-        if self._signed_in is not None:
-            if self._signed_in:
-                raise Unproven(self._signed_in)
-            return
-        self._signed_in = self._refusal()
-        self._sign_in()
+        if self._no_sign_in is None:
+            self._no_sign_in = self._try_sign_in()
+        if self._no_sign_in:
+            raise Unproven(self._no_sign_in)
 
-    def _refusal(self) -> str:
+    def _try_sign_in(self) -> str:
         """Sign in; return why that cannot be, or an empty string."""
-        said = self._chat.get("/api/version")
-        if not isinstance(said.json, dict) or "version" not in said.json:
+        if self._chat.get("/api/version").at("version") is None:
             return "%s does not answer as Open WebUI does" % self._chat.url
         account = {
             "email": self._env.get("WEBUI_ADMIN_EMAIL") or "admin@dream-runner.local",
             "password": self._env.get("WEBUI_ADMIN_PASSWORD", ""),
         }
         said = self._chat.post("/api/v1/auths/signin", account)
-        token = said.json.get("token") if isinstance(said.json, dict) else None
+        token = said.at("token")
         if said.status != 200 or not token:
             return (
                 "the chat does not accept WEBUI_ADMIN_EMAIL and WEBUI_ADMIN_PASSWORD of .env:"
@@ -192,7 +189,7 @@ class _Uses:
         self._chat.headers["Authorization"] = "Bearer %s" % token
         return ""
 
-    def _ask(self, question: str, **more: Any) -> Any:
+    def _ask(self, question: str, **more: Any) -> "Answer":
         """Return the whole answer of the chat to one question."""
         body = {
             "model": self._model,
@@ -205,12 +202,11 @@ class _Uses:
         said = self._chat.post("/api/chat/completions", body, self._answer_seconds)
         if said.status != 200 or not isinstance(said.json, dict):
             raise Failed("the chat gave no answer: %s" % said.words())
-        return said.json
+        return said
 
     def _knows(self, model: str) -> None:
-        said = self._chat.get("/api/models")
-        rows = (said.json or {}).get("data") if isinstance(said.json, dict) else None
-        names = [str(item.get("id")) for item in rows or ()]
+        rows = self._chat.get("/api/models").at("data")
+        names = [str(_at(item, "id")) for item in (rows if isinstance(rows, list) else ())]
         if model not in names:
             listed = ", ".join(names) or "none"
             raise Failed("the chat does not offer the model %s (it has: %s)" % (model, listed))
@@ -242,7 +238,7 @@ class _Uses:
                 files=[{"type": "file", "id": file}],
             )
             # A small model may not repeat it; then the source that the answer cites does.
-            if fact not in _text(answer) and fact not in json.dumps(answer.get("sources") or []):
+            if fact not in _text(answer) and fact not in json.dumps(answer.at("sources")):
                 raise Failed("the chat's answer neither has the document's fact nor cites it")
         finally:
             self._chat.request("DELETE", "/api/v1/files/" + file)
@@ -252,14 +248,13 @@ class _Uses:
         self._vectors.headers["api-key"] = self._env.get("QDRANT_API_KEY", "")
         body = {"filter": {"must": [{"key": "tenant_id", "match": {"value": tenant}}]}}
         said = self._vectors.post("/collections/open-webui_files/points/count", body)
-        result = said.json.get("result") if isinstance(said.json, dict) else None
-        if said.status != 200 or not (result or {}).get("count"):
+        if said.status != 200 or not said.at("result", "count"):
             raise Failed("the document's vectors are not in Qdrant: %s" % said.words())
 
     def _upload(self, name: str, text: str) -> str:
         body, kind = _form("file", name, "text/plain", text.encode())
         said = self._chat.request("POST", "/api/v1/files/", body, kind)
-        found = said.json.get("id") if isinstance(said.json, dict) else None
+        found = said.at("id")
         if said.status != 200 or not found:
             raise Failed("the chat does not take a document: %s" % said.words())
         return str(found)
@@ -268,13 +263,12 @@ class _Uses:
         deadline = time.monotonic() + self._answer_seconds
         while True:
             said = self._chat.get("/api/v1/files/%s/process/status" % file)
-            state = said.json.get("status") if isinstance(said.json, dict) else None
+            state = said.at("status")
             if state == "completed":
                 return
             if state == "failed" or said.status != 200 or time.monotonic() > deadline:
                 whole = self._chat.get("/api/v1/files/" + file)
-                why = (whole.json or {}).get("data") if isinstance(whole.json, dict) else None
-                reason = (why or {}).get("error") or state or said.words()
+                reason = whole.at("data", "error") or state or said.words()
                 raise Failed("the document could not be read in: %s" % reason)
             time.sleep(_PAUSE_SECONDS)
 
@@ -286,8 +280,7 @@ class _Uses:
             {"queries": ["lighthouse"]},
             self._answer_seconds,
         )
-        hits = said.json if isinstance(said.json, dict) else {}
-        if said.status != 200 or not (hits.get("filenames") or hits.get("items")):
+        if said.status != 200 or not (said.at("filenames") or said.at("items")):
             raise Failed("the chat's web search has no hits: %s" % said.words())
 
     def voice(self) -> None:
@@ -307,7 +300,7 @@ class _Uses:
         said = self._chat.request(
             "POST", "/api/v1/audio/transcriptions", body, form, self._answer_seconds
         )
-        text = str(said.json.get("text") or "") if isinstance(said.json, dict) else ""
+        text = str(said.at("text") or "")
         if said.status != 200 or not {"green", "apples"} & set(re.findall("[a-z]+", text.lower())):
             raise Failed("the chat does not understand what was spoken: %s" % said.words())
 
@@ -335,7 +328,7 @@ class _Uses:
         while said.status and said.json is None and time.monotonic() < deadline:
             time.sleep(_PAUSE_SECONDS)
             said = self._flows.get("/rest/settings")
-        if said.status != 200 or not isinstance((said.json or {}).get("data"), dict):
+        if said.status != 200 or not isinstance(said.at("data"), dict):
             raise Unproven("%s does not answer as n8n does" % self._flows.url)
         account = {
             "emailOrLdapLoginId": self._env.get("N8N_USER", ""),
@@ -348,28 +341,28 @@ class _Uses:
             if self._env.get("N8N_SECURE_COOKIE") == "true":
                 raise Unproven("its sign-in needs HTTPS, because its port is open to the network")
             raise Failed("n8n's sign-in sets no cookie that a browser would send back over http")
-        flow = self._create_flow()
+        flow_id = self._create_flow()
         try:
-            self._run_flow(flow)
+            self._run_flow(flow_id)
         finally:
-            self._flows.post("/rest/workflows/%s/archive" % flow["id"], {})
-            self._flows.request("DELETE", "/rest/workflows/%s" % flow["id"])
+            self._flows.post("/rest/workflows/%s/archive" % flow_id, {})
+            self._flows.request("DELETE", "/rest/workflows/%s" % flow_id)
 
-    def _create_flow(self) -> Mapping[str, Any]:
+    def _create_flow(self) -> str:
+        """Return the id of a new workflow."""
         said = self._flows.post("/rest/workflows", _FLOW)
-        flow = said.json.get("data") if isinstance(said.json, dict) else None
-        if said.status != 200 or not flow or not flow.get("id"):
+        flow_id = said.at("data", "id")
+        if said.status != 200 or not flow_id:
             raise Failed("n8n does not create a workflow: %s" % said.words())
-        return dict(flow)
+        return str(flow_id)
 
-    def _run_flow(self, flow: Mapping[str, Any]) -> None:
+    def _run_flow(self, flow_id: str) -> None:
         body = {
-            "workflowData": {**_FLOW, "id": flow["id"]},
+            "workflowData": {**_FLOW, "id": flow_id},
             "triggerToStartFrom": {"name": "Start"},
         }
-        said = self._flows.post("/rest/workflows/%s/run" % flow["id"], body)
-        data = said.json.get("data") if isinstance(said.json, dict) else None
-        run_id = (data or {}).get("executionId")
+        said = self._flows.post("/rest/workflows/%s/run" % flow_id, body)
+        run_id = said.at("data", "executionId")
         if said.status != 200 or not run_id:
             raise Failed("n8n does not run a workflow: %s" % said.words())
         deadline = time.monotonic() + _REQUEST_SECONDS
@@ -379,8 +372,7 @@ class _Uses:
                 raise Failed("n8n's workflow does not end; it is %s" % (state or "unknown"))
             time.sleep(_PAUSE_SECONDS)
             said = self._flows.get("/rest/executions/%s" % run_id)
-            data = said.json.get("data") if isinstance(said.json, dict) else None
-            state = str((data or {}).get("status") or "")
+            state = str(said.at("data", "status") or "")
         if state != "success":
             raise Failed("n8n's workflow ended with %s" % state)
 
@@ -402,13 +394,18 @@ _FLOW: Dict[str, Any] = {
 }  # fmt: skip
 
 
-def _text(answer: Any) -> str:
+def _text(answer: "Answer") -> str:
     """Return the text of a chat answer; reasoning models may put it in another field."""
-    try:
-        message = answer["choices"][0]["message"]
-        return str(message.get("content") or message.get("reasoning_content") or "").strip()
-    except (LookupError, TypeError, AttributeError):
-        return ""
+    choices = answer.at("choices")
+    message = _at(choices[0] if isinstance(choices, list) and choices else None, "message")
+    return str(_at(message, "content") or _at(message, "reasoning_content") or "").strip()
+
+
+def _at(value: Any, *path: str) -> Any:
+    """Return what lies at a path of names in data of any form, or None."""
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
 
 
 def _form(field: str, name: str, kind: str, content: bytes) -> Tuple[bytes, str]:
@@ -440,12 +437,15 @@ class Answer(NamedTuple):
         except ValueError:
             return None
 
+    def at(self, *path: str) -> Any:
+        """Return what lies at a path of names in the body, or None."""
+        return _at(self.json, *path)
+
     def words(self) -> str:
         """Return the answer for an error message; the reason that the page gives, if it does."""
         if self.why:
             return self.why
-        told = self.json
-        reason = told.get("detail") or told.get("message") if isinstance(told, dict) else None
+        reason = self.at("detail") or self.at("message")
         text = str(reason) if reason else self.content[:120].decode("utf-8", "replace").strip()
         return "status %d, %s" % (self.status, text[:200] or "an empty body")
 
@@ -483,7 +483,8 @@ class _Page:
                 connection.request(method, path, body, headers)
                 response = connection.getresponse()
                 content = response.read(_LIMIT_BYTES)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            # ValueError: another program's answer made a header that cannot be sent.
             return Answer(0, b"", "", why=str(error) or type(error).__name__)
         cookies = tuple(response.msg.get_all("Set-Cookie") or ())
         media = (response.getheader("Content-Type") or "").partition(";")[0].strip().lower()

@@ -180,6 +180,41 @@ def test_a_page_that_is_another_program_s_is_not_judged() -> None:
     assert set(found["unproven"]) == {"chat", "workflows"}
 
 
+class Odd(standins.Service):
+    """Whatever it is asked, it answers with the same data."""
+
+    def __init__(self, said: Any) -> None:
+        super().__init__()
+        self._said = said
+        self.cookies = ["n8n-auth=x; HttpOnly"]
+
+    def answer(self, method: str, asked: standins.Asked) -> tuple[int, Any]:
+        return 200, self._said
+
+
+#: Enough for a sign-in.
+KNOWN = {"version": "1", "token": "t"}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *([], [1], "x", 7, {"data": [1]}, {"data": "x"}, {"data": {"id": 5}}),
+        {"version": "1", "token": "two\nlines"},
+        {**KNOWN, "data": [1], "choices": [1], "id": 1, "status": "failed"},
+        {**KNOWN, "data": [{"id": "m"}], "choices": [{"message": 1}], "id": 1, "result": [1]},
+        {**KNOWN, "data": "x", "choices": {}, "id": "a b", "status": "completed", "result": 7},
+    ],
+)
+def test_answers_of_any_form_end_in_a_reason(said: Any) -> None:
+    """Another program at a port must not end the phase with a traceback."""
+    with standins.serving(Odd(said)) as other:
+        services = [dict(item, url=other) for item in stack("nvidia")["services"]]
+        found = feature_probes.run(services, "m", ENV, answer_seconds=1)
+    assert found["passed"] == []
+    assert {**found["failed"], **found["unproven"]}.keys() == set(ALL)
+
+
 def test_what_was_left_out_says_why() -> None:
     services = stack("nvidia")["services"]
     found = feature_probes.run(services, "m", ENV, offline=True, skip={"agent": "not yet"})
