@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from .. import catalog
 from ..module_utils.dream_core import atomic, network_env
 from ..module_utils.dream_core.errors import UsageError
-from ..module_utils.dream_core.references import name_of
+from ..module_utils.dream_core.references import name_of, version_of
 
 if TYPE_CHECKING:
     import requests
@@ -89,18 +89,13 @@ class Answers:
 
 def place(tag: str) -> Place:
     """Return where ``tag`` is to be asked for."""
-    name, _, digest = tag.partition("@")
-    head, colon, last = name.rpartition(":")
-    if colon and "/" not in last:
-        name, reference = head, last
-    else:
-        reference = "latest"
+    name, digest = name_of(tag), tag.partition("@")[2]
     host, slash, rest = name.partition("/")
     if not slash or not ("." in host or ":" in host or host == "localhost"):
         host, rest = _HUB, name if slash else f"library/{name}"
     if host in ("docker.io", "index.docker.io"):
         host = _HUB
-    return Place(host, rest, digest or reference)
+    return Place(host, rest, digest or version_of(tag) or "latest")
 
 
 def place_of(tag: str, pin: Mapping[str, Any]) -> Place:

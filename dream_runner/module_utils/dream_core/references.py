@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping
+from typing import Any, Mapping, Tuple
 
 
 def pinned(tag: str, locked: Mapping[str, Any]) -> str:
@@ -17,7 +17,16 @@ def pinned(tag: str, locked: Mapping[str, Any]) -> str:
 
 def name_of(tag: str) -> str:
     """Return the repository of an image reference, without tag and digest."""
+    return _parts(tag)[0]
+
+
+def version_of(tag: str) -> str:
+    """Return what an image reference says behind the repository; empty where it says nothing."""
+    return _parts(tag)[1]
+
+
+def _parts(tag: str) -> Tuple[str, str]:
     name = tag.split("@")[0]
     # A colon before the last slash is the port of a registry.
     head, colon, rest = name.rpartition(":")
-    return head if colon and "/" not in rest else name
+    return (head, rest) if colon and "/" not in rest else (name, "")

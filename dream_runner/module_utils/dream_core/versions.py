@@ -11,7 +11,7 @@ import re
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from .preflight import Finding, finding
-from .references import name_of, pinned
+from .references import name_of, pinned, version_of
 
 Move = Dict[str, str]
 Number = Tuple[int, ...]
@@ -45,7 +45,7 @@ def moves(
         kind = _kind(old, new, rows[name]["migrates"])
         if kind:
             found.append(
-                {"service": name, "from": _version(old), "to": _version(new), "kind": kind}
+                {"service": name, "from": version_of(old), "to": version_of(new), "kind": kind}
             )
     return found
 
@@ -91,12 +91,8 @@ def sentence(move: Mapping[str, str]) -> str:
 
 def number(tag: str) -> Number:
     """Return the version in an image's tag as numbers; empty where it has none."""
-    match = re.search(r"\d+(?:[.-]\d+)*", _version(tag))
+    match = re.search(r"\d+(?:[.-]\d+)*", version_of(tag))
     return tuple(int(part) for part in re.split("[.-]", match[0])) if match else ()
-
-
-def _version(tag: str) -> str:
-    return tag.split("@")[0][len(name_of(tag)) + 1 :]
 
 
 def _kind(old: str, new: str, steps: Any) -> str:
