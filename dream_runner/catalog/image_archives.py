@@ -59,18 +59,13 @@ def _archived(archive: Path, name: str) -> list[tuple[list[str], Entry]]:
 def _names(tar: tarfile.TarFile, image: Mapping[str, Any]) -> list[str]:
     """Return what an image is called; an archive of one image may say it in the layout's words."""
     names = list(image["RepoTags"] or [])
-    if _has(tar, "index.json"):
+    if _path(tar, "index.json"):
         tops = json.loads(_member(tar, "index.json"))["manifests"]
         if len(tops) == 1:
             said = tops[0].get("annotations", {}).get("org.opencontainers.image.ref.name", "")
             # docker itself writes the bare tag there.
             names += [said] if "/" in said else []
     return names
-
-
-def _has(tar: tarfile.TarFile, name: str) -> bool:
-    present = tar.getnames()
-    return name in present or f"./{name}" in present
 
 
 def _entry(tar: tarfile.TarFile, image: Mapping[str, Any], name: str) -> Entry:
@@ -81,7 +76,7 @@ def _entry(tar: tarfile.TarFile, image: Mapping[str, Any], name: str) -> Entry:
         "archive": name,
         "platforms": [f"{config['os']}/{config['architecture']}"],
     }
-    if _has(tar, "index.json"):
+    if _path(tar, "index.json"):
         # An engine with containerd's store calls the image by its manifest.
         manifests = json.loads(_member(tar, "index.json"))["manifests"]
         for item in manifests:
@@ -93,8 +88,14 @@ def _entry(tar: tarfile.TarFile, image: Mapping[str, Any], name: str) -> Entry:
 
 
 def _member(tar: tarfile.TarFile, name: str) -> bytes:
-    present = tar.getnames()
-    stream = tar.extractfile(name if name in present else f"./{name}")
+    path = _path(tar, name)
+    stream = tar.extractfile(path) if path else None
     if stream is None:
-        raise KeyError(f"{name} is no file")
+        raise KeyError(f"it has no file {name}")
     return stream.read()
+
+
+def _path(tar: tarfile.TarFile, name: str) -> str:
+    """Return what a member is called in an archive, or an empty string."""
+    present = tar.getnames()
+    return next((path for path in (name, f"./{name}") if path in present), "")

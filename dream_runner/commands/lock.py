@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ class Locked:
     path: Path
     images: Mapping[str, Entry]
     changed: tuple[str, ...] = ()
-    missing: tuple[str, ...] = field(default=())
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,8 @@ def _partly(answers: Answers, path: Path) -> str:
     return f"{count} of {total} images could not be looked up{rest}:{lines}"
 
 
-_UNREACHED = "check the connection or the proxy, then run it again, or give a --bundle DIR"
+_AGAIN = "check the connection or the proxy, then run it again"
+_UNREACHED = f"{_AGAIN}, or give a --bundle DIR"
 _GONE = "what a registry no longer has needs a newer dream-runner, or a mirror (from, in the lock)"
 
 
@@ -122,11 +123,7 @@ def check(asked: Asked | None = None) -> Checked:
         )
     if answers.failed:
         lines = "\n".join(answers.reasons())
-        raise NetworkError(
-            f"not every pin could be checked: {lines}",
-            code="LOCK_FAILED",
-            hint="check the connection or the proxy, then run it again",
-        )
+        raise _failed(f"not every pin could be checked: {lines}", _AGAIN)
     return Checked(tuple(sorted(answers.found)))
 
 
