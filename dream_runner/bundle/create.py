@@ -79,18 +79,26 @@ def create(
         report(note)
     if wanted.profile == "full":
         report("Container images")
-        known = loaded.images["images"]
-        needed = images.needed(loaded, wanted.tiers, wanted.features, wanted.arch)
-        locked = {tag: known[tag] for tag in needed if tag in known}
+        locked = _locked(loaded, wanted, report)
         images.fetch(_made(root, "images"), locked, wanted.arch, wanted.part_bytes, report)
     _copy_program(root)
-    tags = {*loaded.images["images"], *(item["image"] for item in loaded.services["services"])}
+    tags = {*loaded.images["images"], *catalog.image_tags(loaded.services)}
     _write_lock(root, sorted(tags))
     shutil.rmtree(root / _WORK, ignore_errors=True)
     _seal(root, wanted, chosen, _images(root, loaded.images["images"]))
     if wanted.sign:
         bundle.sign(str(root), wanted.sign)
     return bundle.inspect(str(root))
+
+
+def _locked(loaded: catalog.Catalog, wanted: Wanted, report: Report) -> dict[str, Any]:
+    """Return the pins of the images that belong there; say which have none."""
+    known = loaded.images["images"]
+    needed = images.needed(loaded, wanted.tiers, wanted.features, wanted.arch)
+    for tag in needed:
+        if tag not in known:
+            report(f"left out, because it is not pinned: {tag} (dream-runner lock {tag})")
+    return {tag: known[tag] for tag in needed if tag in known}
 
 
 def choose(wanted: Wanted, models_catalog: Mapping[str, Any]) -> list[dict[str, Any]]:

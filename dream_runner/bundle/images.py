@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..catalog import Catalog
+from ..module_utils.dream_core import stack
 from ..module_utils.dream_core.errors import IntegrityError, NetworkError
 from ..module_utils.dream_core.fetch.local import parts_of
 from ..module_utils.dream_core.references import name_of
@@ -63,47 +64,20 @@ def _running(
 ) -> Iterator[tuple[Mapping[str, Any], str]]:
     """Yield each service that may run, with each backend that it may run on."""
     known = {item["id"]: item for item in loaded.services["services"]}
+    known_features = loaded.features["features"]
+    names = set(features or known_features)
+    names.update(*(known_features[name].get("requires", ()) for name in names))
+    wanted = stack.unasked(known, loaded.features)
+    wanted += [item["id"] for name in names for item in known_features[name]["services"]]
     rules = loaded.tiers["rules"]
-    backends = {str(rule["backend"]) for rule in rules if not tiers or rule["tier"] in tiers}
-    for name in _services(known, loaded.features["features"], features):
-        for backend in backends:
-            if _exists(known[name], arch, backend):
-                yield known[name], backend
-
-
-def _services(
-    known: Mapping[str, Any], features: Mapping[str, Any], wanted: Collection[str]
-) -> set[str]:
-    """Return the ids that run with some features on, with all that they need."""
-    claimed = {item["id"] for feature in features.values() for item in feature["services"]}
-    queue = [
-        name
-        for name, item in known.items()
-        if item["group"] == "core" or (item["group"] == "recommended" and name not in claimed)
-    ]
-    names = wanted or features
-    queue += [item["id"] for name in names for item in features[name]["services"]]
-    queue += [
-        item["id"]
-        for name in names
-        for need in features[name].get("requires") or ()
-        for item in features[need]["services"]
-    ]
-    found: set[str] = set()
-    while queue:
-        name = queue.pop()
-        if name in found or name not in known:
-            continue
-        found.add(name)
-        queue += known[name].get("depends_on") or {}
-        queue += [part for part, item in known.items() if item.get("part_of") == name]
-    return found
-
-
-def _exists(service: Mapping[str, Any], arch: str, backend: str) -> bool:
-    """Tell whether a service runs on such machines; which GPU of a backend is not known here."""
-    limits = service.get("supported") or {}
-    return arch in limits.get("arch", (arch,)) and backend in limits.get("backends", (backend,))
+    for backend in {str(rule["backend"]) for rule in rules if not tiers or rule["tier"] in tiers}:
+        able = {
+            name
+            for name, item in known.items()
+            if not stack.obstacle(item, {"arch": arch}, backend)
+        }
+        for name in stack.with_needs(wanted, known, able):
+            yield known[name], backend
 
 
 def _tags(service: Mapping[str, Any], backend: str) -> set[str]:

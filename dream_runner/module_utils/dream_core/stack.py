@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set, Tuple
+from typing import Any, Collection, Dict, Iterable, List, Mapping, Sequence, Set, Tuple
 
 from . import compose, ports, reach
 from .facts.totals import usable_gpus
@@ -46,12 +46,14 @@ def resolve(
     """
     known = {item["id"]: item for item in catalog.services["services"]}
     variants = _variants(settings, facts, choice)
-    wanted = _enabled(choice, known, facts, _claimed(catalog.features))
+    asked = [*unasked(known, catalog.features), *choice["features"]["services"]]
+    able = {name for name in known if not obstacle(known[name], facts, str(choice["backend"]))}
+    wanted = with_needs(asked, known, able)
     services = [_laid_over(known[name], variants, wanted) for name in known if name in wanted]
     published = ports.choose_all(
         services, choice["engine_port"], receipts, listeners, settings, loopbacks
     )
-    keys = _keys(settings, choice, wanted, published)
+    keys = _keys(settings, choice, published)
     images, problems = _images(services, catalog.images, str(facts.get("arch")))
     files = _files(services, wanted, keys, str(settings["install_dir"]))
     decided = compose.Decided(
@@ -119,35 +121,31 @@ def _laid_over(service: Service, variants: Iterable[str], wanted: Set[str]) -> S
     return merged
 
 
-def _claimed(features_catalog: Mapping[str, Any]) -> Set[str]:
-    """Return the services that only run when a feature asks for them."""
+def unasked(known: Mapping[str, Service], features_catalog: Mapping[str, Any]) -> List[str]:
+    """Return the ids that run without being asked for: no feature has them."""
     features = features_catalog["features"].values()
-    return {service["id"] for feature in features for service in feature["services"]}
-
-
-def _enabled(
-    choice: Mapping[str, Any],
-    catalog: Mapping[str, Service],
-    facts: Mapping[str, Any],
-    claimed: Set[str],
-) -> Set[str]:
-    """Return the ids that run: what is wanted, with everything that it needs."""
-    wanted = [
+    claimed = {service["id"] for feature in features for service in feature["services"]}
+    return [
         name
-        for name, item in catalog.items()
-        if item["group"] == "core"
-        or (item["group"] == "recommended" and name not in claimed)
-        or name in choice["features"]["services"]
+        for name, item in known.items()
+        if item["group"] == "core" or (item["group"] == "recommended" and name not in claimed)
     ]
+
+
+def with_needs(
+    wanted: Iterable[str], known: Mapping[str, Service], able: Collection[str]
+) -> Set[str]:
+    """Return the ids that run, of those ``able`` to: what is wanted, with all that it needs."""
+    queue = list(wanted)
     found: Set[str] = set()
-    while wanted:
-        name = wanted.pop()
-        if name in found or name not in catalog or not supports(catalog[name], facts, choice):
+    while queue:
+        name = queue.pop()
+        if name in found or name not in able:
             continue
         found.add(name)
-        wanted += catalog[name].get("depends_on") or {}
-        wanted += [part for part, item in catalog.items() if item.get("part_of") == name]
-    return _without_broken(found, catalog)
+        queue += known[name].get("depends_on") or {}
+        queue += [part for part, item in known.items() if item.get("part_of") == name]
+    return _without_broken(found, known)
 
 
 def _without_broken(found: Set[str], catalog: Mapping[str, Service]) -> Set[str]:
@@ -159,26 +157,15 @@ def _without_broken(found: Set[str], catalog: Mapping[str, Service]) -> Set[str]
         found = kept
 
 
-def supports(service: Service, facts: Mapping[str, Any], choice: Mapping[str, Any]) -> bool:
-    """Tell whether a service can run on this host at all."""
-    return not obstacle(service, facts, str(choice["backend"]))
-
-
 def obstacle(service: Service, facts: Mapping[str, Any], backend: str) -> str:
     """Return why a service cannot run on this host, or an empty string."""
-    limits = service.get("supported") or {}
-    seen: Dict[str, Set[str]] = {
-        "arch": {str(facts.get("arch"))},
-        "backends": {backend},
-        "gfx": {str(gpu.get("gfx")) for gpu in facts.get("gpus") or []},
-    }
-    for key, allowed in limits.items():
-        if not seen[key] & set(allowed):
-            found = " and ".join(sorted(seen[key] - {"None"})) or "none"
+    seen = {"arch": str(facts.get("arch") or "none"), "backends": backend}
+    for key, allowed in (service.get("supported") or {}).items():
+        if seen[key] not in allowed:
             return "%s exists for %s only, this host has %s" % (
                 service["id"],
                 " and ".join(allowed),
-                found,
+                seen[key],
             )
     return ""
 
@@ -189,7 +176,6 @@ def obstacle(service: Service, facts: Mapping[str, Any], backend: str) -> str:
 def _keys(
     settings: Mapping[str, Any],
     choice: Mapping[str, Any],
-    wanted: Set[str],
     published: Sequence[Mapping[str, Any]],
 ) -> Dict[str, str]:
     """Return the keys of ``.env`` that follow the choices on every run."""

@@ -10,6 +10,7 @@ import subprocess
 import tarfile
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +199,18 @@ def test_a_bundle_has_the_images_of_its_tiers_and_features() -> None:
     amd = needed(("SH_LARGE",))
     assert {f"{engine}vulkan-b9014", f"{engine}rocm-b9014"} <= amd
     assert not any("cuda" in tag for tag in amd)
+
+
+def test_an_image_without_a_pin_is_left_out_and_named() -> None:
+    loaded = catalog.load()
+    name = "ghcr.io/ggml-org/llama.cpp:server-b9014"
+    pins = {tag: pin for tag, pin in loaded.images["images"].items() if tag != name}
+    wanted = create.Wanted("", "full", ("0",), (), ("workflows",), (), "amd64")
+    said: list[str] = []
+    found = create._locked(replace(loaded, images={"images": pins}), wanted, said.append)
+    assert set(found) == needed(("0",), ("workflows",)) - {name}
+    assert len(said) == 1
+    assert name in said[0]
 
 
 def test_a_bundle_has_the_models_of_its_features() -> None:
