@@ -102,6 +102,17 @@ def test_the_cookie_of_n8n_is_true_or_false(bind: str, expose: list[str], secure
     assert told["N8N_SECURE_COOKIE"] == secure
 
 
+def test_what_asks_who_is_there_does_not_start_without_its_secret() -> None:
+    for item in catalog.load().services["services"]:
+        required = {
+            value["key"]
+            for value in item.get("environment", {}).values()
+            if isinstance(value, dict) and value.get("required")
+        }
+        if any(port["guard"] != "none" for port in item.get("ports", ())):
+            assert required & set(item["secrets"]), item["id"]
+
+
 def test_a_page_has_a_sign_in_and_every_port_says_what_it_is() -> None:
     services = catalog.load().services
     for item in services["services"]:
