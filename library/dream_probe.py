@@ -43,8 +43,8 @@ options:
     description:
       - Also use each feature of O(services) once, through the pages themselves. One that does not
         work is reported and is no failure of the task.
-      - C(env_file) holds the accounts; C(offline) leaves out what needs a network; C(skip) maps
-        features that are not to be tried to the reason.
+      - C(env_file) holds the accounts; C(offline) leaves out what needs a network; C(upgrading)
+        leaves out what the small model of a fast start is not able to.
     type: dict
   key_file:
     description: The C(.env) file that holds the engine's API key, where it wants one.

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .. import answers, lock, prerequisites
-from ..module_utils.dream_core import feature_probes, network_env, upgrade
+from ..module_utils.dream_core import faststart, feature_probes, network_env
 from ..module_utils.dream_core.doctor import (
     CHECKS as OF_HOST,
 )
@@ -46,13 +46,12 @@ def _features(place: Place) -> Iterator[Finding]:
         yield Finding("features", OK, "the native profile has a chat page only")
         return
     settings = facts.get("features", {}).get("settings") or {}
-    pending = upgrade.look(place.receipts) is not None
     found = feature_probes.run(
         proof.get("services") or [],
         str(proof.get("model") or ""),
         feature_probes.read_env(str(facts.get("directories", {}).get("env_file") or "")),
         offline=bool(settings.get("offline")),
-        skip={"agent": "it waits for the model that is still being downloaded"} if pending else {},
+        upgrading=bool(faststart.pending(place.receipts)),
     )
     for name, reason in sorted(found["failed"].items()):
         remedy = "'docker compose logs' in the install directory says more; then install again"

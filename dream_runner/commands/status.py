@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .. import resume
-from ..module_utils.dream_core import access, faststart, serving, upgrade
+from ..module_utils.dream_core import access, faststart, feature_probes, serving, upgrade
 from ..module_utils.dream_core.phases import PHASES
 from ..module_utils.dream_core.receipt import read_all
 from ..module_utils.dream_core.survey import survey
@@ -75,7 +75,7 @@ def run(state_dir: str) -> Status:
     engine = Engine(**serving.ask(receipts, ANSWER_SECONDS, trusting=True))
     units = {name: _unit_state(name, scope) for name, scope in _units(receipts)}
     pending = upgrade.look(receipts)
-    access_now = _access(receipts, engine)
+    access_now = _access(receipts, engine, pending)
     failed = (access_now.get("features") or {}).get("failed")
     state, detail = judge(before, engine, units, pending, failed)
     return Status(
@@ -93,11 +93,15 @@ def run(state_dir: str) -> Status:
     )
 
 
-def _access(receipts: Mapping[str, Any], engine: Engine) -> dict[str, Any]:
+def _access(
+    receipts: Mapping[str, Any], engine: Engine, pending: Mapping[str, Any] | None
+) -> dict[str, Any]:
     """Return how it is reached, with the model that answers now: an upgrade may have changed it."""
     found = access.of(receipts.get("summary", {}).get("facts") or {})
     if found and engine.model and not serving.endpoint(receipts)["path"]:
         found["model"] = engine.model
+    if pending is None and found.get("features"):
+        found["features"] = feature_probes.since(found["features"])
     return found
 
 

@@ -53,6 +53,9 @@ def build(params: Mapping[str, Any], addresses: Sequence[str]) -> Document:
     root = reach.base_url(reach.reachable(engine, here), port)
     pages = {item["id"]: item["url"] for item in params["services"] if item.get("url")}
     chat = pages.get(_CHAT, root).rstrip("/") + "/"
+    features = dict(params.get("features") or {})
+    # Unproven is a chat that does not know the account: one with accounts before never made it.
+    account = None if "chat" in (features.get("unproven") or {}) else params.get("account")
     return {
         "chat": chat,
         "api": root + "/v1",
@@ -61,8 +64,8 @@ def build(params: Mapping[str, Any], addresses: Sequence[str]) -> Document:
         "lan": remote(chat, bind, addresses),
         "guard": guard_of(pages, has_key=params["has_key"]),
         "reach": _published(params),
-        "account": params.get("account"),
-        "features": dict(params.get("features") or {}),
+        "account": account,
+        "features": features,
         "key": {"name": KEY_NAME, "file": params["key_file"]} if params["has_key"] else None,
         "port_notes": list(params["port_notes"]),
     }

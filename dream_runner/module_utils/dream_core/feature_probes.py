@@ -42,6 +42,11 @@ _LIMIT_BYTES = 32 * 1024 * 1024
 
 _CHAT, _FLOWS = "open-webui", "n8n"
 
+#: The feature that a small model is not able to, and what is said of it until the host's own comes.
+_AGENT = "agent"
+_WAITS = "it waits for the model that is still being downloaded"
+_UNUSED = "it was not used with the model that answers now; 'dream-runner doctor --deep' does that"
+
 
 class Probe(NamedTuple):
     """How a feature is proven: its word in ``ready: ...``, the page asked, who must run for it."""
@@ -57,7 +62,7 @@ PROBES = (
     Probe("documents", _CHAT, ("qdrant",)),
     Probe("search", _CHAT, ("searxng",)),
     Probe("voice", _CHAT, ("whisper", "tts")),
-    Probe("agent", _CHAT, ("hermes",)),
+    Probe(_AGENT, _CHAT, ("hermes",)),
     Probe("workflows", _FLOWS, ("n8n",)),
 )
 
@@ -82,19 +87,21 @@ def run(
     env: Mapping[str, str],
     *,
     offline: bool = False,
-    skip: Optional[Mapping[str, str]] = None,
+    upgrading: bool = False,
     down: Collection[str] = (),
     answer_seconds: float = ANSWER_SECONDS,
 ) -> Dict[str, Any]:
     """Return ``{passed: [name], failed: {name: why}, unproven: {name: why}}``.
 
-    ``env`` is what ``.env`` holds: the accounts. ``skip`` gives probes that are not tried, with the
-    reason; ``down`` are services that are known not to be up.
+    ``env`` is what ``.env`` holds: the accounts. ``upgrading`` tells that a small model answers
+    until the host's own has come; ``down`` are services that are known not to be up.
     """
     urls = {str(item["id"]): str(item.get("url") or "") for item in services}
     uses = _Uses(urls, model, env, answer_seconds)
     found: Dict[str, Any] = {"passed": [], "failed": {}, "unproven": {}}
-    reasons = dict(_of_down(down), **(skip or {}))
+    reasons = _of_down(down)
+    if upgrading:
+        reasons[_AGENT] = _WAITS
     if offline:
         reasons.setdefault("search", "offline: there is nothing to search")
     for name in wanted(services):
@@ -110,6 +117,13 @@ def run(
         else:
             found["passed"].append(name)
     return found
+
+
+def since(found: Mapping[str, Any]) -> Dict[str, Any]:
+    """Return what ``run`` found while it was ``upgrading``, as it is to be read after that."""
+    told = {_WAITS: _UNUSED}
+    unproven = found.get("unproven") or {}
+    return dict(found, unproven={name: told.get(why, why) for name, why in unproven.items()})
 
 
 def _of_down(down: Collection[str]) -> Dict[str, str]:
@@ -159,7 +173,7 @@ class _Uses:
             "documents": self.documents,
             "search": self.search,
             "voice": self.voice,
-            "agent": self.agent,
+            _AGENT: self.agent,
             "workflows": self.workflows,
         }
 

@@ -37,7 +37,7 @@ SPEC = {
     "command": {"type": "str", "default": "docker"},
     "log": {"type": arguments.path},
     "page": {"type": "bool", "default": False},
-    # How the features are used once: ``env_file``, ``offline``, ``skip``; left out: they are not.
+    # How the features are used once (``env_file``, ``offline``, ``upgrading``); else they are not.
     "features": {"type": "dict"},
     # A path, not the key.
     "key_file": {"type": arguments.path, "no_log": False},
@@ -96,7 +96,7 @@ def _features(params: Mapping[str, Any], down: Mapping[str, str]) -> Dict[str, A
         params["model"],
         feature_probes.read_env(str(how["env_file"])),
         offline=bool(how.get("offline")),
-        skip=how.get("skip"),
+        upgrading=bool(how.get("upgrading")),
         down=down,
     )
 

@@ -33,6 +33,14 @@ def build(bind: str = "127.0.0.1", *, key: bool = False, **more: Any) -> access.
     return access.build(params, LAN)
 
 
+def test_the_first_account_is_not_told_where_the_chat_does_not_know_it() -> None:
+    """A chat with accounts of an earlier version never made it."""
+    found = {"passed": ["workflows"], "unproven": {"chat": "it does not accept the account"}}
+    assert build(services=WEBUI, account=ADMIN, features=found)["account"] is None
+    found = {"passed": ["chat"], "unproven": {"search": "offline"}}
+    assert build(services=WEBUI, account=ADMIN, features=found)["account"] == ADMIN
+
+
 @pytest.mark.parametrize(
     ("document", "wanted"),
     [

@@ -217,10 +217,21 @@ def test_answers_of_any_form_end_in_a_reason(said: Any) -> None:
 
 def test_what_was_left_out_says_why() -> None:
     services = stack("nvidia")["services"]
-    found = feature_probes.run(services, "m", ENV, offline=True, skip={"agent": "not yet"})
+    found = feature_probes.run(services, "m", ENV, offline=True, upgrading=True)
     assert found["unproven"]["search"].startswith("offline")
-    assert found["unproven"]["agent"] == "not yet"
-    assert "agent not proven: not yet" in feature_probes.sentence(found)
+    waits = found["unproven"]["agent"]
+    assert "still being downloaded" in waits
+    assert f"agent not proven: {waits}" in feature_probes.sentence(found)
+
+
+def test_nothing_waits_any_longer_for_a_model_that_has_come() -> None:
+    services = stack("nvidia")["services"]
+    before = feature_probes.run(services, "m", ENV, offline=True, upgrading=True)
+    after = feature_probes.since(before)
+    assert "doctor --deep" in after["unproven"].pop("agent")
+    assert after["unproven"]["search"].startswith("offline")
+    before["unproven"].pop("agent")
+    assert after == before
 
 
 def test_a_cookie_for_https_is_no_fault_of_a_port_that_is_open() -> None:
@@ -244,7 +255,7 @@ def test_the_health_phase_uses_them_with_the_accounts_of_the_env_file(tmp_path: 
     (tmp_path / ".env").write_text("".join(f"{key}={value}\n" for key, value in ENV.items()))
     with standins.serving(standins.Flows(told)) as page:
         services = [{"id": "n8n", "url": page}]
-        how = {"env_file": str(tmp_path / ".env"), "offline": False, "skip": {}}
+        how = {"env_file": str(tmp_path / ".env"), "offline": False, "upgrading": False}
         params = {"services": services, "model": "m", "features": how}
         assert health._features(params, {})["passed"] == ["workflows"]
         assert health._features(params, {"n8n": "down"})["unproven"] == {

@@ -174,6 +174,21 @@ def test_a_unit_that_failed_is_degraded() -> None:
     assert (state, detail) == ("degraded", "dream-web is failed")
 
 
+def test_no_feature_waits_for_a_model_that_has_come() -> None:
+    waits = "it waits for the model that is still being downloaded"
+    document = {
+        "chat": "http://127.0.0.1:3000/",
+        "features": {"passed": ["chat"], "failed": {}, "unproven": {"agent": waits}},
+    }
+    receipts = {"summary": {"facts": {"access": document}}}
+    engine = Engine("http://127.0.0.1:1", answers=True)
+    now = status._access(receipts, engine, {"stage": "fetching"})["features"]
+    assert now["unproven"] == {"agent": waits}
+    then = status._access(receipts, engine, None)["features"]
+    assert "doctor --deep" in then["unproven"]["agent"]
+    assert then["passed"] == ["chat"]
+
+
 @pytest.mark.parametrize(
     ("stage", "why", "state", "part"),
     [
