@@ -8,13 +8,13 @@ import json
 import shutil
 import subprocess
 import tarfile
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fixtures.serving import serving
 from images.registry import Registry
 
 from dream_runner import catalog
@@ -63,14 +63,9 @@ def layout(tmp_path: Path) -> Path:
 @pytest.fixture
 def locked(layout: Path) -> Iterator[dict[str, dict[str, str]]]:
     """The lock of that image, in a registry that serves it."""
-    with Registry(("127.0.0.1", 0), {"web": layout}) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        digest = json.loads((layout / "index.json").read_text())["manifests"][0]["digest"]
-        place = f"127.0.0.1:{server.server_address[1]}/web"
-        yield {TAG: {"digest": digest, "from": place}}
-        server.shutdown()
-        thread.join()
+    digest = json.loads((layout / "index.json").read_text())["manifests"][0]["digest"]
+    with serving(Registry(("127.0.0.1", 0), {"web": layout})) as place:
+        yield {TAG: {"digest": digest, "from": f"{place}/web"}}
 
 
 @needs_skopeo

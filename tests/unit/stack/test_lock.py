@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fixtures.serving import serving
 from images import archive
 from images.registry import Registry
 
@@ -37,13 +38,8 @@ def image(tmp_path: Path) -> archive.Image:
 
 @pytest.fixture
 def registry(image: archive.Image) -> Iterator[str]:
-    server = Registry(("127.0.0.1", 0), {"a/b": image.layout})
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(Registry(("127.0.0.1", 0), {"a/b": image.layout})) as place:
+        yield place
 
 
 @pytest.fixture(autouse=True)
@@ -249,14 +245,9 @@ class Hub(BaseHTTPRequestHandler):
 
 
 def test_a_pass_is_fetched_and_the_platforms_are_read() -> None:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        tag = f"127.0.0.1:{server.server_port}/a/b:1"
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Hub)) as place:
+        tag = f"{place}/a/b:1"
         entry = image_lock.ask([tag]).found[tag]
-    finally:
-        server.shutdown()
-        server.server_close()
     assert entry == {
         "digest": "sha256:" + hashlib.sha256(Hub.index).hexdigest(),
         "kind": "index",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fixtures.serving import serving
 from images import archive
 from images.registry import Registry
 
@@ -43,13 +43,8 @@ def image(tmp_path: Path) -> archive.Image:
 
 @pytest.fixture
 def registry(image: archive.Image) -> Iterator[str]:
-    server = Registry(("127.0.0.1", 0), {"qdrant": image.layout})
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(Registry(("127.0.0.1", 0), {"qdrant": image.layout})) as place:
+        yield place
 
 
 def unknown(monkeypatch: pytest.MonkeyPatch, tag: str, service: str = "qdrant") -> None:
