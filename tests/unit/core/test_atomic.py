@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 
 import pytest
+from fixtures.devices import make_device
 
 from dream_runner.module_utils.dream_core import atomic
 from dream_runner.module_utils.dream_core.errors import DiskError, DreamError
@@ -108,15 +109,6 @@ def test_every_errno_is_one_of_ours(tmp_path: Path) -> None:
         assert isinstance(atomic.translate(OSError(number, "x"), "p"), DreamError)
 
 
-def _device(path: Path) -> None:
-    if os.geteuid():
-        pytest.skip("making a device needs root")
-    try:
-        os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
-    except OSError:
-        pytest.skip("devices cannot be made here")
-
-
 def _link_to_device(path: Path) -> None:
     path.symlink_to("/dev/null")
 
@@ -126,7 +118,7 @@ def _link_to_pipe(path: Path) -> None:
     path.symlink_to("pipe")
 
 
-@pytest.mark.parametrize("make", [_device, _link_to_device, _link_to_pipe])
+@pytest.mark.parametrize("make", [make_device, _link_to_device, _link_to_pipe])
 def test_a_device_is_never_replaced(make: object, tmp_path: Path) -> None:
     path = tmp_path / "state"
     make(path)  # type: ignore[operator]

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fixtures.devices import make_device
 from fixtures.fetching import ROOT, Thing, make_thing
 from fixtures.rawserver import RawServer
 
@@ -53,15 +54,6 @@ def _socket(path: Path) -> None:
         listener.bind(str(path))
 
 
-def _device(path: Path) -> None:
-    if os.geteuid():
-        pytest.skip("making a device needs root")
-    try:
-        os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
-    except OSError:
-        pytest.skip("devices cannot be made here")
-
-
 def _link(path: Path) -> None:
     (path.parent / "precious").write_text("mine")
     path.symlink_to(path.parent / "precious")
@@ -71,7 +63,7 @@ def _link_to_nothing(path: Path) -> None:
     path.symlink_to(path.parent / "nothing")
 
 
-@pytest.mark.parametrize("make", [_directory, _pipe, _socket, _device, _link, _link_to_nothing])
+@pytest.mark.parametrize("make", [_directory, _pipe, _socket, make_device, _link, _link_to_nothing])
 def test_what_is_no_regular_file_is_left_alone(
     make: object, server: RawServer, tmp_path: Path
 ) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 
 @pytest.fixture
-def root(host: Any) -> str:
-    return "/opt/dream" if host.system_info.release.startswith("13") else "/home/sudoer/dream"
+def root(on_13: bool) -> str:
+    return "/opt/dream" if on_13 else "/home/sudoer/dream"
 
 
 def info(host: Any) -> dict[str, Any]:

@@ -7,19 +7,6 @@ from typing import Any
 
 import pytest
 
-QUESTION = '{"messages":[{"role":"user","content":"hello"}],"max_tokens":8}'
-ASK = """
-import json, urllib.request
-url = "http://127.0.0.1:11434/v1/chat/completions"
-asked = urllib.request.Request(url, b'%s', {"Content-Type": "application/json"})
-print(json.load(urllib.request.urlopen(asked, timeout=30))["choices"][0]["message"]["content"])
-"""
-
-
-@pytest.fixture
-def on_13(host: Any) -> bool:
-    return bool(host.system_info.release.startswith("13"))
-
 
 @pytest.fixture
 def root(on_13: bool) -> str:
@@ -137,8 +124,8 @@ def test_every_service_runs_and_restarts(ask: Any) -> None:
         assert item["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
 
 
-def test_it_answers(host: Any) -> None:
-    assert host.check_output("python3 -c %s", ASK % QUESTION).strip()
+def test_it_answers(answer: str) -> None:
+    assert answer.strip()
 
 
 def test_its_pages_are_at_the_address_that_was_asked_for_and_the_engine_is_not(host: Any) -> None:

@@ -16,8 +16,8 @@ def turned() -> bool:
 
 
 @pytest.fixture
-def user(host: Any, turned: bool) -> str:
-    return "root" if host.system_info.release.startswith("13") is turned else "sudoer"
+def user(on_13: bool, turned: bool) -> str:
+    return "root" if on_13 is turned else "sudoer"
 
 
 @pytest.fixture

@@ -13,11 +13,6 @@ PAGES = "https://pages.example.org"
 
 
 @pytest.fixture
-def on_13(host: Any) -> bool:
-    return bool(host.system_info.release.startswith("13"))
-
-
-@pytest.fixture
 def root(on_13: bool) -> str:
     return "/opt/dream" if on_13 else "/home/sudoer/dream"
 
