@@ -18,7 +18,7 @@ GRID = [(name, part) for name in SIGNALS for part in victims.PARTS]
 #: Where a module runs long enough in a process of its own to be hit for certain.
 LONG_TASKS = (
     "Merge the environment file and make its secrets once",
-    "Fetch the model",
+    "Fetch the models",
     "Install the engine's packages",
     "Run the engine under supervisord",
     "Ask the model one question",

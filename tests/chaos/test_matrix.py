@@ -21,7 +21,7 @@ ROWS = [
     ("04-report", "Compare what is needed with what is here", True),
     ("06-copying", "Make the directories", False),
     ("06-environment", "Merge the environment file and make its secrets once", False),
-    ("09-model", "Fetch the model", False),
+    ("09-model", "Fetch the models", False),
     ("11-building", "Install the engine's packages", False),
     ("11-starting", "Run the engine under supervisord", True),
     ("12-waiting", "Ask the model one question", True),

@@ -1,6 +1,10 @@
 """One order of phases, everywhere."""
 
+import ast
 import configparser
+import re
+from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -29,3 +33,22 @@ def test_the_configuration_names_no_inventory() -> None:
     parser = configparser.ConfigParser()
     parser.read(paths.content() / "ansible.cfg")
     assert "inventory" not in parser["defaults"]
+
+
+def constant(module: str, name: str) -> Any:
+    """Return a constant of a chaos test, whose markers only its own folder knows."""
+    source = Path(__file__).parents[2] / "chaos" / f"{module}.py"
+    for node in ast.parse(source.read_text()).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
+            return ast.literal_eval(node.value)
+    raise LookupError(name)
+
+
+def test_the_tasks_at_which_the_chaos_tests_kill_a_run_exist() -> None:
+    """A renamed task would be waited for in vain, in those samples only that choose it."""
+    files = (paths.content() / "roles").rglob("tasks/*.yml")
+    text = "\n".join(file.read_text() for file in files)
+    named = set(re.findall(r"^ *- name: (.+)$", text, re.MULTILINE))
+    rows = constant("test_matrix", "ROWS")
+    killed = {*constant("test_kill", "LONG_TASKS"), *(task for _, task, _ in rows)}
+    assert killed - named == set()
