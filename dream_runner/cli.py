@@ -439,9 +439,7 @@ def doctor(
     ] = "",
     deep: Annotated[
         bool,
-        typer.Option(
-            "--deep", help="Also use each feature once (full profile); takes a few minutes."
-        ),
+        typer.Option("--deep", help="Also test each feature (full profile); takes a few minutes."),
     ] = False,
     json: Json = False,
     debug: Debug = False,
@@ -581,7 +579,7 @@ def lock(
         ),
     ] = None,
     all_: Annotated[
-        bool, typer.Option("--all", help="Ask for every image of the catalogue.")
+        bool, typer.Option("--all", help="Look up every image of the catalogue.")
     ] = False,
     check: Annotated[
         bool,
@@ -603,7 +601,7 @@ def lock(
     output: Annotated[
         str,
         typer.Option(
-            "--output", "-o", help="File to write in place of the usual one.", metavar="FILE"
+            "--output", "-o", help="Lock file to write (default: your own).", metavar="FILE"
         ),
     ] = "",
     json: Json = False,
@@ -611,8 +609,8 @@ def lock(
 ) -> int:
     """Ask the registries for the digests of container images, and record them.
 
-    An install runs exactly the recorded images. What is recorded here comes before the digests
-    that the release carries.
+    An install runs exactly the recorded images. Your recorded digests take precedence over those
+    of the release.
     """
     from .commands import lock as command
 

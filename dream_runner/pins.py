@@ -1,6 +1,6 @@
-"""Images that no lock knows: asked of their registries while planning, recorded before the start.
+"""Look up images that no lock pins while planning, and record their digests before the start.
 
-The user's own lock comes first, then the shipped one; only what neither has is asked here.
+The user's own lock comes first, then the shipped one; only images that neither pins are looked up.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SECONDS = 10.0
 
 
 def unpinned(choice: Mapping[str, Any]) -> list[str]:
-    """Return the tags of a decision that no lock knows."""
+    """Return the tags of a decision that no lock pins."""
     return sorted({item["tag"] for item in _images(choice) if not item["reference"]})
 
 
@@ -30,20 +30,20 @@ def _images(choice: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def ask(tags: Iterable[str]) -> Answers:
-    """Return what the registries say of ``tags`` within the time that a plan may take."""
-    # Every start would pay for it, and hardly any has something to ask.
+    """Return the registries' answers for ``tags``, within the time that a plan may take."""
+    # Imported here because few runs have something to ask.
     from .catalog import image_lock
 
     return image_lock.ask(tags, seconds=SECONDS)
 
 
-def over(loaded: catalog.Catalog, found: Mapping[str, Any]) -> catalog.Catalog:
+def with_pins(loaded: catalog.Catalog, found: Mapping[str, Any]) -> catalog.Catalog:
     """Return the catalogue with the pins that were found."""
     return replace(loaded, images={"images": {**loaded.images["images"], **found}})
 
 
 def record(found: Mapping[str, Any]) -> None:
-    """Keep the pins in the user's own lock. Raises DreamError when that cannot be written."""
+    """Record the pins in the user's own lock. Raises DreamError when it cannot be written."""
     if found:
         from .catalog import image_lock
 
@@ -58,9 +58,9 @@ def require(choice: Mapping[str, Any], reasons: Iterable[str], *, locked: bool) 
 
 
 def refusal(missing: list[str], reasons: Iterable[str], *, locked: bool) -> RequirementError:
-    """Return the error for images without a pin; ``reasons`` say why they got none now."""
+    """Return the error for images without a pin; ``reasons`` say why their lookup failed."""
     lines = list(reasons) or missing
-    hint = f"dream-runner lock {' '.join(missing)}, or without a network: --bundle DIR"
+    hint = f"run 'dream-runner lock {' '.join(missing)}', or without a network use --bundle DIR"
     return RequirementError(
         "some container images are not pinned:\n" + "\n".join(f"- {line}" for line in lines),
         code="IMAGE_NOT_LOCKED",

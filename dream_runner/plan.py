@@ -61,7 +61,7 @@ class Plan:
     ``root_commands`` do by hand all that is ``privileged``; empty where no
     command line would. ``later`` is what a unit fetches after the install has ended. ``pinned``
     are images whose digest was looked up now and is recorded before the start. ``data_changes``
-    are new versions that change the data of a service for good.
+    are new versions that permanently change the data of a service.
     """
 
     install_dir: str
@@ -138,7 +138,7 @@ class Found:
     model_about_bytes: int = 0
     receipts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     images: frozenset[str] | None = None
-    #: Those whose digest was looked up for this plan.
+    #: Images whose digest was looked up for this plan.
     pinned: tuple[Mapping[str, Any], ...] = ()
     archive_bytes: Mapping[str, int] = field(default_factory=dict)
     disk_needs: tuple[Mapping[str, Any], ...] = ()
@@ -187,7 +187,7 @@ def build(
 
 
 def _data_changes(settings: Settings, choice: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
-    """Return the services whose data new versions change, each with whether that may happen."""
+    """Return the changes of data that new versions make, each with whether it was accepted."""
     may = versions.ACCEPT in settings["accept"]
     return tuple(
         {**move, "accepted": may and move["kind"] == versions.MIGRATION}
@@ -262,7 +262,7 @@ def _ports(settings: Settings, choice: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _reached(item: Mapping[str, Any]) -> str:
-    """Return who reaches a port, where that is more than this machine."""
+    """Return how a port is open to the network; empty if it is not."""
     return f": open to the network, {access.asks(item['guard'])}" if item["open"] else ""
 
 

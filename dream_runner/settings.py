@@ -64,7 +64,7 @@ _FEATURE_HELP = {
     "workflows": "Workflow automation.",
     "rag": "Answers from your own documents.",
     "agents": "Agents that use tools.",
-    "images": "Image generation.",
+    "images": "Image generation (not offered yet).",
     "observability": "Traces of what the models did.",
     "search": "Web search through a private search engine.",
 }
@@ -198,8 +198,8 @@ SETTINGS: tuple[Setting, ...] = (
         "expose",
         values.exposed,
         [],
-        "Service that --lan leaves closed because it has no sign-in, and that is to be open too "
-        "(or the key of its port in .env); may be repeated.",
+        "Also open this service, which --lan leaves closed (its name, or the key of its port in "
+        ".env); may be repeated.",
         "Network",
         "NAME",
         "list",
@@ -310,7 +310,7 @@ class Settings:
         return {name: chosen.value for name, chosen in self.chosen.items()}
 
     def without(self, name: str, word: str) -> Settings:
-        """Return the settings with a word less in a list; an empty list is nobody's choice."""
+        """Return the settings without ``word`` in a list; an empty list becomes the default."""
         before = self.chosen[name]
         left = [item for item in before.value if item != word]
         after = replace(before, value=left) if left else Chosen([], "default", "default")
@@ -334,8 +334,8 @@ class Problem:
     hint: str = ""
 
     def __post_init__(self) -> None:
-        # A key may be as long as a file. It is a name, of a host even, and no secret: one called
-        # "password" must not hide the variable behind it.
+        # A key may be as long as a file. It is a name and not a secret: a host called "password"
+        # must not hide the variable after it.
         object.__setattr__(self, "where", shortened(self.where, _LONGEST))
         object.__setattr__(self, "what", clean(self.what, _LONGEST))
 
@@ -454,7 +454,7 @@ def _first_valid(
 
 
 def _still_known(setting: Setting, raw: Any, known: Known) -> list[Any]:
-    """Return what this version knows of a saved list: a service may have left the catalogue."""
+    """Return the items of a saved list that this version knows; a service may be gone."""
     kept = []
     for word in raw if setting.form == "list" and isinstance(raw, list) else ():
         with contextlib.suppress(Invalid):
@@ -518,13 +518,13 @@ def _about_key(value: Mapping[str, Any], chosen: Mapping[str, Chosen]) -> list[P
 
 
 def _about_exposure(value: Mapping[str, Any], chosen: Mapping[str, Chosen]) -> list[Problem]:
-    """Return what keeps a port closed that was asked for now; a saved one waits for --lan."""
+    """Return what keeps a port closed that --expose names now; a saved one waits for --lan."""
     if not value["expose"] or chosen["expose"].origin == "saved":
         return []
     if value["profile"] == "native":
         what, hint = "the native profile has one port", "leave it out; --lan opens that port"
     elif is_loopback(value["bind_address"]):
-        what = "nothing listens beyond this machine"
+        what = "all services listen on this machine only"
         hint = "add --lan, or --bind-address with an address of this machine"
     else:
         return []

@@ -59,8 +59,8 @@ _LIBRARY_PACKAGES = {
 class Target:
     """Settings, host and what follows from them; ``notes`` are lines for the user.
 
-    ``pinned`` are the images whose digest was looked up for this run, and is not recorded yet;
-    ``unpinned`` says of the others why there is no digest.
+    ``pinned`` are the images whose digest was looked up for this run and is not recorded yet;
+    ``unpinned`` are the reasons why others have no digest.
     """
 
     state_dir: str
@@ -104,7 +104,7 @@ def listen(
     saved, notes = answers.read_saved(state_dir)
     told, problems = answers.read_answers(answers_file) if answers_file else ({}, [])
     settings = merge(flags, from_environment(environment), saved, told, known(), problems)
-    settings = _where_it_stands(settings, state_dir)
+    settings = _with_directory(settings, state_dir)
     settings = local_model.complete(settings, state_dir, save=save)
     notes += near_misses(environment)
     if not settings["offline"]:
@@ -112,11 +112,11 @@ def listen(
     return Said(state_dir, settings, (*notes, *settings.notes))
 
 
-def _where_it_stands(settings: Settings, state_dir: str) -> Settings:
-    """Return the settings with the directory of an installation that nobody chose one for.
+def _with_directory(settings: Settings, state_dir: str) -> Settings:
+    """Return the settings with the directory of the existing installation, if none was chosen.
 
-    It was the default of the version that made it, which may be another one today. It stays a
-    default, so that a second run writes nothing into the saved choices.
+    It was the default of the version that created it, which may differ today. It stays a default,
+    so that a second run writes nothing into the saved choices.
     """
     directory = directory_of(read_all(state_dir)[0])
     if not directory or settings.chosen["install_dir"].origin != "default":
@@ -148,7 +148,7 @@ def meet(
 ) -> Target:
     """Look at the host and decide; ``save`` False writes nothing at all.
 
-    Images that no lock knows are asked of their registries, but for ``locked`` or offline.
+    Images that no lock pins are looked up in their registries, unless ``locked`` or offline.
     """
     host = look(
         state_dir=said.state_dir,
@@ -184,7 +184,7 @@ def meet(
     if missing and not (locked or settings["offline"]):
         answers = pins.ask(missing)
         pinned, unpinned = answers.found, tuple(answers.reasons())
-        choice = decided(pins.over(loaded, pinned))
+        choice = decided(pins.with_pins(loaded, pinned))
     reasons = _reasons(said.settings, host, choice, full=fresh or full)
     return Target(
         said.state_dir,

@@ -45,10 +45,10 @@ class Known:
 
     tiers: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
-    #: Whoever publishes a port: services with one, and the keys of all.
+    #: Names that --ports accepts: services with one port, and the keys of all ports.
     ports: tuple[str, ...] = ()
     exposable: tuple[str, ...] = ()
-    #: Features that no machine is offered, with the reason.
+    #: Features that are offered on no machine, with the reason.
     not_offered: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -70,7 +70,7 @@ def one_of(*choices: str) -> Parser:
 
 
 def feature(name: str) -> Parser:
-    """Return a parser for yes, no and auto that refuses yes to what is not offered at all."""
+    """Return a parser for yes, no and auto that refuses yes if the feature is not offered."""
     parse_word = one_of("auto", "yes", "no")
 
     def parse(raw: Any, known: Known) -> str:

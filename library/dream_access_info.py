@@ -13,17 +13,17 @@ description:
 options:
   bind_address: {description: Address that the services listen on., type: str, required: true}
   engine_address:
-    description: Address that the engine listens on, where it is another one.
+    description: Address that the engine listens on, if it differs from O(bind_address).
     type: str
     default: ""
   port: {description: Port of the engine., type: int, required: true}
   ports:
-    description: The ports of C(dream_choice.stack), each with its address and what guards it.
+    description: The ports of C(dream_choice.stack), each with its address and its sign-in.
     type: list
     elements: dict
     default: []
   features:
-    description: Which features were used once, as M(dream_probe) returns it.
+    description: Results of the feature tests, as M(dream_probe) returns them.
     type: dict
     default: {}
   account:

@@ -34,10 +34,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 def needed(
     loaded: Catalog, tiers: Collection[str], features: Collection[str], arch: str
 ) -> list[str]:
-    """Return the tags that an install needs: for the backends of ``tiers``, with ``features``.
-
-    None of either means all of them.
-    """
+    """Return the tags that an install with these tiers and features needs (none: all of them)."""
     return sorted(
         {
             tag
@@ -50,7 +47,7 @@ def needed(
 def helpers(
     loaded: Catalog, tiers: Collection[str], features: Collection[str], arch: str
 ) -> list[dict[str, Any]]:
-    """Return the models that the services of such an install read beside the engine's."""
+    """Return the helper models that the services of such an install read."""
     read = {
         name
         for service, _ in _running(loaded, tiers, features, arch)
@@ -62,7 +59,7 @@ def helpers(
 def _running(
     loaded: Catalog, tiers: Collection[str], features: Collection[str], arch: str
 ) -> Iterator[tuple[Mapping[str, Any], str]]:
-    """Yield each service that may run, with each backend that it may run on."""
+    """Yield each service that may run, with each backend that it supports."""
     known = {item["id"]: item for item in loaded.services["services"]}
     known_features = loaded.features["features"]
     names = set(features or known_features)
@@ -81,7 +78,7 @@ def _running(
 
 
 def _tags(service: Mapping[str, Any], backend: str) -> set[str]:
-    """Return the images of a service on a backend: its own, and those of the user's choices."""
+    """Return the images of a service on a backend, with those that a setting may choose."""
     variants = service.get("variants") or {}
     found = {variants.get(backend, {}).get("image", service["image"])}
     return found | {

@@ -23,7 +23,7 @@ from dream_runner.module_utils.dream_core.errors import UsageError
 
 HERE = Path(__file__).parent
 
-#: Of one file of a catalogue that somebody else wrote.
+#: Largest file of a catalogue that somebody else wrote.
 _LIMIT_BYTES = 8 * 1024 * 1024
 #: Each part is ``<name>.yml`` with ``<name>.schema.json`` beside it.
 PARTS = ("models", "tiers", "services", "features")
@@ -223,7 +223,7 @@ def _check_models(models: dict[str, Any], tiers: list[str]) -> Iterator[str]:
         yield from _unpinned(model, gaps.get(model["id"], ()))
 
 
-#: A file on a hub: the repository, what stands where a commit belongs, and the path.
+#: Address of a file on a hub: repository, revision (a commit or a branch) and path.
 HUB_FILE = re.compile(
     r"https://[^/]+/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)"
 )
@@ -231,7 +231,7 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def lacks(file: Mapping[str, Any]) -> set[str]:
-    """Return what is not pinned of a model's file: ``commit``, ``size_bytes`` or nothing."""
+    """Return the missing pins of a model's file: ``commit``, ``size_bytes``, both or none."""
     places = [HUB_FILE.fullmatch(url) for url in file["urls"]]
     floating = any(place and not COMMIT.fullmatch(place["revision"]) for place in places)
     found = {"commit"} if floating else set()
@@ -239,7 +239,7 @@ def lacks(file: Mapping[str, Any]) -> set[str]:
 
 
 def _unpinned(model: dict[str, Any], known: Iterable[str]) -> Iterator[str]:
-    """Yield what a model's files lack that no known gap explains, and gaps that are closed."""
+    """Yield missing pins that known_gaps does not list, and listed ones that are not missing."""
     found = set().union(*(lacks(file) for file in model["files"]))
     for name in sorted(found - set(known)):
         yield f"models.yml: {model['id']} has no {name} and no entry in known_gaps"
@@ -248,7 +248,7 @@ def _unpinned(model: dict[str, Any], known: Iterable[str]) -> Iterator[str]:
 
 
 def _check_helpers(models: dict[str, Any], services: dict[str, Any]) -> Iterator[str]:
-    """Yield helper models that nothing reads, or that lie where another file lies."""
+    """Yield helper models that no service reads, and files that share a path."""
     helpers = models.get("helpers", [])
     ids = [item["id"] for item in helpers]
     yield from _twice("models.yml: helper", ids)

@@ -1,4 +1,4 @@
-"""What a hub says of a model's file: the commit, the digest and the size that pin it."""
+"""Look up a model's file on a hub: the commit, the digest and the size that pin it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class File:
-    """A file to be asked for: its address, and the digest that the catalogue pins (or none)."""
+    """A file to look up: its address, and the digest that the catalogue pins (or none)."""
 
     address: str
     sha256: str = ""
@@ -33,9 +33,9 @@ class File:
 
 
 def files(words: Iterable[str], models: Mapping[str, Any]) -> list[File]:
-    """Return the files that a user means: model ids, addresses, or OWNER/REPOSITORY/FILE.
+    """Return the files for ``words``: model ids, addresses, or OWNER/REPOSITORY/FILE.
 
-    Without a word, those of the catalogue that are not pinned whole. Raises UsageError
+    Without words, return those of the catalogue that are not fully pinned. Raises UsageError
     UNKNOWN_MODEL.
     """
     known = (*models["models"], *models.get("helpers", ()))
@@ -60,14 +60,14 @@ def _files(word: str, by_id: Mapping[str, Any]) -> list[File]:
     raise UsageError(
         f"{word} is neither a model of the catalogue nor a file on a hub",
         code="UNKNOWN_MODEL",
-        hint="give an id of 'dream-runner explain', or OWNER/REPOSITORY/FILE",
+        hint="use an id that 'dream-runner explain' lists, or OWNER/REPOSITORY/FILE",
     )
 
 
 def ask(wanted: Iterable[File]) -> Answers:
     """Return ``{url, sha256, size_bytes}`` of each file by its address; ``url`` names a commit."""
     known = {file.address: file for file in wanted}
-    return image_lock.all_of(known, lambda address, limit: _look_up(known[address], limit))
+    return image_lock.ask_all(known, lambda address, limit: _look_up(known[address], limit))
 
 
 def _look_up(file: File, limit: image_lock.Limit) -> Entry:
@@ -75,15 +75,15 @@ def _look_up(file: File, limit: image_lock.Limit) -> Entry:
     place = addresses.apply_endpoint(file.address, network)
     headers = addresses.authorization(place, network, addresses.hub_origin([place], network))
     with image_lock.session() as session:
-        # The answer itself has what is asked for; where it leads to holds the bytes only.
+        # This response has the headers; the target of its redirect has only the bytes.
         reply = session.head(place, headers=headers, timeout=limit.left(), allow_redirects=False)
         reply.raise_for_status()
-    said = reply.headers
-    commit = said.get("X-Repo-Commit", "")
-    digest = said.get("X-Linked-Etag", said.get("ETag", "")).strip('W/"')
-    size = said.get("X-Linked-Size", said.get("Content-Length", ""))
+    found = reply.headers
+    commit = found.get("X-Repo-Commit", "")
+    digest = found.get("X-Linked-Etag", found.get("ETag", "")).strip('W/"')
+    size = found.get("X-Linked-Size", found.get("Content-Length", ""))
     if not (catalog.COMMIT.fullmatch(commit) and _SHA256.fullmatch(digest) and size.isdigit()):
-        raise ValueError("the server does not say commit, SHA-256 and size of it")
+        raise ValueError("the server does not state its commit, SHA-256 and size")
     match = catalog.HUB_FILE.fullmatch(file.address)
     start, end = match.span("revision") if match else (0, 0)
     url = file.address[:start] + commit + file.address[end:]

@@ -1,4 +1,4 @@
-"""The images in a bundle: archives of ``docker save``, each image known by its id."""
+"""Read the images of a bundle from archives of ``docker save``; each has its id as its pin."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from .image_lock import Entry, place
 
 
 def of_bundle(bundle: Path, wanted: Iterable[str]) -> dict[str, Entry]:
-    """Return the entries of the images in ``bundle/images``; each is known by its id.
+    """Return the lock entries of the images in ``bundle/images``, each with its id.
 
-    Raises UsageError BUNDLE_IMAGES when there is none that the catalogue names.
+    Raises UsageError BUNDLE_IMAGES if the catalogue names none of them.
     """
     known = {_full(tag): tag for tag in wanted}
     found: dict[str, Entry] = {}
@@ -28,7 +28,7 @@ def of_bundle(bundle: Path, wanted: Iterable[str]) -> dict[str, Entry]:
             found |= {known[_full(name)]: entry for name in names if _full(name) in known}
     if not found:
         raise UsageError(
-            f"{bundle / 'images'} holds no image of the catalogue",
+            f"{bundle / 'images'} contains no image of the catalogue",
             code="BUNDLE_IMAGES",
             where=str(bundle),
             hint="save them there with: docker save --output images/NAME.tar NAME:TAG",
@@ -49,7 +49,7 @@ def _archived(archive: Path, name: str) -> list[tuple[list[str], Entry]]:
             return [(_names(tar, item), _entry(tar, item, name)) for item in images]
     except (OSError, SourceFault, tarfile.TarError, LookupError, ValueError, TypeError) as error:
         raise UsageError(
-            f"{archive} is no archive of images: {error}",
+            f"{archive} is not an archive of images: {error}",
             code="BUNDLE_IMAGES",
             where=str(archive),
             hint="write it with docker save, or with podman save --format docker-archive",
@@ -57,14 +57,14 @@ def _archived(archive: Path, name: str) -> list[tuple[list[str], Entry]]:
 
 
 def _names(tar: tarfile.TarFile, image: Mapping[str, Any]) -> list[str]:
-    """Return what an image is called; an archive of one image may say it in the layout's words."""
+    """Return the names of an image; an archive of one image may have a name in its OCI index."""
     names = list(image["RepoTags"] or [])
     if _path(tar, "index.json"):
         tops = json.loads(_member(tar, "index.json"))["manifests"]
         if len(tops) == 1:
-            said = tops[0].get("annotations", {}).get("org.opencontainers.image.ref.name", "")
+            name = tops[0].get("annotations", {}).get("org.opencontainers.image.ref.name", "")
             # docker itself writes the bare tag there.
-            names += [said] if "/" in said else []
+            names += [name] if "/" in name else []
     return names
 
 

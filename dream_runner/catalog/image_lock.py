@@ -1,7 +1,7 @@
-"""The lock of the images: what registries answer, and the file that keeps it.
+"""Look up the digests of images in their registries, and keep them in a lock file.
 
-For each tag of the catalogue the lock holds the digest it stands for. A machine's own lock comes
-before the shipped one.
+The lock holds a digest for each tag of the catalogue. A machine's own lock takes precedence over
+the shipped one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Entry = dict[str, Any]
 
-#: How long one answer may take, and how many registries are asked at a time.
+#: Time limit of one request, and number of requests in parallel.
 _TIMEOUT_SECONDS = 30.0
 _PARALLEL = 8
 #: What Docker means by a name without a host.
@@ -59,7 +59,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why there is no entry. ``is_dead``: no registry was reached; ``is_gone``: it lacks it."""
+    """Why a lookup failed. ``is_dead``: no server was reached; ``is_gone``: it lacks the image."""
 
     what: str
     is_dead: bool = False
@@ -68,7 +68,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Answers:
-    """What registries said, by tag."""
+    """The answers of the registries, by tag."""
 
     found: Mapping[str, Entry] = field(default_factory=dict)
     failed: Mapping[str, Failure] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class Answers:
         return bool(failures) and not self.found and all(item.is_dead for item in failures)
 
     def reasons(self) -> list[str]:
-        """Return a line for each failure; one for all where the network is dead."""
+        """Return a line for each failure; one line for all if the network is dead."""
         if self.is_network_dead:
             whats = sorted({item.what for item in self.failed.values()})
             return [f"no server can be reached: {'; '.join(whats)}"]
@@ -99,7 +99,7 @@ def place(tag: str) -> Place:
 
 
 def place_of(tag: str, pin: Mapping[str, Any]) -> Place:
-    """Return where ``tag`` is to be asked for: at the mirror that its pin names, if it does."""
+    """Return the place of ``tag``: in the mirror that its pin names, else in its own registry."""
     if not pin.get("from"):
         return place(tag)
     return replace(place(f"{pin['from']}:0"), reference=place(tag).reference)
@@ -109,12 +109,12 @@ def place_of(tag: str, pin: Mapping[str, Any]) -> Place:
 
 
 def read(path: Path) -> dict[str, Entry]:
-    """Return the entries of a lock file; nothing where there is none."""
+    """Return the entries of a lock file; none if there is no file."""
     return catalog.read_lock(path) if path.is_file() else {}
 
 
 def record(path: Path, entries: Mapping[str, Entry]) -> tuple[str, ...]:
-    """Add ``entries`` to a lock file; return the tags that changed. The same again writes nothing.
+    """Add ``entries`` to a lock file, and return the tags that changed; without any, write nothing.
 
     Raises DreamError when it cannot be written.
     """
@@ -140,53 +140,53 @@ def ask(
     pins: Mapping[str, Entry] | None = None,
     seconds: float | None = None,
 ) -> Answers:
-    """Return the entry of every tag from its registry, all asked at once.
+    """Look up every tag in its registry, in parallel.
 
-    ``pins`` name the mirrors of some of them. What has not answered after ``seconds`` has failed.
+    ``pins`` name the mirrors of some tags. A tag without an answer after ``seconds`` has failed.
     """
     known = pins or {}
-    return all_of(tags, lambda tag, limit: _look_up(tag, known.get(tag) or {}, limit), seconds)
+    return ask_all(tags, lambda tag, limit: _look_up(tag, known.get(tag) or {}, limit), seconds)
 
 
 def check(pins: Mapping[str, Entry]) -> Answers:
-    """Ask whether registries still have every digest of ``pins``; the entries that they have."""
+    """Ask the registries whether they still have every digest of ``pins``; return those found."""
     digests = {tag: entry for tag, entry in pins.items() if entry.get("digest")}
-    return all_of(digests, lambda tag, limit: _confirm(tag, digests[tag], limit))
+    return ask_all(digests, lambda tag, limit: _confirm(tag, digests[tag], limit))
 
 
 class Limit:
-    """How long the next request may take: an answer in parts must not outlast them all."""
+    """A time limit for several requests together."""
 
     def __init__(self, seconds: float | None) -> None:
         self._ends = None if seconds is None else time.monotonic() + seconds
 
     def left(self) -> float:
-        """Return the seconds that are left for a request."""
+        """Return the seconds that the next request may take."""
         if self._ends is None:
             return _TIMEOUT_SECONDS
         return max(0.01, min(_TIMEOUT_SECONDS, self._ends - time.monotonic()))
 
     def wait(self, thread: threading.Thread) -> None:
-        """Wait for a thread as long as there is time."""
+        """Wait for a thread until the limit is reached."""
         thread.join(None if self._ends is None else max(0.0, self._ends - time.monotonic()))
 
 
-def all_of(
+def ask_all(
     tags: Iterable[str],
     question: Callable[[str, Limit], Entry],
     seconds: float | None = None,
 ) -> Answers:
-    """Ask ``question`` of every tag. Threads that are late are left behind, and their answers."""
+    """Ask ``question`` for every tag, in parallel; answers after the limit are ignored."""
     limit, turns = Limit(seconds), threading.BoundedSemaphore(_PARALLEL)
-    said: dict[str, Entry | Failure] = {}
+    results: dict[str, Entry | Failure] = {}
 
-    def learn(tag: str) -> None:
+    def work(tag: str) -> None:
         with turns:
-            said[tag] = _answer(lambda: question(tag, limit))
+            results[tag] = _answer(lambda: question(tag, limit))
 
     wanted = list(dict.fromkeys(tags))
     threads = [
-        threading.Thread(target=learn, args=(tag,), name=f"registry {tag}", daemon=True)
+        threading.Thread(target=work, args=(tag,), name=f"registry {tag}", daemon=True)
         for tag in wanted
     ]
     for thread in threads:
@@ -194,7 +194,7 @@ def all_of(
     for thread in threads:
         limit.wait(thread)
     late = Failure(f"no answer in {seconds or 0:.0f} s", is_dead=True)
-    ended = {tag: said.get(tag, late) for tag in wanted}
+    ended = {tag: results.get(tag, late) for tag in wanted}
     return Answers(
         {tag: item for tag, item in ended.items() if not isinstance(item, Failure)},
         {tag: item for tag, item in ended.items() if isinstance(item, Failure)},
@@ -202,15 +202,15 @@ def all_of(
 
 
 def _answer(question: Callable[[], Entry]) -> Entry | Failure:
-    """Return the answer, or why there is none: errors of others are translated here, once."""
-    # 0.1 s to import, and only these questions need it.
+    """Return the answer, or the failure that an error of ``requests`` means."""
+    # Imported here because that takes 0.1 s, which most commands do not need.
     import requests
 
     try:
         return question()
     except requests.HTTPError as error:
         status = error.response.status_code
-        gone = " (it does not have it)" if status == 404 else ""
+        gone = " (not found)" if status == 404 else ""
         return Failure(f"{status} from the server{gone}", is_gone=status == 404)
     except requests.Timeout:
         return Failure("no answer in time", is_dead=True)
@@ -224,23 +224,23 @@ def _answer(question: Callable[[], Entry]) -> Entry | Failure:
         return Failure(" ".join(str(error).split())[:200] or type(error).__name__)
 
 
-def _no_connection(said: str) -> str:
-    """Return in short why there is no connection, of a library's long words."""
-    host = re.search(r"host='([^']+)'", said)
+def _no_connection(message: str) -> str:
+    """Return the reason from a library's message about a failed connection."""
+    host = re.search(r"host='([^']+)'", message)
     name = host[1] if host else "the server"
-    if re.search(r"NameResolution|getaddrinfo|Name or service|name resolution", said):
+    if re.search(r"NameResolution|getaddrinfo|Name or service|name resolution", message):
         return f"the name {name} cannot be resolved"
-    refused = "refused the connection" if "refused" in said else "cannot be reached"
+    refused = "refused the connection" if "refused" in message else "cannot be reached"
     return f"{name} {refused}"
 
 
 @contextlib.contextmanager
 def session() -> Any:
-    """Yield a session that knows proxies and certificates as every download does."""
+    """Yield a session with the same proxies and certificates as every download."""
     import requests
 
     with requests.Session() as opened:
-        # It knows the proxies' variables, and two of those that name authorities.
+        # requests reads the proxy variables, and only two of those that name certificates.
         known = network_env.of_programs(environ)
         opened.verify = known.get("REQUESTS_CA_BUNDLE") or known.get("SSL_CERT_DIR") or True
         yield opened
@@ -253,7 +253,7 @@ def _look_up(tag: str, pin: Mapping[str, Any], limit: Limit) -> Entry:
         content = bytes(reply.content)
         digest = "sha256:" + hashlib.sha256(content).hexdigest()
         if where.reference.startswith("sha256:") and digest != where.reference:
-            raise ValueError("the registry answers with another manifest")
+            raise ValueError("the registry returned a different manifest")
         manifest = json.loads(content)
         platforms = _platforms(opened, where, manifest, limit)
     entry = {"digest": digest, "kind": _kind(manifest, platforms), "platforms": platforms}
@@ -277,14 +277,14 @@ def _confirm(tag: str, pin: Entry, limit: Limit) -> Entry:
 def _platforms(
     session: requests.Session, where: Place, manifest: Mapping[str, Any], limit: Limit
 ) -> list[str]:
-    """Return ``os/architecture`` of everything the manifest leads to."""
+    """Return ``os/architecture`` of every image in the manifest."""
     if "manifests" in manifest:
         found = [item.get("platform") or {} for item in manifest["manifests"]]
     else:
         config = manifest["config"]["digest"]
         found = [_get(session, where, f"blobs/{config}", "*/*", limit).json()]
     names = {f"{item.get('os')}/{item.get('architecture')}" for item in found}
-    # What attests how an image was built calls itself unknown/unknown.
+    # Build attestations have the platform unknown/unknown.
     return sorted(name for name in names if name.startswith("linux/"))
 
 
@@ -312,11 +312,11 @@ def _get(
 
 
 def _token(session: requests.Session, reply: requests.Response, limit: Limit) -> str:
-    """Return the pass that a registry gives to everybody who asks for it."""
+    """Return the token that a registry gives to anonymous clients."""
     asked = dict(re.findall(r'(\w+)="([^"]*)"', reply.headers.get("WWW-Authenticate", "")))
     realm = asked.pop("realm", "")
     if not realm:
-        raise ValueError("the registry wants a login")
+        raise ValueError("the registry requires a login")
     answer = session.get(realm, params=asked, timeout=limit.left())
     answer.raise_for_status()
     content = answer.json()
@@ -324,9 +324,9 @@ def _token(session: requests.Session, reply: requests.Response, limit: Limit) ->
 
 
 def of_name(word: str, services: Mapping[str, Any]) -> list[str]:
-    """Return the tags of the catalogue that a user means: a tag, its repository, or a service.
+    """Return the catalogue's tags for ``word``: a tag, a repository, or the id of a service.
 
-    Raises UsageError UNKNOWN_IMAGE with the near ones.
+    Raises UsageError UNKNOWN_IMAGE, which names similar ones.
     """
     tags = catalog.image_tags(services)
     by_service = {

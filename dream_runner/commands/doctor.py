@@ -34,16 +34,16 @@ _PARTS = ("ansible", "ansible_runner", "psutil", "requests", "yaml", "jsonschema
 
 
 def run(state_dir: str, *, deep: bool = False) -> list[Finding]:
-    """Return what every check found, the worst first; ``deep`` also uses each feature once."""
+    """Return what every check found, the worst first; ``deep`` also tests each feature."""
     return examine(state_dir, {**CHECKS, "features": _features} if deep else CHECKS)
 
 
 def _features(place: Place) -> Iterator[Finding]:
-    """Use each feature of the stack once, as the health phase does."""
+    """Test each feature of the stack once, as the health phase does."""
     facts = {name: receipt.get("facts") or {} for name, receipt in place.receipts.items()}
     proof = facts.get("health", {}).get("proof") or {}
     if proof.get("profile") != "full":
-        yield Finding("features", OK, "the native profile has a chat page only")
+        yield Finding("features", OK, "the native profile has only a chat page")
         return
     settings = facts.get("features", {}).get("settings") or {}
     found = feature_probes.run(
@@ -54,10 +54,12 @@ def _features(place: Place) -> Iterator[Finding]:
         upgrading=bool(faststart.pending(place.receipts)),
     )
     for name, reason in sorted(found["failed"].items()):
-        remedy = "'docker compose logs' in the install directory says more; then install again"
+        remedy = (
+            "see 'docker compose logs' in the install directory, then run 'dream-runner install'"
+        )
         yield Finding("features", ERROR, f"{name} failed: {reason}", remedy)
     for name, reason in sorted(found["unproven"].items()):
-        yield Finding("features", WARNING, f"{name} is not proven: {reason}")
+        yield Finding("features", WARNING, f"{name} was not tested: {reason}")
     if found["passed"]:
         yield Finding("features", OK, "ready: " + " ".join(found["passed"]))
 

@@ -147,7 +147,7 @@ def install(
             for tag, entry in pinned.items():
                 view.note(f"pinned now: {tag} {entry['digest']}")
             _agree_to_install(list(due.values()), crew, options.yes)
-            # On this machine: its lock is the one that every host is told of.
+            # On this machine, whose lock applies to every host.
             pins.record(pinned)
             with _serving(fleet, found, due, options, opened) as served:
                 crew.fleet = served.fleet
@@ -177,7 +177,7 @@ def uninstall(
 def _pinned(
     due: Sequence[Seen], *, locked: bool
 ) -> tuple[Mapping[str, Any], dict[str, DreamError]]:
-    """Return pins for images that no lock knows, and the hosts whose images get none."""
+    """Return new pins for images that no lock pins, and errors for hosts that still miss some."""
     missing = {seen.name: pins.unpinned(seen.choice) for seen in due}
     online = {seen.name for seen in due if not seen.settings["offline"]} if not locked else set()
     tags = sorted({tag for name in online for tag in missing[name]})

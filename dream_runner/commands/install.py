@@ -93,15 +93,15 @@ def run(
 
 
 def _refuse_data_changes(known: target.Target) -> None:
-    """Refuse new versions that change data for good, unless the user accepted that."""
+    """Refuse new versions that permanently change data, unless the user accepted that."""
     found = versions.findings(known.choice["data_changes"], known.settings["install_dir"])
     error = preflight.error_of(found, known.settings["accept"])
     if error:
         raise error
 
 
-def _forget_word(known: target.Target, listener: Listener) -> None:
-    """Forget that data may be changed: the next change of it needs a word of its own."""
+def _forget_acceptance(known: target.Target, listener: Listener) -> None:
+    """Forget that a migration was accepted: the next one has to be accepted again."""
     if versions.ACCEPT in known.settings["accept"]:
         settings = known.settings.without("accept", versions.ACCEPT)
         _keep(answers.save(known.state_dir, settings), listener)
@@ -184,7 +184,7 @@ def _rested(known: target.Target, listener: Listener, began: float) -> Outcome:
     answered: starting Ansible could only repeat it.
     """
     _keep(answers.save(known.state_dir, known.settings), listener)
-    _forget_word(known, listener)
+    _forget_acceptance(known, listener)
     run_id = new_run_id()
     run_dir = runs.directory(Path(known.state_dir), run_id)
     with Journal(run_dir) as journal:
@@ -260,7 +260,7 @@ def _execute(
         # The cause of whatever else failed.
         result = replace(result, error=trap.error)
     if result.error is None:
-        _forget_word(known, listener)
+        _forget_acceptance(known, listener)
     receipts, _ = read_all(known.state_dir)
     facts = receipts.get("summary", {}).get("facts", {}) if result.error is None else {}
     seconds = time.monotonic() - began

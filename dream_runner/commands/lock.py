@@ -1,7 +1,7 @@
-"""``dream-runner lock``: ask what the image of every tag is, and keep the answers.
+"""``dream-runner lock``: look up the digests of container images, and record them.
 
 An update is this command and never a side effect of an install (K8): it asks the registries
-for the digests of today, which then come before those that the release carries.
+for today's digests, which then take precedence over those of the release.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..ui import text
 
 @dataclass(frozen=True)
 class Asked:
-    """Which images: those named, all of the catalogue, or those of the features that are on."""
+    """Which images to look up: those named, all, or those of the features that are on."""
 
     images: tuple[str, ...] = ()
     all: bool = False
@@ -31,7 +31,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Locked:
-    """The pins of what was asked for, which of them changed, and images that have none."""
+    """The pins of the images asked for, which of them changed, and images without a pin."""
 
     path: Path
     images: Mapping[str, Entry]
@@ -47,10 +47,10 @@ class Checked:
 
 
 def run(asked: Asked | None = None, bundle: str = "", output: str = "") -> Locked:
-    """Lock the images that are asked for, or those that a bundle holds; write the file.
+    """Record the digests of the images that are asked for, or of those in a bundle.
 
-    Raises NetworkError LOCK_FAILED with every image whose registry did not
-    answer; the others are recorded before.
+    Raises NetworkError LOCK_FAILED, which names every image whose registry did not
+    answer; the others are recorded first.
     """
     path = Path(output_file.require(output)) if output else catalog.lock_path()
     if bundle:
@@ -78,7 +78,7 @@ def _recorded(path: Path, wanted: Sequence[str], entries: Mapping[str, Entry]) -
 
 
 def _news(found: Mapping[str, Entry]) -> dict[str, Entry]:
-    """Return what differs from the pins that count: the same ones stay those of the release."""
+    """Return the entries that differ from the pins in force; the others stay in their own lock."""
     known = catalog.load().images["images"]
     return {
         tag: entry
@@ -106,8 +106,8 @@ def _failed(what: str, hint: str = _UNREACHED) -> NetworkError:
 def check(asked: Asked | None = None) -> Checked:
     """Ask whether the registries still have every pinned digest; write nothing.
 
-    Raises IntegrityError PIN_GONE with each that a registry no longer has, or NetworkError
-    LOCK_FAILED where one did not answer.
+    Raises IntegrityError PIN_GONE, which names each that a registry no longer has, or NetworkError
+    LOCK_FAILED if a registry did not answer.
     """
     network_env.require(os.environ)
     known = catalog.load().images["images"]
@@ -119,7 +119,7 @@ def check(asked: Asked | None = None) -> Checked:
         raise IntegrityError(
             f"registries no longer have these pinned images:\n{names}",
             code="PIN_GONE",
-            hint=f"pin what they have today: dream-runner lock {' '.join(sorted(gone))}",
+            hint=f"to pin their current digests: dream-runner lock {' '.join(sorted(gone))}",
         )
     if answers.failed:
         lines = "\n".join(answers.reasons())
@@ -130,7 +130,8 @@ def check(asked: Asked | None = None) -> Checked:
 def _wanted(asked: Asked) -> list[str]:
     services = catalog.load().services
     if asked.images and asked.all:
-        raise UsageError("--all and IMAGE exclude each other", code="USAGE", hint="use one")
+        what = "--all and IMAGE cannot be used together"
+        raise UsageError(what, code="USAGE", hint="use one of them")
     if asked.all:
         return catalog.image_tags(services)
     if asked.images:
@@ -148,21 +149,21 @@ def _of_this_machine() -> list[str]:
 
 @dataclass(frozen=True)
 class Models:
-    """What a hub says of files of models, by address; ``pinned`` are the catalogue's digests."""
+    """The hub's answers about files of models, by address, and the catalogue's digests of them."""
 
     answers: Answers
     pinned: Mapping[str, str]
 
     @property
     def exit_code(self) -> int:
-        """Return 0 where every file was found, else that of the network."""
+        """Return 0 if every file was found, else the exit code of a network error."""
         return NetworkError.exit_code if self.answers.failed else 0
 
 
 def models(words: Sequence[str] = ()) -> Models:
-    """Ask the hub for commit, digest and size of files of models; write nothing.
+    """Look up commit, digest and size of model files on their hub; write nothing.
 
-    Raises NetworkError LOCK_FAILED where nothing could be reached, UsageError UNKNOWN_MODEL.
+    Raises NetworkError LOCK_FAILED if nothing could be reached, UsageError UNKNOWN_MODEL.
     """
     network_env.require(os.environ)
     wanted = hub.files(words, catalog.load().models)
@@ -211,7 +212,7 @@ def checked_as_text(checked: Checked) -> str:
 
 
 def models_as_json(found: Models) -> dict[str, Any]:
-    """Return what the hub said as the data that ``--json`` prints."""
+    """Return the hub's answers as the data that ``--json`` prints."""
     files = [
         {**entry, "asked": address, "is_pinned_digest": _is_pinned(found, address)}
         for address, entry in sorted(found.answers.found.items())
@@ -226,7 +227,7 @@ def models_as_text(found: Models) -> str:
     for address, entry in sorted(found.answers.found.items()):
         lines.append(f"- file: {entry['url'].rsplit('/', 1)[-1]}")
         replaced = _is_pinned(found, address) is False
-        note = "  # not the catalogue's: the file was replaced" if replaced else ""
+        note = "  # differs from the catalogue: the file was replaced" if replaced else ""
         lines.append(f"  sha256: {entry['sha256']}{note}")
         lines.append(f"  size_bytes: {entry['size_bytes']}")
         lines.append(f"  urls: [{entry['url']}]")
@@ -235,6 +236,6 @@ def models_as_text(found: Models) -> str:
 
 
 def _is_pinned(found: Models, address: str) -> bool | None:
-    """Tell whether the hub has the file that the catalogue pins; None where it pins none."""
+    """Tell whether the hub has the file that the catalogue pins; None if it pins none."""
     pinned = found.pinned.get(address)
     return found.answers.found[address]["sha256"] == pinned if pinned else None

@@ -152,8 +152,8 @@ def _data_change(item: Mapping[str, Any]) -> str:
     if item["kind"] == versions.DOWNGRADE:
         return f"{said}: refused, the older version cannot read its data"
     if item["accepted"]:
-        return f"{said} changes its data for good (accepted)"
-    return f"{said} changes its data for good: needs --accept {versions.ACCEPT}"
+        return f"{said} permanently changes its data (accepted)"
+    return f"{said} permanently changes its data: needs --accept {versions.ACCEPT}"
 
 
 def _filesystem(item: Mapping[str, Any]) -> str:

@@ -23,7 +23,7 @@ _MOST = 3
 #: The options of the module dream_access_info.
 SPEC = {
     "bind_address": {"type": "str", "required": True},
-    # Of the engine alone, where that listens elsewhere than the pages do.
+    # Only if the engine listens on another address than the pages.
     "engine_address": {"type": "str", "default": ""},
     "ports": {"type": "list", "elements": "dict", "default": []},
     "account": {"type": "dict"},
@@ -157,11 +157,11 @@ def _remote_rows(document: Mapping[str, Any]) -> List[Tuple[str, str]]:
 
 
 def _feature_rows(features: Mapping[str, Any]) -> List[Tuple[str, str]]:
-    """Return which features have been used once and worked, which did not, which were not tried."""
+    """Return which features worked when they were tested, which did not, which were not tested."""
     words = " ".join(features.get("passed") or ())
     rows = [("Ready", words)] if words else []
-    rows += [("Does not work", "%s: %s" % item) for item in _sorted(features, "failed")]
-    return rows + [("Not proven", "%s: %s" % item) for item in _sorted(features, "unproven")]
+    rows += [("Not working", "%s: %s" % item) for item in _sorted(features, "failed")]
+    return rows + [("Not tested", "%s: %s" % item) for item in _sorted(features, "unproven")]
 
 
 def _sorted(features: Mapping[str, Any], key: str) -> List[Tuple[str, str]]:
@@ -169,7 +169,7 @@ def _sorted(features: Mapping[str, Any], key: str) -> List[Tuple[str, str]]:
 
 
 def _port_rows(document: Mapping[str, Any]) -> List[Tuple[str, str]]:
-    """Return what of the stack other computers reach, what asks them, and what stays here."""
+    """Return the ports that are open to the network, with their sign-in, and those that are not."""
     found = [
         ("", "%s, port %d: %s" % (item["what"], item["port"], asks(str(item["guard"]))))
         for item in document.get("reach") or ()
@@ -186,7 +186,7 @@ def _port_rows(document: Mapping[str, Any]) -> List[Tuple[str, str]]:
 
 
 def asks(guard: str) -> str:
-    """Return what stands between the network and one port."""
+    """Return the sign-in of a port, for a person."""
     words = {ACCOUNT: "asks for an account", KEY: "asks for a key"}
     return words.get(guard, "WITHOUT A PASSWORD")
 

@@ -112,9 +112,9 @@ class Bounds:
         return _RULES[resource["kind"]](self, resource, state)
 
     def place_of(self, path: Any) -> str:
-        """Return why no install of ours writes to ``path``, or an empty string.
+        """Return why dream-runner never writes to ``path``, or an empty string.
 
-        The folder is resolved, so that no link on the way leads elsewhere.
+        Links in the path of its folder are resolved first.
         """
         if not isinstance(path, str) or not os.path.isabs(path) or not path.isprintable():
             return "its path is invalid"

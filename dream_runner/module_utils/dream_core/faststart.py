@@ -253,6 +253,6 @@ def first_files(choice: Mapping[str, Any]) -> List[Dict[str, Any]]:
 
 
 def helper_files(choice: Mapping[str, Any]) -> List[Dict[str, Any]]:
-    """Return the files of the models that services read beside the engine's."""
+    """Return the files of the helper models that the services read."""
     helpers = (choice.get("stack") or {}).get("models") or ()
     return [file for model in helpers for file in model["files"]]

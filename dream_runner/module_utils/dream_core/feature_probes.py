@@ -1,9 +1,8 @@
-"""Use each feature once, as a person would: a feature is ready when its use has worked.
+"""Test each feature of the stack once, in the way that a user would use it.
 
-``wanted`` says, purely, which uses prove what a stack offers. ``run`` carries them out through the
-pages themselves: documents, search, speech and the agent through the chat, because it is the
-wiring of the chat that has to be proven, workflows through n8n. Everything a probe creates in
-an account it removes again.
+``wanted`` chooses the probes for a stack and is pure; ``run`` runs them. Documents, search, speech
+and the agent are tested through the chat, which tests the wiring of the chat too; workflows are
+tested through n8n. A probe removes everything that it creates.
 
 The paths are those of Open WebUI 0.11 and n8n 2.41.
 """
@@ -49,7 +48,7 @@ _UNUSED = "it was not used with the model that answers now; 'dream-runner doctor
 
 
 class Probe(NamedTuple):
-    """How a feature is proven: its word in ``ready: ...``, the page asked, who must run for it."""
+    """A test of a feature: its name in ``ready: ...``, the page asked, other services needed."""
 
     name: str
     page: str
@@ -68,17 +67,17 @@ PROBES = (
 
 
 def wanted(services: Sequence[Mapping[str, Any]]) -> List[str]:
-    """Return the names of the probes for what runs; ``services`` are those of the stack."""
-    there = {str(item["id"]) for item in services}
-    return [item.name for item in PROBES if {item.page, *item.needs} <= there]
+    """Return the names of the probes that a stack with these services can run."""
+    running = {str(item["id"]) for item in services}
+    return [item.name for item in PROBES if {item.page, *item.needs} <= running]
 
 
 class Failed(Exception):
-    """A use that did not work, in words."""
+    """A feature does not work; the message gives the reason."""
 
 
 class Unproven(Exception):
-    """A use that could not be tried, with the reason: nothing is known to be wrong."""
+    """A feature could not be tested; the message gives the reason."""
 
 
 def run(
@@ -97,19 +96,19 @@ def run(
     until the host's own has come; ``down`` are services that are known not to be up.
     """
     urls = {str(item["id"]): str(item.get("url") or "") for item in services}
-    uses = _Uses(urls, model, env, answer_seconds)
+    probes = _Probes(urls, model, env, answer_seconds)
     found: Dict[str, Any] = {"passed": [], "failed": {}, "unproven": {}}
     reasons = _of_down(down)
     if upgrading:
         reasons[_AGENT] = _WAITS
     if offline:
-        reasons.setdefault("search", "offline: there is nothing to search")
+        reasons.setdefault("search", "offline, so web search cannot be tested")
     for name in wanted(services):
         if name in reasons:
             found["unproven"][name] = reasons[name]
             continue
         try:
-            uses.by_name[name]()
+            probes.by_name[name]()
         except Unproven as error:
             found["unproven"][name] = str(error)
         except Failed as error:
@@ -127,7 +126,7 @@ def since(found: Mapping[str, Any]) -> Dict[str, Any]:
 
 
 def _of_down(down: Collection[str]) -> Dict[str, str]:
-    """Return the probes that need one of these services, with the reason not to try."""
+    """Return the probes that need one of these services, with the reason to leave them out."""
     found = {}
     for item in PROBES:
         missing = sorted({item.page, *item.needs} & set(down))
@@ -137,7 +136,7 @@ def _of_down(down: Collection[str]) -> Dict[str, str]:
 
 
 def read_env(path: str) -> Dict[str, str]:
-    """Return what an ``.env`` file holds; nothing where it cannot be read."""
+    """Return the content of an ``.env`` file; empty if it cannot be read."""
     try:
         return envfile.parse(textfile.read(path, errors="surrogateescape"))
     except textfile.Unreadable:
@@ -145,18 +144,18 @@ def read_env(path: str) -> Dict[str, str]:
 
 
 def sentence(found: Mapping[str, Any]) -> str:
-    """Return what passed, what failed and what was not tried, for a person."""
+    """Return what passed, what failed and what was not tested, for a person."""
     parts = ["ready: " + " ".join(found["passed"])] if found.get("passed") else []
     parts += ["%s failed: %s" % item for item in sorted((found.get("failed") or {}).items())]
-    parts += ["%s not proven: %s" % item for item in sorted((found.get("unproven") or {}).items())]
+    parts += ["%s not tested: %s" % item for item in sorted((found.get("unproven") or {}).items())]
     return "; ".join(parts)
 
 
-# --- the uses --------------------------------------------------------------------------
+# --- the probes ------------------------------------------------------------------------
 
 
-class _Uses:
-    """Each use once. Signs in when the first one needs it."""
+class _Probes:
+    """The probes of a stack; the first one that needs an account signs in."""
 
     def __init__(
         self, urls: Mapping[str, str], model: str, env: Mapping[str, str], answer_seconds: float
@@ -197,8 +196,8 @@ class _Uses:
         token = said.at("token")
         if said.status != 200 or not token:
             return (
-                "the chat does not accept WEBUI_ADMIN_EMAIL and WEBUI_ADMIN_PASSWORD of .env:"
-                " enter an administrator's there"
+                "the chat does not accept WEBUI_ADMIN_EMAIL and WEBUI_ADMIN_PASSWORD from .env;"
+                " enter those of an administrator there"
             )
         self._chat.headers["Authorization"] = "Bearer %s" % token
         return ""
@@ -233,7 +232,7 @@ class _Uses:
             raise Failed("the chat's answer has no text")
 
     def documents(self) -> None:
-        """Get a fact back through the chat that stands in an uploaded document only."""
+        """Upload a document with a random fact, and get that fact back through the chat."""
         self._sign_in()
         fact = "blue-%s" % uuid.uuid4().hex[:10]
         text = "The code word of the lighthouse keeper is %s. He wrote it on the door.\n" % fact
@@ -258,7 +257,7 @@ class _Uses:
             self._chat.request("DELETE", "/api/v1/files/" + file)
 
     def _is_in_vectors(self, tenant: str) -> None:
-        """Count the document's points in Qdrant: without it the chat uses a store of its own."""
+        """Find the document's points in Qdrant; without Qdrant the chat uses a built-in store."""
         self._vectors.headers["api-key"] = self._env.get("QDRANT_API_KEY", "")
         body = {"filter": {"must": [{"key": "tenant_id", "match": {"value": tenant}}]}}
         said = self._vectors.post("/collections/open-webui_files/points/count", body)
@@ -270,7 +269,7 @@ class _Uses:
         said = self._chat.request("POST", "/api/v1/files/", body, kind)
         found = said.at("id")
         if said.status != 200 or not found:
-            raise Failed("the chat does not take a document: %s" % said.words())
+            raise Failed("the chat does not accept a document: %s" % said.words())
         return str(found)
 
     def _wait_processed(self, file: str) -> None:
@@ -287,7 +286,7 @@ class _Uses:
             time.sleep(_PAUSE_SECONDS)
 
     def search(self) -> None:
-        """Get hits of the search engine through the chat."""
+        """Get results of the search engine through the chat."""
         self._sign_in()
         said = self._chat.post(
             "/api/v1/retrieval/process/web/search",
@@ -298,11 +297,11 @@ class _Uses:
             raise Failed("the chat's web search has no hits: %s" % said.words())
 
     def voice(self) -> None:
-        """Let the chat speak a sentence, and understand what it has spoken."""
+        """Turn a sentence into speech through the chat, and that speech back into text."""
         self._sign_in()
         spoken = self._chat.post(
             "/api/v1/audio/speech",
-            # A sentence that was spoken before would come out of the chat's cache.
+            # The chat caches speech, so the sentence is a new one.
             {"input": "Green apples cost %d dollars." % random.randint(100, 999_999), "voice": ""},
             self._answer_seconds,
         )
@@ -316,10 +315,10 @@ class _Uses:
         )
         text = str(said.at("text") or "")
         if said.status != 200 or not {"green", "apples"} & set(re.findall("[a-z]+", text.lower())):
-            raise Failed("the chat does not understand what was spoken: %s" % said.words())
+            raise Failed("the chat does not understand its own speech: %s" % said.words())
 
     def agent(self) -> None:
-        """Ask the agent for what only a tool can find out: the digest of a random word."""
+        """Ask the agent for the digest of a random word, which only a tool can compute."""
         self._sign_in()
         self._knows("hermes-agent")
         word = uuid.uuid4().hex
@@ -335,10 +334,10 @@ class _Uses:
     # --- workflows
 
     def workflows(self) -> None:
-        """Create a workflow with the owner's account, run it to its end and delete it."""
+        """Create a workflow with the owner's account, run it and delete it."""
         said = self._flows.get("/rest/settings")
         deadline = time.monotonic() + _REQUEST_SECONDS
-        # While it migrates its database it answers every path with a line of text.
+        # While n8n migrates its database, it answers every path with a line of text.
         while said.status and said.json is None and time.monotonic() < deadline:
             time.sleep(_PAUSE_SECONDS)
             said = self._flows.get("/rest/settings")
@@ -350,7 +349,7 @@ class _Uses:
         }
         said = self._flows.post("/rest/login", account)
         if said.status != 200:
-            raise Failed("n8n does not accept N8N_USER and N8N_PASS of .env: %s" % said.words())
+            raise Failed("n8n does not accept N8N_USER and N8N_PASS from .env: %s" % said.words())
         if not self._flows.take_cookie(said):
             if self._env.get("N8N_SECURE_COOKIE") == "true":
                 raise Unproven("its sign-in needs HTTPS, because its port is open to the network")
@@ -423,7 +422,7 @@ def _at(value: Any, *path: str) -> Any:
 
 
 def _form(field: str, name: str, kind: str, content: bytes) -> Tuple[bytes, str]:
-    """Return a body with one file as a browser sends it, and its content type."""
+    """Return the body of an upload of one file, and its content type."""
     mark = uuid.uuid4().hex
     head = 'Content-Disposition: form-data; name="%s"; filename="%s"' % (field, name)
     lines = ["--" + mark, head, "Content-Type: " + kind, "", ""]
@@ -435,7 +434,7 @@ def _form(field: str, name: str, kind: str, content: bytes) -> Tuple[bytes, str]
 
 
 class Answer(NamedTuple):
-    """What a page said; ``status`` is 0 where it did not answer, ``why`` says so then."""
+    """The response of a page; ``status`` is 0 if there was none, ``why`` is then the reason."""
 
     status: int
     content: bytes
@@ -456,7 +455,7 @@ class Answer(NamedTuple):
         return _at(self.json, *path)
 
     def words(self) -> str:
-        """Return the answer for an error message; the reason that the page gives, if it does."""
+        """Return the response for an error message: the page's own reason, if it gives one."""
         if self.why:
             return self.why
         reason = self.at("detail") or self.at("message")
@@ -465,7 +464,7 @@ class Answer(NamedTuple):
 
 
 class _Page:
-    """A server on this host, with the sign-in that it has given."""
+    """A server on this host, with the headers that sign in there."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -489,7 +488,7 @@ class _Page:
         headers = dict(self.headers, **({"Content-Type": kind} if kind else {}))
         parts = urlsplit(self.url)
         try:
-            # No proxy is asked: the server is on this host.
+            # Without a proxy: the server is on this host.
             connection = http.client.HTTPConnection(
                 parts.hostname or "", parts.port, timeout=seconds
             )
@@ -505,7 +504,7 @@ class _Page:
         return Answer(response.status, content, media, cookies)
 
     def take_cookie(self, said: Answer) -> bool:
-        """Keep the cookies that a browser would send back over plain http from this machine."""
+        """Keep the cookies that a browser sends back over http; tell whether there are any."""
         kept = [item.partition(";")[0] for item in said.cookies if not _is_secure(item)]
         self.headers["Cookie"] = "; ".join(kept)
         return bool(kept)

@@ -131,7 +131,7 @@ def _place(helpers: Sequence[str], engine: List[Gpu], left: List[Gpu]) -> Dict[s
 def _parallel(engine: Sequence[Gpu]) -> Dict[str, Any]:
     """Return how the model is spread: mode, llama.cpp's split mode and shares.
 
-    Whole layers for each card: llama.cpp gives up the other way, rows, with build 9890.
+    Each card gets whole layers: llama.cpp dropped the split by rows in build 9890.
     """
     if len(engine) <= 1:
         return {"parallel": "none", "split_mode": "none", "tensor_split": []}

@@ -87,7 +87,7 @@ def _asked(params: Mapping[str, Any]) -> Dict[str, Any]:
 
 
 def _features(params: Mapping[str, Any], down: Mapping[str, str]) -> Dict[str, Any]:
-    """Use each feature once; return what passed, failed and was not tried."""
+    """Test each feature once; return what passed, what failed and what was not tested."""
     how = params["features"]
     if not how:
         return {}

@@ -133,10 +133,10 @@ def _pull(
 
 
 def _explained(error: DreamError, image: Image) -> DreamError:
-    """Return an error that names the image and the remedy where its digest cannot be had."""
+    """Return an error that names the image and the remedy if its digest no longer exists."""
     if error.code == "IMAGE_NOT_FOUND":
-        remedy = "'dream-runner lock %s' pins what its registry has today" % image["tag"]
-        what = "the registry no longer has %s as it is pinned (%s); %s"
+        remedy = "'dream-runner lock %s' pins its current digest" % image["tag"]
+        what = "the registry no longer has the pinned digest of %s (%s); %s"
         return EngineError(
             what % (image["tag"], image["reference"], remedy),
             code=error.code,
@@ -144,6 +144,6 @@ def _explained(error: DreamError, image: Image) -> DreamError:
             hint="%s; then run again" % remedy,
         )
     if error.code == "IMAGE_DENIED":
-        # A repository that was removed is answered in the same way as one that needs a login.
+        # Registries answer in the same way for a removed repository and one that needs a login.
         error.hint += "; if it no longer exists: dream-runner lock %s" % image["tag"]
     return error

@@ -101,7 +101,7 @@ def mount_points() -> List[str]:
     """Return the mount points of this process; names that are not UTF-8 keep their bytes."""
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
-            # Other blanks than these are letters of a name.
+            # Only this character separates fields; other whitespace is part of a name.
             return sorted(_unescape(line.split(" ")[4]) for line in lines)
     except OSError:
         return []

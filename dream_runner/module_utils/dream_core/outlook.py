@@ -19,10 +19,9 @@ _RUNNING = {"unit": "name", "supervisor": "program", "container": "service"}
 
 
 def ports(settings: Mapping[str, Any], choice: Mapping[str, Any]) -> List[Row]:
-    """Return ``{address, port, what, open, guard}`` of all that will listen, the model first.
+    """Return ``{address, port, what, open, guard}`` of each port that will listen, the model first.
 
-    ``guard`` is what asks other computers who they are (access.py); ``open`` tells whether they get
-    that far.
+    ``open`` tells whether other computers can reach it; ``guard`` is its sign-in (access.py).
     """
     stack = choice.get("stack") or {}
     titles = {item["id"]: item["title"] for item in stack.get("services", ())}

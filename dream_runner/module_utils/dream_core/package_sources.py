@@ -19,7 +19,7 @@ _NAMED = re.compile(
     r"Malformed entry \d+ in (?:list|sources) file (\S+))",
     re.M,
 )
-#: apt's words for what waiting does not repair, with ours.
+#: apt's messages about permanent faults, with our reasons for them.
 REASONS = (
     ("NO_PUBKEY", "its key is missing"),
     ("EXPKEYSIG", "its key has expired"),

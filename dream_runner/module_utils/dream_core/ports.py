@@ -1,9 +1,9 @@
-"""Which port every service publishes, and on which address.
+"""Choose the port that every service publishes, and its address.
 
-The port: the chosen one, last time's, its own, the next free one. Ports that users have
-bookmarked must not move, so that what was given once is kept; two services of ours never get
-the same one. The address: a page with a sign-in of its own listens where the settings say, every
-other port on this machine only, unless it is exposed by its name.
+The port is the chosen one, else the last run's, else the service's own, else the next free one.
+Users bookmark ports, so a port stays the same; two services never get the same one. A page
+with a sign-in listens on the address of the settings, every other port on this machine only,
+unless it is exposed by its name.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def choose_all(
 def _address_of(
     service: str, item: Mapping[str, Any], settings: Mapping[str, Any], loopbacks: Sequence[str]
 ) -> str:
-    """Return where a port listens: ``--lan`` does not reach what has no sign-in of its own."""
+    """Return the address that a port listens on; ``--lan`` opens pages with a sign-in only."""
     exposed = settings.get("expose") or ()
     if item["exposure"] == "page" or service in exposed or item["key"] in exposed:
         return str(settings["bind_address"])
@@ -80,7 +80,7 @@ def engine_address(
     settings: Mapping[str, Any],
     loopbacks: Sequence[str] = reach.LOOPBACKS,
 ) -> str:
-    """Return where the engine listens; the native one is the only page that its profile has."""
+    """Return the address that the engine listens on; the native engine serves the only page."""
     if settings["profile"] == "native":
         return str(settings["bind_address"])
     for service in services:
@@ -91,7 +91,7 @@ def engine_address(
 
 
 def exposable(services: Sequence[Mapping[str, Any]]) -> List[str]:
-    """Return the words a port can be opened by: services that publish one, and the ports' keys."""
+    """Return the names that ``--expose`` accepts: services with a port, and the ports' keys."""
     publishing = [item for item in services if item.get("ports")]
     keys = [port["key"] for item in publishing for port in item["ports"]]
     return [str(item["id"]) for item in publishing] + keys

@@ -90,9 +90,9 @@ def error_of(findings: Sequence[Finding], accept: Sequence[str] = ()) -> Optiona
         return error
     lines = ["- %s%s" % (sentence(f), " -> " + f["hint"] if f["hint"] else "") for f in blockers]
     ids = sorted({f["id"] for f in blockers if not f.get("final")})
-    regardless = ", or go on regardless with: " + " ".join("--accept " + name for name in ids)
+    regardless = ", or ignore them with: " + " ".join("--accept " + name for name in ids)
     error = found(
-        "this host misses %d things:\n%s" % (len(blockers), "\n".join(lines)),
+        "this host lacks %d requirements:\n%s" % (len(blockers), "\n".join(lines)),
         code=first["code"],
         hint="correct them" + (regardless if ids else ""),
     )

@@ -1,4 +1,4 @@
-"""References of container images: their parts, and what a lock makes of a tag."""
+"""Parse references of container images, and pin tags with a lock."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, Mapping, Tuple
 
 
 def pinned(tag: str, locked: Mapping[str, Any]) -> str:
-    """Return ``NAME@sha256:DIGEST`` or the local id of an image; empty when nobody pinned it."""
+    """Return ``NAME@sha256:DIGEST`` or the local id of an image; empty if it is not pinned."""
     entry = locked.get(tag)
     if entry:
         if entry.get("id"):

@@ -21,7 +21,7 @@ Service = Dict[str, Any]
 #: The service that serves the model; its port is the engine's.
 ENGINE = "llama-server"
 
-#: A variant replaces everything else as a whole; environments are merged key by key.
+#: A variant's environment is merged by key; its other values replace the service's.
 _MERGED = "environment"
 
 _DIRECTORY_MODE = "0755"
@@ -108,7 +108,7 @@ def _variants(
 
 
 def _laid_over(service: Service, variants: Iterable[str], wanted: Set[str]) -> Service:
-    """Return the service as it is on this host, beside the others that run there."""
+    """Return the service with this host's variants, and what other running services add to it."""
     merged = {key: value for key, value in service.items() if key not in ("variants", "with")}
     for name, wires in (service.get("with") or {}).items():
         if name in wanted:

@@ -70,7 +70,7 @@ def look(
     paths = Paths(install_dir)
     show = show or (lambda name, scope: show_program(name, scope, paths))
     shown = show(str(wanted["unit"]), str(wanted["scope"]))
-    stage, why = stage_of(shown, _said(paths))
+    stage, why = stage_of(shown, _read_state(paths))
     done, total = progress(paths.models, wanted["files"])
     return {
         "model": wanted["model"],
@@ -85,8 +85,8 @@ def look(
     }
 
 
-def _said(paths: Paths) -> Dict[str, Any]:
-    """Return what the program wrote of itself; of another form it has said nothing."""
+def _read_state(paths: Paths) -> Dict[str, Any]:
+    """Return the state that the program wrote; empty if there is none, or of another form."""
     found, _ = atomic.read_json(paths.state)
     return {} if found is None or _STATE(found) else dict(found)
 
@@ -197,10 +197,10 @@ def show_program(name: str, scope: str, paths: Paths) -> Dict[str, str]:
     from . import background
 
     shown = background.show(background.Program("", paths.program, paths.document))
-    said = _said(paths)
-    if shown["ActiveState"] == "inactive" and said.get("stage") == FAILED:
+    state = _read_state(paths)
+    if shown["ActiveState"] == "inactive" and state.get("stage") == FAILED:
         # systemd remembers a failure; here only the program's own file does.
-        return {"ActiveState": "failed", "InvocationID": said["invocation"]}
+        return {"ActiveState": "failed", "InvocationID": state["invocation"]}
     return shown
 
 

@@ -84,7 +84,7 @@ class Containers:
         api, url = side["api"], str(self._document["url"])
         seconds = trial.ready_seconds(self._paths.models, side["model"])
         wait_until_ready(url + str(api["health"]), seconds)
-        # Lemonade, which earlier versions used, had its API here and models of other names.
+        # Earlier versions used Lemonade, which has another API path and other model names.
         path = str(api.get("path") or "")
         complete(url + path, str(api["model"]), trial.ANSWER_SECONDS, exact=not path)
         self._check(stack, side["core"])

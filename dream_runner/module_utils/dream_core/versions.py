@@ -1,8 +1,8 @@
-"""What new images do to the data that services keep: one pure decision.
+"""Decide what new images do to the data of services; pure.
 
-A service whose data has a form that belongs to its version says so in the catalogue
-(``migrates``). Until updates copy the data first, such a change waits for the user's word,
-and the way back is refused.
+``migrates`` in the catalogue lists the versions that change the format of a service's data. Until
+updates copy the data first, such a migration waits until the user accepts it, and a downgrade is
+refused.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from .references import name_of, pinned, version_of
 Move = Dict[str, str]
 Number = Tuple[int, ...]
 
-#: The id by which a user accepts a migration. It holds for one run (inputs.py, commands/install).
+#: The id by which a user accepts a migration, for one run (inputs.py, commands/install).
 ACCEPT = "migration"
 MIGRATION, DOWNGRADE = "migration", "downgrade"
-#: In the place of a list of versions: the data changes with each of them.
+#: Instead of a list: every version changes the data.
 _EVERY = "every"
 
 
@@ -29,10 +29,10 @@ def moves(
     receipts: Mapping[str, Any],
     pins: Mapping[str, Any],
 ) -> List[Move]:
-    """Return ``{service, from, to, kind}`` of each change that is no way back for the data.
+    """Return ``{service, from, to, kind}`` of each migration and each downgrade.
 
-    ``images`` are those of the stack, ``pins`` the lock: it tells the version of a container of
-    which only the digest was recorded. ``from`` is empty where even that is not known.
+    ``images`` are those of the stack. ``pins`` is the lock, which gives the version of a container
+    that was recorded by its digest only. ``from`` is empty if the version is unknown.
     """
     rows = {item["id"]: item for item in services if "migrates" in item}
     before = _tags_before(receipts, pins)
@@ -51,7 +51,7 @@ def moves(
 
 
 def findings(found: Sequence[Mapping[str, str]], install_dir: str) -> List[Finding]:
-    """Return what the user has to know of ``moves``: blockers, of which a downgrade stays one."""
+    """Return the blockers for ``moves``; a downgrade cannot be accepted."""
     answer = []
     back = [move for move in found if move["kind"] == DOWNGRADE]
     if back:
@@ -60,7 +60,7 @@ def findings(found: Sequence[Mapping[str, str]], install_dir: str) -> List[Findi
                 DOWNGRADE,
                 "blocker",
                 "older versions cannot read the data of these services: %s" % _listed(back),
-                hint="install with the newer dream-runner that made them; their data is untouched",
+                hint="install with the newer dream-runner again; the data has not been changed",
                 code="DOWNGRADE_REFUSED",
                 final=True,
             )
@@ -71,7 +71,7 @@ def findings(found: Sequence[Mapping[str, str]], install_dir: str) -> List[Findi
             finding(
                 ACCEPT,
                 "blocker",
-                "new versions change the data of these services for good: %s" % _listed(forward),
+                "new versions permanently change the data of: %s" % _listed(forward),
                 hint="stop them with 'docker compose stop' in %s, copy their data, then run"
                 " again with --accept %s" % (install_dir, ACCEPT),
                 code="MIGRATION_NEEDED",
@@ -86,7 +86,7 @@ def _listed(found: Sequence[Mapping[str, str]]) -> str:
 
 def sentence(move: Mapping[str, str]) -> str:
     """Return a move in words: ``n8n 2.6.4 -> 2.41.6``."""
-    return "%s %s -> %s" % (move["service"], move["from"] or "of an unknown version", move["to"])
+    return "%s %s -> %s" % (move["service"], move["from"] or "(unknown version)", move["to"])
 
 
 def number(tag: str) -> Number:
@@ -96,7 +96,7 @@ def number(tag: str) -> Number:
 
 
 def _kind(old: str, new: str, steps: Any) -> str:
-    """Return what a change of tags does to the data; empty where both ways are open."""
+    """Return the kind of a change of tags; empty if both versions can read the data."""
     if old == new or (old and name_of(old) != name_of(new)):
         return ""
     before, after = number(old), number(new)
@@ -111,7 +111,7 @@ def _kind(old: str, new: str, steps: Any) -> str:
 
 
 def _tags_before(receipts: Mapping[str, Any], pins: Mapping[str, Any]) -> Dict[str, str]:
-    """Return the tag that each service last ran with; empty where its digest is not known.
+    """Return the tag that each service last ran with; empty if its digest is unknown.
 
     Recorded by the images phase; earlier versions recorded the containers only.
     """
@@ -128,13 +128,13 @@ def _tags_before(receipts: Mapping[str, Any], pins: Mapping[str, Any]) -> Dict[s
 
 
 def _by_reference(pins: Mapping[str, Any]) -> Dict[str, str]:
-    """Return the tag of everything that a container may call its image by."""
+    """Return the tag by every name that a container may have for its image."""
     found: Dict[str, str] = {}
     for tag, entry in pins.items():
         for name in (pinned(tag, pins), entry.get("manifest")):
             if name:
                 found[name] = tag
         if entry.get("digest"):
-            # Where a mirror is named, it may have been pulled from its own place before.
+            # An image with a mirror may have been pulled from its own registry earlier.
             found["%s@%s" % (name_of(tag), entry["digest"])] = tag
     return found

@@ -109,8 +109,8 @@ def test_features_that_were_used_once_are_named() -> None:
     }
     shown = "\n".join(access.lines(build(features=found)))
     assert "  Ready                  chat documents\n" in shown
-    assert "  Does not work          voice: the chat does not speak\n" in shown
-    assert shown.endswith("  Not proven             search: offline")
+    assert "  Not working            voice: the chat does not speak\n" in shown
+    assert shown.endswith("  Not tested             search: offline")
     assert "Ready" not in "\n".join(access.lines(build()))
 
 

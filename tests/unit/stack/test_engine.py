@@ -255,7 +255,8 @@ def test_a_digest_that_is_gone_names_the_image_and_the_remedy(
     found = settle([image("extra", "x@sha256:1")])
     assert "extra" in found["degraded"]
     if code == "IMAGE_NOT_FOUND":
-        assert "no longer has extra:1 as it is pinned (x@sha256:1)" in found["degraded"]["extra"]
+        lost = "no longer has the pinned digest of extra:1 (x@sha256:1)"
+        assert lost in found["degraded"]["extra"]
         assert "'dream-runner lock extra:1'" in found["degraded"]["extra"]
     assert set(asked) == {"x@sha256:1"}
 

@@ -1,4 +1,4 @@
-"""A new version that changes data for good waits for a word; the way back is refused."""
+"""A new version that permanently changes data has to be accepted; a downgrade is refused."""
 
 from __future__ import annotations
 
@@ -242,7 +242,7 @@ WORD = {"accept": Given(["migration"], "--accept", "flag")}
 def test_the_plan_says_it_with_what_to_type(home: Path) -> None:
     for flags, end in ((FULL, "needs --accept migration"), ({**FULL, **WORD}, "(accepted)")):
         plan, _ = plan_command.run(flags, None, os.environ)
-        line = "Data:        n8n 2.6.4 -> 2.41.6 changes its data for good"
+        line = "Data:        n8n 2.6.4 -> 2.41.6 permanently changes its data"
         (found,) = (text for text in plan_command.as_text(plan).splitlines() if line in text)
         assert found.endswith(end)
 
