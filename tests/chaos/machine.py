@@ -88,7 +88,7 @@ class Machine:
 
     def options(self, features: tuple[str, ...]) -> list[str]:
         """Return what every install is told: the model, and of the features only these."""
-        # Asked from outside: the engine has no sign-in, and --lan leaves it closed.
+        # The tests ask the engine from outside; it has no sign-in, and --lan leaves it closed.
         words = ["--yes", "--json", "--lan", "--expose", "llama-server"]
         words += ["--model", self._url, "--sha256", self.sha256]
         words += ["--profile", "full", "--fast-start", "no"]

@@ -141,7 +141,7 @@ class Sandbox:
         return self.home / ".local" / "state" / "dream-runner"
 
     def command(self, *more: str, entry: str = "runner") -> list[str]:
-        # Once only: later runs have to know the model that an earlier one was given.
+        # Once only: later runs have to remember the model that an earlier one was given.
         is_first = not (self.state_dir / "settings.json").exists()
         return [
             *self._program(entry, "install"),

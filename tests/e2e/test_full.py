@@ -152,7 +152,7 @@ def test_again_changes_nothing(stacked: Stacked) -> None:
 
 
 def test_from_another_machine_only_that_answers_which_the_plan_calls_open(stacked: Stacked) -> None:
-    """The ports below 12,000 are tried one by one; what the tests themselves serve is left out."""
+    """Try the ports below 12,000 one by one, except those that the tests themselves serve."""
     plan = stacked.node.runner("plan", "--json").json()
     told = {row["port"]: row for row in plan["exposure"]}
     address = stacked.node.address  # asked of podman each time

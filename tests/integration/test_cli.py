@@ -161,7 +161,7 @@ def test_install_runs_saves_and_changes_nothing_the_second_time(machine: Machine
     again = machine.run("install", "--json")  # no flags: the choices are kept
     assert json.loads(again.stdout)["tasks"]["changed"] == 0
     kept = json.loads((machine.state / "settings.json").read_text())
-    # Nobody chose the directory: that of an installation is read from its record.
+    # No directory was chosen: it is read from the record of the installation.
     assert kept["values"] == saved["values"]
 
 

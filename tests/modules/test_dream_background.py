@@ -114,7 +114,7 @@ def test_it_can_be_started_with_a_group(run_module: Run, wanted: dict[str, Any])
 
 
 def test_both_end_when_they_are_told_to(run_module: Run, wanted: dict[str, Any]) -> None:
-    """A keeper that had to be killed would cost every stop its whole grace."""
+    """If the keeper had to be killed, every stop would take the whole grace period."""
     run_module("dream_background", **wanted)
     program_of(wanted)
     began = time.monotonic()

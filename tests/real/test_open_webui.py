@@ -1,8 +1,8 @@
-"""The real Open WebUI of the catalogue's version, wired as the catalogue wires it.
+"""Test the real Open WebUI in the catalogue's version, with the environment of the catalogue.
 
-It comes from the Python package index, less the packages that only its own models need. What
-it asks are the stand-ins; the chat, its accounts, documents, search, speech and connections are
-its own code. Set DREAM_TEST_SLOW=1: the packages are 750 MB.
+It is installed from the Python package index, without the packages that only its built-in models
+need. The services behind it are stand-ins; the chat, its accounts, documents, search, speech and
+connections are its own code. Set DREAM_TEST_SLOW=1: the packages are 750 MB.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from dream_runner.module_utils.dream_core import feature_probes, trial
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(900),
-    pytest.mark.skipif(sys.version_info >= (3, 13), reason="Open WebUI wants Python 3.11 or 3.12"),
+    pytest.mark.skipif(sys.version_info >= (3, 13), reason="Open WebUI needs Python 3.11 or 3.12"),
 ]
 
-#: Models of its own, which the stack does not use: torch alone is larger than all the others.
+#: Packages of built-in models, which the stack does not use: torch alone is larger than the rest.
 _WITHOUT = ("accelerate", "sentence-transformers", "transformers", "faster-whisper", "rapidocr")
 _MORE = ("opencv-python-headless", "colbert-ai")
 _CLIENT = "qdrant-client==1.18.0"
@@ -73,7 +73,7 @@ def library() -> Path:
 
 
 class Page(standins.Service):
-    """A page of the web that the search engine knows."""
+    """A web page that the search engine finds."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class Page(standins.Service):
 
 @contextlib.contextmanager
 def proven(library: Path, folder: Path, *without: str) -> Iterator[dict[str, Any]]:
-    """Run the chat as it is wired, less some keys; yield what the probes find."""
+    """Run the chat with its environment without some keys; yield the results of the probes."""
     port, model = trial.free_port(), stack("nvidia")["environment"]["LLM_MODEL"]
     with contextlib.ExitStack() as opened:
 
@@ -97,8 +97,8 @@ def proven(library: Path, folder: Path, *without: str) -> Iterator[dict[str, Any
             "embeddings:80": serve(standins.Embeddings()),
             "qdrant:6333": serve(standins.Vectors(ENV["QDRANT_API_KEY"])),
             "searxng:8080": serve(standins.Search(serve(Page()) + "/page")),
-            "whisper:8000": serve(standins.Ears("Systran/faster-whisper-base")),
-            "tts:8880": serve(standins.Mouth()),
+            "whisper:8000": serve(standins.SpeechToText("Systran/faster-whisper-base")),
+            "tts:8880": serve(standins.TextToSpeech()),
         }
         told = {
             key: value for key, value in environment("open-webui").items() if key not in without
@@ -110,7 +110,7 @@ def proven(library: Path, folder: Path, *without: str) -> Iterator[dict[str, Any
             "HOME": str(folder),
             "DATA_DIR": str(folder),
             "PYTHONPATH": str(library),
-            # No ffmpeg and no name service is asked for.
+            # The test needs neither ffmpeg nor a name service.
             "BYPASS_PYDUB_PREPROCESSING": "true",
             "ENABLE_RAG_LOCAL_WEB_FETCH": "true",
         }

@@ -246,7 +246,7 @@ class Stack:
         return self._compose("up", "--detach", "--no-build", "--quiet-pull", *names)
 
 
-_DOING = {"create": "made", "recreate": "made anew", "start": "started", "remove": "removed"}
+_DOING = {"create": "created", "recreate": "recreated", "start": "started", "remove": "removed"}
 
 
 def _lies_there(path: str) -> Optional[str]:

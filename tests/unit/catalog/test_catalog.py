@@ -48,7 +48,7 @@ def test_the_shipped_lock_is_valid():
 
 
 def test_every_image_of_the_catalogue_is_pinned():
-    """The release carries the digests: one image without any stops every install."""
+    """The release has every digest: one image without a digest stops every install."""
     pins = catalog.read_lock(catalog.HERE / catalog.LOCK)
     wanted = set(catalog.image_tags(catalog.load().services))
     assert wanted - set(pins) == set()

@@ -1,4 +1,4 @@
-"""What pins a model's file is asked of its hub: commit, digest and size."""
+"""Commit, digest and size, which pin a model's file, are looked up on its hub."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COMMIT, DIGEST = "a" * 40, "b" * 64
 
 
 class Hub(BaseHTTPRequestHandler):
-    """A hub that knows every file of one repository."""
+    """A hub that has every file of one repository."""
 
     digest = DIGEST
     token = ""

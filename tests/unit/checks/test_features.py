@@ -114,7 +114,7 @@ def agents_at(context_tokens: int, **settings: object) -> dict:
 
 
 def test_the_agent_is_offered_from_64k_of_context_on() -> None:
-    """It refuses every question below (wiring 13)."""
+    """With less, it refuses every question (wiring 13)."""
     assert agents_at(65536)["enabled"]["agents"]
     found = agents_at(65535)
     assert not found["enabled"]["agents"]

@@ -82,6 +82,6 @@ def test_a_password_with_a_slash_is_not_shown(root: str) -> None:
 
 
 def test_the_role_waits_for_nothing_that_is_permanent() -> None:
-    """The retry of the role has apt's words as an expression: the same ones as here."""
+    """The role's retry has the same messages of apt, as a regular expression."""
     variables = yaml.safe_load((paths.content() / "roles/requirements/vars/main.yml").read_text())
     assert set(variables["__requirements_permanent"].split("|")) == {mark for mark, _ in REASONS}

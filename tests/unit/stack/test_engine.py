@@ -240,7 +240,7 @@ def test_an_image_that_can_be_missed_is_reported_and_the_core_raises(store: set[
 def test_a_digest_that_is_gone_names_the_image_and_the_remedy(
     store: set[str], monkeypatch: pytest.MonkeyPatch, said: str, code: str
 ) -> None:
-    """Never the bare tag instead, which could be anything by now."""
+    """The bare tag, which may be another image by now, is never used instead."""
     asked: list[str] = []
 
     def pull(command: str, reference: str, *_: Any, **__: Any) -> None:
@@ -348,7 +348,7 @@ def test_one_that_fails_does_not_keep_the_others_down(tmp_path: Path) -> None:
     assert list(found["degraded"]) == ["broken"]
     assert "has no legs" in found["degraded"]["broken"]
     assert stack.calls[0] == ["core"]
-    assert "core: made, because it was not there" in said
+    assert "core: created, because it was not there" in said
 
 
 def test_a_core_service_that_fails_is_an_error(tmp_path: Path) -> None:

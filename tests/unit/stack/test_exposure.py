@@ -1,4 +1,4 @@
-"""What other computers reach: pages with a sign-in of their own, and what is opened by its name."""
+"""Other computers reach pages with a sign-in, and the ports that --expose names."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_this_host_asks_each_service_where_it_listens() -> None:
 
 
 def test_a_port_that_another_program_has_on_another_address_is_free() -> None:
-    """What stays on this machine does not collide with what listens on one of its addresses."""
+    """A port on the loopback does not collide with the same port on another address."""
     other = {"port": 8888, "address": "192.0.2.7", "pid": 7, "name": "nginx", "own": False}
 
     def given(*taken: int) -> dict[str, int]:
@@ -96,7 +96,7 @@ def test_a_host_without_ipv4_keeps_inner_ports_on_its_own_loopback() -> None:
     ],
 )
 def test_the_cookie_of_n8n_is_true_or_false(bind: str, expose: list[str], secure: str) -> None:
-    """n8n knows no third word, and a browser sends a secure cookie over https only (wiring 3)."""
+    """n8n accepts true or false, and a browser sends a secure cookie over https only (wiring 3)."""
     found = stack(bind_address=bind, expose=expose)
     told = found["compose"]["services"]["n8n"]["environment"]
     assert told["N8N_SECURE_COOKIE"] == secure

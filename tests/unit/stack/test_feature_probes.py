@@ -1,4 +1,4 @@
-"""Each feature is used once; each wire that is taken away is felt by the probe of its feature."""
+"""Each probe passes on a wired stack, and fails if a wire of its feature is missing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ALL = ["chat", "documents", "search", "voice", "agent", "workflows"]
 
 
 def environment(service: str, host: str = "nvidia") -> dict[str, str]:
-    """Return what a container of the rendered project is told, with the secrets in it."""
+    """Return the environment of a container of the rendered project, with the secrets."""
     told = stack(host)["compose"]["services"][service]["environment"]
     return {key: compose.filled(value, ENV) for key, value in told.items()}
 
@@ -37,7 +37,7 @@ def environment(service: str, host: str = "nvidia") -> dict[str, str]:
 def world(
     host: str = "nvidia", *, repeats: bool = True, without: tuple[str, str] = ("", ""), **more: Any
 ) -> Iterator[Any]:
-    """Serve every service as it is wired on ``host``; ``without`` is a wire that is taken away."""
+    """Serve every service as it is wired on ``host``, without the wire ``without``."""
     told = {name: environment(name, host) for name in ("open-webui", "hermes", "n8n")}
     if without[0]:
         base = catalog.load().services["services"]
@@ -58,19 +58,19 @@ def world(
             "embeddings:80": serve(standins.Embeddings()),
             "qdrant:6333": serve(standins.Vectors(ENV["QDRANT_API_KEY"])),
             "searxng:8080": serve(standins.Search()),
-            "whisper:8000": serve(standins.Ears("Systran/faster-whisper-base")),
-            "tts:8880": serve(standins.Mouth()),
+            "whisper:8000": serve(standins.SpeechToText("Systran/faster-whisper-base")),
+            "tts:8880": serve(standins.TextToSpeech()),
         }
         agent = told["hermes"]
         if agent.get("API_SERVER_ENABLED") == "true" and agent.get("API_SERVER_HOST") == "0.0.0.0":
             key = agent.get("API_SERVER_KEY", "")
             name = agent.get("API_SERVER_MODEL_NAME", "default")
-            # Without a key it refuses to listen beyond its own loopback.
+            # Without a key it listens on its own loopback only.
             if key:
                 served = serve(standins.Model(name, key=key, tools=True))
                 places[f"hermes:{agent.get('API_SERVER_PORT', '8642')}"] = served
         chat = standins.Chat(told["open-webui"], places)
-        flows = standins.Flows(told["n8n"])
+        flows = standins.Workflows(told["n8n"])
         pages = {"open-webui": serve(chat), "n8n": serve(flows), "qdrant": places["qdrant:6333"]}
         services = [dict(item, url=pages.get(item["id"], "")) for item in stack(host)["services"]]
         found = feature_probes.run(services, model, {**ENV, **more}, answer_seconds=5)
@@ -80,7 +80,7 @@ def world(
 def test_a_stack_as_it_is_wired_proves_every_feature() -> None:
     with world() as (found, chat, flows):
         assert found == {"passed": ALL, "failed": {}, "unproven": {}}
-        # What a probe made is gone again.
+        # A probe removes everything that it created.
         assert len(chat.deleted) == 1
         assert len(flows.deleted) == 1
         assert feature_probes.sentence(found) == "ready: " + " ".join(ALL)
@@ -91,7 +91,7 @@ def test_a_model_that_does_not_repeat_the_fact_cites_the_document() -> None:
         assert "documents" in found["passed"]
 
 
-#: Which probe feels that a wire is missing.
+#: Which probe fails if a wire is missing.
 NEEDED = {
     "open-webui": {
         "OPENAI_API_BASE_URLS": "agent",
@@ -125,7 +125,7 @@ NEEDED = {
         "N8N_SECURE_COOKIE": "workflows",
     },
 }
-#: What a feature works without, or what the product's own default says as well.
+#: Wires that a feature works without, or that equal the product's default.
 TUNING = {
     "BYPASS_WEB_SEARCH_EMBEDDING_AND_RETRIEVAL": "quality: whether hits go through the vectors",
     "RAG_EMBEDDING_MODEL": "the service serves one model, whatever it is called",
@@ -164,7 +164,7 @@ def test_what_does_not_run_is_not_proven_and_nothing_is_said_of_it() -> None:
 
 
 def test_an_account_that_is_not_known_leaves_the_chat_unproven_and_says_what_to_do() -> None:
-    """An installation that has accounts already never made the one of .env."""
+    """An installation with accounts of its own never created the one in .env."""
     with world(WEBUI_ADMIN_PASSWORD="another") as (found, _, _):
         assert found["passed"] == ["workflows"]
         assert set(found["unproven"]) == {"chat", "documents", "search", "voice", "agent"}
@@ -253,7 +253,7 @@ def test_a_service_that_is_down_is_not_asked_for_its_feature() -> None:
 def test_the_health_phase_uses_them_with_the_accounts_of_the_env_file(tmp_path: Path) -> None:
     told = environment("n8n")
     (tmp_path / ".env").write_text("".join(f"{key}={value}\n" for key, value in ENV.items()))
-    with standins.serving(standins.Flows(told)) as page:
+    with standins.serving(standins.Workflows(told)) as page:
         services = [{"id": "n8n", "url": page}]
         how = {"env_file": str(tmp_path / ".env"), "offline": False, "upgrading": False}
         params = {"services": services, "model": "m", "features": how}
@@ -267,7 +267,7 @@ def test_the_health_phase_uses_them_with_the_accounts_of_the_env_file(tmp_path: 
 def test_doctor_deep_repeats_them(tmp_path: Path) -> None:
     state = tmp_path / "state"
     (tmp_path / ".env").write_text("".join(f"{key}={value}\n" for key, value in ENV.items()))
-    with standins.serving(standins.Flows(environment("n8n"))) as page:
+    with standins.serving(standins.Workflows(environment("n8n"))) as page:
         proof = {"profile": "full", "model": "m", "services": [{"id": "n8n", "url": page}]}
         for phase, facts in (
             ("directories", {"env_file": str(tmp_path / ".env")}),

@@ -44,7 +44,7 @@ def registry(image: archive.Image) -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def own_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The user's own lock is a file of the test."""
+    """Use a file of the test as the user's own lock."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     return tmp_path / "state" / "dream-runner" / catalog.LOCK
 
@@ -124,7 +124,7 @@ def test_a_dead_network_is_said_in_one_line(
 def test_one_image_by_its_tag_its_repository_or_its_service(
     monkeypatch: pytest.MonkeyPatch, own_state: Path
 ) -> None:
-    """Only what was named is asked for; what the release carries is not written down again."""
+    """Only the named images are looked up; pins of the release are not recorded again."""
     asked: list[str] = []
 
     def ask(tags: Any, pins: Any, seconds: Any = None) -> image_lock.Answers:
@@ -194,7 +194,7 @@ def test_a_check_that_gets_no_answer_says_nothing_of_the_pins(
 
 
 def test_registries_get_no_more_time_than_all_of_them_may_take() -> None:
-    """One that accepts and says nothing does not hold a plan up."""
+    """A registry that accepts the connection and never answers does not delay a plan."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         tags = [f"127.0.0.1:{silent.getsockname()[1]}/x:{number}" for number in range(20)]
         began = time.monotonic()

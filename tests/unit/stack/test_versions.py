@@ -140,7 +140,7 @@ def test_after_an_uninstall_no_version_is_remembered() -> None:
 
 
 def test_every_store_of_the_catalogue_says_what_its_data_does() -> None:
-    """A service with a database is in nobody's list by chance."""
+    """A service with a database cannot be left out of the list by accident."""
     services = {item["id"]: item for item in catalog.load().services["services"]}
     stores = {name for name, item in services.items() if "migrates" in item}
     kept = {
@@ -158,7 +158,7 @@ def test_every_store_of_the_catalogue_says_what_its_data_does() -> None:
 
 
 def test_what_an_older_version_ran_stays_ours() -> None:
-    """Lemonade and Perplexica left the catalogue; uninstall still finds what they made."""
+    """Lemonade and Perplexica left the catalogue; uninstall still removes their resources."""
     former: list[dict[str, Any]] = [
         {"kind": "image", "reference": f"{name_of(tag)}@{entry['digest']}", "also": ""}
         for tag, entry in PINS.items()
@@ -204,7 +204,7 @@ def test_a_migration_can_be_accepted_and_a_downgrade_cannot() -> None:
 
 
 def test_the_word_and_the_change_are_no_input_of_a_phase() -> None:
-    """Else the run after a migration would find every phase changed."""
+    """Otherwise the run after a migration would run every phase again."""
     before, after = (
         inputs.values({"accept": accept}, {"data_changes": moves}, {}, {})
         for accept, moves in ((["memory", "migration"], [{"service": "n8n"}]), (["memory"], []))
@@ -250,7 +250,7 @@ def test_the_plan_says_it_with_what_to_type(home: Path) -> None:
 def installed(
     monkeypatch: pytest.MonkeyPatch, flags: dict[str, Given], error: Any = None
 ) -> list[Any]:
-    """Install with a playbook that does nothing; return the variables it was given."""
+    """Install with an empty playbook; return the variables that it was given."""
     given: list[Any] = []
 
     def follow(request: Any, *_: Any, **__: Any) -> Any:
@@ -281,7 +281,7 @@ def test_install_refuses_before_it_begins(home: Path, monkeypatch: pytest.Monkey
 
 
 def test_the_word_lasts_until_the_work_is_done(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that stops is continued without saying it again; the next migration needs a new one."""
+    """A run that stopped continues without --accept; the next migration needs it again."""
     word = {"accept": Given(["migration", "memory"], "--accept", "flag")}
     broken = RequirementError("stopped", code="STOPPED")
     assert installed(monkeypatch, {**FULL, **word}, broken) == [["migration", "memory"]]

@@ -26,7 +26,7 @@ def environment(service: str, host: str = "nvidia", **more: Any) -> dict[str, st
     return found
 
 
-#: What the chat is told where a feature is on, and what of it without.
+#: Environment of the chat with each feature on, and with it off.
 TOLD = {
     "rag": {
         "VECTOR_DB": "qdrant",
@@ -67,14 +67,14 @@ def test_the_chat_knows_a_feature_that_is_on_and_no_other(feature: str) -> None:
 
 
 def test_no_address_of_a_service_that_does_not_run() -> None:
-    """In whatever combination: a name of the stack in a value is a service that is there."""
+    """In every combination of features, a service's name in a value is that of a running one."""
     known = {item["id"] for item in catalog.load().services["services"]}
     for host, values in itertools.product(HOSTS, itertools.product(("auto", "no"), repeat=4)):
         chosen = dict(zip(("voice", "rag", "agents", "search"), values, strict=True))
         project = stack(host, **chosen)["compose"]["services"]
         text = json.dumps([item.get("environment") for item in project.values()])
         named = set(re.findall(r"https?://([a-z0-9-]+):", text)) & known
-        # The agent and the gateway name what only they may use, with a default of their own.
+        # The agent and the gateway name services that only they may use, with their own default.
         assert named <= set(project) | {"langfuse", "searxng"}, (host, chosen)
 
 
@@ -106,7 +106,7 @@ def files(feature: str) -> set[str]:
 
 
 def test_the_models_of_features_are_fetched_by_us() -> None:
-    """What a service reads is planned, pinned and verified, and lies where it is mounted."""
+    """The models that a service reads are planned, pinned, verified, and in the mounted place."""
     assert stack("nvidia", **OFF)["models"] == []
     assert "embeddings/all-MiniLM-L6-v2/model.safetensors" in files("rag")
     assert "whisper/model.bin" in files("voice")

@@ -110,13 +110,13 @@ def test_nothing_is_due_but_what_another_version_brings(home: Path, profile: str
 
 
 def test_its_directory_does_not_become_a_choice(home: Path) -> None:
-    """The saved choices of a second run are those of the first."""
+    """A second run saves the same choices as the first."""
     found = older(home, "embedded", "saved")
     assert "install_dir" not in found.settings.said()
 
 
 def test_a_feature_that_is_no_longer_offered_is_left_out(home: Path) -> None:
-    """A saved yes is told and given up; one that is typed now is an error."""
+    """A saved yes is dropped with a note; a yes that is typed now is an error."""
     folder = home / ".local" / "state" / "dream-runner"
     folder.mkdir(parents=True)
     values = {"profile": "full", "images": "yes", "voice": "no"}

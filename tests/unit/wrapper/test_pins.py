@@ -1,4 +1,4 @@
-"""An image that no lock knows is looked up while planning, shown, and recorded before the start."""
+"""An image that no lock pins is looked up while planning, shown, and recorded before the start."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def registry(image: archive.Image) -> Iterator[str]:
 
 
 def unknown(monkeypatch: pytest.MonkeyPatch, tag: str, service: str = "qdrant") -> None:
-    """Let the catalogue name an image for ``service`` that no lock has."""
+    """Make the catalogue name an image for ``service`` that no lock pins."""
     loaded = catalog.load()
     services = [
         {**item, "image": tag} if item["id"] == service else item

@@ -17,7 +17,7 @@ from dream_runner.module_utils.dream_core.errors import DiskError, DreamError
 
 @pytest.fixture
 def tmp_path() -> Iterator[Path]:
-    """A directory near the root: below pytest's own there is no room for the name of a socket."""
+    """Return a directory near the root; below pytest's own, paths are too long for a socket."""
     with tempfile.TemporaryDirectory(prefix="dr-") as directory:
         yield Path(directory)
 

@@ -132,7 +132,7 @@ def test_a_saved_directory_is_the_one_that_was_typed(
 
 
 def test_a_service_that_left_the_catalogue_takes_no_other_choice_along() -> None:
-    """An installation of an earlier version gave Perplexica a port, and the chat."""
+    """An earlier version saved a port for Perplexica and one for the chat."""
     ports = ["perplexica=3005", "open-webui=8080"]
     found = settings.merge({}, {}, Saved({"ports": ports}), {}, KNOWN)
     assert found["ports"] == ["open-webui=8080"]
