@@ -54,8 +54,8 @@ build_images() {
     trap wait EXIT
 }
 
-# In the order of the folders, the longest files of which come first: at the end the short ones fill
-# both processes. By itself xdist would begin with the files that have most tests.
+# In the order of the folders, with the longest files first, so that short files fill both processes
+# at the end. Without --no-loadscope-reorder, xdist would begin with the files that have most tests.
 in_parallel="--numprocesses ${DREAM_TEST_WORKERS:-2} --dist loadfile --no-loadscope-reorder"
 
 make_environment .venv "${PYTHON:-python3}"

@@ -392,10 +392,10 @@ def _with_pins(hosts: list[Host]) -> list[Host]:
 def _with_pin(host: Host, found: Mapping[str, Any]) -> Host:
     rows = [pins.row(tag, found[tag]) for tag in host.facts["unpinned"] if tag in found]
     left = [tag for tag in host.facts["unpinned"] if tag not in found]
-    said = [f"pinned now: {row['image']} {row['digest']}" for row in rows]
-    said += [f"not pinned: {tag}" for tag in left]
+    notes = [f"pinned now: {row['image']} {row['digest']}" for row in rows]
+    notes += [f"not pinned: {tag}" for tag in left]
     facts = {**host.facts, "unpinned": left, "pinned_now": rows}
-    return replace(host, detail="; ".join([host.detail, *said]), facts=facts)
+    return replace(host, detail="; ".join([host.detail, *notes]), facts=facts)
 
 
 def status(environment: Mapping[str, str], way: Way, view: View) -> list[Host]:

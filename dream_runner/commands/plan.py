@@ -148,12 +148,12 @@ def _image(item: Mapping[str, Any]) -> str:
 
 
 def _data_change(item: Mapping[str, Any]) -> str:
-    said = versions.sentence(item)
+    move = versions.sentence(item)
     if item["kind"] == versions.DOWNGRADE:
-        return f"{said}: refused, the older version cannot read its data"
+        return f"{move}: refused, the older version cannot read its data"
     if item["accepted"]:
-        return f"{said} permanently changes its data (accepted)"
-    return f"{said} permanently changes its data: needs --accept {versions.ACCEPT}"
+        return f"{move} permanently changes its data (accepted)"
+    return f"{move} permanently changes its data: needs --accept {versions.ACCEPT}"
 
 
 def _filesystem(item: Mapping[str, Any]) -> str:

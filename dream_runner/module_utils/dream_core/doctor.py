@@ -145,7 +145,7 @@ def _services(place: Place) -> Iterator[Finding]:
         seen = survey.observe(item, host, survey.GLANCE)
         was = str((item.get("seen") or {}).get("active", ""))
         state = str(seen.get("active", "not there"))
-        # A unit that is being started when somebody looks is one that ends again and again.
+        # A unit that is being started during this check fails again and again.
         if was in ("activating", *_WORKING) and state not in _WORKING:
             evidence = "%s: %s (was %s)"
             evidence %= (survey.name_of(item), *map(survey.state_in_words, (state, was)))

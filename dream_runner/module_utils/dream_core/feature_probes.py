@@ -244,7 +244,7 @@ class _Probes:
                 {"collection_names": ["file-" + file], "query": "code word", "k": 3},
             )
             if found.status != 200 or fact not in json.dumps(found.json):
-                raise Failed("the vector database does not have the document: %s" % found.words())
+                raise Failed("the vector database does not have the document: %s" % found.reason())
             self._is_in_vectors("file-" + file)
             answer = self._ask(
                 "What is the code word of the lighthouse keeper?",
@@ -288,7 +288,7 @@ class _Probes:
     def search(self) -> None:
         """Get results of the search engine through the chat."""
         self._sign_in()
-        said = self._chat.post(
+        reply = self._chat.post(
             "/api/v1/retrieval/process/web/search",
             {"queries": ["lighthouse"]},
             self._answer_seconds,
@@ -307,10 +307,10 @@ class _Probes:
         )
         kind = spoken.kind
         if spoken.status != 200 or not kind.startswith("audio/") or len(spoken.content) < 100:
-            raise Failed("the chat does not speak: %s" % spoken.words())
+            raise Failed("the chat does not speak: %s" % spoken.reason())
         ending = "wav" if "wav" in kind else "mp3"
         body, form = _form("file", "probe." + ending, kind, spoken.content)
-        said = self._chat.request(
+        reply = self._chat.request(
             "POST", "/api/v1/audio/transcriptions", body, form, self._answer_seconds
         )
         text = str(said.at("text") or "")
@@ -335,10 +335,10 @@ class _Probes:
 
     def workflows(self) -> None:
         """Create a workflow with the owner's account, run it and delete it."""
-        said = self._flows.get("/rest/settings")
+        reply = self._flows.get("/rest/settings")
         deadline = time.monotonic() + _REQUEST_SECONDS
         # While n8n migrates its database, it answers every path with a line of text.
-        while said.status and said.json is None and time.monotonic() < deadline:
+        while reply.status and reply.json is None and time.monotonic() < deadline:
             time.sleep(_PAUSE_SECONDS)
             said = self._flows.get("/rest/settings")
         if said.status != 200 or not isinstance(said.at("data"), dict):
@@ -347,10 +347,10 @@ class _Probes:
             "emailOrLdapLoginId": self._env.get("N8N_USER", ""),
             "password": self._env.get("N8N_PASS", ""),
         }
-        said = self._flows.post("/rest/login", account)
-        if said.status != 200:
-            raise Failed("n8n does not accept N8N_USER and N8N_PASS from .env: %s" % said.words())
-        if not self._flows.take_cookie(said):
+        reply = self._flows.post("/rest/login", account)
+        if reply.status != 200:
+            raise Failed("n8n does not accept N8N_USER and N8N_PASS from .env: %s" % reply.reason())
+        if not self._flows.take_cookie(reply):
             if self._env.get("N8N_SECURE_COOKIE") == "true":
                 raise Unproven("its sign-in needs HTTPS, because its port is open to the network")
             raise Failed("n8n's sign-in sets no cookie that a browser would send back over http")
@@ -434,13 +434,13 @@ def _form(field: str, name: str, kind: str, content: bytes) -> Tuple[bytes, str]
 
 
 class Answer(NamedTuple):
-    """The response of a page; ``status`` is 0 if there was none, ``why`` is then the reason."""
+    """The response of a page; ``status`` is 0 if there was none, ``problem`` is then the reason."""
 
     status: int
     content: bytes
     kind: str
     cookies: Tuple[str, ...] = ()
-    why: str = ""
+    problem: str = ""
 
     @property
     def json(self) -> Any:
@@ -503,9 +503,9 @@ class _Page:
         media = (response.getheader("Content-Type") or "").partition(";")[0].strip().lower()
         return Answer(response.status, content, media, cookies)
 
-    def take_cookie(self, said: Answer) -> bool:
+    def take_cookie(self, reply: Answer) -> bool:
         """Keep the cookies that a browser sends back over http; tell whether there are any."""
-        kept = [item.partition(";")[0] for item in said.cookies if not _is_secure(item)]
+        kept = [item.partition(";")[0] for item in reply.cookies if not _is_secure(item)]
         self.headers["Cookie"] = "; ".join(kept)
         return bool(kept)
 
