@@ -120,7 +120,7 @@ def _no_lock(path: Path, why: str) -> UsageError:
         f"the lock of the images is not valid: {why}",
         code="LOCK_INVALID",
         where=str(path),
-        hint="make it anew with: dream-runner lock",
+        hint="remove the file, then run: dream-runner lock",
     )
 
 
