@@ -130,7 +130,7 @@ def _to_fetch(plan: Plan) -> str:
     if plan.is_estimate and not plan.fetch_bytes:
         return f"the model ({_UNKNOWN})"
     about = "about " if plan.is_estimate else ""
-    return f"{about}{text.size(plan.fetch_bytes)} for the model"
+    return f"{about}{text.size(plan.fetch_bytes)} of model files"
 
 
 def _images(plan: Plan) -> list[str]:

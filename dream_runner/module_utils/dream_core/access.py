@@ -194,7 +194,7 @@ def asks(guard: str) -> str:
 def who(guard: str) -> str:
     """Return who can use what is open to other computers."""
     if guard == KEY:
-        return "everybody who reaches this machine and has the API key"
+        return "everybody who can reach this machine and has the API key"
     if guard == ACCOUNT:
-        return "everybody who reaches this machine and has an account"
-    return "everybody who reaches this machine, WITHOUT A PASSWORD"
+        return "everybody who can reach this machine and has an account or a key"
+    return "everybody who can reach this machine, WITHOUT A PASSWORD"

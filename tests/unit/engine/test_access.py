@@ -57,7 +57,7 @@ def test_the_first_account_is_not_told_where_the_chat_does_not_know_it() -> None
   Chat in your browser   http://127.0.0.1:11434/
   OpenAI-compatible API  http://127.0.0.1:11434/v1   (model: small)
   From another computer  http://10.88.0.2:11434/
-  Open to                everybody who reaches this machine, WITHOUT A PASSWORD""",
+  Open to                everybody who can reach this machine, WITHOUT A PASSWORD""",
         ),
         (
             build("::", key=True),
@@ -66,7 +66,7 @@ def test_the_first_account_is_not_told_where_the_chat_does_not_know_it() -> None
   OpenAI-compatible API  http://[::1]:11434/v1   (model: small)
   From another computer  http://10.88.0.2:11434/
                          http://[fd00::2]:11434/
-  Open to                everybody who reaches this machine and has the API key
+  Open to                everybody who can reach this machine and has the API key
   API key                ENGINE_API_KEY in /srv/ai/.env""",
         ),
         (
@@ -81,7 +81,7 @@ def test_the_first_account_is_not_told_where_the_chat_does_not_know_it() -> None
   Chat in your browser   http://127.0.0.1:3000/
   OpenAI-compatible API  http://127.0.0.1:11434/v1   (model: small)
   From another computer  http://10.88.0.2:3000/
-  Open to                everybody who reaches this machine and has an account
+  Open to                everybody who can reach this machine and has an account or a key
   Open to the network    Chat, port 3000: asks for an account
                          searxng, port 8888: WITHOUT A PASSWORD
   Only on this machine   Workflows 5678, qdrant 6333
@@ -93,7 +93,7 @@ def test_the_first_account_is_not_told_where_the_chat_does_not_know_it() -> None
   Chat in your browser   http://[fd00::2]:11434/
   OpenAI-compatible API  http://[fd00::2]:11434/v1   (model: small)
   From another computer  http://[fd00::2]:11434/
-  Open to                everybody who reaches this machine, WITHOUT A PASSWORD""",
+  Open to                everybody who can reach this machine, WITHOUT A PASSWORD""",
         ),
     ],
 )
