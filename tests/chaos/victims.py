@@ -69,7 +69,7 @@ def _matching(
 
 
 def _is_wrapper(words: list[str]) -> bool:
-    # What scripts/dream-runner becomes; -B may stand before.
+    # The process that scripts/dream-runner starts, with or without -B.
     return _is_python(words) and " -m dream_runner " in " ".join([*words[:5], ""])
 
 

@@ -49,7 +49,7 @@ def enter_key(page: Page, key: str) -> None:
     page.get_by_role("button", name="Enter API Key").click()
     box = page.get_by_placeholder("Enter your API key")
     box.fill(key)
-    # It starts anew with the key; what is typed before that is lost.
+    # The page reloads with the key; text that is typed before that is lost.
     with page.expect_response(lambda answer: "/v1/models" in answer.url and answer.ok):
         box.press("Enter")
 

@@ -191,7 +191,7 @@ def prepare(machine: Node, models: dict[str, Path]) -> Stacked:
     machine.copy_checkout()
     # Whoever installs, what is served is root's.
     serve_files(replace(machine, user="root"), models)
-    have_helpers(machine)
+    replace_helper_models(machine)
     write_lock(machine, serve_images(machine))
     return Stacked(machine, {name: _sha256(path) for name, path in models.items()})
 
@@ -216,18 +216,18 @@ def have_models_of_tiers(machine: Node, models: dict[str, Path]) -> None:
     machine.must("sh", "-c", 'cat > "$0"', name, input=yaml.safe_dump(catalogue))
 
 
-def have_helpers(machine: Node) -> None:
-    """Let the catalogue of the checkout in ``machine`` name small files in place of helper models.
+def replace_helper_models(machine: Node) -> None:
+    """Replace the helper models in the catalogue of the checkout in ``machine`` by small files.
 
-    What lies on a hub cannot be had in a test; that the files are fetched, verified, mounted and
-    removed like any other is the same for small ones.
+    A test cannot download from a hub. Small files are fetched, verified, mounted and removed in the
+    same way.
     """
     name = f"{machine.checkout}/dream_runner/catalog/models.yml"
     catalogue = yaml.safe_load(machine.must("cat", name).out)
     served = replace(machine, user="root")
     for helper in catalogue["helpers"]:
         for file in helper["files"]:
-            content = f"in place of {file['file']}\n"
+            content = f"instead of {file['file']}\n"
             place = f"helpers/{file['file']}"
             script = 'mkdir -p "$(dirname "$0")" && cat > "$0"'
             served.must("sh", "-c", script, f"/root/served/models/{place}", input=content)
