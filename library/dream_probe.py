@@ -41,10 +41,10 @@ options:
     default: false
   features:
     description:
-      - Also use each feature of O(services) once, through the pages themselves. One that does not
-        work is reported and is no failure of the task.
-      - C(env_file) holds the accounts; C(offline) leaves out what needs a network; C(upgrading)
-        leaves out what the small model of a fast start is not able to.
+      - Also test each feature of O(services) once, through the pages themselves. A feature that
+        does not work is reported, but the task does not fail.
+      - C(env_file) has the accounts; C(offline) leaves out what needs a network; C(upgrading)
+        leaves out what the small model of a fast start cannot do.
     type: dict
   key_file:
     description: The C(.env) file that holds the engine's API key, where it wants one.

@@ -77,7 +77,7 @@ def _entry(tar: tarfile.TarFile, image: Mapping[str, Any], name: str) -> Entry:
         "platforms": [f"{config['os']}/{config['architecture']}"],
     }
     if _path(tar, "index.json"):
-        # An engine with containerd's store calls the image by its manifest.
+        # An engine with containerd's image store identifies the image by its manifest.
         manifests = json.loads(_member(tar, "index.json"))["manifests"]
         for item in manifests:
             digest = str(item["digest"])
@@ -91,11 +91,11 @@ def _member(tar: tarfile.TarFile, name: str) -> bytes:
     path = _path(tar, name)
     stream = tar.extractfile(path) if path else None
     if stream is None:
-        raise KeyError(f"it has no file {name}")
+        raise KeyError(f"{name} is not a file")
     return stream.read()
 
 
 def _path(tar: tarfile.TarFile, name: str) -> str:
-    """Return what a member is called in an archive, or an empty string."""
+    """Return the name of a member in an archive, or an empty string."""
     present = tar.getnames()
     return next((path for path in (name, f"./{name}") if path in present), "")

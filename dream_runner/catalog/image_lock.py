@@ -88,7 +88,7 @@ class Answers:
 
 
 def place(tag: str) -> Place:
-    """Return where ``tag`` is to be asked for."""
+    """Return the place of ``tag`` in its own registry."""
     name, digest = name_of(tag), tag.partition("@")[2]
     host, slash, rest = name.partition("/")
     if not slash or not ("." in host or ":" in host or host == "localhost"):

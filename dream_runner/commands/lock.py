@@ -95,8 +95,8 @@ def _partly(answers: Answers, path: Path) -> str:
 
 
 _AGAIN = "check the connection or the proxy, then run it again"
-_UNREACHED = f"{_AGAIN}, or give a --bundle DIR"
-_GONE = "what a registry no longer has needs a newer dream-runner, or a mirror (from, in the lock)"
+_UNREACHED = f"{_AGAIN}, or use --bundle DIR"
+_GONE = "if an image no longer exists, update dream-runner, or name a mirror in the lock (from)"
 
 
 def _failed(what: str, hint: str = _UNREACHED) -> NetworkError:
@@ -123,7 +123,7 @@ def check(asked: Asked | None = None) -> Checked:
         )
     if answers.failed:
         lines = "\n".join(answers.reasons())
-        raise _failed(f"not every pin could be checked: {lines}", _AGAIN)
+        raise _failed(f"some pins could not be checked: {lines}", _AGAIN)
     return Checked(tuple(sorted(answers.found)))
 
 

@@ -41,10 +41,10 @@ _LIMIT_BYTES = 32 * 1024 * 1024
 
 _CHAT, _FLOWS = "open-webui", "n8n"
 
-#: The feature that a small model is not able to, and what is said of it until the host's own comes.
+#: A small model cannot pass this probe; what is reported until the host's own model answers.
 _AGENT = "agent"
 _WAITS = "it waits for the model that is still being downloaded"
-_UNUSED = "it was not used with the model that answers now; 'dream-runner doctor --deep' does that"
+_UNUSED = "it was not tested with the present model; 'dream-runner doctor --deep' tests it"
 
 
 class Probe(NamedTuple):
@@ -92,8 +92,8 @@ def run(
 ) -> Dict[str, Any]:
     """Return ``{passed: [name], failed: {name: why}, unproven: {name: why}}``.
 
-    ``env`` is what ``.env`` holds: the accounts. ``upgrading`` tells that a small model answers
-    until the host's own has come; ``down`` are services that are known not to be up.
+    ``env`` is the content of ``.env``, which has the accounts. ``upgrading`` means that a small
+    model answers until the host's own is downloaded; ``down`` names the services that are not up.
     """
     urls = {str(item["id"]): str(item.get("url") or "") for item in services}
     probes = _Probes(urls, model, env, answer_seconds)
@@ -119,7 +119,7 @@ def run(
 
 
 def since(found: Mapping[str, Any]) -> Dict[str, Any]:
-    """Return what ``run`` found while it was ``upgrading``, as it is to be read after that."""
+    """Return what ``run`` found while ``upgrading``, worded for the time after the upgrade."""
     told = {_WAITS: _UNUSED}
     unproven = found.get("unproven") or {}
     return dict(found, unproven={name: told.get(why, why) for name, why in unproven.items()})
@@ -185,16 +185,16 @@ class _Probes:
             raise Unproven(self._no_sign_in)
 
     def _try_sign_in(self) -> str:
-        """Sign in; return why that cannot be, or an empty string."""
+        """Sign in; return why that failed, or an empty string."""
         if self._chat.get("/api/version").at("version") is None:
-            return "%s does not answer as Open WebUI does" % self._chat.url
+            return "the program at %s does not answer like Open WebUI" % self._chat.url
         account = {
             "email": self._env.get("WEBUI_ADMIN_EMAIL") or "admin@dream-runner.local",
             "password": self._env.get("WEBUI_ADMIN_PASSWORD", ""),
         }
-        said = self._chat.post("/api/v1/auths/signin", account)
-        token = said.at("token")
-        if said.status != 200 or not token:
+        reply = self._chat.post("/api/v1/auths/signin", account)
+        token = reply.at("token")
+        if reply.status != 200 or not token:
             return (
                 "the chat does not accept WEBUI_ADMIN_EMAIL and WEBUI_ADMIN_PASSWORD from .env;"
                 " enter those of an administrator there"
@@ -203,7 +203,7 @@ class _Probes:
         return ""
 
     def _ask(self, question: str, **more: Any) -> "Answer":
-        """Return the whole answer of the chat to one question."""
+        """Return the chat's complete response to one question."""
         body = {
             "model": self._model,
             "messages": [{"role": "user", "content": question}],
@@ -212,10 +212,10 @@ class _Probes:
             "temperature": 0,
             **more,
         }
-        said = self._chat.post("/api/chat/completions", body, self._answer_seconds)
-        if said.status != 200 or not isinstance(said.json, dict):
-            raise Failed("the chat gave no answer: %s" % said.words())
-        return said
+        reply = self._chat.post("/api/chat/completions", body, self._answer_seconds)
+        if reply.status != 200 or not isinstance(reply.json, dict):
+            raise Failed("the chat gave no answer: %s" % reply.reason())
+        return reply
 
     def _knows(self, model: str) -> None:
         rows = self._chat.get("/api/models").at("data")
@@ -250,9 +250,9 @@ class _Probes:
                 "What is the code word of the lighthouse keeper?",
                 files=[{"type": "file", "id": file}],
             )
-            # A small model may not repeat it; then the source that the answer cites does.
+            # A small model may not repeat the fact; then the answer cites the document.
             if fact not in _text(answer) and fact not in json.dumps(answer.at("sources")):
-                raise Failed("the chat's answer neither has the document's fact nor cites it")
+                raise Failed("the chat's answer neither uses nor cites the document")
         finally:
             self._chat.request("DELETE", "/api/v1/files/" + file)
 
@@ -260,29 +260,29 @@ class _Probes:
         """Find the document's points in Qdrant; without Qdrant the chat uses a built-in store."""
         self._vectors.headers["api-key"] = self._env.get("QDRANT_API_KEY", "")
         body = {"filter": {"must": [{"key": "tenant_id", "match": {"value": tenant}}]}}
-        said = self._vectors.post("/collections/open-webui_files/points/count", body)
-        if said.status != 200 or not said.at("result", "count"):
-            raise Failed("the document's vectors are not in Qdrant: %s" % said.words())
+        reply = self._vectors.post("/collections/open-webui_files/points/count", body)
+        if reply.status != 200 or not reply.at("result", "count"):
+            raise Failed("the document's vectors are not in Qdrant: %s" % reply.reason())
 
     def _upload(self, name: str, text: str) -> str:
         body, kind = _form("file", name, "text/plain", text.encode())
-        said = self._chat.request("POST", "/api/v1/files/", body, kind)
-        found = said.at("id")
-        if said.status != 200 or not found:
-            raise Failed("the chat does not accept a document: %s" % said.words())
+        reply = self._chat.request("POST", "/api/v1/files/", body, kind)
+        found = reply.at("id")
+        if reply.status != 200 or not found:
+            raise Failed("the chat does not accept a document: %s" % reply.reason())
         return str(found)
 
     def _wait_processed(self, file: str) -> None:
         deadline = time.monotonic() + self._answer_seconds
         while True:
-            said = self._chat.get("/api/v1/files/%s/process/status" % file)
-            state = said.at("status")
+            reply = self._chat.get("/api/v1/files/%s/process/status" % file)
+            state = reply.at("status")
             if state == "completed":
                 return
-            if state == "failed" or said.status != 200 or time.monotonic() > deadline:
+            if state == "failed" or reply.status != 200 or time.monotonic() > deadline:
                 whole = self._chat.get("/api/v1/files/" + file)
-                reason = whole.at("data", "error") or state or said.words()
-                raise Failed("the document could not be read in: %s" % reason)
+                reason = whole.at("data", "error") or state or reply.reason()
+                raise Failed("the chat could not process the document: %s" % reason)
             time.sleep(_PAUSE_SECONDS)
 
     def search(self) -> None:
@@ -293,8 +293,8 @@ class _Probes:
             {"queries": ["lighthouse"]},
             self._answer_seconds,
         )
-        if said.status != 200 or not (said.at("filenames") or said.at("items")):
-            raise Failed("the chat's web search has no hits: %s" % said.words())
+        if reply.status != 200 or not (reply.at("filenames") or reply.at("items")):
+            raise Failed("the chat's web search found nothing: %s" % reply.reason())
 
     def voice(self) -> None:
         """Turn a sentence into speech through the chat, and that speech back into text."""
@@ -313,9 +313,9 @@ class _Probes:
         reply = self._chat.request(
             "POST", "/api/v1/audio/transcriptions", body, form, self._answer_seconds
         )
-        text = str(said.at("text") or "")
-        if said.status != 200 or not {"green", "apples"} & set(re.findall("[a-z]+", text.lower())):
-            raise Failed("the chat does not understand its own speech: %s" % said.words())
+        text = str(reply.at("text") or "")
+        if reply.status != 200 or not {"green", "apples"} & set(re.findall("[a-z]+", text.lower())):
+            raise Failed("the chat does not understand its own speech: %s" % reply.reason())
 
     def agent(self) -> None:
         """Ask the agent for the digest of a random word, which only a tool can compute."""
@@ -340,9 +340,9 @@ class _Probes:
         # While n8n migrates its database, it answers every path with a line of text.
         while reply.status and reply.json is None and time.monotonic() < deadline:
             time.sleep(_PAUSE_SECONDS)
-            said = self._flows.get("/rest/settings")
-        if said.status != 200 or not isinstance(said.at("data"), dict):
-            raise Unproven("%s does not answer as n8n does" % self._flows.url)
+            reply = self._flows.get("/rest/settings")
+        if reply.status != 200 or not isinstance(reply.at("data"), dict):
+            raise Unproven("the program at %s does not answer like n8n" % self._flows.url)
         account = {
             "emailOrLdapLoginId": self._env.get("N8N_USER", ""),
             "password": self._env.get("N8N_PASS", ""),
@@ -353,7 +353,7 @@ class _Probes:
         if not self._flows.take_cookie(reply):
             if self._env.get("N8N_SECURE_COOKIE") == "true":
                 raise Unproven("its sign-in needs HTTPS, because its port is open to the network")
-            raise Failed("n8n's sign-in sets no cookie that a browser would send back over http")
+            raise Failed("n8n's sign-in sets no cookie that a browser sends back over http")
         flow_id = self._create_flow()
         try:
             self._run_flow(flow_id)
@@ -363,10 +363,10 @@ class _Probes:
 
     def _create_flow(self) -> str:
         """Return the id of a new workflow."""
-        said = self._flows.post("/rest/workflows", _FLOW)
-        flow_id = said.at("data", "id")
-        if said.status != 200 or not flow_id:
-            raise Failed("n8n does not create a workflow: %s" % said.words())
+        reply = self._flows.post("/rest/workflows", _FLOW)
+        flow_id = reply.at("data", "id")
+        if reply.status != 200 or not flow_id:
+            raise Failed("n8n does not create a workflow: %s" % reply.reason())
         return str(flow_id)
 
     def _run_flow(self, flow_id: str) -> None:
@@ -374,18 +374,18 @@ class _Probes:
             "workflowData": {**_FLOW, "id": flow_id},
             "triggerToStartFrom": {"name": "Start"},
         }
-        said = self._flows.post("/rest/workflows/%s/run" % flow_id, body)
-        run_id = said.at("data", "executionId")
-        if said.status != 200 or not run_id:
-            raise Failed("n8n does not run a workflow: %s" % said.words())
+        reply = self._flows.post("/rest/workflows/%s/run" % flow_id, body)
+        run_id = reply.at("data", "executionId")
+        if reply.status != 200 or not run_id:
+            raise Failed("n8n does not run a workflow: %s" % reply.reason())
         deadline = time.monotonic() + _REQUEST_SECONDS
         state = ""
         while state not in ("success", "error", "crashed", "canceled"):
             if time.monotonic() > deadline:
                 raise Failed("n8n's workflow does not end; it is %s" % (state or "unknown"))
             time.sleep(_PAUSE_SECONDS)
-            said = self._flows.get("/rest/executions/%s" % run_id)
-            state = str(said.at("data", "status") or "")
+            reply = self._flows.get("/rest/executions/%s" % run_id)
+            state = str(reply.at("data", "status") or "")
         if state != "success":
             raise Failed("n8n's workflow ended with %s" % state)
 
@@ -408,14 +408,14 @@ _FLOW: Dict[str, Any] = {
 
 
 def _text(answer: "Answer") -> str:
-    """Return the text of a chat answer; reasoning models may put it in another field."""
+    """Return the text of a chat response; reasoning models may put it in another field."""
     choices = answer.at("choices")
     message = _at(choices[0] if isinstance(choices, list) and choices else None, "message")
     return str(_at(message, "content") or _at(message, "reasoning_content") or "").strip()
 
 
 def _at(value: Any, *path: str) -> Any:
-    """Return what lies at a path of names in data of any form, or None."""
+    """Return the value at a path of keys in data of any type, or None."""
     for name in path:
         value = value.get(name) if isinstance(value, dict) else None
     return value
@@ -451,13 +451,13 @@ class Answer(NamedTuple):
             return None
 
     def at(self, *path: str) -> Any:
-        """Return what lies at a path of names in the body, or None."""
+        """Return the value at a path of keys in the JSON body, or None."""
         return _at(self.json, *path)
 
-    def words(self) -> str:
+    def reason(self) -> str:
         """Return the response for an error message: the page's own reason, if it gives one."""
-        if self.why:
-            return self.why
+        if self.problem:
+            return self.problem
         reason = self.at("detail") or self.at("message")
         text = str(reason) if reason else self.content[:120].decode("utf-8", "replace").strip()
         return "status %d, %s" % (self.status, text[:200] or "an empty body")
@@ -498,7 +498,7 @@ class _Page:
                 content = response.read(_LIMIT_BYTES)
         except (OSError, http.client.HTTPException, ValueError) as error:
             # ValueError: another program's answer made a header that cannot be sent.
-            return Answer(0, b"", "", why=str(error) or type(error).__name__)
+            return Answer(0, b"", "", problem=str(error) or type(error).__name__)
         cookies = tuple(response.msg.get_all("Set-Cookie") or ())
         media = (response.getheader("Content-Type") or "").partition(";")[0].strip().lower()
         return Answer(response.status, content, media, cookies)

@@ -37,7 +37,7 @@ SPEC = {
     "command": {"type": "str", "default": "docker"},
     "log": {"type": arguments.path},
     "page": {"type": "bool", "default": False},
-    # How the features are used once (``env_file``, ``offline``, ``upgrading``); else they are not.
+    # How to test the features: ``env_file``, ``offline``, ``upgrading``. Without it: no tests.
     "features": {"type": "dict"},
     # A path, not the key.
     "key_file": {"type": arguments.path, "no_log": False},

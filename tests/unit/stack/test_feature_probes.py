@@ -221,7 +221,7 @@ def test_what_was_left_out_says_why() -> None:
     assert found["unproven"]["search"].startswith("offline")
     waits = found["unproven"]["agent"]
     assert "still being downloaded" in waits
-    assert f"agent not proven: {waits}" in feature_probes.sentence(found)
+    assert f"agent not tested: {waits}" in feature_probes.sentence(found)
 
 
 def test_nothing_waits_any_longer_for_a_model_that_has_come() -> None:
