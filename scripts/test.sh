@@ -97,6 +97,12 @@ else
     less="$less --ignore tests/modules/test_dream_supervisor.py"
     less="$less --ignore tests/integration/test_services_upgrade.py"
     less="$less --ignore tests/integration/test_models_background.py"
+    # The commands are run by test_run.py, too.
+    less="$less --ignore tests/integration/test_cli.py --ignore tests/unit/core/test_forms.py"
+    less="$less --ignore tests/unit/stack/test_feature_probes.py --ignore tests/unit/stack/test_compose.py"
+    less="$less --ignore tests/unit/report/test_report.py --ignore tests/unit/upgrade/test_upgrader.py"
+    less="$less --ignore tests/unit/fleet/test_shares.py --ignore tests/unit/engine/test_serving.py"
+    less="$less --ignore tests/unit/facts/test_properties.py"
     [ "${DREAM_TEST_SLOW:-}" != 1 ] || less=
     step "unit, module and integration tests on Python 3.13, ansible-core $(
         .cache/venv-3.13/bin/python -c 'import ansible.release as r; print(r.__version__)')"

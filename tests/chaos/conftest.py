@@ -25,7 +25,7 @@ from .sandbox import Sandbox
 
 ROOT = Path(__file__).resolve().parents[2]
 #: How many of the occasional cases a sample has.
-OCCASIONAL = 4
+OCCASIONAL = 3
 
 
 def pytest_report_header() -> str:

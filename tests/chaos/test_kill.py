@@ -87,7 +87,7 @@ def kill_within(case: Case, seconds: float) -> None:
         victims.kill(run)
 
 
-@pytest.mark.parametrize(("name", "part"), chosen(GRID, 3), ids=lambda value: str(value))
+@pytest.mark.parametrize(("name", "part"), chosen(GRID, 2), ids=lambda value: str(value))
 def test_signal_to_one_part(case: Case, name: str, part: str) -> None:
     """One part of the run gets a signal; what of the run is left ends by itself."""
     box = case.box

@@ -88,7 +88,7 @@ FORGOTTEN = ("origin", "original", "foreign", "invented_later", "elsewhere-", ".
 
 @pytest.mark.parametrize(
     ("harm", "name"),
-    chosen(GRID, 3),
+    chosen(GRID, 2),
     ids=lambda value: getattr(value, "__name__", str(value).replace("/", "-")),
 )
 def test_one_file(case: Case, harm: Callable[[Path], None], name: str) -> None:

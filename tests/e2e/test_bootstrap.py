@@ -117,9 +117,18 @@ def one_error(done: subprocess.CompletedProcess[str], code: int) -> str:
 
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """A home where install.sh ran once; tests leave it as they found it."""
+    """A home where install.sh ran once; tests leave it as they found it.
+
+    It was created with the umask 0 and a pip.conf that would install elsewhere.
+    """
     home = Home(tmp_path_factory.mktemp("ready"))
-    assert said(home.install("--yes"))["argv"] == ["install", "--yes"]
+    settings = home.path / ".config" / "pip" / "pip.conf"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(
+        "[install]\nuser = true\ntarget = /nonexistent\nprefix = /nonexistent\nno-deps = x\n"
+    )
+    umasked = ("sh", "-c", 'umask 0; exec "$0" "$@"', str(home.checkout / "install.sh"))
+    assert said(home.install("--yes", command=umasked))["argv"] == ["install", "--yes"]
     assert home.is_tidy()
     return home
 
@@ -217,8 +226,8 @@ def test_a_foreign_command_is_left_alone(ready: Home) -> None:
     assert os.readlink(link) == target
 
 
-def test_upgrade_replaces_the_environment_and_keeps_one_in_use(home: Home) -> None:
-    said(home.install("--yes"))
+def test_upgrade_replaces_the_environment_and_keeps_one_in_use(ready: Home) -> None:
+    home = ready
     old = home.data / os.readlink(home.data / "venv")
     sleeper = subprocess.Popen(
         [str(old / "bin" / "python"), "-c", "input()"], stdin=subprocess.PIPE
@@ -251,6 +260,7 @@ def test_killed_anywhere_then_run_again(seed: int, home: Home) -> None:
     assert not processes.of_home(home.path)
 
 
+@pytest.mark.slow
 def test_two_at_once_make_one_environment(home: Home) -> None:
     both = [home.start("--yes"), home.start("--yes")]
     spoken = [process.communicate(timeout=300) for process in both]
@@ -346,20 +356,19 @@ def test_the_command_is_closed_to_the_shells_settings_of_python(
     assert said(ready.install("--yes", **traps))["argv"] == ["install", "--yes"]
 
 
-def test_pip_settings_in_a_file_and_a_careless_umask(home: Home, tmp_path: Path) -> None:
+def test_only_the_index_of_a_pip_conf_counts(home: Home, ready: Home) -> None:
+    """Where to install, which ``ready`` was created with, does not."""
     settings = home.path / ".config" / "pip" / "pip.conf"
     settings.parent.mkdir(parents=True)
-    settings.write_text(
-        "[global]\nindex-url = https://mirror.invalid/simple\nretries = 0\n"
-        "[install]\nuser = true\ntarget = /nonexistent\nprefix = /nonexistent\nno-deps = x\n"
-    )
-    # The index of the file counts; nothing else in it does.
+    settings.write_text("[global]\nindex-url = https://mirror.invalid/simple\nretries = 0\n")
     done = home.install("--yes", PIP_NO_CACHE_DIR="1")
     assert "cannot be reached" in one_error(done, 5)
-    settings.write_text(settings.read_text().split("\n", 3)[3])
-    umasked = ("sh", "-c", 'umask 0; exec "$0" "$@"', str(home.checkout / "install.sh"))
-    assert said(home.install("--yes", command=umasked))["argv"] == ["install", "--yes"]
-    made = [path for path in home.data.rglob("*") if not path.is_symlink()]
+    assert (ready.data / "venv" / "bin" / "python").exists()
+
+
+def test_a_careless_umask_opens_no_file_to_others(ready: Home) -> None:
+    made = [path for path in ready.data.rglob("*") if not path.is_symlink()]
+    assert len(made) > 1000
     assert [path for path in made if path.stat().st_mode & 0o022] == []
 
 
@@ -428,6 +437,7 @@ def reached(done: subprocess.CompletedProcess[str]) -> None:
 WRONG = ("--yes", "--profile", "nonsense")
 
 
+@pytest.mark.slow
 def test_a_release_unpacked(home: Home, release: Path, tmp_path: Path) -> None:
     archive = next(release.glob("*.tar.gz"))
     subprocess.run(["tar", "-xzf", archive, "-C", tmp_path], check=True)
@@ -472,14 +482,6 @@ def test_a_release_that_was_changed_on_the_way(home: Home, release: Path, tmp_pa
     assert home.listing() == {}
 
 
-def test_remove_runner(home: Home) -> None:
-    said(home.install("--yes"))
-    done = home.install("--remove-runner")
-    assert done.returncode == 0, done.stderr
-    left = [name for name in home.listing() if "dream" in name]
-    assert left == []
-
-
 def test_help_makes_nothing(home: Home) -> None:
     done = home.install("--help")
     assert done.returncode == 0
@@ -501,3 +503,13 @@ def test_shell_scripts_pass_shellcheck() -> None:
     scripts = [ROOT / "install.sh", ROOT / ".ci" / "run", ROOT / "scripts" / "dream-runner"]
     scripts += sorted((ROOT / "scripts").glob("*.sh"))
     subprocess.run(["shellcheck", *scripts], check=True)
+
+
+def test_remove_runner(ready: Home) -> None:
+    """The last test, because nothing of ``ready`` is left."""
+    before = [name for name in ready.listing() if "dream" in name]
+    assert len(before) > 1000
+    done = ready.install("--remove-runner")
+    assert done.returncode == 0, done.stderr
+    left = [name for name in ready.listing() if "dream" in name]
+    assert left == []

@@ -21,7 +21,8 @@ from dream_runner.module_utils.dream_core.faststart import UNIT
 from . import stack
 from .stack import Stacked
 
-pytestmark = [pytest.mark.node, pytest.mark.timeout(900)]
+#: In CI the native profile stands for both: test_fast_start_native.py.
+pytestmark = [pytest.mark.node, pytest.mark.slow, pytest.mark.timeout(900)]
 
 SIZE = 64 * 1024 * 1024
 PORT = 5081
@@ -149,7 +150,6 @@ def test_the_hosts_own_model_takes_over(stacked: Stacked) -> None:
     assert (summary["model"]["id"], summary["pending_model"]) == ("big", "")
 
 
-@pytest.mark.slow
 def test_the_next_install_finds_all_in_order(stacked: Stacked) -> None:
     before = stacked.identities()
     done = stacked.again()
@@ -164,7 +164,6 @@ def test_the_next_install_finds_all_in_order(stacked: Stacked) -> None:
     assert stacked.identities() == before
 
 
-@pytest.mark.slow
 def test_a_model_that_does_not_load_leaves_the_small_one(stacked: Stacked) -> None:
     node = stacked.node
     assert node.runner("uninstall", "--yes").code == 0
@@ -183,7 +182,6 @@ def test_a_model_that_does_not_load_leaves_the_small_one(stacked: Stacked) -> No
     assert node.run("docker", "ps", "-aq", "--filter", "name=trial").out == ""
 
 
-@pytest.mark.slow
 def test_another_model_takes_the_place_of_the_refused_one(stacked: Stacked) -> None:
     done = stacked.node.install(*options(stacked, "big"))
     assert done.code == 0, str(done)
@@ -199,7 +197,6 @@ def begin_again(node: Node) -> None:
     pace(node, SLOW)
 
 
-@pytest.mark.slow
 def test_it_can_be_waited_for_after_all(stacked: Stacked) -> None:
     """Switched off in the middle of its fetch: the install goes on with the bytes that are here."""
     node = stacked.node
@@ -225,7 +222,6 @@ def test_it_can_be_waited_for_after_all(stacked: Stacked) -> None:
     assert (again.code, again.json()["tasks"]["changed"]) == (0, 0), str(again)
 
 
-@pytest.mark.slow
 def test_uninstall_while_it_fetches_leaves_nothing(stacked: Stacked) -> None:
     node = stacked.node
     begin_again(node)

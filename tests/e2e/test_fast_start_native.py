@@ -161,6 +161,7 @@ def test_without_a_hub_it_ends_ready_with_the_small_model(machine: Machine) -> N
     assert "own takes over when it is downloaded" in pending["evidence"]
 
 
+@pytest.mark.slow
 def test_again_changes_nothing(machine: Machine) -> None:
     done = machine.again()
     assert (done.code, done.json()["tasks"]["changed"]) == (0, 0), str(done)
@@ -206,6 +207,7 @@ def test_killed_at_every_stage_its_own_model_takes_over(machine: Machine) -> Non
     assert "small" not in json.dumps(summary)
 
 
+@pytest.mark.slow
 def test_the_next_install_finds_all_in_order(machine: Machine) -> None:
     nothing = {"ok": 0, "changed": 0, "failed": 0, "skipped": 0}
     done = machine.again()

@@ -108,6 +108,7 @@ def test_dry_run_after_an_install_writes_nothing(node: MakeNode) -> None:
     assert changes(before, machine.listing(), "/root/ai-server/logs/") == []
 
 
+@pytest.mark.slow
 def test_power_cut_while_installing(node: MakeNode) -> None:
     """The whole machine dies at once, the supervisor too; after boot one command finishes."""
     machine = node("13", systemd=True, user="root")

@@ -99,6 +99,7 @@ def test_what_is_missing_is_named_before_anything_is_fetched(bundle: Path, tmp_p
 
 
 @pytest.mark.node
+@pytest.mark.slow
 def test_a_bare_machine_gets_its_packages_from_the_bundle(
     bundle: Path, node: Callable[..., Node]
 ) -> None:

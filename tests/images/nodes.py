@@ -55,10 +55,7 @@ KINDS: dict[str, dict[str, tuple[str, ...]]] = {
     # For whatever speaks SSH to a machine: molecule, fleets.
     "ssh": {"12": ("openssh-server",), "13": ("openssh-server",)},
     # The same, with what the native engine would otherwise have to bring from Debian first.
-    "fleet": {
-        "12": ("openssh-server", "libgomp1", "python3-venv"),
-        "13": ("openssh-server", "libgomp1", "python3-venv"),
-    },
+    "fleet": {"12": ("openssh-server", "libgomp1", "python3-venv")},
     "fleet-docker": {"13": ("openssh-server", "docker.io", "docker-cli", "docker-compose")},
     # A working engine. Debian 12 has no compose 2.
     "docker": {"13": ("docker.io", "docker-cli", "docker-compose")},
