@@ -6,7 +6,7 @@ Writes measured.md and measured.svg into DIR (docs/developer). Rows of one group
 turn and are medians: compare within a group, and ratios before seconds. A group that was not run
 this time stays as it was, with its own date; measured.json has all figures. ``--all`` adds what
 takes long and wants root: ``fetch`` (nginx, aria2, curl from Debian; some GiB of disk) and
-``fleet`` (podman). ``--against REF`` adds the same commands of an older commit.
+``fleet`` and ``users`` (podman). ``--against REF`` adds the same commands of an older commit.
 """
 
 from __future__ import annotations
@@ -64,6 +64,15 @@ def fleet(bench: Bench, directory: Path, rounds: int) -> None:
     measured(bench, directory, rounds)
 
 
+def users(bench: Bench, directory: Path, rounds: int) -> None:
+    """Measure a first install for each kind of user, once each; wants root and podman."""
+    from users import rows
+
+    bench.tables["From a bare machine to an answer, by kind of user and lines typed"] = {
+        name: Cost(row.seconds) for name, row in rows()
+    }
+
+
 Part = Callable[[Bench, Path, int], None]
 PARTS: dict[str, Part] = {
     "first-install": first_install,
@@ -72,7 +81,7 @@ PARTS: dict[str, Part] = {
     "first-paint": first_paint,
     "facts": facts,
 }
-LONG: dict[str, Part] = {"fetch": fetch, "fleet": fleet}
+LONG: dict[str, Part] = {"fetch": fetch, "fleet": fleet, "users": users}
 Tables = Mapping[str, Mapping[str, Cost]]
 
 # --- a table --------------------------------------------------------------------------
@@ -177,7 +186,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "developer")
     parser.add_argument("--only", choices=[*PARTS, *LONG, "none"], action="append")
-    parser.add_argument("--all", action="store_true", help="with fetch and fleet")
+    parser.add_argument("--all", action="store_true", help="with fetch, fleet and users")
     parser.add_argument("--against", metavar="REF", help="also this older commit")
     wanted = parser.parse_args()
     parts = PARTS | LONG
