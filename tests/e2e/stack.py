@@ -1,7 +1,7 @@
 """A machine on which profile ``full`` can be installed without any registry of the world.
 
 A registry and a web server inside the node serve what the catalogue names: llama.cpp's own server,
-one stand-in for every other image, and two small models.
+a stand-in for every other service (fixtures/standins.py), and two small models.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from images import archive, containers, registry
+from fixtures import standins
+from images import archive, containers, docker_registry, registry
 from nodes.node import Node, Result
 
 from dream_runner import catalog
@@ -240,33 +241,49 @@ def replace_helper_models(machine: Node) -> None:
 def serve_images(machine: Node, busy: int = 0) -> dict[str, dict[str, Any]]:
     """Run a registry inside ``machine`` and return the lock that points to it.
 
-    ``busy``: how many requests for an image it refuses first.
+    ``busy``: how many requests for an image it refuses first, which no real registry can be told.
     """
-    engine, stub = containers.llama_server(), containers.web_stub(_ports())
-    served = {"llama-server": engine, "stub": stub, "broken": containers.broken()}
-    _serve_images(replace(machine, user="root"), served, busy)
-    return _lock(engine, stub, REGISTRY_PORT)
-
-
-def _ports() -> list[int]:
-    """Return every port that a service listens on in its container."""
-    services = catalog.load().services["services"]
-    ports = {port["container"] for item in services for port in item.get("ports", ())}
-    return sorted(ports | {port for item in services for port in item.get("internal_ports", ())})
-
-
-def _lock(engine: archive.Image, stub: archive.Image, port: int) -> dict[str, dict[str, Any]]:
-    """Return the lock of the whole catalogue: llama.cpp is real, all else the stand-in."""
+    served = images()
+    root = replace(machine, user="root")
+    if busy:
+        _serve_images(root, served, busy)
+    else:
+        tags = {f"{name}:{_tag(name)}": image for name, image in served.items()}
+        docker_registry.serve(root, tags, REGISTRY_PORT)
     lock = {
-        item["image"]: _entry("stub", stub, port)
+        item["image"]: _entry(_repository(item["id"]), served[_repository(item["id"])])
         for item in catalog.load().services["services"]
-        if item["id"] != "llama-server"
     }
-    return {**lock, ENGINE_TAG: _entry("llama-server", engine, port)}
+    return {**lock, ENGINE_TAG: _entry("llama-server", served["llama-server"])}
 
 
-def _entry(name: str, image: archive.Image, port: int = REGISTRY_PORT) -> dict[str, Any]:
-    place = f"127.0.0.1:{port}/{name}"
+def images() -> dict[str, archive.Image]:
+    """Return the images that stand for those of the catalogue, by repository.
+
+    llama.cpp is real, and the services behind the features answer like their products; the others
+    say 200 on the ports of the engine and of the chat.
+    """
+    return {
+        "llama-server": containers.llama_server(),
+        **{name: containers.stand_in(name) for name in standins.PROGRAMS},
+        "stub": containers.web_stub((3000, 8080)),
+        "broken": containers.broken(),
+    }
+
+
+def _tag(repository: str) -> str:
+    """Return the tag of the service's image in the catalogue, so that ``lock`` finds it again."""
+    services = catalog.load().services["services"]
+    found = [item["image"] for item in services if item["id"] == repository]
+    return found[0].rpartition(":")[2] if found else "1"
+
+
+def _repository(service: str) -> str:
+    return service if service in ("llama-server", *standins.PROGRAMS) else "stub"
+
+
+def _entry(name: str, image: archive.Image) -> dict[str, Any]:
+    place = f"127.0.0.1:{REGISTRY_PORT}/{name}"
     return {"digest": image.digest, "from": place, "platforms": ["linux/amd64", "linux/arm64"]}
 
 

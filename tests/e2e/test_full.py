@@ -1,8 +1,8 @@
 """Profile full on a machine with an engine: the whole stack, and what becomes of it.
 
 The tests share one node and go on where the one before left it, as the user of a machine does. All
-images but llama.cpp's are a stand-in that says 200 (stack.py); the engine, compose, the model and
-its answers are real.
+images but llama.cpp's are stand-ins that answer like their products (fixtures/standins.py); the
+engine, compose, the registry, the model and its answers are real.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from images import docker_registry
 from nodes.node import Node, Result
 
 from dream_runner import catalog
@@ -30,11 +30,35 @@ pytestmark = [pytest.mark.node, pytest.mark.timeout(1200)]
 
 #: What runs on a machine without a GPU when nobody switches anything on or off.
 EVERYTHING = {
-    *("llama-server", "open-webui", "litellm", "searxng"),
+    *("llama-server", "open-webui", "litellm", "searxng", "hermes"),
     *("whisper", "tts", "n8n", "qdrant", "embeddings"),
 }
+#: All that is offered, in the order of the end screen.
+READY = ["chat", "documents", "search", "voice", "agent", "workflows"]
+#: The agent refuses a shorter context, and the model of a machine this small has a shorter one.
+CONTEXT = ("--context-tokens", "65536")
 
 
+#: What only somebody with an account or a key may ask of an open port.
+GUARDED = {3000: "/api/models", 4000: "/v1/models", 11434: "/v1/models"}
+#: Prints the status of every port that answers; 0 where nothing is known to ask.
+SCAN = """
+import json, socket, urllib.error, urllib.request
+address, paths, found = "{address}", {paths}, {{}}
+for port in range(1, 12_000):
+    with socket.socket() as client:
+        client.settimeout(2)
+        if client.connect_ex((address, port)) == 0:
+            found[port] = 0
+for port in found.keys() & paths.keys():
+    url = f"http://{{address}}:{{port}}{{paths[port]}}"
+    try:
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            found[port] = answer.status
+    except urllib.error.HTTPError as error:
+        found[port] = error.code
+print(json.dumps(found))
+"""
 #: Of the user's own environment; it may be in that of what the user starts, and nowhere else. In
 #: parts, because the machine has these tests, too.
 TOKEN = "-".join(("planted", "hub", "0123456789abcdef"))
@@ -115,23 +139,31 @@ def agreed(stacked: Stacked, *flags: str) -> Any:
 def test_a_first_install_that_is_killed_twice_ends_in_an_answer(stacked: Stacked) -> None:
     """kill -9 while images come and while containers start; the third run finishes."""
     for phase in ("images", "services"):
-        kill_in(stacked, phase)
-    succeeded(stacked.install())
+        kill_in(stacked, phase, *CONTEXT)
+    done = succeeded(stacked.install(*CONTEXT))
+    assert ready(done) == READY
     assert set(stacked.containers()) == EVERYTHING
     assert all(item["State"] == "running" for item in stacked.containers().values())
     model, answer = stacked.chat()
     assert (model, bool(answer)) == ("one", True)
-    assert stacked.ask("/", port=3000) == {"status": "ok"}
+    assert stacked.ask("/health", port=3000) == {"status": True}
 
 
-def kill_in(stacked: Stacked, phase: str) -> None:
+def ready(done: Any) -> list[str]:
+    """Return the features that passed their probe; every one that was tried must have."""
+    found = done["summary"]["access"]["features"]
+    assert (found["failed"], found["unproven"]) == ({}, {})
+    return list(found["passed"])
+
+
+def kill_in(stacked: Stacked, phase: str, *more: str) -> None:
     """Start an install and kill the command outright when ``phase`` has begun."""
     node = stacked.node
     node.must("rm", "-f", "/root/pid")
     script = 'echo $$ > /root/pid; exec ./install.sh "$@" > /root/out 2>&1'
     node.podman.run(
         *("exec", "-d", "--env", "HOME=/root", "--workdir", node.checkout, node.name),
-        *("sh", "-c", script, "sh", *stacked.options()),
+        *("sh", "-c", script, "sh", *stacked.options(), *more),
     )
 
     def begun() -> bool:
@@ -151,24 +183,26 @@ def test_again_changes_nothing(stacked: Stacked) -> None:
     assert stacked.identities() == before
 
 
-def test_from_another_machine_only_that_answers_which_the_plan_calls_open(stacked: Stacked) -> None:
+def test_from_another_machine_only_that_answers_which_the_plan_calls_open(
+    stacked: Stacked, node: Callable[..., Node]
+) -> None:
     """Try the ports below 12,000 one by one, except those that the tests themselves serve."""
     plan = stacked.node.runner("plan", "--json").json()
     told = {row["port"]: row for row in plan["exposure"]}
-    address = stacked.node.address  # asked of podman each time
-    found = {port for port in range(1, 12_000) if answers(address, port)}
-    found -= {stack.REGISTRY_PORT, stack.FILES_PORT}
-    assert found == {port for port, row in told.items() if row["open"]}
+    other = node("13", systemd=False)
+    script = SCAN.format(address=stacked.node.address, paths=GUARDED)
+    scanned = {int(port): status for port, status in json.loads(other.python(script)).items()}
+    found = {
+        port: scanned[port] for port in scanned.keys() - {stack.REGISTRY_PORT, stack.FILES_PORT}
+    }
+    for port, row in sorted(told.items()):
+        planned = f"open, guard: {row['guard']}" if row["open"] else "closed"
+        print(f"{port:5} {row['what']:30} {planned:20} {found.get(port, 'does not answer')}")
+    assert found.keys() == {port for port, row in told.items() if row["open"]}
     # All of them ask who is there, but for the one that was named with --expose.
-    assert {told[port]["guard"] for port in found - {11434}} <= {"account", "key"}
-    assert {3000, 4000, 11434} <= found
-    assert not found & {6333, 8090, 8880, 8888, 9000, 5678}
-
-
-def answers(address: str, port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as client:
-        client.settimeout(2)
-        return client.connect_ex((address, port)) == 0
+    assert {told[port]["guard"] for port in found.keys() - {11434}} == {"account", "key"}
+    assert found == {3000: 401, 4000: 401, 11434: 200}
+    assert {6333, 8090, 8880, 8888, 9000, 5678} <= told.keys() - found.keys()
 
 
 @pytest.mark.slow
@@ -211,9 +245,9 @@ def test_another_model_by_settings_only(stacked: Stacked) -> None:
     assert done["summary"]["model"]["sha256"] == stacked.models["two"]
     assert stacked.chat()[0] == "two"
     after = stacked.identities()
-    # The gateway names the model in its own file.
+    # The gateway and the agent name the model in their own files.
     changed = {name for name in before if before[name] != after[name]}
-    assert changed == {"llama-server", "litellm"}
+    assert changed == {"llama-server", "litellm", "hermes"}
 
 
 @pytest.mark.slow
@@ -235,12 +269,36 @@ def test_a_service_without_its_image_leaves_the_core_running(stacked: Stacked) -
 
 
 @pytest.mark.slow
+def test_a_digest_that_its_registry_deleted_is_named_with_the_remedy(stacked: Stacked) -> None:
+    node, image = stacked.node, stack.images()["qdrant"]
+    services = catalog.load().services["services"]
+    (tag,) = (item["image"] for item in services if item["id"] == "qdrant")
+    place = f"127.0.0.1:{stack.REGISTRY_PORT}/qdrant"
+    assert node.runner("lock", "--check", "qdrant").code == 0
+    node.must("docker", "rm", "-f", "dream-runner-qdrant-1")
+    node.must("docker", "image", "rm", f"{place}@{image.digest}")
+    registry = f"{node.address}:{stack.REGISTRY_PORT}/qdrant"
+    docker_registry.skopeo("delete", f"docker://{registry}:{tag.rpartition(':')[2]}")
+    done = stacked.again()
+    assert (done.code, error_code(done)) == (11, "SERVICES_DEGRADED"), str(done)
+    assert image.digest in done.text
+    assert f"dream-runner lock {tag}" in done.text
+    checked = node.runner("lock", "--check", "qdrant", "--json")
+    assert (checked.code, error_code(checked)) == (7, "PIN_GONE"), str(checked)
+    # The remedy: what its maker publishes instead, here a mirror that has it again.
+    docker_registry.push(image, f"{registry}:{tag.rpartition(':')[2]}")
+    node.must(node.command, "lock", "qdrant")
+    assert ready(succeeded(stacked.again())) == READY
+    assert set(stacked.containers()) == EVERYTHING
+
+
+@pytest.mark.slow
 def test_an_upgrade_whose_engine_does_not_answer_is_turned_back(stacked: Stacked) -> None:
     """A new digest of the engine starts and answers nothing; the old one comes back, and again."""
     lock = f"{stacked.node.home}/{stack.STATE}/{catalog.LOCK}"
     good = json.loads(stacked.node.must("cat", lock).out)["images"]
     before = stacked.containers()
-    stub = next(entry for tag, entry in good.items() if tag.startswith("qdrant/"))
+    stub = next(entry for tag, entry in good.items() if tag.startswith("redis:"))
     stack.write_lock(stacked.node, {**good, stack.ENGINE_TAG: stub})
     for _ in range(2):
         done = stacked.again()

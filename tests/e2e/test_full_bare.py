@@ -40,7 +40,7 @@ def test_killed_while_the_engine_is_installed_it_ends_in_an_answer(stacked: Stac
     assert all("@sha256:" in image for image in images), images
     model, answer = stacked.chat()
     assert (model, bool(answer)) == ("one", True)
-    assert stacked.ask("/", port=3000) == {"status": "ok"}
+    assert stacked.ask("/health", port=3000) == {"status": True}
 
 
 @pytest.mark.slow

@@ -68,7 +68,7 @@ def test_the_playbook_that_is_killed_half_way_ends_in_an_answer(stacked: Stacked
     stacked.play(**FEATURES, **repository())
     model, answer = stacked.chat()
     assert (model, bool(answer)) == ("one", True)
-    assert stacked.ask("/", port=3000) == {"status": "ok"}
+    assert stacked.ask("/health", port=3000) == {"status": True}
 
 
 def is_alive(node: Node) -> bool:

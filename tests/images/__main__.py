@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 # The packages below are called as pytest calls them, by their place in tests/.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from fixtures import standins
 from nodes.podman import Podman, missing_tools
 
-from images import apt_repository, containers, nodes
+from images import apt_repository, archive, containers, nodes
 from images.registry import Registry
 
 NODES = {
@@ -21,7 +24,11 @@ NODES = {
 }
 #: Made by the first test that needs it: fleets of 20 nodes and more.
 RARE = "debian13-fleet-docker"
-CONTAINERS = {"llama-server": containers.llama_server, "web-stub": containers.web_stub}
+CONTAINERS: dict[str, Callable[[], archive.Image]] = {
+    "llama-server": containers.llama_server,
+    "web-stub": containers.web_stub,
+    **{name: partial(containers.stand_in, name) for name in standins.PROGRAMS},
+}
 #: Docker's packages as Docker offers them: a signed repository for apt.
 REPOSITORY = "docker-repository"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +31,14 @@ class Image:
 
     @property
     def tar(self) -> Path:
-        return self.directory / "image.tar"
+        """The file that ``docker load`` takes; written when it is first asked for."""
+        path = self.directory / "image.tar"
+        if not path.exists():
+            work = path.with_suffix(f".{os.getpid()}")
+            with tarfile.open(work, "w", format=tarfile.GNU_FORMAT) as stream:
+                _add(stream, self.layout, ".")
+            work.rename(path)
+        return path
 
     @property
     def layout(self) -> Path:
@@ -55,18 +63,33 @@ class Image:
         return str(manifest[0]["RepoTags"][0])
 
 
+def pack(root: Path, packed: Path) -> None:
+    """Write ``root`` as a layer; images that differ only in their configuration share it."""
+    with tarfile.open(packed, "w", format=tarfile.GNU_FORMAT) as stream:
+        _add(stream, root, ".")
+
+
 def write(
-    target: Path, root: Path, reference: str, architecture: str, config: dict[str, Any]
+    target: Path,
+    root: Path,
+    reference: str,
+    architecture: str,
+    config: dict[str, Any],
+    packed: Path | None = None,
 ) -> None:
-    """Write the image of ``root`` called ``reference`` into ``target``."""
+    """Write the image of ``root`` called ``reference`` into ``target``.
+
+    ``packed``: the layer of ``root`` on the same filesystem, if it was written before.
+    """
     layout = target / "layout"
     blobs = layout / "blobs" / "sha256"
     blobs.mkdir(parents=True)
-    packed = target / "layer.tar"
-    with tarfile.open(packed, "w", format=tarfile.GNU_FORMAT) as stream:
-        _add(stream, root, ".")
+    if packed is None:
+        packed = target / "layer.tar"
+        pack(root, packed)
     layer = _descriptor(packed.read_bytes(), LAYER)
-    packed.rename(blobs / layer["digest"].removeprefix("sha256:"))
+    os.link(packed, blobs / layer["digest"].removeprefix("sha256:"))
+    (target / "layer.tar").unlink(missing_ok=True)
     settings = _blob(
         blobs,
         CONFIG,
@@ -97,8 +120,6 @@ def write(
             }
         ],
     )
-    with tarfile.open(target / "image.tar", "w", format=tarfile.GNU_FORMAT) as stream:
-        _add(stream, layout, ".")
 
 
 def _add(stream: tarfile.TarFile, root: Path, name: str) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from fixtures import standins
 
 from . import archive, cache, debian
 
@@ -40,7 +43,27 @@ while IFS= read -r line && [ "$line" != "$(printf '\\r')" ]; do :; done
 printf 'HTTP/1.0 200 OK\\r\\nContent-Type: application/json\\r\\nConnection: close\\r\\n\\r\\n'
 printf '{"status":"ok"}\\n'
 """
+#: Beside busybox: the program of the stand-ins, and what of its library they can use.
+PYTHON_SUITE, PYTHON = "trixie", "python3.13"
+PYTHON_PACKAGES = (PYTHON, f"lib{PYTHON}-stdlib", "busybox-static")
+_LEFT_OUT = (
+    *("__pycache__", "asyncio", "ctypes", "curses", "dbm", "ensurepip", "idlelib"),
+    *("multiprocessing", "pydoc_data", "sqlite3", "sysconfig", "test", "tkinter"),
+    *("turtledemo", "unittest", "venv", "wsgiref", "xml"),
+)
+#: They need libraries beside libc; hashlib has its own functions without OpenSSL.
+_EXTENSIONS_LEFT_OUT = re.compile(
+    "_(asyncio|bz2|ctypes|curses|dbm|gdbm|hashlib|lzma|readline|sqlite3|ssl|test|uuid|xx|zstd)"
+    "|readline|nis|xx"
+)
+#: Of the image of Hermes; dream-runner's command of the container ends in it.
+HERMES = """\
+#!/bin/sh
+exec /usr/bin/python3 -B /standins.py hermes "$@"
+"""
+
 APPLETS = ("cat", "env", "id", "kill", "ls", "nc", "sh", "sleep", "test", "wget")
+STAND_IN_APPLETS = (*APPLETS, "cp", "printf", "sha256sum")
 
 
 def llama_server(reference: str = f"{PREFIX}/llama-server:0.7.0") -> archive.Image:
@@ -74,6 +97,27 @@ def web_stub(
     return _image(reference, root, settings)
 
 
+def stand_in(service: str) -> archive.Image:
+    """Return the image of a service of the catalogue that answers like its product.
+
+    They differ in their configuration and share one layer, which an engine pulls once.
+    """
+    program = Path(standins.__file__).read_text()
+    recipe = (PYTHON_SUITE, PYTHON_PACKAGES, _LEFT_OUT, _EXTENSIONS_LEFT_OUT, HERMES, program)
+    mark = cache.digest(recipe, CURL, STAND_IN_APPLETS)
+    root = cache.cached(f"standins-root-{mark}", _make_stand_ins_root)
+    layer = cache.cached(
+        f"standins-layer-{mark}", lambda target: archive.pack(root, target / "layer.tar")
+    )
+    start = ["/usr/bin/python3", "-B", "/standins.py", service]
+    settings: dict[str, object] = {
+        "Entrypoint": [] if service == "hermes" else start,
+        "Cmd": ["hermes", "gateway", "run"] if service == "hermes" else [],
+        "Env": ["PATH=/usr/bin:/bin"],
+    }
+    return _image(f"{PREFIX}/{service}:1", root, settings, layer / "layer.tar")
+
+
 def broken(reference: str = f"{PREFIX}/broken:1") -> archive.Image:
     """Return an image without a program, so that no container of it ever starts."""
 
@@ -84,9 +128,11 @@ def broken(reference: str = f"{PREFIX}/broken:1") -> archive.Image:
     return _image(reference, root, {"Entrypoint": ["/none"]})
 
 
-def _image(reference: str, root: Path, settings: dict[str, object]) -> archive.Image:
+def _image(
+    reference: str, root: Path, settings: dict[str, object], packed: Path | None = None
+) -> archive.Image:
     def make(target: Path) -> None:
-        archive.write(target, root, reference, debian.architecture(), settings)
+        archive.write(target, root, reference, debian.architecture(), settings, packed)
 
     name = f"image-{cache.digest(reference, root.name, settings)}"
     return archive.Image(cache.cached(name, make))
@@ -110,6 +156,29 @@ def _make_stub_root(root: Path) -> None:
     for name, content in (("stub", STUB), ("answer", ANSWER)):
         (root / name).write_text(content)
         (root / name).chmod(0o755)
+
+
+def _make_stand_ins_root(root: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="dream-runner-image-", dir="/var/tmp") as work:
+        whole = Path(work) / "whole"
+        debian.unpack(debian.download(Path(work), PYTHON_SUITE, PYTHON_PACKAGES), whole)
+        program, library = f"usr/bin/{PYTHON}", f"usr/lib/{PYTHON}"
+        for path in sorted((whole / library / "lib-dynload").iterdir()):
+            if _EXTENSIONS_LEFT_OUT.match(path.name):
+                path.unlink()
+        left = shutil.ignore_patterns(*_LEFT_OUT)
+        shutil.copytree(whole / library, root / library, ignore=left, symlinks=True)
+        for name in {program, *_libraries(whole, [program])}:
+            _copy(whole, root, name)
+        _add_busybox(whole, root, STAND_IN_APPLETS)
+    (root / "usr/bin/python3").symlink_to(PYTHON)
+    shutil.copy(standins.__file__, root / "standins.py")
+    hermes = root / "usr/bin/hermes"
+    hermes.write_text(HERMES)
+    hermes.chmod(0o755)
+    # Without this every container compiles the library again at its start.
+    compile_all = ["-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "/usr/lib"]
+    debian.output(["chroot", str(root), "/usr/bin/python3", *compile_all])
 
 
 def _libraries(root: Path, programs: Sequence[str]) -> set[str]:
@@ -137,12 +206,12 @@ def _copy(whole: Path, root: Path, name: str) -> None:
     shutil.copy(source, target)
 
 
-def _add_busybox(whole: Path, root: Path) -> None:
+def _add_busybox(whole: Path, root: Path, applets: Sequence[str] = APPLETS) -> None:
     (root / "usr/bin").mkdir(parents=True, exist_ok=True)
     shutil.copy(whole / "usr/bin/busybox", root / "usr/bin/busybox")
     if not (root / "bin").is_symlink():
         (root / "bin").symlink_to("usr/bin")
-    for applet in APPLETS:
+    for applet in applets:
         (root / "usr/bin" / applet).symlink_to("busybox")
     curl = root / "usr/bin/curl"
     curl.write_text(CURL)

@@ -35,8 +35,11 @@ def architecture() -> str:
     return output(["dpkg", "--print-architecture"])
 
 
-def download(work: Path, suite: str, names: Sequence[str]) -> list[Path]:
-    """Fetch ``names`` and all they depend on into ``work``; return the package files."""
+def download(work: Path, suite: str, names: Sequence[str], *, alone: bool = False) -> list[Path]:
+    """Fetch ``names`` and all they depend on into ``work``; return the package files.
+
+    ``alone``: without what they depend on.
+    """
     for name in ("state/lists/partial", "cache/archives/partial"):
         (work / name).mkdir(parents=True)
     (work / "status").touch()
@@ -45,8 +48,12 @@ def download(work: Path, suite: str, names: Sequence[str]) -> list[Path]:
     conf.write_text(CONF.format(work, architecture()))
     environment = {**os.environ, "APT_CONFIG": str(conf), "LC_ALL": "C"}
     output(["apt-get", "-q", "update"], environment)
-    output(["apt-get", "-q", "-y", "--download-only", "install", *names], environment)
-    return sorted((work / "cache" / "archives").glob("*.deb"))
+    archives = work / "cache" / "archives"
+    if alone:
+        output(["apt-get", "-q", "download", *names], environment, cwd=archives)
+    else:
+        output(["apt-get", "-q", "-y", "--download-only", "install", *names], environment)
+    return sorted(archives.glob("*.deb"))
 
 
 def unpack(packages: Sequence[Path], root: Path) -> None:
@@ -62,9 +69,11 @@ def unpack(packages: Sequence[Path], root: Path) -> None:
         subprocess.run(extract, input=archive, check=True)
 
 
-def output(command: Sequence[str], env: dict[str, str] | None = None) -> str:
+def output(
+    command: Sequence[str], env: dict[str, str] | None = None, cwd: Path | None = None
+) -> str:
     """Run ``command``; its last lines are the error."""
-    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=900)
+    done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=cwd, timeout=900)
     if done.returncode:
         tail = "\n".join((done.stdout + done.stderr).splitlines()[-20:])
         raise RuntimeError(f"{Path(command[0]).name} ended with {done.returncode}:\n{tail}")
