@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 from e2e import stack
 from fixtures import villain
+from images import docker_registry
 from nodes.node import Node
 
 from dream_runner import catalog
@@ -91,6 +92,8 @@ class Machine:
         # The tests ask the engine from outside; it has no sign-in, and --lan leaves it closed.
         words = ["--yes", "--json", "--lan", "--expose", "llama-server"]
         words += ["--model", self._url, "--sha256", self.sha256]
+        # The agent refuses a shorter context.
+        words += ["--context-tokens", "65536" if "agents" in features else "0"]
         words += ["--profile", "full", "--fast-start", "no"]
         every = catalog.load().features["features"]
         for name in every:
@@ -126,9 +129,15 @@ class Machine:
 
     # --- what is there -------------------------------------------------------
 
+    def ready(self) -> list[str]:
+        """Return the features that passed their probe; every one that was tried must have."""
+        found = json.loads((self.install_dir / "summary.json").read_text())["access"]["features"]
+        assert (found["failed"], found["unproven"]) == ({}, {})
+        return list(found["passed"])
+
     @property
     def install_dir(self) -> Path:
-        return self.home / "dream-runner"
+        return self.home / "ai-server"
 
     @property
     def state_dir(self) -> Path:
@@ -141,7 +150,9 @@ class Machine:
     def files(self) -> dict[str, Any]:
         """Return kind, mode and content of every file that an install makes or changes."""
         home, root = self.home, self.home.parent
-        places = [home / "dream-runner", home / stack.STATE, *(root / name for name in SYSTEM)]
+        # Without it, nothing below would be compared.
+        assert (self.install_dir / ".env").is_file()
+        places = [self.install_dir, home / stack.STATE, *(root / name for name in SYSTEM)]
         found: dict[str, Any] = {}
         for place in places:
             for path in _below(place):
@@ -190,9 +201,7 @@ class Machine:
 
     def sent_by_registry(self) -> int:
         """Return how many bytes of images have left the registry."""
-        url = f"http://127.0.0.1:{stack.REGISTRY_PORT}/sent"
-        ask = f"import urllib.request as u; print(u.urlopen({url!r}, timeout=30).read().decode())"
-        return int(self.node.python(ask))
+        return docker_registry.sent(self.node)
 
     # --- what is done to it --------------------------------------------------
 

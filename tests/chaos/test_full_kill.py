@@ -1,6 +1,6 @@
 """kill -9 at random instants of the full profile, in a node with a real engine.
 
-All images but llama.cpp's are a stand-in (tests/e2e/stack.py). A case begins with nothing but the
+All images but llama.cpp's are stand-ins (tests/e2e/stack.py). A case begins with nothing but the
 wrapper's environment, or with a finished install that is broken in several ways, as the dice
 of its seed fall.
 """
@@ -24,8 +24,14 @@ from .origin import SIZE
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(1800)]
 
-#: The features of a run of ten seeds: only what differs in kind, for the sake of time.
-FEATURES: tuple[tuple[str, ...], ...] = ((), ("workflows",), ("voice",))
+#: All that is offered, in the order of the end screen.
+EVERYTHING = ("search", "voice", "workflows", "rag", "agents")
+READY = {
+    (): ["chat"],
+    EVERYTHING: ["chat", "documents", "search", "voice", "agent", "workflows"],
+}
+#: The features of a run of ten seeds. CI has time for the first seed, and for one feature.
+FEATURES: tuple[tuple[str, ...], ...] = ((), EVERYTHING, EVERYTHING)
 #: How to spoil a finished install. Each is one shell line; together they touch every phase.
 BREAKS = {
     "facts lost": "rm -f $S/facts.json",
@@ -78,6 +84,7 @@ class Lab:
                 while not machine.events() and first.is_alive:
                     time.sleep(0.2)
                 done = succeeded(machine.finish(first))
+            assert machine.ready() == READY[features]
             made = Reference(options, done.seconds, machine.state())
             self.references[features] = made
             self.installed = features
@@ -115,7 +122,7 @@ def test_full_install_killed(
     print(f"recovers with {flags or 'no flags'}")
     done = succeeded(machine.install(*reference.options, *flags))
     print(f"recovered in {done.seconds:.1f} s")
-    check(machine, reference, {**kept, **half})
+    check(lab, features, {**kept, **half})
     end = check_rests(machine, reference)
     lab.installed = features
     # What was only spoilt in part is fetched in part: no lower bound.
@@ -144,7 +151,7 @@ def test_engine_was_started_too_often(lab: Lab, last: str) -> None:
     lab.installed = None
     machine.sh(_USE_UP + last)
     succeeded(machine.install("--yes", "--json"))
-    check(machine, reference, machine.secrets())
+    check(lab, features, machine.secrets())
     check_rests(machine, reference)
     lab.installed = features
 
@@ -208,14 +215,16 @@ def kill(machine: Machine, dice: random.Random, options: list[str], seconds: flo
     run.process.wait(timeout=60)
 
 
-def check(machine: Machine, reference: Reference, secrets: dict[str, str]) -> None:
-    """The state of an undisturbed install, the same secrets, an answer, nothing left over."""
+def check(lab: Lab, features: tuple[str, ...], secrets: dict[str, str]) -> None:
+    """The state of an undisturbed install, the same secrets, every feature, nothing left over."""
+    machine, reference = lab.machine, lab.reference(features)
     kept = machine.secrets()
     assert {name: kept.get(name) for name in secrets} == secrets, "secrets changed"
     found = sandbox.differences(reference.state, machine.state())
     assert not found, "\n".join(found)
     twins = {name: many for name, many in machine.engine()["containers"].items() if len(many) > 1}
     assert twins == {}
+    assert machine.ready() == READY[features]
     assert machine.leftovers() == []
     assert machine.strangers() == []
     name, answer = machine.stack.chat()
