@@ -28,7 +28,8 @@ HAS_LIBRARY='import ctypes; ctypes.CDLL("libgomp.so.1")'
 # pip with the caller's settings as far as they say where packages come from, and no others.
 RUN_PIP='import os, sys
 sys.path.insert(0, sys.argv[1])
-from dream_runner.module_utils.dream_core import errors, network_env
+from dream_runner.module_utils.dream_core import errors
+from dream_runner.module_utils.dream_core.network import network_env
 try: network_env.require(os.environ); settings = network_env.of_pip(os.environ)
 except errors.UsageError as error: sys.exit("%s: %s" % (error.what, error.hint))
 os.execve(sys.executable, [sys.executable, "-I", "-m", "pip", *sys.argv[2:]], settings)'
@@ -443,7 +444,7 @@ become() {
 show_dry_run() {
     [ "$source_kind" = checkout ] || fail 2 "--dry-run without a finished environment needs a checkout" \
         "unpack $source and run the install.sh in it"
-    exec "$python" -B -I "$source/dream_runner/dryrun.py" \
+    exec "$python" -B -I "$source/dream_runner/install_preview.py" \
         --venv "$target" --python "$python" --link "${links%%
 *}" --lock "$source/requirements.lock" \
         --package "$([ "$python_ready" = yes ] || venv_package)" -- "$@"

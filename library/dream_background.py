@@ -44,9 +44,10 @@ was_running: {description: Whether it ran before., type: bool, returned: success
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.dream_core import arguments, background
+from ansible.module_utils.dream_core import arguments
 from ansible.module_utils.dream_core.errors import DreamError
-from ansible.module_utils.dream_core.process import tighten_umask
+from ansible.module_utils.dream_core.native import background
+from ansible.module_utils.dream_core.system.process import tighten_umask
 
 SPEC = {
     "program": {"type": arguments.path, "required": True},

@@ -71,8 +71,8 @@ interrupted_packages:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core import arguments
-from ansible.module_utils.dream_core.check import PHASES, judge
-from ansible.module_utils.dream_core.process import tighten_umask
+from ansible.module_utils.dream_core.checks.judge import PHASES, judge
+from ansible.module_utils.dream_core.system.process import tighten_umask
 
 SPEC = {
     "phase": {

@@ -72,10 +72,10 @@ degraded:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core import arguments
-from ansible.module_utils.dream_core.containers import Stack
+from ansible.module_utils.dream_core.containers.compose_project import Stack
 from ansible.module_utils.dream_core.errors import DreamError
-from ansible.module_utils.dream_core.lifeline import Lifeline
-from ansible.module_utils.dream_core.process import tighten_umask
+from ansible.module_utils.dream_core.system.lifeline import Lifeline
+from ansible.module_utils.dream_core.system.process import tighten_umask
 
 SPEC = {
     "project": {"type": "dict", "required": True},

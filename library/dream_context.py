@@ -37,9 +37,9 @@ context: {description: What was found., type: dict, returned: always}
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core import arguments
-from ansible.module_utils.dream_core.context import look
 from ansible.module_utils.dream_core.errors import DreamError
-from ansible.module_utils.dream_core.process import tighten_umask
+from ansible.module_utils.dream_core.look.host import look
+from ansible.module_utils.dream_core.system.process import tighten_umask
 
 SPEC = {
     "settings": {"type": "dict", "required": True},

@@ -50,9 +50,11 @@ plan: {description: What is to be done., type: dict, returned: unless denied}
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.dream_core import debs, docker_daemon, docker_engine, docker_host, live
+from ansible.module_utils.dream_core.containers import daemon_options, engine_choice, engine_look
 from ansible.module_utils.dream_core.errors import DreamError
-from ansible.module_utils.dream_core.process import tighten_umask
+from ansible.module_utils.dream_core.packages import bundle_debs
+from ansible.module_utils.dream_core.system import live
+from ansible.module_utils.dream_core.system.process import tighten_umask
 
 SPEC = {
     "command": {"type": "str", "default": "docker"},
@@ -80,34 +82,34 @@ def main():
 def examine(asked):
     """Return what is there and, where this login may see it, the plan."""
     system = asked["host"]["os"]
-    look = docker_host.look(asked["command"], system["family"], asked["options"]["data_root"])
-    engine = docker_engine.identify(look)
-    driver = docker_engine.driver_version(asked["host"])
+    look = engine_look.look(asked["command"], system["family"], asked["options"]["data_root"])
+    engine = engine_choice.identify(look)
+    driver = engine_choice.driver_version(asked["host"])
     answer = {
         "engine": engine,
         "denied": engine["kind"] == "denied",
-        "unit": docker_host.unit(),
+        "unit": engine_look.unit(),
         "devices": look["devices"],
-        "member": docker_host.is_member(asked["user"]),
+        "member": engine_look.is_member(asked["user"]),
     }
     # Of an engine that refuses this login the role asks once more, as root.
     if asked["ready"] and not answer["denied"]:
-        problem = docker_engine.refusal(engine, look, asked["backend"], ready=True)
+        problem = engine_choice.refusal(engine, look, asked["backend"], ready=True)
         if problem:
             raise problem
         if asked["backend"] == "nvidia":
-            docker_engine.check_toolkit(engine, look, driver)
+            engine_choice.check_toolkit(engine, look, driver)
     if not answer["denied"]:
         request = dict(asked, system=system, arch=asked["host"]["arch"], driver=driver)
-        request["bundled"] = debs.names(asked["bundle"]) if asked["offline"] else []
-        plan = docker_engine.plan(request, look)
+        request["bundled"] = bundle_debs.names(asked["bundle"]) if asked["offline"] else []
+        plan = engine_choice.plan(request, look)
         wanted = plan["packages"] + plan["toolkit"]["packages"]
         plan["missing"] = live.missing_packages(wanted, system["family"])
         plan["daemon"].update(
-            path=docker_daemon.DAEMON_FILE,
-            mode=docker_host.mode(docker_daemon.DAEMON_FILE, "0644"),
-            directory=os.path.dirname(docker_daemon.DAEMON_FILE),
-            directory_mode=docker_host.mode(os.path.dirname(docker_daemon.DAEMON_FILE), "0755"),
+            path=daemon_options.DAEMON_FILE,
+            mode=engine_look.mode(daemon_options.DAEMON_FILE, "0644"),
+            directory=os.path.dirname(daemon_options.DAEMON_FILE),
+            directory_mode=engine_look.mode(os.path.dirname(daemon_options.DAEMON_FILE), "0755"),
         )
         answer["plan"] = plan
     return answer

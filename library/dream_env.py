@@ -59,9 +59,9 @@ restored: {description: The file came back from its backup., type: bool, returne
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.dream_core.envwrite import SPEC, carry_out
 from ansible.module_utils.dream_core.errors import DreamError
-from ansible.module_utils.dream_core.process import tighten_umask
+from ansible.module_utils.dream_core.system.env_file_write import SPEC, carry_out
+from ansible.module_utils.dream_core.system.process import tighten_umask
 
 
 def main():

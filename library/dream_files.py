@@ -60,8 +60,8 @@ changes:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core.errors import DreamError
-from ansible.module_utils.dream_core.files import SPEC, carry_out
-from ansible.module_utils.dream_core.process import tighten_umask
+from ansible.module_utils.dream_core.system.files import SPEC, carry_out
+from ansible.module_utils.dream_core.system.process import tighten_umask
 
 
 def main():

@@ -69,10 +69,10 @@ degraded:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.dream_core.containers.images import settle
 from ansible.module_utils.dream_core.errors import DreamError
-from ansible.module_utils.dream_core.images import settle
-from ansible.module_utils.dream_core.lifeline import Lifeline
-from ansible.module_utils.dream_core.process import tighten_umask
+from ansible.module_utils.dream_core.system.lifeline import Lifeline
+from ansible.module_utils.dream_core.system.process import tighten_umask
 
 IMAGE = {
     "service": {"type": "str", "required": True},

@@ -195,13 +195,14 @@ import stat
 from dataclasses import replace
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.dream_core import arguments, redact, textfile
+from ansible.module_utils.dream_core import arguments, redact
 from ansible.module_utils.dream_core.errors import DreamError, Interrupted, UsageError
+from ansible.module_utils.dream_core.fetch.disk.stamp import is_present
 from ansible.module_utils.dream_core.fetch.fetcher import fetch, remove
 from ansible.module_utils.dream_core.fetch.request import FetchRequest, Network
-from ansible.module_utils.dream_core.fetch.stamp import is_present
-from ansible.module_utils.dream_core.lifeline import Lifeline
-from ansible.module_utils.dream_core.process import tighten_umask
+from ansible.module_utils.dream_core.system import text_file
+from ansible.module_utils.dream_core.system.lifeline import Lifeline
+from ansible.module_utils.dream_core.system.process import tighten_umask
 
 
 def main():
@@ -385,10 +386,10 @@ def read_token(path):
     if not path:
         return ""
     try:
-        token = textfile.read(path).strip()
+        token = text_file.read(path).strip()
         redact.remember([token])
         exposed = os.stat(path).st_mode & 0o077
-    except (OSError, textfile.Unreadable) as error:
+    except (OSError, text_file.Unreadable) as error:
         reason = getattr(error, "reason", "") or getattr(error, "strerror", "")
         raise UsageError(
             "the token file %s cannot be read: %s" % (path, reason), code="BAD_TOKEN_FILE"

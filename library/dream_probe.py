@@ -82,8 +82,8 @@ down:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core.errors import DreamError
-from ansible.module_utils.dream_core.health import SPEC, carry_out
-from ansible.module_utils.dream_core.process import tighten_umask
+from ansible.module_utils.dream_core.health.readiness import SPEC, carry_out
+from ansible.module_utils.dream_core.system.process import tighten_umask
 
 
 def main():

@@ -46,9 +46,9 @@ dream_error: {description: The failure as data., type: dict, returned: "when the
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core import arguments
 from ansible.module_utils.dream_core.errors import EngineError, from_dict
-from ansible.module_utils.dream_core.lifeline import Lifeline
-from ansible.module_utils.dream_core.process import tighten_umask
-from ansible.module_utils.dream_core.rollback import turn_back
+from ansible.module_utils.dream_core.system.lifeline import Lifeline
+from ansible.module_utils.dream_core.system.process import tighten_umask
+from ansible.module_utils.dream_core.undo.rollback import turn_back
 
 SPEC = {
     "failed": {"type": "dict", "required": True},

@@ -46,9 +46,10 @@ action: {description: Why it was started; empty when it was not., type: str, ret
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.dream_core import arguments, supervisor
+from ansible.module_utils.dream_core import arguments
 from ansible.module_utils.dream_core.errors import DreamError
-from ansible.module_utils.dream_core.process import tighten_umask
+from ansible.module_utils.dream_core.native import supervisord
+from ansible.module_utils.dream_core.system.process import tighten_umask
 
 SPEC = {
     "install_dir": {"type": arguments.path, "required": True},
@@ -81,19 +82,19 @@ def main():
 def leave(install_dir, write):
     config = os.path.join(install_dir, "supervisor", "supervisord.conf")
     if write:
-        supervisor.stop(config)
+        supervisord.stop(config)
     return {"changed": True, "action": "the profile was changed"}
 
 
 def settle(asked, write):
-    wanted = supervisor.Program(
+    wanted = supervisord.Program(
         asked["install_dir"], asked["program"], asked["command"], asked["log"]
     )
     diff = {"before": read(wanted.config), "after": wanted.text(), "before_header": wanted.config}
-    why = supervisor.problem(wanted) or ("what it runs changed" if asked["restart"] else "")
+    why = supervisord.problem(wanted) or ("what it runs changed" if asked["restart"] else "")
     if write and why:
-        why = supervisor.ensure(
-            wanted, asked["python"], supervisor.small_environment(), asked["restart"]
+        why = supervisord.ensure(
+            wanted, asked["python"], supervisord.small_environment(), asked["restart"]
         )
     return {"changed": bool(why), "action": why, "diff": diff}
 

@@ -51,9 +51,9 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core import arguments
 from ansible.module_utils.dream_core.errors import DreamError
-from ansible.module_utils.dream_core.lifeline import Lifeline
-from ansible.module_utils.dream_core.process import tighten_umask
-from ansible.module_utils.dream_core.venv import ensure
+from ansible.module_utils.dream_core.native.venv import ensure
+from ansible.module_utils.dream_core.system.lifeline import Lifeline
+from ansible.module_utils.dream_core.system.process import tighten_umask
 
 SPEC = {
     "path": {"type": arguments.path, "required": True},

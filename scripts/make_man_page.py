@@ -14,7 +14,7 @@ from typing import Any
 
 import typer
 
-from dream_runner import cli, examples
+from dream_runner.cli import app, examples
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "dream-runner.1"
 
@@ -54,7 +54,7 @@ $XDG_STATE_HOME where that is set.
 def page() -> str:
     """Return the whole page."""
     parts = [_HEAD.strip(), ".SH COMMANDS"]
-    for words, command in _leaves(typer.main.get_command(cli.app)):
+    for words, command in _leaves(typer.main.get_command(app.app)):
         parts += _command(words, command)
     return "\n".join([*parts, _TAIL.strip()]) + "\n"
 

@@ -15,13 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import catalog, dryrun, paths
+from .. import catalog, install_preview, paths
 from ..catalog.image_archives import of_bundle
-from ..module_utils.dream_core import atomic, bundle, faststart, models, network_env
+from ..decide import fast_start, models
+from ..module_utils.dream_core.bundle import contents
 from ..module_utils.dream_core.errors import DiskError, UsageError
 from ..module_utils.dream_core.fetch.fetcher import fetch
-from ..module_utils.dream_core.fetch.local import parts_of
 from ..module_utils.dream_core.fetch.request import FetchRequest, Network, Progress
+from ..module_utils.dream_core.fetch.sources.local import parts_of
+from ..module_utils.dream_core.network import network_env
+from ..module_utils.dream_core.system import atomic
 from ..version import __version__
 from . import images, packages, sbom
 from .parts import PART_BYTES, split
@@ -52,7 +55,7 @@ def create(
     environment: Mapping[str, str],
     report: Report,
     on_progress: Callable[[Progress], None] | None = None,
-) -> bundle.Bundle:
+) -> contents.Bundle:
     """Make or complete the bundle; return it after its form was checked. Raises DreamError."""
     network_env.require(environment)
     root = _directory(wanted.directory)
@@ -60,8 +63,8 @@ def create(
     chosen = choose(wanted, loaded.models)
     if wanted.profile == "full":
         chosen += images.helpers(loaded, wanted.tiers, wanted.features, wanted.arch)
-    (root / bundle.SUMS).unlink(missing_ok=True)
-    (root / bundle.SIGNATURE).unlink(missing_ok=True)
+    (root / contents.SUMS).unlink(missing_ok=True)
+    (root / contents.SIGNATURE).unlink(missing_ok=True)
     for model in chosen:
         for item in model["files"]:
             report(f"model {model['name']}: {item['file']}")
@@ -72,7 +75,7 @@ def create(
     report("Debian packages")
     engine: list[str] = []
     if wanted.profile == "full" and shutil.which("apt-get"):
-        engine, notes = packages.engine_debs(dryrun.host()["os"])
+        engine, notes = packages.engine_debs(install_preview.host()["os"])
         for note in notes:
             report(note)
     for note in packages.fetch_debs(_made(root, "debs"), engine):
@@ -87,8 +90,8 @@ def create(
     shutil.rmtree(root / _WORK, ignore_errors=True)
     _seal(root, wanted, chosen, _images(root, loaded.images["images"]))
     if wanted.sign:
-        bundle.sign(str(root), wanted.sign)
-    return bundle.inspect(str(root))
+        contents.sign(str(root), wanted.sign)
+    return contents.inspect(str(root))
 
 
 def _locked(loaded: catalog.Catalog, wanted: Wanted, report: Report) -> dict[str, Any]:
@@ -113,7 +116,7 @@ def choose(wanted: Wanted, models_catalog: Mapping[str, Any]) -> list[dict[str, 
             )
         ids += models_catalog["tiers"][tier]["models"]
     if not ids or wanted.profile == "native":
-        ids.append(faststart.small_id(models_catalog))
+        ids.append(fast_start.small_id(models_catalog))
     return [models.find_model(dict(models_catalog), name) for name in dict.fromkeys(ids)]
 
 
@@ -124,7 +127,15 @@ def _directory(path: str) -> Path:
         names = {item.name for item in root.iterdir()}
     except OSError as error:
         raise atomic.translate(error, str(root)) from error
-    ours = {bundle.MANIFEST, bundle.SUMS, bundle.SIGNATURE, "blobs", "wheels", "debs", "runner"}
+    ours = {
+        contents.MANIFEST,
+        contents.SUMS,
+        contents.SIGNATURE,
+        "blobs",
+        "wheels",
+        "debs",
+        "runner",
+    }
     ours |= {"catalog", "images", "sbom.cdx.json", "README.txt", _WORK}
     if names - ours:
         raise UsageError(
@@ -148,7 +159,7 @@ def _fetch_model(
     environment: Mapping[str, str],
     on_progress: Callable[[Progress], None] | None,
 ) -> None:
-    target = root / bundle.blob(item["sha256"])
+    target = root / contents.blob(item["sha256"])
     target.parent.mkdir(parents=True, exist_ok=True)
     # Parts beside a whole file are of a split that was killed; the split makes them anew.
     parts = [] if target.exists() else parts_of(str(target))
@@ -242,7 +253,7 @@ def _seal(
     """Write the manifest, the bill of materials and, last, the list of digests."""
     sums = {name: _digest([str(root / name)]) for name in _files(root)}
     manifest = {
-        "schema": bundle.SCHEMA,
+        "schema": contents.SCHEMA,
         "version": __version__,
         "made_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "profile": wanted.profile,
@@ -267,9 +278,9 @@ def _seal(
     }
     _write(root, sums, "sbom.cdx.json", sbom.document(manifest, sums))
     sizes = {name: (root / name).stat().st_size for name in sums}
-    _write(root, sums, bundle.MANIFEST, {**manifest, "sizes": sizes})
+    _write(root, sums, contents.MANIFEST, {**manifest, "sizes": sizes})
     lines = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums))
-    atomic.write_bytes(str(root / bundle.SUMS), lines.encode(), 0o644)
+    atomic.write_bytes(str(root / contents.SUMS), lines.encode(), 0o644)
 
 
 def _write(root: Path, sums: dict[str, str], name: str, document: Any) -> None:
@@ -278,7 +289,7 @@ def _write(root: Path, sums: dict[str, str], name: str, document: Any) -> None:
 
 
 def _files(root: Path) -> list[str]:
-    made = (bundle.MANIFEST, bundle.SUMS, bundle.SIGNATURE, "sbom.cdx.json")
+    made = (contents.MANIFEST, contents.SUMS, contents.SIGNATURE, "sbom.cdx.json")
     found = (str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
     return sorted(name for name in found if name not in made)
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import yaml
 
-from dream_runner import yamlfile
-from dream_runner.module_utils.dream_core import textfile
+from dream_runner import yaml_file
 from dream_runner.module_utils.dream_core.errors import UsageError
+from dream_runner.module_utils.dream_core.system import text_file
 
 HERE = Path(__file__).parent
 
@@ -102,8 +102,8 @@ def read_lock(path: Path) -> dict[str, Any]:
     The one that is shipped is part of the program, as the rest of the catalogue is.
     """
     try:
-        content = json.loads(textfile.read(path, _LIMIT_BYTES))
-    except textfile.Unreadable as error:
+        content = json.loads(text_file.read(path, _LIMIT_BYTES))
+    except text_file.Unreadable as error:
         raise _no_lock(path, error.reason) from None
     except (ValueError, RecursionError) as error:
         line = getattr(error, "lineno", 0)
@@ -133,8 +133,8 @@ def _part(directory: Path, name: str) -> tuple[Any, list[str]]:
             # Part of the program, and every start would pay for the count of its values.
             content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
         else:
-            content = yamlfile.read(path, _LIMIT_BYTES, _Loader)
-    except textfile.Unreadable as error:
+            content = yaml_file.read(path, _LIMIT_BYTES, _Loader)
+    except text_file.Unreadable as error:
         return None, [f"{path.name}: {error.reason}"]
     return content, []
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from .. import catalog
 from ..module_utils.dream_core.errors import UsageError
-from ..module_utils.dream_core.fetch import address as addresses
 from ..module_utils.dream_core.fetch.request import Network
+from ..module_utils.dream_core.fetch.sources import address as addresses
 from . import image_lock
 from .image_lock import Answers, Entry
 

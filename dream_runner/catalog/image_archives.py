@@ -12,7 +12,7 @@ from typing import Any
 from ..bundle.images import archives
 from ..module_utils.dream_core.errors import UsageError
 from ..module_utils.dream_core.fetch.faults import SourceFault
-from ..module_utils.dream_core.fetch.local import Joined
+from ..module_utils.dream_core.fetch.sources.local import Joined
 from .image_lock import Entry, place
 
 

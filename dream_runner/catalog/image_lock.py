@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import catalog
-from ..module_utils.dream_core import atomic, network_env
+from ..module_utils.dream_core.containers.references import name_of, version_of
 from ..module_utils.dream_core.errors import UsageError
-from ..module_utils.dream_core.references import name_of, version_of
+from ..module_utils.dream_core.network import network_env
+from ..module_utils.dream_core.system import atomic
 
 if TYPE_CHECKING:
     import requests

@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from ..module_utils.dream_core.errors import DreamError, UsageError
-from ..module_utils.dream_core.fetch.local import local_path
-from ..module_utils.dream_core.fetch.stamp import hash_file, recorded_digest, write_record
-from ..settings import Chosen, Settings
+from ..module_utils.dream_core.fetch.disk.stamp import hash_file, recorded_digest, write_record
+from ..module_utils.dream_core.fetch.sources.local import local_path
+from ..settings.merge import Chosen, Settings
 from . import gguf
 
 #: In the state directory: the digest of the file, good until the file changes.

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..module_utils.dream_core import bundle
+from ..module_utils.dream_core.bundle import contents
 from ..module_utils.dream_core.fetch.request import Progress
 from ..ui import text
 
@@ -21,7 +21,7 @@ def create(
     report: Callable[[str], None],
     on_progress: Callable[[Progress], None] | None = None,
     **options: Any,
-) -> bundle.Bundle:
+) -> contents.Bundle:
     """Make or complete a bundle and read it once more. Raises DreamError."""
     from ..bundle import create as work
 
@@ -32,7 +32,7 @@ def create(
         given.setdefault(name, ())
     found = work.create(work.Wanted(directory, **given), environment, report, on_progress)
     report("reading all of it once more")
-    bundle.verify(found)
+    contents.verify(found)
     return found
 
 
@@ -40,31 +40,31 @@ def verify(
     directory: str,
     signers: str,
     environment: Mapping[str, str],
-    on_bytes: bundle.OnBytes | None = None,
-) -> bundle.Bundle:
+    on_bytes: contents.OnBytes | None = None,
+) -> contents.Bundle:
     """Prove a bundle: its form, every file, and its signature where one is asked for."""
-    found = bundle.inspect(os.path.abspath(directory), signers or trusted(environment))
-    bundle.verify(found, on_bytes)
+    found = contents.inspect(os.path.abspath(directory), signers or trusted(environment))
+    contents.verify(found, on_bytes)
     return found
 
 
-def look(directory: str, signers: str = "") -> bundle.Bundle:
+def look(directory: str, signers: str = "") -> contents.Bundle:
     """Return what a bundle says it holds, after a look at its form and its signature."""
-    return bundle.inspect(os.path.abspath(directory), signers)
+    return contents.inspect(os.path.abspath(directory), signers)
 
 
 def trusted(environment: Mapping[str, str]) -> str:
     """Return the file of signers that this user trusts, or nothing."""
-    return bundle.trusted_signers(environment.get("HOME", ""))
+    return contents.trusted_signers(environment.get("HOME", ""))
 
 
-def as_json(found: bundle.Bundle) -> dict[str, Any]:
+def as_json(found: contents.Bundle) -> dict[str, Any]:
     """Return the bundle as the data that ``--json`` prints."""
     manifest = {key: value for key, value in found.manifest.items() if key != "sizes"}
     return {"directory": found.directory, "size_bytes": found.size_bytes, **manifest}
 
 
-def as_text(found: bundle.Bundle) -> str:
+def as_text(found: contents.Bundle) -> str:
     """Return what is in the bundle, for a person."""
     manifest = found.manifest
     lines = [

@@ -7,21 +7,13 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .. import answers, lock, prerequisites
-from ..module_utils.dream_core import faststart, feature_probes, network_env
-from ..module_utils.dream_core.doctor import (
-    CHECKS as OF_HOST,
-)
-from ..module_utils.dream_core.doctor import (
-    ERROR,
-    OK,
-    WARNING,
-    Check,
-    Finding,
-    Place,
-    examine,
-    exit_code,
-)
+from ..decide import fast_start
+from ..diagnose.checks import CHECKS as OF_HOST
+from ..diagnose.checks import ERROR, OK, WARNING, Check, Finding, Place, examine, exit_code
+from ..module_utils.dream_core.health import feature_probes
+from ..module_utils.dream_core.network import network_env
+from ..run import lock, prerequisites
+from ..settings import answers
 from ..ui import text
 from .status import NOTHING_INSTALLED
 
@@ -51,7 +43,7 @@ def _features(place: Place) -> Iterator[Finding]:
         str(proof.get("model") or ""),
         feature_probes.read_env(str(facts.get("directories", {}).get("env_file") or "")),
         offline=bool(settings.get("offline")),
-        upgrading=bool(faststart.pending(place.receipts)),
+        upgrading=bool(fast_start.pending(place.receipts)),
     )
     for name, reason in sorted(found["failed"].items()):
         remedy = (
@@ -68,9 +60,11 @@ def write_archive(
     target: str, state_dir: str, findings: list[Finding], environment: Mapping[str, str]
 ) -> list[str]:
     """Write the support archive; return the names of what is in it."""
-    from .. import support
+    from ..diagnose import support_archive
 
-    return support.write(target, state_dir, [item._asdict() for item in findings], environment)
+    return support_archive.write(
+        target, state_dir, [item._asdict() for item in findings], environment
+    )
 
 
 def _settings(place: Place) -> Iterator[Finding]:
@@ -128,7 +122,7 @@ def _engine(place: Place) -> Iterator[Finding]:
         yield Finding("engine", severity, status.detail, "run 'dream-runner install'")
 
 
-#: What only the wrapper can tell; everything else is dream_core/doctor.py's.
+#: What only the wrapper can tell; everything else is dream_runner/diagnose/checks.py's.
 CHECKS: dict[str, Check] = {
     "settings": _settings,
     "program": _program,

@@ -17,19 +17,19 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from .. import output_file, yamlfile
-from ..module_utils.dream_core import faststart, models, tiers
-from ..module_utils.dream_core.atomic import write_bytes
+from .. import yaml_file
+from ..decide import fast_start as faststart
+from ..decide import models, tiers
+from ..diagnose.scrub_capture import scrub
+from ..machine import output_file
 from ..module_utils.dream_core.errors import DreamError, UsageError
-from ..module_utils.dream_core.facts import (
-    CAPTURE_SCHEMA,
-    accelerator,
-    gather,
-    interpret,
-    load_or_gather,
-)
-from ..module_utils.dream_core.facts.scrub import scrub
-from ..module_utils.dream_core.textfile import Unreadable
+from ..module_utils.dream_core.facts.cache import load_or_gather
+from ..module_utils.dream_core.facts.interpret import interpret
+from ..module_utils.dream_core.facts.probe_system import gather
+from ..module_utils.dream_core.facts.schema import CAPTURE_SCHEMA
+from ..module_utils.dream_core.facts.totals import accelerator
+from ..module_utils.dream_core.system.atomic import write_bytes
+from ..module_utils.dream_core.system.text_file import Unreadable
 from ..ui.text import size
 from ..version import __version__
 
@@ -99,7 +99,7 @@ _Dumper.add_representer(str, _block)
 def read_capture(path: str) -> dict[str, Any]:
     """Return the capture in a YAML or JSON file. Raises UsageError CAPTURE_INVALID."""
     try:
-        content = yamlfile.read(path, _CAPTURE_LIMIT)
+        content = yaml_file.read(path, _CAPTURE_LIMIT)
     except Unreadable as error:
         raise _invalid(path, error.reason) from None
     schema = content.get("schema") if isinstance(content, dict) else None

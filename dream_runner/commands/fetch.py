@@ -8,9 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dream_runner.module_utils.dream_core import atomic, network_env
 from dream_runner.module_utils.dream_core.errors import UsageError
-from dream_runner.module_utils.dream_core.fetch import wheel_address
 from dream_runner.module_utils.dream_core.fetch.fetcher import fetch
 from dream_runner.module_utils.dream_core.fetch.request import (
     FetchRequest,
@@ -18,6 +16,9 @@ from dream_runner.module_utils.dream_core.fetch.request import (
     Network,
     Progress,
 )
+from dream_runner.module_utils.dream_core.fetch.sources import wheel_address
+from dream_runner.module_utils.dream_core.network import network_env
+from dream_runner.module_utils.dream_core.system import atomic
 
 
 def run(

@@ -17,20 +17,19 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .. import lock, pins, runs, target
-from ..events import Event, Progress
-from ..fleet import blobs, choices, inventory, look, mitogen
-from ..fleet.fleet import Fleet, Passwords
+from ..fleet import blob_store, host_settings, inventory, mitogen
+from ..fleet import visit_hosts as look
 from ..fleet.inventory import Source
-from ..fleet.look import Seen
-from ..fleet.order import Amount, Order
-from ..fleet.outcome import HostResult, Outcome, listed
-from ..fleet.shares import Shares, offers_of
+from ..fleet.peer_sharing import Shares, offers_of
+from ..fleet.results import HostResult, Outcome, listed
+from ..fleet.rollout import Crew
+from ..fleet.session import Fleet, Passwords
+from ..fleet.ssh_sockets import Wires
 from ..fleet.view import View
-from ..fleet.wires import Wires
-from ..fleet.work import Crew
-from ..html import record
-from ..module_utils.dream_core import atomic, network_env, textfile, versions
+from ..fleet.visit_hosts import Seen
+from ..fleet.wave_order import Amount, Order
+from ..machine import pins, target
+from ..module_utils.dream_core.checks import versions
 from ..module_utils.dream_core.errors import (
     DreamError,
     FleetError,
@@ -40,8 +39,13 @@ from ..module_utils.dream_core.errors import (
 )
 from ..module_utils.dream_core.fetch.request import Network
 from ..module_utils.dream_core.fetch.request import Progress as Fetched
-from ..run import Request, Stopper, ansible_environment, bare_environment, new_run_id
-from ..settings import Given, default_state_dir
+from ..module_utils.dream_core.network import network_env
+from ..module_utils.dream_core.system import atomic, text_file
+from ..report import record
+from ..run import history, lock
+from ..run.ansible import Request, Stopper, ansible_environment, bare_environment, new_run_id
+from ..run.events import Event, Progress
+from ..settings.merge import Given, default_state_dir
 from ..ui import terminal, text
 
 #: All at once: what is removed needs no canary.
@@ -289,15 +293,17 @@ def _serving(
     fleet: Fleet, found: look.Found, due: Mapping[str, Seen], options: Options, opened: _Opened
 ) -> Iterator[_Served]:
     """Serve the files that hosts lack."""
-    store = blobs.Store(blobs.cache_directory(fleet.caller))
+    store = blob_store.Store(blob_store.cache_directory(fleet.caller))
     needing = [seen.choice for seen in due.values() if seen.needs_model]
     models = [choice["model"] for choice in needing]
     helpers = [item for choice in needing for item in (choice["stack"] or {}).get("models", ())]
     files = [
-        item for item in blobs.wanted([*models, *helpers]) if item.local_path or not options.direct
+        item
+        for item in blob_store.wanted([*models, *helpers])
+        if item.local_path or not options.direct
     ]
     origin = sum(_provide(store, item, fleet, opened) for item in files)
-    with blobs.Server(store, fleet.wires.blobs, options.serve) as server:
+    with blob_store.Server(store, fleet.wires.blobs, options.serve) as server:
         if server.url:
             opened.view.note(f"serving the model's files at {server.url}")
         shares = _sharing(fleet, server, found, options)
@@ -314,7 +320,7 @@ def _serving(
 
 
 def _sharing(
-    fleet: Fleet, server: blobs.Server, found: look.Found, options: Options
+    fleet: Fleet, server: blob_store.Server, found: look.Found, options: Options
 ) -> Shares | None:
     """Return the hosts that may serve, where the user said so; this machine serves already."""
     if not options.share:
@@ -339,7 +345,9 @@ def _begin_sharing(shares: Shares, is_needed: bool, opened: _Opened) -> None:
         opened.view.note(f"{text.plural(count, 'host')} in order: their files go to the others")
 
 
-def _provide(store: blobs.Store, item: blobs.Wanted, fleet: Fleet, opened: _Opened) -> int:
+def _provide(
+    store: blob_store.Store, item: blob_store.Wanted, fleet: Fleet, opened: _Opened
+) -> int:
     """Have a file here; one that cannot be had is left to the hosts, unless nobody else has it."""
 
     def show(seen: Fetched) -> None:
@@ -616,7 +624,7 @@ def _opened(
         # Beside the runs, so that asking often does not push out what they left.
         state_dir = state_dir / "looks"
     run_id = new_run_id()
-    run_dir = runs.directory(state_dir, run_id)
+    run_dir = history.directory(state_dir, run_id)
     with contextlib.ExitStack() as stack:
         if exclusive:
             warn = _warning(view)
@@ -625,7 +633,7 @@ def _opened(
         _sweep(state_dir)
         run_dir.mkdir(parents=True, mode=0o700)
         hosts = inventory.read(way.source, ansible_environment(run_dir, caller))
-        settings = choices.of_hosts(hosts, flags, caller, answers_file, target.known())
+        settings = host_settings.of_hosts(hosts, flags, caller, answers_file, target.known())
         passwords = _passwords(way, len(hosts))
         wires = stack.enter_context(
             contextlib.closing(
@@ -671,7 +679,7 @@ def _warning(view: View) -> Callable[[str], None]:
 
 def _sweep(state_dir: Path) -> None:
     """Drop what killed runs left half-way, and all but the newest runs."""
-    runs.sweep(state_dir)
+    history.sweep(state_dir)
     for left in (*state_dir.glob("runs/*/hosts/*/work"), *state_dir.glob("runs/*/answers")):
         if not left.is_symlink():
             shutil.rmtree(left, ignore_errors=True)
@@ -722,7 +730,7 @@ def _from_file(path: str) -> str:
         with open(path, encoding="utf-8") as stream:
             status = os.fstat(stream.fileno())
             # A descriptor may be a pipe, and a device has no end.
-            password = textfile.plain(stream.readline(_LONGEST_PASSWORD)).rstrip("\r\n")
+            password = text_file.plain(stream.readline(_LONGEST_PASSWORD)).rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", "") or "it is not text in UTF-8"
         raise UsageError(f"{path} cannot be read: {reason}", code="PASSWORD_FILE") from None

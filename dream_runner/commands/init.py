@@ -6,10 +6,10 @@ import os
 import textwrap
 from typing import Any
 
-from .. import output_file
-from ..module_utils.dream_core import atomic
+from ..machine import output_file
 from ..module_utils.dream_core.errors import UsageError
-from ..settings import SETTINGS, Setting
+from ..module_utils.dream_core.system import atomic
+from ..settings.merge import SETTINGS, Setting
 
 _HEAD = """\
 # Answers for dream-runner. Use this file with

@@ -8,16 +8,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .. import answers, lock, pins, privilege, resume, runs, stopping, target, tripwire, wording
-from ..events import Event, Notice, PhaseFinished
-from ..html import record
-from ..journal import Journal
-from ..module_utils.dream_core import access, preflight, serving, upgrade, versions
+from .. import wording
+from ..decide.plan import Plan, Step
+from ..machine import pins, privilege, resume, target
+from ..module_utils.dream_core.checks import preflight, versions
 from ..module_utils.dream_core.errors import DreamError, Interrupted
-from ..module_utils.dream_core.receipt import read_all
-from ..plan import Plan, Step
-from ..run import Request, Result, execute, new_run_id
-from ..settings import Given, as_ansible_vars
+from ..module_utils.dream_core.health import access, serving
+from ..module_utils.dream_core.records.receipt import read_all
+from ..module_utils.dream_core.upgrade import progress as upgrade
+from ..report import record
+from ..run import ctrl_c, history, lock, offline_guard
+from ..run.ansible import Request, Result, execute, new_run_id
+from ..run.events import Event, Notice, PhaseFinished
+from ..run.journal import Journal
+from ..settings import answers
+from ..settings.merge import Given, as_ansible_vars
 from ..ui import Listener, terminal, text
 from . import bundle
 from . import plan as plan_command
@@ -65,7 +70,7 @@ def run(
         bundle.look(str(said.settings["bundle"]), bundle.trusted(environment))
     with lock.hold(said.state_dir, "dream-runner install", _warn(listener)):
         lock.clear_leftovers(said.state_dir, listener.note)
-        runs.sweep(Path(said.state_dir))
+        history.sweep(Path(said.state_dir))
         known, start = _meet(said, options, listener)
         if _rests(known):
             if _answers(known):
@@ -186,7 +191,7 @@ def _rested(known: target.Target, listener: Listener, began: float) -> Outcome:
     _keep(answers.save(known.state_dir, known.settings), listener)
     _forget_acceptance(known, listener)
     run_id = new_run_id()
-    run_dir = runs.directory(Path(known.state_dir), run_id)
+    run_dir = history.directory(Path(known.state_dir), run_id)
     with Journal(run_dir) as journal:
         for phase, reason in known.reasons.items():
             event = PhaseFinished(time.time(), "localhost", phase, "unchanged", 0, 0.0, reason.why)
@@ -233,11 +238,11 @@ def _execute(
     listener: Listener,
 ) -> Outcome:
     run_id = new_run_id()
-    run_dir = runs.directory(Path(known.state_dir), run_id)
+    run_dir = history.directory(Path(known.state_dir), run_id)
     began = time.monotonic()
     plan = target.plan_of(known)
     record.planned(run_dir, known.host["facts"], known.choice, plan.steps, plan)
-    with tripwire.armed(bool(known.settings["offline"])) as trap:
+    with offline_guard.armed(bool(known.settings["offline"])) as trap:
         request = Request(
             playbook="install",
             variables={
@@ -279,7 +284,7 @@ def follow(request: Request, listener: Listener, said: Collection[str] = ()) -> 
             if not (isinstance(event, Notice) and event.text in said):
                 listener.take(event)
 
-        with stopping.announced(lambda text: listener.note(text, "warning")):
+        with ctrl_c.announced(lambda text: listener.note(text, "warning")):
             result = execute(request, take)
     _keep(journal.warning, listener)
     return result

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import catalog, output_file, target
+from .. import catalog
 from ..catalog import hub, image_archives, image_lock
 from ..catalog.image_lock import Answers, Entry
-from ..module_utils.dream_core import network_env
+from ..machine import output_file, target
 from ..module_utils.dream_core.errors import IntegrityError, NetworkError, UsageError
-from ..settings import Given
+from ..module_utils.dream_core.network import network_env
+from ..settings.merge import Given
 from ..ui import text
 
 

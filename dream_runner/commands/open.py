@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..module_utils.dream_core import access, reach
 from ..module_utils.dream_core.errors import RequirementError
-from ..module_utils.dream_core.receipt import read_all
+from ..module_utils.dream_core.health import access
+from ..module_utils.dream_core.records.receipt import read_all
+from ..module_utils.dream_core.system import ip_addresses
 
 #: Any of them means that a page can be shown here.
 _DESKTOP = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
@@ -56,7 +57,7 @@ def _tunnel(url: str) -> str:
     """Return what to type on the computer with the browser."""
     parts = urlsplit(url)
     port = parts.port or 80
-    place = reach.authority(str(parts.hostname), port)
+    place = ip_addresses.authority(str(parts.hostname), port)
     return f"ssh -N -L {port}:{place} {getpass.getuser()}@{platform.node()}"
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .. import resume, target
-from ..module_utils.dream_core import versions
+from ..decide.plan import Choice, Download, Plan
+from ..machine import resume, target
+from ..module_utils.dream_core.checks import versions
 from ..module_utils.dream_core.phases import PHASES
-from ..plan import Choice, Download, Plan
-from ..settings import Given
+from ..settings.merge import Given
 from ..ui import terminal, text
 
 #: The widest column of values; a longer value pushes its own line only.

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import output_file
-from ..html import page, read
-from ..module_utils.dream_core import atomic
+from ..machine import output_file
 from ..module_utils.dream_core.errors import UsageError
+from ..module_utils.dream_core.system import atomic
+from ..report import page, read
 
 #: Beside the journal it is made from, so that it goes when the run is forgotten.
 _NAME = "report.html"

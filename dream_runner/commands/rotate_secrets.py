@@ -10,12 +10,14 @@ from typing import Any
 
 import yaml
 
-from .. import lock, paths
-from ..module_utils.dream_core import atomic, rotate, textfile
+from .. import paths
 from ..module_utils.dream_core.errors import Interrupted, UsageError
-from ..module_utils.dream_core.receipt import read_all
-from ..settings import default_state_dir
+from ..module_utils.dream_core.records.receipt import read_all
+from ..module_utils.dream_core.system import atomic, text_file
+from ..run import lock
+from ..settings.merge import default_state_dir
 from ..ui import Listener, terminal
+from . import secret_rotation
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,9 @@ def run(
         env_file = _env_file(state_dir)
         forms = _forms(only)
         install_dir = os.path.dirname(env_file)
-        done = rotate.rotate(_read(env_file), forms, rotate.bound(install_dir, list(forms)))
+        done = secret_rotation.rotate(
+            _read(env_file), forms, secret_rotation.bound(install_dir, list(forms))
+        )
         if not dry_run and done.rotated:
             _agree(done.rotated, yes=yes)
             atomic.write_bytes(env_file, done.text.encode("utf-8", "surrogateescape"), 0o600)
@@ -87,8 +91,8 @@ def _forms(only: Sequence[str]) -> dict[str, str]:
 
 def _read(path: str) -> str:
     try:
-        return textfile.read(path, errors="surrogateescape")
-    except textfile.Unreadable as error:
+        return text_file.read(path, errors="surrogateescape")
+    except text_file.Unreadable as error:
         raise UsageError(
             f"{path} cannot be read: {error.reason}",
             code="ENV_NOT_A_FILE",

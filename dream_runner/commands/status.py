@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .. import resume
-from ..module_utils.dream_core import access, faststart, feature_probes, serving, upgrade
+from ..decide import fast_start
+from ..machine import resume
+from ..module_utils.dream_core.health import access, feature_probes, serving
 from ..module_utils.dream_core.phases import PHASES
-from ..module_utils.dream_core.receipt import read_all
-from ..module_utils.dream_core.survey import survey
+from ..module_utils.dream_core.records.receipt import read_all
+from ..module_utils.dream_core.records.survey import survey
+from ..module_utils.dream_core.upgrade import progress as upgrade
 from ..ui import text
 
 #: Exit code by state: 0 done, 11 degraded, 8 engine, 3 requirement (DESIGN section 8).
@@ -139,7 +141,7 @@ def judge(
     bad += [
         f"{name} is {state}"
         for name, state in units.items()
-        if state not in ("active", "") and name != faststart.UNIT
+        if state not in ("active", "") and name != fast_start.UNIT
     ]
     if pending and pending["stage"] in (upgrade.FAILED, upgrade.STOPPED):
         bad.append(upgrade.sentence(pending, text.size))

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import lock, runs
-from ..html import record
 from ..module_utils.dream_core.errors import DreamError, Interrupted, UsageError
-from ..module_utils.dream_core.receipt import read_all
-from ..module_utils.dream_core.remove import remove
-from ..module_utils.dream_core.session import gather_session
-from ..run import Request, Result, new_run_id
-from ..settings import default_state_dir
+from ..module_utils.dream_core.records.receipt import read_all
+from ..module_utils.dream_core.system.account import gather_session
+from ..module_utils.dream_core.undo.uninstall import remove
+from ..report import record
+from ..run import history, lock
+from ..run.ansible import Request, Result, new_run_id
+from ..settings.merge import default_state_dir
 from ..ui import Listener, terminal
 from . import install
 
@@ -130,7 +130,7 @@ def _execute(state_dir: str, removal: Removal, listener: Listener, *, purge: boo
         playbook="uninstall",
         variables={"dream_state_dir": state_dir, "dream_purge": purge},
         run_id=run_id,
-        run_dir=runs.directory(Path(state_dir), run_id),
+        run_dir=history.directory(Path(state_dir), run_id),
     )
     began = time.monotonic()
     result = install.follow(request, listener)

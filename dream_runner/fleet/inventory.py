@@ -16,7 +16,7 @@ from typing import Any
 from ..module_utils.dream_core import printable
 from ..module_utils.dream_core.errors import UsageError
 from ..module_utils.dream_core.redact import Redactor
-from ..settings import Problem, SettingsError
+from ..settings.merge import Problem, SettingsError
 from . import inventory_files
 
 #: An inventory script may ask a cloud.
@@ -212,7 +212,7 @@ def _ask(source: Source, environment: Mapping[str, str]) -> dict[str, Any]:
     }
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "dream_runner.fleet.reader"],
+            [sys.executable, "-m", "dream_runner.fleet.inventory_reader"],
             input=json.dumps(request),
             # Half an inventory is none: the hosts of the other half would silently stay behind.
             # Its warnings hold the reasons, a line each where there is room.

@@ -8,11 +8,12 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from .. import yamlfile
-from ..module_utils.dream_core import printable, textfile
+from .. import yaml_file
+from ..module_utils.dream_core import printable
 from ..module_utils.dream_core.redact import Redactor
-from ..module_utils.dream_core.textfile import Unreadable
-from ..settings import Problem
+from ..module_utils.dream_core.system import text_file
+from ..module_utils.dream_core.system.text_file import Unreadable
+from ..settings.merge import Problem
 
 #: A fleet of thousands of hosts, each with many variables.
 _LIMIT_BYTES = 64 * 1024 * 1024
@@ -74,16 +75,16 @@ def _below(folder: Path) -> Iterator[Path]:
 
 def _require(path: Path) -> None:
     """Raise Unreadable for a file that Ansible would read without end, or not understand."""
-    content = textfile.read_bytes(path, _LIMIT_BYTES)
+    content = text_file.read_bytes(path, _LIMIT_BYTES)
     if content.startswith(b"#!") or content.startswith(b"$ANSIBLE_VAULT"):
         return
-    if textfile.encoding_of(content) != "utf-8" or content.startswith(codecs.BOM_UTF8):
+    if text_file.encoding_of(content) != "utf-8" or content.startswith(codecs.BOM_UTF8):
         raise Unreadable(
             "line 1: it begins with a byte order mark, or is not in UTF-8",
             "save the file in UTF-8 without a byte order mark",
         )
     if path.suffix in _YAML:
-        yamlfile.check(textfile.decode(content))
+        yaml_file.check(text_file.decode(content))
 
 
 def reason(said: str, source: str) -> tuple[str, str]:
@@ -110,7 +111,7 @@ def _safe(words: str) -> str:
 
 def _line_of(source: str, part: str) -> str:
     try:
-        lines = textfile.read(source, _LIMIT_BYTES).splitlines()
+        lines = text_file.read(source, _LIMIT_BYTES).splitlines()
     except Unreadable:
         return ""
     return next((str(number) for number, line in enumerate(lines, 1) if part in line), "")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .. import paths
 from ..module_utils.dream_core.errors import UsageError
-from .wires import KEEPALIVE_COUNT, KEEPALIVE_SECONDS
+from .ssh_sockets import KEEPALIVE_COUNT, KEEPALIVE_SECONDS
 
 #: Extra variables, above everything an inventory says.
 VARIABLES = {

@@ -17,19 +17,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ..events import (
-    Event,
-    Notice,
-    PhaseFinished,
-    PhaseStarted,
-    Progress,
-    TaskStarted,
-)
+from ..run.events import Event, Notice, PhaseFinished, PhaseStarted, Progress, TaskStarted
 from ..ui import resolve, text
 from ..ui.console import for_stderr
 from ..ui.lines import JsonListener
 from ..ui.plain import place, title
-from .outcome import HostResult
+from .results import HostResult
 
 #: A line of progress a host at most this often.
 _PROGRESS_SECONDS = 15.0

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from ..events import Event, Progress
 from ..module_utils.dream_core.errors import UsageError
+from ..run.events import Event, Progress
 
 if TYPE_CHECKING:
     from ..module_utils.dream_core.fetch.request import Progress as Fetched

@@ -6,7 +6,7 @@ import json
 import time
 from typing import TextIO
 
-from ..events import Event, Notice, to_message
+from ..run.events import Event, Notice, to_message
 
 
 class JsonListener:

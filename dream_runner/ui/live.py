@@ -14,7 +14,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from ..events import (
+from ..run.events import (
     Event,
     Notice,
     PhaseFinished,

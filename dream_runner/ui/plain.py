@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from typing import TextIO
 
-from ..events import (
+from ..module_utils.dream_core.phases import PHASES
+from ..module_utils.dream_core.records import due_phases
+from ..run.events import (
     Event,
     Notice,
     PhaseFinished,
@@ -14,15 +16,19 @@ from ..events import (
     RunFinished,
     TaskFinished,
 )
-from ..module_utils.dream_core import due
-from ..module_utils.dream_core.phases import PHASES
 from . import text
 
 #: A line for progress at most this often: a log is read, not watched.
 _PROGRESS_SECONDS = 10.0
 _ENOUGH = float("inf")
 #: Why a phase ran, where that is news: not on a first install, nor where everything was asked for.
-_TELLING = (due.CHANGED, due.DRIFT, due.INTERRUPTED, due.FAILED, due.VERSION)
+_TELLING = (
+    due_phases.CHANGED,
+    due_phases.DRIFT,
+    due_phases.INTERRUPTED,
+    due_phases.FAILED,
+    due_phases.VERSION,
+)
 
 #: What a phase does, for a person who has never heard of phases.
 TITLES = {

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from fixtures.villain import Villain
 
-from dream_runner.module_utils.dream_core import ownership
+from dream_runner.module_utils.dream_core.records import install_mark
 
 from . import cases, places, sandbox, victims
 from .cases import Case, Undisturbed
@@ -123,7 +123,7 @@ def undisturbed() -> Iterator[Undisturbed]:
             box.wheels = wheels_of(source, directory / "wheels")
             reference = observe(box)
             box.save("finished")
-            box.save("packages", only=(f"dream/{ownership.NAME}", "dream/engine/venv"))
+            box.save("packages", only=(f"dream/{install_mark.NAME}", "dream/engine/venv"))
             yield reference
         finally:
             box.wipe()

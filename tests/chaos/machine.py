@@ -21,7 +21,7 @@ from images import docker_registry
 from nodes.node import Node
 
 from dream_runner import catalog
-from dream_runner.module_utils.dream_core import ownership
+from dream_runner.module_utils.dream_core.records import install_mark
 
 from . import journals, sandbox, served, victims
 from .sandbox import Done, Run
@@ -237,7 +237,7 @@ def _in_order(name: str, seen: Any) -> Any:
     """
     if name == ".env":
         return (*seen[:2], sorted(seen[2].splitlines()))
-    if name == ownership.NAME:
+    if name == install_mark.NAME:
         return (*seen[:2], {**seen[2], "made": sorted(seen[2]["made"])})
     return seen
 

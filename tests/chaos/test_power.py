@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from fixtures import fetching
 
-from dream_runner.module_utils.dream_core.atomic import TEMP_PREFIX
 from dream_runner.module_utils.dream_core.phases import PHASES
+from dream_runner.module_utils.dream_core.system.atomic import TEMP_PREFIX
 
 from . import places, sandbox, trace, victims
 from .cases import Case, chosen

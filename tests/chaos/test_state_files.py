@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dream_runner.module_utils.dream_core import receipt
+from dream_runner.module_utils.dream_core.records import receipt
 
 from . import sandbox
 from .cases import Case, chosen

@@ -16,7 +16,7 @@ from fixtures import slow_origin
 from nodes.node import Node, wait_until_booted
 
 from dream_runner import catalog
-from dream_runner.module_utils.dream_core.faststart import UNIT
+from dream_runner.decide.fast_start import UNIT
 
 from . import stack
 from .stack import Stacked

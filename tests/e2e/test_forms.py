@@ -25,8 +25,8 @@ import yaml
 from chaos.sandbox import free_port
 from nodes.node import CHECKOUT
 
-from dream_runner.module_utils.dream_core import live, reach
-from dream_runner.settings import SETTINGS
+from dream_runner.module_utils.dream_core.system import ip_addresses, live
+from dream_runner.settings.merge import SETTINGS
 
 from .here import Here, here
 
@@ -222,7 +222,7 @@ def test_every_address_of_this_machine_can_be_bound(place: Here) -> None:
     for address in addresses:
         summary = carry(place, Forms(flags=["--bind-address", address]))
         assert (
-            reach.base_url(address.removeprefix("::ffff:"), summary_port(summary))
+            ip_addresses.base_url(address.removeprefix("::ffff:"), summary_port(summary))
             in (summary["access"]["api"])
         )
 

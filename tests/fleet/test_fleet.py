@@ -299,7 +299,7 @@ def test_hosts_serve_each_other_and_one_that_lies_or_dies_costs_bytes_only(lab: 
             wait_for(
                 "a host to serve", lambda: running.poll() is not None or _serves(lab, dying), 300
             )
-            lab.nodes[dying].run("pkill", "-f", "blobserver.py", user="root")
+            lab.nodes[dying].run("pkill", "-f", "blob_server.py", user="root")
             running.wait(timeout=1500)
         said = (lab.directory / "started.log").read_text()
         assert running.returncode == 0, said
@@ -320,7 +320,7 @@ def test_hosts_serve_each_other_and_one_that_lies_or_dies_costs_bytes_only(lab: 
 
 
 def _serves(lab: Lab, name: str) -> bool:
-    return any("blobserver.py" in line for line in lab.nodes[name].processes())
+    return any("blob_server.py" in line for line in lab.nodes[name].processes())
 
 
 def _turn_into_a_liar(lab: Lab, name: str) -> None:

@@ -18,8 +18,8 @@ import pytest
 import yaml
 
 from dream_runner.fleet.inventory import Host
-from dream_runner.fleet.shares import Offer, Shares
-from dream_runner.fleet.wires import Wires
+from dream_runner.fleet.peer_sharing import Offer, Shares
+from dream_runner.fleet.ssh_sockets import Wires
 
 from .hands import EVIL, SPY, mentioned, names, payloads, put_interpreter, take_interpreter
 from .machines import PASSWORD, Lab, wait_for
@@ -195,10 +195,10 @@ def test_a_host_serves_another_while_the_run_lasts(lab: Lab, wires: Wires) -> No
         assert ask(url, "of-this-run") == DIGEST
         assert ask(url, "of-another") == "401"
         assert ask(f"{base}/blobs/{'0' * 64}", "of-this-run") == "404"
-        (line,) = [line for line in node.processes() if "blobserver.py" in line and " -I " in line]
+        (line,) = [line for line in node.processes() if "blob_server.py" in line and " -I " in line]
         assert "of-this-run" not in line
         assert line.split()[1] == lab.hosts[sharer]["ansible_user"]
     assert ask(url, "of-this-run") == "nobody"
     assert shares.bytes_served == len(CONTENT)
-    assert not any("blobserver.py" in line for line in node.processes())
+    assert not any("blob_server.py" in line for line in node.processes())
     assert "No such file" in lab.sockets(sharer)

@@ -28,7 +28,7 @@ from pathlib import Path
 from dream_runner import paths
 playbook = Path(os.environ["TEST_PLAYBOOK"])
 paths.playbook = lambda verb: playbook
-from dream_runner.cli import main
+from dream_runner.cli.app import main
 sys.exit(main())
 """
 PLAY = """
@@ -426,7 +426,7 @@ def test_unexpected_errors_are_one_line_without_traceback(machine: Machine) -> N
         from dream_runner import target
         def explode(*_, **__): raise RuntimeError("first line\\nsecond line")
         target.listen = explode
-        from dream_runner.cli import main
+        from dream_runner.cli.app import main
         sys.exit(main())
         """
     )
@@ -472,7 +472,7 @@ def test_version_loads_nothing_slow(machine: Machine) -> None:
     done = machine.run("--version", PYTHONPROFILEIMPORTTIME="1")
     assert done.stdout.startswith("dream-runner ")
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "dream_runner.cli" in loaded
+    assert "dream_runner.cli.app" in loaded
     assert not loaded & {"ansible", "ansible_runner", "jinja2", "requests", "rich", "yaml"}
 
 

@@ -27,7 +27,8 @@ from chaos import sandbox
 from e2e import test_equivalence as nodes_test
 from nodes import processes
 
-from dream_runner.module_utils.dream_core import receipt, supervisor, survey
+from dream_runner.module_utils.dream_core.native import supervisord
+from dream_runner.module_utils.dream_core.records import receipt, survey
 
 ROOT = Path(__file__).resolve().parents[2]
 EVERY_REPAIR = os.environ.get("DREAM_CHAOS_FULL", "") not in ("", "0")
@@ -180,7 +181,7 @@ PATHS: dict[str, tuple[Callable[[Path], None], ...]] = {
 
 def stop(config: str, program: str) -> None:
     """Stop the program as an operator does, through its supervisor."""
-    assert supervisor.ask(supervisor.socket_of(config), "stopProcess", program) is True
+    assert supervisord.ask(supervisord.socket_of(config), "stopProcess", program) is True
 
 
 def kill_the_supervisor(config: str, program: str) -> None:

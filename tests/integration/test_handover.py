@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from dream_runner import handover, paths, run, scratch
-from dream_runner.fleet import fleet
+from dream_runner import paths
+from dream_runner.fleet import session
 from dream_runner.module_utils.dream_core.errors import UsageError
-from dream_runner.settings import BY_NAME
+from dream_runner.run import ansible, extra_vars, scratch
+from dream_runner.settings.merge import BY_NAME
 from tests.fixtures import hostile
 
 LOCAL = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
@@ -63,14 +64,14 @@ def mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **more: Any) -> run.Result:
+def execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **more: Any) -> ansible.Result:
     playbook = tmp_path / "playbook.yml"
     playbook.write_text(textwrap.dedent(TASKS))
     monkeypatch.setattr(paths, "playbook", lambda verb: playbook)
-    run_id = run.new_run_id()
+    run_id = ansible.new_run_id()
     variables = {**LOCAL, "hostile": hostile.TEXTS, "out": str(tmp_path / "out.json")}
-    request = run.Request("install", variables, run_id, tmp_path / "runs" / run_id, **more)
-    return run.execute(request, lambda _: None)
+    request = ansible.Request("install", variables, run_id, tmp_path / "runs" / run_id, **more)
+    return ansible.execute(request, lambda _: None)
 
 
 def test_no_value_is_evaluated_and_each_arrives(
@@ -89,7 +90,7 @@ def test_the_expression_would_have_an_effect(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mark: Path
 ) -> None:
     """Without the handover the same playbook runs the command: the test above can fail."""
-    monkeypatch.setattr(handover, "unsafe", lambda value: value)
+    monkeypatch.setattr(extra_vars, "unsafe", lambda value: value)
     execute(tmp_path, monkeypatch)
     assert mark.exists()
 
@@ -103,13 +104,13 @@ def test_the_state_directory_may_have_any_name(
         monkeypatch.setenv(name, str(home))
     monkeypatch.setattr(scratch.tempfile, "tempdir", str(home))
     before = set(os.listdir(home))
-    run_id = run.new_run_id()
+    run_id = ansible.new_run_id()
     playbook = tmp_path / "playbook.yml"
     playbook.write_text(textwrap.dedent(TASKS))
     monkeypatch.setattr(paths, "playbook", lambda verb: playbook)
     variables = {**LOCAL, "hostile": hostile.TEXTS, "out": str(tmp_path / "out.json")}
-    request = run.Request("install", variables, run_id, home / "runs" / run_id)
-    result = run.execute(request, lambda _: None)
+    request = ansible.Request("install", variables, run_id, home / "runs" / run_id)
+    result = ansible.execute(request, lambda _: None)
     assert result.rc == 0, (request.run_dir / "log.txt").read_text()
     assert json.loads((tmp_path / "out.json").read_text())["hostile"] == hostile.TEXTS
     assert set(os.listdir(home)) - before == {"runs"}
@@ -142,15 +143,17 @@ def test_a_fleets_table_is_data_and_its_cells_are_found(
     monkeypatch.setattr(paths, "playbook", lambda verb: playbook)
     inventory = tmp_path / "hosts.yml"
     inventory.write_text("all: {hosts: {'web-1': {}}}")
-    run_id = run.new_run_id()
-    request = run.Request(
+    run_id = ansible.new_run_id()
+    request = ansible.Request(
         "install",
         {**LOCAL, "dream_fleet": {"web-1": row}},
         run_id,
         tmp_path / "runs" / run_id,
-        reach=run.Reach((str(inventory),), "web-1", fleet._cell("socket"), fleet._FROM_TABLE),
+        reach=ansible.Reach(
+            (str(inventory),), "web-1", session._cell("socket"), session._FROM_TABLE
+        ),
     )
-    result = run.execute(request, lambda _: None)
+    result = ansible.execute(request, lambda _: None)
     assert result.rc == 0, (request.run_dir / "log.txt").read_text()
     found = json.loads((tmp_path / "out.json").read_text())
     assert found.pop("run")["socket"] == "/s"
@@ -161,10 +164,10 @@ def test_a_fleets_table_is_data_and_its_cells_are_found(
 
 def test_what_cannot_be_written_is_refused() -> None:
     with pytest.raises(UsageError) as caught:
-        handover.document({"dream_install_dir": "/srv/\udcff"})
+        extra_vars.document({"dream_install_dir": "/srv/\udcff"})
     assert caught.value.code == "TEXT_NOT_UTF8"
     with pytest.raises(ValueError, match="__ansible_"):
-        handover.document({"x": {"__ansible_vault": "y"}})
+        extra_vars.document({"x": {"__ansible_vault": "y"}})
 
 
 def test_only_one_place_hands_variables_over() -> None:

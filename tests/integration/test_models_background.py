@@ -11,12 +11,16 @@ from typing import Any
 
 import pytest
 
-from dream_runner import catalog, paths, run, sources
+from dream_runner import catalog, paths
 from dream_runner.commands.facts import read_capture
-from dream_runner.module_utils.dream_core import background, faststart, survey, upgrade
-from dream_runner.module_utils.dream_core.choice import decide
-from dream_runner.module_utils.dream_core.facts import interpret
-from dream_runner.settings import defaults
+from dream_runner.decide import fast_start, role_inputs
+from dream_runner.decide.decision import decide
+from dream_runner.module_utils.dream_core.facts.interpret import interpret
+from dream_runner.module_utils.dream_core.native import background
+from dream_runner.module_utils.dream_core.records import survey
+from dream_runner.module_utils.dream_core.upgrade import progress
+from dream_runner.run import ansible
+from dream_runner.settings.merge import defaults
 
 SESSION = {"is_root": True, "user_manager": False, "uid": 0, "user": "root", "home": "/root"}
 PLAYBOOK = """
@@ -53,7 +57,7 @@ def install(tmp_path: Path) -> Iterator[Path]:
 
 
 def of(install: Path) -> background.Program:
-    places = upgrade.Paths(str(install))
+    places = progress.Paths(str(install))
     return background.Program("", places.program, places.document)
 
 
@@ -79,20 +83,20 @@ def play(install: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play
         "dream_choice": choice,
         "dream_session": SESSION,
         "dream_state": {"dir": str(tmp_path / "state"), "receipts": {}},
-        "dream_upgraded": sources.wanted(settings, faststart.after(choice), facts, SESSION),
+        "dream_upgraded": role_inputs.wanted(settings, fast_start.after(choice), facts, SESSION),
         "docker_facts": {"command": "docker", "become": False},
         "role": str(paths.content() / "roles" / "models"),
         "out": str(tmp_path),
     }
 
     def played(tasks: str) -> Any:
-        request = run.Request(
+        request = ansible.Request(
             playbook="install",
             variables={**variables, "tasks": tasks},
-            run_id=run.new_run_id(),
-            run_dir=tmp_path / "runs" / run.new_run_id(),
+            run_id=ansible.new_run_id(),
+            run_dir=tmp_path / "runs" / ansible.new_run_id(),
         )
-        done = run.execute(request, lambda event: None)
+        done = ansible.execute(request, lambda event: None)
         assert done.error is None, done.error
         return done
 
@@ -104,11 +108,11 @@ def test_from_the_role_to_a_sentence_and_back(play: Play, install: Path, tmp_pat
     known = json.loads((tmp_path / "receipt.json").read_text())
     receipts = {"models": {"state": "done", "install_dir": str(install), "facts": known["facts"]}}
     deadline = time.monotonic() + 60
-    while not (seen := upgrade.look(receipts) or {}).get("why"):
+    while not (seen := progress.look(receipts) or {}).get("why"):
         assert time.monotonic() < deadline, seen
         time.sleep(0.2)
-    assert (seen["stage"], seen["unit"]) == (upgrade.FETCHING, faststart.PROGRAM)
-    said = upgrade.sentence(seen, str)
+    assert (seen["stage"], seen["unit"]) == (progress.FETCHING, fast_start.PROGRAM)
+    said = progress.sentence(seen, str)
     assert "127.0.0.1:9: connection refused" in said
     assert "retried automatically" in said
     listed = [item for item in known["resources"] if item["kind"] == "background"]

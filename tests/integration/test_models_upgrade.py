@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
-from dream_runner import catalog, paths, run, sources
+from dream_runner import catalog, paths
 from dream_runner.commands.facts import read_capture
-from dream_runner.module_utils.dream_core import faststart, upgrade, upgrader
-from dream_runner.module_utils.dream_core.choice import decide
-from dream_runner.module_utils.dream_core.facts import interpret
-from dream_runner.settings import defaults
+from dream_runner.decide import fast_start, role_inputs
+from dream_runner.decide.decision import decide
+from dream_runner.module_utils.dream_core.facts.interpret import interpret
+from dream_runner.module_utils.dream_core.upgrade import progress, upgrader
+from dream_runner.run import ansible
+from dream_runner.settings.merge import defaults
 
 SESSION = {"is_root": True, "user_manager": False, "uid": 0, "user": "root", "home": "/root"}
 
@@ -45,11 +47,11 @@ PLAYBOOK = """
     - name: Write the program
       dream_program:
         path: "{{ out }}/upgrade.pyz"
-        entry: upgrader
+        entry: upgrade.upgrader
     - name: Write the program again
       dream_program:
         path: "{{ out }}/upgrade.pyz"
-        entry: upgrader
+        entry: upgrade.upgrader
       register: again
       failed_when: again is changed
 """
@@ -67,7 +69,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = {name.removeprefix("dream_"): value for name, value in defaults().items()}
     settings |= {"install_dir": "/srv/my ai", "fast_start": "yes", "profile": "full"}
     choice, facts = choice_of(settings)
-    after = sources.wanted(settings, faststart.after(choice), facts, SESSION)
+    after = role_inputs.wanted(settings, fast_start.after(choice), facts, SESSION)
     playbook = out / "playbook.yml"
     playbook.write_text(PLAYBOOK)
     variables = {
@@ -86,9 +88,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(paths, "playbook", lambda verb: playbook)
         patch.setenv("HF_TOKEN", "hf_secret")
-        run_id = run.new_run_id()
-        result = run.execute(
-            run.Request(
+        run_id = ansible.new_run_id()
+        result = ansible.execute(
+            ansible.Request(
                 playbook="install", variables=variables, run_id=run_id, run_dir=out / "runs"
             ),
             lambda event: None,
@@ -104,19 +106,19 @@ def test_the_program_can_read_what_it_is_given(written: Path) -> None:
     assert document["after"]["env"]["CTX_SIZE"].isdigit()
     assert document["after"]["compose"] != document["before"]["compose"]
     assert document["facts"]["summary"]["model"]["context_tokens"] > 0
-    assert set(document["upgraded"]) == set(document["upgraded"]) & set(sources.of_roles())
+    assert set(document["upgraded"]) == set(document["upgraded"]) & set(role_inputs.of_roles())
     assert upgrader.main(["--check", str(written / "upgrade.json")]) == 0
 
 
 def test_status_knows_the_upgrade_by_the_receipt(written: Path) -> None:
     known = json.loads((written / "receipt.json").read_text())
     receipts = {"models": {"state": "done", "install_dir": "/nowhere", "facts": known["facts"]}}
-    seen = upgrade.look(receipts, lambda name, scope: {})
+    seen = progress.look(receipts, lambda name, scope: {})
     assert seen is not None
     assert (seen["until"], seen["stage"], seen["unit"]) == (
         "smollm2-135m-q4",
         "stopped",
-        faststart.UNIT,
+        fast_start.UNIT,
     )
     kinds = [item["kind"] for item in known["resources"]]
     # Uninstall walks backwards: the unit first, its program and the models last.

@@ -13,7 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-from dream_runner import events, paths, run
+from dream_runner import paths
+from dream_runner.run import ansible, events
 
 LOCAL = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
 
@@ -34,10 +35,10 @@ def request_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     playbook = tmp_path / "playbook.yml"
     monkeypatch.setattr(paths, "playbook", lambda verb: playbook)
 
-    def make(tasks: str, **more: Any) -> run.Request:
+    def make(tasks: str, **more: Any) -> ansible.Request:
         write_playbook(playbook, tasks)
-        run_id = run.new_run_id()
-        return run.Request(
+        run_id = ansible.new_run_id()
+        return ansible.Request(
             playbook="install",
             variables=LOCAL | more.pop("variables", {}),
             run_id=run_id,
@@ -60,7 +61,7 @@ def test_events_arrive_in_order_and_counts_are_ansibles(request_for: Any) -> Non
           when: false
         """
     )
-    result = run.execute(request, seen.append)
+    result = ansible.execute(request, seen.append)
     assert (result.rc, result.ok, result.changed, result.skipped) == (0, 1, 1, 1)
     assert result.error is None
     statuses = [e.status for e in seen if isinstance(e, events.TaskFinished)]
@@ -79,7 +80,7 @@ def test_events_are_live(request_for: Any) -> None:
           changed_when: false
         """
     )
-    run.execute(
+    ansible.execute(
         request,
         lambda e: arrived.append(time.time()) if isinstance(e, events.TaskFinished) else None,
     )
@@ -93,7 +94,7 @@ def test_a_failure_is_one_error_with_its_place(request_for: Any) -> None:
           ansible.builtin.fail: {msg: "No space left on device"}
         """
     )
-    result = run.execute(request, lambda _: None)
+    result = ansible.execute(request, lambda _: None)
     assert result.error is not None
     assert (result.error.code, result.error.exit_code) == ("DISK_FULL", 6)
     assert "Fail here" in result.error.where
@@ -111,7 +112,7 @@ def test_nothing_is_copied_into_the_home_directory(
           ansible.builtin.copy: {{content: x, dest: "{tmp_path}/copied", mode: "0600"}}
         """
     )
-    assert run.execute(request, lambda _: None).rc == 0
+    assert ansible.execute(request, lambda _: None).rc == 0
     assert list(home.rglob("*")) == []
 
 
@@ -124,14 +125,14 @@ def test_a_failed_loop_says_what_its_item_said(request_for: Any) -> None:
           when: item == 2
         """
     )
-    result = run.execute(request, lambda _: None)
+    result = ansible.execute(request, lambda _: None)
     assert result.error is not None
     assert result.error.code == "READ_ONLY"
 
 
 def test_only_the_log_is_left_and_it_is_private(request_for: Any) -> None:
     request = request_for("- ansible.builtin.debug: {}\n")
-    run.execute(request, lambda _: None)
+    ansible.execute(request, lambda _: None)
     assert [item.name for item in request.run_dir.iterdir()] == ["log.txt"]
     assert (request.run_dir / "log.txt").stat().st_mode & 0o077 == 0
 
@@ -165,7 +166,7 @@ def test_secrets_reach_no_file_event_or_argument(
         """,
         become_password="planted-password",
     )
-    result = run.execute(request, lambda e: seen.append(repr(e)))
+    result = ansible.execute(request, lambda e: seen.append(repr(e)))
     assert result.rc == 0, result.error
     assert "planted" not in repr(request) + "".join(seen)
     assert "planted-token" not in (request.run_dir / "log.txt").read_text()
@@ -176,7 +177,7 @@ def test_the_callers_ansible_settings_do_not_steer(
 ) -> None:
     monkeypatch.setenv("ANSIBLE_STRATEGY", "no-such-strategy")
     monkeypatch.setenv("ANSIBLE_CONFIG", "/nonexistent")
-    assert run.execute(request_for("- ansible.builtin.debug: {}\n"), lambda _: None).rc == 0
+    assert ansible.execute(request_for("- ansible.builtin.debug: {}\n"), lambda _: None).rc == 0
     assert os.environ["ANSIBLE_STRATEGY"] == "no-such-strategy"
 
 
@@ -208,7 +209,7 @@ def wrapper(tmp_path: Path) -> Any:
           changed_when: false
         """,
     )
-    run_id = run.new_run_id()
+    run_id = ansible.new_run_id()
     process = subprocess.Popen(
         [sys.executable, "-c", CHILD, str(playbook), run_id, str(tmp_path / "run")],
         stdout=subprocess.PIPE,
@@ -226,7 +227,7 @@ def wrapper(tmp_path: Path) -> Any:
 
 
 def _alive(run_id: str) -> list[psutil.Process]:
-    return [p for p in run.processes_of(run_id) if run.is_alive(p)]
+    return [p for p in ansible.processes_of(run_id) if ansible.is_alive(p)]
 
 
 def _runs_sleep(process: psutil.Process) -> bool:
@@ -288,7 +289,7 @@ def test_a_locale_that_this_machine_lacks_reaches_nobody(
     )
     old = os.umask(0)
     try:
-        result = run.execute(request, lambda _: None)
+        result = ansible.execute(request, lambda _: None)
     finally:
         os.umask(old)
     assert result.error is None
@@ -310,7 +311,7 @@ def test_a_killed_modules_unpacked_copy_goes_with_the_run(request_for: Any, tmp_
           changed_when: false
         """
     )
-    assert run.execute(request, look).error is None
+    assert ansible.execute(request, look).error is None
     assert seen == [True]
     assert not Path(told.read_text().strip()).exists()
     assert list(request.run_dir.rglob("ansible_*")) == []
@@ -334,10 +335,12 @@ def test_how_ansible_ends_without_a_task_is_told(
     reach = None
     if more:
         files = (more["vault"],) if "vault" in more else ()
-        reach = run.Reach(("localhost,",), more.get("limit", "all"), "", vault_password_files=files)
+        reach = ansible.Reach(
+            ("localhost,",), more.get("limit", "all"), "", vault_password_files=files
+        )
     request = request_for("", reach=reach)
     paths.playbook("install").write_text(text)
-    error = run.execute(request, lambda _: None).error
+    error = ansible.execute(request, lambda _: None).error
     assert error is not None
     assert words in error.what
     assert error.code == "ANSIBLE_FAILED"

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
-from dream_runner import catalog, paths, run
+from dream_runner import catalog, paths
 from dream_runner.commands.facts import read_capture
-from dream_runner.module_utils.dream_core import faststart, upgrade_native
-from dream_runner.module_utils.dream_core.choice import decide
-from dream_runner.module_utils.dream_core.facts import interpret
-from dream_runner.settings import defaults
+from dream_runner.decide import fast_start
+from dream_runner.decide.decision import decide
+from dream_runner.module_utils.dream_core.facts.interpret import interpret
+from dream_runner.module_utils.dream_core.upgrade import switch_native
+from dream_runner.run import ansible
+from dream_runner.settings.merge import defaults
 
 SESSION = {"is_root": True, "user_manager": False, "uid": 0, "user": "root", "home": "/root"}
 
@@ -88,7 +90,7 @@ def test_each_side_is_what_an_install_with_that_model_runs(
     playbook = tmp_path / "playbook.yml"
     playbook.write_text(PLAYBOOK)
     monkeypatch.setattr(paths, "playbook", lambda verb: playbook)
-    after = {"name": "after", "choice": faststart.after(choice)}
+    after = {"name": "after", "choice": fast_start.after(choice)}
     variables = {
         "ansible_connection": "local",
         "ansible_python_interpreter": sys.executable,
@@ -99,13 +101,13 @@ def test_each_side_is_what_an_install_with_that_model_runs(
         "choices": [{"name": "before", "choice": choice}, after],
         "out": str(tmp_path),
     }
-    request = run.Request(
+    request = ansible.Request(
         playbook="install",
         variables=variables,
-        run_id=run.new_run_id(),
+        run_id=ansible.new_run_id(),
         run_dir=tmp_path / "runs",
     )
-    result = run.execute(request, lambda event: None)
+    result = ansible.execute(request, lambda event: None)
     assert result.error is None, result.error
     sides = {name: read(tmp_path / f"{name}.json") for name in ("before", "after")}
     for name, side in sides.items():
@@ -123,7 +125,7 @@ def test_each_side_is_what_an_install_with_that_model_runs(
     assert sides["after"]["sha256"] == final["sha256"]
     assert sides["after"]["config"]["alias"] == final["id"]
     assert sides["before"]["command"] != sides["after"]["command"]
-    trial = upgrade_native.trial_config(sides["after"]["config"], 1)
+    trial = switch_native.trial_config(sides["after"]["config"], 1)
     assert ("api_key_env" in trial) is key
 
 

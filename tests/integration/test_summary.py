@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from dream_runner import paths, resume, run
+from dream_runner import paths
+from dream_runner.machine import resume
 from dream_runner.module_utils.dream_core.phases import PHASES
-from dream_runner.module_utils.dream_core.receipt import read_all, write
+from dream_runner.module_utils.dream_core.records.receipt import read_all, write
+from dream_runner.run import ansible
 
 PLAYBOOK = """
 - name: Test
@@ -36,11 +38,11 @@ CHOICE = {
 }
 
 
-def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **more: Any) -> run.Result:
+def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **more: Any) -> ansible.Result:
     playbook = tmp_path / "playbook.yml"
     playbook.write_text(PLAYBOOK)
     monkeypatch.setattr(paths, "playbook", lambda verb: playbook)
-    run_id = run.new_run_id()
+    run_id = ansible.new_run_id()
     variables = {
         "ansible_connection": "local",
         "ansible_python_interpreter": sys.executable,
@@ -54,10 +56,10 @@ def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **more: Any) -> run.
         "health_facts": {"degraded": {}},
         **more,
     }
-    request = run.Request(
+    request = ansible.Request(
         playbook="install", variables=variables, run_id=run_id, run_dir=tmp_path / "runs" / run_id
     )
-    return run.execute(request, lambda event: None)
+    return ansible.execute(request, lambda event: None)
 
 
 def test_a_summary_that_cannot_be_written_leaves_the_result(

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from dream_runner import paths, run
-from dream_runner.module_utils.dream_core import compose
-from dream_runner.module_utils.dream_core.supervisor import Program, _parsed
+from dream_runner import paths
+from dream_runner.module_utils.dream_core.containers import compose_diff
+from dream_runner.module_utils.dream_core.native.supervisord import Program, _parsed
+from dream_runner.run import ansible
 from tests.fixtures import hostile
 
 #: What a directory of an installation may be called.
@@ -79,14 +80,14 @@ def test_unit_files_hold_names_and_paths_and_nothing_more(
     assert len(templates) >= 2
     places = [LEGAL[number % len(LEGAL)] for number in range(len(NAMES))]
     homes = ["/home/" + name.replace("\n", " ") for name in NAMES]
-    run_id = run.new_run_id()
+    run_id = ansible.new_run_id()
     variables: dict[str, Any] = {
         "ansible_connection": "local", "ansible_python_interpreter": sys.executable,
         "given": list(map(given, NAMES, places, homes)), "templates": templates,
         "out": str(tmp_path / "out.json"),
     }  # fmt: skip
-    request = run.Request("install", variables, run_id, tmp_path / "runs" / run_id)
-    result = run.execute(request, lambda _: None)
+    request = ansible.Request("install", variables, run_id, tmp_path / "runs" / run_id)
+    result = ansible.execute(request, lambda _: None)
     assert result.rc == 0, (request.run_dir / "log.txt").read_text()
     made = iter(json.loads((tmp_path / "out.json").read_text()))
     for _ in templates:
@@ -141,6 +142,6 @@ def test_supervisord_reads_back_what_was_written(tmp_path: Path, place: str) -> 
 
 @pytest.mark.parametrize("text", hostile.TEXTS.values())
 def test_compose_gets_a_dollar_as_itself(text: str) -> None:
-    escaped = compose.escape(text)
+    escaped = compose_diff.escape(text)
     assert "$" not in escaped.replace("$$", "")
     assert escaped.replace("$$", "$") == text

@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 
-from dream_runner.module_utils.dream_core import background, receipt, remove, survey, upgrade
 from dream_runner.module_utils.dream_core.errors import EngineError
-from dream_runner.module_utils.dream_core.process import command_lines, is_alive
+from dream_runner.module_utils.dream_core.native import background
+from dream_runner.module_utils.dream_core.records import receipt, survey
+from dream_runner.module_utils.dream_core.system.process import command_lines, is_alive
+from dream_runner.module_utils.dream_core.undo import uninstall
+from dream_runner.module_utils.dream_core.upgrade import progress
 
 from .conftest import Run
 
@@ -183,7 +186,7 @@ def test_the_receipts_know_it(run_module: Run, wanted: dict[str, Any], tmp_path:
     install = str(tmp_path / "a b%s")
     document = {"schema": 2, "phase": "models", "state": "done", "install_dir": install}
     assert receipt.write(str(state), {**document, "resources": [seen]}) is None
-    answer = remove.remove(str(state), str(tmp_path), purge=False)
+    answer = uninstall.remove(str(state), str(tmp_path), purge=False)
     assert answer["removed"] == ["background dream-runner-upgrade"]
     assert not any(of(folder_of(wanted)).processes().values())
     assert survey.drift(seen, host) == {
@@ -195,10 +198,10 @@ def test_the_receipts_know_it(run_module: Run, wanted: dict[str, Any], tmp_path:
 def test_status_reads_the_program_and_not_its_last_words(
     run_module: Run, wanted: dict[str, Any]
 ) -> None:
-    paths = upgrade.Paths(str(Path(folder_of(wanted)).parent))
+    paths = progress.Paths(str(Path(folder_of(wanted)).parent))
 
     def shown() -> dict[str, str]:
-        return upgrade.show_program("x", "background", paths)
+        return progress.show_program("x", "background", paths)
 
     assert shown()["ActiveState"] == "inactive"
     Path(paths.state).write_text('{"stage": "failed", "invocation": "1-1", "why": "bad magic"}')

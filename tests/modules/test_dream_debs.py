@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from dream_runner.module_utils.dream_core import bundle
-from dream_runner.module_utils.dream_core.debs import Deb, choose, relations
+from dream_runner.module_utils.dream_core.bundle import contents
+from dream_runner.module_utils.dream_core.packages.bundle_debs import Deb, choose, relations
 
 from .conftest import Run
 
@@ -93,14 +93,14 @@ def made(tmp_path: Path) -> Path:
 
 def seal(root: Path) -> None:
     names = sorted(f"debs/{path.name}" for path in (root / "debs").iterdir())
-    document: dict[str, Any] = {"schema": bundle.SCHEMA, "models": [], "debs": names}
+    document: dict[str, Any] = {"schema": contents.SCHEMA, "models": [], "debs": names}
     document["sizes"] = {name: (root / name).stat().st_size for name in names}
-    (root / bundle.MANIFEST).write_text(json.dumps(document))
+    (root / contents.MANIFEST).write_text(json.dumps(document))
     lines = [
         f"{hashlib.sha256((root / name).read_bytes()).hexdigest()}  {name}\n"
-        for name in (*names, bundle.MANIFEST)
+        for name in (*names, contents.MANIFEST)
     ]
-    (root / bundle.SUMS).write_text("".join(lines))
+    (root / contents.SUMS).write_text("".join(lines))
 
 
 @needs_dpkg

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from dream_runner.module_utils.dream_core import supervisor
-from dream_runner.module_utils.dream_core.process import command_lines, is_alive
+from dream_runner.module_utils.dream_core.native import supervisord
+from dream_runner.module_utils.dream_core.system.process import command_lines, is_alive
 
 from .conftest import Run
 
@@ -33,7 +33,7 @@ def wanted(tmp_path: Path) -> Iterator[dict[str, Any]]:
         "command": [sys.executable, str(install / "prog.py"), "--revision=1"],
         "log": str(install / "logs" / "engine.log"),
     }
-    supervisor.stop(config(str(install)))
+    supervisord.stop(config(str(install)))
     time.sleep(0.1)
     assert not [a for a in command_lines().values() if any(str(install) in part for part in a)]
 
@@ -43,7 +43,7 @@ def config(install: str) -> str:
 
 
 def info(wanted: dict[str, Any]) -> dict[str, Any]:
-    found = supervisor.program_info(config(wanted["install_dir"]), "engine")
+    found = supervisord.program_info(config(wanted["install_dir"]), "engine")
     assert found is not None
     return found
 
@@ -62,7 +62,7 @@ def test_check_run_check_run(
     assert info(wanted)["pid"] == first["pid"]
     assert "DREAM_RUN_ID" not in Path(wanted["log"]).read_text()
     # Detached: a session of its own.
-    assert os.getsid(supervisor.daemons(config(wanted["install_dir"]))[0]) != os.getsid(0)
+    assert os.getsid(supervisord.daemons(config(wanted["install_dir"]))[0]) != os.getsid(0)
 
     changed = wanted | {"command": [*wanted["command"][:2], "--revision=2"]}
     assert "configuration" in run_module("dream_supervisor", **changed)["action"]
@@ -88,7 +88,7 @@ def test_a_careless_umask_leaves_nothing_open_and_the_engine_alone(
 
 
 def kill_daemon(wanted: dict[str, Any]) -> None:
-    os.kill(supervisor.daemons(config(wanted["install_dir"]))[0], signal.SIGKILL)
+    os.kill(supervisord.daemons(config(wanted["install_dir"]))[0], signal.SIGKILL)
     time.sleep(0.3)
 
 
@@ -108,7 +108,7 @@ def test_stop_ends_what_a_killed_daemon_left(run_module: Run, wanted: dict[str, 
     run_module("dream_supervisor", **wanted)
     orphan = info(wanted)["pid"]
     kill_daemon(wanted)
-    assert supervisor.stop(config(wanted["install_dir"])) == [orphan]
+    assert supervisord.stop(config(wanted["install_dir"])) == [orphan]
     assert not is_alive(orphan)
 
 
@@ -118,7 +118,7 @@ def test_a_lost_socket_or_a_foreign_pid_file(run_module: Run, wanted: dict[str, 
     pid_file = Path(wanted["install_dir"]) / "supervisor" / "supervisord.pid"
     pid_file.write_text(f"{os.getpid()}\n")
     assert run_module("dream_supervisor", **wanted)["changed"] is True
-    assert len(supervisor.daemons(config(wanted["install_dir"]))) == 1
+    assert len(supervisord.daemons(config(wanted["install_dir"]))) == 1
     assert run_module("dream_supervisor", **wanted)["changed"] is False
 
 
@@ -145,7 +145,7 @@ def test_a_config_written_but_not_loaded(run_module: Run, wanted: dict[str, Any]
     """A kill between the file and the restart leaves the two different."""
     run_module("dream_supervisor", **wanted)
     changed = wanted | {"command": [*wanted["command"][:2], "--revision=2"]}
-    new = supervisor.Program(
+    new = supervisord.Program(
         wanted["install_dir"], "engine", changed["command"], wanted["log"]
     ).text()
     Path(config(wanted["install_dir"])).write_text(new)
@@ -183,6 +183,6 @@ def test_an_install_directory_of_any_depth(run_module: Run, wanted: dict[str, An
         try:
             assert run_module("dream_supervisor", **it)["changed"] is True
             assert run_module("dream_supervisor", **it)["changed"] is False
-            assert supervisor.program_state(config(deep), "engine") == "RUNNING"
+            assert supervisord.program_state(config(deep), "engine") == "RUNNING"
         finally:
-            supervisor.stop(config(deep))
+            supervisord.stop(config(deep))

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from dream_runner.module_utils.dream_core import process, venv
+from dream_runner.module_utils.dream_core.native import venv
+from dream_runner.module_utils.dream_core.system import process
 
 from .conftest import Run
 

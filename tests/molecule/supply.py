@@ -32,8 +32,8 @@ from nodes.node import CHECKOUT, Node
 
 from dream_runner import __version__, catalog
 from dream_runner.commands.facts import read_capture
-from dream_runner.module_utils.dream_core import docker_engine
-from dream_runner.module_utils.dream_core.facts import interpret
+from dream_runner.module_utils.dream_core.containers import engine_choice
+from dream_runner.module_utils.dream_core.facts.interpret import interpret
 
 HERE = Path(__file__).resolve().parent
 
@@ -42,9 +42,9 @@ HERE = Path(__file__).resolve().parent
 KEEP_FACTS = """
 import json, os, sys, time
 sys.path.insert(0, "/srv/core")
-from dream_core.facts import cache, fingerprint, gather, interpret
+from dream_core.facts import cache, fingerprint, interpret, probe_system
 document = json.load(sys.stdin)
-own = interpret(gather())
+own = interpret.interpret(probe_system.gather())
 for name in ("arch", "init", "mounts"):
     document[name] = own[name]
 document["os"] = dict(own["os"], container=document["os"]["container"])
@@ -105,7 +105,7 @@ def recorded(node: Node, user: str, install_dir: str, name: str) -> None:
     text = json.dumps(document)
     node.must("python3", "-B", "-c", KEEP_FACTS, input=text, user=user)
     # For the stand-in of NVIDIA's toolkit.
-    driver = docker_engine.driver_version(document)
+    driver = engine_choice.driver_version(document)
     node.must("sh", "-c", "cat > /run/driver-version", input=driver + "\n")
 
 

@@ -26,7 +26,8 @@ from unit.stack.decided import stack
 from unit.stack.test_feature_probes import ENV, environment
 
 from dream_runner import catalog
-from dream_runner.module_utils.dream_core import feature_probes, trial
+from dream_runner.module_utils.dream_core.health import feature_probes
+from dream_runner.module_utils.dream_core.upgrade import trial
 
 pytestmark = [
     pytest.mark.slow,

@@ -12,7 +12,7 @@ from typing import Any, Dict
 
 from ansible.plugins.action import ActionBase
 
-from dream_runner.module_utils.dream_core.check import judge
+from dream_runner.module_utils.dream_core.checks.judge import judge
 
 
 class ActionModule(ActionBase):

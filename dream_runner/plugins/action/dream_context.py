@@ -12,14 +12,15 @@ from typing import Any, Dict, List
 
 from ansible.plugins.action import ActionBase
 
-from dream_runner import __version__, catalog, paths, sources
+from dream_runner import __version__, catalog, paths
 from dream_runner.catalog import local_model
-from dream_runner.fleet import answer
-from dream_runner.module_utils.dream_core import due, faststart
-from dream_runner.module_utils.dream_core.choice import decide
-from dream_runner.module_utils.dream_core.context import look
+from dream_runner.decide import fast_start, role_inputs
+from dream_runner.decide.decision import decide
 from dream_runner.module_utils.dream_core.errors import DreamError
-from dream_runner.module_utils.dream_core.receipt import interrupted
+from dream_runner.module_utils.dream_core.look.host import look
+from dream_runner.module_utils.dream_core.records import due_phases
+from dream_runner.module_utils.dream_core.records.receipt import interrupted
+from dream_runner.run import host_answers
 
 
 class ActionModule(ActionBase):
@@ -47,7 +48,7 @@ class ActionModule(ActionBase):
                 "dream_context", module_args=arguments, task_vars=task_vars
             )
             if not answered.get("failed"):
-                answer.require(answered.get("context"), answer.CONTEXT)
+                host_answers.require(answered.get("context"), host_answers.CONTEXT)
             return answered
         found = look(
             state_dir=os.path.expanduser(arguments["state_dir"]),
@@ -77,10 +78,10 @@ class ActionModule(ActionBase):
             in_fleet="dream_fleet_peers" in task_vars,
             described=local_model.described(settings),
         )
-        wanted = sources.wanted(settings, choice, found["facts"], found["session"], task_vars)
-        reasons = due.decide(
+        wanted = role_inputs.wanted(settings, choice, found["facts"], found["session"], task_vars)
+        reasons = due_phases.decide(
             found["receipts"],
-            due.with_silence(found["drift"], bool(self._task.args.get("unanswered", False))),
+            due_phases.with_silence(found["drift"], bool(self._task.args.get("unanswered", False))),
             wanted,
             install_dir=settings["install_dir"],
             version=__version__,
@@ -89,10 +90,10 @@ class ActionModule(ActionBase):
         upgraded = None
         if choice["upgrade"]:
             # What the receipts are to say once the unit has put the host's own model in place.
-            upgraded = sources.wanted(
-                settings, faststart.after(choice), found["facts"], found["session"], task_vars
+            upgraded = role_inputs.wanted(
+                settings, fast_start.after(choice), found["facts"], found["session"], task_vars
             )
-        _resolve_package_urls([choice["model"], *faststart.first_files(choice)])
+        _resolve_package_urls([choice["model"], *fast_start.first_files(choice)])
         return {
             "wanted": wanted,
             "upgraded": upgraded,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dream_runner.module_utils.dream_core.files import SPEC, carry_out
-from dream_runner.plugins.here import HereOrThere
+from dream_runner.module_utils.dream_core.system.files import SPEC, carry_out
+from dream_runner.plugins.in_process import HereOrThere
 
 
 class ActionModule(HereOrThere):

@@ -11,7 +11,7 @@ from typing import Any, Dict
 from ansible.plugins.action import ActionBase
 
 from dream_runner.module_utils.dream_core.errors import DreamError
-from dream_runner.module_utils.dream_core.phase import record
+from dream_runner.module_utils.dream_core.records.record_phase import record
 
 
 class ActionModule(ActionBase):

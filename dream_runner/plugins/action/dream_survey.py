@@ -12,9 +12,9 @@ from typing import Any, Dict
 from urllib.parse import quote
 
 from dream_runner import __version__
-from dream_runner.fleet import answer
 from dream_runner.module_utils.dream_core.errors import DreamError, RequirementError
 from dream_runner.plugins.action.dream_context import ActionModule as ContextModule
+from dream_runner.run import host_answers
 
 #: Words of a shell, an interpreter and Ansible for a Python that is not there.
 _NO_PYTHON = ("not found", "No such file or directory", "No python interpreters found")
@@ -34,13 +34,13 @@ class ActionModule(ContextModule):
         if "visit" not in visit:
             return self._failed(visit, bool(may_install))
         try:
-            answer.require(visit["visit"], answer.VISIT)
+            host_answers.require(visit["visit"], host_answers.VISIT)
             # The decisions need the paths as the host resolved them.
             self._task.args["settings"]["install_dir"] = visit["visit"]["install_dir"]
             self._task.args["state_dir"] = visit["visit"]["state_dir"]
             decided = self._decide(visit["visit"]["context"], task_vars or {})
-        except answer.NONSENSE as nonsense:
-            error: DreamError = answer.garbage(nonsense)
+        except host_answers.NONSENSE as nonsense:
+            error: DreamError = host_answers.garbage(nonsense)
             return {"failed": True, "msg": str(error), "dream_error": error.to_dict()}
         except DreamError as error:
             return {"failed": True, "msg": str(error), "dream_error": error.to_dict()}

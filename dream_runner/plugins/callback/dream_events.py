@@ -29,7 +29,7 @@ requirements: [the dream-runner wrapper at the other end]
 
 
 class CallbackModule(CallbackBase):
-    """The sending half; dream_runner/events.py is the receiving one."""
+    """The sending half; dream_runner/run/events.py is the receiving one."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "notification"

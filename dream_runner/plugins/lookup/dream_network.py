@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Optional
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 
-from dream_runner.module_utils.dream_core import network_env
+from dream_runner.module_utils.dream_core.network import network_env
 
 DOCUMENTATION = """
 name: dream_network

@@ -15,7 +15,7 @@ from bad_bundles import BAD, BLOB, CONTENT, DIGEST, MODEL, exchanged, make, want
 from referencing import Registry
 
 from dream_runner.bundle import create, sbom
-from dream_runner.module_utils.dream_core import bundle
+from dream_runner.module_utils.dream_core.bundle import contents
 from dream_runner.module_utils.dream_core.errors import IntegrityError, UsageError
 from dream_runner.module_utils.dream_core.fetch.fetcher import fetch
 from dream_runner.module_utils.dream_core.fetch.request import FetchRequest
@@ -26,9 +26,9 @@ def made(tmp_path: Path) -> Path:
     return make(tmp_path / "bundle")
 
 
-def check(root: Path, signers: str = "") -> bundle.Bundle:
-    found = bundle.inspect(str(root), signers)
-    bundle.verify(found)
+def check(root: Path, signers: str = "") -> contents.Bundle:
+    found = contents.inspect(str(root), signers)
+    contents.verify(found)
     return found
 
 
@@ -59,7 +59,7 @@ def test_the_bill_of_materials_names_all_of_it(made: Path) -> None:
     }
     assert all(item["hashes"][0]["alg"] == "SHA-256" for item in document["components"])
     assert len({item["bom-ref"] for item in document["components"]}) == 3
-    found = bundle.inspect(str(made))
+    found = contents.inspect(str(made))
     again = sbom.document(found.manifest, {**found.sums, "more": "0"})
     assert again["serialNumber"] != document["serialNumber"]
 
@@ -79,7 +79,7 @@ def test_the_bill_of_materials_keeps_the_schema(made: Path) -> None:
     validator = jsonschema.Draft7Validator(
         schema("bom-1.5"), registry=registry, format_checker=jsonschema.FormatChecker()
     )
-    found = bundle.inspect(str(made))
+    found = contents.inspect(str(made))
     image = {"tag": "a/b:1", "archive": "images/a_b_1.tar", "digest": f"sha256:{'0' * 64}"}
     full = {**found.manifest, "images": [image]}
     document = sbom.document(full, {**found.sums, image["archive"]: "1" * 64})
@@ -132,7 +132,7 @@ def test_a_bad_bundle_is_refused_and_nothing_is_written(name: str, tmp_path: Pat
 #: Runs the command once for each case, in a child of its own: what it imports is paid for once.
 COMMAND = """
 import json, os, sys
-from dream_runner import cli
+from dream_runner.cli import app
 for case in json.load(sys.stdin):
     sys.stdout.flush()
     child = os.fork()
@@ -142,7 +142,7 @@ for case in json.load(sys.stdin):
         os.dup2(handle, 2)
         os.environ.update(case["environment"])
         sys.argv = ["dream-runner", *case["words"]]
-        code = cli.main()
+        code = app.main()
         sys.stdout.flush()
         os._exit(code)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
@@ -235,9 +235,9 @@ def test_only_a_trusted_signature_counts(made: Path, tmp_path: Path) -> None:
         return caught.value.what
 
     assert "not signed" in refused()
-    bundle.sign(str(made), other)
+    contents.sign(str(made), other)
     assert "none of those" in refused()
-    bundle.sign(str(made), good)
+    contents.sign(str(made), good)
     check(made, str(signers))
     exchanged(made)
     assert "does not fit" in refused()

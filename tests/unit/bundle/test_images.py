@@ -20,7 +20,7 @@ from images.registry import Registry
 from dream_runner import catalog
 from dream_runner.bundle import create, images
 from dream_runner.catalog.image_archives import of_bundle
-from dream_runner.module_utils.dream_core import engine
+from dream_runner.module_utils.dream_core.containers import engine
 from dream_runner.module_utils.dream_core.errors import DiskError, IntegrityError, NetworkError
 
 needs_skopeo = pytest.mark.skipif(not shutil.which("skopeo"), reason="no skopeo")

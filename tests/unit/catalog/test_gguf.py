@@ -11,7 +11,7 @@ import pytest
 from dream_runner import paths
 from dream_runner.catalog import gguf, local_model
 from dream_runner.module_utils.dream_core.errors import UsageError
-from dream_runner.settings import SETTINGS, Chosen, Settings
+from dream_runner.settings.merge import SETTINGS, Chosen, Settings
 
 SMOKE = paths.catalog() / "smoke.gguf"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dream_runner.module_utils.dream_core.amd_tuning import gtt, not_in_force, pending, plan
+from dream_runner.module_utils.dream_core.checks.amd_tuning import gtt, not_in_force, pending, plan
 
 APU = {"vendor": "amd", "memory_class": "unified"}
 CARD = {"vendor": "amd", "memory_class": "discrete"}

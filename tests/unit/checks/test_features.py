@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from dream_runner import paths
+from dream_runner.decide.features import FEATURES, resolve
 from dream_runner.module_utils.dream_core.errors import UsageError
-from dream_runner.module_utils.dream_core.features import FEATURES, resolve
 
 CATALOG = yaml.safe_load((paths.catalog() / "features.yml").read_text())
 HOST = {"arch": "amd64", "page_size_bytes": 4096, "backend": "nvidia"}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dream_runner.module_utils.dream_core import live
+from dream_runner.module_utils.dream_core.system import live
 
 
 def test_the_filesystem_of_a_path_that_is_not_there(tmp_path: Path) -> None:

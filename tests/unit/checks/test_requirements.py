@@ -8,14 +8,11 @@ import pytest
 import yaml
 
 from dream_runner import paths
-from dream_runner.module_utils.dream_core import requirements, tiers
+from dream_runner.decide import tiers
+from dream_runner.module_utils.dream_core.checks import requirements
+from dream_runner.module_utils.dream_core.checks.preflight import error_of
+from dream_runner.module_utils.dream_core.checks.requirements import check, choose_port, needs
 from dream_runner.module_utils.dream_core.errors import RequirementError
-from dream_runner.module_utils.dream_core.preflight import error_of
-from dream_runner.module_utils.dream_core.requirements import (
-    check,
-    choose_port,
-    needs,
-)
 
 MB = 1024 * 1024
 SETTINGS = {"profile": "native", "install_dir": "/srv/ai", "disk_reserve_mb": 512}

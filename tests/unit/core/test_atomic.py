@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from fixtures.devices import make_device
 
-from dream_runner.module_utils.dream_core import atomic
 from dream_runner.module_utils.dream_core.errors import DiskError, DreamError
+from dream_runner.module_utils.dream_core.system import atomic
 
 
 def test_writes_content_and_mode_exactly(tmp_path: Path) -> None:

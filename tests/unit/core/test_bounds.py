@@ -11,17 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-from dream_runner.module_utils.dream_core import (
-    bounds,
-    containers,
-    docker_daemon,
-    live,
-    ownership,
-    packages,
-    proved,
-    receipt,
-)
-from dream_runner.module_utils.dream_core.remove import remove
+from dream_runner.module_utils.dream_core.containers import compose_project, daemon_options
+from dream_runner.module_utils.dream_core.packages import removal
+from dream_runner.module_utils.dream_core.records import bounds, install_mark, last_good, receipt
+from dream_runner.module_utils.dream_core.system import live
+from dream_runner.module_utils.dream_core.undo.uninstall import remove
 
 ROOT = Path(__file__).parents[3]
 ME = pwd.getpwuid(os.geteuid()).pw_name
@@ -40,7 +34,7 @@ class Place:
 
     def mark(self, *made: list[Any]) -> None:
         document = {"schema": 1, "install_dir": str(self.root), "made": list(made)}
-        (self.root / ownership.NAME).write_text(json.dumps(document))
+        (self.root / install_mark.NAME).write_text(json.dumps(document))
 
     def refusal(self, resource: dict[str, Any], install_dir: Any = None) -> str:
         limits = bounds.Bounds(
@@ -120,7 +114,7 @@ def test_no_directory_of_the_system_or_of_no_form_is_an_install(
 def test_the_home_and_what_holds_it_are_no_install_even_with_a_mark(place: Place) -> None:
     for folder in (place.home, place.home.parent):
         document = {"schema": 1, "install_dir": str(folder), "made": []}
-        (folder / ownership.NAME).write_text(json.dumps(document))
+        (folder / install_mark.NAME).write_text(json.dumps(document))
         limits = bounds.Bounds(str(folder), str(place.home))
         assert "home" in limits.refusal({"kind": "file", "path": f"{folder}/x", "origin": "made"})
 
@@ -132,7 +126,7 @@ def test_a_directory_of_another_user_is_theirs_whatever_their_mark_says(
 ) -> None:
     if is_marked:
         place.mark()
-        os.chown(place.root / ownership.NAME, 65534, 65534)
+        os.chown(place.root / install_mark.NAME, 65534, 65534)
     os.chown(place.root, 65534, 65534)
     (place.root / "engine" / "venv").mkdir(parents=True)
     (place.root / "engine" / "venv" / "pyvenv.cfg").write_text("")
@@ -160,7 +154,7 @@ def test_a_marked_install_goes_whole(place: Place) -> None:
 def test_a_marked_install_one_level_below_the_root_or_home_is_ours(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ownership, "read", lambda path: {"made": []})
+    monkeypatch.setattr(install_mark, "read", lambda path: {"made": []})
     for root in ("/ai", "/home/ai"):
         assert place.refusal({"kind": "file", "path": f"{root}/x"}, install_dir=root) == ""
 
@@ -187,7 +181,7 @@ def test_an_install_that_became_a_link_needs_its_mark_there(place: Place) -> Non
     place.root.rename(moved)
     place.root.symlink_to(moved)
     assert place.refusal({"kind": "file", "path": str(place.root / "x")}) == ""
-    (moved / ownership.NAME).unlink()
+    (moved / install_mark.NAME).unlink()
     assert place.refusal({"kind": "file", "path": str(place.root / "x")})
 
 
@@ -312,9 +306,9 @@ def test_another_supervisor_is_not_stopped(place: Place, config: str) -> None:
 def test_options_are_taken_from_the_daemons_file_only(place: Place) -> None:
     place.mark()
     resource = {"kind": "options", "set": {"log-driver": "json-file"}}
-    assert place.refusal({**resource, "path": docker_daemon.DAEMON_FILE}) == ""
+    assert place.refusal({**resource, "path": daemon_options.DAEMON_FILE}) == ""
     assert place.refusal({**resource, "path": "/etc/docker/key.json"})
-    assert place.refusal({**resource, "path": docker_daemon.DAEMON_FILE, "set": ["x"]})
+    assert place.refusal({**resource, "path": daemon_options.DAEMON_FILE, "set": ["x"]})
 
 
 @pytest.mark.parametrize(
@@ -325,8 +319,8 @@ def test_packages_that_the_host_lives_by_stay_although_a_mark_lists_them(
 ) -> None:
     place.mark(["package", name])
     asked: list[Any] = []
-    monkeypatch.setattr(packages, "plan", lambda names: asked.append(names))
-    monkeypatch.setattr("dream_runner.module_utils.dream_core.survey._installed", frozenset)
+    monkeypatch.setattr(removal, "plan", lambda names: asked.append(names))
+    monkeypatch.setattr("dream_runner.module_utils.dream_core.records.survey._installed", frozenset)
     answer = place.uninstall({"kind": "package", "name": name}, phase="requirements")
     assert asked == []
     assert answer["kept"] == [f"package {name} (the host needs it)"]
@@ -385,9 +379,9 @@ def test_a_container_of_our_name_from_another_directory_is_theirs(
     place: Place, monkeypatch: pytest.MonkeyPatch, directory: str, is_ours: bool
 ) -> None:
     found = [{"service": "web", "directory": directory.format(root=place.root), "id": "1"}]
-    monkeypatch.setattr(containers, "look", lambda command, project: found)
+    monkeypatch.setattr(compose_project, "look", lambda command, project: found)
     box = {"kind": "container", "project": "dream-runner", "service": "web"}
-    assert (containers.of_another_install(box, str(place.root)) == "") is is_ours
+    assert (compose_project.of_another_install(box, str(place.root)) == "") is is_ours
 
 
 def test_a_volume_of_our_name_without_our_label_is_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -398,8 +392,8 @@ def test_a_volume_of_our_name_without_our_label_is_theirs(monkeypatch: pytest.Mo
         (None, False),
     ):
         known = [{"Name": "dream-runner_data", "Labels": labels}]
-        monkeypatch.setattr(containers.engine, "inspect", lambda *_, known=known: known)
-        assert (containers.of_another_install(volume, "/srv/ai") == "") is is_ours
+        monkeypatch.setattr(compose_project.engine, "inspect", lambda *_, known=known: known)
+        assert (compose_project.of_another_install(volume, "/srv/ai") == "") is is_ours
 
 
 def test_every_kind_of_resource_has_a_rule() -> None:
@@ -419,8 +413,8 @@ def test_packages_of_another_directory_are_neither_put_back_nor_let_go(place: Pl
             "resources": [{"kind": "tree", "path": str(folder), "origin": "made"}],
         }
     }
-    assert proved.put_trees_back(receipts, str(place.home)) == []
-    assert proved.keep(str(place.state), receipts, {}, str(place.home)) == []
+    assert last_good.put_trees_back(receipts, str(place.home)) == []
+    assert last_good.keep(str(place.state), receipts, {}, str(place.home)) == []
     assert (folder / "inner" / "one.jpg").read_text() == "precious"
     assert (place.home / "photos.former" / "old.jpg").read_text() == "precious"
 
@@ -431,6 +425,6 @@ def test_a_manifest_does_not_put_files_anywhere(place: Place) -> None:
     original = {"mode": "0644", "uid": os.getuid(), "gid": os.getgid(), "sha256": "0" * 64}
     item = {"kind": "file", "path": str(target), "original": original}
     kept = {"install_dir": str(place.root), "files": [item]}
-    assert proved.differing(kept, str(place.home)) == []
+    assert last_good.differing(kept, str(place.home)) == []
     inside = dict(item, path=str(place.root / "config.json"))
-    assert proved.differing(dict(kept, files=[inside]), str(place.home)) == [inside]
+    assert last_good.differing(dict(kept, files=[inside]), str(place.home)) == [inside]

@@ -8,18 +8,19 @@ from typing import Any
 
 import pytest
 
-from dream_runner.module_utils.dream_core import doctor, receipt
-from dream_runner.module_utils.dream_core.fetch.journal import Binding, Journal
+from dream_runner.diagnose import checks
+from dream_runner.module_utils.dream_core.fetch.disk.journal import Binding, Journal
+from dream_runner.module_utils.dream_core.records import receipt
 
 NOW = 1_800_000_000.0
 
 
-def place(tmp_path: Path, **more: Any) -> doctor.Place:
+def place(tmp_path: Path, **more: Any) -> checks.Place:
     state = tmp_path / "state"
     state.mkdir(exist_ok=True)
     receipts, warnings = receipt.read_all(str(state))
     given = {"now": NOW, "root": str(tmp_path / "root"), **more}
-    return doctor.Place(str(state), receipts, warnings, **given)
+    return checks.Place(str(state), receipts, warnings, **given)
 
 
 def write(tmp_path: Path, phase: str, **more: Any) -> None:
@@ -37,15 +38,15 @@ def write(tmp_path: Path, phase: str, **more: Any) -> None:
 
 def found(tmp_path: Path, check: str, **more: Any) -> list[tuple[str, str]]:
     """Return id and severity of what one check finds; each tells evidence and remedy."""
-    findings = list(doctor.CHECKS[check](place(tmp_path, **more)))
+    findings = list(checks.CHECKS[check](place(tmp_path, **more)))
     assert all(item.evidence and item.remedy for item in findings)
     return [(item.id, item.severity) for item in findings]
 
 
 def test_nothing_is_wrong_where_nothing_is(tmp_path: Path) -> None:
     host = {"disk", "memory", "certificates"}
-    assert {name: found(tmp_path, name) for name in doctor.CHECKS if name not in host} == {
-        name: [] for name in doctor.CHECKS if name not in host
+    assert {name: found(tmp_path, name) for name in checks.CHECKS if name not in host} == {
+        name: [] for name in checks.CHECKS if name not in host
     }
 
 
@@ -117,7 +118,7 @@ def test_a_model_that_is_to_take_over(tmp_path: Path, monkeypatch: pytest.Monkey
     assert found(tmp_path, "partials") == []
     for state, severity in (("failed", "error"), ("inactive", "warning")):
         shown = {"ActiveState": state, "InvocationID": "x"}
-        monkeypatch.setattr(doctor.upgrade, "show_program", lambda *_, shown=shown: shown)
+        monkeypatch.setattr(checks.progress, "show_program", lambda *_, shown=shown: shown)
         assert found(tmp_path, "upgrade") == [("upgrade", severity)]
     assert found(tmp_path, "services") == []
 
@@ -209,9 +210,9 @@ def test_little_memory_a_broken_dpkg_and_hardware_findings(tmp_path: Path) -> No
 
 def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     full = {"read_only": True, "free_bytes": 10, "mount": "/", "fstype": "ext4"}
-    monkeypatch.setattr(doctor.live, "filesystem", lambda path: full)
+    monkeypatch.setattr(checks.live, "filesystem", lambda path: full)
     few = os.statvfs_result((4096, 4096, 10, 1, 1, 1000, 5, 5, 0, 255))
-    monkeypatch.setattr(doctor.os, "statvfs", lambda path: few)
+    monkeypatch.setattr(checks.os, "statvfs", lambda path: few)
     wanted = [("disk", "error"), ("disk", "warning"), ("disk-inodes", "warning")]
     assert found(tmp_path, "disk") == wanted
 
@@ -224,5 +225,5 @@ def test_certificates_that_have_all_expired(tmp_path: Path) -> None:
 def test_it_never_raises_on_a_broken_host(tmp_path: Path) -> None:
     state = tmp_path / "state"
     state.write_text("a file where a directory belongs")
-    findings = doctor.examine(str(state), {}, root=str(tmp_path / "nowhere"))
+    findings = checks.examine(str(state), {}, root=str(tmp_path / "nowhere"))
     assert {item.id for item in findings} >= {"records", "clock"}

@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from dream_runner import events
 from dream_runner.module_utils.dream_core.errors import (
     DiskError,
     DreamError,
@@ -15,7 +14,8 @@ from dream_runner.module_utils.dream_core.errors import (
     RequirementError,
     from_dict,
 )
-from dream_runner.outcome import error_of_task
+from dream_runner.run import events
+from dream_runner.run.task_errors import error_of_task
 
 SAMPLES = [
     events.PhaseStarted(1.0, "localhost", "models"),

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from dream_runner.module_utils.dream_core import filelock, upgrade, visit
 from dream_runner.module_utils.dream_core.errors import BusyError
-from dream_runner.module_utils.dream_core.fetch import partial
-from dream_runner.module_utils.dream_core.filelock import Lock
+from dream_runner.module_utils.dream_core.fetch.disk import partial
+from dream_runner.module_utils.dream_core.look import fleet_visit
+from dream_runner.module_utils.dream_core.system import file_lock
+from dream_runner.module_utils.dream_core.system.file_lock import Lock
+from dream_runner.module_utils.dream_core.upgrade import progress
 
 
 @pytest.fixture
@@ -24,22 +26,22 @@ def handles(tmp_path: Path) -> Iterator[list[int]]:
 
 
 def test_ours_then_held(handles: list[int]) -> None:
-    assert filelock.attempt(handles[0]) is Lock.OURS
-    assert filelock.attempt(handles[1]) is Lock.HELD
-    assert filelock.attempt(handles[1], shared=True, seconds=0.01) is Lock.HELD
+    assert file_lock.attempt(handles[0]) is Lock.OURS
+    assert file_lock.attempt(handles[1]) is Lock.HELD
+    assert file_lock.attempt(handles[1], shared=True, seconds=0.01) is Lock.HELD
 
 
 def test_shared_by_readers(handles: list[int]) -> None:
-    assert filelock.attempt(handles[0], shared=True) is Lock.OURS
-    assert filelock.attempt(handles[1], shared=True) is Lock.OURS
-    assert filelock.attempt(handles[1]) is Lock.HELD
+    assert file_lock.attempt(handles[0], shared=True) is Lock.OURS
+    assert file_lock.attempt(handles[1], shared=True) is Lock.OURS
+    assert file_lock.attempt(handles[1]) is Lock.HELD
 
 
 def without_locks(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     def refuse(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(filelock.fcntl, "flock", refuse)
+    monkeypatch.setattr(file_lock.fcntl, "flock", refuse)
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
@@ -47,13 +49,13 @@ def test_a_filesystem_without_locks_stops_nobody(
     handles: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     without_locks(monkeypatch, number)
-    assert filelock.attempt(handles[0]) is Lock.IMPOSSIBLE
-    assert not filelock.has_locks(str(tmp_path))
+    assert file_lock.attempt(handles[0]) is Lock.IMPOSSIBLE
+    assert not file_lock.has_locks(str(tmp_path))
     # Each who asks goes on: the fleet's visit, the upgrade, the fetch.
-    visit._refuse_busy(str(tmp_path))
-    with upgrade.turn(str(tmp_path)) as mine:
+    fleet_visit._refuse_busy(str(tmp_path))
+    with progress.turn(str(tmp_path)) as mine:
         assert mine
-    with upgrade.kept_off(str(tmp_path)):
+    with progress.kept_off(str(tmp_path)):
         pass
     found = partial.lock(str(tmp_path / "file"), lambda: False, lambda: None)
     assert found is not None
@@ -65,12 +67,12 @@ def test_an_error_that_is_neither_is_an_error(
 ) -> None:
     without_locks(monkeypatch, errno.EIO)
     with pytest.raises(OSError, match="Input/output"):
-        filelock.attempt(handles[0])
+        file_lock.attempt(handles[0])
 
 
 def test_a_held_lock_is_respected(handles: list[int], tmp_path: Path) -> None:
-    assert filelock.attempt(handles[0]) is Lock.OURS
+    assert file_lock.attempt(handles[0]) is Lock.OURS
     with pytest.raises(BusyError):
-        visit._refuse_busy(str(tmp_path))
-    with upgrade.turn(str(tmp_path)) as mine:
+        fleet_visit._refuse_busy(str(tmp_path))
+    with progress.turn(str(tmp_path)) as mine:
         assert not mine

@@ -10,27 +10,27 @@ from typing import Any
 
 import pytest
 
-from dream_runner import answers, resume
 from dream_runner.commands import status, uninstall
-from dream_runner.module_utils.dream_core import (
-    atomic,
-    doctor,
-    due,
-    forms,
-    live,
-    ownership,
-    proved,
+from dream_runner.diagnose import checks
+from dream_runner.machine import resume
+from dream_runner.machine.target import known
+from dream_runner.module_utils.dream_core import forms
+from dream_runner.module_utils.dream_core.fetch.disk import journal
+from dream_runner.module_utils.dream_core.health import serving as engine_serving
+from dream_runner.module_utils.dream_core.phases import PHASES
+from dream_runner.module_utils.dream_core.records import (
+    due_phases,
+    install_mark,
+    last_good,
     receipt,
     receipt_form,
     survey,
-    upgrade,
 )
-from dream_runner.module_utils.dream_core import serving as engine_serving
-from dream_runner.module_utils.dream_core.fetch import journal
-from dream_runner.module_utils.dream_core.phases import PHASES
-from dream_runner.module_utils.dream_core.remove import remove
-from dream_runner.settings import merge
-from dream_runner.target import known
+from dream_runner.module_utils.dream_core.system import atomic, live
+from dream_runner.module_utils.dream_core.undo.uninstall import remove
+from dream_runner.module_utils.dream_core.upgrade import progress
+from dream_runner.settings import answers
+from dream_runner.settings.merge import merge
 
 #: One value of each JSON type, and those that programs trip over.
 ODD: list[Any] = [
@@ -192,7 +192,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     # No program of this host is asked: what is tested is what is read.
     monkeypatch.setattr(survey, "_output", lambda *_, **__: "")
     monkeypatch.setattr(live, "listeners", lambda *_, **__: [])
-    monkeypatch.setattr(upgrade, "show_program", lambda *_: {})
+    monkeypatch.setattr(progress, "show_program", lambda *_: {})
     monkeypatch.setattr(status, "_unit_state", lambda *_: "")
     return found
 
@@ -203,17 +203,17 @@ def read_all_of(machine: Machine) -> None:
     assert all(isinstance(line, str) and len(line) < 500 for line in warnings)
     drift = survey.survey(receipts)
     wanted = {name: {"inputs": {}, "consumes": ["models"]} for name in PHASES}
-    due.decide(receipts, drift, wanted, install_dir=str(machine.install), version="1")
+    due_phases.decide(receipts, drift, wanted, install_dir=str(machine.install), version="1")
     before = resume.read(receipts)
     if before.is_open:
         resume.sentence(before)
     resume.refuse_second(before, before.install_dir, False)
-    seen = upgrade.look(receipts)
+    seen = progress.look(receipts)
     if seen:
-        upgrade.sentence(seen, str)
+        progress.sentence(seen, str)
     engine_serving.endpoint(receipts)
-    place = doctor.Place(str(machine.state), receipts, warnings, 0.0, str(machine.home))
-    for check in (doctor._failed, doctor._drift, doctor._services, doctor._hardware, doctor._gpu):
+    place = checks.Place(str(machine.state), receipts, warnings, 0.0, str(machine.home))
+    for check in (checks._failed, checks._drift, checks._services, checks._hardware, checks._gpu):
         list(check(place))
     answers.read_saved(str(machine.state))
     uninstall.plan(str(machine.state), str(machine.home), purge=True)
@@ -289,12 +289,12 @@ def test_the_mark_of_any_form_stops_nothing(machine: Machine) -> None:
     whole = {"schema": 1, "install_dir": str(machine.install), "made": [["linger", "me"]]}
     resources = machine.receipt("directories")["resources"]
     for odd in mutants(whole):
-        (machine.install / ownership.NAME).write_text(
+        (machine.install / install_mark.NAME).write_text(
             json.dumps(odd), encoding="utf-8", errors="surrogatepass"
         )
-        ownership.owned(str(machine.install), resources)
+        install_mark.owned(str(machine.install), resources)
         remove(str(machine.state), str(machine.home), purge=True, dry=True)
-        assert ownership.note(str(machine.install), resources) is None
+        assert install_mark.note(str(machine.install), resources) is None
 
 
 def test_the_manifest_of_what_was_proved_of_any_form_stops_nothing(machine: Machine) -> None:
@@ -312,18 +312,18 @@ def test_the_manifest_of_what_was_proved_of_any_form_stops_nothing(machine: Mach
         "files": [{"kind": "file", "path": str(machine.config), "original": original}],
     }
     machine.write("proved/manifest.json", whole)
-    kept = proved.read(str(machine.state))
+    kept = last_good.read(str(machine.state))
     assert kept == whole
     for odd in mutants(whole):
         machine.write("proved/manifest.json", odd)
-        found = proved.read(str(machine.state))
+        found = last_good.read(str(machine.state))
         if found is not None:
-            proved.differing(found, str(machine.home))
+            last_good.differing(found, str(machine.home))
 
 
 def test_what_the_upgrade_said_of_any_form_stops_nothing(machine: Machine) -> None:
     whole = {
-        "schema": upgrade.SCHEMA,
+        "schema": progress.SCHEMA,
         "stage": "fetching",
         "why": "",
         "invocation": "1",
@@ -331,7 +331,7 @@ def test_what_the_upgrade_said_of_any_form_stops_nothing(machine: Machine) -> No
         "refused": {"digest": "1", "why": "x"},
     }
     receipts = receipt.read_all(str(machine.state))[0]
-    folder = Path(upgrade.Paths(str(machine.install)).folder)
+    folder = Path(progress.Paths(str(machine.install)).folder)
     folder.mkdir(parents=True)
     for active in ("active", "failed", "activating", ""):
         shown = {"ActiveState": active, "InvocationID": "1"}
@@ -339,9 +339,9 @@ def test_what_the_upgrade_said_of_any_form_stops_nothing(machine: Machine) -> No
             (folder / "state.json").write_text(
                 json.dumps(odd), encoding="utf-8", errors="surrogatepass"
             )
-            seen = upgrade.look(receipts, lambda *_, shown=shown: shown)  # type: ignore[misc]
+            seen = progress.look(receipts, lambda *_, shown=shown: shown)  # type: ignore[misc]
             assert seen is not None
-            assert isinstance(upgrade.sentence(seen, str), str)
+            assert isinstance(progress.sentence(seen, str), str)
 
 
 def test_the_journal_of_a_fetch_of_any_form_stops_nothing(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dream_runner.events import Notice, PhaseStarted, Progress
-from dream_runner.journal import Journal
+from dream_runner.run.events import Notice, PhaseStarted, Progress
+from dream_runner.run.journal import Journal
 
 
 def test_lines_are_events_and_private(tmp_path: Path) -> None:

@@ -16,15 +16,16 @@ from fixtures.fetching import HASTY
 from fixtures.package_index import MEMBER, NAME, PROJECT, VERSION, PackageIndex, make_wheel
 from fixtures.villain import make_certificate
 
-from dream_runner import target
 from dream_runner.catalog import image_lock
 from dream_runner.commands import doctor, lock
 from dream_runner.commands import fetch as fetch_command
-from dream_runner.module_utils.dream_core import network_env, pip_config, repository
-from dream_runner.module_utils.dream_core.doctor import Place
+from dream_runner.diagnose.checks import Place
+from dream_runner.machine import target
 from dream_runner.module_utils.dream_core.errors import DreamError, UsageError
 from dream_runner.module_utils.dream_core.fetch.fetcher import fetch
 from dream_runner.module_utils.dream_core.fetch.request import FetchRequest, Network
+from dream_runner.module_utils.dream_core.network import network_env, pip_config
+from dream_runner.module_utils.dream_core.packages import repository
 from dream_runner.plugins.lookup.dream_network import LookupModule
 
 #: A host that nobody has (TEST-NET-1): only a proxy can answer for it.

@@ -9,7 +9,7 @@ import yaml
 
 from dream_runner import paths
 from dream_runner.module_utils.dream_core.errors import RequirementError
-from dream_runner.module_utils.dream_core.package_sources import (
+from dream_runner.module_utils.dream_core.packages.apt_sources import (
     REASONS,
     broken,
     failure,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dream_runner.module_utils.dream_core import packages
+from dream_runner.module_utils.dream_core.packages import removal as packages
 
 #: What apt says to each question, by the last words of it.
 HOST = {

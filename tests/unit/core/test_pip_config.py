@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dream_runner.module_utils.dream_core import pip_config
 from dream_runner.module_utils.dream_core.errors import UsageError
+from dream_runner.module_utils.dream_core.network import pip_config
 
 
 def home(tmp_path: Path, **files: str) -> dict[str, str]:

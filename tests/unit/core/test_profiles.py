@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from dream_runner.module_utils.dream_core import inputs, profiles
+from dream_runner.decide import profiles
+from dream_runner.module_utils.dream_core.records import inputs
 
 ROOT = {"is_root": True, "sudo": "root"}
 PLAIN = {"is_root": False, "sudo": "none"}

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from dream_runner.module_utils.dream_core import live, reach
+from dream_runner.module_utils.dream_core.system import ip_addresses, live
 
 ROOT = Path(__file__).parents[3]
 
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[3]
     ],
 )
 def test_a_url_can_be_read_again(host: str, url: str) -> None:
-    assert reach.base_url(host, 11434) == url
+    assert ip_addresses.base_url(host, 11434) == url
     assert urlsplit(url).port == 11434
 
 
@@ -44,7 +44,7 @@ def test_a_url_can_be_read_again(host: str, url: str) -> None:
 def test_a_wildcard_is_asked_at_a_loopback_of_its_family(
     address: str, loopbacks: list[str], asked: str
 ) -> None:
-    assert reach.reachable(address, loopbacks) == asked
+    assert ip_addresses.reachable(address, loopbacks) == asked
 
 
 @pytest.mark.parametrize(
@@ -65,18 +65,20 @@ def test_a_wildcard_is_asked_at_a_loopback_of_its_family(
     ],
 )
 def test_who_is_in_whose_way(one: str, other: str, expected: bool) -> None:
-    assert reach.collide(one, other) is expected
-    assert reach.collide(other, one) is expected
+    assert ip_addresses.collide(one, other) is expected
+    assert ip_addresses.collide(other, one) is expected
 
 
 def test_the_kernel_agrees_on_who_is_in_whose_way() -> None:
-    places = [address for address in ("127.0.0.1", "127.0.0.2", "0.0.0.0") if reach.has(address)]
-    places += [address for address in ("::1", "::") if "::1" in reach.loopbacks()]
+    places = [
+        address for address in ("127.0.0.1", "127.0.0.2", "0.0.0.0") if ip_addresses.has(address)
+    ]
+    places += [address for address in ("::1", "::") if "::1" in ip_addresses.loopbacks()]
     for one in places:
         for other in places:
             with (
-                socket.socket(reach.family(one)) as first,
-                socket.socket(reach.family(other)) as second,
+                socket.socket(ip_addresses.family(one)) as first,
+                socket.socket(ip_addresses.family(other)) as second,
             ):
                 first.bind((one, 0))
                 first.listen()
@@ -85,16 +87,16 @@ def test_the_kernel_agrees_on_who_is_in_whose_way() -> None:
                     taken = False
                 except OSError:
                     taken = True
-                assert reach.collide(one, other) is taken, (one, other)
+                assert ip_addresses.collide(one, other) is taken, (one, other)
 
 
 def test_this_host_has_what_the_kernel_lists() -> None:
-    assert reach.has("127.0.0.1")
-    assert not reach.has("192.0.2.77")
-    assert not reach.has("2001:db8::77")
-    assert not reach.has("fe80::1%nowhere0")
+    assert ip_addresses.has("127.0.0.1")
+    assert not ip_addresses.has("192.0.2.77")
+    assert not ip_addresses.has("2001:db8::77")
+    assert not ip_addresses.has("fe80::1%nowhere0")
     for address in live.addresses():
-        assert reach.has(address), address
+        assert ip_addresses.has(address), address
 
 
 @pytest.mark.parametrize(
@@ -113,7 +115,7 @@ def test_this_host_has_what_the_kernel_lists() -> None:
     ],
 )
 def test_who_reaches_it(address: str, expected: bool) -> None:
-    assert reach.is_loopback(address) is expected
+    assert ip_addresses.is_loopback(address) is expected
 
 
 def test_a_requirement_is_what_was_seen() -> None:
@@ -137,8 +139,8 @@ def test_a_wildcard_needs_its_family_and_a_loopback(
     monkeypatch: pytest.MonkeyPatch, bindable: list[str], address: str, expected: bool
 ) -> None:
     """A kernel without IPv6 has no ``::``; a network without 127.0.0.1 answers nowhere there."""
-    monkeypatch.setattr(reach, "_can_bind", bindable.__contains__)
-    assert reach.has(address) is expected
+    monkeypatch.setattr(ip_addresses, "_can_bind", bindable.__contains__)
+    assert ip_addresses.has(address) is expected
 
 
 #: Addresses that stand in containers, where there is one network, or are shown to a person.

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from dream_runner.module_utils.dream_core import phase as phase_module
-from dream_runner.module_utils.dream_core import receipt
 from dream_runner.module_utils.dream_core.phases import PHASES
+from dream_runner.module_utils.dream_core.records import receipt
+from dream_runner.module_utils.dream_core.records import record_phase as phase_module
 
 STAMP = {"version": "1", "run_id": "r", "install_dir": "/srv/ai"}
 

@@ -9,10 +9,15 @@ from typing import Any
 
 import pytest
 
-from dream_runner.module_utils.dream_core import bounds, ownership, phase, receipt
-from dream_runner.module_utils.dream_core.bounds import Bounds
-from dream_runner.module_utils.dream_core.fetch.journal import Binding, Journal
-from dream_runner.module_utils.dream_core.remove import remove
+from dream_runner.module_utils.dream_core.fetch.disk.journal import Binding, Journal
+from dream_runner.module_utils.dream_core.records import (
+    bounds,
+    install_mark,
+    receipt,
+    record_phase,
+)
+from dream_runner.module_utils.dream_core.records.bounds import Bounds
+from dream_runner.module_utils.dream_core.undo.uninstall import remove
 
 
 class Install:
@@ -27,14 +32,14 @@ class Install:
     def make(self, name: str, resources: list[dict[str, Any]]) -> None:
         stamp = {"version": "1", "run_id": "r", "install_dir": str(self.root)}
         shared = {"state_dir": str(self.state), "phase": name, "stamp": stamp}
-        phase.record(state="running", resources=resources, **shared)
+        record_phase.record(state="running", resources=resources, **shared)
         for item in resources:
             path = Path(item["path"])
             if item["kind"] in ("directory", "tree"):
                 path.mkdir(exist_ok=True)
             else:
                 path.write_text(path.name)
-        phase.record(state="done", **shared)
+        record_phase.record(state="done", **shared)
 
     def remove(self, **more: Any) -> dict[str, Any]:
         return remove(str(self.state), str(self.home), purge=more.pop("purge", False), **more)
@@ -179,9 +184,9 @@ def test_a_mark_that_was_copied_along_proves_nothing(install: Install, tmp_path:
     copy = tmp_path / "home" / "copy"
     shutil.copytree(install.root, copy)
     resource = {"kind": "tree", "path": str(copy / "venv")}
-    assert ownership.owned(str(copy), [resource]) == [False]
+    assert install_mark.owned(str(copy), [resource]) == [False]
     resource["path"] = str(install.root / "venv")
-    assert ownership.owned(str(install.root), [resource]) == [True]
+    assert install_mark.owned(str(install.root), [resource]) == [True]
 
 
 def test_what_a_newer_version_made_is_named_and_stays_ours(install: Install) -> None:

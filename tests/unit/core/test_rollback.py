@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from dream_runner.module_utils.dream_core import phase, proved, receipt, remove, rollback
 from dream_runner.module_utils.dream_core.errors import DreamError, EngineError, NetworkError
+from dream_runner.module_utils.dream_core.records import last_good, receipt, record_phase
+from dream_runner.module_utils.dream_core.undo import rollback, uninstall
 
 PROOF = {
     "profile": "full",
@@ -54,11 +55,11 @@ class Install:
     def record(self, name: str, *resources: dict[str, Any], **more: Any) -> list[str]:
         stamp = {"version": "1", "run_id": "r", "install_dir": str(self.root)}
         shared: dict[str, Any] = {"state_dir": str(self.state), "phase": name, "stamp": stamp}
-        phase.record(state="running", resources=list(resources), **shared)
+        record_phase.record(state="running", resources=list(resources), **shared)
         self.root.mkdir(exist_ok=True)
         if name == "services":
             self.make()
-        done = phase.record(state="done", **shared, **more)
+        done = record_phase.record(state="done", **shared, **more)
         warnings: list[str] = done["warnings"]
         return warnings
 
@@ -68,7 +69,7 @@ class Install:
     def upgrade(self) -> None:
         """Do what a newer version's phases do before the proof."""
         self.config.write_text("new")
-        self.venv.rename(proved.former(str(self.venv)))
+        self.venv.rename(last_good.former(str(self.venv)))
         self.venv.mkdir()
         (self.venv / "package").write_text("new")
 
@@ -96,7 +97,7 @@ def test_what_was_proved_comes_back(install: Install) -> None:
     assert install.config.read_text() == "old"
     assert install.config.stat().st_mode & 0o777 == 0o644
     assert (install.venv / "package").read_text() == "old"
-    assert not os.path.exists(proved.former(str(install.venv)))
+    assert not os.path.exists(last_good.former(str(install.venv)))
 
 
 def test_the_exit_code_stays_that_of_the_cause(install: Install) -> None:
@@ -141,7 +142,9 @@ def test_what_does_not_start_either_is_told_with_both_reasons(
 def test_content_that_rotted_is_not_put_back(install: Install) -> None:
     install.prove()
     install.upgrade()
-    (kept,) = (path for path in (install.state / proved.FOLDER).iterdir() if len(path.name) == 64)
+    (kept,) = (
+        path for path in (install.state / last_good.FOLDER).iterdir() if len(path.name) == 64
+    )
     kept.write_text("rot")
     assert install.turn_back().code == "ROLLBACK_FAILED"
     assert install.config.read_text() == "new"
@@ -159,8 +162,8 @@ def test_a_new_proof_lets_the_former_go(install: Install) -> None:
     install.prove()
     install.upgrade()
     install.prove()
-    assert not os.path.exists(proved.former(str(install.venv)))
-    assert len(list((install.state / proved.FOLDER).iterdir())) == 2
+    assert not os.path.exists(last_good.former(str(install.venv)))
+    assert len(list((install.state / last_good.FOLDER).iterdir())) == 2
     install.config.write_text("third")
     install.turn_back()
     assert install.config.read_text() == "new"
@@ -168,29 +171,29 @@ def test_a_new_proof_lets_the_former_go(install: Install) -> None:
 
 def test_no_secret_and_no_log_is_kept(install: Install) -> None:
     install.prove()
-    kept = [path.read_text() for path in (install.state / proved.FOLDER).iterdir()]
+    kept = [path.read_text() for path in (install.state / last_good.FOLDER).iterdir()]
     assert not [text for text in kept if "word" in text or text == "lines"]
-    assert {path.stat().st_mode & 0o077 for path in (install.state / proved.FOLDER).iterdir()} == {
-        0
-    }
+    assert {
+        path.stat().st_mode & 0o077 for path in (install.state / last_good.FOLDER).iterdir()
+    } == {0}
 
 
 def test_a_manifest_nobody_can_read_is_none(install: Install) -> None:
     install.prove()
     install.upgrade()
     for text in ("", "[]", '{"schema": 99, "files": []}', '{"schema": 1}'):
-        (install.state / proved.FOLDER / "manifest.json").write_text(text)
+        (install.state / last_good.FOLDER / "manifest.json").write_text(text)
         assert install.turn_back().code == "ENGINE_NO_ANSWER"
 
 
 def test_uninstall_takes_both_kinds_of_packages_and_what_was_kept(install: Install) -> None:
     install.prove()
     install.upgrade()
-    done = remove.remove(str(install.state), str(install.root.parent), purge=True)
+    done = uninstall.remove(str(install.state), str(install.root.parent), purge=True)
     assert done["left"] == []
-    assert not os.path.exists(proved.former(str(install.venv)))
+    assert not os.path.exists(last_good.former(str(install.venv)))
     assert not install.venv.exists()
-    assert not (install.state / proved.FOLDER).exists()
+    assert not (install.state / last_good.FOLDER).exists()
     assert receipt.read_all(str(install.state))[0] == {}
 
 

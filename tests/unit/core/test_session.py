@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dream_runner.module_utils.dream_core import session
+from dream_runner.module_utils.dream_core.system import account
 
 #: A sudo with a warm ticket for the caller's session, as Debian's is for 15 minutes.
 WARM = """#!/bin/sh
@@ -26,13 +26,13 @@ def sudo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     program = tmp_path / "sudo"
     program.write_text(text)
     program.chmod(0o755)
-    monkeypatch.setattr(session, "SYSTEM_PATH", str(tmp_path))
+    monkeypatch.setattr(account, "SYSTEM_PATH", str(tmp_path))
     monkeypatch.setattr(os, "getuid", lambda: 12345)
 
 
 def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> tuple[str, str]:
     sudo(tmp_path, monkeypatch, text)
-    found = session.gather_session()
+    found = account.gather_session()
     return found["sudo"], found["sudo_why"]
 
 
@@ -66,6 +66,6 @@ def test_sudo_is_asked_outside_of_the_callers_session(
 
 
 def test_no_sudo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "SYSTEM_PATH", str(tmp_path))
+    monkeypatch.setattr(account, "SYSTEM_PATH", str(tmp_path))
     monkeypatch.setattr(os, "getuid", lambda: 12345)
-    assert session.gather_session()["sudo_why"] == "there is no sudo"
+    assert account.gather_session()["sudo_why"] == "there is no sudo"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dream_runner.module_utils.dream_core import receipt, survey
+from dream_runner.module_utils.dream_core.records import receipt, survey
 
 
 def seen(resource: dict[str, Any]) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def test_a_model_is_not_read_while_its_stamp_holds(
         raise AssertionError("read although nothing changed")
 
     with monkeypatch.context() as patch:
-        patch.setattr("dream_runner.module_utils.dream_core.fetch.stamp.hash_file", fail)
+        patch.setattr("dream_runner.module_utils.dream_core.fetch.disk.stamp.hash_file", fail)
         assert drift(resource) == ""
     path.write_bytes(b"WEIGHTS")
     assert "sha256" in drift(resource)

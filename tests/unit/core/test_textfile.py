@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dream_runner.module_utils.dream_core import textfile
-from dream_runner.module_utils.dream_core.textfile import Unreadable
+from dream_runner.module_utils.dream_core.system import text_file
+from dream_runner.module_utils.dream_core.system.text_file import Unreadable
 
 TEXT = "tier: T1\nname: Grüße 日本\n"
 
@@ -54,7 +54,7 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path, name: str) -> None:
     path = tmp_path / "odd"
     make(path)
     with pytest.raises(Unreadable) as caught:
-        textfile.read(path)
+        text_file.read(path)
     assert reason in caught.value.reason
 
 
@@ -62,8 +62,8 @@ def test_a_file_that_grows_while_it_is_read_is_bounded(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"x" * 101)
     with pytest.raises(Unreadable):
-        textfile.read(path, limit=100)
-    assert textfile.read(path, limit=101) == "x" * 101
+        text_file.read(path, limit=100)
+    assert text_file.read(path, limit=101) == "x" * 101
 
 
 LATIN = "tier: T1\nname: Grüße\n"
@@ -87,7 +87,7 @@ def test_editors_of_other_systems_write_the_same_text(
     mark: bytes, encoding: str, text: str, end: str
 ) -> None:
     written = text.replace("\n", end)
-    assert textfile.decode(mark + written.encode(encoding)) == written
+    assert text_file.decode(mark + written.encode(encoding)) == written
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_editors_of_other_systems_write_the_same_text(
 )
 def test_what_is_no_text_is_told_by_its_line_only(content: bytes) -> None:
     with pytest.raises(Unreadable) as caught:
-        textfile.decode(content)
+        text_file.decode(content)
     assert "not text in UTF-8" in caught.value.reason
     assert "s3cret" not in caught.value.reason
     assert caught.value.__cause__ is None
@@ -104,6 +104,6 @@ def test_what_is_no_text_is_told_by_its_line_only(content: bytes) -> None:
 def test_bytes_that_are_no_text_can_be_kept() -> None:
     content = b"\xef\xbb\xbfA=\xff\r\n"
     assert (
-        textfile.decode(content, "surrogateescape").encode("utf-8", "surrogateescape")
+        text_file.decode(content, "surrogateescape").encode("utf-8", "surrogateescape")
         == b"A=\xff\r\n"
     )

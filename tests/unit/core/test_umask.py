@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from dream_runner import cli, paths
-from dream_runner.module_utils.dream_core.process import tighten_umask
+from dream_runner import paths
+from dream_runner.cli import app
+from dream_runner.module_utils.dream_core.system.process import tighten_umask
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +33,7 @@ def test_open_ones_are_closed_and_strict_ones_stay(before: int, after: int) -> N
 
 def test_the_command_has_one() -> None:
     os.umask(0)
-    cli.main(["explain", "--help"])
+    app.main(["explain", "--help"])
     assert os.umask(0) == 0o022
 
 

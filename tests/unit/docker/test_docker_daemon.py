@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dream_runner.module_utils.dream_core import docker_daemon
+from dream_runner.module_utils.dream_core.containers import daemon_options
 from dream_runner.module_utils.dream_core.errors import DreamError
 
 CASES = yaml.safe_load((Path(__file__).parent / "merge_cases.yml").read_text())
@@ -18,7 +18,7 @@ EMPTY = {"kind": "docker", "version": "26.1.5", "root_dir": "/var/lib/docker", "
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
 def test_merge_and_merge_again(case: dict[str, Any]) -> None:
     def merge(present: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
-        return docker_daemon.merge(present, case["wanted"], ours, required=["data-root"])
+        return daemon_options.merge(present, case["wanted"], ours, required=["data-root"])
 
     if "code" in case:
         with pytest.raises(DreamError) as caught:
@@ -36,32 +36,32 @@ def test_merge_and_merge_again(case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("text", ["{", "[]", '"text"', '{"a": 1,}', "log-driver: json-file"])
 def test_a_broken_file_is_refused(text: str) -> None:
     with pytest.raises(DreamError) as caught:
-        docker_daemon.parse(text)
+        daemon_options.parse(text)
     assert caught.value.code == "DAEMON_FILE_BROKEN"
     assert caught.value.exit_code == 2
 
 
 @pytest.mark.parametrize("text", [None, "", " \n"])
 def test_no_file_has_no_options(text: str | None) -> None:
-    assert docker_daemon.parse(text) == {}
+    assert daemon_options.parse(text) == {}
 
 
 def test_uninstall_takes_ours_and_leaves_theirs() -> None:
     ours = {"log-driver": "json-file", "log-opts": {"max-size": "10m"}}
-    text = docker_daemon.render({**ours, "debug": True})
-    assert docker_daemon.holds(text, ours)
-    rest = docker_daemon.without(text, ours)
-    assert docker_daemon.parse(rest) == {"debug": True}
-    assert not docker_daemon.holds(rest, ours)
-    assert docker_daemon.without(docker_daemon.render(ours), ours) == ""
-    assert not docker_daemon.holds("{", ours)
-    assert not docker_daemon.holds(None, {})
+    text = daemon_options.render({**ours, "debug": True})
+    assert daemon_options.holds(text, ours)
+    rest = daemon_options.without(text, ours)
+    assert daemon_options.parse(rest) == {"debug": True}
+    assert not daemon_options.holds(rest, ours)
+    assert daemon_options.without(daemon_options.render(ours), ours) == ""
+    assert not daemon_options.holds("{", ours)
+    assert not daemon_options.holds(None, {})
 
 
 def test_limits_of_one_log_driver_do_not_go_with_another() -> None:
     options = {"log-driver": "json-file", "log-opts": {"max-size": "10m"}}
-    assert docker_daemon.wanted_options(options, {"log-driver": "journald"}) == {}
-    assert docker_daemon.wanted_options(options, {}) == options
+    assert daemon_options.wanted_options(options, {"log-driver": "journald"}) == {}
+    assert daemon_options.wanted_options(options, {}) == options
 
 
 @pytest.mark.parametrize(
@@ -87,21 +87,21 @@ def test_limits_of_one_log_driver_do_not_go_with_another() -> None:
 def test_image_store(
     setting: str, engine: dict[str, Any], ours: dict[str, Any], root: str, store: str
 ) -> None:
-    assert docker_daemon.image_store(setting, engine, ours, root) == store
+    assert daemon_options.image_store(setting, engine, ours, root) == store
 
 
 def test_a_data_root_is_not_moved_from_under_what_is_in_it() -> None:
     place = {"path": "/srv/docker", "free_bytes": 10**12}
     with pytest.raises(DreamError) as caught:
-        docker_daemon.check_data_root("/srv/docker", {**EMPTY, "holds": 1}, place, 1)
+        daemon_options.check_data_root("/srv/docker", {**EMPTY, "holds": 1}, place, 1)
     assert caught.value.code == "DATA_ROOT_IN_USE"
-    docker_daemon.check_data_root("/srv/docker", EMPTY, place, 1)
-    docker_daemon.check_data_root("/var/lib/docker", {**EMPTY, "holds": 1}, place, 1)
+    daemon_options.check_data_root("/srv/docker", EMPTY, place, 1)
+    daemon_options.check_data_root("/var/lib/docker", {**EMPTY, "holds": 1}, place, 1)
 
 
 def test_a_data_root_without_space_is_refused_before_anything_is_in_it() -> None:
     place = {"path": "/var/lib/docker", "free_bytes": 100 * 1024 * 1024}
     with pytest.raises(DreamError, match="needed for the engine's data: 2048 MB") as caught:
-        docker_daemon.check_data_root("", EMPTY, place, 2048)
+        daemon_options.check_data_root("", EMPTY, place, 2048)
     assert caught.value.code == "DISK_FULL"
-    docker_daemon.check_data_root("", {**EMPTY, "holds": 5}, place, 2048)
+    daemon_options.check_data_root("", {**EMPTY, "holds": 5}, place, 2048)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dream_runner.module_utils.dream_core import docker_engine
+from dream_runner.module_utils.dream_core.containers import engine_choice
 from dream_runner.module_utils.dream_core.errors import DreamError
 
 CASES = yaml.safe_load((Path(__file__).parent / "source_cases.yml").read_text())
@@ -36,7 +36,7 @@ def test_where_the_engine_comes_from(case: dict[str, Any]) -> None:
     expect = case["expect"]
 
     def decide() -> dict[str, Any]:
-        return docker_engine.source(
+        return engine_choice.source(
             case.get("setting", "auto"),
             {**NOTHING, **case.get("engine", {})},
             {"installed": case.get("installed", [])},
@@ -89,13 +89,13 @@ def seen(**more: Any) -> dict[str, Any]:
     ],
 )
 def test_an_engine_is_known_by_its_api(look: dict[str, Any], kind: str, version: str) -> None:
-    engine = docker_engine.identify(look)
+    engine = engine_choice.identify(look)
     assert (engine["kind"], engine["version"]) == (kind, version)
 
 
 def test_podman_is_named_and_refused() -> None:
     look = seen(info={"host": {}, "version": {"Version": "4.3.1"}})
-    error = docker_engine.refusal(docker_engine.identify(look), look, "cpu")
+    error = engine_choice.refusal(engine_choice.identify(look), look, "cpu")
     assert error is not None
     assert error.code == "DOCKER_IS_PODMAN"
     assert "Podman 4.3.1" in str(error)
@@ -114,7 +114,7 @@ def test_podman_is_named_and_refused() -> None:
     ],
 )
 def test_known_bad_versions(version: str, backend: str, is_bad: bool) -> None:
-    assert bool(docker_engine.known_bad(version, backend)) is is_bad
+    assert bool(engine_choice.known_bad(version, backend)) is is_bad
 
 
 @pytest.mark.parametrize(
@@ -129,14 +129,14 @@ def test_known_bad_versions(version: str, backend: str, is_bad: bool) -> None:
     ],
 )
 def test_compose_versions(text: str, version: str, has: bool) -> None:
-    engine = docker_engine.identify(seen(info=DOCKER_INFO, compose=text))
+    engine = engine_choice.identify(seen(info=DOCKER_INFO, compose=text))
     assert engine["compose"] == version
-    assert docker_engine.has_compose(engine) is has
+    assert engine_choice.has_compose(engine) is has
 
 
 def test_an_engine_that_should_work_and_does_not() -> None:
     look = seen(problem="Cannot connect")
-    error = docker_engine.refusal(docker_engine.identify(look), look, "cpu", ready=True)
+    error = engine_choice.refusal(engine_choice.identify(look), look, "cpu", ready=True)
     assert error is not None
     assert error.code == "DOCKER_NOT_READY"
     assert "Cannot connect" in str(error)
@@ -149,7 +149,7 @@ OFFERS = {
 
 
 def test_a_repository_for_apt_names_its_own_key_only() -> None:
-    made = docker_engine.repository("docker", OFFERS, system("debian 12"), "amd64", avoid=["29.3."])
+    made = engine_choice.repository("docker", OFFERS, system("debian 12"), "amd64", avoid=["29.3."])
     assert made["key_url"] == "https://r/debian/gpg"
     assert made["fingerprints"] == ["F" * 40]
     assert made["files"][0]["content"].splitlines() == [
@@ -164,7 +164,7 @@ def test_a_repository_for_apt_names_its_own_key_only() -> None:
 
 
 def test_a_repository_for_dnf() -> None:
-    made = docker_engine.repository("docker", OFFERS, system("rocky 9.4"), "amd64")
+    made = engine_choice.repository("docker", OFFERS, system("rocky 9.4"), "amd64")
     text = made["files"][0]["content"]
     assert "baseurl=https://r/centos/x86_64\n" in text
     assert "gpgcheck=1" in text
@@ -184,10 +184,10 @@ def test_a_repository_for_dnf() -> None:
 def test_devices(backend: str, devices: list[str], missing: str | None) -> None:
     present = {path: {"gid": 1} for path in devices}
     if missing is None:
-        docker_engine.check_devices(backend, present)
+        engine_choice.check_devices(backend, present)
         return
     with pytest.raises(DreamError) as caught:
-        docker_engine.check_devices(backend, present)
+        engine_choice.check_devices(backend, present)
     assert (caught.value.code, caught.value.where) == ("GPU_DEVICE_MISSING", missing)
 
 
@@ -207,15 +207,15 @@ CDI = "- hostPath: /usr/lib/x86_64-linux-gnu/libcuda.so.570.86.10\n"
 def test_cdi_is_made_anew_for_a_new_driver_only(
     text: str | None, driver: str, is_due: bool
 ) -> None:
-    assert docker_engine.cdi_is_due(text, driver) is is_due
+    assert engine_choice.cdi_is_due(text, driver) is is_due
 
 
 def test_a_toolkit_without_the_runtime_is_no_toolkit() -> None:
     engine = {**NOTHING, "kind": "docker", "runtimes": ["runc"]}
     with pytest.raises(DreamError, match="no runtime nvidia") as caught:
-        docker_engine.check_toolkit(engine, {"cdi_text": CDI}, "570.86.10")
+        engine_choice.check_toolkit(engine, {"cdi_text": CDI}, "570.86.10")
     assert caught.value.code == "GPU_TOOLKIT"
-    docker_engine.check_toolkit({**engine, "runtimes": ["nvidia"]}, {"cdi_text": CDI}, "570.86.10")
+    engine_choice.check_toolkit({**engine, "runtimes": ["nvidia"]}, {"cdi_text": CDI}, "570.86.10")
 
 
 # --- all of it ------------------------------------------------------------------------
@@ -253,25 +253,25 @@ REQUEST: dict[str, Any] = {
 
 
 def test_the_plan_of_a_host_without_a_network_wants_no_repository() -> None:
-    bundled = docker_engine.UPSTREAM_PACKAGES
-    plan = docker_engine.plan({**REQUEST, "offline": True, "bundled": bundled}, LOOK)
+    bundled = engine_choice.UPSTREAM_PACKAGES
+    plan = engine_choice.plan({**REQUEST, "offline": True, "bundled": bundled}, LOOK)
     assert (plan["packages"], plan["repositories"]) == (list(bundled), [])
 
 
 def test_the_plan_of_a_bare_host_and_then_of_the_same_host_done() -> None:
-    plan = docker_engine.plan(REQUEST, LOOK)
+    plan = engine_choice.plan(REQUEST, LOOK)
     assert [item["name"] for item in plan["repositories"]] == ["docker"]
     assert plan["daemon"]["differs"]
     info = {**DOCKER_INFO, "DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]]}
     done = {**LOOK, **seen(info=info), "daemon_text": plan["daemon"]["content"]}
-    again = docker_engine.plan({**REQUEST, "ours": plan["daemon"]["ours"]}, done)
+    again = engine_choice.plan({**REQUEST, "ours": plan["daemon"]["ours"]}, done)
     assert again["packages"] == again["repositories"] == []
     assert not again["daemon"]["differs"]
     assert again["daemon"]["ours"] == plan["daemon"]["ours"]
 
 
 def test_nvidia_needs_its_toolkit_its_runtime_and_its_file() -> None:
-    plan = docker_engine.plan({**REQUEST, "backend": "nvidia", "driver": "570.86.10"}, LOOK)
+    plan = engine_choice.plan({**REQUEST, "backend": "nvidia", "driver": "570.86.10"}, LOOK)
     assert [item["name"] for item in plan["repositories"]] == ["docker", "nvidia"]
     assert plan["toolkit"] == {"packages": ["nvidia-container-toolkit"], "cdi": True}
     assert plan["daemon"]["ours"]["runtimes"]["nvidia"]["path"] == "nvidia-container-runtime"
@@ -279,10 +279,10 @@ def test_nvidia_needs_its_toolkit_its_runtime_and_its_file() -> None:
 
 def test_a_repository_that_somebody_added_is_used() -> None:
     look = {**LOOK, "sources": ["https://r/debian"], "keys": ["/etc/apt/keyrings/docker.asc"]}
-    assert docker_engine.plan(REQUEST, look)["repositories"] == []
+    assert engine_choice.plan(REQUEST, look)["repositories"] == []
 
 
 def test_a_repository_of_ours_is_proved_again() -> None:
     key = "/etc/apt/keyrings/dream-runner-docker.gpg"
     look = {**LOOK, "sources": ["https://r/debian"], "keys": [key]}
-    assert len(docker_engine.plan(REQUEST, look)["repositories"]) == 1
+    assert len(engine_choice.plan(REQUEST, look)["repositories"]) == 1

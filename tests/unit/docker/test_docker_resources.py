@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from dream_runner.module_utils.dream_core import docker_daemon, docker_host, phase, receipt, survey
-from dream_runner.module_utils.dream_core.remove import remove
+from dream_runner.module_utils.dream_core.containers import daemon_options, engine_look
+from dream_runner.module_utils.dream_core.records import receipt, record_phase, survey
+from dream_runner.module_utils.dream_core.undo.uninstall import remove
 
 OURS = {"log-driver": "json-file", "log-opts": {"max-size": "10m"}}
 
@@ -18,12 +19,12 @@ OURS = {"log-driver": "json-file", "log-opts": {"max-size": "10m"}}
 def daemon_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "etc" / "daemon.json"
     path.parent.mkdir()
-    monkeypatch.setattr(docker_daemon, "DAEMON_FILE", str(path))
+    monkeypatch.setattr(daemon_options, "DAEMON_FILE", str(path))
     return path
 
 
 def record(tmp_path: Path, daemon_file: Path, state: str) -> None:
-    phase.record(
+    record_phase.record(
         state_dir=str(tmp_path / "state"),
         phase="docker",
         state=state,
@@ -48,7 +49,7 @@ def test_ours_are_taken_back_and_theirs_stay(
     if theirs:
         write(daemon_file, theirs)
     record(tmp_path, daemon_file, "running")
-    write(daemon_file, docker_daemon.merge(theirs, OURS, {})["options"])
+    write(daemon_file, daemon_options.merge(theirs, OURS, {})["options"])
     record(tmp_path, daemon_file, "done")
     assert drift(tmp_path) == []
 
@@ -72,7 +73,7 @@ def test_one_of_ours_gone_is_drift_and_one_of_theirs_is_not(
 
 
 def test_membership_is_that_of_the_account_database() -> None:
-    assert not docker_host.is_member("nobody", "no-such-group")
+    assert not engine_look.is_member("nobody", "no-such-group")
     resource = {"kind": "group", "group": "no-such-group", "user": "nobody"}
     assert survey.observe(resource, survey.Host([resource])) == {"present": False}
     assert receipt.identity(resource) == ("group", "no-such-group", "nobody")
@@ -88,9 +89,9 @@ def test_what_is_shared_stays(tmp_path: Path) -> None:
         "phase": "docker",
         "stamp": stamp,
     }
-    phase.record(state="running", resources=[shared], **where)
+    record_phase.record(state="running", resources=[shared], **where)
     path.write_text("ours")
-    phase.record(state="done", **where)
+    record_phase.record(state="done", **where)
     answer = remove(str(tmp_path / "state"), str(tmp_path / "home"), purge=True)
     assert path.exists()
     assert answer["left"] == []

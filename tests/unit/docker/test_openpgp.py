@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dream_runner.module_utils.dream_core import openpgp
+from dream_runner.module_utils.dream_core.packages import openpgp
 
 #: The archive's keys lie on every Debian; their fingerprints are published by Debian.
 DEBIAN = Path("/usr/share/keyrings/debian-archive-keyring.gpg")

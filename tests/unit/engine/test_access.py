@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from dream_runner.commands import install, status
-from dream_runner.module_utils.dream_core import access, live, ports
-from dream_runner.run import Result
+from dream_runner.decide import ports
+from dream_runner.module_utils.dream_core.health import access
+from dream_runner.module_utils.dream_core.system import live
+from dream_runner.run.ansible import Result
 from dream_runner.ui.text import fold
 
 BASE = {"port": 11434, "model": "small", "services": [], "port_notes": []}

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from dream_runner import paths
-from dream_runner.module_utils.dream_core import probe, serving
 from dream_runner.module_utils.dream_core.errors import EngineError
+from dream_runner.module_utils.dream_core.health import ask_model, serving
 
 PROGRAM = paths.content() / "roles" / "services" / "files" / "dream_engine.py"
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -76,11 +76,11 @@ def test_with_a_key_only_who_has_it_is_served(start: Start, port: int, tmp_path:
     assert "serving" in process.stdout.readline()
     url = f"http://127.0.0.1:{port}"
     assert serving.api_key(str(env)) == "k1"
-    assert probe.complete(url, "smoke", 30, exact=True, key="k1")["text"]
+    assert ask_model.complete(url, "smoke", 30, exact=True, key="k1")["text"]
     for key in ("", "old"):
         with pytest.raises(EngineError, match="401"):
-            probe.complete(url, "smoke", 30, key=key)
-    assert probe.page(url + "/") == ""
+            ask_model.complete(url, "smoke", 30, key=key)
+    assert ask_model.page(url + "/") == ""
     assert "k1" not in " ".join(map(str, process.args))
 
 

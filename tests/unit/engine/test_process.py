@@ -6,12 +6,12 @@ import subprocess
 import sys
 import time
 
-from dream_runner.module_utils.dream_core import process
+from dream_runner.module_utils.dream_core.system import process
 
 PARENT = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
-from dream_runner.module_utils.dream_core.process import run_child
+from dream_runner.module_utils.dream_core.system.process import run_child
 run_child([sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(60)"],
           environment={}, directory="/", on_line=lambda line: print(line, flush=True))
 """
@@ -56,7 +56,7 @@ def test_nobody_is_not_alive() -> None:
 
 DETACHED = """
 import gc, os, sys
-from dream_runner.module_utils.dream_core import process
+from dream_runner.module_utils.dream_core.system import process
 with open(os.devnull, "wb") as output:
     process.start_detached(sys.argv[1:], environment={}, directory="/", output=output)
 print(process._DETACHED[0].pid)

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from dream_runner.module_utils.dream_core import probe, serving
 from dream_runner.module_utils.dream_core.errors import EngineError
+from dream_runner.module_utils.dream_core.health import ask_model, serving
 
 UNIT = {"kind": "unit", "name": "dream-runner-engine.service", "scope": "system"}
 PROGRAM = {"kind": "supervisor", "config": "/srv/ai/supervisord.conf", "program": "engine"}
@@ -47,7 +47,7 @@ def test_the_process_is_the_one_that_is_kept_up(
     listener: dict[str, Any],
     is_ours: bool,
 ) -> None:
-    monkeypatch.setattr(serving.units, "show", lambda *_: {"MainPID": str(pid)})
+    monkeypatch.setattr(serving.systemd, "show", lambda *_: {"MainPID": str(pid)})
     monkeypatch.setattr(serving, "program_info", lambda *_: {"pid": pid} if pid else None)
     assert ours(resource, **listener) is is_ours
 
@@ -69,7 +69,7 @@ def test_the_container_is_ours_and_publishes_the_port(
     is_ours: bool,
 ) -> None:
     seen = {"state": "running", "ports": ["127.0.0.1:11434:8080"], **container}
-    monkeypatch.setattr(serving.containers, "look", lambda command, project: [seen])
+    monkeypatch.setattr(serving.compose_project, "look", lambda command, project: [seen])
     assert ours(CONTAINER, **listener) is is_ours
 
 
@@ -133,7 +133,7 @@ def engine() -> Iterator[Any]:
 
 
 def ask(engine: Any, seconds: float = 5, **more: Any) -> dict[str, Any]:
-    return probe.complete(engine.url, "big", seconds, exact=True, **more)
+    return ask_model.complete(engine.url, "big", seconds, exact=True, **more)
 
 
 def test_an_engine_that_answers_somebody_else_is_busy_within_two_seconds(engine: Any) -> None:
@@ -177,7 +177,7 @@ def test_an_engine_that_reads_a_long_question_says_nothing(engine: Any, trusting
 
 def test_a_busy_engine_of_another_model_is_found_out(engine: Any) -> None:
     with engine.lock, pytest.raises(EngineError) as caught:
-        probe.complete(engine.url, "small", 5, exact=True)
+        ask_model.complete(engine.url, "small", 5, exact=True)
     assert caught.value.code == "ENGINE_OTHER_MODEL"
 
 

@@ -14,7 +14,7 @@ from xmlrpc.server import SimpleXMLRPCDispatcher, SimpleXMLRPCRequestHandler
 
 import pytest
 
-from dream_runner.module_utils.dream_core import supervisor
+from dream_runner.module_utils.dream_core.native import supervisord
 
 
 class _Handler(SimpleXMLRPCRequestHandler):
@@ -61,16 +61,16 @@ def left_open(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 def test_an_answer(daemon: str, left_open: list[str]) -> None:
     for _ in range(3):
-        assert supervisor.ask(daemon, "getProcessInfo", "engine") == {"statename": "engine"}
+        assert supervisord.ask(daemon, "getProcessInfo", "engine") == {"statename": "engine"}
     gc.collect()
     assert left_open == []
 
 
 def test_a_fault_and_nobody(daemon: str, left_open: list[str], tmp_path: Path) -> None:
-    assert isinstance(supervisor.ask(daemon, "noSuchMethod"), Exception)
-    assert supervisor.ask(str(tmp_path / "none.sock"), "getState") is None
-    assert supervisor.ask(str(tmp_path / "no-folder" / "s.sock"), "getState") is None
+    assert isinstance(supervisord.ask(daemon, "noSuchMethod"), Exception)
+    assert supervisord.ask(str(tmp_path / "none.sock"), "getState") is None
+    assert supervisord.ask(str(tmp_path / "no-folder" / "s.sock"), "getState") is None
     (tmp_path / "file").write_text("")
-    assert supervisor.ask(str(tmp_path / "file"), "getState") is None
+    assert supervisord.ask(str(tmp_path / "file"), "getState") is None
     gc.collect()
     assert left_open == []

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dream_runner import paths
 from dream_runner.module_utils.dream_core import errors
-from dream_runner.module_utils.dream_core.facts.findings import CATALOGUE
+from dream_runner.module_utils.dream_core.facts.finding_texts import CATALOGUE
 
 ROOT = paths.PACKAGE.parent
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{3,}")
@@ -32,7 +32,7 @@ def codes() -> dict[str, str]:
     for name, (severity, _, _) in CATALOGUE.items():
         # A GPU that was asked for makes such a finding the error of the run.
         if severity == "error":
-            found.setdefault(name, "dream_core/facts/findings.py")
+            found.setdefault(name, "dream_core/facts/finding_texts.py")
     return found
 
 

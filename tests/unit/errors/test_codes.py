@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from error_codes import ROOT, codes, in_python
 
-from dream_runner import guide, report
+from dream_runner.cli import guide, reporting
 from dream_runner.module_utils.dream_core.errors import DreamError, UsageError
 
 PAGE = ROOT / "docs" / "user" / "troubleshooting.md"
@@ -36,7 +36,7 @@ def test_every_entry_is_where_its_error_points() -> None:
 
 def test_every_printed_error_says_how_to_read_more() -> None:
     for code in codes():
-        line = report.error_text(DreamError("it went wrong", code=code)).splitlines()[-1]
+        line = reporting.error_text(DreamError("it went wrong", code=code)).splitlines()[-1]
         assert line.endswith(f" explain {code}'"), line
         found = guide.entry(code)
         assert found["text"]

@@ -8,11 +8,12 @@ import pytest
 import requests
 import yaml
 
-from dream_runner import cli, events, journal, run
+from dream_runner.cli import app
 from dream_runner.module_utils.dream_core import redact
 from dream_runner.module_utils.dream_core.errors import DreamError, NetworkError, from_dict
-from dream_runner.outcome import error_of_task
-from dream_runner.settings import Problem, SettingsError
+from dream_runner.run import ansible, events, journal
+from dream_runner.run.task_errors import error_of_task
+from dream_runner.settings.merge import Problem, SettingsError
 
 SECRET = "pl4nted-Secret/value"
 
@@ -50,7 +51,7 @@ FOREIGN = {
 def test_an_unexpected_exception_tells_its_kind_and_our_place_only(
     name: str, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    error = cli._unexpected(raised(FOREIGN[name]), words)
+    error = app._unexpected(raised(FOREIGN[name]), words)
     told = error.what + error.where + error.hint + json.dumps(error.to_dict())
     told += "".join(capsys.readouterr())
     assert SECRET not in told
@@ -60,7 +61,7 @@ def test_an_unexpected_exception_tells_its_kind_and_our_place_only(
 
 def test_text_without_a_form_is_not_told_at_all() -> None:
     """A value that nobody knows to be one, such as that of a file."""
-    error = cli._unexpected(raised(lambda: int("an unknown passphrase")), [])
+    error = app._unexpected(raised(lambda: int("an unknown passphrase")), [])
     assert "passphrase" not in error.what
     assert "ValueError" in error.what
 
@@ -96,7 +97,7 @@ def test_errors_events_and_journals_hold_no_secret(tmp_path: Path, text: str) ->
         lines.take(event)
         lines.take(notice)
     assert "pl4nted" not in (tmp_path / "events.jsonl").read_text()
-    with run._private_log(tmp_path / "log.txt") as log:
+    with ansible._private_log(tmp_path / "log.txt") as log:
         log.write(text.encode() + b"\n")
     assert "pl4nted" not in (tmp_path / "log.txt").read_text()
 

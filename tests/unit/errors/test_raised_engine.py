@@ -14,29 +14,28 @@ from error_codes import ROOT
 from raising import raised, told
 
 from dream_runner.bundle import packages
-from dream_runner.events import TaskFinished
-from dream_runner.module_utils.dream_core import (
-    compose,
-    containers,
-    docker_engine,
+from dream_runner.module_utils.dream_core.containers import (
+    compose_diff,
+    compose_project,
     engine,
-    repository,
-    supervisor,
-    venv,
+    engine_choice,
 )
 from dream_runner.module_utils.dream_core.errors import EngineError, from_dict
-from dream_runner.module_utils.dream_core.process import Finished
-from dream_runner.outcome import error_of_task
+from dream_runner.module_utils.dream_core.native import supervisord, venv
+from dream_runner.module_utils.dream_core.packages import repository
+from dream_runner.module_utils.dream_core.system.process import Finished
+from dream_runner.run.events import TaskFinished
+from dream_runner.run.task_errors import error_of_task
 
 # --- containers -----------------------------------------------------------------------
 
 
 def test_a_version_that_must_not_be_used() -> None:
     bad = {"kind": "docker", "version": "29.3.0", "compose": "2.30"}
-    error = docker_engine.refusal(bad, {}, "amd")
+    error = engine_choice.refusal(bad, {}, "amd")
     assert isinstance(error, EngineError)
     assert (error.code, error.exit_code) == ("DOCKER_KNOWN_BAD", 8)
-    assert docker_engine.refusal(bad, {}, "nvidia") is None
+    assert engine_choice.refusal(bad, {}, "nvidia") is None
 
 
 def test_a_user_whom_the_engine_refuses() -> None:
@@ -52,21 +51,21 @@ PROJECT = {"name": "dream", "services": {}, "networks": {}, "volumes": {}}
 
 
 @pytest.fixture
-def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> containers.Stack:
+def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> compose_project.Stack:
     """A project in an engine that does what ``docker`` in tmp_path says."""
     (tmp_path / ".env").write_text("")
     monkeypatch.setattr(engine, "info", lambda _: {"NCPU": 2})
     monkeypatch.setattr(engine, "images", lambda *_: frozenset())
     monkeypatch.setattr(engine, "lines", lambda *_: ["1"])
-    return containers.Stack("docker", str(tmp_path), str(tmp_path / ".env"), PROJECT, {})
+    return compose_project.Stack("docker", str(tmp_path), str(tmp_path / ".env"), PROJECT, {})
 
 
-def settled(stack: containers.Stack) -> tuple[str, int]:
+def settled(stack: compose_project.Stack) -> tuple[str, int]:
     return told(stack.settle, [], write=True, say=lambda _: None)
 
 
 def test_a_project_that_compose_refuses(
-    stack: containers.Stack, monkeypatch: pytest.MonkeyPatch
+    stack: compose_project.Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "inspect", lambda *_: [])
     monkeypatch.setattr(engine, "child", lambda *_, **__: Finished(15, "KEY is missing a value"))
@@ -74,10 +73,10 @@ def test_a_project_that_compose_refuses(
 
 
 def test_containers_of_another_directory(
-    stack: containers.Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stack: compose_project.Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "other").mkdir()
-    labels = {compose.DIRECTORY_LABEL: str(tmp_path / "other")}
+    labels = {compose_diff.DIRECTORY_LABEL: str(tmp_path / "other")}
     one = {"Id": "1", "Name": "/x", "State": {"Status": "running"}, "Config": {"Labels": labels}}
     monkeypatch.setattr(engine, "inspect", lambda *_: [one])
     assert settled(stack) == ("STACK_ELSEWHERE", 2)
@@ -140,21 +139,21 @@ def test_an_environment_that_comes_out_wrong(
     assert made(tmp_path) == ("VENV_BROKEN", 7)
 
 
-def program(tmp_path: Path) -> supervisor.Program:
+def program(tmp_path: Path) -> supervisord.Program:
     (tmp_path / "run").mkdir()
     (tmp_path / "supervisor").mkdir()
-    return supervisor.Program(str(tmp_path), "engine", ["sleep", "1"], str(tmp_path / "log"))
+    return supervisord.Program(str(tmp_path), "engine", ["sleep", "1"], str(tmp_path / "log"))
 
 
 def test_a_supervisor_without_its_python(tmp_path: Path) -> None:
     wanted = program(tmp_path)
-    assert told(supervisor.ensure, wanted, "/nonexistent/python", {}) == ("SUPERVISOR_FAILED", 8)
+    assert told(supervisord.ensure, wanted, "/nonexistent/python", {}) == ("SUPERVISOR_FAILED", 8)
 
 
 def test_a_supervisor_that_nothing_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "daemons", lambda _: [4194303])
-    monkeypatch.setattr(supervisor, "end_processes", lambda pids: list(pids))
-    error = raised(supervisor.stop, program(tmp_path).config)
+    monkeypatch.setattr(supervisord, "daemons", lambda _: [4194303])
+    monkeypatch.setattr(supervisord, "end_processes", lambda pids: list(pids))
+    error = raised(supervisord.stop, program(tmp_path).config)
     assert (error.code, error.exit_code) == ("SUPERVISOR_STUCK", 8)
     assert "4194303" in str(error)
 

@@ -13,12 +13,13 @@ import pytest
 from fixtures.fetching import Thing, make_thing
 from raising import raised, told
 
-from dream_runner.module_utils.dream_core.fetch import address, faults, local
-from dream_runner.module_utils.dream_core.fetch.board import Board
+from dream_runner.module_utils.dream_core.fetch import faults
+from dream_runner.module_utils.dream_core.fetch.claims import Board
+from dream_runner.module_utils.dream_core.fetch.disk.journal import Binding, Journal
 from dream_runner.module_utils.dream_core.fetch.fetcher import fetch
 from dream_runner.module_utils.dream_core.fetch.hasher import Hasher
-from dream_runner.module_utils.dream_core.fetch.journal import Binding, Journal
 from dream_runner.module_utils.dream_core.fetch.request import Network
+from dream_runner.module_utils.dream_core.fetch.sources import address, local
 
 THING: Thing = make_thing(1000)
 

@@ -12,15 +12,16 @@ import pytest
 from raising import told
 
 from dream_runner.commands import fleet as command
-from dream_runner.fleet import blobs, faults, look
-from dream_runner.fleet.fleet import Fleet, Passwords
+from dream_runner.fleet import blob_store, ssh_errors, visit_hosts
 from dream_runner.fleet.inventory import Host, Source
-from dream_runner.fleet.outcome import HostResult, Outcome
-from dream_runner.fleet.wires import Wires
-from dream_runner.module_utils.dream_core import blobserver, visit
+from dream_runner.fleet.results import HostResult, Outcome
+from dream_runner.fleet.session import Fleet, Passwords
+from dream_runner.fleet.ssh_sockets import Wires
 from dream_runner.module_utils.dream_core.errors import DreamError, NetworkError
+from dream_runner.module_utils.dream_core.fetch import blob_server
+from dream_runner.module_utils.dream_core.look import fleet_visit
 from dream_runner.plugins.action.dream_survey import ActionModule
-from dream_runner.settings import Chosen, Settings
+from dream_runner.settings.merge import Chosen, Settings
 
 
 @pytest.fixture
@@ -62,12 +63,12 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
 )
 def test_what_ssh_says(said: str, code: str, exit_code: int, fleet: Fleet) -> None:
     unreachable = NetworkError(said, code="HOST_UNREACHABLE")
-    error = faults.explained(unreachable, fleet, "web1")
+    error = ssh_errors.explained(unreachable, fleet, "web1")
     assert (error.code, error.exit_code) == (code, exit_code)
 
 
 def seen(fleet: Fleet, directory: Path) -> DreamError:
-    found = look._read(fleet, "web1", directory, None, look.Options())
+    found = visit_hosts._read(fleet, "web1", directory, None, visit_hosts.Options())
     assert isinstance(found, DreamError)
     return found
 
@@ -84,17 +85,17 @@ def test_the_home_of_the_login_user() -> None:
     home = SimpleNamespace(
         document={"home": "/home/u"}, places=lambda: {"dream_install_dir": "/home/u"}, before=None
     )
-    assert told(look._refuse, home, look.Options()) == ("INSTALL_DIR_REFUSED", 2)
+    assert told(visit_hosts._refuse, home, visit_hosts.Options()) == ("INSTALL_DIR_REFUSED", 2)
 
 
 def test_hosts_that_cannot_be_worked_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def visited() -> tuple[str, int]:
         line = str(tmp_path / "no-such-socket")
         place = {"state_dir": str(tmp_path), "install_dir": str(tmp_path / "ai")}
-        return told(visit.visit, **place, version="1", socket=line, save=False)
+        return told(fleet_visit.visit, **place, version="1", socket=line, save=False)
 
     assert visited() == ("HOST_NO_FORWARDING", 3)
-    monkeypatch.setattr(visit, "OLDEST_PYTHON", (99, 0))
+    monkeypatch.setattr(fleet_visit, "OLDEST_PYTHON", (99, 0))
     assert visited() == ("HOST_PYTHON_OLD", 3)
 
 
@@ -109,12 +110,12 @@ def test_a_host_without_python() -> None:
 
 @pytest.mark.parametrize("address", ["nonsense:port", "203.0.113.9:0", "127.0.0.1:99999"])
 def test_an_address_that_is_not_ours(address: str) -> None:
-    server = blobserver.Server(None)
-    assert told(blobs._listen, server, address) == ("SERVE_ADDRESS", 2)
+    server = blob_server.Server(None)
+    assert told(blob_store._listen, server, address) == ("SERVE_ADDRESS", 2)
 
 
 def test_a_host_without_sudo() -> None:
-    class Bare(look.Seen):
+    class Bare(visit_hosts.Seen):
         needs_root = True
         sudo = "none"
 
@@ -130,8 +131,8 @@ def test_a_host_without_sudo() -> None:
 def test_a_local_file_that_is_another(tmp_path: Path) -> None:
     (tmp_path / "m").write_bytes(b"one")
     digest = hashlib.sha256(b"two").hexdigest()
-    item = blobs.Wanted("m", digest, 3, (f"file://{tmp_path}/m",))
-    store: Any = blobs.Store(tmp_path)
+    item = blob_store.Wanted("m", digest, 3, (f"file://{tmp_path}/m",))
+    store: Any = blob_store.Store(tmp_path)
     assert told(store.provide, item, None, None) == ("LOCAL_FILE_WRONG", 7)
 
 

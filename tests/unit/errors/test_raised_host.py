@@ -10,10 +10,11 @@ import psutil
 import pytest
 from raising import raised, told
 
-from dream_runner import lock
-from dream_runner.module_utils.dream_core import atomic, check, envwrite, preflight, requirements
-from dream_runner.module_utils.dream_core.facts.findings import CATALOGUE
-from dream_runner.module_utils.dream_core.facts.findings import finding as hardware
+from dream_runner.module_utils.dream_core.checks import judge, preflight, requirements
+from dream_runner.module_utils.dream_core.facts.finding_texts import CATALOGUE
+from dream_runner.module_utils.dream_core.facts.finding_texts import finding as hardware
+from dream_runner.module_utils.dream_core.system import atomic, env_file_write
+from dream_runner.run import lock
 
 HOST = {"os": {"family": "debian", "kernel": "6.1.0-18-amd64"}, "arch": "amd64"}
 SESSION = {"user": "ada", "home": "/home/ada", "is_root": False, "sudo": "none"}
@@ -109,7 +110,7 @@ def test_why_the_gpu_asked_for_cannot_be_used(name: str) -> None:
             "settings": {"gpu": gpu},
             "host": {"findings": [hardware(name)], "gpus": []},
         }
-        return preflight.error_of(check.examine(request)["findings"])
+        return preflight.error_of(judge.examine(request)["findings"])
 
     error = ended("nvidia")
     assert (error.code, error.exit_code) == (name, 9)
@@ -137,7 +138,7 @@ def test_something_else_in_place_of_the_settings(tmp_path: Path, kind: str) -> N
     else:
         path.mkdir()
     words: dict[str, Any] = {"managed": {"A": "1"}, "defaults": {}, "secrets": {}}
-    ended = told(envwrite.settle, str(path), has_data=False, write=True, **words)
+    ended = told(env_file_write.settle, str(path), has_data=False, write=True, **words)
     assert ended == ("ENV_NOT_A_FILE", 2)
 
 

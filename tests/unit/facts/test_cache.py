@@ -8,9 +8,10 @@ import time
 
 import pytest
 
-from dream_runner.module_utils.dream_core.facts import cache, load_or_gather
+from dream_runner.module_utils.dream_core.facts import cache
+from dream_runner.module_utils.dream_core.facts.cache import load_or_gather
 from dream_runner.module_utils.dream_core.facts.fingerprint import fingerprint
-from dream_runner.module_utils.dream_core.facts.host import Host
+from dream_runner.module_utils.dream_core.facts.machine_reader import Host
 
 
 @pytest.fixture

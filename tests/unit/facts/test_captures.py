@@ -8,8 +8,9 @@ import pytest
 from unit.facts.replay import FOLDER, NAMES, load
 
 from dream_runner import catalog
-from dream_runner.module_utils.dream_core import models, tiers
-from dream_runner.module_utils.dream_core.facts import accelerator, interpret, ram_mb, usable_gpus
+from dream_runner.decide import models, tiers
+from dream_runner.module_utils.dream_core.facts.interpret import interpret
+from dream_runner.module_utils.dream_core.facts.totals import accelerator, ram_mb, usable_gpus
 
 CATALOG = catalog.load()
 
@@ -82,7 +83,7 @@ def test_every_rule_of_the_table_is_covered_by_a_capture():
 
 
 def test_captures_tell_nothing_of_whose_machine_it_is():
-    from dream_runner.module_utils.dream_core.facts.scrub import scrub
+    from dream_runner.diagnose.scrub_capture import scrub
 
     for name in NAMES:
         capture = load(name)

@@ -13,17 +13,12 @@ from unit.facts.replay import NAMES, load
 from unit.facts.test_tiers import host
 
 from dream_runner import catalog
-from dream_runner.module_utils.dream_core import gpu_assignment, models, tiers
+from dream_runner.decide import gpu_assignment, models, tiers
 from dream_runner.module_utils.dream_core.errors import RebootRequired, RequirementError
-from dream_runner.module_utils.dream_core.facts import (
-    accelerator,
-    interpret,
-    probes,
-    probes_gpu,
-    ram_mb,
-    usable_gpus,
-)
-from dream_runner.module_utils.dream_core.facts.host import Host
+from dream_runner.module_utils.dream_core.facts import probe_gpu, probe_system
+from dream_runner.module_utils.dream_core.facts.interpret import interpret
+from dream_runner.module_utils.dream_core.facts.machine_reader import Host
+from dream_runner.module_utils.dream_core.facts.totals import accelerator, ram_mb, usable_gpus
 
 CATALOG = catalog.load()
 
@@ -239,11 +234,11 @@ def test_h7_no_gfx_target_is_ever_guessed():
 
 
 def test_h8_one_call_gives_one_document():
-    assert set(probes.PROBES) <= set(probes.gather(Host("/nonexistent")))
+    assert set(probe_system.PROBES) <= set(probe_system.gather(Host("/nonexistent")))
 
 
 def test_h9_there_is_no_shell_and_no_pipeline():
-    source = inspect.getsource(probes) + inspect.getsource(probes_gpu)
+    source = inspect.getsource(probe_system) + inspect.getsource(probe_gpu)
     assert "shell=True" not in source
     assert "/bin/sh" not in source
 

@@ -7,8 +7,8 @@ import random
 import pytest
 from unit.facts.replay import load
 
-from dream_runner.module_utils.dream_core.facts import interpret
-from dream_runner.module_utils.dream_core.gpu_assignment import assign, link_rank
+from dream_runner.decide.gpu_assignment import assign, link_rank
+from dream_runner.module_utils.dream_core.facts.interpret import interpret
 
 
 def facts(name):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dream_runner.module_utils.dream_core.facts import host as host_module
-from dream_runner.module_utils.dream_core.facts.host import Host, run_tool
+from dream_runner.module_utils.dream_core.facts import machine_reader as host_module
+from dream_runner.module_utils.dream_core.facts.machine_reader import Host, run_tool
 
 
 @pytest.fixture

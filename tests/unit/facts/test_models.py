@@ -7,9 +7,9 @@ from unit.facts.replay import NAMES, load
 from unit.facts.test_tiers import host
 
 from dream_runner import catalog
-from dream_runner.module_utils.dream_core import models, tiers
+from dream_runner.decide import models, tiers
 from dream_runner.module_utils.dream_core.errors import RequirementError, UsageError
-from dream_runner.module_utils.dream_core.facts import interpret
+from dream_runner.module_utils.dream_core.facts.interpret import interpret
 
 CATALOG = catalog.load()
 MODELS = CATALOG.models

@@ -11,8 +11,8 @@ import sys
 import pytest
 from unit.facts.replay import load
 
-from dream_runner.module_utils.dream_core.facts import document, nvml, probes, probes_gpu
-from dream_runner.module_utils.dream_core.facts.host import Host
+from dream_runner.module_utils.dream_core.facts import interpret, nvml, probe_gpu, probe_system
+from dream_runner.module_utils.dream_core.facts.machine_reader import Host
 
 
 class Machine:
@@ -64,20 +64,20 @@ def machine(tmp_path):
 
 
 def test_an_empty_machine_gives_a_capture_and_a_document(machine):
-    capture = probes.gather(machine.host)
+    capture = probe_system.gather(machine.host)
     assert capture["errors"] == {}
     assert capture["pci"] is None
-    assert document.interpret(capture)["backend"] == "cpu"
+    assert interpret.interpret(capture)["backend"] == "cpu"
 
 
 def test_a_probe_that_fails_does_not_stop_the_others(machine):
     def broken(host):
         raise RuntimeError("the bus is on fire")
 
-    capture = probes.gather(machine.host, {"pci": broken, "init": probes.init})
+    capture = probe_system.gather(machine.host, {"pci": broken, "init": probe_system.init})
     assert capture["errors"] == {"pci": "RuntimeError: the bus is on fire"}
     assert "init" in capture
-    assert [f["id"] for f in document.interpret(capture)["findings"]] == ["PROBE_FAILED"]
+    assert [f["id"] for f in interpret.interpret(capture)["findings"]] == ["PROBE_FAILED"]
 
 
 def test_amd_card_from_sysfs_alone(machine):
@@ -99,10 +99,10 @@ def test_amd_card_from_sysfs_alone(machine):
     machine.device("/dev/kfd")
     machine.device("/dev/dri/renderD128")
     machine.link("/sys/bus/pci/devices/0000:03:00.0/driver", "../../bus/pci/drivers/amdgpu")
-    capture = probes.gather(machine.host)
+    capture = probe_system.gather(machine.host)
     (card,) = capture["pci"]
     assert card["bars"] == [32 * 2**30, 0]
-    (gpu,) = document.interpret(capture)["gpus"]
+    (gpu,) = interpret.interpret(capture)["gpus"]
     assert (gpu["gfx"], gpu["memory_mb"], gpu["usable"]) == ("gfx1100", 24560, True)
     assert gpu["id"] == "AMD-UID-1234567890abcdef"
     assert gpu["driver"]["name"] == "amdgpu"
@@ -113,7 +113,7 @@ def test_amd_tools_are_asked_only_where_the_kernel_is_silent(machine):
     machine.card("0000:03:00.0", vendor="0x1002", device="0x744c", **{"class": "0x030000"})
     machine.tool("amd-smi", stdout="[]")
     machine.tool("rocm-smi", stdout="{}")
-    found = probes_gpu.amd(machine.host)
+    found = probe_gpu.amd(machine.host)
     assert [name for name, _, _ in machine.asked] == ["amd-smi"]
     assert found["amd_smi"]["stdout"] == "[]"
 
@@ -122,7 +122,7 @@ def test_an_amd_tool_that_fails_leaves_the_question_to_the_other(machine):
     machine.card("0000:03:00.0", vendor="0x1002", device="0x744c", **{"class": "0x030000"})
     machine.tool("amd-smi", rc=255, stderr="cannot import yaml")
     machine.tool("rocm-smi", stdout="{}")
-    probes_gpu.amd(machine.host)
+    probe_gpu.amd(machine.host)
     assert [name for name, _, _ in machine.asked] == ["amd-smi", "rocm-smi"]
 
 
@@ -131,47 +131,47 @@ def test_rows_lead_to_the_further_questions_whatever_the_exit_code(machine, rc):
     machine.card("0000:01:00.0", vendor="0x10de", device="0x2684", **{"class": "0x030000"})
     rows = "index, uuid, mig.mode.current\n0, GPU-1, Enabled\n1, GPU-2, [N/A]\n"
     machine.tool("nvidia-smi", rc=rc, stdout=rows)
-    assert set(probes_gpu.nvidia(machine.host)["smi"]) == {"query", "list", "topo"}
+    assert set(probe_gpu.nvidia(machine.host)["smi"]) == {"query", "list", "topo"}
 
 
 def test_a_heading_alone_leads_to_none(machine):
     machine.card("0000:01:00.0", vendor="0x10de", device="0x2684", **{"class": "0x030000"})
     machine.tool("nvidia-smi", rc=15, stdout="index, uuid\n", stderr="lost")
-    assert set(probes_gpu.nvidia(machine.host)["smi"]) == {"query"}
+    assert set(probe_gpu.nvidia(machine.host)["smi"]) == {"query"}
 
 
 def test_a_folder_in_the_place_of_a_device_is_none(machine):
     # Docker makes one where a device that is not there was to be mounted.
     machine.file("/dev/kfd/x", "")
-    (node,) = probes_gpu.nodes(machine.host)
+    (node,) = probe_gpu.nodes(machine.host)
     assert node["device"] is False
     capture = load("amd-rx7600")
     capture["nodes"][0] = node
-    assert [f["id"] for f in document.interpret(capture)["findings"]] == ["NO_KFD"]
+    assert [f["id"] for f in interpret.interpret(capture)["findings"]] == ["NO_KFD"]
 
 
 def test_kfd_topology_is_read_by_field(machine):
     base = "/sys/class/kfd/kfd/topology/nodes/1"
     machine.file(base + "/properties", "simd_count 96\ngfx_target_version 110000\nother 5\n")
     machine.file(base + "/io_links/0/properties", "type 11\nversion_major 0\nnode_to 2\n")
-    (node,) = probes_gpu.amd(machine.host)["kfd"]
+    (node,) = probe_gpu.amd(machine.host)["kfd"]
     assert node["gfx_target_version"] == "110000"
     assert node["links"] == [{"type": "11", "node_to": "2"}]
 
 
 def test_nvidia_is_not_asked_without_card_and_tool(machine):
-    probes_gpu.nvidia(machine.host)
+    probe_gpu.nvidia(machine.host)
     assert machine.asked == []
 
 
 def test_nvidia_tool_gets_the_fields_that_an_old_one_knows(machine):
     machine.card("0000:01:00.0", vendor="0x10de", device="0x1b06", **{"class": "0x030000"})
     machine.tool("nvidia-smi", rc=2, stdout='Field "compute_cap" is not a valid field to query.')
-    probes_gpu.nvidia(machine.host)
+    probe_gpu.nvidia(machine.host)
     asked = [arguments[0] for _, arguments, _ in machine.asked]
     assert asked == [
-        "--query-gpu=" + probes_gpu.SMI_QUERY,
-        "--query-gpu=" + probes_gpu.SMI_QUERY_OLD,
+        "--query-gpu=" + probe_gpu.SMI_QUERY,
+        "--query-gpu=" + probe_gpu.SMI_QUERY_OLD,
     ]
 
 
@@ -190,8 +190,8 @@ def test_nvidia_tool_gets_the_fields_that_an_old_one_knows(machine):
 def test_nvidia_smi_is_asked_where_nvml_settles_nothing(machine, monkeypatch, answer, asked):
     machine.card("0000:01:00.0", vendor="0x10de", device="0x2684", **{"class": "0x030000"})
     machine.tool("nvidia-smi", rc=9, stderr="no")
-    monkeypatch.setattr(probes_gpu, "_nvml", lambda host, seconds: answer)
-    probes_gpu.nvidia(machine.host)
+    monkeypatch.setattr(probe_gpu, "_nvml", lambda host, seconds: answer)
+    probe_gpu.nvidia(machine.host)
     assert bool(machine.asked) is asked
 
 
@@ -200,7 +200,7 @@ def test_more_cards_get_more_time(machine):
         slot = f"0000:{number + 1:02x}:00.0"
         machine.card(slot, vendor="0x10de", device="0x2330", **{"class": "0x030200"})
     machine.tool("nvidia-smi", rc=9, stderr="no")
-    probes_gpu.nvidia(machine.host)
+    probe_gpu.nvidia(machine.host)
     assert machine.asked[0][2] == pytest.approx(3 + 7)
 
 
@@ -211,7 +211,7 @@ def test_names_come_from_the_pci_database(machine):
         "# comment\n1002  AMD\n\t2684  wrong vendor\n10de  NVIDIA\n\t2684  AD102 [RTX 4090]\n"
         "\t\t1043 88a2  a subsystem\n\t2685  another\n10df  next\n",
     )
-    assert probes_gpu.pci_names(machine.host) == {"10de:2684": "AD102 [RTX 4090]"}
+    assert probe_gpu.pci_names(machine.host) == {"10de:2684": "AD102 [RTX 4090]"}
 
 
 @pytest.mark.parametrize(
@@ -226,19 +226,19 @@ def test_limits_of_all_parents_are_read(machine, group, limits, expected):
     machine.file("/proc/self/cgroup", group)
     for path, text in limits.items():
         machine.file(f"/sys/fs/cgroup/{path}/memory.max", text)
-    assert probes.memory_now(machine.host)["cgroup_limits"] == expected
+    assert probe_system.memory_now(machine.host)["cgroup_limits"] == expected
 
 
 def test_limit_of_cgroup_1_is_read(machine):
     machine.file("/proc/self/cgroup", "4:cpu,cpuacct:/\n3:memory:/docker/x\n")
     machine.file("/sys/fs/cgroup/memory/memory.limit_in_bytes", "2147483648")
-    assert probes.memory_now(machine.host)["cgroup_limits"] == ["2147483648"]
+    assert probe_system.memory_now(machine.host)["cgroup_limits"] == ["2147483648"]
 
 
 def test_secure_boot_is_the_fifth_byte(machine):
     name = "SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
     machine.file(f"/sys/firmware/efi/efivars/{name}", "\x06\x00\x00\x00\x01")
-    assert probes_gpu.secure_boot(machine.host)["enabled"] is True
+    assert probe_gpu.secure_boot(machine.host)["enabled"] is True
 
 
 def test_cpuinfo_keeps_what_names_and_what_computes(machine):
@@ -247,7 +247,7 @@ def test_cpuinfo_keeps_what_names_and_what_computes(machine):
         "physical id\t: 0\ncore id\t\t: {1}\nflags\t\t: avx avx2\n"
     )
     machine.file("/proc/cpuinfo", "\n".join(block.format(n, n // 2) for n in range(4)))
-    found = probes.cpu(machine.host)
+    found = probe_system.cpu(machine.host)
     assert found["info"] == {"vendor_id": "GenuineIntel", "model name": "A", "flags": "avx avx2"}
     assert (found["threads"], found["cores"]) == (4, 2)
 
@@ -257,13 +257,13 @@ def test_arm_cpuinfo_names_the_board_in_its_last_block(machine):
         "/proc/cpuinfo",
         "processor\t: 0\nFeatures\t: fp asimd\nCPU part\t: 0xd0b\n\nModel\t\t: Raspberry Pi 5\n",
     )
-    assert probes.cpu(machine.host)["info"]["Model"] == "Raspberry Pi 5"
+    assert probe_system.cpu(machine.host)["info"]["Model"] == "Raspberry Pi 5"
 
 
 def test_a_processor_with_hundreds_of_threads_is_counted_whole(machine):
     block = "processor\t: {0}\nphysical id\t: 0\ncore id\t\t: {0}\nflags\t\t: {1}\n"
     machine.file("/proc/cpuinfo", "\n".join(block.format(n, "avx " * 400) for n in range(512)))
-    found = probes.cpu(machine.host)
+    found = probe_system.cpu(machine.host)
     assert (found["threads"], found["cores"]) == (512, 512)
 
 
@@ -276,7 +276,7 @@ def test_a_processor_with_hundreds_of_threads_is_counted_whole(machine):
 )
 def test_a_host_of_lxc_containers_is_none_itself(machine, line, inside):
     machine.file("/proc/self/mounts", f"/dev/sda1 / ext4 rw 0 0\n{line}\n")
-    assert probes.environment(machine.host)["lxcfs"] is inside
+    assert probe_system.environment(machine.host)["lxcfs"] is inside
 
 
 def test_mounts_of_services_and_containers_are_left_out(machine):
@@ -292,7 +292,7 @@ def test_mounts_of_services_and_containers_are_left_out(machine):
         "/dev/sdb1 /srv/my\\040models xfs rw 0 0",
     ]
     machine.file("/proc/self/mounts", "\n".join(lines) + "\n")
-    found = document.interpret(probes.gather(machine.host))["mounts"]
+    found = interpret.interpret(probe_system.gather(machine.host))["mounts"]
     assert [mount["path"] for mount in found] == [
         "/",
         "/tmp",
@@ -305,15 +305,15 @@ def test_mounts_of_services_and_containers_are_left_out(machine):
 def test_a_module_that_is_installed_is_found_in_the_list_of_the_kernel(machine, name):
     path = f"/lib/modules/{os.uname().release}/modules.dep"
     machine.file(path, "kernel/x/nvidia-drm.ko: kernel/nvidia.ko\n")
-    assert probes_gpu._module_file(machine.host) is False
+    assert probe_gpu._module_file(machine.host) is False
     machine.file(path, "kernel/a.ko:\n" * 50000 + f"updates/dkms/{name}: kernel/b.ko\n")
-    assert probes_gpu._module_file(machine.host) is True
+    assert probe_gpu._module_file(machine.host) is True
 
 
 def test_tegra_is_told_by_the_device_tree(machine):
-    assert probes_gpu.tegra(machine.host) is None
+    assert probe_gpu.tegra(machine.host) is None
     machine.file("/proc/device-tree/compatible", "nvidia,p3737\0nvidia,tegra234\0")
-    assert probes_gpu.tegra(machine.host)["compatible"] == ["nvidia,p3737", "nvidia,tegra234"]
+    assert probe_gpu.tegra(machine.host)["compatible"] == ["nvidia,p3737", "nvidia,tegra234"]
 
 
 # NVML, against a library that is built to its header
@@ -401,7 +401,7 @@ def test_nvml_answer_becomes_gpus(library):
         "stderr": done.stderr,
         "problem": None,
     }
-    facts = document.interpret(capture)
+    facts = interpret.interpret(capture)
     assert [gpu["uuid"] for gpu in facts["gpus"]] == ["GPU-one", "GPU-two"]
     assert facts["gpus"][0]["mig"]["instances"][0]["memory_mb"] == 40192
     assert [link["kind"] for link in facts["links"]] == ["NV4"]
@@ -412,7 +412,7 @@ def test_nvml_that_cannot_start_says_why(library):
     assert answer == {"code": 18, "error": "NVML error 18"}
     capture = load("nvidia-nvml-driver-not-loaded")
     capture["nvidia"]["nvml"]["stdout"] = json.dumps(answer)
-    (finding,) = document.interpret(capture)["findings"]
+    (finding,) = interpret.interpret(capture)["findings"]
     assert finding["id"] == "DRIVER_MISMATCH"
     assert "driver/library version mismatch" in finding["what"]
 

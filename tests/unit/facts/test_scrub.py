@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from unit.facts.replay import NAMES, load
 
-from dream_runner.module_utils.dream_core.facts import gather, interpret
-from dream_runner.module_utils.dream_core.facts.scrub import scrub
+from dream_runner.diagnose.scrub_capture import scrub
+from dream_runner.module_utils.dream_core.facts.interpret import interpret
+from dream_runner.module_utils.dream_core.facts.probe_system import gather
 
 SMI = (
     "index, uuid, name\n"

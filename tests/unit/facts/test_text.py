@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dream_runner.module_utils.dream_core.facts import text
+from dream_runner.module_utils.dream_core.facts import parse
 from dream_runner.module_utils.dream_core.facts.devices import gfx_of_core, gfx_of_kfd
 
 
@@ -26,7 +26,7 @@ from dream_runner.module_utils.dream_core.facts.devices import gfx_of_core, gfx_
     ],
 )
 def test_sizes_of_nvidia_smi(given, value):
-    assert text.mib(given) == value
+    assert parse.mib(given) == value
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_sizes_of_nvidia_smi(given, value):
     ],
 )  # fmt: skip
 def test_whole_numbers(given, value):
-    assert text.whole(given) == value
+    assert parse.whole(given) == value
 
 
 @pytest.mark.parametrize(
@@ -56,13 +56,13 @@ def test_whole_numbers(given, value):
     ],
 )
 def test_pci_addresses(given, value):
-    assert text.slot(given) == value
+    assert parse.slot(given) == value
 
 
 def test_unprintable_text_is_cleaned_and_bounded():
-    assert text.string("a\x1b[31m\u202eb\n") == "a[31mb"
-    assert len(text.string("x" * 1000)) == 200
-    assert text.string("[N/A]") is None
+    assert parse.string("a\x1b[31m\u202eb\n") == "a[31mb"
+    assert len(parse.string("x" * 1000)) == 200
+    assert parse.string("[N/A]") is None
 
 
 @pytest.mark.parametrize(

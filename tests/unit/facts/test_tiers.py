@@ -6,9 +6,9 @@ import pytest
 from unit.facts.replay import load
 
 from dream_runner import catalog
-from dream_runner.module_utils.dream_core import tiers
+from dream_runner.decide import tiers
 from dream_runner.module_utils.dream_core.errors import GpuError, UsageError
-from dream_runner.module_utils.dream_core.facts import interpret
+from dream_runner.module_utils.dream_core.facts.interpret import interpret
 
 TABLE = catalog.load().tiers
 

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dream_runner.module_utils.dream_core.errors import DreamError, UsageError
-from dream_runner.module_utils.dream_core.fetch import address
 from dream_runner.module_utils.dream_core.fetch.fetcher import fetch
-from dream_runner.module_utils.dream_core.fetch.local import local_path
 from dream_runner.module_utils.dream_core.fetch.request import FetchRequest, Network
+from dream_runner.module_utils.dream_core.fetch.sources import address
+from dream_runner.module_utils.dream_core.fetch.sources.local import local_path
 
 THING: Thing = make_thing(1000)
 #: Any text, lone surrogates too, with the letters that take an address apart more often.

@@ -14,10 +14,14 @@ import pytest
 from fixtures.fetching import SIZE, Thing, fill, make_thing, plant
 
 from dream_runner.module_utils.dream_core.errors import DiskError
-from dream_runner.module_utils.dream_core.fetch import direct
-from dream_runner.module_utils.dream_core.fetch.direct import PAGE, DirectWriter, aligned_buffer
+from dream_runner.module_utils.dream_core.fetch.disk import direct_io
+from dream_runner.module_utils.dream_core.fetch.disk.direct_io import (
+    PAGE,
+    DirectWriter,
+    aligned_buffer,
+)
+from dream_runner.module_utils.dream_core.fetch.disk.partial import partial_progress
 from dream_runner.module_utils.dream_core.fetch.fetcher import fetch
-from dream_runner.module_utils.dream_core.fetch.partial import partial_progress
 
 MIB = 1024 * 1024
 
@@ -83,7 +87,7 @@ def test_a_refused_write(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_an_unknown_filesystem_is_not_tried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, thing: Thing
 ) -> None:
-    monkeypatch.setattr(direct, "filesystem", lambda _: 0x6969)
+    monkeypatch.setattr(direct_io, "filesystem", lambda _: 0x6969)
     with thing.villain() as server:
         fetch(thing.request(tmp_path / "m", server.url("honest")))
     assert (tmp_path / "m").read_bytes() == thing.content
@@ -98,7 +102,7 @@ def test_a_fetch_goes_past_the_cache_and_leaves_nothing(
     submitted: list[int] = []
     real = DirectWriter.submit
 
-    def submit(self: DirectWriter, view: memoryview, position: int, *more: Any) -> direct.Write:
+    def submit(self: DirectWriter, view: memoryview, position: int, *more: Any) -> direct_io.Write:
         assert position % PAGE == 0
         submitted.append(len(view))
         return real(self, view, position, *more)
@@ -135,7 +139,7 @@ def test_resumed_where_nothing_goes_past_the_cache(
     thing: Thing, killed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A partial written one way is finished the other."""
-    monkeypatch.setattr(direct, "filesystem", lambda _: 0)
+    monkeypatch.setattr(direct_io, "filesystem", lambda _: 0)
     with thing.villain() as server:
         plant(killed, tmp_path / "m", server.url("honest"))
         known = partial_progress(str(tmp_path / "m"))

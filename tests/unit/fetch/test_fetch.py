@@ -12,11 +12,11 @@ from fixtures.fetching import SIZE, Thing, flip_byte, make_thing, plant
 from fixtures.villain import Tunnel, Villain
 
 from dream_runner.module_utils.dream_core.errors import DiskError, DreamError, UsageError
-from dream_runner.module_utils.dream_core.fetch import stamp
+from dream_runner.module_utils.dream_core.fetch.disk import stamp
+from dream_runner.module_utils.dream_core.fetch.disk.partial import find_partials, partial_progress
+from dream_runner.module_utils.dream_core.fetch.disk.stamp import is_present
 from dream_runner.module_utils.dream_core.fetch.fetcher import fetch
-from dream_runner.module_utils.dream_core.fetch.partial import find_partials, partial_progress
 from dream_runner.module_utils.dream_core.fetch.request import FetchRequest, Network, Progress
-from dream_runner.module_utils.dream_core.fetch.stamp import is_present
 
 
 def no_reading(*_: Any) -> str:

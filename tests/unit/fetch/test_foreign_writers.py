@@ -12,11 +12,11 @@ from fixtures.fetching import SIZE, Thing, make_thing
 from fixtures.rawserver import RawServer, answer
 
 from dream_runner.module_utils.dream_core.errors import DreamError
-from dream_runner.module_utils.dream_core.fetch import stamp
+from dream_runner.module_utils.dream_core.fetch.disk import stamp
+from dream_runner.module_utils.dream_core.fetch.disk.stamp import is_present
+from dream_runner.module_utils.dream_core.fetch.disk.watch import Watch
 from dream_runner.module_utils.dream_core.fetch.fetcher import fetch
 from dream_runner.module_utils.dream_core.fetch.request import Progress
-from dream_runner.module_utils.dream_core.fetch.stamp import is_present
-from dream_runner.module_utils.dream_core.fetch.watch import Watch
 
 
 def scribble(path: Path, at: int = 5, text: bytes = b"not ours") -> None:

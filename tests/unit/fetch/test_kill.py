@@ -16,9 +16,9 @@ import pytest
 from fixtures.fetching import Thing, kill_at, make_thing, start_fetch
 from fixtures.pythons import oldest
 
-from dream_runner.module_utils.dream_core.fetch.direct import PAGE
+from dream_runner.module_utils.dream_core.fetch.disk.direct_io import PAGE
+from dream_runner.module_utils.dream_core.fetch.disk.partial import partial_progress
 from dream_runner.module_utils.dream_core.fetch.fetcher import fetch
-from dream_runner.module_utils.dream_core.fetch.partial import partial_progress
 from dream_runner.module_utils.dream_core.fetch.worker import Shared
 
 MIB = 1024 * 1024

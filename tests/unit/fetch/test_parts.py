@@ -11,14 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dream_runner.module_utils.dream_core.errors import IntegrityError, NetworkError, UsageError
-from dream_runner.module_utils.dream_core.fetch import address, faults, journal
-from dream_runner.module_utils.dream_core.fetch.board import Board
+from dream_runner.module_utils.dream_core.fetch import faults
+from dream_runner.module_utils.dream_core.fetch.claims import Board
+from dream_runner.module_utils.dream_core.fetch.disk import journal
+from dream_runner.module_utils.dream_core.fetch.disk.ranges import RangeSet
 from dream_runner.module_utils.dream_core.fetch.faults import SourceFault
-from dream_runner.module_utils.dream_core.fetch.policy import Ledger
-from dream_runner.module_utils.dream_core.fetch.ranges import RangeSet
 from dream_runner.module_utils.dream_core.fetch.request import Network, Patience
+from dream_runner.module_utils.dream_core.fetch.source_ledger import Ledger
+from dream_runner.module_utils.dream_core.fetch.sources import address
+from dream_runner.module_utils.dream_core.fetch.sources.wire import Wire
 from dream_runner.module_utils.dream_core.fetch.tuner import Tuner
-from dream_runner.module_utils.dream_core.fetch.wire import Wire
 
 RANGES = st.lists(st.tuples(st.booleans(), st.integers(0, 60), st.integers(0, 60)), max_size=12)
 

@@ -12,9 +12,9 @@ from fixtures.fetching import Thing, make_thing
 from fixtures.rawserver import RawServer, answer
 
 from dream_runner.module_utils.dream_core.errors import DreamError
-from dream_runner.module_utils.dream_core.fetch import address
 from dream_runner.module_utils.dream_core.fetch.fetcher import fetch
 from dream_runner.module_utils.dream_core.fetch.request import Network
+from dream_runner.module_utils.dream_core.fetch.sources import address
 
 THING: Thing = make_thing(20_000, seed=5)
 HUB = "/owner/repository/resolve/main/m"

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from dream_runner.module_utils.dream_core.fetch import sizes
 from dream_runner.module_utils.dream_core.fetch.request import Network
+from dream_runner.module_utils.dream_core.fetch.sources import sizes
 
 SIZE = 98_362_432
 

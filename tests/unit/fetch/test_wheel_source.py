@@ -34,23 +34,23 @@ from fixtures.package_index import (
 from fixtures.pythons import oldest
 
 from dream_runner.module_utils.dream_core.errors import DiskError, DreamError, UsageError
-from dream_runner.module_utils.dream_core.fetch.faults import SourceFault
-from dream_runner.module_utils.dream_core.fetch.fetcher import fetch, remove
-from dream_runner.module_utils.dream_core.fetch.index import is_wheel_of
-from dream_runner.module_utils.dream_core.fetch.partial import (
+from dream_runner.module_utils.dream_core.fetch.disk.partial import (
     find_partials,
     partial_progress,
     wheel_leftovers,
 )
+from dream_runner.module_utils.dream_core.fetch.disk.stamp import write_stamp
+from dream_runner.module_utils.dream_core.fetch.faults import SourceFault
+from dream_runner.module_utils.dream_core.fetch.fetcher import fetch, remove
 from dream_runner.module_utils.dream_core.fetch.request import (
     FetchRequest,
     FetchResult,
     Network,
     Progress,
 )
-from dream_runner.module_utils.dream_core.fetch.stamp import write_stamp
-from dream_runner.module_utils.dream_core.fetch.wheel import MemberBody
-from dream_runner.module_utils.dream_core.fetch.wheel_address import download_bytes, parse
+from dream_runner.module_utils.dream_core.fetch.sources.package_index import is_wheel_of
+from dream_runner.module_utils.dream_core.fetch.sources.wheel import MemberBody
+from dream_runner.module_utils.dream_core.fetch.sources.wheel_address import download_bytes, parse
 
 SIZE = 5 * 1024 * 1024 + 321
 SOURCE = f"wheel:{PROJECT}=={VERSION}#{MEMBER}"

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from dream_runner.fleet import answer
 from dream_runner.module_utils.dream_core.errors import NetworkError
-from dream_runner.module_utils.dream_core.visit import visit
+from dream_runner.module_utils.dream_core.look.fleet_visit import visit
+from dream_runner.run import host_answers
 from tests.fixtures import hostile
 
 
@@ -25,8 +25,8 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_an_honest_host_is_believed(honest: dict[str, Any]) -> None:
-    answer.require(honest, answer.VISIT)
-    answer.require(honest["context"], answer.CONTEXT)
+    host_answers.require(honest, host_answers.VISIT)
+    host_answers.require(honest["context"], host_answers.CONTEXT)
     assert honest["install_dir"].endswith("/d {{ 1 }}")
 
 
@@ -81,20 +81,20 @@ FORMS: dict[str, list[Any]] = {
 )
 def test_each_field_is_strict(honest: dict[str, Any], name: str, value: Any) -> None:
     with pytest.raises(NetworkError) as caught:
-        answer.require(changed(honest, name, value), answer.VISIT)
+        host_answers.require(changed(honest, name, value), host_answers.VISIT)
     assert caught.value.code == "HOST_GARBAGE"
     assert name in caught.value.what
     # The field is named; what stands in it is not.
     assert str(value) not in caught.value.what or str(value) in name + "the host's answer"
 
 
-@pytest.mark.parametrize("name", answer.VISIT)
+@pytest.mark.parametrize("name", host_answers.VISIT)
 def test_every_field_is_needed_and_nothing_else_may_stand_in_it(
     honest: dict[str, Any], name: str
 ) -> None:
     for value in (object(), b"x", "\x1b", "a\nb"):
         with pytest.raises(NetworkError):
-            answer.require(changed(honest, name, value), answer.VISIT)
+            host_answers.require(changed(honest, name, value), host_answers.VISIT)
     copied = copy.deepcopy(honest)
     *keys, last = name.split(".")
     place = copied
@@ -102,24 +102,24 @@ def test_every_field_is_needed_and_nothing_else_may_stand_in_it(
         place = place[key]
     del place[last]
     with pytest.raises(NetworkError):
-        answer.require(copied, answer.VISIT)
+        host_answers.require(copied, host_answers.VISIT)
 
 
 @pytest.mark.parametrize("text", hostile.TEXTS.values())
 def test_no_expression_is_a_name_an_address_or_a_program(honest: dict[str, Any], text: str) -> None:
     for name in ("python", "interpreter", "engine.url", "context.session.user"):
         with pytest.raises(NetworkError):
-            answer.require(changed(honest, name, text), answer.VISIT)
+            host_answers.require(changed(honest, name, text), host_answers.VISIT)
 
 
 def test_no_document_at_all() -> None:
     for document in (None, [], "x", 1, {}):
         with pytest.raises(NetworkError):
-            answer.require(document, answer.VISIT)
+            host_answers.require(document, host_answers.VISIT)
 
 
 def test_an_exception_is_named_by_its_kind_only() -> None:
-    error = answer.garbage(KeyError("s3cret of the host"))
+    error = host_answers.garbage(KeyError("s3cret of the host"))
     assert error.what == "the host's answer is invalid: KeyError"
 
 

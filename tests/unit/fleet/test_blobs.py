@@ -15,9 +15,9 @@ from urllib.parse import quote
 
 import pytest
 
-from dream_runner.fleet.blobs import Server, Store, Wanted, wanted
-from dream_runner.module_utils.dream_core import blobserver
+from dream_runner.fleet.blob_store import Server, Store, Wanted, wanted
 from dream_runner.module_utils.dream_core.errors import IntegrityError, NetworkError, UsageError
+from dream_runner.module_utils.dream_core.fetch import blob_server
 from dream_runner.module_utils.dream_core.fetch.fetcher import fetch
 from dream_runner.module_utils.dream_core.fetch.repair import PIECE
 from dream_runner.module_utils.dream_core.fetch.request import FetchRequest, Network
@@ -91,7 +91,7 @@ def test_the_digests_of_the_pieces_are_told_to_members(server: Server) -> None:
     assert ask(server, f"/blobs/{DIGEST}/pieces", method="HEAD")[2] == b""
     assert ask(server, f"/blobs/{DIGEST}/pieces", Authorization="Bearer wrong")[0] == 401
     assert ask(server, f"/blobs/{'0' * 64}/pieces")[0] == 404
-    assert blobserver.PIECE_BYTES == PIECE
+    assert blob_server.PIECE_BYTES == PIECE
 
 
 def test_other_methods_are_refused(server: Server) -> None:
@@ -175,7 +175,7 @@ def test_a_client_that_hangs_up_harms_nobody(server: Server) -> None:
 
 
 def test_a_stranger_is_hung_up_on(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blobserver, "_STRANGER_SECONDS", 0.3)
+    monkeypatch.setattr(blob_server, "_STRANGER_SECONDS", 0.3)
     host, _, port = server.url.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port)), timeout=5) as client:
         client.sendall(b"GET /blobs/x HTTP/1.1\r\n")
@@ -193,7 +193,7 @@ def drip(client: socket.socket) -> None:
 def test_nobody_has_more_than_a_share_of_the_places(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blobserver, "_MOST_OF_ONE", 2)
+    monkeypatch.setattr(blob_server, "_MOST_OF_ONE", 2)
     host, _, port = server.url.removeprefix("http://").partition(":")
     with contextlib.ExitStack() as stack:
         for _ in range(2):

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from dream_runner.fleet.choices import of_hosts
+from dream_runner.fleet.host_settings import of_hosts
 from dream_runner.fleet.inventory import Host
-from dream_runner.settings import Given, SettingsError
-from dream_runner.values import Known
+from dream_runner.settings.merge import Given, SettingsError
+from dream_runner.settings.parsers import Known
 
 KNOWN = Known(tiers=("T1", "T2"), models=("small",))
 

@@ -13,8 +13,8 @@ import yaml
 
 from dream_runner.fleet.inventory import Host, Source, read
 from dream_runner.module_utils.dream_core.errors import UsageError
-from dream_runner.run import ansible_environment
-from dream_runner.settings import SettingsError
+from dream_runner.run.ansible import ansible_environment
+from dream_runner.settings.merge import SettingsError
 from tests.fixtures import hostile
 
 

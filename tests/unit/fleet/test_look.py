@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from dream_runner.commands import fleet as command
-from dream_runner.fleet.fleet import Passwords
 from dream_runner.fleet.inventory import Host
-from dream_runner.fleet.look import Seen, cleaned, without_twins
-from dream_runner.module_utils.dream_core.due import Reason
+from dream_runner.fleet.session import Passwords
+from dream_runner.fleet.visit_hosts import Seen, cleaned, without_twins
 from dream_runner.module_utils.dream_core.errors import UsageError
 from dream_runner.module_utils.dream_core.phases import PHASES
-from dream_runner.settings import Chosen, Settings
+from dream_runner.module_utils.dream_core.records.due_phases import Reason
+from dream_runner.settings.merge import Chosen, Settings
 
 SETTINGS = Settings({"profile": Chosen("native", "default", "default")})
 

@@ -10,7 +10,7 @@ from ansible_mitogen import module_finder
 
 from dream_runner import paths
 from dream_runner.commands import fleet as command
-from dream_runner.fleet import mitogen, order, view
+from dream_runner.fleet import mitogen, view, wave_order
 from dream_runner.fleet.inventory import Source
 from dream_runner.module_utils.dream_core.errors import UsageError
 
@@ -20,7 +20,7 @@ def test_who_has_none_is_told_where_to_get_it(
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     way = command.Way(Source(("host,",)), mitogen=True)
-    options = command.Options(order.parse("1", "100%", "10%"))
+    options = command.Options(wave_order.parse("1", "100%", "10%"))
     environment = {"HOME": str(tmp_path)}
     with pytest.raises(UsageError) as caught:
         command.install({}, None, environment, way, options, view.make("quiet"))

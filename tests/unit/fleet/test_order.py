@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dream_runner.fleet.order import parse
+from dream_runner.fleet.wave_order import parse
 from dream_runner.module_utils.dream_core.errors import UsageError
 
 TWENTY = [f"h{number}" for number in range(20)]

@@ -1,6 +1,6 @@
 """How a fleet run ended, in one exit code and as few lines as it takes."""
 
-from dream_runner.fleet.outcome import HostResult, Outcome, groups
+from dream_runner.fleet.results import HostResult, Outcome, groups
 from dream_runner.module_utils.dream_core.errors import DiskError, RebootRequired
 
 

@@ -19,16 +19,16 @@ from typing import IO, Any
 
 import pytest
 
-from dream_runner.fleet import shares as module
-from dream_runner.fleet.blobs import Server, Store, Wanted
-from dream_runner.fleet.shares import Offer, Shares, served, understood
-from dream_runner.module_utils.dream_core import blobserver
-from dream_runner.module_utils.dream_core.blobserver import PIECE_BYTES, Shelf
+from dream_runner.fleet import peer_sharing as module
+from dream_runner.fleet.blob_store import Server, Store, Wanted
+from dream_runner.fleet.peer_sharing import Offer, Shares, served, understood
+from dream_runner.module_utils.dream_core.fetch import blob_server
+from dream_runner.module_utils.dream_core.fetch.blob_server import PIECE_BYTES, Shelf
+from dream_runner.module_utils.dream_core.fetch.disk.partial import Partial
+from dream_runner.module_utils.dream_core.fetch.disk.stamp import write_stamp
 from dream_runner.module_utils.dream_core.fetch.fetcher import fetch
-from dream_runner.module_utils.dream_core.fetch.partial import Partial
 from dream_runner.module_utils.dream_core.fetch.request import FetchRequest, Network, Patience
-from dream_runner.module_utils.dream_core.fetch.stamp import write_stamp
-from dream_runner.module_utils.dream_core.fetch.web import HttpSource
+from dream_runner.module_utils.dream_core.fetch.sources.web import HttpSource
 
 CONTENT = random.Random(2).randbytes(6_000_000)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -126,7 +126,7 @@ def test_the_token_is_on_no_command_line(ways: Ways, models: Path) -> None:
 
 def program(models: Path, **more: Any) -> subprocess.Popen[bytes]:
     request = {
-        "library": Path(blobserver.__file__).read_text(),
+        "library": Path(blob_server.__file__).read_text(),
         "token": "t",
         "directory": str(models),
         "files": {DIGEST: "m.gguf"},

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from dream_runner.events import Event, Notice, Progress
-from dream_runner.fleet import wires as module
+from dream_runner.fleet import ssh_sockets as module
 from dream_runner.fleet.inventory import Host
-from dream_runner.fleet.wires import Wires, understood
-from dream_runner.module_utils.dream_core import lifeline
-from dream_runner.module_utils.dream_core.lifeline import Lifeline
+from dream_runner.fleet.ssh_sockets import Wires, understood
+from dream_runner.module_utils.dream_core.system import lifeline
+from dream_runner.module_utils.dream_core.system.lifeline import Lifeline
+from dream_runner.run.events import Event, Notice, Progress
 
 
 @pytest.fixture

@@ -5,7 +5,12 @@ import math
 from pathlib import Path
 from typing import Any
 
-from dream_runner.events import (
+from dream_runner.decide.plan import Step
+from dream_runner.fleet.results import HostResult, Outcome
+from dream_runner.module_utils.dream_core.errors import DreamError, NetworkError
+from dream_runner.module_utils.dream_core.phases import PHASES
+from dream_runner.report import record
+from dream_runner.run.events import (
     Event,
     Notice,
     PhaseFinished,
@@ -14,12 +19,7 @@ from dream_runner.events import (
     TaskFinished,
     TaskStarted,
 )
-from dream_runner.fleet.outcome import HostResult, Outcome
-from dream_runner.html import record
-from dream_runner.journal import Journal
-from dream_runner.module_utils.dream_core.errors import DreamError, NetworkError
-from dream_runner.module_utils.dream_core.phases import PHASES
-from dream_runner.plan import Step
+from dream_runner.run.journal import Journal
 
 BEGAN = 1_795_000_000.0
 #: How long each phase takes, in seconds.

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import samples
 
-from dream_runner.html import page, read
+from dream_runner.report import page, read
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
 QUIET = (

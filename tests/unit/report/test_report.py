@@ -12,11 +12,17 @@ import samples
 from samples import BEGAN, CHOICE, FACTS, STEPS
 
 from dream_runner.commands import report
-from dream_runner.events import PhaseFinished, PhaseStarted, Progress, TaskFinished, TaskStarted
-from dream_runner.html import charts, page, read, record
-from dream_runner.html.read import Transfer
-from dream_runner.journal import Journal
 from dream_runner.module_utils.dream_core.errors import EngineError, UsageError
+from dream_runner.report import charts, page, read, record
+from dream_runner.report.read import Transfer
+from dream_runner.run.events import (
+    PhaseFinished,
+    PhaseStarted,
+    Progress,
+    TaskFinished,
+    TaskStarted,
+)
+from dream_runner.run.journal import Journal
 
 
 @pytest.fixture(autouse=True)

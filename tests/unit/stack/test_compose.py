@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from images import compose as real
 
-from dream_runner.module_utils.dream_core import compose
+from dream_runner.module_utils.dream_core.containers import compose_diff
 
 from .decided import HOSTS, stack
 
@@ -62,7 +62,7 @@ def test_pairwise_has_every_pair() -> None:
 def test_compose_accepts_every_project(program: str, tmp_path: Path, host: str) -> None:
     for row in pairwise():
         project = stack(host, **row)["compose"]
-        fitted = compose.fit(project, {"NCPU": 4, "ServerVersion": "26.1"}, {"video": 44}, {})
+        fitted = compose_diff.fit(project, {"NCPU": 4, "ServerVersion": "26.1"}, {"video": 44}, {})
         shown = config(program, tmp_path, fitted)
         assert set(shown["services"]) == set(fitted["services"]), row
 
@@ -118,7 +118,7 @@ def test_what_compose_reads_is_what_was_meant(program: str, tmp_path: Path) -> N
     ],
 )
 def test_values(source: Any, expected: str) -> None:
-    assert compose.value(source, {"KNOWN": "is$it"}) == expected
+    assert compose_diff.value(source, {"KNOWN": "is$it"}) == expected
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_values(source: Any, expected: str) -> None:
     ],
 )
 def test_filled_is_what_compose_does(text: str, env: dict[str, str], expected: str) -> None:
-    assert compose.filled(text, env) == expected
+    assert compose_diff.filled(text, env) == expected
 
 
 # --- fitting --------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ LIMITED = {
 
 
 def fitted(engine: dict[str, Any], **groups: int) -> Any:
-    return compose.fit(LIMITED, engine, groups, {"x": "sha256:other"})["services"]["a"]
+    return compose_diff.fit(LIMITED, engine, groups, {"x": "sha256:other"})["services"]["a"]
 
 
 def test_a_limit_is_at_most_what_the_engine_has() -> None:
@@ -220,7 +220,7 @@ def container(service: str, **more: Any) -> dict[str, Any]:
 
 
 def steps(*containers: dict[str, Any]) -> list[tuple[str, str, str, list[str]]]:
-    found = compose.due(PROJECT, WANTED, containers, ENV)
+    found = compose_diff.due(PROJECT, WANTED, containers, ENV)
     return [(item["action"], item["service"], item["why"], item["remove"]) for item in found]
 
 
@@ -243,7 +243,7 @@ def test_nothing_is_due_when_all_is_as_wanted() -> None:
         ),
         ({"hash": "old", "ports": ["1:2:3"]}, ("recreate", "changed: ports")),
         (
-            {"hash": "old", "labels": {compose.FILES_LABEL: "x"}},
+            {"hash": "old", "labels": {compose_diff.FILES_LABEL: "x"}},
             ("recreate", "changed: configuration files"),
         ),
         ({"hash": "old"}, ("recreate", "changed: its settings")),
@@ -300,7 +300,7 @@ HOLDER: dict[str, Any] = {
     "name": "p",
     "services": {
         "a": {
-            "labels": {compose.FILES_LABEL: "digest"},
+            "labels": {compose_diff.FILES_LABEL: "digest"},
             "volumes": [
                 {"type": "bind", "source": "/i/$$x/data", "target": "/data"},
                 {"type": "bind", "source": "/i/etc", "target": "/etc/a"},
@@ -317,8 +317,8 @@ THERE = {"/i/$x/data": "", "/i/etc": "", "/i/etc/a.yml": "as written"}
 
 
 def stale(there: dict[str, str], **more: Any) -> list[tuple[str, list[str]]]:
-    labelled = {"labels": {compose.FILES_LABEL: "digest"}, **more}
-    found = compose.stale(HOLDER, [container("a", **labelled)], FILES, there.get)
+    labelled = {"labels": {compose_diff.FILES_LABEL: "digest"}, **more}
+    found = compose_diff.stale(HOLDER, [container("a", **labelled)], FILES, there.get)
     return [(item["why"], item["remove"]) for item in found]
 
 
@@ -344,9 +344,10 @@ def test_a_container_that_may_have_read_another_s_text_goes(text: str | None) ->
 def test_a_change_of_ours_waits_for_its_phase() -> None:
     """The model is fetched in between: so long the old one answers."""
     assert (
-        stale({**THERE, "/i/etc/a.yml": "of before"}, labels={compose.FILES_LABEL: "before"}) == []
+        stale({**THERE, "/i/etc/a.yml": "of before"}, labels={compose_diff.FILES_LABEL: "before"})
+        == []
     )
 
 
 def test_a_service_that_is_off_is_the_business_of_its_phase() -> None:
-    assert compose.stale(HOLDER, [container("z")], FILES, {}.get) == []
+    assert compose_diff.stale(HOLDER, [container("z")], FILES, {}.get) == []

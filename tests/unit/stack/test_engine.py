@@ -12,13 +12,11 @@ from typing import Any
 
 import pytest
 
-from dream_runner.module_utils.dream_core import (
-    compose,
-    containers,
+from dream_runner.module_utils.dream_core.containers import (
+    compose_diff,
+    compose_project,
     engine,
-    health,
     images,
-    survey,
 )
 from dream_runner.module_utils.dream_core.errors import (
     DreamError,
@@ -27,7 +25,9 @@ from dream_runner.module_utils.dream_core.errors import (
     NetworkError,
     RequirementError,
 )
-from dream_runner.module_utils.dream_core.process import Finished
+from dream_runner.module_utils.dream_core.health import readiness
+from dream_runner.module_utils.dream_core.records import survey
+from dream_runner.module_utils.dream_core.system.process import Finished
 
 # --- pulls ------------------------------------------------------------------------------------
 
@@ -282,7 +282,7 @@ def test_an_archive_must_hold_what_the_lock_promises(
 # --- containers -------------------------------------------------------------------------------
 
 
-class Fake(containers.Stack):
+class Fake(compose_project.Stack):
     """A stack whose compose starts what is not called broken."""
 
     def __init__(self, directory: Path, *services: str) -> None:
@@ -368,7 +368,7 @@ def test_the_second_time_nothing_is_done(tmp_path: Path) -> None:
 def test_check_mode_on_a_bare_host_only_says_that_something_would_change(tmp_path: Path) -> None:
     stack = Fake(tmp_path, "core")
     assert stack.settle(["core"], write=False, say=quiet)["changed"]
-    assert not (tmp_path / containers.FILE).exists()
+    assert not (tmp_path / compose_project.FILE).exists()
 
 
 def test_absent_takes_everything_of_the_project(tmp_path: Path) -> None:
@@ -388,7 +388,7 @@ def test_absent_takes_everything_of_the_project(tmp_path: Path) -> None:
     ],
 )
 def test_why_a_start_failed(said: str, code: str) -> None:
-    error = containers.failure(said, ["a"])
+    error = compose_project.failure(said, ["a"])
     assert error.code == code
     assert code != "PORT_TAKEN" or "3000" in error.what
 
@@ -401,14 +401,14 @@ def seen(**more: Any) -> dict[str, Any]:
     return {**found, **more}
 
 
-def watch(*looks: dict[str, Any] | None) -> health.Watch:
+def watch(*looks: dict[str, Any] | None) -> readiness.Watch:
     left = list(looks)
 
     def look() -> list[dict[str, Any]]:
         found = left.pop(0) if len(left) > 1 else left[0]
         return [found] if found else []
 
-    return health.Watch(look)
+    return readiness.Watch(look)
 
 
 SERVICE = {"id": "a", "core": False, "probe": "", "budget_seconds": 1, "once": False}
@@ -430,28 +430,28 @@ SERVICE = {"id": "a", "core": False, "probe": "", "budget_seconds": 1, "once": F
     ],
 )
 def test_who_is_up(container: Any, service: dict[str, Any], why: str) -> None:
-    found = health.wait_for({**SERVICE, **service}, watch(container))
+    found = readiness.wait_for({**SERVICE, **service}, watch(container))
     assert why in found if why else found == ""
 
 
 def test_a_container_in_a_loop_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(readiness, "_PAUSE_SECONDS", 0.0)
     looks = [seen(state="restarting", restarts=n) for n in range(5)]
-    found = health.wait_for({**SERVICE, "budget_seconds": 600}, watch(*looks))
+    found = readiness.wait_for({**SERVICE, "budget_seconds": 600}, watch(*looks))
     assert "again and again" in found
 
 
 def test_a_core_service_that_is_down_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(containers, "look", lambda command, project: [seen(service="b")])
+    monkeypatch.setattr(compose_project, "look", lambda command, project: [seen(service="b")])
     services = [dict(SERVICE), {**SERVICE, "id": "b", "core": True}]
-    assert health.wait_for_services("docker", "p", services) == {"a": "it has no container"}
+    assert readiness.wait_for_services("docker", "p", services) == {"a": "it has no container"}
     with pytest.raises(EngineError) as caught:
-        health.wait_for_services("docker", "p", [{**SERVICE, "core": True}])
+        readiness.wait_for_services("docker", "p", [{**SERVICE, "core": True}])
     assert caught.value.code == "SERVICE_NOT_READY"
 
 
 def test_the_label_of_files_is_known_to_both_sides() -> None:
-    assert compose.FILES_LABEL.startswith("dream-runner.")
+    assert compose_diff.FILES_LABEL.startswith("dream-runner.")
 
 
 # --- who may ask ------------------------------------------------------------------------------
@@ -484,7 +484,7 @@ IMAGE = {"kind": "image", "reference": "x@sha256:1"}
 
 def test_before_the_next_login_the_engine_is_asked_as_root(refusing: Any) -> None:
     refusing("")
-    assert containers.observe(IMAGE, containers.Engine([IMAGE])) == {"present": False}
+    assert compose_project.observe(IMAGE, compose_project.Engine([IMAGE])) == {"present": False}
 
 
 @pytest.mark.parametrize("resource", [IMAGE, CONTAINER])
@@ -492,7 +492,7 @@ def test_who_may_not_ask_does_not_take_anything_for_gone(
     refusing: Any, resource: dict[str, Any]
 ) -> None:
     refusing("sudo: a password is required")
-    seen = containers.observe(resource, containers.Engine([resource]))
+    seen = compose_project.observe(resource, compose_project.Engine([resource]))
     assert seen == {"present": True, "unknown": True}
     # It is no drift that is known, and no rest either: the role looks.
     found = survey.drift(dict(resource, seen=seen), survey.Host([resource]))
@@ -507,4 +507,4 @@ def test_an_engine_that_is_stopped_has_nothing(monkeypatch: pytest.MonkeyPatch) 
     said = b"Cannot connect to the Docker daemon. Is the docker daemon running?"
     answer = SimpleNamespace(returncode=1, stdout=b"", stderr=said)
     monkeypatch.setattr(engine, "_run", lambda *_: answer)
-    assert containers.observe(CONTAINER, containers.Engine()) == {"present": False}
+    assert compose_project.observe(CONTAINER, compose_project.Engine()) == {"present": False}

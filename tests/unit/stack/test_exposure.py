@@ -8,7 +8,7 @@ import pytest
 
 from dream_runner import catalog
 from dream_runner.catalog import schema_errors
-from dream_runner.module_utils.dream_core import ports
+from dream_runner.decide import ports
 
 from .decided import HOSTS, choose, stack
 

@@ -12,7 +12,9 @@ from fixtures import standins
 
 from dream_runner import catalog
 from dream_runner.commands import doctor
-from dream_runner.module_utils.dream_core import compose, feature_probes, health, receipt
+from dream_runner.module_utils.dream_core.containers import compose_diff
+from dream_runner.module_utils.dream_core.health import feature_probes, readiness
+from dream_runner.module_utils.dream_core.records import receipt
 
 from .decided import stack
 
@@ -30,7 +32,7 @@ ALL = ["chat", "documents", "search", "voice", "agent", "workflows"]
 def environment(service: str, host: str = "nvidia") -> dict[str, str]:
     """Return the environment of a container of the rendered project, with the secrets."""
     told = stack(host)["compose"]["services"][service]["environment"]
-    return {key: compose.filled(value, ENV) for key, value in told.items()}
+    return {key: compose_diff.filled(value, ENV) for key, value in told.items()}
 
 
 @contextlib.contextmanager
@@ -46,7 +48,9 @@ def world(
         wired = any(without[1] in w["environment"] for w in service.get("with", {}).values())
         del told[without[0]][without[1]]
         if wired and fallback is not None:
-            told[without[0]][without[1]] = compose.filled(compose.value(fallback, {}), ENV)
+            told[without[0]][without[1]] = compose_diff.filled(
+                compose_diff.value(fallback, {}), ENV
+            )
     model = stack(host)["environment"]["LLM_MODEL"]
     with contextlib.ExitStack() as opened:
 
@@ -257,11 +261,11 @@ def test_the_health_phase_uses_them_with_the_accounts_of_the_env_file(tmp_path: 
         services = [{"id": "n8n", "url": page}]
         how = {"env_file": str(tmp_path / ".env"), "offline": False, "upgrading": False}
         params = {"services": services, "model": "m", "features": how}
-        assert health._features(params, {})["passed"] == ["workflows"]
-        assert health._features(params, {"n8n": "down"})["unproven"] == {
+        assert readiness._features(params, {})["passed"] == ["workflows"]
+        assert readiness._features(params, {"n8n": "down"})["unproven"] == {
             "workflows": "n8n is not up"
         }
-        assert health._features({**params, "features": None}, {}) == {}
+        assert readiness._features({**params, "features": None}, {}) == {}
 
 
 def test_doctor_deep_repeats_them(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dream_runner import catalog
+from dream_runner.module_utils.dream_core.containers.references import name_of, pinned
 from dream_runner.module_utils.dream_core.errors import RequirementError
-from dream_runner.module_utils.dream_core.references import name_of, pinned
 
 from .decided import HOSTS, choose, stack
 

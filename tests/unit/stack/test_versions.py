@@ -11,14 +11,17 @@ from typing import Any
 
 import pytest
 
-from dream_runner import answers, catalog, target
+from dream_runner import catalog
 from dream_runner.commands import install
 from dream_runner.commands import plan as plan_command
-from dream_runner.module_utils.dream_core import inputs, preflight, versions
+from dream_runner.machine import target
+from dream_runner.module_utils.dream_core.checks import preflight, versions
+from dream_runner.module_utils.dream_core.containers.references import name_of
 from dream_runner.module_utils.dream_core.errors import RequirementError
-from dream_runner.module_utils.dream_core.receipt import begin, identity
-from dream_runner.module_utils.dream_core.references import name_of
-from dream_runner.settings import Given
+from dream_runner.module_utils.dream_core.records import inputs
+from dream_runner.module_utils.dream_core.records.receipt import begin, identity
+from dream_runner.settings import answers
+from dream_runner.settings.merge import Given
 
 from .decided import choose
 

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 import yaml
 
-from dream_runner import catalog, paths, sources
+from dream_runner import catalog, paths
 from dream_runner.commands.facts import read_capture
-from dream_runner.module_utils.dream_core import faststart, inputs, outlook, requirements
-from dream_runner.module_utils.dream_core.choice import decide
-from dream_runner.module_utils.dream_core.facts import interpret
-from dream_runner.settings import defaults
+from dream_runner.decide import fast_start, plan_rows, role_inputs
+from dream_runner.decide.decision import decide
+from dream_runner.module_utils.dream_core.checks import requirements
+from dream_runner.module_utils.dream_core.facts.interpret import interpret
+from dream_runner.module_utils.dream_core.records import inputs
+from dream_runner.settings.merge import defaults
 
 CASES = yaml.safe_load((Path(__file__).parent / "fast_start_cases.yml").read_text())
 SESSION = {"is_root": True, "user_manager": False}
@@ -72,10 +74,10 @@ def test_what_follows_is_what_is_decided_once_the_model_is_here() -> None:
     held = {item["file"]: item["size_bytes"] or 1 for item in final["files"]}
     later = decided({"held": held})
     assert later["upgrade"] is None
-    expected = faststart.after(pending)
+    expected = fast_start.after(pending)
     assert inputs.values({}, later, {}, {}) == inputs.values({}, expected, {}, {})
     roles = [
-        sources.wanted(settings_of(), which, facts_of(), SESSION) for which in (later, expected)
+        role_inputs.wanted(settings_of(), which, facts_of(), SESSION) for which in (later, expected)
     ]
     assert roles[0] == roles[1]
 
@@ -103,7 +105,7 @@ def test_both_models_need_their_room() -> None:
 
 
 def test_the_unit_is_told_of() -> None:
-    assert {"name": faststart.UNIT, "scope": "system"} in outlook.units(decided({}))
+    assert {"name": fast_start.UNIT, "scope": "system"} in plan_rows.units(decided({}))
 
 
 def test_a_catalogue_without_a_small_model_has_no_fast_start() -> None:
@@ -117,11 +119,11 @@ def test_a_catalogue_without_a_small_model_has_no_fast_start() -> None:
 def test_the_role_and_the_code_name_the_same_unit() -> None:
     text = (paths.content() / "roles" / "models" / "vars" / "main.yml").read_text()
     known = yaml.safe_load(text)
-    assert known["__models_unit"] == faststart.UNIT
-    assert known["__models_folder"].endswith("/" + faststart.FOLDER)
+    assert known["__models_unit"] == fast_start.UNIT
+    assert known["__models_folder"].endswith("/" + fast_start.FOLDER)
 
 
 def test_the_models_depend_on_nothing_that_comes_after_them() -> None:
     """Else what the services found would make the models due again, run after run."""
-    wanted = sources.wanted(settings_of(), decided({}), facts_of(), SESSION)
+    wanted = role_inputs.wanted(settings_of(), decided({}), facts_of(), SESSION)
     assert wanted["models"]["consumes"] == ["docker"]

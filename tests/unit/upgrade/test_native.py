@@ -14,21 +14,14 @@ from typing import Any
 import pytest
 
 from dream_runner import catalog, paths
-from dream_runner.module_utils.dream_core import (
-    atomic,
-    probe,
-    receipt,
-    supervisor,
-    survey,
-    trial,
-    units,
-    upgrade,
-    upgrade_native,
-    upgrader,
-)
 from dream_runner.module_utils.dream_core.errors import EngineError
+from dream_runner.module_utils.dream_core.health import ask_model
+from dream_runner.module_utils.dream_core.native import supervisord
 from dream_runner.module_utils.dream_core.phases import PHASES
-from dream_runner.module_utils.dream_core.process import command_lines, end_processes
+from dream_runner.module_utils.dream_core.records import receipt, survey
+from dream_runner.module_utils.dream_core.system import atomic, systemd
+from dream_runner.module_utils.dream_core.system.process import command_lines, end_processes
+from dream_runner.module_utils.dream_core.upgrade import progress, switch_native, trial, upgrader
 
 ENGINE = paths.content() / "roles" / "services" / "files" / "dream_engine.py"
 SMOKE = (catalog.HERE / "smoke.gguf").read_bytes()
@@ -45,7 +38,7 @@ class Host:
 
     def __init__(self, root: Path, final: str) -> None:
         self.home, self.state, self.final = root / "ai", root / "state", final
-        self.paths = upgrade.Paths(str(self.home))
+        self.paths = progress.Paths(str(self.home))
         for name in ("engine", "config/engine", "logs", "run", "supervisor", "data/models"):
             (self.home / name).mkdir(parents=True)
         Path(self.paths.folder).mkdir(mode=0o700)
@@ -96,7 +89,7 @@ class Host:
             return {"model": self.model(name), "env": env, "api": api, "services": []}
 
         return {
-            "schema": upgrade.SCHEMA,
+            "schema": progress.SCHEMA,
             "engine": "native",
             "install_dir": str(self.home),
             "state_dir": str(self.state),
@@ -118,12 +111,12 @@ class Host:
     def start(self, name: str) -> None:
         side = self.sides[name]
         self.config.write_text(side["files"][0]["content"])
-        python, environment = sys.executable, supervisor.small_environment()
-        supervisor.ensure(self.supervised(side), python, environment)
-        probe.wait_until_ready(self.url + "/health", 60)
+        python, environment = sys.executable, supervisord.small_environment()
+        supervisord.ensure(self.supervised(side), python, environment)
+        ask_model.wait_until_ready(self.url + "/health", 60)
 
-    def supervised(self, side: dict[str, Any]) -> supervisor.Program:
-        return supervisor.Program(str(self.home), "engine", side["command"], side["log"])
+    def supervised(self, side: dict[str, Any]) -> supervisord.Program:
+        return supervisord.Program(str(self.home), "engine", side["command"], side["log"])
 
     def write_receipts(self) -> None:
         config = self.supervised(self.sides["before"]).config
@@ -180,7 +173,7 @@ class Host:
         return upgrader.Upgrader(upgrader.load(self.paths.document)).run()
 
     def served(self) -> str:
-        return probe.served(self.url)
+        return ask_model.served(self.url)
 
     def read(self, phase: str) -> dict[str, Any]:
         return dict(receipt.read_all(str(self.state))[0][phase])
@@ -190,7 +183,7 @@ class Host:
         return [argv for argv in command_lines().values() if program in argv]
 
     def stop(self) -> None:
-        supervisor.stop(self.supervised(self.sides["before"]).config)
+        supervisord.stop(self.supervised(self.sides["before"]).config)
         assert self.processes() == []
 
 
@@ -204,14 +197,14 @@ def host(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Host]:
 def check_upgraded(host: Host) -> None:
     """The state that every way leads to."""
     assert host.served() == "big"
-    assert probe.complete(host.url, "big", 60, exact=True)["text"]
+    assert ask_model.complete(host.url, "big", 60, exact=True)["text"]
     side = host.sides["after"]
-    assert supervisor.problem(host.supervised(side)) == ""
+    assert supervisord.problem(host.supervised(side)) == ""
     assert sorted(item.name for item in host.models.glob("*.gguf")) == ["big.gguf"]
     assert not os.path.exists(host.paths.folder)
     assert host.processes() == [side["command"]]
     receipts = receipt.read_all(str(host.state))[0]
-    assert upgrade.look(receipts) is None
+    assert progress.look(receipts) is None
     assert receipts["services"]["facts"]["revision"] == side["revision"]
     health = receipts["health"]["facts"]
     assert (health["model"], health["proof"]["model"]) == ("big", "big")
@@ -238,7 +231,7 @@ class Killed(BaseException):
 def test_a_kill_is_finished_by_the_next_start(
     host: Host, step: str, when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = getattr(upgrade_native.Native, step)
+    whole = getattr(switch_native.Native, step)
 
     def killed(self: Any, name: str) -> Any:
         if when == "after":
@@ -246,7 +239,7 @@ def test_a_kill_is_finished_by_the_next_start(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(upgrade_native.Native, step, killed)
+        patch.setattr(switch_native.Native, step, killed)
         with pytest.raises(Killed):
             host.run()
     assert host.run() == 0
@@ -258,27 +251,27 @@ def test_a_model_that_does_not_load_leaves_the_small_one(host: Host) -> None:
     before = host.processes()
     assert host.run() == upgrader.FINAL
     said = json.loads(Path(host.paths.state).read_text())
-    assert said["stage"] == upgrade.FAILED
+    assert said["stage"] == progress.FAILED
     assert "it was loaded beside the running engine and failed" in said["why"]
     assert "the engine ended (exit status 1)" in said["why"]
     assert (host.served(), host.processes()) == ("small", before)
-    seen = upgrade.look(receipt.read_all(str(host.state))[0])
+    seen = progress.look(receipt.read_all(str(host.state))[0])
     assert seen is not None
-    assert upgrade.sentence(seen, str).startswith("small keeps answering. bad does not take its")
+    assert progress.sentence(seen, str).startswith("small keeps answering. bad does not take its")
     assert not os.path.exists(host.paths.trial)
 
 
 def test_what_does_not_answer_in_its_place_is_taken_back(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ask = upgrade_native.Native._ask
+    ask = switch_native.Native._ask
 
     def refuse(self: Any, url: str, side: Any) -> None:
         ask(self, url, side)
         if (url, side["config"]["alias"]) == (host.url, "big"):
             raise EngineError("no memory", code="ENGINE_NO_ANSWER")
 
-    monkeypatch.setattr(upgrade_native.Native, "_ask", refuse)
+    monkeypatch.setattr(switch_native.Native, "_ask", refuse)
     assert host.run() == upgrader.FINAL
     said = json.loads(Path(host.paths.state).read_text())
     assert "the small model was put back: no memory" in said["why"]
@@ -295,7 +288,7 @@ def test_what_does_not_answer_in_its_place_is_taken_back(
 
 def test_it_waits_until_the_engine_is_described(host: Host) -> None:
     """The services role writes it, after the models role has started the program."""
-    native = upgrade_native.Native(host.document, host.paths, print)
+    native = switch_native.Native(host.document, host.paths, print)
     assert native.reason_to_wait() == ""
     os.unlink(host.paths.side("after"))
     assert "for big is not written yet" in native.reason_to_wait()
@@ -306,7 +299,7 @@ def test_it_waits_until_the_engine_is_described(host: Host) -> None:
 
 def test_a_trial_serves_this_machine_only_and_little() -> None:
     config = {"host": "0.0.0.0", "port": 1, "context_tokens": 65536, "parallel": 4, "threads": 3}
-    assert upgrade_native.trial_config(config, 4711) == {
+    assert switch_native.trial_config(config, 4711) == {
         "host": "127.0.0.1",
         "port": 4711,
         "context_tokens": 512,
@@ -347,14 +340,14 @@ def test_a_unit_is_restarted_with_its_new_file_and_only_then(
     program = tools / "systemctl"
     program.write_text(SYSTEMCTL.format(python=sys.executable, base=str(tools)))
     program.chmod(0o755)
-    monkeypatch.setattr(units, "SYSTEM_PATH", str(tools))
+    monkeypatch.setattr(systemd, "SYSTEM_PATH", str(tools))
     for name, side in host.sides.items():
         unit = {"path": str(tools / "engine.service"), "mode": "0644"}
         unit["content"] = json.dumps(side["command"])
         side.update(supervisor="systemd-system", unit="engine.service")
         side["files"].append(unit)
         atomic.write_json(host.paths.side(name), side)
-    native = upgrade_native.Native(host.document, host.paths, print)
+    native = switch_native.Native(host.document, host.paths, print)
     try:
         for side, model in (("before", "small"), ("after", "big"), ("after", "big")):
             assert native.apply(side) == {}

@@ -15,19 +15,7 @@ from typing import Any
 import pytest
 from stack.decided import HOSTS, stack
 
-from dream_runner.module_utils.dream_core import (
-    access,
-    atomic,
-    bounds,
-    phase,
-    proved,
-    receipt,
-    trial,
-    upgrade,
-    upgrade_containers,
-    upgrade_receipts,
-    upgrader,
-)
+from dream_runner.decide.fast_start import UNIT
 from dream_runner.module_utils.dream_core.errors import (
     BusyError,
     EngineError,
@@ -35,8 +23,17 @@ from dream_runner.module_utils.dream_core.errors import (
     NetworkError,
     UsageError,
 )
-from dream_runner.module_utils.dream_core.faststart import UNIT
+from dream_runner.module_utils.dream_core.health import access
 from dream_runner.module_utils.dream_core.phases import PHASES
+from dream_runner.module_utils.dream_core.records import bounds, last_good, receipt, record_phase
+from dream_runner.module_utils.dream_core.system import atomic
+from dream_runner.module_utils.dream_core.upgrade import (
+    progress,
+    receipt_changes,
+    switch_containers,
+    trial,
+    upgrader,
+)
 
 SMALL, BIG = b"small", b"big" * 1000
 
@@ -72,7 +69,7 @@ class Host:
         self.summary = self.home / "summary.json"
         self.summary.write_text("{}")
         self.document: dict[str, Any] = {
-            "schema": upgrade.SCHEMA,
+            "schema": progress.SCHEMA,
             "install_dir": str(self.home),
             "state_dir": str(self.state),
             "command": "docker",
@@ -172,7 +169,7 @@ class Host:
         return sorted(item.name for item in self.models.iterdir() if item.suffix == ".gguf")
 
 
-class Acted(upgrade_containers.Containers):
+class Acted(switch_containers.Containers):
     """A container engine that is not there: every request is recorded."""
 
     host: Host
@@ -234,7 +231,7 @@ def check_upgraded(host: Host) -> None:
     assert host.files() == ["big.gguf"]
     assert not host.folder.exists()
     assert not host.unit.exists()
-    assert upgrade.look(receipt.read_all(str(host.state))[0]) is None
+    assert progress.look(receipt.read_all(str(host.state))[0]) is None
     models = host.read("models")
     assert (models["facts"]["sha256"], "upgrade" in models["facts"]) == (sha(BIG), False)
     assert [item["path"] for item in models["resources"]] == [str(host.models / "big.gguf")]
@@ -244,7 +241,7 @@ def check_upgraded(host: Host) -> None:
     proof = {"profile": "full", "model": "big", "services": [{"id": "big"}]}
     assert (health["model"], health["proof"]) == ("big", proof)
     # A change that fails later is turned back to this model, and not to the small one.
-    kept = proved.read(str(host.state))
+    kept = last_good.read(str(host.state))
     assert kept is not None
     assert kept["proof"] == proof
     summary = {"model": {"id": "big"}, "pending_model": "", **reached("big")}
@@ -285,7 +282,7 @@ STEPS = (
 def test_a_kill_at_any_step_is_finished_by_the_next_start(
     host: Host, step: str, when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = upgrade_receipts.Receipts if "." in step else upgrader.Upgrader
+    place = receipt_changes.Receipts if "." in step else upgrader.Upgrader
     step = step.split(".")[-1]
     whole = getattr(place, step)
 
@@ -399,7 +396,7 @@ def waiting(host: Host, call: Callable[[], Any]) -> str:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError, ValueError):
-            if host.said()["stage"] == upgrade.WAITING:
+            if host.said()["stage"] == progress.WAITING:
                 break
         time.sleep(0.01)
     why = str(host.said()["why"])
@@ -440,27 +437,27 @@ def test_another_choice_ends_it_before_it_switches(host: Host) -> None:
 
 def test_a_phase_does_not_begin_during_a_switch(host: Host) -> None:
     def begin(seconds: float) -> None:
-        with upgrade.kept_off(str(host.state), seconds):
+        with progress.kept_off(str(host.state), seconds):
             pass
 
     begin(0.0)
-    with upgrade.turn(str(host.state)) as mine:
+    with progress.turn(str(host.state)) as mine:
         assert mine
         with pytest.raises(BusyError) as busy:
             begin(0.1)
         assert busy.value.code == "ANOTHER_RUN"
-        with upgrade.turn(str(host.state)) as second:
+        with progress.turn(str(host.state)) as second:
             assert not second
     begin(0.0)
-    done = phase.record(state_dir=str(host.state), phase="models", state="running")
+    done = record_phase.record(state_dir=str(host.state), phase="models", state="running")
     assert done["warnings"] == []
 
 
 def test_the_holder_of_the_lock_is_named(host: Host) -> None:
-    from dream_runner import lock
+    from dream_runner.run import lock
 
     with (
-        upgrade.turn(str(host.state)),
+        progress.turn(str(host.state)),
         pytest.raises(BusyError) as busy,
         lock.hold(str(host.state), "install", print),
     ):
@@ -474,7 +471,7 @@ def test_the_holder_of_the_lock_is_named(host: Host) -> None:
 @pytest.mark.parametrize("name", sorted(HOSTS))
 def test_a_trial_has_no_card_and_is_seen_by_nobody_else(name: str) -> None:
     project = stack(name)["compose"]
-    trial = upgrade_containers.trial_project(project, 4711)
+    trial = switch_containers.trial_project(project, 4711)
     assert trial is not None
     service = trial["services"]["llama-server"]
     assert service["image"] == project["services"]["llama-server"]["image"]
@@ -532,19 +529,19 @@ OWN = {"ActiveState": "active", "InvocationID": "now"}
 def test_what_the_program_said_counts_for_its_own_start_only(
     shown: dict[str, str], said: dict[str, str], stage: str
 ) -> None:
-    assert upgrade.stage_of(shown, said)[0] == stage
+    assert progress.stage_of(shown, said)[0] == stage
 
 
 def test_progress_is_that_of_the_bytes(host: Host) -> None:
     receipts = receipt.read_all(str(host.state))[0]
-    seen = upgrade.look(receipts, lambda name, scope: OWN)
+    seen = progress.look(receipts, lambda name, scope: OWN)
     assert seen is not None
     assert (seen["done_bytes"], seen["total_bytes"], seen["stage"]) == (0, len(BIG), "starting")
     (host.models / "big.gguf").write_bytes(BIG)
-    seen = upgrade.look(receipts, lambda name, scope: OWN)
+    seen = progress.look(receipts, lambda name, scope: OWN)
     assert seen is not None
     assert seen["done_bytes"] == len(BIG)
-    assert upgrade.sentence(seen, str) == (
+    assert progress.sentence(seen, str) == (
         "small answers now. big takes over when it is downloaded (100 % of 3000)."
     )
 
@@ -564,9 +561,9 @@ def program(tmp_path: Path) -> Path:
     from dream_runner.plugins.action.dream_program import archive
 
     path = tmp_path / "upgrade.pyz"
-    path.write_bytes(archive("upgrader"))
+    path.write_bytes(archive("upgrade.upgrader"))
     # The same code gives the same bytes, so that copying it again changes nothing.
-    assert archive("upgrader") == path.read_bytes()
+    assert archive("upgrade.upgrader") == path.read_bytes()
     return path
 
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from dream_runner import answers, settings
-from dream_runner.module_utils.dream_core import receipt
-from dream_runner.settings import SETTINGS, Given, Saved, Settings
-from dream_runner.values import Known
+from dream_runner.module_utils.dream_core.records import receipt
+from dream_runner.settings import answers, merge
+from dream_runner.settings.merge import SETTINGS, Given, Saved, Settings
+from dream_runner.settings.parsers import Known
 
 
 def chosen(**flags: str) -> Settings:
     given = {name: Given(raw, "--" + name, "flag") for name, raw in flags.items()}
-    return settings.merge(given, {}, Saved(), {}, Known())
+    return merge.merge(given, {}, Saved(), {}, Known())
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_a_run_without_flags_keeps_the_choices(tmp_path: Path) -> None:
     state = str(tmp_path)
     answers.save(state, chosen(tier="2"))
     saved, _ = answers.read_saved(state)
-    again = settings.merge({}, {}, saved, {}, Known())
+    again = merge.merge({}, {}, saved, {}, Known())
     answers.save(state, again)
     assert answers.read_saved(state)[0].values == {"tier": "2"}
     assert answers.read_saved(state)[0].sources == {"tier": "flag"}
@@ -77,7 +77,7 @@ def test_digest_of_a_former_model_is_forgotten(tmp_path: Path) -> None:
     answers.save(state, chosen(model="https://h/m.gguf", model_sha256="a" * 64))
     saved, _ = answers.read_saved(state)
     given = {"model": Given("smoke", "--model", "flag")}
-    answers.save(state, settings.merge(given, {}, saved, {}, Known()))
+    answers.save(state, merge.merge(given, {}, saved, {}, Known()))
     assert answers.read_saved(state)[0].values == {"model": "smoke"}
 
 

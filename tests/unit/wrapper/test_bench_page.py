@@ -12,7 +12,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from dream_runner import events, paths
+from dream_runner import paths
+from dream_runner.run import events
 
 BENCH = paths.PACKAGE.parent / "tests" / "bench"
 

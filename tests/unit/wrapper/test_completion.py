@@ -10,8 +10,10 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from dream_runner import catalog, suggest, values
-from dream_runner.settings import BY_NAME, SETTINGS
+from dream_runner import catalog
+from dream_runner.cli import completion
+from dream_runner.settings import parsers
+from dream_runner.settings.merge import BY_NAME, SETTINGS
 
 
 @pytest.fixture
@@ -111,22 +113,22 @@ def test_zsh_completes(typed: str, completed: str, zsh: pexpect.spawn) -> None:
 
 def test_only_words_that_count_are_offered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     loaded = catalog.load()
-    known = values.Known(
+    known = parsers.Known(
         tiers=tuple(str(row["id"]) for row in loaded.tiers["tiers"]),
         models=tuple(str(row["id"]) for row in loaded.models["models"]),
     )
     for setting in SETTINGS:
-        offer = suggest.for_setting(setting)
+        offer = completion.for_setting(setting)
         for word in offer("") if offer else ():
             assert setting.parse(word, known) is not None, (setting.name, word)
-    offer = suggest.for_setting(BY_NAME["model"])
+    offer = completion.for_setting(BY_NAME["model"])
     assert offer is not None
     assert offer("smal") == ["small"]
-    assert "plain" in suggest.ways_to_show("")
+    assert "plain" in completion.ways_to_show("")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    assert suggest.runs("") == []
+    assert completion.runs("") == []
     run = tmp_path / "dream-runner" / "runs" / "20261123T220000-x"
     run.mkdir(parents=True)
     (run / "plan.json").write_text("{}")
-    assert suggest.runs("2026") == [run.name]
-    assert suggest.runs("2027") == []
+    assert completion.runs("2026") == [run.name]
+    assert completion.runs("2027") == []

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import typer
 
-from dream_runner import cli, paths
+from dream_runner import paths
+from dream_runner.cli import app
 
 ROOT = paths.PACKAGE.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-COMMAND = typer.main.get_command(cli.app)
+COMMAND = typer.main.get_command(app.app)
 _FENCED = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"`([^`\n]+)`")
 #: At the start of a line or of what a shell puts in place; a name of a variable may stand before.

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from dream_runner import events, stopping
 from dream_runner.commands import install
-from dream_runner.run import Request, Result
+from dream_runner.run import ctrl_c, events
+from dream_runner.run.ansible import Request, Result
 
 HOST = (1.0, "localhost")
 
@@ -72,7 +72,7 @@ def test_signals_are_announced_while_somebody_else_handles_them() -> None:
     said: list[str] = []
     before = signal.signal(signal.SIGINT, lambda *_: None)
     try:
-        with stopping.announced(said.append):
+        with ctrl_c.announced(said.append):
             for count in (1, 2):
                 os.kill(os.getpid(), signal.SIGINT)
                 deadline = time.monotonic() + 5
@@ -88,10 +88,10 @@ def test_ctrl_c_outside_a_run_is_ours_and_an_ignored_one_stays_ignored() -> None
     # A background job of a shell, as CI may be, starts with the signal ignored.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with pytest.raises(stopping.Stopped), stopping.raising():
+        with pytest.raises(ctrl_c.Stopped), ctrl_c.raising():
             signal.raise_signal(signal.SIGINT)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        with stopping.raising():
+        with ctrl_c.raising():
             signal.raise_signal(signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, before)

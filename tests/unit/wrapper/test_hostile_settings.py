@@ -10,8 +10,9 @@ from urllib.parse import unquote
 
 import pytest
 
-from dream_runner import answers, handover
-from dream_runner.settings import (
+from dream_runner.run import extra_vars
+from dream_runner.settings import answers
+from dream_runner.settings.merge import (
     BY_NAME,
     SETTINGS,
     Given,
@@ -22,7 +23,7 @@ from dream_runner.settings import (
     from_environment,
     merge,
 )
-from dream_runner.values import Known
+from dream_runner.settings.parsers import Known
 from tests.fixtures import hostile
 
 #: Legal wherever an address is, since nothing in it is blank.
@@ -95,7 +96,7 @@ def test_each_setting_is_refused_or_literal(name: str, source: str, tmp_path: Pa
         parts = [normal(part) for part in strings(value) if part]
         literal = any(part in normal(text) or normal(text) in part for part in parts)
         assert value == default or literal, (text, value)
-        assert is_marked(json.loads(handover.document(as_ansible_vars(settings))))
+        assert is_marked(json.loads(extra_vars.document(as_ansible_vars(settings))))
 
 
 def test_the_check_can_fail() -> None:
@@ -110,11 +111,11 @@ def test_an_address_keeps_its_braces() -> None:
         "model_sha256": Given("0" * 64, "--sha256", "flag"),
     }
     settings = merge(given, {}, Saved(), {}, Known())
-    document = json.loads(handover.document(as_ansible_vars(settings)))
+    document = json.loads(extra_vars.document(as_ansible_vars(settings)))
     assert document["dream_model"] == {MARK: ADDRESS}
 
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_every_text_is_marked_however_deep_it_stands(text: str) -> None:
-    document = json.loads(handover.document({"a": {"b": [text]}}))
+    document = json.loads(extra_vars.document({"a": {"b": [text]}}))
     assert document == {"a": {"b": [{MARK: text}]}}

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from dream_runner.answers import read_answers
 from dream_runner.commands import init
 from dream_runner.module_utils.dream_core.errors import UsageError
-from dream_runner.settings import SETTINGS, Saved, merge
-from dream_runner.values import Known
+from dream_runner.settings.answers import read_answers
+from dream_runner.settings.merge import SETTINGS, Saved, merge
+from dream_runner.settings.parsers import Known
 
 
 def test_as_written_it_says_nothing(tmp_path: Path) -> None:

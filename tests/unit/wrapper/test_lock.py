@@ -11,11 +11,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dream_runner import lock, marks, run
-from dream_runner.marks import FOLDER_VARIABLE, OWNER_VARIABLE, RUN_ID_VARIABLE
-from dream_runner.module_utils.dream_core import filelock, upgrade
 from dream_runner.module_utils.dream_core.errors import BusyError, PrivilegeError
-from dream_runner.module_utils.dream_core.process import started_at
+from dream_runner.module_utils.dream_core.system import file_lock
+from dream_runner.module_utils.dream_core.system.process import started_at
+from dream_runner.module_utils.dream_core.upgrade import progress
+from dream_runner.run import ansible, lock, marks
+from dream_runner.run.marks import FOLDER_VARIABLE, OWNER_VARIABLE, RUN_ID_VARIABLE
 
 HOLDER = """
 import sys, time
@@ -218,7 +219,7 @@ def test_processes_of_another_user_that_claim_to_be_of_a_run_are_never_signalled
     try:
         lines: list[str] = []
         assert lock.leftovers(str(tmp_path)) == []
-        assert run.processes_of("mine") == []
+        assert ansible.processes_of("mine") == []
         lock.clear_leftovers(str(tmp_path), lines.append)
         assert (process.poll(), lines) == (None, [])
     finally:
@@ -229,23 +230,23 @@ def test_processes_of_another_user_that_claim_to_be_of_a_run_are_never_signalled
 def test_a_lock_file_that_vanishes_while_it_is_locked_is_opened_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, left = filelock.attempt, [2]
+    real, left = file_lock.attempt, [2]
 
-    def deleted(handle: int, **more: object) -> filelock.Lock:
+    def deleted(handle: int, **more: object) -> file_lock.Lock:
         found = real(handle)
         if left[0]:
             left[0] -= 1
             (tmp_path / "lock").unlink()
         return found
 
-    monkeypatch.setattr(filelock, "attempt", deleted)
+    monkeypatch.setattr(file_lock, "attempt", deleted)
     with lock.hold(str(tmp_path), "x", print) as locked:
         assert locked
         assert "pid" in (tmp_path / "lock").read_text()
     left[0] = 1
-    with upgrade.turn(str(tmp_path)) as mine:
+    with progress.turn(str(tmp_path)) as mine:
         assert not mine
-    with upgrade.turn(str(tmp_path)) as mine:
+    with progress.turn(str(tmp_path)) as mine:
         assert mine
 
 

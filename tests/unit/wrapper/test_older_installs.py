@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from dream_runner import target
-from dream_runner.module_utils.dream_core import due, live, survey
+from dream_runner.machine import target
 from dream_runner.module_utils.dream_core.phases import PHASES
-from dream_runner.settings import Given, SettingsError
+from dream_runner.module_utils.dream_core.records import due_phases, survey
+from dream_runner.module_utils.dream_core.system import live
+from dream_runner.settings.merge import Given, SettingsError
 
 #: What that version wrote into settings.json: what the user chose, never a default.
 CHOSEN = {
@@ -106,7 +107,12 @@ def test_nothing_is_due_but_what_another_version_brings(home: Path, profile: str
     """No phase counts as never run, interrupted or elsewhere: the host is not set up anew."""
     reasons = older(home, profile, "saved").reasons
     whys = {phase: reason.why for phase, reason in reasons.items()}
-    assert set(whys.values()) <= {due.VERSION, due.CHANGED, due.FOLLOWS, due.UNCHANGED}, whys
+    assert set(whys.values()) <= {
+        due_phases.VERSION,
+        due_phases.CHANGED,
+        due_phases.FOLLOWS,
+        due_phases.UNCHANGED,
+    }, whys
 
 
 def test_its_directory_does_not_become_a_choice(home: Path) -> None:
@@ -137,4 +143,4 @@ def test_an_interrupted_one_is_continued_where_it_is(home: Path) -> None:
     found = older(home, "embedded", "lost", state="running")
     assert found.settings["install_dir"] == str(home / "dream-runner")
     assert found.choice["profile"] == "native"
-    assert {reason.why for reason in found.reasons.values()} == {due.INTERRUPTED}
+    assert {reason.why for reason in found.reasons.values()} == {due_phases.INTERRUPTED}

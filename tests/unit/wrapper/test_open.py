@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from dream_runner.commands import open as command
-from dream_runner.module_utils.dream_core import receipt
 from dream_runner.module_utils.dream_core.errors import RequirementError
+from dream_runner.module_utils.dream_core.records import receipt
 
 URL = "http://127.0.0.1:11434/"
 

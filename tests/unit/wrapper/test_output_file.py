@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from dream_runner import output_file
 from dream_runner.commands import facts, init, lock, report
-from dream_runner.module_utils.dream_core import atomic
+from dream_runner.machine import output_file
 from dream_runner.module_utils.dream_core.errors import DiskError, DreamError
+from dream_runner.module_utils.dream_core.system import atomic
 
 
 def directory(folder: Path) -> str:

@@ -15,12 +15,13 @@ from fixtures.serving import serving
 from images import archive
 from images.registry import Registry
 
-from dream_runner import catalog, pins, target
+from dream_runner import catalog
 from dream_runner.catalog import image_lock
 from dream_runner.commands import fleet, install
 from dream_runner.commands import plan as plan_command
+from dream_runner.machine import pins, target
 from dream_runner.module_utils.dream_core.errors import RequirementError
-from dream_runner.settings import Given
+from dream_runner.settings.merge import Given
 
 FLAGS = {"profile": Given("full", "--profile", "flag")}
 

@@ -5,17 +5,18 @@ from typing import Any
 
 import pytest
 
-from dream_runner import plan, settings
 from dream_runner.commands import plan as command
-from dream_runner.module_utils.dream_core import due, outlook
-from dream_runner.module_utils.dream_core.due import Reason
+from dream_runner.decide import plan, plan_rows
+from dream_runner.decide.plan import Found
 from dream_runner.module_utils.dream_core.phases import PHASES
-from dream_runner.plan import Found
-from dream_runner.settings import Given, Saved
-from dream_runner.values import Known
+from dream_runner.module_utils.dream_core.records import due_phases as due
+from dream_runner.module_utils.dream_core.records.due_phases import Reason
+from dream_runner.settings import merge
+from dream_runner.settings.merge import Given, Saved
+from dream_runner.settings.parsers import Known
 
 SESSION = {"user": "me", "is_root": False, "sudo": "password"}
-FEATURES = dict.fromkeys(settings.FEATURES, False)
+FEATURES = dict.fromkeys(merge.FEATURES, False)
 
 
 def choice(**more: Any) -> dict[str, Any]:
@@ -39,12 +40,12 @@ def reasons(**due_phases: Reason) -> dict[str, Reason]:
     return {phase: due_phases.get(phase, Reason(due.UNCHANGED)) for phase in PHASES}
 
 
-def chosen(**flags: str) -> settings.Settings:
+def chosen(**flags: str) -> merge.Settings:
     given = {
-        name: Given(raw, settings.BY_NAME[name].flag, "flag")
+        name: Given(raw, merge.BY_NAME[name].flag, "flag")
         for name, raw in ({"install_dir": "/srv/dream"} | flags).items()
     }
-    return settings.merge(given, {}, Saved(), {}, Known())
+    return merge.merge(given, {}, Saved(), {}, Known())
 
 
 def built(
@@ -284,7 +285,7 @@ def test_the_native_engine_is_one_unit(supervisor: str, row: tuple[str, str]) ->
 
 def test_the_unit_is_called_as_the_playbooks_call_it() -> None:
     text = Path(__file__).parents[3].joinpath("playbooks/group_vars/all/engine.yml").read_text()
-    assert f"dream_engine_unit: {outlook.ENGINE_UNIT}\n" in text
+    assert f"dream_engine_unit: {plan_rows.ENGINE_UNIT}\n" in text
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from dream_runner import prerequisites
 from dream_runner.commands import doctor
-from dream_runner.outcome import error_of_start
-from dream_runner.run import ansible_environment
+from dream_runner.run import prerequisites
+from dream_runner.run.ansible import ansible_environment
+from dream_runner.run.task_errors import error_of_start
 
 
 def test_the_callers_locale_never_arrives(tmp_path: Path) -> None:

@@ -14,12 +14,15 @@ import pytest
 import yaml
 from unit.report import samples
 
-from dream_runner import cli, paths, run, support
-from dream_runner.events import Notice, Progress, TaskStarted
+from dream_runner import paths
+from dream_runner.cli import app
+from dream_runner.diagnose import support_archive
 from dream_runner.fleet import view
-from dream_runner.html import page, read
-from dream_runner.module_utils.dream_core import upgrader
 from dream_runner.module_utils.dream_core.printable import guard, line, printable
+from dream_runner.module_utils.dream_core.upgrade import upgrader
+from dream_runner.report import page, read
+from dream_runner.run import ansible
+from dream_runner.run.events import Notice, Progress, TaskStarted
 from dream_runner.ui import console, lines, live, plain, terminal
 
 #: What each does to a terminal or an editor: title, colour, bell, backspace, return, one-byte CSI,
@@ -67,7 +70,7 @@ def test_the_command_line_is_told_back_escaped(
     form: list[str],
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    assert cli.main([*words, *form]) != 0
+    assert app.main([*words, *form]) != 0
     out, err = capsys.readouterr()
     assert controls(out + err) == []
     assert r"\u202e" in err
@@ -97,7 +100,7 @@ def test_a_file_is_told_back_escaped(
     write: Callable[[Path], list[str]],
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    assert cli.main(write(tmp_path)) == 2
+    assert app.main(write(tmp_path)) == 2
     out, err = capsys.readouterr()
     assert controls(out + err) == []
 
@@ -147,7 +150,7 @@ def test_only_one_place_makes_a_console() -> None:
 
 def test_the_log_of_a_run_has_no_controls_and_no_secret(tmp_path: Path) -> None:
     path = tmp_path / "log.txt"
-    with run._private_log(path) as stream:
+    with ansible._private_log(path) as stream:
         stream.write(b"fatal: [host]: \x1b[2J\xff\xc2\x9b \xe2\x80\xae token=PLANTED-VALUE\n")
         stream.write(b"x" * 200_000 + b"\nlast")
     text = path.read_text()
@@ -160,8 +163,8 @@ def test_the_log_of_a_run_has_no_controls_and_no_secret(tmp_path: Path) -> None:
 def test_a_log_whose_pipe_is_held_by_somebody_does_not_stop_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "_LOG_SECONDS", 0.1)
-    with run._private_log(tmp_path / "log.txt") as stream:
+    monkeypatch.setattr(ansible, "_LOG_SECONDS", 0.1)
+    with ansible._private_log(tmp_path / "log.txt") as stream:
         copy = os.dup(stream.fileno())
         stream.write(b"told\n")
     assert (tmp_path / "log.txt").read_text() == "told\n"
@@ -180,7 +183,7 @@ def test_the_support_archive_has_no_controls(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "log.txt").write_text("\x1b[2J\u202e told")
     target = tmp_path / "support.tar.gz"
-    support.write(str(target), str(tmp_path), [], {})
+    support_archive.write(str(target), str(tmp_path), [], {})
     with tarfile.open(target) as archive:
         text = archive.extractfile("dream-runner-support/runs/1/log.txt").read().decode()  # type: ignore[union-attr]
     assert text == r"\u001b[2J\u202e told"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dream_runner import privilege
+from dream_runner.machine import privilege
 from dream_runner.module_utils.dream_core.errors import PrivilegeError
 
 ACTIONS = ["install packages: libgomp1"]

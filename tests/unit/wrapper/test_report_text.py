@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dream_runner import report
+from dream_runner.cli import reporting
 
 LOG = """\
 TASK [models : Record that the phase is running] ****
@@ -25,7 +25,7 @@ localhost : ok=43 failed=1
 
 
 def test_the_end_is_of_the_task_that_failed() -> None:
-    lines = report.end_of_log(LOG % ("x" * 500))
+    lines = reporting.end_of_log(LOG % ("x" * 500))
     assert lines[0] == "[ERROR]: Task failed: Module failed: no route"
     assert lines[1].startswith('failed: [localhost] => {"msg": "xxx')
     assert lines[1].endswith(" ...")
@@ -34,16 +34,16 @@ def test_the_end_is_of_the_task_that_failed() -> None:
 
 
 def test_a_log_without_tasks_has_a_short_end() -> None:
-    assert report.end_of_log("") == []
+    assert reporting.end_of_log("") == []
     text = "\n".join(["first", *("line " + "a" * n for n in range(20))])
-    assert len(report.end_of_log(text)) == 6
+    assert len(reporting.end_of_log(text)) == 6
 
 
 def test_a_log_that_is_not_there_is_not_named(tmp_path: Path) -> None:
     path = tmp_path / "log.txt"
-    assert report.log_lines(str(path)) == []
+    assert reporting.log_lines(str(path)) == []
     path.write_text(LOG % "no")
-    assert report.log_lines(str(path))[:2] == [
+    assert reporting.log_lines(str(path))[:2] == [
         f"  log: {path}",
         "    | [ERROR]: Task failed: Module failed: no route",
     ]

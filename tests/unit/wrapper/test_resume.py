@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from dream_runner import resume
+from dream_runner.machine import resume
+from dream_runner.machine.resume import Before, Wish
 from dream_runner.module_utils.dream_core.errors import UsageError
 from dream_runner.module_utils.dream_core.phases import PHASES
-from dream_runner.resume import Before, Wish
 
 HERE = "/srv/dream"
 

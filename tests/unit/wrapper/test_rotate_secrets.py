@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from dream_runner.commands import rotate_secrets
-from dream_runner.module_utils.dream_core import envfile, receipt
 from dream_runner.module_utils.dream_core.errors import UsageError
+from dream_runner.module_utils.dream_core.records import receipt
+from dream_runner.module_utils.dream_core.system import env_file
 from dream_runner.ui import terminal
 from dream_runner.ui.plain import QuietListener
 
@@ -46,7 +47,7 @@ def rotate(
 def test_every_secret_of_ours_is_new_and_the_rest_as_it_was(tmp_path: Path) -> None:
     environment, env = installed(tmp_path)
     outcome = rotate(environment)
-    values = envfile.parse(env.read_text())
+    values = env_file.parse(env.read_text())
     assert outcome.rotated == ("WEBUI_SECRET", "LITELLM_KEY", "LANGFUSE_SALT")
     assert "old" not in env.read_text()
     assert values["LITELLM_KEY"].startswith("sk-dream-")

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from dream_runner import answers, paths, settings
-from dream_runner.settings import Given, Saved, SettingsError
-from dream_runner.values import Invalid, Known
+from dream_runner import paths
+from dream_runner.settings import answers, merge
+from dream_runner.settings.merge import Given, Saved, SettingsError
+from dream_runner.settings.parsers import Invalid, Known
 
 CASES: list[dict[str, Any]] = yaml.safe_load(
     (Path(__file__).parent / "settings_cases.yml").read_text()
@@ -23,21 +24,21 @@ KNOWN = Known(
 )
 
 
-def merged(case: dict[str, Any], tmp_path: Path) -> settings.Settings:
+def merged(case: dict[str, Any], tmp_path: Path) -> merge.Settings:
     """Merge a case the way the command line does."""
     flags = {
-        name: Given(raw, settings.BY_NAME[name].flag, "flag")
+        name: Given(raw, merge.BY_NAME[name].flag, "flag")
         for name, raw in case.get("flags", {}).items()
     }
     told: dict[str, Given] = {}
-    problems: list[settings.Problem] = []
+    problems: list[merge.Problem] = []
     if "answers" in case:
         path = tmp_path / "a.yml"
         path.write_text(yaml.safe_dump(case["answers"]))
         told, problems = answers.read_answers(str(path))
     saved = Saved(case.get("saved", {}), case.get("sources", {}))
-    environment = settings.from_environment(case.get("environment", {}))
-    return settings.merge(flags, environment, saved, told, KNOWN, problems)
+    environment = merge.from_environment(case.get("environment", {}))
+    return merge.merge(flags, environment, saved, told, KNOWN, problems)
 
 
 @pytest.mark.parametrize(
@@ -72,29 +73,27 @@ def test_every_problem_is_told_in_the_words_typed(case: dict[str, Any], tmp_path
 
 def test_the_playbooks_have_the_same_defaults() -> None:
     path = paths.content() / "playbooks" / "group_vars" / "all" / "settings.yml"
-    assert yaml.safe_load(path.read_text()) == settings.defaults()
+    assert yaml.safe_load(path.read_text()) == merge.defaults()
 
 
 def test_the_context_play_passes_every_setting_on() -> None:
     path = paths.content() / "playbooks" / "group_vars" / "all" / "context.yml"
     passed = yaml.safe_load(path.read_text())["dream_settings"]
-    assert passed == {
-        setting.name: f"{{{{ dream_{setting.name} }}}}" for setting in settings.SETTINGS
-    }
+    assert passed == {setting.name: f"{{{{ dream_{setting.name} }}}}" for setting in merge.SETTINGS}
 
 
 def test_the_architecture_page_lists_the_same_settings() -> None:
     page = (paths.PACKAGE.parent / "docs" / "developer" / "architecture.md").read_text()
     rows = re.findall(r"^\| ([a-z0-9_ ]+) \|", page.split("## Settings")[1], re.MULTILINE)
     listed = {name for row in rows[1:] for name in row.split()}
-    assert {setting.name for setting in settings.SETTINGS} <= listed
+    assert {setting.name for setting in merge.SETTINGS} <= listed
 
 
 def test_defaults_are_valid_and_absolute() -> None:
-    result = settings.merge({}, {}, Saved(), {}, KNOWN)
+    result = merge.merge({}, {}, Saved(), {}, KNOWN)
     assert os.path.isabs(result["install_dir"])
     assert result.said() == {}
-    assert settings.as_ansible_vars(result)["dream_engine_port"] == 0
+    assert merge.as_ansible_vars(result)["dream_engine_port"] == 0
 
 
 def test_install_dir_resolves_links(tmp_path: Path) -> None:
@@ -112,7 +111,7 @@ def test_install_dir_below_a_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_misspelled_variables_are_pointed_at() -> None:
-    lines = settings.near_misses({"DREAM_ENGINE_PROT": "1", "DREAM_RUN_ID": "x", "PATH": ""})
+    lines = merge.near_misses({"DREAM_ENGINE_PROT": "1", "DREAM_RUN_ID": "x", "PATH": ""})
     assert lines == ["DREAM_ENGINE_PROT is not a setting; did you mean DREAM_ENGINE_PORT?"]
 
 
@@ -122,7 +121,7 @@ def test_a_saved_directory_is_the_one_that_was_typed(
 ) -> None:
     """What a home is called is nobody's choice; written out, it must not be refused later."""
     monkeypatch.setenv("HOME", str(tmp_path / name))
-    parse = settings.BY_NAME["install_dir"].parse
+    parse = merge.BY_NAME["install_dir"].parse
     typed = parse("~/x/../Meine KI ü/", KNOWN)
     assert typed == str(tmp_path / name / "Meine KI ü")
     assert parse(typed, KNOWN) == typed
@@ -134,9 +133,9 @@ def test_a_saved_directory_is_the_one_that_was_typed(
 def test_a_service_that_left_the_catalogue_takes_no_other_choice_along() -> None:
     """An earlier version saved a port for Perplexica and one for the chat."""
     ports = ["perplexica=3005", "open-webui=8080"]
-    found = settings.merge({}, {}, Saved({"ports": ports}), {}, KNOWN)
+    found = merge.merge({}, {}, Saved({"ports": ports}), {}, KNOWN)
     assert found["ports"] == ["open-webui=8080"]
     (note,) = found.notes
     assert "'perplexica' publishes no port; kept: open-webui=8080" in note
-    found = settings.merge({}, {}, Saved({"ports": ports[:1]}), {}, KNOWN)
+    found = merge.merge({}, {}, Saved({"ports": ports[:1]}), {}, KNOWN)
     assert found["ports"] == []

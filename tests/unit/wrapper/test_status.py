@@ -12,9 +12,10 @@ import pytest
 
 from dream_runner.commands import doctor, status
 from dream_runner.commands.status import Engine
-from dream_runner.module_utils.dream_core import receipt, serving
+from dream_runner.machine.resume import Before
+from dream_runner.module_utils.dream_core.health import serving
 from dream_runner.module_utils.dream_core.phases import PHASES
-from dream_runner.resume import Before
+from dream_runner.module_utils.dream_core.records import receipt
 
 GOOD = {
     "/health": (200, {"status": "ok"}),

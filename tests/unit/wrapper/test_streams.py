@@ -73,7 +73,7 @@ def test_what_can_be_delivered_arrives_whole() -> None:
     flags = fcntl.fcntl(writer, fcntl.F_GETFL)
     fcntl.fcntl(writer, fcntl.F_SETFL, flags | os.O_NONBLOCK)
     code = (
-        "from dream_runner.module_utils.dream_core import streams; streams.keep();"
+        "from dream_runner.module_utils.dream_core.system import streams; streams.keep();"
         "print('x' * 1_000_000)"
     )
     child = subprocess.Popen([sys.executable, "-c", code], stdout=writer)
@@ -88,7 +88,7 @@ def test_what_can_be_delivered_arrives_whole() -> None:
 
 def test_a_letter_that_the_terminal_does_not_know_is_replaced() -> None:
     code = (
-        "from dream_runner.module_utils.dream_core import streams; streams.keep();"
+        "from dream_runner.module_utils.dream_core.system import streams; streams.keep();"
         "print('gr\\u00fcn')"
     )
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}

@@ -8,9 +8,9 @@ from urllib.parse import quote
 
 import pytest
 
-from dream_runner import support
-from dream_runner.module_utils.dream_core import receipt
+from dream_runner.diagnose import support_archive
 from dream_runner.module_utils.dream_core.errors import DreamError
+from dream_runner.module_utils.dream_core.records import receipt
 
 #: Values without any telling form, so that only knowing them can remove them.
 PLANTED = {name: f"plantedvalue{name}xyz" for name in ("env", "hf", "netrc", "docker", "own")}
@@ -68,7 +68,7 @@ def texts(archive: Path) -> dict[str, str]:
 def test_no_planted_secret_is_in_it(host: dict[str, str], tmp_path: Path) -> None:
     target = tmp_path / "out.tar.gz"
     finding = {"id": "x", "evidence": " ".join(PLANTED.values())}
-    support.write(str(target), str(tmp_path / "state"), [finding], host)
+    support_archive.write(str(target), str(tmp_path / "state"), [finding], host)
     assert target.stat().st_mode & 0o777 == 0o600
     found = texts(target)
     whole = json.dumps(found)
@@ -86,14 +86,14 @@ def test_no_planted_secret_is_in_it(host: dict[str, str], tmp_path: Path) -> Non
 def test_a_secret_that_slips_through_stops_it(
     host: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(support.Redactor, "text", lambda self, text: text)
+    monkeypatch.setattr(support_archive.Redactor, "text", lambda self, text: text)
     target = tmp_path / "out.tar.gz"
     with pytest.raises(DreamError) as caught:
-        support.write(str(target), str(tmp_path / "state"), [], host)
+        support_archive.write(str(target), str(tmp_path / "state"), [], host)
     assert caught.value.code == "REDACTION_FAILED"
     assert not target.exists()
 
 
 def test_nothing_installed_is_an_archive_too(tmp_path: Path) -> None:
     target = tmp_path / "out.tar.gz"
-    assert "findings.json" in support.write(str(target), str(tmp_path / "none"), [], {})
+    assert "findings.json" in support_archive.write(str(target), str(tmp_path / "none"), [], {})

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from dream_runner import settings, target
-from dream_runner.settings import Given, Saved
-from dream_runner.values import Known
+from dream_runner.machine import target
+from dream_runner.settings import merge
+from dream_runner.settings.merge import Given, Saved
+from dream_runner.settings.parsers import Known
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,7 @@ def test_model_progress(
         (home / "data" / "models").mkdir(parents=True)
         (home / "data" / "models" / "m.gguf").write_bytes(b"x" * on_disk)
     given = {"install_dir": Given(str(home), "--install-dir", "flag")}
-    chosen = settings.merge(given, {}, Saved(), {}, Known())
+    chosen = merge.merge(given, {}, Saved(), {}, Known())
     choice: dict[str, Any] = {"model": {"files": [{"file": "m.gguf", "size_bytes": size}]}}
     known = target.Target(str(tmp_path), chosen, {"receipts": {}}, choice, {})
     assert target.model_progress(known) == expected

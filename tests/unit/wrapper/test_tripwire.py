@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from dream_runner import tripwire
-from dream_runner.module_utils.dream_core import reach
 from dream_runner.module_utils.dream_core.errors import RequirementError
+from dream_runner.module_utils.dream_core.system import ip_addresses
+from dream_runner.run import offline_guard
 
 ASK = """
 import sys, urllib.request
@@ -21,7 +21,7 @@ except OSError as error:
 
 @pytest.mark.parametrize("url", ["http://packages.invalid/x", "http://user:secret@models.invalid/"])
 def test_a_program_that_asks_is_refused_and_named(url: str) -> None:
-    with tripwire.armed(True) as trap:
+    with offline_guard.armed(True) as trap:
         done = subprocess.run(
             [sys.executable, "-I", "-c", ASK, url],
             env={"PATH": os.environ["PATH"], **trap.environment},
@@ -37,13 +37,13 @@ def test_a_program_that_asks_is_refused_and_named(url: str) -> None:
 
 
 def test_this_machine_is_no_network() -> None:
-    with tripwire.armed(True) as trap:
+    with offline_guard.armed(True) as trap:
         assert "127.0.0.1" in trap.environment["NO_PROXY"]
     assert trap.error is None
 
 
 def test_online_nothing_is_touched() -> None:
-    with tripwire.armed(False) as trap:
+    with offline_guard.armed(False) as trap:
         assert (trap.environment, trap.error) == ({}, None)
 
 
@@ -57,13 +57,13 @@ def test_online_nothing_is_touched() -> None:
     ],
 )
 def test_of_python_the_program_is_named_and_no_argument(words: list[str], shown: str) -> None:
-    assert tripwire._of_python(words) == shown
+    assert offline_guard._of_python(words) == shown
 
 
-@pytest.mark.skipif(not reach.has("::1"), reason="this machine has no ::1")
+@pytest.mark.skipif(not ip_addresses.has("::1"), reason="this machine has no ::1")
 def test_a_machine_that_has_the_other_loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reach, "loopbacks", lambda: ["::1"])
-    with tripwire.armed(True) as trap:
+    monkeypatch.setattr(ip_addresses, "loopbacks", lambda: ["::1"])
+    with offline_guard.armed(True) as trap:
         assert trap.environment["http_proxy"].startswith("http://[::1]:")
         code = "import urllib.request; urllib.request.urlopen('http://example.test/')"
         environment = {**os.environ, **trap.environment}
@@ -73,8 +73,8 @@ def test_a_machine_that_has_the_other_loopback_only(monkeypatch: pytest.MonkeyPa
 
 def test_a_machine_without_any_loopback_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """It was an unexpected OSError, 'this is a bug' (FC2-19)."""
-    monkeypatch.setattr(reach, "loopbacks", list)
+    monkeypatch.setattr(ip_addresses, "loopbacks", list)
     wanted = pytest.raises(RequirementError, match=r"neither 127\.0\.0\.1 nor ::1")
-    with wanted as caught, tripwire.armed(True):
+    with wanted as caught, offline_guard.armed(True):
         raise AssertionError("there is nothing to listen on")
     assert caught.value.code == "ADDRESS_MISSING"

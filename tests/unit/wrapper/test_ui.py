@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from dream_runner import events, ui
+from dream_runner import ui
 from dream_runner.module_utils.dream_core.errors import UsageError
 from dream_runner.module_utils.dream_core.phases import PHASES
+from dream_runner.run import events
 from dream_runner.ui import lines, live, plain, text
 
 HOST = (1.0, "localhost")

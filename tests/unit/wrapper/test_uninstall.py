@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from dream_runner.commands import uninstall
-from dream_runner.module_utils.dream_core import receipt
 from dream_runner.module_utils.dream_core.errors import UsageError
+from dream_runner.module_utils.dream_core.records import receipt
 from dream_runner.ui import terminal
 from dream_runner.ui.plain import QuietListener
 

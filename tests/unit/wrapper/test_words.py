@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import typer
 
-from dream_runner import cli, examples, paths, report, wording
+from dream_runner import paths, wording
+from dream_runner.cli import app, examples, reporting
 from dream_runner.module_utils.dream_core import errors
-from dream_runner.settings import SETTINGS, Problem, SettingsError
+from dream_runner.settings.merge import SETTINGS, Problem, SettingsError
 
-COMMAND = typer.main.get_command(cli.app)
+COMMAND = typer.main.get_command(app.app)
 
 
 def leaves(command: Any, name: str = "") -> dict[str, Any]:
@@ -106,19 +107,19 @@ def test_the_user_guide_names_only_real_options() -> None:
     ],
 )
 def test_form_of(words: list[str], form: str) -> None:
-    assert report.form_of(words) == form
+    assert reporting.form_of(words) == form
 
 
 def test_error_text_says_what_where_and_hint() -> None:
     error = errors.DiskError("it is full", code="DISK_FULL", where="/srv", hint="free some")
-    assert report.error_text(error).splitlines() == [
+    assert reporting.error_text(error).splitlines() == [
         "error[DISK_FULL]: it is full",
         "  where: /srv",
         "  hint: free some",
         wording.spelled("  more: 'dream-runner explain DISK_FULL'"),
     ]
     several = SettingsError([Problem("--tier", "no", "yes"), Problem("DREAM_GPU", "no")])
-    assert report.error_text(several).splitlines() == [
+    assert reporting.error_text(several).splitlines() == [
         "error[SETTINGS_INVALID]: 2 settings are wrong; nothing was changed",
         "  --tier: no",
         "    hint: yes",
@@ -137,4 +138,4 @@ def test_error_text_says_what_where_and_hint() -> None:
     ],
 )
 def test_the_key_alone_means_yes(typed: list[str], meant: list[str]) -> None:
-    assert cli._completed(["install", *typed]) == ["install", *meant]
+    assert app._completed(["install", *typed]) == ["install", *meant]

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from dream_runner import answers, catalog, yamlfile
+from dream_runner import catalog, yaml_file
 from dream_runner.commands import facts
 from dream_runner.module_utils.dream_core.errors import UsageError
-from dream_runner.module_utils.dream_core.textfile import Unreadable
+from dream_runner.module_utils.dream_core.system.text_file import Unreadable
+from dream_runner.settings import answers
 
 BOMB = "a0: &a0 [x, x]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10)
@@ -41,14 +42,14 @@ BAD = {
 @pytest.mark.parametrize(("text", "reason"), BAD.items(), ids=[str(n) for n in range(len(BAD))])
 def test_what_cannot_be_is_told_by_line_and_reason(text: str, reason: str) -> None:
     with pytest.raises(Unreadable) as caught:
-        yamlfile.parse(text)
+        yaml_file.parse(text)
     assert reason in caught.value.reason
     assert len(caught.value.reason) < 300
     assert "s3cret" not in caught.value.reason
 
 
 def test_aliases_of_a_sane_size_are_read() -> None:
-    assert yamlfile.parse("a: &a {x: 1}\nb: *a\nc: {<<: *a, y: 2}\n") == {
+    assert yaml_file.parse("a: &a {x: 1}\nb: *a\nc: {<<: *a, y: 2}\n") == {
         "a": {"x": 1}, "b": {"x": 1}, "c": {"x": 1, "y": 2},
     }  # fmt: skip
 

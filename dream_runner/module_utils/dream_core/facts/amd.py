@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from typing import Any, Dict, List, Optional, Tuple
 
-from . import devices, exits, gpus, system, text
-from .findings import finding
+from . import devices, exits, gpus, parse, system
+from .finding_texts import finding
 
 Gpu = gpus.Gpu
 Finding = Dict[str, Any]
@@ -24,11 +24,11 @@ _XGMI = 11
 
 def interpret(capture: Dict[str, Any]) -> Tuple[List[Gpu], List[Finding]]:
     """Return the AMD devices of a capture and what is wrong with them."""
-    raw = text.mapping(capture.get("amd"))
-    names = text.mapping(capture.get("pci_names"))
+    raw = parse.mapping(capture.get("amd"))
+    names = parse.mapping(capture.get("pci_names"))
     nodes = _kfd_nodes(raw)
     tool, complaint = _tool_cards(raw)
-    cards = [d for d in text.mappings(capture.get("pci")) if d.get("vendor") == VENDOR]
+    cards = [d for d in parse.mappings(capture.get("pci")) if d.get("vendor") == VENDOR]
     found = [_device(card, names, nodes, tool) for card in cards]
     findings = [finding("TOOL_REPORTED_PROBLEM", complaint)] if complaint else []
     for gpu in found:
@@ -42,15 +42,15 @@ def _device(
     nodes: Dict[str, Dict[str, Any]],
     tool: Dict[str, Dict[str, Any]],
 ) -> Gpu:
-    said = text.mapping(card.get("amd"))
+    said = parse.mapping(card.get("amd"))
     gpu = gpus.of_pci("amd", card, names)
     node = nodes.get(gpu["pci_slot"] or "", {})
     core = _core(said)
-    gpus.put(gpu, "name", text.string(said.get("product_name")), "amdgpu")
+    gpus.put(gpu, "name", parse.string(said.get("product_name")), "amdgpu")
     gpus.put(gpu, "gfx", devices.gfx_of_core(core), "ip_discovery")
-    gpus.put(gpu, "gfx", devices.gfx_of_kfd(text.whole(node.get("gfx_target_version"))), "kfd")
+    gpus.put(gpu, "gfx", devices.gfx_of_kfd(parse.whole(node.get("gfx_target_version"))), "kfd")
     gpus.put(gpu, "uuid", _unique_id(said.get("unique_id")), "amdgpu")
-    gpus.put(gpu, "memory_mb", text.bytes_to_mb(said.get("vram")), "amdgpu")
+    gpus.put(gpu, "memory_mb", parse.bytes_to_mb(said.get("vram")), "amdgpu")
     _from_tool(gpu, tool.get(gpu["pci_slot"] or ""))
     gpu["memory_class"] = devices.amd_class(str(card.get("device")), core or _core_of(gpu["gfx"]))
     gpu["sources"]["memory_class"] = "ip_discovery" if core else "device id"
@@ -68,7 +68,7 @@ def _from_tool(gpu: Gpu, said: Optional[Dict[str, Any]]) -> None:
 
 
 def _core(said: Dict[str, Any]) -> Optional[str]:
-    parts = [text.whole(said.get(name)) for name in ("gc_major", "gc_minor", "gc_revision")]
+    parts = [parse.whole(said.get(name)) for name in ("gc_major", "gc_minor", "gc_revision")]
     return None if None in parts else "%d.%d.%d" % (parts[0] or 0, parts[1] or 0, parts[2] or 0)
 
 
@@ -78,7 +78,7 @@ def _core_of(gfx: Optional[str]) -> Optional[str]:
 
 
 def _unique_id(value: Any) -> Optional[str]:
-    name = text.string(value)
+    name = parse.string(value)
     # Cards without one say zero, all of them.
     good = name and re.fullmatch(r"[0-9a-f]{16}", name) and name.strip("0")
     return "AMD-UID-%s" % name if good else None
@@ -86,7 +86,7 @@ def _unique_id(value: Any) -> Optional[str]:
 
 def _window(said: Dict[str, Any]) -> Optional[int]:
     """Return the MiB a unified GPU can address now: set aside plus translated."""
-    sizes = [text.bytes_to_mb(said.get(name)) for name in ("vram", "gtt")]
+    sizes = [parse.bytes_to_mb(said.get(name)) for name in ("vram", "gtt")]
     return None if None in sizes else sum(size or 0 for size in sizes)
 
 
@@ -96,9 +96,9 @@ def _window(said: Dict[str, Any]) -> Optional[int]:
 def _kfd_nodes(raw: Dict[str, Any]) -> Dict[str, Dict[str, Any]]:
     """Return KFD's GPU nodes by PCI address."""
     nodes: Dict[str, Dict[str, Any]] = {}
-    for node in text.mappings(raw.get("kfd")):
-        place, domain = text.whole(node.get("location_id")), text.whole(node.get("domain"))
-        if text.whole(node.get("simd_count")) and place is not None:
+    for node in parse.mappings(raw.get("kfd")):
+        place, domain = parse.whole(node.get("location_id")), parse.whole(node.get("domain"))
+        if parse.whole(node.get("simd_count")) and place is not None:
             # Bus in the upper byte, then five bits of device and three of function.
             where = (domain or 0, place >> 8 & 0xFF, place >> 3 & 0x1F, place & 7)
             nodes["%04x:%02x:%02x.%x" % where] = node
@@ -107,9 +107,9 @@ def _kfd_nodes(raw: Dict[str, Any]) -> Dict[str, Dict[str, Any]]:
 
 def links(capture: Dict[str, Any]) -> List[List[Any]]:
     """Return ``[slot a, slot b, link]`` of AMD GPUs: XGMI by KFD, else the PCI distance."""
-    nodes = _kfd_nodes(text.mapping(capture.get("amd")))
-    cards = [d for d in text.mappings(capture.get("pci")) if d.get("vendor") == VENDOR]
-    placed = [(text.slot(card.get("slot")), card) for card in cards]
+    nodes = _kfd_nodes(parse.mapping(capture.get("amd")))
+    cards = [d for d in parse.mappings(capture.get("pci")) if d.get("vendor") == VENDOR]
+    placed = [(parse.slot(card.get("slot")), card) for card in cards]
     rows: List[List[Any]] = []
     for position, (a, first) in enumerate(placed):
         for b, second in placed[position + 1 :]:
@@ -123,17 +123,17 @@ def _joined(a: Optional[Dict[str, Any]], b: Optional[Dict[str, Any]]) -> bool:
     if not a or not b:
         return False
     return any(
-        text.whole(link.get("type")) == _XGMI and str(link.get("node_to")) == str(b.get("node"))
-        for link in text.mappings(a.get("links"))
+        parse.whole(link.get("type")) == _XGMI and str(link.get("node_to")) == str(b.get("node"))
+        for link in parse.mappings(a.get("links"))
     )
 
 
 def pci_distance(a: Dict[str, Any], b: Dict[str, Any]) -> str:
     """Return how far two PCI devices are apart, in the words of ``nvidia-smi topo``."""
-    numa = [text.whole(device.get("numa_node")) for device in (a, b)]
+    numa = [parse.whole(device.get("numa_node")) for device in (a, b)]
     if None not in numa and numa[0] != numa[1]:
         return "SYS"
-    paths = [[str(part) for part in text.rows(device.get("path"))] for device in (a, b)]
+    paths = [[str(part) for part in parse.rows(device.get("path"))] for device in (a, b)]
     common = 0
     while common < min(map(len, paths)) and paths[0][common] == paths[1][common]:
         common += 1
@@ -150,7 +150,7 @@ def _tool_cards(raw: Dict[str, Any]) -> Tuple[Dict[str, Dict[str, Any]], str]:
         ("amd_smi", _amd_smi, _amd_smi_text),
         ("rocm_smi", _rocm_smi, _rocm_smi_text),
     ):
-        answer = text.mapping(raw.get(name))
+        answer = parse.mapping(raw.get(name))
         data = _json(answer.get("stdout"))
         cards = of_json(data if data is not None else of_text(answer.get("stdout")))
         if cards:
@@ -174,7 +174,7 @@ def _amd_smi_text(stdout: Any) -> List[Dict[str, Any]]:
     """Return amd-smi's indented text in the shape of its JSON."""
     cards: List[Dict[str, Any]] = []
     section: Dict[str, Any] = {}
-    for line in text.lines(stdout):
+    for line in parse.lines(stdout):
         key, colon, value = line.strip().partition(":")
         if line.startswith("GPU:"):
             cards.append({})
@@ -193,7 +193,7 @@ def _quantity(value: str) -> Any:
 def _rocm_smi_text(stdout: Any) -> Dict[str, Dict[str, str]]:
     """Return rocm-smi's lines ``GPU[0] : label: value`` in the shape of its JSON."""
     cards: Dict[str, Dict[str, str]] = {}
-    for line in text.lines(stdout):
+    for line in parse.lines(stdout):
         match = re.match(r"GPU\[(\d{1,3})\]\s*:\s*([^:]+):\s*(.+)", line)
         if match:
             cards.setdefault(match[1], {})[match[2].strip()] = match[3].strip()
@@ -202,16 +202,16 @@ def _rocm_smi_text(stdout: Any) -> Dict[str, Dict[str, str]]:
 
 def _amd_smi(data: Any) -> Dict[str, Dict[str, Any]]:
     """Read ``amd-smi static --json``: a list, or one under ``gpu_data`` in newer versions."""
-    cards = data if isinstance(data, list) else text.mapping(data).get("gpu_data")
+    cards = data if isinstance(data, list) else parse.mapping(data).get("gpu_data")
     found: Dict[str, Dict[str, Any]] = {}
-    for card in text.mappings(cards):
-        asic, vram = text.mapping(card.get("asic")), text.mapping(card.get("vram"))
-        size = text.mapping(vram.get("size"))
-        place = text.slot(text.mapping(card.get("bus")).get("bdf"))
+    for card in parse.mappings(cards):
+        asic, vram = parse.mapping(card.get("asic")), parse.mapping(card.get("vram"))
+        size = parse.mapping(vram.get("size"))
+        place = parse.slot(parse.mapping(card.get("bus")).get("bdf"))
         if place:
             found[place] = {
-                "name": text.string(asic.get("market_name")),
-                "memory_mb": text.whole(size.get("value")) if size.get("unit") == "MB" else None,
+                "name": parse.string(asic.get("market_name")),
+                "memory_mb": parse.whole(size.get("value")) if size.get("unit") == "MB" else None,
                 "gfx": _target(asic.get("target_graphics_version")),
                 "source": "amd-smi",
             }
@@ -221,13 +221,13 @@ def _amd_smi(data: Any) -> Dict[str, Dict[str, Any]]:
 def _rocm_smi(data: Any) -> Dict[str, Dict[str, Any]]:
     """Read ``rocm-smi --json``: one object a card, with labels as keys."""
     found: Dict[str, Dict[str, Any]] = {}
-    for card in text.mapping(data).values():
-        card = text.mapping(card)
-        place = text.slot(card.get("PCI Bus"))
+    for card in parse.mapping(data).values():
+        card = parse.mapping(card)
+        place = parse.slot(card.get("PCI Bus"))
         if place:
             found[place] = {
-                "name": text.string(card.get("Card Series") or card.get("Card series")),
-                "memory_mb": text.bytes_to_mb(card.get("VRAM Total Memory (B)")),
+                "name": parse.string(card.get("Card Series") or card.get("Card series")),
+                "memory_mb": parse.bytes_to_mb(card.get("VRAM Total Memory (B)")),
                 "gfx": _target(card.get("GFX Version")),
                 "source": "rocm-smi",
             }
@@ -235,7 +235,7 @@ def _rocm_smi(data: Any) -> Dict[str, Dict[str, Any]]:
 
 
 def _target(value: Any) -> Optional[str]:
-    name = text.string(value)
+    name = parse.string(value)
     return name if name and re.fullmatch(r"gfx[0-9]{1,2}[0-9a-f]{2}", name) else None
 
 

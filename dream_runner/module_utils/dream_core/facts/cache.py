@@ -13,10 +13,10 @@ import os
 import time
 from typing import Any, Dict, Optional, Tuple
 
-from .. import atomic
 from ..errors import DreamError
+from ..system import atomic
 from .fingerprint import fingerprint
-from .probes import gather
+from .probe_system import gather
 from .schema import SCHEMA
 
 FILE_NAME = "facts.json"
@@ -66,7 +66,7 @@ def load_or_gather(
         why = "the saved hardware facts are not used: %s" % reason
     # Here and not above: Ansible compiles what it imports at every call, and a cached
     # answer needs none of the judgement.
-    from .document import interpret
+    from .interpret import interpret
 
     document = seal(
         dict(

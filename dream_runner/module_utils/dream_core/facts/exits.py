@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from typing import Any, Dict, Optional
 
-from . import text
+from . import parse
 
 #: nvidia-smi documents these as its return values; they are the codes of NVML,
 #: which adds the ones above 15 (nvml.h, nvmlReturn_t).
@@ -53,5 +53,5 @@ def complaint(tool: str, answer: Dict[str, Any], table: Optional[Dict[int, str]]
     code = meaning(answer, table)
     if code is None:
         return ""
-    said = text.said({"stderr": answer.get("stderr")})
+    said = parse.said({"stderr": answer.get("stderr")})
     return "%s, %s%s" % (tool, code, "; " + said if said else "")

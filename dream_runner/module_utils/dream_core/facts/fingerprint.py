@@ -10,8 +10,8 @@ import hashlib
 import json
 from typing import Any, Dict, List, Optional
 
-from . import probes, probes_gpu
-from .host import Host
+from . import probe_gpu, probe_system
+from .machine_reader import Host
 from .schema import SCHEMA
 
 _TOOLS = ("nvidia-smi", "amd-smi", "rocm-smi")
@@ -26,18 +26,18 @@ def fingerprint(host: Optional[Host] = None) -> str:
 
 def _seen(host: Host) -> Dict[str, Any]:
     return {
-        "machine": probes.machine(host),
-        "os_release": probes.os_release(host),
-        "memory": probes.memory_now(host),
-        "init": probes.init(host),
+        "machine": probe_system.machine(host),
+        "os_release": probe_system.os_release(host),
+        "memory": probe_system.memory_now(host),
+        "init": probe_system.init(host),
         "pci": _devices(host),
-        "modules": probes_gpu.modules(host),
+        "modules": probe_gpu.modules(host),
         "nvidia": host.read("/proc/driver/nvidia/version"),
-        "nodes": probes_gpu.nodes(host),
+        "nodes": probe_gpu.nodes(host),
         "tools": [host.find_tool(name) for name in _TOOLS],
     }
 
 
 def _devices(host: Host) -> List[List[Optional[str]]]:
     names = ("vendor", "device", "driver")
-    return [[device["slot"], *map(device.get, names)] for device in probes_gpu.pci_ids(host)]
+    return [[device["slot"], *map(device.get, names)] for device in probe_gpu.pci_ids(host)]

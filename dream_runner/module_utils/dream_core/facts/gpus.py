@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Optional
 
-from . import text, totals
+from . import parse, totals
 
 #: Below this a model worth having does not fit: the CPU does it better (H6).
 #: 4 GB cards report down to 2 % less than 4096.
@@ -48,18 +48,18 @@ def new(vendor: str, **values: Any) -> Gpu:
 def of_pci(vendor: str, device: Dict[str, Any], names: Dict[str, Any]) -> Gpu:
     """Return what the PCI bus tells about a device; the vendor's part is added to it."""
     pci_id = "%s:%s" % (_hex(device.get("vendor")), _hex(device.get("device")))
-    renders = [n for n in text.rows(device.get("drm")) if str(n).startswith("renderD")]
+    renders = [n for n in parse.rows(device.get("drm")) if str(n).startswith("renderD")]
     node = device.get("numa_node")
     gpu = new(
         vendor,
-        name=text.string(names.get(pci_id)),
-        pci_slot=text.slot(device.get("slot")),
+        name=parse.string(names.get(pci_id)),
+        pci_slot=parse.slot(device.get("slot")),
         pci_id=pci_id,
-        numa_node=text.whole(node),
-        driver={"name": text.string(device.get("driver")), "version": None},
+        numa_node=parse.whole(node),
+        driver={"name": parse.string(device.get("driver")), "version": None},
         link={
-            "speed": text.string(device.get("link_speed")),
-            "width": text.whole(device.get("link_width")),
+            "speed": parse.string(device.get("link_speed")),
+            "width": parse.whole(device.get("link_width")),
         },
         render_node="/dev/dri/%s" % renders[0] if renders else None,
         sources={"vendor": "sysfs"},
@@ -70,7 +70,7 @@ def of_pci(vendor: str, device: Dict[str, Any], names: Dict[str, Any]) -> Gpu:
 
 
 def _hex(value: Any) -> str:
-    number = text.whole(value)
+    number = parse.whole(value)
     return "????" if number is None else "%04x" % number
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Tuple
 
-from . import devices, gpus, system, text
-from .findings import finding
+from . import devices, gpus, parse, system
+from .finding_texts import finding
 
 Gpu = gpus.Gpu
 Finding = Dict[str, Any]
@@ -24,8 +24,8 @@ _SMALL_WINDOW_MB = 256
 
 def interpret(capture: Dict[str, Any]) -> Tuple[List[Gpu], List[Finding]]:
     """Return the Intel devices of a capture and what is wrong with them."""
-    names = text.mapping(capture.get("pci_names"))
-    cards = [d for d in text.mappings(capture.get("pci")) if _is_gpu(d)]
+    names = parse.mapping(capture.get("pci_names"))
+    cards = [d for d in parse.mappings(capture.get("pci")) if _is_gpu(d)]
     found = [_device(card, names) for card in cards]
     findings: List[Finding] = []
     for gpu in found:
@@ -50,13 +50,13 @@ def _device(card: Dict[str, Any], names: Dict[str, Any]) -> Gpu:
     window = _window_mb(card)
     if published and window and _SMALL_WINDOW_MB < window < published:
         gpus.put(gpu, "memory_mb", window, "pci window")
-    local = text.bytes_to_mb(text.mapping(card.get("intel")).get("lmem"))
+    local = parse.bytes_to_mb(parse.mapping(card.get("intel")).get("lmem"))
     gpus.put(gpu, "memory_mb", local, "driver")
     return gpu
 
 
 def _window_mb(card: Dict[str, Any]) -> int:
-    sizes = [text.bytes_to_mb(size) or 0 for size in text.rows(card.get("bars"))]
+    sizes = [parse.bytes_to_mb(size) or 0 for size in parse.rows(card.get("bars"))]
     return max(sizes) if sizes else 0
 
 

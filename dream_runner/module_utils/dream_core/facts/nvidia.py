@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from . import exits, gpus, system, text, totals
-from .findings import finding
+from . import exits, gpus, parse, system, totals
+from .finding_texts import finding
 
 Gpu = gpus.Gpu
 Finding = Dict[str, Any]
@@ -39,7 +39,7 @@ class Surroundings(NamedTuple):
 
 def interpret(capture: Dict[str, Any], host: Surroundings) -> Tuple[List[Gpu], List[Finding]]:
     """Return the NVIDIA devices of a capture and what is wrong with them."""
-    raw = text.mapping(capture.get("nvidia"))
+    raw = parse.mapping(capture.get("nvidia"))
     cards = _cards(capture)
     report, problem = _report(raw)
     silent = not (raw.get("smi_path") or report or problem)
@@ -68,8 +68,8 @@ def _withheld(
 
 
 def _cards(capture: Dict[str, Any]) -> List[Gpu]:
-    names = text.mapping(capture.get("pci_names"))
-    devices = text.mappings(capture.get("pci"))
+    names = parse.mapping(capture.get("pci_names"))
+    devices = parse.mappings(capture.get("pci"))
     return [gpus.of_pci("nvidia", d, names) for d in devices if d.get("vendor") == VENDOR]
 
 
@@ -88,17 +88,17 @@ def _trusted_without_pci(capture: Dict[str, Any], wsl: bool) -> bool:
 def _report(raw: Dict[str, Any]) -> Tuple[Optional[Dict[str, Any]], Optional[str]]:
     """Return ``({driver, source, gpus, links}, None)``, or ``(None, what went wrong)``."""
     if raw.get("nvml") is not None:
-        answer = text.mapping(raw["nvml"])
+        answer = parse.mapping(raw["nvml"])
         report = _nvml_report(answer)
         if report:
             return report, None
         if not raw.get("smi"):
             return None, _nvml_problem(answer)
-    smi = text.mapping(raw.get("smi"))
+    smi = parse.mapping(raw.get("smi"))
     query = smi.get("query")
     if query is None:
         return None, None
-    query = text.mapping(query)
+    query = parse.mapping(query)
     if query.get("problem"):
         return None, "timeout" if query["problem"] == "timeout" else _reason(query)
     report = _smi_report(query, smi)
@@ -107,14 +107,14 @@ def _report(raw: Dict[str, Any]) -> Tuple[Optional[Dict[str, Any]], Optional[str
 
 def _reason(query: Dict[str, Any]) -> str:
     """Return why there are no rows: what the tool said, else what its exit code means."""
-    shown = [line for line in text.lines(query.get("stdout")) if not _is_header(line)]
-    said = text.said({"stdout": "\n".join(shown), "stderr": query.get("stderr")})
+    shown = [line for line in parse.lines(query.get("stdout")) if not _is_header(line)]
+    said = parse.said({"stdout": "\n".join(shown), "stderr": query.get("stderr")})
     return said or exits.meaning(query, exits.NVIDIA) or "no answer"
 
 
 def _unreadable(raw: Dict[str, Any], problem: str) -> bool:
     """Tell whether nvidia-smi claims success, yet says neither rows nor a known failure."""
-    query = text.mapping(text.mapping(raw.get("smi")).get("query"))
+    query = parse.mapping(parse.mapping(raw.get("smi")).get("query"))
     return query.get("rc") == 0 and not re.search(_KNOWN_FAILURES, problem, re.IGNORECASE)
 
 
@@ -125,7 +125,7 @@ def _nvml_answer(answer: Dict[str, Any]) -> Dict[str, Any]:
     import json
 
     try:
-        return text.mapping(json.loads(answer.get("stdout") or ""))
+        return parse.mapping(json.loads(answer.get("stdout") or ""))
     except (ValueError, TypeError, RecursionError):
         return {}
 
@@ -134,19 +134,19 @@ def _nvml_problem(answer: Dict[str, Any]) -> str:
     if answer.get("problem") == "timeout":
         return "timeout"
     data = _nvml_answer(answer)
-    known = exits.NVIDIA.get(text.whole(data.get("code")) or 0)
-    return known or text.string(data.get("error")) or text.said(answer) or "no answer"
+    known = exits.NVIDIA.get(parse.whole(data.get("code")) or 0)
+    return known or parse.string(data.get("error")) or parse.said(answer) or "no answer"
 
 
 def _nvml_report(answer: Dict[str, Any]) -> Optional[Dict[str, Any]]:
     data = _nvml_answer(answer)
     if data.get("code") != 0:
         return None
-    devices = text.mappings(data.get("devices"))
+    devices = parse.mappings(data.get("devices"))
     found = [_nvml_gpu(device) for device in devices]
     return {
         "source": "nvml",
-        "driver": text.string(data.get("driver")),
+        "driver": parse.string(data.get("driver")),
         "gpus": found,
         "links": _nvml_links(data, devices),
         # The library may crash while it shuts down, after all was told.
@@ -155,20 +155,20 @@ def _nvml_report(answer: Dict[str, Any]) -> Optional[Dict[str, Any]]:
 
 
 def _nvml_gpu(device: Dict[str, Any]) -> Dict[str, Any]:
-    parts = text.mappings(device.get("mig_instances"))
+    parts = parse.mappings(device.get("mig_instances"))
     return {
-        "index": text.whole(device.get("index")),
-        "uuid": text.string(device.get("uuid")),
-        "name": text.string(device.get("name")),
-        "slot": text.slot(device.get("bus_id")),
-        "memory_mb": text.bytes_to_mb(device.get("memory_bytes")),
+        "index": parse.whole(device.get("index")),
+        "uuid": parse.string(device.get("uuid")),
+        "name": parse.string(device.get("name")),
+        "slot": parse.slot(device.get("bus_id")),
+        "memory_mb": parse.bytes_to_mb(device.get("memory_bytes")),
         "compute_capability": _capability(device.get("compute_capability")),
         "mig": device.get("mig") is True,
         "instances": [
             {
-                "uuid": text.string(part.get("uuid")),
-                "profile": text.string(part.get("name")),
-                "memory_mb": text.bytes_to_mb(part.get("memory_bytes")),
+                "uuid": parse.string(part.get("uuid")),
+                "profile": parse.string(part.get("name")),
+                "memory_mb": parse.bytes_to_mb(part.get("memory_bytes")),
             }
             for part in parts
         ],
@@ -178,7 +178,7 @@ def _nvml_gpu(device: Dict[str, Any]) -> Dict[str, Any]:
 def _nvml_links(data: Dict[str, Any], devices: List[Dict[str, Any]]) -> List[List[Any]]:
     links = {
         (row[0], row[1]): row[2]
-        for row in text.rows(data.get("levels"))
+        for row in parse.rows(data.get("levels"))
         if isinstance(row, list) and len(row) == 3 and all(isinstance(n, int) for n in row[:2])
     }
     for a, first in enumerate(devices):
@@ -191,7 +191,7 @@ def _nvml_links(data: Dict[str, Any], devices: List[Dict[str, Any]]) -> List[Lis
 
 def _nvlinks_between(a: Dict[str, Any], b: Dict[str, Any]) -> int:
     """Return how many NVLinks join two GPUs: direct ones, else those to common switches."""
-    to_a, to_b = text.rows(a.get("nvlinks")), text.rows(b.get("nvlinks"))
+    to_a, to_b = parse.rows(a.get("nvlinks")), parse.rows(b.get("nvlinks"))
     direct = sum(1 for remote in to_a if remote and remote == b.get("bus_id"))
     if direct:
         return direct
@@ -203,12 +203,12 @@ def _smi_report(query: Dict[str, Any], smi: Dict[str, Any]) -> Optional[Dict[str
     rows = _csv(query.get("stdout"))
     if not rows:
         return None
-    parts = _mig_parts(text.mapping(smi.get("list")).get("stdout"))
+    parts = _mig_parts(parse.mapping(smi.get("list")).get("stdout"))
     return {
         "source": "nvidia-smi",
-        "driver": next((text.string(r.get("driver_version")) for r in rows), None),
+        "driver": next((parse.string(r.get("driver_version")) for r in rows), None),
         "gpus": [_smi_gpu(row, parts) for row in rows],
-        "links": matrix(text.mapping(smi.get("topo")).get("stdout")),
+        "links": matrix(parse.mapping(smi.get("topo")).get("stdout")),
         "complaint": exits.complaint("nvidia-smi", query, exits.NVIDIA),
     }
 
@@ -220,7 +220,7 @@ def _csv(stdout: Any) -> List[Dict[str, str]]:
     as many fields as the header is not a row, nor is one that was cut off.
     """
     whole = stdout[: stdout.rfind("\n") + 1] if isinstance(stdout, str) else ""
-    lines = text.lines(whole)
+    lines = parse.lines(whole)
     start = next((i for i, line in enumerate(lines) if _is_header(line)), None)
     if start is None:
         return []
@@ -234,14 +234,14 @@ def _is_header(line: str) -> bool:
 
 
 def _smi_gpu(row: Dict[str, str], parts: Dict[str, List[Dict[str, Any]]]) -> Dict[str, Any]:
-    uuid, index = text.string(row.get("uuid")), text.whole(row.get("index"))
+    uuid, index = parse.string(row.get("uuid")), parse.whole(row.get("index"))
     instances = parts.get(uuid or "") or parts.get(str(index), [])
     return {
         "index": index,
         "uuid": uuid,
-        "name": text.string(row.get("name")),
-        "slot": text.slot(row.get("pci.bus_id")),
-        "memory_mb": text.mib(row.get("memory.total")),
+        "name": parse.string(row.get("name")),
+        "slot": parse.slot(row.get("pci.bus_id")),
+        "memory_mb": parse.mib(row.get("memory.total")),
         "compute_capability": _capability(row.get("compute_cap")),
         # A container may see its part and not be told the mode of the whole.
         "mig": row.get("mig.mode.current") == "Enabled" or bool(instances),
@@ -250,7 +250,7 @@ def _smi_gpu(row: Dict[str, str], parts: Dict[str, List[Dict[str, Any]]]) -> Dic
 
 
 def _capability(value: Any) -> Optional[str]:
-    name = text.string(value)
+    name = parse.string(value)
     return name if name and re.fullmatch(r"\d{1,2}\.\d", name, re.ASCII) else None
 
 
@@ -263,13 +263,13 @@ def _mig_parts(stdout: Any) -> Dict[str, List[Dict[str, Any]]]:
     """
     parts: Dict[str, List[Dict[str, Any]]] = {}
     current: Optional[List[Dict[str, Any]]] = None
-    for line in text.lines(stdout):
+    for line in parse.lines(stdout):
         gpu = re.match(r"GPU (\d+): .*\(UUID: ([^)]+)\)", line)
         part = re.match(r"\s+MIG (\S*?(\d+)gb\S*)\s+Device\s+\d+: \(UUID: ([^)]+)\)", line)
         if gpu:
             current = parts[gpu[1]] = parts[gpu[2]] = []
         elif part and current is not None:
-            size = int(part[2]) * 10**9 // text.MIB if len(part[2]) < 5 else None
+            size = int(part[2]) * 10**9 // parse.MIB if len(part[2]) < 5 else None
             current.append({"uuid": part[3], "profile": part[1], "memory_mb": size})
     return parts
 
@@ -280,7 +280,7 @@ def matrix(stdout: Any) -> List[List[Any]]:
     Columns are found by their heading, because a driver may put network
     cards and affinities after, and colours around them.
     """
-    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in text.lines(stdout)]
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in parse.lines(stdout)]
     heading = next((line for line in lines if re.match(r"\s+GPU0\b", line)), "")
     columns = [int(n) for n in re.findall(r"\bGPU(\d{1,3})\b", heading)]
     found: List[List[Any]] = []
@@ -400,13 +400,13 @@ def _no_driver(
     capture: Dict[str, Any], raw: Dict[str, Any], found: List[Gpu], problem: str
 ) -> Finding:
     """Return why the driver says nothing, the most specific reason that the capture proves."""
-    loaded = text.mapping(capture.get("modules"))
+    loaded = parse.mapping(capture.get("modules"))
     if re.search("version mismatch", problem, re.IGNORECASE):
         return finding("DRIVER_MISMATCH", problem)
     if "nouveau" in loaded or any(gpu["driver"]["name"] == "nouveau" for gpu in found):
         return finding("NOUVEAU_IN_USE")
     if "nvidia" not in loaded and raw.get("module_file"):
-        if text.mapping(capture.get("secure_boot")).get("enabled") is True:
+        if parse.mapping(capture.get("secure_boot")).get("enabled") is True:
             return finding("SECURE_BOOT_BLOCKS_MODULE", problem)
         return finding("GPU_DRIVER_BROKEN", problem or "its kernel module is not loaded")
     if _flavour(raw) == "proprietary" and any(_needs_open_module(gpu) for gpu in found):
@@ -425,7 +425,7 @@ def _needs_open_module(gpu: Gpu) -> bool:
 
 def _flavour(raw: Dict[str, Any]) -> Optional[str]:
     """Return ``open`` or ``proprietary``, as the loaded module names itself."""
-    version = text.string(raw.get("proc_version"))
+    version = parse.string(raw.get("proc_version"))
     if version is None:
         return None
     return "open" if "Open Kernel Module" in version else "proprietary"
@@ -433,5 +433,5 @@ def _flavour(raw: Dict[str, Any]) -> Optional[str]:
 
 def links(capture: Dict[str, Any]) -> List[List[Any]]:
     """Return ``[index a, index b, link]`` of NVIDIA GPUs as the driver numbers them."""
-    report, _ = _report(text.mapping(capture.get("nvidia")))
+    report, _ = _report(parse.mapping(capture.get("nvidia")))
     return report["links"] if report else []

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, Dict, List, Optional
 
-from . import text
-from .findings import finding
+from . import parse
+from .finding_texts import finding
 
 _ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
@@ -50,12 +50,12 @@ _FLAGS = frozenset(
 
 def interpret(capture: Dict[str, Any]) -> Dict[str, Any]:
     """Return the part of the facts document that is not about accelerators."""
-    machine = text.mapping(capture.get("machine"))
+    machine = parse.mapping(capture.get("machine"))
     return {
         "os": _os(capture, machine),
         "arch": _ARCHITECTURES.get(str(machine.get("machine")), "unknown"),
-        "page_size_bytes": text.whole(machine.get("page_size")) or None,
-        "init": _init(text.mapping(capture.get("init"))),
+        "page_size_bytes": parse.whole(machine.get("page_size")) or None,
+        "init": _init(parse.mapping(capture.get("init"))),
         "cpu": _cpu(capture),
         "memory": _memory(capture),
         "mounts": _mounts(capture.get("mounts")),
@@ -66,7 +66,7 @@ def interpret(capture: Dict[str, Any]) -> Dict[str, Any]:
 
 def os_release(body: Any) -> Dict[str, str]:
     """Return the fields of os-release, parsed as data and never run (S6)."""
-    rows = [line.split("=", 1) for line in text.lines(body) if "=" in line]
+    rows = [line.split("=", 1) for line in parse.lines(body) if "=" in line]
     return {key.strip(): _unquoted(value.strip()) for key, value in rows}
 
 
@@ -85,10 +85,10 @@ def _os(capture: Dict[str, Any], machine: Dict[str, Any]) -> Dict[str, Any]:
     return {
         "id": name,
         "id_like": like,
-        "version_id": text.string(fields.get("VERSION_ID")),
-        "pretty_name": text.string(fields.get("PRETTY_NAME")),
+        "version_id": parse.string(fields.get("VERSION_ID")),
+        "pretty_name": parse.string(fields.get("PRETTY_NAME")),
         "family": _family([name or "", *like]),
-        "kernel": text.string(machine.get("release")),
+        "kernel": parse.string(machine.get("release")),
         "wsl": _wsl(machine),
         "container": container(capture),
     }
@@ -110,17 +110,17 @@ def _wsl(machine: Dict[str, Any]) -> bool:
 
 def is_virtual(capture: Dict[str, Any]) -> bool:
     """Tell a virtual machine by the flag that every hypervisor for x86 sets."""
-    fields = text.mapping(text.mapping(capture.get("cpu")).get("info"))
+    fields = parse.mapping(parse.mapping(capture.get("cpu")).get("info"))
     return "hypervisor" in str(fields.get("flags") or "").split()
 
 
 def container(capture: Dict[str, Any]) -> Optional[str]:
     """Return the kind of container this is (docker, podman, lxc, kubernetes...), or None."""
-    traces = text.mapping(capture.get("environment"))
-    words = [str(word) for word in text.rows(traces.get("cgroup_words"))]
+    traces = parse.mapping(capture.get("environment"))
+    words = [str(word) for word in parse.rows(traces.get("cgroup_words"))]
     if traces.get("kubernetes") is True or "kubepods" in words:
         return "kubernetes"
-    told = text.string(traces.get("systemd_container"))
+    told = parse.string(traces.get("systemd_container"))
     if told and told != "wsl":
         return told
     if traces.get("containerenv") is True or "libpod" in words:
@@ -138,45 +138,45 @@ def _on_layers(capture: Dict[str, Any]) -> bool:
     A live system has such a root too, but a real init.
     """
     roots = [mount["fstype"] for mount in _mounts(capture.get("mounts")) if mount["path"] == "/"]
-    pid1 = text.mapping(capture.get("init")).get("pid1")
+    pid1 = parse.mapping(capture.get("init")).get("pid1")
     return roots == ["overlay"] and pid1 not in ("systemd", "init", None)
 
 
 def _init(raw: Dict[str, Any]) -> Dict[str, Any]:
-    pid1 = text.string(raw.get("pid1"))
+    pid1 = parse.string(raw.get("pid1"))
     # /run/systemd/system alone may be a leftover directory of an image.
     booted = raw.get("systemd") is True and pid1 in ("systemd", "init", None)
     return {"system": "systemd" if booted else "other", "pid1": pid1}
 
 
 def _cpu(capture: Dict[str, Any]) -> Dict[str, Any]:
-    mac = text.mapping(capture.get("darwin"))
+    mac = parse.mapping(capture.get("darwin"))
     if mac:
         return {
-            "model": text.string(mac.get("machdep.cpu.brand_string")),
-            "cores": text.whole(mac.get("hw.physicalcpu")),
-            "threads": text.whole(mac.get("hw.logicalcpu")),
+            "model": parse.string(mac.get("machdep.cpu.brand_string")),
+            "cores": parse.whole(mac.get("hw.physicalcpu")),
+            "threads": parse.whole(mac.get("hw.logicalcpu")),
             "allowed": None,
             "flags": [],
         }
-    raw = text.mapping(capture.get("cpu"))
-    fields = text.mapping(raw.get("info"))
+    raw = parse.mapping(capture.get("cpu"))
+    fields = parse.mapping(raw.get("info"))
     flags = str(fields.get("flags") or fields.get("Features") or "").split()
     return {
-        "model": text.string(fields.get("model name") or fields.get("Model")),
-        "cores": text.whole(raw.get("cores")) or None,
-        "threads": text.whole(raw.get("threads")) or None,
-        "allowed": text.whole(raw.get("allowed")) or None,
+        "model": parse.string(fields.get("model name") or fields.get("Model")),
+        "cores": parse.whole(raw.get("cores")) or None,
+        "threads": parse.whole(raw.get("threads")) or None,
+        "allowed": parse.whole(raw.get("allowed")) or None,
         "flags": sorted(_FLAGS.intersection(flags)),
     }
 
 
 def _memory(capture: Dict[str, Any]) -> Dict[str, Any]:
     """Return the machine's memory, the tightest limit on it, and what may be counted, in MiB."""
-    raw = text.mapping(capture.get("memory"))
-    mac = text.mapping(capture.get("darwin"))
-    total = _meminfo_mb(raw.get("meminfo")) or text.bytes_to_mb(mac.get("hw.memsize"))
-    limits = [text.bytes_to_mb(value) for value in text.rows(raw.get("cgroup_limits"))]
+    raw = parse.mapping(capture.get("memory"))
+    mac = parse.mapping(capture.get("darwin"))
+    total = _meminfo_mb(raw.get("meminfo")) or parse.bytes_to_mb(mac.get("hw.memsize"))
+    limits = [parse.bytes_to_mb(value) for value in parse.rows(raw.get("cgroup_limits"))]
     # Without a limit the kernel writes "max" (v2) or a number beyond all memory (v1).
     binding = [limit for limit in limits if limit and total and limit < total]
     limit = min(binding) if binding else None
@@ -184,14 +184,14 @@ def _memory(capture: Dict[str, Any]) -> Dict[str, Any]:
         "total_mb": total,
         "limit_mb": limit,
         "usable_mb": limit or total,
-        "windows_mb": text.bytes_to_mb(raw.get("windows_bytes")),
-        "numa_nodes": text.whole(raw.get("numa_nodes")) or None,
+        "windows_mb": parse.bytes_to_mb(raw.get("windows_bytes")),
+        "numa_nodes": parse.whole(raw.get("numa_nodes")) or None,
         "source": "meminfo" if raw.get("meminfo") else "sysctl" if mac else None,
     }
 
 
 def _meminfo_mb(body: Any) -> Optional[int]:
-    for line in text.lines(body):
+    for line in parse.lines(body):
         match = re.fullmatch(r"MemTotal:\s+([0-9]{1,15}) kB", line.strip(), re.ASCII)
         if match:
             return int(match[1]) // 1024 or None
@@ -201,7 +201,7 @@ def _meminfo_mb(body: Any) -> Optional[int]:
 def _mounts(value: Any) -> List[Dict[str, str]]:
     """Return one entry a path: a later mount hides the earlier one under it."""
     found: Dict[str, Dict[str, str]] = {}
-    for row in text.rows(value):
+    for row in parse.rows(value):
         if isinstance(row, list) and len(row) == 3 and all(isinstance(part, str) for part in row):
             device, path, kind = row
             found[path] = {"path": _octal(path), "fstype": kind, "device": _octal(device)}
@@ -214,7 +214,7 @@ def _octal(name: str) -> str:
 
 
 def _secure_boot(capture: Dict[str, Any]) -> Optional[bool]:
-    raw = text.mapping(capture.get("secure_boot"))
+    raw = parse.mapping(capture.get("secure_boot"))
     if raw.get("efi") is False:
         return False
     enabled = raw.get("enabled")
@@ -223,14 +223,14 @@ def _secure_boot(capture: Dict[str, Any]) -> Optional[bool]:
 
 def node_paths(capture: Dict[str, Any]) -> List[str]:
     """Return the device nodes that are devices; a file or folder in their place is none."""
-    nodes = text.mappings(capture.get("nodes"))
+    nodes = parse.mappings(capture.get("nodes"))
     return [str(node.get("path")) for node in nodes if node.get("device") is not False]
 
 
 def _nodes(value: Any) -> List[Dict[str, Any]]:
     return [
         {"path": node["path"], "mode": node.get("mode"), "usable": node.get("usable") is True}
-        for node in text.mappings(value)
+        for node in parse.mappings(value)
         if isinstance(node.get("path"), str)
     ]
 

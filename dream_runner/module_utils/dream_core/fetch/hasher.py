@@ -16,10 +16,10 @@ import time
 import zlib
 from typing import Any, Callable, Deque, List, Optional, Sequence, Tuple
 
-from .. import atomic
 from ..errors import DiskError
-from .board import Board
-from .journal import Journal, Mark
+from ..system import atomic
+from .claims import Board
+from .disk.journal import Journal, Mark
 
 #: A prefix digest is journalled every so many bytes; on a slow line, seconds.
 STEP = 1024 * 1024

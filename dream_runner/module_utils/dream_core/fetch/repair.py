@@ -23,13 +23,13 @@ import time
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Optional, Sequence, Set
 
-from .. import atomic
+from ..system import atomic
+from .disk.journal import Mark
+from .disk.partial import Partial, write_at
 from .faults import SourceFault, from_exception
-from .journal import Mark
-from .partial import Partial, write_at
-from .policy import Ledger
 from .request import FetchRequest, Progress
-from .web import Link
+from .source_ledger import Ledger
+from .sources.web import Link
 
 PIECE = 1024 * 1024
 #: So many disputed pieces are read again, so often; of more only a few, to see who is to blame.

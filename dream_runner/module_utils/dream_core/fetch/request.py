@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Mapping, Optional, Tuple
 
-from .. import network_env
 from ..errors import UsageError
+from ..network import network_env
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 

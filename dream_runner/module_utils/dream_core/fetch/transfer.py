@@ -8,18 +8,18 @@ import time
 from typing import Any, Callable, List, Optional, Sequence
 
 from ..errors import DiskError
-from .board import Board
-from .direct import DirectWriter
+from .claims import Board
+from .disk.direct_io import DirectWriter
+from .disk.journal import Mark
+from .disk.partial import Partial, require_space
+from .disk.writeback import Writeback
 from .faults import SourceFault
 from .hasher import Hasher
-from .journal import Mark
-from .partial import Partial, require_space
-from .policy import Ledger
 from .request import FetchRequest, Progress
+from .source_ledger import Ledger
+from .sources.web import Link
 from .tuner import Tuner
-from .web import Link
 from .worker import Shared, Worker
-from .writeback import Writeback
 
 _TICK_SECONDS = 0.02
 _SMOOTHING = 0.25

@@ -9,14 +9,14 @@ import time
 import zlib
 from typing import Any, Callable, Deque, List, Optional
 
-from .. import atomic
-from .board import Board, Claim
-from .direct import DEPTH, PAGE, DirectWriter, Write, aligned_buffer
+from ..system import atomic
+from .claims import Board, Claim
+from .disk.direct_io import DEPTH, PAGE, DirectWriter, Write, aligned_buffer
+from .disk.partial import Partial
 from .faults import SourceFault, from_exception
 from .hasher import Hasher
-from .partial import Partial
-from .policy import Ledger
-from .web import Link
+from .source_ledger import Ledger
+from .sources.web import Link
 
 _BUFFER = 1024 * 1024
 #: What all workers together may lose to a kill -9: read, but not yet journalled.

@@ -1,0 +1,344 @@
+"""The words of ``dream-runner fleet``; its settings and options are those of ``cli.py``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from ..settings.merge import Given
+from . import reporting
+from .app import Answers, Debug, Json, Locked, Ui, Yes, with_settings
+
+_HELP = """\
+Turn many machines into private AI servers, over SSH.
+
+For example:
+
+\b
+    dream-runner fleet plan -i inventory.yml                  show what install would do
+    dream-runner fleet install -i inventory.yml               install: a canary first, then in waves
+    dream-runner fleet install -i inventory.yml --limit gpu   continue with unfinished hosts
+    dream-runner fleet status -i inventory.yml                ask each model whether it is ready
+    dream-runner fleet exec-doctor -i inventory.yml           find problems and how to fix them
+
+Hosts need sshd, Python 3.9 and, if packages are missing, sudo. Settings are variables of the
+inventory (dream_profile, dream_tier, ...), per group or host; a flag applies to all hosts. Exit
+codes: as for one machine, and 13 when some hosts failed.
+"""
+
+app: typer.Typer = typer.Typer(
+    help=_HELP,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_HOSTS = "Hosts"
+
+Inventory = Annotated[
+    list[str],
+    typer.Option(
+        "--inventory",
+        "-i",
+        help="Ansible inventory: file, directory, script, or 'host,'; may be repeated.",
+        metavar="PATH",
+        rich_help_panel=_HOSTS,
+    ),
+]
+Limit = Annotated[
+    str, typer.Option("--limit", "-l", help="Work on these hosts only.", metavar="PATTERN")
+]
+Forks = Annotated[
+    int,
+    typer.Option(
+        "--forks", help="Number of hosts to work on in parallel (0: 4 per CPU core).", metavar="N"
+    ),
+]
+Vault = Annotated[
+    list[str],
+    typer.Option("--vault-password-file", help="Password file of a vault; may be repeated.",
+                 metavar="FILE"),
+]  # fmt: skip
+AcceptKeys = Annotated[
+    bool,
+    typer.Option(
+        "--accept-new-host-keys",
+        help="Trust unknown host keys in this run; changed keys are still refused.",
+    ),
+]
+AskPass = Annotated[bool, typer.Option("--ask-pass", "-k", help="Ask for the SSH password.")]
+PasswordFile = Annotated[
+    str,
+    typer.Option("--password-file", help="File or /dev/fd/N with that password.", metavar="FILE"),
+]
+AskBecomePass = Annotated[
+    bool, typer.Option("--ask-become-pass", "-K", help="Ask for the sudo password.")
+]
+BecomePasswordFile = Annotated[
+    str,
+    typer.Option(
+        "--become-password-file", help="File or /dev/fd/N with that password.", metavar="FILE"
+    ),
+]
+
+
+def _way(options: dict[str, Any]) -> Any:
+    from ..commands.fleet import Way
+    from ..fleet.inventory import Source
+
+    source = Source(
+        tuple(os.path.abspath(item) if "," not in item else item for item in options["inventory"]),
+        options["limit"],
+        tuple(os.path.abspath(item) for item in options["vault_password_file"]),
+    )
+    return Way(
+        source,
+        options["forks"],
+        options["accept_new_host_keys"],
+        options["ask_pass"],
+        options["password_file"],
+        options["ask_become_pass"],
+        options["become_password_file"],
+        options.get("mitogen", False),
+    )
+
+
+def _finish(outcome: Any, ui: str, json: bool) -> int:
+    error = outcome.error
+    if error is not None:
+        sys.stderr.write(reporting.error_text(error) + "\n")
+    form = "json" if json else "lines" if ui == "json" else "text"
+    reporting.print_result(outcome.to_dict(), outcome.as_text(), form)
+    return error.exit_code if error else 0
+
+
+def _tell(verb: str, hosts: Any, code: int, json: bool) -> int:
+    from ..commands import fleet as command
+
+    form = "json" if json else "text"
+    reporting.print_result(
+        command.hosts_as_json(verb, hosts, code), command.hosts_as_text(hosts), form
+    )
+    return code
+
+
+@app.command("install", short_help="Install, resume, repair or change the hosts.")
+@with_settings
+def install(
+    flags: dict[str, Given],
+    inventory: Inventory,
+    answers: Answers = None,
+    limit: Limit = "",
+    canary: Annotated[
+        str,
+        typer.Option("--canary", help="Hosts to install before the first wave.", metavar="N|N%"),
+    ] = "1",
+    waves: Annotated[
+        str,
+        typer.Option("--waves", help="Hosts started by the end of each wave.", metavar="N|N%,..."),
+    ] = "10%,50%,100%",
+    max_fail: Annotated[
+        str,
+        typer.Option(
+            "--max-fail", help="Stop when more hosts than this have failed.", metavar="N|N%"
+        ),
+    ] = "10%",
+    forks: Forks = 0,
+    direct: Annotated[
+        bool, typer.Option("--direct", help="Let every host fetch its model from the origin.")
+    ] = False,
+    serve: Annotated[
+        str,
+        typer.Option(
+            "--serve",
+            help="Address of this machine at which to serve the model's files.",
+            metavar="IP[:PORT]",
+        ),
+    ] = "",
+    share: Annotated[
+        bool,
+        typer.Option("--share", help="Let hosts that have the files serve them to the others."),
+    ] = False,
+    share_port: Annotated[
+        int,
+        typer.Option(
+            "--share-port",
+            help="Port for --share (0: any free port).",
+            metavar="PORT",
+            min=0,
+            max=65535,
+        ),
+    ] = 0,
+    install_python: Annotated[
+        bool, typer.Option("--install-python", help="Install Python on hosts that have none.")
+    ] = False,
+    accept_new_host_keys: AcceptKeys = False,
+    ask_pass: AskPass = False,
+    password_file: PasswordFile = "",
+    ask_become_pass: AskBecomePass = False,
+    become_password_file: BecomePasswordFile = "",
+    vault_password_file: Vault = [],  # noqa: B006 - typer copies it
+    mitogen: Annotated[
+        bool, typer.Option("--mitogen", help="Use Mitogen if it is installed.")
+    ] = False,
+    yes: Yes = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start over; finished downloads are kept.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="As --fresh, and ignore existing installs.")
+    ] = False,
+    full: Annotated[bool, typer.Option("--full", help="Run every phase on every host.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Read every model file again.")] = False,
+    locked: Locked = False,
+    ui: Ui = "auto",
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Install, resume, repair or change the hosts: a canary first, then in waves.
+
+    All hosts are checked before the first one is changed. Run it again to continue.
+    """
+    from ..commands import fleet as command
+    from ..fleet import view, wave_order
+
+    way = _way(locals())
+    options = command.Options(
+        order=wave_order.parse(canary, waves, max_fail),
+        fresh=fresh or force,
+        force=force,
+        full=full,
+        verify=verify,
+        install_python=install_python,
+        direct=direct,
+        serve=serve,
+        share=share,
+        share_port=share_port,
+        yes=yes or force,
+        locked=locked,
+    )
+    shown = view.make(ui, json_result=json)
+    try:
+        outcome = command.install(flags, answers, os.environ, way, options, shown)
+    finally:
+        shown.close()
+    return _finish(outcome, ui, json)
+
+
+@app.command("uninstall", short_help="Remove what dream-runner installed on the hosts.")
+def uninstall(
+    inventory: Inventory,
+    limit: Limit = "",
+    forks: Forks = 0,
+    accept_new_host_keys: AcceptKeys = False,
+    ask_pass: AskPass = False,
+    password_file: PasswordFile = "",
+    ask_become_pass: AskBecomePass = False,
+    become_password_file: BecomePasswordFile = "",
+    vault_password_file: Vault = [],  # noqa: B006 - typer copies it
+    yes: Yes = False,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Also remove models, secrets and data.")
+    ] = False,
+    ui: Ui = "auto",
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Remove what dream-runner installed on the hosts, and nothing else."""
+    from ..commands import fleet as command
+    from ..fleet import view
+
+    way = _way(locals())
+    shown = view.make(ui, json_result=json)
+    try:
+        outcome = command.uninstall(os.environ, way, shown, purge=purge, yes=yes)
+    finally:
+        shown.close()
+    return _finish(outcome, ui, json)
+
+
+@app.command("plan", short_help="Show what install would do on each host.")
+@with_settings
+def plan(
+    flags: dict[str, Given],
+    inventory: Inventory,
+    answers: Answers = None,
+    limit: Limit = "",
+    forks: Forks = 0,
+    accept_new_host_keys: AcceptKeys = False,
+    ask_pass: AskPass = False,
+    password_file: PasswordFile = "",
+    ask_become_pass: AskBecomePass = False,
+    become_password_file: BecomePasswordFile = "",
+    vault_password_file: Vault = [],  # noqa: B006 - typer copies it
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="Exit with 20 when a host would change.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="As with install.")] = False,
+    locked: Locked = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Show what install would do on each host and why; change nothing anywhere."""
+    from ..commands import fleet as command
+    from ..fleet import view
+
+    shown = view.make("quiet")
+    way = _way(locals())
+    hosts = command.plan(flags, answers, os.environ, way, shown, force=force, locked=locked)
+    code = command.exit_code(hosts, ("due", "in order"))
+    if not code and exit_code and any(host.state == "due" for host in hosts):
+        code = 20
+    return _tell("plan", hosts, code, json)
+
+
+@app.command("status", short_help="Show whether the models are ready.")
+def status(
+    inventory: Inventory,
+    limit: Limit = "",
+    forks: Forks = 0,
+    accept_new_host_keys: AcceptKeys = False,
+    ask_pass: AskPass = False,
+    password_file: PasswordFile = "",
+    vault_password_file: Vault = [],  # noqa: B006 - typer copies it
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Show whether the model of each host is ready; ask it one real question.
+
+    Exit codes: 0 all are ready, 13 some are not.
+    """
+    from ..commands import fleet as command
+    from ..fleet import view
+
+    way = _way({**locals(), "ask_become_pass": False, "become_password_file": ""})
+    hosts = command.status(os.environ, way, view.make("quiet"))
+    return _tell("status", hosts, command.exit_code(hosts, ("ready",)), json)
+
+
+@app.command("exec-doctor", short_help="Find problems on the hosts and how to fix them.")
+def exec_doctor(
+    inventory: Inventory,
+    limit: Limit = "",
+    forks: Forks = 0,
+    accept_new_host_keys: AcceptKeys = False,
+    ask_pass: AskPass = False,
+    password_file: PasswordFile = "",
+    vault_password_file: Vault = [],  # noqa: B006 - typer copies it
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Find what is wrong on the hosts: hardware, what differs, the engine, the disk.
+
+    Reads every file again. Exit codes: 0 no errors, 13 errors on some host.
+    """
+    from ..commands import fleet as command
+    from ..fleet import view
+
+    way = _way({**locals(), "ask_become_pass": False, "become_password_file": ""})
+    hosts = command.doctor(os.environ, way, view.make("quiet"))
+    return _tell("exec-doctor", hosts, command.exit_code(hosts, ("well", "warning")), json)

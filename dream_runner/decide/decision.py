@@ -1,0 +1,260 @@
+"""What follows from settings, facts and catalogue: one pure decision for the whole run.
+
+The wrapper calls it for the plan, the context play for the roles; the same
+inputs give the same answer, so that what install does is what plan said.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+from urllib.parse import unquote
+
+from ..module_utils.dream_core.checks import requirements, versions
+from ..module_utils.dream_core.fetch.sources import wheel_address
+from ..module_utils.dream_core.system import ip_addresses
+from . import fast_start, features, gpu_assignment, models, ports, profiles, service_stack, tiers
+
+#: The override of a backend, in the words of the facts document.
+_GPU_TO_BACKEND = {"none": "cpu"}
+
+
+def decide(
+    settings: dict[str, Any],
+    facts: dict[str, Any],
+    session: dict[str, Any],
+    catalog: Any,
+    receipts: dict[str, Any],
+    listeners: Sequence[dict[str, Any]] = (),
+    held: Mapping[str, int] | None = None,
+    bundled: Collection[str] = (),
+    in_fleet: bool = False,
+    described: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return ``dream_choice`` (docs/developer/architecture.md).
+
+    ``held`` are the bytes that are there of each model file (None: nobody looked);
+    ``bundled`` are the digests of the bundle's files; ``described`` is the header of a
+    model file that the user named.
+    Raises UsageError for a tier, model or feature that cannot be, and
+    RequirementError for a chosen port that another program holds.
+    """
+    facts = _with_backend(facts, settings["gpu"])
+    profile, profile_why = profiles.resolve(settings, facts, session, receipts)
+    settings = dict(settings, profile=profile)
+    tier = tiers.choose_tier(
+        facts, catalog.tiers, override=settings["tier"], memory_limit_mb=settings["memory_limit_mb"]
+    )
+    final = _choose_model(
+        settings,
+        facts,
+        tier,
+        catalog,
+        described or _recorded(receipts, settings),
+        _offline_models(settings, catalog.models, bundled, held or {}),
+    )
+    chosen = features.resolve(
+        settings, facts, tier, catalog.features, catalog.services, final["context_tokens"]
+    )
+    supervisor = choose_supervisor(facts, session)
+    start = fast_start.decide(
+        settings,
+        facts,
+        tier,
+        catalog.models,
+        final,
+        fast_start.Host(supervisor, receipts, held, in_fleet),
+    )
+    model = start.small or final
+    previous = receipts.get("requirements", {}).get("facts", {}).get("engine_port")
+    loopbacks = session.get("loopbacks", ip_addresses.LOOPBACKS)
+    listens = ports.engine_address(catalog.services["services"], settings, loopbacks)
+    choice = {
+        "profile": profile,
+        "profile_why": profile_why,
+        "tier": tier,
+        "backend": facts["backend"],
+        "features": chosen,
+        "model": model,
+        "context_tokens": model["context_tokens"],
+        # For the model that is to stay: the small one runs on the same cards.
+        "gpu_assignment": _assign(facts, final, chosen["services"], receipts),
+        "engine_port": requirements.choose_port(
+            settings["engine_port"], previous, listeners, bind_address=listens
+        ),
+        "engine_address": listens,
+        # Where this host asks the engine.
+        "address": ip_addresses.reachable(listens, loopbacks),
+        "supervisor": supervisor,
+        "fast_start": {"use": bool(start.small), "why": start.why},
+        "upgrade": None,
+    }
+
+    def stacked(served: dict[str, Any]) -> dict[str, Any] | None:
+        # A compose project needs a container engine; only ``full`` has one.
+        if profile == profiles.NATIVE:
+            return None
+        told = dict(choice, model=served)
+        return service_stack.resolve(settings, facts, told, catalog, receipts, listeners, loopbacks)
+
+    choice["url"] = ip_addresses.base_url(choice["address"], choice["engine_port"])
+    choice["stack"] = stacked(model)
+    if start.small:
+        choice["upgrade"] = {"model": final, "stack": stacked(final)}
+    # None of what a role depends on: it is gone once the new images ran.
+    choice["data_changes"] = versions.moves(
+        catalog.services["services"],
+        (choice["stack"] or {}).get("images", ()),
+        receipts,
+        catalog.images["images"],
+    )
+    choice["port_notes"] = ports.notes(settings, choice, receipts, listeners)
+    return choice
+
+
+def _assign(
+    facts: dict[str, Any], model: dict[str, Any], services: Sequence[str], receipts: dict[str, Any]
+) -> dict[str, Any] | None:
+    """Return which cards serve what; None where no card computes.
+
+    What was assigned before is kept while its cards are there, because moving a
+    model restarts services.
+    """
+    if facts["backend"] == "cpu" or not model.get("need_mb"):
+        return None
+    previous = receipts.get("detection", {}).get("facts", {}).get("gpu_assignment")
+    helpers = [name for name in gpu_assignment.HELPERS if name in services]
+    return gpu_assignment.assign(facts, model["need_mb"], helpers, previous)
+
+
+def _with_backend(facts: dict[str, Any], wanted: str) -> dict[str, Any]:
+    """Return the facts with the user's backend; the document itself stays as it was found."""
+    if wanted == "auto":
+        return facts
+    return dict(facts, backend=_GPU_TO_BACKEND.get(wanted, wanted), backend_overridden=True)
+
+
+def _choose_model(
+    settings: dict[str, Any],
+    facts: dict[str, Any],
+    tier: dict[str, Any],
+    catalog: Any,
+    described: Mapping[str, Any] | None,
+    only: Collection[str] | None,
+) -> dict[str, Any]:
+    wanted = settings["model"]
+    if wanted == "small":
+        wanted = fast_start.small_id(catalog.models)
+    if "://" in wanted or wanted.startswith(("file:", wheel_address.PREFIX)):
+        model = _model_of_url(settings)
+        if described and described["attention"] and described["context_tokens"]:
+            return _model_of_header(model, described, settings, facts, tier, catalog.models)
+        return model
+    return models.choose_model(
+        facts,
+        tier,
+        catalog.models,
+        wanted=wanted,
+        context_tokens=settings["context_tokens"],
+        memory_limit_mb=settings["memory_limit_mb"],
+        only=only,
+    )
+
+
+def _offline_models(
+    settings: Mapping[str, Any],
+    models_catalog: Mapping[str, Any],
+    bundled: Collection[str],
+    held: Mapping[str, int],
+) -> Collection[str] | None:
+    """Return the ids that can be had without a network; None where there is one."""
+    if not settings["offline"]:
+        return None
+    return {
+        str(model["id"])
+        for model in models_catalog["models"]
+        if all(file["sha256"] in bundled or file["file"] in held for file in model["files"])
+    }
+
+
+#: llama.cpp's own default is the model's training context, whose cache can be
+#: larger than the host; a model nobody described gets a modest one instead.
+_URL_CONTEXT_TOKENS = 4096
+
+
+def _model_of_url(settings: dict[str, Any]) -> dict[str, Any]:
+    url = settings["model"]
+    if wheel_address.is_wheel(url):
+        name = wheel_address.parse(url).file
+    else:
+        name = url.split("?")[0].split("#")[0].rstrip("/").rsplit("/", 1)[-1]
+    if url.startswith("file:"):
+        # Unit files, command lines and receipts carry the name: letters that all of them take.
+        name = re.sub(r"[^A-Za-z0-9._-]", "_", unquote(name))
+    stem = name[: -len(".gguf")] if name.endswith(".gguf") else name
+    file = {
+        "file": name,
+        "sha256": settings["model_sha256"].lower(),
+        "size_bytes": settings["model_size_bytes"] or None,
+        "urls": [url],
+    }
+    return dict(
+        file,
+        id=stem,
+        name=stem,
+        files=[file],
+        context_tokens=settings["context_tokens"] or _URL_CONTEXT_TOKENS,
+        why="chosen by its address",
+    )
+
+
+def _recorded(receipts: Mapping[str, Any], settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the header that the models phase recorded of the same file, if it did."""
+    facts = (receipts.get("models") or {}).get("facts") or {}
+    is_same = facts.get("sha256") and facts.get("sha256") == settings["model_sha256"]
+    found = facts.get("described") if is_same else None
+    return found if isinstance(found, dict) else None
+
+
+def _model_of_header(
+    model: dict[str, Any],
+    described: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    facts: dict[str, Any],
+    tier: Mapping[str, Any],
+    models_catalog: dict[str, Any],
+) -> dict[str, Any]:
+    """Return ``model`` at the largest context that its own header and this host allow."""
+    shaped = dict(
+        model,
+        size_mb=-(-int(model["size_bytes"] or 0) // 1_000_000),
+        max_context_tokens=int(described["context_tokens"]),
+        architecture={"attention": described["attention"]},
+    )
+    fitted = models.choose_given(
+        shaped,
+        facts,
+        dict(tier),
+        models_catalog,
+        context_tokens=int(settings["context_tokens"]),
+        memory_limit_mb=int(settings["memory_limit_mb"]),
+    )
+    why = (
+        f"chosen by its path: {described['architecture']}, "
+        f"trained for {described['context_tokens']} tokens of context"
+    )
+    return dict(fitted, described=dict(described), why=why)
+
+
+def choose_supervisor(facts: dict[str, Any], session: dict[str, Any]) -> str:
+    """Return who keeps the native engine running on this host.
+
+    A unit only where PID 1 is systemd; the user's manager only where it can
+    run without a login; supervisord everywhere else.
+    """
+    if facts["init"]["system"] != "systemd":
+        return "supervisord"
+    if session["is_root"]:
+        return "systemd-system"
+    return "systemd-user" if session["user_manager"] else "supervisord"

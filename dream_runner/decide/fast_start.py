@@ -1,0 +1,259 @@
+"""Whether a small model answers while the host's own is fetched: with which, and why.
+
+Pure. The small model is the catalogue's (``fast_start`` in models.yml) or the one
+that the setting names. The host's own model is then fetched, tried and put in its
+place by a program in the background (upgrader.py); the decision holds until that has ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ..module_utils.dream_core.errors import DreamError
+from . import models
+
+Model = dict[str, Any]
+
+#: Written by the models role, kept running by systemd; a test keeps it equal to the role's.
+UNIT = "dream-runner-upgrade.service"
+#: The name of the same program where systemd does not keep it running (background.py), and the
+#: scope that stands for this in receipts, where a unit has ``system`` or ``user``.
+PROGRAM, BACKGROUND = "dream-runner-upgrade", "background"
+#: Below the install directory: the program and the document that tells it what to do.
+FOLDER = "upgrade"
+#: Proves an installation in tests and gives no useful answers.
+_TEST_MODEL = "smoke"
+
+_MB = 1_000_000
+_WORDS = ("auto", "yes", "no")
+_HERE = "its model is already downloaded"
+_NO_SMALL = "the catalogue names no small model"
+
+
+class Host(NamedTuple):
+    """What the decision needs to know of a host and its run.
+
+    ``held`` maps the names in the models directory to the bytes that are there, those of a
+    partial under ``NAME.part``; None where nobody looked. ``in_fleet``: others get the
+    same model in the same run.
+    """
+
+    supervisor: str
+    receipts: Mapping[str, Any]
+    held: Mapping[str, int] | None
+    in_fleet: bool
+
+
+class Start(NamedTuple):
+    """The decision: the model that answers until then (None: no fast start), and why."""
+
+    small: Model | None
+    why: str
+
+
+def decide(
+    settings: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    tier: Mapping[str, Any],
+    catalog_models: Mapping[str, Any],
+    final: Model,
+    host: Host,
+) -> Start:
+    """Return whether a small model answers while ``final`` is fetched.
+
+    While a unit is at work on ``final`` the answer stays what it was, so that
+    installing again in the meantime changes nothing.
+    """
+    wish = str(settings["fast_start"])
+    wanted = wish if wish not in _WORDS else small_id(catalog_models)
+    why_not = _never(settings, host, wish) or ("" if wanted else _NO_SMALL)
+    if why_not:
+        return Start(None, why_not)
+    if not is_pending(host.receipts, final):
+        why_not = _not_now(settings, catalog_models, final, host, wish, wanted)
+    if why_not:
+        return Start(None, why_not)
+    try:
+        small = _small(settings, facts, tier, catalog_models, wanted)
+    except DreamError as error:
+        return Start(None, error.what)
+    return Start(small, "{} answers until {} is downloaded".format(small["id"], final["id"]))
+
+
+def small_id(catalog_models: Mapping[str, Any]) -> str:
+    """Return the id of the catalogue's small model; a site's own catalogue need not have one."""
+    return str((catalog_models.get("fast_start") or {}).get("model") or "")
+
+
+def outlook(catalog_models: Mapping[str, Any], final: Model) -> str:
+    """Return what ``auto`` makes of a model on a first install, in words for people."""
+    usual = small_id(catalog_models)
+    if not usual:
+        return _NO_SMALL
+    if usual == final["id"]:
+        return "it is the small model itself"
+    small = models.find_model(dict(catalog_models), usual)
+    why_not = _too_small(final, small, {}, int(catalog_models["fast_start"]["at_least_mb"]))
+    return why_not or f"{usual} answers until it is downloaded"
+
+
+def keeper(supervisor: str) -> dict[str, str]:
+    """Return ``{name, scope}`` of the program that a fast start leaves running."""
+    if supervisor == "supervisord":
+        return {"name": PROGRAM, "scope": BACKGROUND}
+    return {"name": UNIT, "scope": "user" if supervisor == "systemd-user" else "system"}
+
+
+def is_pending(receipts: Mapping[str, Any], final: Model) -> bool:
+    """Tell whether an install has left ``final`` to the unit, which has not ended its work."""
+    return bool(pending(receipts).get("sha256") == final["sha256"])
+
+
+def pending(receipts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the models phase has recorded of an upgrade, or an empty dictionary."""
+    receipt = receipts.get("models") or {}
+    if receipt.get("state") == "removed":
+        return {}
+    return dict((receipt.get("facts") or {}).get("upgrade") or {})
+
+
+def after(choice: dict[str, Any]) -> dict[str, Any]:
+    """Return what ``choice.decide`` will say when the host's own model answers."""
+    upgrade = choice["upgrade"]
+    return dict(
+        choice,
+        model=upgrade["model"],
+        context_tokens=upgrade["model"]["context_tokens"],
+        stack=upgrade["stack"],
+        upgrade=None,
+        fast_start={"use": False, "why": _HERE},
+    )
+
+
+def _never(settings: Mapping[str, Any], host: Host, wish: str) -> str:
+    """Return why this host cannot, or shall not, have a fast start at all."""
+    if wish == "no":
+        return "switched off"
+    if settings["offline"]:
+        return "offline, nothing is fetched later"
+    return "nobody has looked which models are here" if host.held is None else ""
+
+
+def _not_now(
+    settings: Mapping[str, Any],
+    catalog_models: Mapping[str, Any],
+    final: Model,
+    host: Host,
+    wish: str,
+    small: str,
+) -> str:
+    """Return why no fast start begins now."""
+    held = host.held or {}
+    if small == final["id"]:
+        return "it is the small model itself"
+    if _is_here(final, held):
+        return _HERE
+    serving = _serving(host.receipts, str(settings["install_dir"]))
+    if serving not in ("", small):
+        return f"{serving} answers until then"
+    if wish != "auto":
+        return ""
+    if settings["bundle"]:
+        return "a bundle brings the model"
+    if host.in_fleet:
+        return "a fleet fetches a model once and hands it on"
+    if _is_local(final):
+        return "its model comes from a file of this machine"
+    known = models.find_model(dict(catalog_models), small)
+    if not _size(final) and settings["profile"] == "native":
+        # The small model is small enough to be fetched for a download of any size.
+        return ""
+    return _too_small(final, known, held, int(catalog_models["fast_start"]["at_least_mb"]))
+
+
+def _is_local(model: Mapping[str, Any]) -> bool:
+    """Tell whether every file has a source that needs no network."""
+    return all(
+        any(url.startswith(("file:", "package:", "/")) for url in item["urls"])
+        for item in model["files"]
+    )
+
+
+def _too_small(final: Model, small: Model, held: Mapping[str, int], least_mb: int) -> str:
+    """Return why waiting for ``final`` is no longer than it is worth, or an empty string."""
+    whole = _size(final)
+    if not whole:
+        return "the size of {} is not known".format(final["id"])
+    more = _missing(final, whole, held) - _missing(small, _size(small), held)
+    if more >= least_mb * _MB:
+        return ""
+    return "the small model would save less than %.1f GB of waiting" % (least_mb / 1000)
+
+
+def _size(model: Mapping[str, Any]) -> int:
+    """Return the bytes of a model, by the planning figure where none is exact; 0: unknown."""
+    exact = [int(item.get("size_bytes") or 0) for item in model["files"]]
+    return sum(exact) if all(exact) else int(model.get("size_mb") or 0) * _MB
+
+
+def _missing(model: Mapping[str, Any], whole: int, held: Mapping[str, int]) -> int:
+    names = [item["file"] for item in model["files"]]
+    here = sum(held.get(name, held.get(name + ".part", 0)) for name in names)
+    return max(0, whole - here)
+
+
+def _is_here(model: Model, held: Mapping[str, int]) -> bool:
+    """Tell whether every file is there; that it is the right one, the fetch will see."""
+    return all(
+        item["file"] in held and held[item["file"]] == (item["size_bytes"] or held[item["file"]])
+        for item in model["files"]
+    )
+
+
+def _serving(receipts: Mapping[str, Any], install_dir: str) -> str:
+    """Return the id of the model that answers since the last install of this directory."""
+    health = receipts.get("health") or {}
+    if health.get("state") != "done" or health.get("install_dir") != install_dir:
+        return ""
+    found = str((health.get("facts") or {}).get("model") or "")
+    return "" if found == _TEST_MODEL else found
+
+
+def _small(
+    settings: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    tier: Mapping[str, Any],
+    catalog_models: Mapping[str, Any],
+    wanted: str,
+) -> Model:
+    """Return the small model at a context that fits; the asked one where it can offer that."""
+    known = models.find_model(dict(catalog_models), wanted)
+    asked = int(settings["context_tokens"])
+    context = asked if asked <= known["max_context_tokens"] else 0
+    found = models.choose_model(
+        dict(facts),
+        dict(tier),
+        dict(catalog_models),
+        wanted=wanted,
+        context_tokens=context,
+        memory_limit_mb=settings["memory_limit_mb"],
+    )
+    return dict(found, why="answers until the host's own model is downloaded")
+
+
+def files(choice: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return every file that an install leads to: those fetched now, then those of the unit."""
+    later = choice.get("upgrade")
+    return [*first_files(choice), *(later["model"]["files"] if later else ())]
+
+
+def first_files(choice: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the files that an install fetches itself: the model's, then those of the services."""
+    return [*choice["model"]["files"], *helper_files(choice)]
+
+
+def helper_files(choice: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the files of the helper models that the services read."""
+    helpers = (choice.get("stack") or {}).get("models") or ()
+    return [file for model in helpers for file in model["files"]]

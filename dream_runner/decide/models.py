@@ -1,0 +1,316 @@
+"""Which model a host runs: the first of its tier's that fits, at a context that fits.
+
+What a model needs is computed from its architecture: weights, the cache of
+keys and values for every token of the context, the state of recurrent
+layers. A constant per parameter would be wrong by a factor of ten (U-81).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection
+from typing import Any
+
+from ..module_utils.dream_core.errors import RequirementError, UsageError
+from ..module_utils.dream_core.facts.totals import accelerator, ram_mb
+
+Model = dict[str, Any]
+
+#: Bytes of a cached value (f16) and of a value of a recurrent state (f32).
+_CACHE_BYTES, _STATE_BYTES = 2, 4
+
+_MIB = 1024 * 1024
+
+
+def choose_model(
+    facts: dict[str, Any],
+    tier: dict[str, Any],
+    models_catalog: dict[str, Any],
+    wanted: str = "auto",
+    context_tokens: int = 0,
+    memory_limit_mb: int = 0,
+    only: Collection[str] | None = None,
+) -> dict[str, Any]:
+    """Return ``{id, name, file, sha256, size_bytes, urls, files, context_tokens, need_mb, why}``.
+
+    ``need_mb`` is weights and cache at that context. ``context_tokens`` 0 lets the
+    host decide; a number is kept, and models that cannot offer it are passed over
+    (U-59). ``only`` are the ids that ``auto`` may take; None means all.
+    Raises UsageError UNKNOWN_MODEL, RequirementError MODEL_TOO_LARGE (a wanted one) or
+    NO_MODEL_FITS.
+    """
+    have = budget_mb(facts, models_catalog["budgets"], memory_limit_mb)
+    if wanted != "auto":
+        model = find_model(models_catalog, wanted)
+        return _wanted(models_catalog, tier, model, have, context_tokens, _avoided(model, facts))
+    plan = models_catalog["tiers"][tier["id"]]
+    refused: list[str] = []
+    for model in candidates(models_catalog, tier["id"]):
+        obstacle = _avoided(model, facts)
+        if only is not None and model["id"] not in only:
+            obstacle = "it is not on this machine, and --offline downloads nothing"
+        context, problem = fit(model, have, context_tokens, plan["context_tokens"])
+        if context and not obstacle:
+            return _answer(model, context, _why(model, context, have, tier, refused))
+        refused.append("{} ({})".format(model["id"], obstacle or problem))
+    raise RequirementError(
+        "no model fits this host: {}".format("; ".join(refused)),
+        code="NO_MODEL_FITS",
+        hint="ask for a smaller context (--context-tokens), or add memory"
+        if only is None
+        else "give a --bundle that has a model, or --model with the path of a GGUF file",
+    )
+
+
+def choose_given(
+    model: Model,
+    facts: dict[str, Any],
+    tier: dict[str, Any],
+    models_catalog: dict[str, Any],
+    context_tokens: int = 0,
+    memory_limit_mb: int = 0,
+) -> dict[str, Any]:
+    """Return ``model``, which need not be of the catalogue, as ``choose_model`` returns one.
+
+    Raises RequirementError MODEL_TOO_LARGE where it does not fit this host.
+    """
+    have = budget_mb(facts, models_catalog["budgets"], memory_limit_mb)
+    return _wanted(models_catalog, tier, model, have, context_tokens, None)
+
+
+def explain(
+    facts: dict[str, Any],
+    tier: dict[str, Any],
+    models_catalog: dict[str, Any],
+    context_tokens: int = 0,
+    memory_limit_mb: int = 0,
+) -> list[dict[str, Any]]:
+    """Return every candidate in order: ``{id, need_mb, have_mb, context_tokens, result, why}``.
+
+    ``result`` is ``chosen``, ``fits`` (it came after the chosen one) or ``no``.
+    """
+    have = budget_mb(facts, models_catalog["budgets"], memory_limit_mb)
+    planned = models_catalog["tiers"][tier["id"]]["context_tokens"]
+    rows: list[dict[str, Any]] = []
+    for model in candidates(models_catalog, tier["id"]):
+        context, problem = fit(model, have, context_tokens, planned)
+        why = _avoided(model, facts) or problem
+        later = any(row["result"] == "chosen" for row in rows)
+        tokens = context or context_tokens or min(planned, model["max_context_tokens"])
+        rows.append(
+            {
+                "id": model["id"],
+                "need_mb": need_mb(model, tokens),
+                "have_mb": have,
+                "context_tokens": tokens,
+                "result": "no" if why else "fits" if later else "chosen",
+                "why": why or "",
+            }
+        )
+    return rows
+
+
+def listing(
+    facts: dict[str, Any],
+    tier: dict[str, Any],
+    models_catalog: dict[str, Any],
+    context_tokens: int = 0,
+    memory_limit_mb: int = 0,
+) -> list[dict[str, Any]]:
+    """Return every model of the catalogue: ``{id, name, size_bytes, need_mb, context, why_not}``.
+
+    ``why_not`` is empty where it fits this host.
+    """
+    have = budget_mb(facts, models_catalog["budgets"], memory_limit_mb)
+    planned = models_catalog["tiers"][tier["id"]]["context_tokens"]
+    rows = []
+    for model in models_catalog["models"]:
+        context, problem = fit(model, have, context_tokens, planned)
+        tokens = context or context_tokens or min(planned, model["max_context_tokens"])
+        rows.append(
+            {
+                "id": model["id"],
+                "name": model["name"],
+                "size_bytes": sum(item["size_bytes"] or 0 for item in model["files"])
+                or int(model["size_mb"]) * 1_000_000,
+                "need_mb": need_mb(model, tokens),
+                "context_tokens": tokens,
+                "why_not": problem or _avoided(model, facts) or "",
+            }
+        )
+    return sorted(rows, key=lambda row: row["size_bytes"])
+
+
+def candidates(models_catalog: dict[str, Any], tier_id: str) -> list[Model]:
+    """Return a tier's models in their order, then those of every lower tier."""
+    order = models_catalog["fallback"]
+    ids: list[str] = list(models_catalog["tiers"][tier_id]["models"])
+    ids += [name for name in order if name not in ids]
+    by_id = {model["id"]: model for model in models_catalog["models"]}
+    return [by_id[name] for name in ids]
+
+
+def _wanted(
+    models_catalog: dict[str, Any],
+    tier: dict[str, Any],
+    model: Model,
+    have: int,
+    context_tokens: int,
+    warning: str | None,
+) -> dict[str, Any]:
+    plan = models_catalog["tiers"][tier["id"]]
+    context, problem = fit(model, have, context_tokens, plan["context_tokens"])
+    if context:
+        why = "chosen by the user"
+        return _answer(model, context, f"{why}, although {warning}" if warning else why)
+    raise RequirementError(
+        "{} cannot run on this host: {}".format(model["name"], problem),
+        code="MODEL_TOO_LARGE",
+        where="model",
+        hint="choose a smaller model or context, or --model auto",
+    )
+
+
+def find_model(models_catalog: dict[str, Any], wanted: str) -> Model:
+    """Return a model by its id. Raises UsageError UNKNOWN_MODEL with the nearest ids."""
+    by_id: dict[str, Model] = {model["id"]: model for model in models_catalog["models"]}
+    if wanted in by_id:
+        return by_id[wanted]
+    near = difflib.get_close_matches(wanted.lower(), by_id, n=3, cutoff=0.4)
+    raise UsageError(
+        f"there is no model {wanted!r} in the catalogue",
+        code="UNKNOWN_MODEL",
+        where="model",
+        hint="did you mean {}?".format(" or ".join(near or sorted(by_id))),
+    )
+
+
+# What a model needs
+
+
+def weights_mb(model: Model) -> int:
+    """Return the MiB of a model's files: exact where known, else the planning figure.
+
+    The planning figure is in rounded decimal megabytes; read as MiB it errs
+    by 5 % to the safe side.
+    """
+    exact: list[int] = [file["size_bytes"] or 0 for file in model["files"]]
+    if all(exact):
+        return -(-sum(exact) // _MIB)
+    return int(model["size_mb"])
+
+
+def cache_bytes(model: Model, context_tokens: int) -> int:
+    """Return the bytes of keys, values and recurrent state for a context.
+
+    A layer with a window keeps that many tokens, and one batch more, however long
+    the context is.
+    """
+    total: int = 0
+    for group in model["architecture"]["attention"]:
+        tokens = min(context_tokens, group.get("window_tokens") or context_tokens)
+        values = group["kv_heads"] * (group["key_dim"] + group["value_dim"])
+        total += group["layers"] * tokens * values * _CACHE_BYTES
+    state = model["architecture"].get("recurrent")
+    if state:
+        values = state["heads"] * state["key_dim"] * state["value_dim"]
+        total += state["layers"] * values * _STATE_BYTES
+    return total
+
+
+def need_mb(model: Model, context_tokens: int) -> int:
+    """Return the MiB that a model needs at a context: weights, cache and state."""
+    return weights_mb(model) - (-cache_bytes(model, context_tokens) // _MIB)
+
+
+# What a host has
+
+
+def budget_mb(facts: dict[str, Any], budgets: dict[str, Any], memory_limit_mb: int = 0) -> int:
+    """Return the MiB that a model may take on this host.
+
+    Discrete GPUs: their sum less a reserve for each. Unified memory and RAM:
+    a share, because the system and the other services live there too.
+    """
+    host = accelerator(facts, memory_limit_mb)
+    reserve = int(budgets["gpu_reserve_mb"])
+    if host["memory_class"] == "discrete":
+        return max(0, int(host["memory_mb"] or 0) - int(host["count"]) * reserve)
+    if host["memory_class"] == "unified":
+        share = (host["memory_mb"] or 0) * int(budgets["unified_percent"]) // 100
+        return max(0, min([share, *_windows(facts, host["gpus"])]) - reserve)
+    ram = ram_mb(facts, memory_limit_mb) or 0
+    return max(0, ram * int(budgets["cpu_percent"]) // 100 - int(budgets["cpu_reserve_mb"]))
+
+
+def _windows(facts: dict[str, Any], ids: list[str]) -> list[int]:
+    """Return what unified GPUs can address at present, where their driver says it."""
+    sizes = [gpu.get("window_mb") for gpu in facts["gpus"] if gpu["id"] in ids]
+    return [int(size) for size in sizes if size]
+
+
+def fit(
+    model: Model, have_mb: int, asked_tokens: int, planned_tokens: int
+) -> tuple[int, str | None]:
+    """Return ``(context, None)`` for the largest context that fits, else ``(0, why not)``.
+
+    An asked context fits or does not; a planned one is halved down to the
+    least that a chat needs.
+    """
+    most = model["max_context_tokens"]
+    if asked_tokens > most:
+        return 0, f"its context is at most {most} tokens, {asked_tokens} are asked for"
+    context = asked_tokens or min(planned_tokens, most)
+    least = asked_tokens or min(context, _LEAST_TOKENS)
+    while need_mb(model, context) > have_mb and context > least:
+        context = max(least, context // 2)
+    need = need_mb(model, context)
+    if need > have_mb:
+        return 0, f"it needs {need} MB at {context} tokens, {have_mb} MB may be used"
+    return context, None
+
+
+#: Below this a conversation with tools or documents does not fit into the context.
+_LEAST_TOKENS = 8192
+
+
+def _avoided(model: Model, facts: dict[str, Any]) -> str | None:
+    """Return why a model is known not to work on this kind of host, or None."""
+    host = accelerator(facts)
+    seen = {
+        "arch": facts.get("arch"),
+        "backend": host["backend"],
+        "memory_class": host["memory_class"],
+    }
+    for rule in model.get("avoid") or []:
+        if all(seen[key] == value for key, value in rule["when"].items()):
+            return str(rule["why"])
+    return None
+
+
+def _why(model: Model, context: int, have: int, tier: dict[str, Any], refused: list[str]) -> str:
+    text = (
+        f"tier {tier['id']}: needs {need_mb(model, context)} of {have} MB"
+        f" at {context} tokens of context"
+    )
+    return "{}; passed over: {}".format(text, "; ".join(refused)) if refused else text
+
+
+def _answer(model: Model, context: int, why: str) -> dict[str, Any]:
+    files = [
+        {"file": f["file"], "sha256": f["sha256"], "size_bytes": f["size_bytes"], "urls": f["urls"]}
+        for f in model["files"]
+    ]
+    return dict(
+        files[0],
+        # The engine's defaults; a client may ask for anything else.
+        sampling=dict(model.get("sampling") or {}),
+        chat_template=str(model.get("chat_template") or ""),
+        id=model["id"],
+        name=model["name"],
+        files=files,
+        context_tokens=context,
+        need_mb=need_mb(model, context),
+        size_mb=int(model["size_mb"]),
+        why=why,
+    )

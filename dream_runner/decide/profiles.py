@@ -1,0 +1,64 @@
+"""Which profile an installation gets: containers or none, and why.
+
+Pure. ``native`` runs the engine without containers; ``full`` is the stack in containers.
+The engine of the native profile computes on the CPU only, so a usable GPU needs containers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .features import FEATURES
+
+AUTO, NATIVE, FULL = "auto", "native", "full"
+
+#: What an older version called a profile. Such a name is still accepted and still on record.
+_FORMER_NAMES = {"embedded": NATIVE}
+
+
+def current_name(name: str) -> str:
+    """Return today's name of a profile; any other word is returned as it is."""
+    return _FORMER_NAMES.get(name, name)
+
+
+def resolve(
+    settings: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    session: Mapping[str, Any],
+    receipts: Mapping[str, Any],
+) -> tuple[str, str]:
+    """Return the profile (``native`` or ``full``) and the reason in one clause.
+
+    An existing installation keeps its profile unless the user names another one.
+    """
+    wanted = current_name(str(settings["profile"]))
+    if wanted != AUTO:
+        return wanted, "chosen by the user"
+    known = installed(receipts)
+    if known:
+        return known, "this installation already has it"
+    # Features run in containers; switching one on asks for them.
+    feature = next((name for name in FEATURES if settings.get(name) in ("yes", True)), "")
+    if feature:
+        return FULL, f"{feature} runs in containers"
+    backend = str(facts["backend"])
+    if backend == "cpu":
+        return NATIVE, "no usable GPU was found, and the CPU needs no containers"
+    if not _can_have_containers(session):
+        return NATIVE, "containers need root once, and this user cannot become root"
+    return FULL, f"the {backend} GPU is used through containers"
+
+
+def installed(receipts: Mapping[str, Any]) -> str:
+    """Return the profile that is installed, or an empty string."""
+    receipt = receipts.get("features") or {}
+    if receipt.get("state") == "removed":
+        return ""
+    name = current_name(str((receipt.get("facts") or {}).get("profile") or ""))
+    return name if name in (NATIVE, FULL) else ""
+
+
+def _can_have_containers(session: Mapping[str, Any]) -> bool:
+    may_become_root = session["is_root"] or session["sudo"] != "none"
+    return bool(may_become_root or session.get("has_containers"))

@@ -1,0 +1,126 @@
+"""What the phases are made of: the text of each role, and what that text depends on.
+
+The names of a role's inputs are read from the role itself, so that no list of
+them can be forgotten when the role changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .. import paths
+from ..module_utils.dream_core.phases import PHASES
+from ..module_utils.dream_core.records import inputs
+
+#: A role that another one takes tasks from.
+_INCLUDED = re.compile(r"(?:include|import)_role:\s*\n\s+name:\s*([a-z_]+)")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A phase's role: a digest of all that it runs, and the variables it mentions."""
+
+    digest: str
+    names: frozenset[str]
+
+
+def wanted(
+    settings: Mapping[str, Any],
+    choice: Mapping[str, Any],
+    host: Mapping[str, Any],
+    session: Mapping[str, Any],
+    overrides: Mapping[str, Any] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Return the inputs of every phase, as ``due.decide`` and the receipts take them.
+
+    ``overrides`` are variables that somebody set in place of a role's default.
+    """
+    known = inputs.values(settings, choice, host, session)
+    return {
+        phase: {
+            "inputs": {
+                "content": source.digest,
+                **inputs.digests(source.names, known),
+                **_overridden(phase, overrides or {}),
+            },
+            "consumes": [name for name in inputs.consumed(source.names) if name != phase],
+        }
+        for phase, source in of_roles().items()
+    }
+
+
+def _overridden(phase: str, overrides: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        name: inputs.digest(str(value))
+        for name, value in overrides.items()
+        if name.startswith(f"{phase}_") and not name.endswith("_facts")
+    }
+
+
+@cache
+def of_roles() -> dict[str, Source]:
+    """Return the source of each phase, in run order."""
+    shared = _digest(_shared_files())
+    variables = _group_variables()
+    return {phase: _source(phase, shared, variables) for phase in PHASES}
+
+
+def _source(phase: str, shared: str, variables: Mapping[str, str]) -> Source:
+    files = list(_files_of_role(phase))
+    text = "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in files)
+    for role in sorted(set(_INCLUDED.findall(text)) - {phase}):
+        included = list(_files_of_role(role))
+        files += included
+        text += "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in included)
+    return Source(f"{_digest(files)}{shared}", _closure(inputs.names_in(text), variables))
+
+
+def _closure(names: frozenset[str], variables: Mapping[str, str]) -> frozenset[str]:
+    """Return ``names`` with what the shared variables among them are made of."""
+    found = names
+    while True:
+        more = found.union(
+            *(inputs.names_in(variables[name]) for name in found if name in variables)
+        )
+        if more == found:
+            return found
+        found = more
+
+
+def _group_variables() -> dict[str, str]:
+    """Return the text of each variable that all roles share, but for the settings' defaults."""
+    texts: dict[str, str] = {}
+    for path in sorted((paths.content() / "playbooks" / "group_vars" / "all").glob("*.yml")):
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        texts.update({name: str(value) for name, value in document.items()})
+    return texts
+
+
+def _files_of_role(role: str) -> Iterator[Path]:
+    root = paths.content() / "roles" / role
+    return (path for path in sorted(root.rglob("*")) if path.is_file())
+
+
+def _shared_files() -> Iterator[Path]:
+    """Yield the code that runs for every role."""
+    content, package = paths.content(), paths.PACKAGE
+    for root in (content / "playbooks", content / "library"):
+        yield from (path for path in sorted(root.rglob("*")) if path.suffix in (".py", ".yml"))
+    for root in (package / "module_utils", package / "plugins" / "action"):
+        yield from sorted(root.rglob("*.py"))
+    yield from sorted((package / "plugins").glob("*.py"))
+
+
+def _digest(files: Iterable[Path]) -> str:
+    whole = hashlib.sha256()
+    for path in files:
+        whole.update(hashlib.sha256(path.read_bytes()).digest())
+    return whole.hexdigest()[:16]

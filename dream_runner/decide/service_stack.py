@@ -1,0 +1,427 @@
+"""Which containers run on a host: one pure decision from choices, facts, catalogue and lock.
+
+A service is on when it is core, recommended by itself, or asked for by a
+feature; with it comes all it depends on. The answer carries everything later
+phases need: images by digest, ports, keys of ``.env``, directories, files,
+the compose project, and the resources that the receipts record ahead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from ..module_utils.dream_core.containers import compose_diff
+from ..module_utils.dream_core.containers.references import pinned
+from ..module_utils.dream_core.facts.totals import usable_gpus
+from ..module_utils.dream_core.system import ip_addresses
+from . import ports
+
+Service = dict[str, Any]
+
+#: The service that serves the model; its port is the engine's.
+ENGINE = "llama-server"
+
+#: A variant's environment is merged by key; its other values replace the service's.
+_MERGED = "environment"
+
+_DIRECTORY_MODE = "0755"
+#: Models are fetched by a phase of their own, into a directory that stays ours.
+_MODELS = "data/models"
+
+
+def resolve(
+    settings: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    choice: Mapping[str, Any],
+    catalog: Any,
+    receipts: Mapping[str, Any],
+    listeners: Sequence[Mapping[str, Any]] = (),
+    loopbacks: Sequence[str] = ip_addresses.LOOPBACKS,
+) -> dict[str, Any]:
+    """Return ``dream_choice.stack``; see the module's docstring.
+
+    ``choice`` is what was decided so far: backend, features, model, engine_port,
+    gpu_assignment. ``problems`` in the answer are blockers for the requirements
+    phase; the plan can still be shown with them.
+    """
+    known = {item["id"]: item for item in catalog.services["services"]}
+    variants = _variants(settings, facts, choice)
+    asked = [*unasked(known, catalog.features), *choice["features"]["services"]]
+    able = {name for name in known if not obstacle(known[name], facts, str(choice["backend"]))}
+    wanted = with_needs(asked, known, able)
+    services = [_laid_over(known[name], variants, wanted) for name in known if name in wanted]
+    published = ports.choose_all(
+        services, choice["engine_port"], receipts, listeners, settings, loopbacks
+    )
+    keys = _keys(settings, choice, published)
+    images, problems = _images(services, catalog.images, str(facts.get("arch")))
+    files = _files(services, wanted, keys, str(settings["install_dir"]))
+    decided = compose_diff.Decided(
+        install_dir=str(settings["install_dir"]),
+        keys=keys,
+        images={item["service"]: item["reference"] or item["tag"] for item in images},
+        published=published,
+        cards=_cards(services, choice),
+        contents=_contents_by_service(files),
+    )
+    project = compose_diff.render(
+        services,
+        decided,
+        name=catalog.services["project"],
+        networks=catalog.services["networks"],
+    )
+    engine = next(item for item in services if item["id"] == ENGINE)
+    helpers = _helpers(services, catalog.models)
+    return {
+        "project": catalog.services["project"],
+        "services": [_summary(item, services, published, loopbacks, choice) for item in services],
+        "images": images,
+        "ports": published,
+        "environment": keys,
+        "secrets": sorted({key for item in services for key in item.get("secrets", ())}),
+        "models": helpers,
+        "directories": _directories(services, helpers, str(settings["install_dir"])),
+        "files": [{key: item[key] for key in ("path", "mode", "content")} for item in files],
+        "api": {
+            "health": engine["probe_path"],
+            "model": keys["LLM_MODEL"],
+        },
+        "problems": problems,
+        "compose": project,
+        "resources": _resources(project, images, published),
+    }
+
+
+# --- which services ---------------------------------------------------------------
+
+
+def _variants(
+    settings: Mapping[str, Any], facts: Mapping[str, Any], choice: Mapping[str, Any]
+) -> list[str]:
+    """Return the variants of this host, each laid over the one before."""
+    backend = str(choice["backend"])
+    names = [backend]
+    if backend == "amd" and settings["amd_engine"] == "rocm":
+        names.append("amd_rocm")
+    cards = [gpu for gpu in usable_gpus(dict(facts)) if gpu.get("vendor") == backend]
+    return [*names, "multi_" + backend] if len(cards) > 1 else names
+
+
+def _laid_over(service: Service, variants: Iterable[str], wanted: set[str]) -> Service:
+    """Return the service with this host's variants, and what other running services add to it."""
+    merged = {key: value for key, value in service.items() if key not in ("variants", "with")}
+    for name, wires in (service.get("with") or {}).items():
+        if name in wanted:
+            merged[_MERGED] = dict(merged.get(_MERGED) or {}, **wires.get(_MERGED, {}))
+            merged["volumes"] = [*merged.get("volumes", ()), *wires.get("volumes", ())]
+    for name in variants:
+        variant = (service.get("variants") or {}).get(name) or {}
+        for key, value in variant.items():
+            merged[key] = dict(merged.get(key) or {}, **value) if key == _MERGED else value
+    return merged
+
+
+def unasked(known: Mapping[str, Service], features_catalog: Mapping[str, Any]) -> list[str]:
+    """Return the ids that run without being asked for: no feature has them."""
+    features = features_catalog["features"].values()
+    claimed = {service["id"] for feature in features for service in feature["services"]}
+    return [
+        name
+        for name, item in known.items()
+        if item["group"] == "core" or (item["group"] == "recommended" and name not in claimed)
+    ]
+
+
+def with_needs(
+    wanted: Iterable[str], known: Mapping[str, Service], able: Collection[str]
+) -> set[str]:
+    """Return the ids that run, of those ``able`` to: what is wanted, with all that it needs."""
+    queue = list(wanted)
+    found: set[str] = set()
+    while queue:
+        name = queue.pop()
+        if name in found or name not in able:
+            continue
+        found.add(name)
+        queue += known[name].get("depends_on") or {}
+        queue += [part for part, item in known.items() if item.get("part_of") == name]
+    return _without_broken(found, known)
+
+
+def _without_broken(found: set[str], catalog: Mapping[str, Service]) -> set[str]:
+    """Drop whoever depends on what cannot run here, until nobody does."""
+    while True:
+        kept = {name for name in found if set(catalog[name].get("depends_on") or {}) <= found}
+        if kept == found:
+            return found
+        found = kept
+
+
+def obstacle(service: Service, facts: Mapping[str, Any], backend: str) -> str:
+    """Return why a service cannot run on this host, or an empty string."""
+    seen = {"arch": str(facts.get("arch") or "none"), "backends": backend}
+    for key, allowed in (service.get("supported") or {}).items():
+        if seen[key] not in allowed:
+            return "{} exists for {} only, this host has {}".format(
+                service["id"],
+                " and ".join(allowed),
+                seen[key],
+            )
+    return ""
+
+
+# --- what they are told ------------------------------------------------------------
+
+
+def _keys(
+    settings: Mapping[str, Any],
+    choice: Mapping[str, Any],
+    published: Sequence[Mapping[str, Any]],
+) -> dict[str, str]:
+    """Return the keys of ``.env`` that follow the choices on every run."""
+    model, assigned = choice["model"], choice.get("gpu_assignment") or {}
+    base = f"http://{ENGINE}:8080"
+    keys = {
+        "BIND_ADDRESS": str(settings["bind_address"]),
+        "GPU_BACKEND": str(choice["backend"]),
+        "LLM_MODEL": str(model["id"]),
+        "GGUF_FILE": str(model["file"]),
+        "CTX_SIZE": str(model["context_tokens"]),
+        "LLM_API_URL": base,
+        "HERMES_LLM_BASE_URL": base + "/v1",
+    }
+    keys.update({item["key"]: str(item["port"]) for item in published})
+    for item in published:
+        if item["service"] == "n8n":
+            # Over plain http a browser keeps a secure cookie to this machine's own addresses.
+            keys["N8N_SECURE_COOKIE"] = (
+                "false" if ip_addresses.is_loopback(item["address"]) else "true"
+            )
+    if assigned.get("engine"):
+        keys["LLAMA_SERVER_GPU_UUIDS"] = ",".join(assigned["engine"])
+        keys["LLAMA_ARG_SPLIT_MODE"] = str(assigned["split_mode"])
+        keys["LLAMA_ARG_TENSOR_SPLIT"] = ",".join(map(str, assigned["tensor_split"]))
+    return keys
+
+
+def _cards(services: Sequence[Service], choice: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the ids of the cards of each service that gets assigned ones."""
+    assigned = choice.get("gpu_assignment") or {}
+    helpers = assigned.get("helpers") or {}
+    return {
+        item["id"]: assigned.get("engine", []) if item["id"] == ENGINE else helpers[item["id"]]
+        for item in services
+        if item.get("gpus") == "assigned" and (item["id"] == ENGINE or item["id"] in helpers)
+    }
+
+
+def _files(
+    services: Sequence[Service], wanted: set[str], keys: Mapping[str, str], install_dir: str
+) -> list[dict[str, str]]:
+    """Return the configuration files; of two for one path the later one counts."""
+    found: dict[str, dict[str, str]] = {}
+    for service in services:
+        for item in service.get("files", ()):
+            if item.get("with", service["id"]) in wanted:
+                found[item["path"]] = {
+                    "service": service["id"],
+                    "path": "{}/{}".format(install_dir, item["path"]),
+                    "mode": "0644",
+                    "content": _filled(item["content"], keys),
+                }
+    return list(found.values())
+
+
+_PLACE = re.compile(r"@([A-Z][A-Z0-9_]*)@")
+
+
+def _filled(content: str, keys: Mapping[str, str]) -> str:
+    return _PLACE.sub(lambda match: keys[match.group(1)], content)
+
+
+def _contents_by_service(files: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Return a digest of what each service reads at its start, so that a change restarts it."""
+    found: dict[str, str] = {}
+    for item in files:
+        text = found.get(item["service"], "") + item["path"] + "\n" + item["content"]
+        found[item["service"]] = text
+    return {name: hashlib.sha256(text.encode()).hexdigest()[:16] for name, text in found.items()}
+
+
+def _helpers(
+    services: Sequence[Service], models_catalog: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Return the models that these services read beside the engine's: ``{id, name, files}``."""
+    wanted = {name for item in services for name in item.get("models", ())}
+    return [
+        {
+            "id": model["id"],
+            "name": model["name"],
+            "files": [dict(file, urls=list(file["urls"])) for file in model["files"]],
+        }
+        for model in models_catalog.get("helpers", ())
+        if model["id"] in wanted
+    ]
+
+
+def _directories(
+    services: Sequence[Service], helpers: Sequence[Mapping[str, Any]], install_dir: str
+) -> list[dict[str, Any]]:
+    """Return the directories that are mounted, and what they lie in, shallowest first.
+
+    ``data`` ones are made once and then the service's own: databases change
+    mode and owner of theirs, and that is no drift.
+    """
+    owners: dict[str, str] = {}
+    data: set[str] = set()
+    paths: set[str] = set()
+    for model in helpers:
+        for file in model["files"]:
+            parts = ("{}/{}".format(_MODELS, file["file"])).split("/")[:-1]
+            paths.update("/".join(parts[: end + 1]) for end in range(len(parts)))
+    for service in services:
+        owners.update(service.get("owners") or {})
+        for volume in service.get("volumes", ()):
+            if volume["kind"] != "named":
+                parts = volume["source"].split("/")
+                paths.update("/".join(parts[: end + 1]) for end in range(len(parts)))
+            if volume["kind"] == "data" and not (volume["source"] + "/").startswith(_MODELS + "/"):
+                data.add(volume["source"])
+    return [
+        {
+            "path": f"{install_dir}/{path}",
+            "mode": _DIRECTORY_MODE,
+            "owner": owners.get(path, ""),
+            "data": path in data,
+        }
+        for path in sorted(paths)
+    ]
+
+
+# --- images --------------------------------------------------------------------------
+
+
+def _images(
+    services: Sequence[Service], lock: Mapping[str, Any], arch: str
+) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """Return each service's image by digest or id, and what is wrong with them."""
+    locked, images, problems = lock.get("images") or {}, [], []
+    missing = sorted({item["image"] for item in services if not pinned(item["image"], locked)})
+    if missing:
+        problems.append(
+            {
+                "code": "IMAGE_NOT_LOCKED",
+                "what": "some container images are not pinned: {}".format(", ".join(missing)),
+                "hint": "look up their digests: dream-runner lock {}; without a network, from a"
+                " bundle: dream-runner lock --bundle DIR".format(" ".join(missing)),
+            }
+        )
+    platform = "linux/" + arch
+    for item in services:
+        entry = locked.get(item["image"]) or {}
+        images.append(
+            {
+                "service": item["id"],
+                "tag": item["image"],
+                "reference": pinned(item["image"], locked),
+                "also": entry.get("manifest", ""),
+                "archive": entry.get("archive", ""),
+                "platform": platform,
+            }
+        )
+        if entry.get("platforms") and platform not in entry["platforms"]:
+            problems.append(
+                {
+                    "code": "IMAGE_PLATFORM",
+                    "what": "the image of {} exists for {} only, this host is {}".format(
+                        item["id"], " and ".join(entry["platforms"]), platform
+                    ),
+                    "hint": "switch off the feature that needs it; see dream-runner plan",
+                }
+            )
+    return images, problems
+
+
+# --- what others need to know ----------------------------------------------------------
+
+
+def _summary(
+    service: Service,
+    services: Sequence[Service],
+    published: Sequence[Mapping[str, Any]],
+    loopbacks: Sequence[str],
+    choice: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return what the health phase, the plan and a person need to know of a service."""
+    own = [item for item in published if item["service"] == service["id"]]
+    check = service.get("healthcheck") or {}
+    once = any(
+        (other.get("depends_on") or {}).get(service["id"]) == "completed" for other in services
+    )
+    url = ""
+    if own and service.get("probe_path"):
+        url = ip_addresses.base_url(
+            ip_addresses.reachable(own[0]["address"], loopbacks), own[0]["port"]
+        )
+    return {
+        "id": service["id"],
+        "title": service["title"],
+        "core": service["group"] == "core",
+        "part_of": service.get("part_of", ""),
+        "once": once,
+        "url": url,
+        "probe": url + service["probe_path"] if url else "",
+        "budget_seconds": _budget(check)
+        + (_load_seconds(choice["model"]) if service["id"] == ENGINE else 0),
+        "fetches": service.get("fetches", ""),
+    }
+
+
+def _budget(check: Mapping[str, Any]) -> int:
+    """Return how long a service may take: its own start, then all its retries."""
+    if not check:
+        return 60
+    return int(check["start_seconds"] + check["retries"] * check["interval_seconds"])
+
+
+#: A disk that reads no faster than this is given the time all the same (C4).
+_SLOW_MB_PER_SECOND = 20
+
+
+def _load_seconds(model: Mapping[str, Any]) -> int:
+    """Return how long a slow disk takes to read the model; no part of any start period."""
+    exact = [int(item.get("size_bytes") or 0) for item in model.get("files") or ()]
+    size_mb = sum(exact) // 1_000_000 if all(exact) else int(model.get("size_mb") or 0)
+    return size_mb // _SLOW_MB_PER_SECOND
+
+
+def _resources(
+    project: Mapping[str, Any],
+    images: Sequence[Mapping[str, Any]],
+    published: Sequence[Mapping[str, Any]],
+) -> dict[str, list[dict[str, Any]]]:
+    """Return the resources of two phases; uninstall walks them backwards."""
+    name = project["name"]
+    known = {item["reference"]: item["also"] for item in images if item["reference"]}
+    services: list[dict[str, Any]] = [
+        {"kind": "volume", "name": f"{name}_{volume}"} for volume in project["volumes"]
+    ]
+    services += [
+        {"kind": "network", "name": f"{name}_{network}"} for network in project["networks"]
+    ]
+    services += [
+        {"kind": "container", "project": name, "service": service}
+        for service in sorted(project["services"])
+    ]
+    services += [
+        {"kind": "port", "port": item["port"], "address": item["address"]} for item in published
+    ]
+    return {
+        "images": [
+            {"kind": "image", "reference": item, "also": known[item]} for item in sorted(known)
+        ],
+        "services": services,
+    }

@@ -1,0 +1,198 @@
+"""Which tier a host is, by a table that anyone can read (docs/developer/tiers.md).
+
+The first rule whose conditions hold wins, and is named. All sums come from
+``facts.totals``; nothing here adds memory up again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..module_utils.dream_core.errors import GpuError, UsageError
+from ..module_utils.dream_core.facts.totals import accelerator, ram_mb
+
+Rule = dict[str, Any]
+
+
+def choose_tier(
+    facts: dict[str, Any],
+    tiers_catalog: dict[str, Any],
+    override: str = "auto",
+    memory_limit_mb: int = 0,
+) -> dict[str, Any]:
+    """Return ``{id, name, rule, reason, overridden, next, min_ram_gb, min_disk_gb}``.
+
+    ``next`` is the next better tier of the same kind of hardware, ``{id, rule,
+    needs}``, or None at the top. Raises UsageError UNKNOWN_TIER, and GpuError
+    GPU_NOT_USABLE when the user asked for a GPU that this host cannot offer.
+    """
+    host = measure(facts, memory_limit_mb)
+    _check_backend(facts, host)
+    rules = tiers_catalog["rules"]
+    tolerance = tiers_catalog["tolerance_percent"]
+    position = next(i for i, rule in enumerate(rules) if matches(rule, host, tolerance))
+    rule = rules[position]
+    result = {
+        "id": rule["tier"],
+        "rule": rule["id"],
+        "reason": reason(rule, host),
+        "overridden": False,
+        "next": _better(rules[:position], rule, host),
+    }
+    if override != "auto":
+        result.update(_override(tiers_catalog, override, result))
+    tier = find_tier(tiers_catalog, str(result["id"]))
+    return dict(result, **{key: tier[key] for key in ("name", "min_ram_gb", "min_disk_gb")})
+
+
+def measure(facts: dict[str, Any], memory_limit_mb: int = 0) -> dict[str, Any]:
+    """Return what the rules ask for: backend, kind of memory, its MiB, and the RAM's."""
+    host = accelerator(facts, memory_limit_mb)
+    host["ram_mb"] = ram_mb(facts, memory_limit_mb)
+    return host
+
+
+def _check_backend(facts: dict[str, Any], host: dict[str, Any]) -> None:
+    wanted = facts.get("backend")
+    if not facts.get("backend_overridden") or host["backend"] == wanted:
+        return
+    found = [g["name"] or g["id"] for g in facts["gpus"] if g["vendor"] == wanted]
+    raise GpuError(
+        "there is no usable GPU of {} on this host{}".format(
+            wanted, ": {} cannot be used".format(", ".join(found)) if found else ""
+        ),
+        code="GPU_NOT_USABLE",
+        hint="see what was found with: dream-runner facts; or choose --gpu auto",
+    )
+
+
+def explain(
+    facts: dict[str, Any], tiers_catalog: dict[str, Any], memory_limit_mb: int = 0
+) -> list[dict[str, str]]:
+    """Return every rule in order with what became of it: ``{rule, tier, result, why}``.
+
+    ``result`` is ``fired``, ``holds`` (it came after the one that fired), ``no``, or
+    ``other`` for a rule about hardware of another kind.
+    """
+    host = measure(facts, memory_limit_mb)
+    fired = False
+    rows: list[dict[str, str]] = []
+    for rule in tiers_catalog["rules"]:
+        why = obstacle(rule, host, tiers_catalog["tolerance_percent"])
+        result = ("no" if is_about(rule, host) else "other") if why else _held(fired)
+        fired = fired or result == "fired"
+        rows.append(
+            {
+                "rule": rule["id"],
+                "tier": rule["tier"],
+                "result": result,
+                "why": why or reason(rule, host),
+            }
+        )
+    return rows
+
+
+def _held(fired: bool) -> str:
+    return "holds" if fired else "fired"
+
+
+def is_about(rule: Rule, host: dict[str, Any]) -> bool:
+    """Tell whether a rule is about a host's kind of hardware, whatever its size."""
+    kinds = (None, host["memory_class"])
+    return bool(rule["backend"] == host["backend"] and rule.get("memory_class") in kinds)
+
+
+def matches(rule: Rule, host: dict[str, Any], tolerance_percent: int) -> bool:
+    """Tell whether every condition of a rule holds on a host."""
+    return obstacle(rule, host, tolerance_percent) is None
+
+
+def obstacle(rule: Rule, host: dict[str, Any], tolerance_percent: int) -> str | None:
+    """Return the first condition of a rule that does not hold on a host, or None."""
+    if not is_about(rule, host):
+        return "is about other hardware than {} with {} memory".format(
+            host["backend"],
+            host["memory_class"],
+        )
+    for field in ("memory_mb", "ram_mb"):
+        if not _reaches(host[field], rule.get(field), tolerance_percent):
+            return f"needs {needs(rule, host)}"
+    return None
+
+
+def _reaches(size: int | None, bound: int | None, tolerance_percent: int) -> bool:
+    """Tell whether a size reaches a bound, less the tolerance.
+
+    Cards report up to 2 % less than they are sold with: a 12 GB one 12282, a 40 GB one
+    40536 MiB. An unknown size reaches no bound.
+    """
+    if bound is None:
+        return True
+    return size is not None and size * 100 >= bound * (100 - tolerance_percent)
+
+
+def reason(rule: Rule, host: dict[str, Any]) -> str:
+    """Return in words why a rule holds on a host."""
+    if host["backend"] == "cpu":
+        return "no usable GPU; {} of RAM".format(_size(host["ram_mb"]))
+    kind = "shared with the CPU" if host["memory_class"] == "unified" else "in all"
+    plural = "s" if host["count"] > 1 else ""
+    gpus = f"{host['count']} {host['backend']} GPU{plural}"
+    return "{} with {} of memory {}".format(gpus, _size(host["memory_mb"]), kind)
+
+
+def _size(mib: int | None) -> str:
+    return "an unknown amount" if mib is None else f"{mib} MB"
+
+
+def _better(earlier: list[Rule], fired: Rule, host: dict[str, Any]) -> dict[str, str] | None:
+    same = [
+        rule for rule in earlier if _kind(rule) == _kind(fired) and rule["tier"] != fired["tier"]
+    ]
+    if not same:
+        return None
+    rule = same[-1]
+    return {"id": rule["tier"], "rule": rule["id"], "needs": needs(rule, host)}
+
+
+def _kind(rule: Rule) -> Any:
+    return rule["backend"], rule.get("memory_class")
+
+
+def needs(rule: Rule, host: dict[str, Any]) -> str:
+    """Return what a rule asks for beside what the host has."""
+    parts = [
+        f"{rule[field]} MB of {what} (this host: {_size(host[field])})"
+        for field, what in (("memory_mb", "GPU memory"), ("ram_mb", "RAM"))
+        if rule.get(field)
+    ]
+    return " and ".join(parts)
+
+
+def find_tier(tiers_catalog: dict[str, Any], wanted: str) -> dict[str, Any]:
+    """Return a tier by its id (``T2`` is ``2``). Raises UsageError UNKNOWN_TIER."""
+    tiers: list[dict[str, Any]] = tiers_catalog["tiers"]
+    name = tiers_catalog.get("aliases", {}).get(wanted.upper(), wanted)
+    for tier in tiers:
+        if tier["id"].upper() == name.upper():
+            return tier
+    raise UsageError(
+        "there is no tier {!r}; there are: {}".format(wanted, ", ".join(t["id"] for t in tiers)),
+        code="UNKNOWN_TIER",
+        where="tier",
+        hint="use one of these ids, or auto",
+    )
+
+
+def _override(
+    tiers_catalog: dict[str, Any], override: str, found: dict[str, Any]
+) -> dict[str, Any]:
+    tier = find_tier(tiers_catalog, override)
+    return {
+        "id": tier["id"],
+        "rule": "override",
+        "reason": "chosen by the user; the table gives {} ({}: {})".format(
+            found["id"], found["rule"], found["reason"]
+        ),
+        "overridden": True,
+    }

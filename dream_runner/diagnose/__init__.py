@@ -1,0 +1,1 @@
+"""Find out what is wrong: doctor, the support archive, redaction."""

@@ -1,0 +1,187 @@
+"""The support archive: what a helper needs to see, and no secret.
+
+Only named files are read, each as text through the redactor; ``.env`` is
+represented by the names of its keys. Before it is written the archive is
+searched for every secret that is known on this host.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import netrc
+import os
+import platform
+import tarfile
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..module_utils.dream_core.errors import DreamError
+from ..module_utils.dream_core.printable import printable
+from ..module_utils.dream_core.records.receipt import read_all
+from ..module_utils.dream_core.redact import SECRET_NAME, Redactor
+from ..module_utils.dream_core.system import atomic, env_file, live, text_file
+from ..version import __version__
+
+#: The end of a log says what went wrong.
+_LOG_BYTES = 512 * 1024
+_RUNS = 3
+_SYSTEM = ("etc/os-release", "proc/meminfo", "proc/mounts", "proc/cpuinfo", "proc/version")
+#: Of an install directory: what runs, and what it said.
+_TELLING = frozenset(("logs", "config", "compose", "supervisor"))
+_TOKEN_FILES = (".cache/huggingface/token", ".huggingface/token")
+
+
+def write(
+    target: str, state_dir: str, findings: list[dict[str, Any]], environment: Mapping[str, str]
+) -> list[str]:
+    """Write the archive to ``target``, mode 0600; return the names in it.
+
+    Raises DreamError where the file cannot be written, or a secret is in it.
+    """
+    receipts, _ = read_all(state_dir)
+    install_dirs = sorted({str(item.get("install_dir") or "") for item in receipts.values()} - {""})
+    redactor = Redactor(_known(state_dir, install_dirs, environment))
+    documents = {
+        "findings.json": _json(redactor.document(findings)),
+        "about.json": _json({"version": __version__, "python": platform.python_version()}),
+        **{
+            name: _redacted(redactor, name, text)
+            for name, text in _texts(state_dir, install_dirs, receipts)
+        },
+    }
+    for name, text in documents.items():
+        if redactor.leaks(name + text):
+            raise DreamError(
+                f"{name} still holds a secret; nothing was written",
+                code="REDACTION_FAILED",
+                hint="please report it, without that file",
+            )
+    atomic.write_bytes(os.path.abspath(target), _archive(documents), 0o600)
+    return sorted(documents)
+
+
+def _redacted(redactor: Redactor, name: str, text: str) -> str:
+    """Return one file without secrets: by its keys where it is JSON, else by its words."""
+    if name.endswith(".jsonl"):
+        return "\n".join(_redacted(redactor, "line.json", line) for line in text.splitlines())
+    if name.endswith(".json"):
+        try:
+            document = redactor.document(json.loads(text))
+        except ValueError:
+            return redactor.text(text)
+        return json.dumps(document) if name == "line.json" else _json(document)
+    return redactor.text(text)
+
+
+def _json(document: Any) -> str:
+    return json.dumps(document, indent=2, sort_keys=True) + "\n"
+
+
+def _texts(
+    state_dir: str, install_dirs: list[str], receipts: Mapping[str, Any]
+) -> Iterator[tuple[str, str]]:
+    for name in ("settings.json", "facts.json"):
+        yield from _file(f"state/{name}", os.path.join(state_dir, name))
+    for name in live.names_in(os.path.join(state_dir, "receipts")):
+        yield from _file(f"state/receipts/{name}", os.path.join(state_dir, "receipts", name))
+    for run in sorted(live.names_in(os.path.join(state_dir, "runs")), reverse=True)[:_RUNS]:
+        for name in ("events.jsonl", "log.txt"):
+            yield from _file(f"runs/{run}/{name}", os.path.join(state_dir, "runs", run, name))
+    for number, folder in enumerate(install_dirs):
+        yield from _of_install(f"install-{number}", folder, receipts)
+    for name in _SYSTEM:
+        yield from _file(f"system/{os.path.basename(name)}", f"/{name}")
+    yield "system/listeners.json", json.dumps(live.listeners())
+    yield "system/disks.json", json.dumps([live.filesystem(path) for path in install_dirs])
+
+
+def _of_install(label: str, folder: str, receipts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the files that an install wrote and that tell how it works; no data of the user."""
+    values = _env(os.path.join(folder, ".env"))
+    yield f"{label}/env-keys.txt", "".join(f"{name}\n" for name in sorted(values))
+    for document in receipts.values():
+        for item in document.get("resources", []):
+            path = str(item.get("path", ""))
+            inside = os.path.relpath(path, folder) if path.startswith(folder + "/") else ""
+            tells = inside.split("/")[0] in _TELLING or path.endswith(".service")
+            if tells and item["kind"] == "file" and not item.get("secret"):
+                yield from _file(f"{label}/{inside or os.path.basename(path)}", path)
+
+
+def _file(label: str, path: str) -> Iterator[tuple[str, str]]:
+    """Yield the end of a regular file as text; nothing where there is none."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(handle, "rb") as stream:
+            size = os.fstat(handle).st_size
+            stream.seek(max(0, size - _LOG_BYTES) if size else 0)
+            content = stream.read(_LOG_BYTES)
+    except OSError:
+        return
+    text = text_file.decode(content, "replace")
+    # The first line of a tail is cut: half a secret has no form that would be known.
+    yield label, text.partition("\n")[2] if size > _LOG_BYTES else text
+
+
+def _known(
+    state_dir: str, install_dirs: list[str], environment: Mapping[str, str]
+) -> Iterator[str]:
+    """Yield every secret that this host is known to hold."""
+    for folder in install_dirs:
+        for name in (".env", ".env.bak"):
+            yield from _secrets_of(_env(os.path.join(folder, name)))
+    yield from _secrets_of(environment)
+    home = environment.get("HOME", "")
+    for name in _TOKEN_FILES:
+        for _, text in _file("", os.path.join(home, name)):
+            yield text
+    for path in (environment.get("NETRC") or os.path.join(home, ".netrc"),):
+        yield from _netrc_passwords(path)
+    for _, text in _file("", os.path.join(home, ".docker", "config.json")):
+        yield from _docker_passwords(text)
+
+
+def _secrets_of(values: Mapping[str, str]) -> Iterator[str]:
+    for name, value in values.items():
+        if SECRET_NAME.fullmatch(name):
+            yield value
+        _, credentials, _ = value.partition("://")
+        if credentials and "@" in value:
+            user_info = value.partition("://")[2].rpartition("@")[0]
+            yield user_info.partition(":")[2] or user_info
+
+
+def _env(path: str) -> dict[str, str]:
+    return next((env_file.parse(text) for _, text in _file("", path)), {})
+
+
+def _netrc_passwords(path: str) -> Iterator[str]:
+    try:
+        hosts = netrc.netrc(path).hosts
+    except (OSError, netrc.NetrcParseError):
+        return
+    yield from (entry[2] for entry in hosts.values() if entry[2])
+
+
+def _docker_passwords(text: str) -> Iterator[str]:
+    try:
+        entries = json.loads(text).get("auths", {}).values()
+    except (ValueError, AttributeError):
+        return
+    for entry in entries:
+        yield from (
+            str(entry[key]) for key in ("auth", "password", "identitytoken") if key in entry
+        )
+
+
+def _archive(documents: Mapping[str, str]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name, text in sorted(documents.items()):
+            content = printable(text).encode()
+            entry = tarfile.TarInfo(f"dream-runner-support/{name}")
+            entry.size, entry.mode, entry.mtime = len(content), 0o600, int(time.time())
+            archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()

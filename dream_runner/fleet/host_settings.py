@@ -1,0 +1,117 @@
+"""The settings of each host: the table of a single host, checked for all before anything starts.
+
+Precedence: flags, environment, inventory (Ansible's own order within it), answers file,
+default. A host's own saved answers are not asked: the inventory is what was said of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..catalog import local_model
+from ..settings import answers
+from ..settings.merge import (
+    BY_NAME,
+    VARIABLE_PREFIX,
+    Chosen,
+    Given,
+    Problem,
+    Saved,
+    Settings,
+    SettingsError,
+    default_state_dir,
+    from_environment,
+    merge,
+)
+from ..settings.parsers import Invalid, Known, remote_path
+from .inventory import Host
+
+#: Paths on the host; nothing of this machine tells whether they are right.
+_REMOTE = ("install_dir", "bundle")
+#: Set by the inventory although it is no setting: where the state of a host lies.
+STATE_DIR = "dream_state_dir"
+DEFAULT_STATE_DIR = "~/.local/state/dream-runner"
+
+Layer = Mapping[str, Given]
+
+
+def of_hosts(
+    hosts: Sequence[Host],
+    flags: Layer,
+    environment: Mapping[str, str],
+    answers_file: str | None,
+    known: Known,
+) -> dict[str, Settings]:
+    """Return the settings of each host, or raise SettingsError with every problem of every host."""
+    told, problems = answers.read_answers(answers_file) if answers_file else ({}, [])
+    # What all share is checked once, so that a wrong flag is not said of every host.
+    shared = _merged(flags, from_environment(environment), told, known, problems)
+    if problems:
+        raise SettingsError(problems)
+    layers = (flags, from_environment(environment))
+    state_dir = default_state_dir(environment)
+    settings = {}
+    for host in hosts:
+        said, wrong = _said(host)
+        merged = _merged(*layers, {**told, **said}, known, wrong) if said or wrong else shared
+        problems += _of_host(host.name, wrong)
+        if merged is not None:
+            settings[host.name] = local_model.complete(merged, state_dir, save=False)
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def _of_host(name: str, problems: Sequence[Problem]) -> list[Problem]:
+    """Return the problems, each with the host in front; what is said so already stays."""
+    return [
+        item if item.where.startswith(f"{name}: ") else replace(item, where=f"{name}: {item.where}")
+        for item in problems
+    ]
+
+
+def _said(host: Host) -> tuple[dict[str, Given], list[Problem]]:
+    given, problems = {}, []
+    for variable, raw in host.settings.items():
+        name = variable.removeprefix(VARIABLE_PREFIX)
+        where = f"{host.name}: {variable}"
+        if name in BY_NAME:
+            given[name] = Given(raw, where, "answers")
+        elif variable != STATE_DIR:
+            problems.append(Problem(where, "there is no such setting", answers.suggestion(name)))
+    if host.transport not in ("ssh", "local"):
+        what = f"{host.transport!r} cannot carry the life line; ssh and local can"
+        problems.append(Problem(f"{host.name}: ansible_connection", what))
+    return given, problems
+
+
+def _merged(
+    flags: Layer, environment: Layer, told: Layer, known: Known, problems: list[Problem]
+) -> Settings | None:
+    """Return the settings, or None after adding what is wrong to ``problems``."""
+    remote = {name: _remote(name, (flags, environment, told), problems) for name in _REMOTE}
+    layers = [
+        {name: given for name, given in layer.items() if name not in _REMOTE}
+        for layer in (flags, environment, told)
+    ]
+    try:
+        merged = merge(layers[0], layers[1], Saved(), layers[2], known)
+    except SettingsError as error:
+        problems += error.problems
+        return None
+    return None if problems else Settings({**merged.chosen, **remote}, merged.notes)
+
+
+def _remote(name: str, layers: Sequence[Layer], problems: list[Problem]) -> Chosen:
+    """Return a path on the host: as it was said, because only the host can say where that is."""
+    given = next((layer[name] for layer in layers if name in layer), None)
+    default: Any = BY_NAME[name].default
+    if given is None:
+        return Chosen(default, "default", "default")
+    try:
+        return Chosen(remote_path(given.raw), given.origin, given.where)
+    except Invalid as error:
+        problems.append(Problem(given.where, error.what, error.hint))
+        return Chosen(default, "default", "default")

@@ -1,0 +1,141 @@
+"""One fleet run: its hosts, their settings, and what every Ansible run in it shares."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..run.ansible import Reach, Request
+from ..settings.merge import BY_NAME, Settings, as_ansible_vars
+from . import mitogen
+from .blob_store import Server
+from .host_settings import DEFAULT_STATE_DIR, STATE_DIR
+from .inventory import Host, Source
+from .peer_sharing import Shares
+from .ssh_sockets import Wires
+
+
+@dataclass(frozen=True)
+class Passwords:
+    """For logging in and for becoming root; None is not needed, or stands in the inventory."""
+
+    login: str | None = field(default=None, repr=False)
+    become: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """The hosts in the inventory's order, and the means to work with them.
+
+    ``caller`` is the environment that this program was started with; ``accelerator`` is what
+    is laid over it for the work on a host, where Mitogen was asked for.
+    """
+
+    run_id: str
+    run_dir: Path
+    source: Source
+    hosts: Mapping[str, Host]
+    settings: Mapping[str, Settings]
+    wires: Wires
+    passwords: Passwords
+    caller: Mapping[str, str]
+    server: Server | None = None
+    shares: Shares | None = None
+    accelerator: Mapping[str, str] | None = None
+
+    def directory(self, name: str) -> Path:
+        """Return where the log and journal of a host go."""
+        return self.run_dir / "hosts" / name.replace(os.sep, "_")
+
+    def request(
+        self,
+        playbook: str,
+        names: Iterable[str],
+        run_dir: Path,
+        variables: Mapping[str, Any],
+        *,
+        forks: int = 1,
+        check: bool = False,
+        places: Mapping[str, Mapping[str, str]] | None = None,
+        accelerate: bool = False,
+    ) -> Request:
+        """Return the Ansible run of ``playbook`` over the hosts ``names``.
+
+        ``places`` are paths as a host resolved them; they go before what was said. Mitogen,
+        where it was asked for, is used if the run may be accelerated.
+        """
+        chosen = list(names)
+        is_far = not any(self.hosts[name].is_here for name in chosen)
+        accelerator = self.accelerator if accelerate and is_far else None
+        table = {name: self._row(name, (places or {}).get(name, {})) for name in chosen}
+        token = self.server.token if self.server else ""
+        return Request(
+            playbook=playbook,
+            variables={
+                "dream_fleet": table,
+                "dream_fleet_peer_token": token,
+                **(mitogen.VARIABLES if accelerator else {}),
+                **variables,
+            },
+            run_id=self.run_id,
+            run_dir=run_dir,
+            reach=Reach(
+                inventories=self.source.inventories,
+                limit=",".join(chosen),
+                socket=_cell("socket"),
+                templates=_FROM_TABLE,
+                forks=forks,
+                vault_password_files=self.source.vault_password_files,
+                password=self.passwords.login,
+            ),
+            become_password=self.passwords.become,
+            environment={**self._environment(), **(accelerator or {})},
+            check=check,
+        )
+
+    def _environment(self) -> dict[str, str]:
+        # ssh gets a password through Ansible's own program, which it looks up by name.
+        programs = [os.path.dirname(sys.executable), self.caller.get("PATH", os.defpath)]
+        return {"DREAM_MODULES": str(self.wires.modules), "PATH": os.pathsep.join(programs)}
+
+    def _row(self, name: str, places: Mapping[str, str]) -> dict[str, Any]:
+        wire = self.wires[name]
+        said = str(self.hosts[name].settings.get(STATE_DIR) or DEFAULT_STATE_DIR)
+        return {
+            **as_ansible_vars(self.settings[name]),
+            STATE_DIR: said,
+            "socket": wire.lifeline,
+            "ssh_args": self.wires.ssh_args(name),
+            "forwards": self.wires.forwards(name),
+            "peers": self._peers(name),
+            **places,
+        }
+
+    def _peers(self, name: str) -> list[str]:
+        """Return who is asked for blobs, in this order: hosts that share, then the controller."""
+        hosts = self.shares.peers(name) if self.shares else []
+        return [*hosts, *(self.server.peers(self.wires[name].blobs) if self.server else [])]
+
+    def part(self, name: str, *, is_good: bool) -> None:
+        """Let a host go that is done: it serves what it has, or its connection ends."""
+        if not (is_good and self.shares and self.shares.begin(name)):
+            self.wires.hang_up(name)
+
+
+def _cell(column: str) -> str:
+    return "{{ dream_fleet[inventory_hostname]['" + column + "'] }}"
+
+
+#: Extra variables stand above everything an inventory says, and are the same for all hosts;
+#: so each is a look into a table of the hosts.
+_FROM_TABLE = {
+    **{f"dream_{name}": _cell(f"dream_{name}") for name in BY_NAME},
+    STATE_DIR: _cell(STATE_DIR),
+    "dream_fleet_peers": _cell("peers"),
+    "ansible_ssh_args": _cell("ssh_args"),
+    "ansible_ssh_extra_args": _cell("forwards"),
+}

@@ -1,0 +1,1 @@
+"""An install on this machine: its target, its privileges, an interrupted run."""

@@ -1,0 +1,73 @@
+"""Look up images that no lock pins while planning, and record their digests before the start.
+
+The user's own lock comes first, then the shipped one; only images that neither pins are looked up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from .. import catalog
+from ..module_utils.dream_core.errors import RequirementError
+
+if TYPE_CHECKING:
+    from ..catalog.image_lock import Answers
+
+#: How long a plan waits for all registries together.
+SECONDS = 10.0
+
+
+def unpinned(choice: Mapping[str, Any]) -> list[str]:
+    """Return the tags of a decision that no lock pins."""
+    return sorted({item["tag"] for item in _images(choice) if not item["reference"]})
+
+
+def _images(choice: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for part in (choice, choice.get("upgrade") or {}):
+        yield from (part.get("stack") or {}).get("images", ())
+
+
+def ask(tags: Iterable[str]) -> Answers:
+    """Return the registries' answers for ``tags``, within the time that a plan may take."""
+    # Imported here because few runs have something to ask.
+    from ..catalog import image_lock
+
+    return image_lock.ask(tags, seconds=SECONDS)
+
+
+def with_pins(loaded: catalog.Catalog, found: Mapping[str, Any]) -> catalog.Catalog:
+    """Return the catalogue with the pins that were found."""
+    return replace(loaded, images={"images": {**loaded.images["images"], **found}})
+
+
+def record(found: Mapping[str, Any]) -> None:
+    """Record the pins in the user's own lock. Raises DreamError when it cannot be written."""
+    if found:
+        from ..catalog import image_lock
+
+        image_lock.record(catalog.lock_path(), found)
+
+
+def require(choice: Mapping[str, Any], reasons: Iterable[str], *, locked: bool) -> None:
+    """Refuse a decision with images that have no pin: RequirementError IMAGE_NOT_LOCKED."""
+    missing = unpinned(choice)
+    if missing:
+        raise refusal(missing, reasons, locked=locked)
+
+
+def refusal(missing: list[str], reasons: Iterable[str], *, locked: bool) -> RequirementError:
+    """Return the error for images without a pin; ``reasons`` say why their lookup failed."""
+    lines = list(reasons) or missing
+    hint = f"run 'dream-runner lock {' '.join(missing)}', or without a network use --bundle DIR"
+    return RequirementError(
+        "some container images are not pinned:\n" + "\n".join(f"- {line}" for line in lines),
+        code="IMAGE_NOT_LOCKED",
+        hint=f"{hint}; without --locked, install looks them up itself" if locked else hint,
+    )
+
+
+def row(tag: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a plan shows of a pin that was looked up for it."""
+    return {"image": tag, "digest": str(entry["digest"]), "from": str(entry.get("from", ""))}

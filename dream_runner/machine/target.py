@@ -1,0 +1,366 @@
+"""Everything known about this machine before anything is done to it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .. import catalog
+from ..catalog import local_model
+from ..decide import fast_start, features, plan, ports, role_inputs
+from ..decide.decision import decide
+from ..module_utils.dream_core.checks import requirements
+from ..module_utils.dream_core.containers import engine
+from ..module_utils.dream_core.errors import DreamError
+from ..module_utils.dream_core.fetch.disk.partial import partial_progress
+from ..module_utils.dream_core.fetch.request import Network
+from ..module_utils.dream_core.fetch.sources import sizes
+from ..module_utils.dream_core.fetch.sources.local import parts_of
+from ..module_utils.dream_core.look.host import look
+from ..module_utils.dream_core.network import network_env
+from ..module_utils.dream_core.records import due_phases
+from ..module_utils.dream_core.records.receipt import directory_of, read_all
+from ..module_utils.dream_core.system import live
+from ..settings import answers
+from ..settings.merge import (
+    Chosen,
+    Given,
+    Settings,
+    default_state_dir,
+    from_environment,
+    merge,
+    near_misses,
+)
+from ..settings.parsers import Known
+from ..version import __version__
+from . import pins
+
+#: Who may write here needs no root to run containers.
+_CONTAINER_SOCKET = "/var/run/docker.sock"
+#: The library that the native engine needs from the system; its package, and how to get that.
+_ENGINE_LIBRARY = "libgomp.so.1"
+_LIBRARY_PACKAGES = {
+    "debian": ("libgomp1", "apt-get install -y"),
+    "redhat": ("libgomp", "dnf install -y"),
+    "suse": ("libgomp1", "zypper install -y"),
+    "arch": ("gcc-libs", "pacman -S --needed"),
+    "alpine": ("libgomp", "apk add"),
+    "void": ("libgomp", "xbps-install -y"),
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """Settings, host and what follows from them; ``notes`` are lines for the user.
+
+    ``pinned`` are the images whose digest was looked up for this run and is not recorded yet;
+    ``unpinned`` are the reasons why others have no digest.
+    """
+
+    state_dir: str
+    settings: Settings
+    host: Mapping[str, Any]
+    choice: Mapping[str, Any]
+    reasons: Mapping[str, due_phases.Reason]
+    is_silent: bool = False
+    notes: tuple[str, ...] = field(default=())
+    pinned: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    unpinned: tuple[str, ...] = ()
+
+    @property
+    def receipts(self) -> Mapping[str, Any]:
+        """Return the receipts by phase."""
+        receipts: Mapping[str, Any] = self.host["receipts"]
+        return receipts
+
+
+@dataclass(frozen=True)
+class Said:
+    """Settings as merged, with what they were merged from."""
+
+    state_dir: str
+    settings: Settings
+    notes: tuple[str, ...]
+
+
+def listen(
+    flags: Mapping[str, Given],
+    answers_file: str | None,
+    environment: Mapping[str, str],
+    *,
+    save: bool = False,
+) -> Said:
+    """Merge the settings from every place; raise SettingsError with all that is wrong.
+
+    ``save`` allows to keep the digest of a model file, so that it is not read again.
+    """
+    state_dir = default_state_dir(environment)
+    saved, notes = answers.read_saved(state_dir)
+    told, problems = answers.read_answers(answers_file) if answers_file else ({}, [])
+    settings = merge(flags, from_environment(environment), saved, told, known(), problems)
+    settings = _with_directory(settings, state_dir)
+    settings = local_model.complete(settings, state_dir, save=save)
+    notes += near_misses(environment)
+    if not settings["offline"]:
+        network_env.require(environment)
+    return Said(state_dir, settings, (*notes, *settings.notes))
+
+
+def _with_directory(settings: Settings, state_dir: str) -> Settings:
+    """Return the settings with the directory of the existing installation, if none was chosen.
+
+    It was the default of the version that created it, which may differ today. It stays a default,
+    so that a second run writes nothing into the saved choices.
+    """
+    directory = directory_of(read_all(state_dir)[0])
+    if not directory or settings.chosen["install_dir"].origin != "default":
+        return settings
+    chosen = Chosen(directory, "default", "default")
+    return replace(settings, chosen={**settings.chosen, "install_dir": chosen})
+
+
+def known() -> Known:
+    """Return the ids that the catalogue knows."""
+    loaded = catalog.load()
+    return Known(
+        tiers=tuple(str(item["id"]) for item in loaded.tiers["tiers"]),
+        models=tuple(str(item["id"]) for item in loaded.models["models"]),
+        ports=tuple(ports.names(loaded.services["services"])),
+        exposable=tuple(ports.exposable(loaded.services["services"])),
+        not_offered=features.not_offered(loaded.features),
+    )
+
+
+def meet(
+    said: Said,
+    *,
+    fresh: bool,
+    save: bool,
+    full: bool = False,
+    verify: bool = False,
+    locked: bool = False,
+) -> Target:
+    """Look at the host and decide; ``save`` False writes nothing at all.
+
+    Images that no lock pins are looked up in their registries, unless ``locked`` or offline.
+    """
+    host = look(
+        state_dir=said.state_dir,
+        install_dir=said.settings["install_dir"],
+        version=__version__,
+        bundle=str(said.settings["bundle"]),
+        force=fresh,
+        full=fresh or full,
+        verify=verify,
+        save=save,
+    )
+    settings = said.settings.values()
+    described = local_model.described(settings)
+
+    def decided(loaded: catalog.Catalog) -> dict[str, Any]:
+        return decide(
+            settings,
+            host["facts"],
+            host["session"],
+            loaded,
+            host["receipts"],
+            host["listeners"],
+            held=host["held"],
+            bundled=host["bundled"],
+            described=described,
+        )
+
+    loaded = catalog.load()
+    choice = decided(loaded)
+    pinned: Mapping[str, Any] = {}
+    unpinned: tuple[str, ...] = ()
+    missing = pins.unpinned(choice)
+    if missing and not (locked or settings["offline"]):
+        answers = pins.ask(missing)
+        pinned, unpinned = answers.found, tuple(answers.reasons())
+        choice = decided(pins.with_pins(loaded, pinned))
+    reasons = _reasons(said.settings, host, choice, full=fresh or full)
+    return Target(
+        said.state_dir,
+        said.settings,
+        host,
+        choice,
+        reasons,
+        notes=(*said.notes, *host["notes"], *(f"not pinned: {line}" for line in unpinned)),
+        pinned=pinned,
+        unpinned=unpinned,
+    )
+
+
+def unanswered(known: Target) -> Target:
+    """Return the target with an engine that was asked in vain."""
+    reasons = _reasons(known.settings, known.host, known.choice, is_silent=True)
+    return replace(known, reasons=reasons, is_silent=True)
+
+
+def anew(known: Target) -> Target:
+    """Return the target with every phase due, as a run that begins anew has it."""
+    reasons = _reasons(known.settings, known.host, known.choice, full=True)
+    return replace(known, reasons=reasons)
+
+
+def _reasons(
+    settings: Settings,
+    host: Mapping[str, Any],
+    choice: Mapping[str, Any],
+    *,
+    full: bool = False,
+    is_silent: bool = False,
+) -> Mapping[str, due_phases.Reason]:
+    return due_phases.decide(
+        host["receipts"],
+        due_phases.with_silence(host["drift"], is_silent),
+        role_inputs.wanted(settings.values(), choice, host["facts"], host["session"]),
+        install_dir=settings["install_dir"],
+        version=__version__,
+        full=full,
+    )
+
+
+def plan_of(target: Target) -> plan.Plan:
+    """Return the plan for this machine."""
+    return plan.build(
+        target.settings,
+        target.host["session"],
+        target.choice,
+        target.reasons,
+        _found(target),
+    )
+
+
+def _found(target: Target) -> plan.Found:
+    session = target.host["session"]
+    package, command = _missing_package(target)
+    return plan.Found(
+        present=_present(target),
+        sizes=_sizes(target),
+        missing_packages=(package,) if package else (),
+        package_command=f"{command} {package}" if command else "",
+        lingers=session["sudo"] == "none"
+        or os.path.exists(f"/var/lib/systemd/linger/{session['user']}"),
+        has_containers=os.access(_CONTAINER_SOCKET, os.R_OK | os.W_OK),
+        model_about_bytes=_about_bytes(target.choice["model"]["id"]),
+        receipts=target.receipts,
+        images=_images_here(target),
+        pinned=tuple(pins.row(tag, entry) for tag, entry in sorted(target.pinned.items())),
+        archive_bytes=_archive_bytes(target),
+        disk_needs=_disk_needs(target),
+    )
+
+
+#: What servers said in this run, by the addresses that were asked; a plan is made several times.
+_told: dict[tuple[str, ...], int] = {}
+
+
+def size_hints(target: Target) -> dict[str, int]:
+    """Return the sizes of files that nobody has pinned, as their servers tell them.
+
+    Asked only for what is not here, and never offline. Names and bytes; a hint, no identity.
+    """
+    unknown = [
+        item
+        for item in fast_start.files(target.choice)
+        if not item.get("size_bytes") and not _progress(target, item)[1]
+    ]
+    fresh = [item for item in unknown if tuple(item["urls"]) not in _told]
+    if target.settings["offline"]:
+        fresh = [item for item in fresh if str(item["urls"][0]).startswith("file:")]
+    if fresh:
+        found = sizes.ask(fresh, Network.from_environment(os.environ))
+        _told.update({tuple(item["urls"]): found.get(item["file"], 0) for item in fresh})
+    told = {str(item["file"]): _told.get(tuple(item["urls"]), 0) for item in unknown}
+    return {name: size for name, size in told.items() if size}
+
+
+def _stack_images(target: Target) -> list[Mapping[str, Any]]:
+    return list((target.choice.get("stack") or {}).get("images", ()))
+
+
+def _images_here(target: Target) -> frozenset[str] | None:
+    """Return which images the engine has; None where there is no engine to be asked."""
+    wanted = _stack_images(target)
+    if not wanted:
+        return frozenset()
+    command = shutil.which("docker")
+    if not command or not os.access(_CONTAINER_SOCKET, os.R_OK | os.W_OK):
+        return None
+    names = {name for item in wanted for name in (item["reference"], item["also"]) if name}
+    try:
+        return engine.images(command, sorted(names))
+    except DreamError:
+        # A plan is shown whatever state the engine is in; install says what is wrong with it.
+        return None
+
+
+def _archive_bytes(target: Target) -> dict[str, int]:
+    """Return the sizes of the images' archives that the bundle has."""
+    root, sizes = str(target.settings["bundle"]), {}
+    for archive in {str(item["archive"]) for item in _stack_images(target) if item["archive"]}:
+        with contextlib.suppress(OSError):
+            sizes[archive] = sum(map(os.path.getsize, parts_of(os.path.join(root, archive))))
+    return sizes
+
+
+def _disk_needs(target: Target) -> tuple[Mapping[str, Any], ...]:
+    """Return what is still to be written, each with its filesystem, in bytes."""
+    done = [name for name, item in target.receipts.items() if item["state"] == "done"]
+    settings = target.settings.values()
+    found = []
+    choice = {**target.choice, "size_hints": size_hints(target)}
+    for need in requirements.needs(settings, choice, target.state_dir, done)["disk"]:
+        place = live.filesystem(need["path"])
+        there = sum(live.allocated_bytes(path) for path in need["there"])
+        found.append({**place, "what": need["what"], "bytes": need["mb"] * 1024**2 - there})
+    return tuple(found)
+
+
+def _about_bytes(model_id: str) -> int:
+    """Return the catalogue's planning figure, for a file whose exact size nobody has measured."""
+    sizes = {item["id"]: item["size_mb"] for item in catalog.load().models["models"]}
+    return int(sizes.get(model_id, 0)) * 1_000_000
+
+
+def _missing_package(target: Target) -> tuple[str, str]:
+    """Return the package that the native engine lacks, and the command that installs one."""
+    if target.choice["profile"] != "native" or live.can_load(_ENGINE_LIBRARY):
+        return "", ""
+    family = target.host["facts"]["os"]["family"]
+    return _LIBRARY_PACKAGES.get(family, (_ENGINE_LIBRARY, ""))
+
+
+def model_progress(target: Target) -> tuple[int, int]:
+    """Return the bytes of the chosen model that are present, and all of its bytes (0: unknown)."""
+    files = [_progress(target, item) for item in target.choice["model"]["files"]]
+    total = sum(total for _, total in files)
+    return sum(done for done, _ in files), total if all(total for _, total in files) else 0
+
+
+def _sizes(target: Target) -> dict[str, int]:
+    """Return the sizes that the disk or a server tells, of files that have none of their own."""
+    files = fast_start.files(target.choice)
+    here = {item["file"]: _progress(target, item)[1] for item in files}
+    return {**{name: size for name, size in here.items() if size}, **size_hints(target)}
+
+
+def _present(target: Target) -> dict[str, int]:
+    files = fast_start.files(target.choice)
+    return {item["file"]: _progress(target, item)[0] for item in files}
+
+
+def _progress(target: Target, item: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the bytes present and in all of one file; one of another size is not it."""
+    path = os.path.join(target.settings["install_dir"], "data", "models", item["file"])
+    total = item.get("size_bytes") or 0
+    if os.path.isfile(path) and total in (0, os.path.getsize(path)):
+        return os.path.getsize(path), os.path.getsize(path)
+    done, found = partial_progress(path) or (0, 0)
+    return done, total or found

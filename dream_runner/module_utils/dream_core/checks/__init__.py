@@ -1,0 +1,1 @@
+"""Checks before and during an install, with a finding for each."""

@@ -1,0 +1,283 @@
+"""Look at the host and judge it, for the phases that only look (library/dream_check.py)."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import time
+from typing import Any, Callable, Dict, List, Mapping, Sequence
+
+from ....decide import fast_start
+from ..errors import DreamError
+from ..fetch.disk.stamp import is_present
+from ..fetch.sources.local import local_path, parts_of
+from ..system import live
+from . import amd_tuning, preflight, requirements
+from .preflight import Finding, error_of, finding, sentence
+
+Request = Mapping[str, Any]
+Answer = Dict[str, Any]
+
+
+def judge(parameters: Mapping[str, Any], may_write: bool) -> Answer:
+    """Return what the module dream_check returns, with its warnings, for its parameters."""
+    request: Dict[str, Any] = {"choice": {}, "receipts": {}, "packages": {}, "python": ""}
+    request.update(parameters, may_write=may_write)
+    request["settings"] = dict(
+        request["settings"],
+        # Settings may leave the profile open; what was decided counts.
+        profile=request["choice"].get("profile") or request["settings"]["profile"],
+        force=request.get("force", False),
+        install_dir=os.path.abspath(os.path.expanduser(request["settings"]["install_dir"])),
+    )
+    try:
+        answer = examine(request)
+        error = error_of(answer["findings"], request["settings"].get("accept") or [])
+    except DreamError as problem:
+        answer, error = {}, problem
+    result: Answer = dict(answer, changed=False)
+    result["warnings"] = [
+        sentence(item)
+        for item in answer.get("findings", [])
+        if item["severity"] == "warning" or item["id"] in answer["accepted"]
+    ]
+    if error:
+        result.update(failed=True, msg=str(error), dream_error=error.to_dict())
+    return result
+
+
+def examine(request: Request) -> Answer:
+    """Return ``{findings, accepted, ...}`` for ``request["phase"]``.
+
+    ``request`` has phase, settings, host, session, choice, receipts, state_dir
+    and may_write; packages and python for requirements.
+    """
+    answer = PHASES[request["phase"]](request)
+    accepted = set(request["settings"].get("accept") or [])
+    answer["accepted"] = sorted(
+        {f["id"] for f in answer["findings"] if f["severity"] == "blocker"} & accepted
+    )
+    return answer
+
+
+def _preflight(request: Request) -> Answer:
+    settings, session = request["settings"], request["session"]
+    probes = live.look_preflight(
+        settings["install_dir"], session["home"], time.time(), may_write=request["may_write"]
+    )
+    place = probes["install_dir"]
+    return {
+        "findings": preflight.check(
+            settings, request["host"], session, request["receipts"], probes
+        ),
+        "filesystem": {"type": place["fstype"], "mount": place["mount"]},
+    }
+
+
+def _requirements(request: Request) -> Answer:
+    settings, receipts = request["settings"], request["receipts"]
+    need = requirements.needs(
+        settings, request["choice"], request["state_dir"], _done(receipts, settings)
+    )
+    probes = live.look_requirements(
+        need["disk"],
+        _ports(request["choice"]),
+        bind_address=str(settings.get("bind_address") or "127.0.0.1"),
+        own_paths=[settings["install_dir"], request["state_dir"]],
+        own_units=_units(receipts),
+    )
+    missing = _missing(request)
+    before = receipts.get("requirements", {}).get("facts") or {}
+    probes.update(
+        previous_port=before.get("engine_port"),
+        previous_ports=dict(before.get("ports") or {}, OLLAMA_PORT=before.get("engine_port")),
+        missing_packages=sorted({request["packages"].get(name, name) for name in missing}),
+    )
+    findings = requirements.check(
+        settings, request["host"], request["session"], request["choice"], need, probes
+    )
+    return {
+        "findings": findings,
+        "missing_packages": probes["missing_packages"],
+        "interrupted_packages": live.is_dpkg_interrupted(),
+        "memory_mb": requirements.usable_memory_mb(settings, request["host"]),
+    }
+
+
+def _ports(choice: Mapping[str, Any]) -> List[int]:
+    """Return every port that something of ours is to listen on."""
+    published = (choice.get("stack") or {}).get("ports") or ()
+    return sorted({choice["engine_port"], *(item["port"] for item in published)})
+
+
+def _done(receipts: Mapping[str, Any], settings: Mapping[str, Any]) -> List[str]:
+    """Return the phases that finished in this very install directory."""
+    home = settings["install_dir"]
+    return [
+        name
+        for name, receipt in receipts.items()
+        if receipt.get("state") == "done" and receipt.get("install_dir") == home
+    ]
+
+
+def _units(receipts: Mapping[str, Any]) -> List[str]:
+    return [
+        resource["name"]
+        for receipt in receipts.values()
+        for resource in receipt.get("resources") or []
+        if resource.get("kind") == "unit"
+    ]
+
+
+def _missing(request: Request) -> List[str]:
+    """Return which of the things that packages bring are not on this host."""
+    urls = [url for item in fast_start.files(request["choice"]) for url in item.get("urls") or []]
+    missing = []
+    if request["settings"]["profile"] == "native":
+        if not live.can_load("libgomp.so.1"):
+            missing.append("libgomp")
+        if not live.can_make_environments(request["python"]):
+            missing.append("venv")
+    if any(url.startswith(("https:", "wheel:")) for url in urls) and not live.has_certificates():
+        missing.append("certificates")
+    return missing
+
+
+def _detection(request: Request) -> Answer:
+    """Judge the hardware findings: an error is one only for a backend that the user forced."""
+    forced = request["settings"].get("gpu") or "auto"
+    findings = [
+        finding(
+            str(item["id"]),
+            "blocker"
+            if item["severity"] == "error" and forced not in ("auto", "none")
+            else "warning",
+            item["what"],
+            hint=item.get("hint") or "",
+            error="GpuError",
+            code=str(item["id"]),
+        )
+        for item in request["host"].get("findings") or []
+        if item["severity"] in ("error", "warning")
+    ]
+    usable = {gpu["vendor"] for gpu in request["host"].get("gpus") or [] if gpu.get("usable")}
+    if forced not in ("auto", "none") and forced not in usable:
+        findings.append(_no_gpu(forced))
+    # A broken card of another vendor does not stand in the way of the one asked for.
+    return {"findings": findings if forced not in usable else _soften(findings)}
+
+
+def _no_gpu(vendor: str) -> Finding:
+    return finding(
+        "gpu",
+        "blocker",
+        "there is no usable GPU of %s on this host" % vendor,
+        hint="see what was found with: dream-runner facts; or choose --gpu auto",
+        error="GpuError",
+        code="GPU_NOT_USABLE",
+    )
+
+
+def _soften(findings: Sequence[Finding]) -> List[Finding]:
+    return [dict(item, severity="warning") for item in findings]
+
+
+def _offline(request: Request) -> Answer:
+    """Prove that every artefact is here, or can be had without a network."""
+    settings, home = request["settings"], request["settings"]["install_dir"]
+    bundle = settings.get("bundle") or ""
+    findings, proved = [], []
+    for item in fast_start.first_files(request["choice"]):
+        where = _model_at(item, home, bundle, request["may_write"])
+        if where:
+            proved.append("%s: %s" % (item["file"], where))
+        else:
+            findings.append(_absent("the model file %s" % item["file"], "models/%s" % item["file"]))
+    if settings["profile"] == "native":
+        engine = os.path.join(home, "engine", "venv")
+        wheels = glob.glob(os.path.join(bundle, "wheels", "xllamacpp-*.whl")) if bundle else []
+        if os.path.exists(os.path.join(engine, "bin", "python")):
+            proved.append("engine: %s" % engine)
+        elif wheels:
+            proved.append("engine: %s" % wheels[0])
+        else:
+            findings.append(_absent("the engine's environment %s" % engine, "wheels/"))
+    return {"findings": findings, "proved": proved}
+
+
+def _model_at(item: Mapping[str, Any], home: str, bundle: str, may_write: bool) -> str:
+    """Return the place of a verified model file; its digest is what counts, not its name."""
+    size = item.get("size_bytes") or 0
+    place = os.path.join(home, "data", "models", item["file"])
+    places = [place, *(url for url in item.get("urls") or [] if url.startswith("file:")), bundle]
+    for source in filter(None, places):
+        path = local_path(source, item["file"], item["sha256"]) or source
+        parts = parts_of(path)
+        if len(parts) > 1 and size == sum(map(os.path.getsize, parts)):
+            # Read where it is put together, and verified there.
+            return path
+        if is_present(path, item["sha256"], size, write=may_write and path == place).present:
+            return path
+    return ""
+
+
+def _absent(what: str, in_bundle: str) -> Finding:
+    return finding(
+        "offline",
+        "blocker",
+        "offline, but %s is not here" % what,
+        hint="run once with a network (without --offline), or give a --bundle with %s" % in_bundle,
+        code="OFFLINE_ARTEFACT_MISSING",
+    )
+
+
+def _amd_tuning(request: Request) -> Answer:
+    """Return what tuning this host wants, what is not in force, and what waits for a reboot."""
+    plan = amd_tuning.plan(request["host"], request["choice"], request["session"])
+    pending = amd_tuning.pending(plan, live.module_parameters(amd_tuning.MODULES))
+    values = {name: live.sysctl(name) for name in plan["sysctl"]}
+    return {
+        "findings": [],
+        "plan": plan,
+        "sysctl_pending": amd_tuning.not_in_force(plan, values),
+        "reboot_pending": pending,
+    }
+
+
+def _packages(request: Request) -> Answer:
+    """Return which of the named packages are not installed."""
+    names = sorted(request["packages"])
+    family = str((request["host"].get("os") or {}).get("family"))
+    wrong = [name for name in names if not _PACKAGE_NAME.match(name)]
+    findings = [
+        finding(
+            "packages",
+            "blocker",
+            "%r is not the name of a package" % name,
+            error="UsageError",
+            code="PACKAGE_NAME",
+        )
+        for name in wrong
+    ]
+    missing = [] if wrong else live.missing_packages(names, family)
+    if missing and not preflight.can_become(request["session"]):
+        findings += requirements.check_packages(request["settings"], request["session"], missing)
+    return {
+        "findings": findings,
+        "missing_packages": missing,
+        "interrupted_packages": live.is_dpkg_interrupted(),
+    }
+
+
+#: What every family allows; a leading dash would be an option of the package manager.
+_PACKAGE_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9+._-]*$")
+
+PHASES: Dict[str, Callable[[Request], Answer]] = {
+    "preflight": _preflight,
+    "detection": _detection,
+    "requirements": _requirements,
+    "offline": _offline,
+    "amd_tuning": _amd_tuning,
+    "packages": _packages,
+}

@@ -1,0 +1,404 @@
+"""Whether this host can be worked on at all: findings, all of them, then one verdict.
+
+Pure: ``live.look_preflight`` reads the host, ``check`` judges what it read. A
+finding is ``{id, severity: blocker|warning|info, what, needed, found, hint,
+error, code}``; the user accepts a blocker by its id (``--accept memory``).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from .. import errors
+from ..errors import DreamError
+from ..system.atomic import TEMP_PREFIX
+
+Finding = Dict[str, Any]
+
+#: Modes are ignored there, so that the secrets file would be readable by everybody.
+MODELESS = frozenset(
+    ("vfat", "msdos", "fat", "exfat", "ntfs", "ntfs3", "ntfs-3g", "fuseblk", "9p", "drvfs", "v9fs")
+)
+#: Locks and rename work there in theory; a lost server stops everything in practice.
+REMOTE = frozenset(
+    ("nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "fuse.smbnetfs", "fuse.glusterfs", "ocfs2")
+)
+#: glibc families whose packages the roles know.
+FAMILIES = frozenset(("debian", "redhat", "arch", "suse"))
+#: The oldest kernel of a supported distribution (RHEL 8); WSL 1 calls itself 4.4.
+OLDEST_KERNEL = (4, 18)
+#: No certificate of today is valid before this (2025-01-01) or after (2100-01-01).
+SANE_CLOCK = (1735689600, 4102444800)
+#: Directories that are never ours as a whole, whatever a setting says.
+SYSTEM_DIRECTORIES = frozenset(
+    {"/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/media", "/mnt", "/opt"}
+    | {"/proc", "/root", "/run", "/sbin", "/srv", "/sys", "/tmp", "/usr", "/usr/bin", "/usr/lib"}
+    | {"/usr/local", "/usr/share", "/var", "/var/lib", "/var/log", "/var/tmp"}
+)
+
+
+def finding(
+    id_: str,
+    severity: str,
+    what: str,
+    *,
+    needed: str = "",
+    found: str = "",
+    hint: str = "",
+    error: str = "RequirementError",
+    code: str = "",
+    final: bool = False,
+) -> Finding:
+    """Return one finding; ``error`` is the class whose exit code a blocker has.
+
+    A ``final`` blocker cannot be accepted.
+    """
+    return {
+        **({"final": True} if final else {}),
+        "id": id_,
+        "severity": severity,
+        "what": what,
+        "needed": needed,
+        "found": found,
+        "hint": hint,
+        "error": error,
+        "code": code or re.sub(r"[^A-Z0-9]+", "_", id_.upper()),
+    }
+
+
+def open_blockers(findings: Sequence[Finding], accept: Sequence[str]) -> List[Finding]:
+    """Return the blockers that the user did not accept by id, or cannot."""
+    accepted = set(accept)
+    blockers = [f for f in findings if f["severity"] == "blocker"]
+    return [f for f in blockers if f.get("final") or f["id"] not in accepted]
+
+
+def error_of(findings: Sequence[Finding], accept: Sequence[str] = ()) -> Optional[DreamError]:
+    """Return the one error that says every open blocker, or None.
+
+    The first blocker decides class, code and exit code; the message lists all.
+    """
+    blockers = open_blockers(findings, accept)
+    if not blockers:
+        return None
+    first = blockers[0]
+    found: Any = getattr(errors, first["error"])
+    if len(blockers) == 1:
+        error: DreamError = found(sentence(first), code=first["code"], hint=first["hint"])
+        return error
+    lines = ["- %s%s" % (sentence(f), " -> " + f["hint"] if f["hint"] else "") for f in blockers]
+    ids = sorted({f["id"] for f in blockers if not f.get("final")})
+    regardless = ", or ignore them with: " + " ".join("--accept " + name for name in ids)
+    error = found(
+        "this host lacks %d requirements:\n%s" % (len(blockers), "\n".join(lines)),
+        code=first["code"],
+        hint="correct them" + (regardless if ids else ""),
+    )
+    return error
+
+
+def sentence(item: Finding) -> str:
+    """Return a finding in one line: what, needed and found."""
+    facts = ["%s %s" % (word, item[word]) for word in ("needed", "found") if item[word]]
+    return str(item["what"]) + (": " + ", ".join(facts) if facts else "")
+
+
+# --- preflight ----------------------------------------------------------------
+
+
+def check(
+    settings: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    session: Mapping[str, Any],
+    receipts: Mapping[str, Any],
+    probes: Mapping[str, Any],
+) -> List[Finding]:
+    """Return everything that preflight has to say about this host, worst class first."""
+    os_facts = facts.get("os") or {}
+    found = _system(os_facts, facts.get("arch"), str(settings.get("profile")))
+    found += _kernel(os_facts)
+    found += _clock(probes.get("now"), bool(settings.get("offline")))
+    unusable = _directory(settings, session, probes)
+    found += unusable or _conflicts(settings, receipts, probes)
+    found += _semantics(probes, str(settings.get("profile")))
+    found += _privileges(settings, session, probes)
+    return found
+
+
+def _system(os_facts: Mapping[str, Any], arch: Any, profile: str) -> List[Finding]:
+    found = []
+    family = os_facts.get("family") or "unknown"
+    name = os_facts.get("pretty_name") or os_facts.get("id") or "an unknown system"
+    if family == "alpine":
+        found.append(
+            finding(
+                "os",
+                "blocker" if profile == "native" else "warning",
+                "the engine's packages are built for glibc",
+                needed="a distribution with glibc",
+                found=name,
+                hint="use Debian, Ubuntu, Fedora, openSUSE or Arch",
+                code="OS_UNSUPPORTED",
+            )
+        )
+    elif family not in FAMILIES:
+        found.append(
+            finding(
+                "os",
+                "warning",
+                "nobody tried this distribution; its packages will not be installed for you",
+                found=name,
+                code="OS_UNSUPPORTED",
+            )
+        )
+    if arch not in ("amd64", "arm64"):
+        found.append(
+            finding(
+                "architecture",
+                "blocker",
+                "there is no engine for this processor",
+                needed="amd64 or arm64",
+                found=str(arch),
+            )
+        )
+    return found
+
+
+def _kernel(os_facts: Mapping[str, Any]) -> List[Finding]:
+    version = kernel_version(os_facts.get("kernel"))
+    if version is None or version >= OLDEST_KERNEL:
+        return []
+    return [
+        finding(
+            "kernel",
+            "blocker",
+            "the kernel is too old",
+            needed="%d.%d" % OLDEST_KERNEL,
+            found=str(os_facts["kernel"]),
+            hint="under WSL: wsl --set-version DISTRO 2; elsewhere: update the system",
+        )
+    ]
+
+
+def kernel_version(text: Any) -> Optional[Tuple[int, int]]:
+    """Return major and minor of a kernel release such as ``6.1.0-18-amd64``."""
+    match = re.match(r"(\d+)\.(\d+)", str(text or ""))
+    return (int(match.group(1)), int(match.group(2))) if match else None
+
+
+def _clock(now: Any, offline: bool) -> List[Finding]:
+    if now is None or SANE_CLOCK[0] <= now <= SANE_CLOCK[1]:
+        return []
+    return [
+        finding(
+            "clock",
+            "warning" if offline else "blocker",
+            "the clock is wrong, so that no server's certificate would be valid",
+            needed="the present date",
+            found="%d seconds since 1970" % now,
+            hint="set the date, for example with: timedatectl set-ntp true",
+        )
+    ]
+
+
+def _directory(
+    settings: Mapping[str, Any], session: Mapping[str, Any], probes: Mapping[str, Any]
+) -> List[Finding]:
+    place = probes["install_dir"]
+    path = place["path"]
+    if path in SYSTEM_DIRECTORIES or path == session.get("home"):
+        return [
+            finding(
+                "install-dir",
+                "blocker",
+                "%s is not a directory of dream-runner's own" % path,
+                needed="an own directory, such as %s" % os.path.join(path, "dream-runner"),
+                error="UsageError",
+                code="INSTALL_DIR_UNUSABLE",
+            )
+        ]
+    if not place["is_directory"]:
+        return [
+            finding(
+                "install-dir",
+                "blocker",
+                "%s is in the way of the install directory" % place["existing"],
+                needed="a directory",
+                found="something else",
+                hint="choose another --install-dir",
+                error="UsageError",
+                code="INSTALL_DIR_UNUSABLE",
+            )
+        ]
+    return _writable(place, session)
+
+
+def _writable(place: Mapping[str, Any], session: Mapping[str, Any]) -> List[Finding]:
+    if place["read_only"]:
+        return [
+            finding(
+                "install-dir",
+                "blocker",
+                "%s is on a read-only filesystem (%s)" % (place["path"], place["mount"]),
+                hint="remount it read-write, or choose another --install-dir",
+                error="DiskError",
+                code="READ_ONLY",
+            )
+        ]
+    # The directories phase opens our own again.
+    if not place["writable"] and not place.get("own"):
+        return [
+            finding(
+                "install-dir",
+                "blocker",
+                "%s may not write to %s" % (session.get("user", "this user"), place["existing"]),
+                hint="choose another --install-dir, or let an administrator give you this one",
+                error="PrivilegeError",
+                code="NOT_PERMITTED",
+            )
+        ]
+    return []
+
+
+def _semantics(probes: Mapping[str, Any], profile: str) -> List[Finding]:
+    place = probes["install_dir"]
+    fstype, tried = place["fstype"], probes.get("semantics") or {}
+    is_native = profile != "full"
+    if is_native and place.get("noexec"):
+        return [
+            finding(
+                "filesystem",
+                "blocker",
+                "no program can run from the filesystem of %s" % place["path"],
+                needed="a filesystem without noexec",
+                found="%s is mounted noexec" % place["mount"],
+                hint="choose an --install-dir on another filesystem",
+            )
+        ]
+    # supervisord's socket lies in the install directory.
+    names = ("chmod", "symlink", "case", *(("socket",) if is_native else ()))
+    broken = [name for name in names if tried.get(name) is False]
+    if fstype in MODELESS or broken:
+        return [
+            finding(
+                "filesystem",
+                "blocker",
+                "the filesystem of %s would leave secrets readable or break the environment"
+                % place["path"],
+                needed="modes, links, case and sockets (ext4, xfs, btrfs, ...)",
+                found="%s%s" % (fstype, " without " + " ".join(broken) if broken else ""),
+                hint="choose an --install-dir on a Linux filesystem",
+            )
+        ]
+    if tried.get("lock") is False:
+        return [
+            finding(
+                "filesystem",
+                "warning",
+                "%s has no file locks; do not start two runs at once" % place["path"],
+                found=str(fstype),
+            )
+        ]
+    if fstype in REMOTE:
+        return [
+            finding(
+                "filesystem",
+                "warning",
+                "%s is on a network filesystem; models load slowly, and an outage stops the engine"
+                % place["path"],
+                found=str(fstype),
+            )
+        ]
+    return []
+
+
+def _conflicts(
+    settings: Mapping[str, Any], receipts: Mapping[str, Any], probes: Mapping[str, Any]
+) -> List[Finding]:
+    # --force is the user's word to go past an existing or conflicting install.
+    severity = "warning" if settings.get("force") else "blocker"
+    path = probes["install_dir"]["path"]
+    found = []
+    foreign = foreign_entries(path, probes.get("entries") or [], receipts)
+    if foreign:
+        found.append(
+            finding(
+                "existing-install",
+                severity,
+                "%s holds files that are not dream-runner's" % path,
+                needed="an empty or a new directory",
+                found=", ".join(foreign[:5]) + (", ..." if len(foreign) > 5 else ""),
+                hint="choose another --install-dir, or go on with --accept existing-install",
+                code="INSTALL_DIR_FOREIGN",
+            )
+        )
+    if probes.get("old_install"):
+        found.append(
+            finding(
+                "old-install",
+                severity if settings.get("profile") == "full" else "warning",
+                "another installation of this stack is at %s" % probes["old_install"],
+                hint="uninstall it first: both would publish the same ports",
+                code="CONFLICTING_INSTALL",
+            )
+        )
+    return found
+
+
+#: The layout of an install directory (roles/directories): how ours is known when its receipts
+#: are lost.
+LAYOUT = frozenset(
+    {".env", ".offline-mode", "config", "data", "docker-compose.yml", "engine", "logs", "run"}
+    | {".dream-runner.json", "summary.json", "supervisor"}
+)
+_MARKS = frozenset((".dream-runner.json", ".env", "engine"))
+
+
+def foreign_entries(path: str, entries: Sequence[str], receipts: Mapping[str, Any]) -> List[str]:
+    """Return the names in an install directory that nothing tells to be ours."""
+    mine = {
+        resource["path"]
+        for receipt in receipts.values()
+        for resource in receipt.get("resources") or []
+        if resource.get("path")
+    }
+    if path in mine:
+        return []
+    known = LAYOUT if _MARKS.intersection(entries) else frozenset()
+    return [
+        name
+        for name in entries
+        if name not in known
+        and not name.startswith((TEMP_PREFIX, ".env."))
+        and os.path.join(path, name) not in mine
+    ]
+
+
+def _privileges(
+    settings: Mapping[str, Any], session: Mapping[str, Any], probes: Mapping[str, Any]
+) -> List[Finding]:
+    if settings.get("profile") != "full" or can_become(session) or probes.get("docker_usable"):
+        return []
+    return [
+        finding(
+            "privilege",
+            "blocker",
+            "the full profile installs a container engine and manages system services",
+            needed="root, sudo without a password, or a container engine this user may use",
+            found="sudo: %s" % session.get("sudo"),
+            hint="run as root or as a user with sudo, or use --profile native",
+            error="PrivilegeError",
+            code="NOT_PRIVILEGED",
+        )
+    ]
+
+
+def can_become(session: Mapping[str, Any]) -> bool:
+    """Tell whether a task can become root.
+
+    A sudo that asks counts: the wrapper asked for the password before it began,
+    and by hand ``--ask-become-pass`` gives it.
+    """
+    return bool(session.get("is_root")) or session.get("sudo") in ("passwordless", "password")

@@ -1,0 +1,464 @@
+"""Whether this host is large enough: memory, disk per filesystem, ports, system packages.
+
+Pure: ``live.look_requirements`` reads the host, ``check`` judges what it read.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence
+
+from ....decide import fast_start
+from ..errors import RequirementError
+from ..fetch.sources import wheel_address
+from ..system.ip_addresses import collide, is_everywhere
+from ..system.live import holder
+from . import versions
+from .preflight import Finding, can_become, finding
+
+#: A host sold with 16 GB shows less: firmware and kernel keep some.
+MEMORY_TOLERANCE = 0.9
+#: Kernel, session and engine before a model is loaded (native); the core containers (full).
+BASE_MEMORY_MB = {"native": 768, "full": 4096}
+#: The engine's virtual environment with the packages it is unpacked from.
+ENGINE_MB = 400
+STATE_MB = 32
+#: Images of the core stack (upstream's rule).
+IMAGES_MB = 15 * 1024
+DOCKER_ROOT = "/var/lib/docker"
+
+PREFERRED_PORT = 11434
+PORT_SPAN = 100
+_MB = 1024 * 1024
+#: With its lists apt would rather fetch what a bundle has in the same version.
+_NO_SOURCES = "-o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts=/dev/null"
+
+
+def choose_port(
+    requested: int,
+    previous: Optional[int],
+    listeners: Sequence[Mapping[str, Any]],
+    own: Collection[int] = (),
+    *,
+    bind_address: str = "127.0.0.1",
+) -> int:
+    """Return the engine's port: the user's, else last time's, else 11434, else the next free.
+
+    ``own`` are the ids of our processes; a listener marked ``own`` is ours as
+    well. Raises RequirementError PORT_TAKEN, naming the holder, when the user's
+    port is another program's.
+    """
+    taken = _taken(previous, listeners, own, bind_address)
+    if requested:
+        if requested in taken:
+            raise RequirementError(
+                "port %d is taken by %s" % (requested, holder(dict(taken[requested]))),
+                code="PORT_TAKEN",
+                where="engine_port",
+                hint="stop that program, or choose another --engine-port (0: the next free one)",
+            )
+        return requested
+    candidates = [previous] if previous else []
+    candidates += range(PREFERRED_PORT, PREFERRED_PORT + PORT_SPAN + 1)
+    for port in candidates:
+        if port not in taken:
+            return port
+    raise RequirementError(
+        "every port from %d to %d is taken" % (PREFERRED_PORT, PREFERRED_PORT + PORT_SPAN),
+        code="PORT_TAKEN",
+        where="engine_port",
+        hint="choose one with --engine-port",
+    )
+
+
+def is_free(
+    port: int,
+    previous: Optional[int],
+    listeners: Sequence[Mapping[str, Any]],
+    bind_address: str = "127.0.0.1",
+) -> bool:
+    """Tell whether a service of ours may publish ``port``; ``previous`` is what it had."""
+    return port not in _taken(previous, listeners, (), bind_address)
+
+
+def _taken(
+    previous: Optional[int],
+    listeners: Sequence[Mapping[str, Any]],
+    own: Collection[int],
+    bind_address: str,
+) -> Dict[int, Mapping[str, Any]]:
+    return {
+        item["port"]: item
+        for item in listeners
+        if collide(str(item["address"]), bind_address) and not _is_own(item, previous, own)
+    }
+
+
+#: The program that holds a container's port on the host: it bears no name of the container.
+_PORT_HOLDER = "docker-proxy"
+
+
+def _is_own(item: Mapping[str, Any], previous: Optional[int], own: Collection[int]) -> bool:
+    if item.get("own") or item.get("pid") in own:
+        return True
+    # Whose it is cannot be seen; on the port that we were given it is taken for ours (U-25).
+    hidden = item.get("pid") is None or item.get("name") == _PORT_HOLDER
+    return hidden and item["port"] == previous
+
+
+# --- what is needed -------------------------------------------------------------
+
+
+def needs(
+    settings: Mapping[str, Any],
+    choice: Mapping[str, Any],
+    state_dir: str,
+    done: Collection[str] = (),
+) -> Dict[str, Any]:
+    """Return ``{memory_mb, memory_wanted_mb, disk_wanted_mb, disk: [{path, mb, what, there}]}``.
+
+    ``there`` lists the paths whose present content already counts towards the
+    need; a phase in ``done`` has written what it needs already. Below
+    ``memory_mb`` nothing works; below ``memory_wanted_mb`` it is slow. ``disk_wanted_mb`` is what
+    a host of the tier should have for models and data; 0 where the tier does not matter.
+    """
+    profile = str(choice["profile"])
+    model = choice.get("model") or {}
+    files = model.get("files") or []
+    hints = choice.get("size_hints") or {}
+    model_mb = _model_mb(model, files, hints)
+    memory = BASE_MEMORY_MB[profile]
+    if profile == "native":
+        memory += int(model_mb * 1.1)
+    tier = choice.get("tier") or {}
+    is_full = profile == "full"
+    return {
+        "memory_mb": memory,
+        "memory_wanted_mb": int(tier["min_ram_gb"]) * 1024 if is_full else memory,
+        "disk_wanted_mb": int(tier["min_disk_gb"]) * 1024 if is_full else 0,
+        "disk": _disk_needs(settings, profile, files, model_mb, state_dir, done)
+        + _helper_needs(settings, choice)
+        + _later_needs(settings, choice),
+    }
+
+
+def _helper_needs(settings: Mapping[str, Any], choice: Mapping[str, Any]) -> List[Dict[str, Any]]:
+    """Return what the models of the services need, whose sizes are all exact."""
+    files = fast_start.helper_files(choice)
+    size_mb = -(-sum(item["size_bytes"] for item in files) // _MB)
+    return [_model_need(settings, files, size_mb, "models of features")] if files else []
+
+
+def _later_needs(settings: Mapping[str, Any], choice: Mapping[str, Any]) -> List[Dict[str, Any]]:
+    """Return what the unit fetches later: both models lie on the disk until the switch."""
+    if not choice.get("upgrade"):
+        return []
+    model = choice["upgrade"]["model"]
+    size_mb = _model_mb(model, model["files"], choice.get("size_hints") or {})
+    return [_model_need(settings, model["files"], size_mb, "the upgrade")]
+
+
+def _model_need(
+    settings: Mapping[str, Any], files: Sequence[Mapping[str, Any]], size_mb: int, what: str
+) -> Dict[str, Any]:
+    folder = str(settings["install_dir"]).rstrip("/") + "/data/models"
+    paths = ["%s/%s" % (folder, item["file"]) for item in files]
+    there = [path + end for path in paths for end in ("", ".part", ".whl", ".whl.part")]
+    return {"path": folder, "mb": size_mb + _wheels_mb(files), "what": what, "there": there}
+
+
+def _wheels_mb(files: Sequence[Mapping[str, Any]]) -> int:
+    """Return the MiB of the largest wheel that lies beside its member until that is whole."""
+    sizes = [
+        wheel_address.wheel_bytes(file.get("urls") or [], file.get("size_bytes") or 0)
+        for file in files
+    ]
+    return -(-max(sizes, default=0) // _MB)
+
+
+def _model_mb(
+    model: Mapping[str, Any], files: Sequence[Mapping[str, Any]], hints: Mapping[str, int]
+) -> int:
+    """Return the model's size: exact, as its servers tell it (``hints``), or the catalogue's."""
+    sizes = [item.get("size_bytes") or hints.get(str(item.get("file"))) or 0 for item in files]
+    exact = -(-sum(sizes) // _MB)
+    return exact if all(sizes) else max(exact, int(model.get("size_mb") or 0))
+
+
+def _disk_needs(
+    settings: Mapping[str, Any],
+    profile: str,
+    files: Sequence[Mapping[str, Any]],
+    model_mb: int,
+    state_dir: str,
+    done: Collection[str],
+) -> List[Dict[str, Any]]:
+    home = str(settings["install_dir"]).rstrip("/")
+    wanted = [
+        _model_need(settings, files, model_mb, "the model"),
+        {"path": state_dir, "mb": STATE_MB, "what": "state and logs", "there": [state_dir]},
+    ]
+    engine = home + "/engine"
+    if profile == "native" and "services" not in done:
+        wanted.append({"path": engine, "mb": ENGINE_MB, "what": "the engine", "there": [engine]})
+    if profile == "full" and "images" not in done:
+        wanted.append(
+            {"path": DOCKER_ROOT, "mb": IMAGES_MB, "what": "images", "there": [DOCKER_ROOT]}
+        )
+    return wanted
+
+
+# --- judging ----------------------------------------------------------------------
+
+
+def check(
+    settings: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    session: Mapping[str, Any],
+    choice: Mapping[str, Any],
+    need: Mapping[str, Any],
+    probes: Mapping[str, Any],
+) -> List[Finding]:
+    """Return everything that requirements has to say; ``need`` comes from ``needs``."""
+    found = _memory(need, settings, facts, probes)
+    disk = probes.get("disk") or []
+    found += _disk(int(settings.get("disk_reserve_mb") or 0), disk) or _tier_disk(
+        int(need.get("disk_wanted_mb") or 0), disk
+    )
+    found += _address(settings, choice, probes)
+    found += _port(settings, session, choice, probes)
+    found += _stack(choice.get("stack") or {}, probes)
+    changes = choice.get("data_changes") or ()
+    found += versions.findings(changes, str(settings["install_dir"])) if changes else []
+    found += check_packages(settings, session, probes.get("missing_packages") or [])
+    return found
+
+
+def usable_memory_mb(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> Optional[int]:
+    """Return the memory that counts: the host's or cgroup's, and the user's own limit."""
+    known = [(facts.get("memory") or {}).get("usable_mb"), settings.get("memory_limit_mb")]
+    return min((int(size) for size in known if size), default=None)
+
+
+def _memory(
+    need: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    probes: Mapping[str, Any],
+) -> List[Finding]:
+    have = usable_memory_mb(settings, facts)
+    if have is None:
+        return [finding("memory", "warning", "the size of the memory is unknown")]
+    if have < need["memory_mb"] * MEMORY_TOLERANCE:
+        return [
+            finding(
+                "memory",
+                "blocker",
+                "not enough memory",
+                needed="%d MB" % need["memory_mb"],
+                found="%d MB" % have,
+                hint="choose a smaller model or --profile native, raise --memory-limit-mb if you"
+                " set it, or go on with --accept memory",
+                code="MEMORY_TOO_SMALL",
+            )
+        ]
+    if have < need["memory_wanted_mb"] * MEMORY_TOLERANCE:
+        return [
+            finding(
+                "memory",
+                "warning",
+                "less memory than this tier is made for; expect it to be slow",
+                needed="%d MB" % need["memory_wanted_mb"],
+                found="%d MB" % have,
+            )
+        ]
+    available = probes.get("available_mb")
+    if available is not None and available < need["memory_mb"] // 2:
+        return [
+            finding(
+                "memory",
+                "warning",
+                "other programs use most of the memory now",
+                found="%d MB available" % available,
+            )
+        ]
+    return []
+
+
+def _disk(reserve_mb: int, wanted: Sequence[Mapping[str, Any]]) -> List[Finding]:
+    """Add up what falls on one filesystem, less what is already there."""
+    groups: Dict[Any, List[Mapping[str, Any]]] = {}
+    for item in wanted:
+        if item.get("free_bytes") is not None:
+            groups.setdefault(item["device"], []).append(item)
+    return [found for items in groups.values() for found in _one_filesystem(reserve_mb, items)]
+
+
+def _one_filesystem(reserve_mb: int, items: Sequence[Mapping[str, Any]]) -> List[Finding]:
+    missing = [max(0, item["mb"] - item["there_bytes"] // _MB) for item in items]
+    free = items[0]["free_bytes"] // _MB
+    if not sum(missing) or free >= sum(missing) + reserve_mb:
+        # Where nothing more is written, a disk that others filled is not ours to refuse.
+        return []
+    parts = ["%s %d MB" % (item["what"], mb) for item, mb in zip(items, missing) if mb]
+    return [
+        finding(
+            "disk",
+            "blocker",
+            "not enough disk on %s" % items[0]["mount"],
+            needed="%d MB (%s, reserve %d MB)"
+            % (sum(missing) + reserve_mb, ", ".join(parts), reserve_mb),
+            found="%d MB free" % free,
+            hint="free some space, choose an --install-dir on a larger filesystem, or lower"
+            " --disk-reserve-mb",
+            error="DiskError",
+            code="DISK_FULL",
+        )
+    ]
+
+
+def _tier_disk(wanted_mb: int, disk: Sequence[Mapping[str, Any]]) -> List[Finding]:
+    """Warn of a first install on a filesystem that the tier's models will soon fill."""
+    model = next((item for item in disk if item["what"] == "the model"), None)
+    is_first = any(item["what"] == "images" for item in disk)
+    if not wanted_mb or not is_first or model is None or model.get("free_bytes") is None:
+        return []
+    have = (model["free_bytes"] + model["there_bytes"]) // _MB
+    if have >= wanted_mb:
+        return []
+    return [
+        finding(
+            "disk",
+            "warning",
+            "%s has less space than this tier needs; other models may not fit" % model["mount"],
+            needed="%d MB" % wanted_mb,
+            found="%d MB free" % have,
+        )
+    ]
+
+
+def _address(
+    settings: Mapping[str, Any], choice: Mapping[str, Any], probes: Mapping[str, Any]
+) -> List[Finding]:
+    """Refuse an address that this host does not have, or that no container can publish on."""
+    address = str(settings.get("bind_address") or "")
+    if "%" in address and choice.get("profile") == "full":
+        return [
+            finding(
+                "address",
+                "blocker",
+                "containers cannot publish a port on the link-local address %s" % address,
+                hint="choose another --bind-address, or --profile native",
+                code="ADDRESS_UNUSABLE",
+            )
+        ]
+    if probes.get("has_address", True):
+        return []
+    wanted = "a loopback address" if is_everywhere(address) else address
+    return [
+        finding(
+            "address",
+            "blocker",
+            "this host does not have %s for the model to listen on" % wanted,
+            needed=address,
+            found=", ".join(probes.get("addresses") or ()) or "no address at all",
+            hint="choose an address that it has: --bind-address IP; 'ip address' lists them",
+            code="ADDRESS_MISSING",
+        )
+    ]
+
+
+def _port(
+    settings: Mapping[str, Any],
+    session: Mapping[str, Any],
+    choice: Mapping[str, Any],
+    probes: Mapping[str, Any],
+) -> List[Finding]:
+    """Check the decided port again: between the decision and now, anything may have come up."""
+    port = int(choice.get("engine_port") or 0)
+    if not port:
+        return []
+    address = choice.get("engine_address") or settings.get("bind_address") or "127.0.0.1"
+    try:
+        choose_port(
+            port,
+            probes.get("previous_port"),
+            probes.get("listeners") or [],
+            bind_address=str(address),
+        )
+    except RequirementError as error:
+        return [finding("port", "blocker", error.what, hint=error.hint, code=error.code)]
+    if port < int(probes.get("first_free_port") or 0) and not session.get("is_root"):
+        return [
+            finding(
+                "port",
+                "blocker",
+                "only root may listen on port %d" % port,
+                needed="a port from %d on" % probes["first_free_port"],
+                hint="choose another --engine-port",
+                error="PrivilegeError",
+                code="PORT_PRIVILEGED",
+            )
+        ]
+    return []
+
+
+def _stack(stack: Mapping[str, Any], probes: Mapping[str, Any]) -> List[Finding]:
+    """Check what the containers need: images by digest for this machine, and their ports (U-26)."""
+    found = [
+        finding("images", "blocker", item["what"], hint=item["hint"], code=item["code"], final=True)
+        for item in stack.get("problems") or ()
+    ]
+    listeners = probes.get("listeners") or []
+    had = probes.get("previous_ports") or {}
+    for item in stack.get("ports") or ():
+        if not is_free(item["port"], had.get(item["key"]), listeners, str(item["address"])):
+            other = next(entry for entry in listeners if entry["port"] == item["port"])
+            found.append(
+                finding(
+                    "port",
+                    "blocker",
+                    "port %d, which %s is to have, is taken by %s"
+                    % (item["port"], item["service"], holder(dict(other))),
+                    hint="run again: a free one is then chosen; or stop that program",
+                    code="PORT_TAKEN",
+                )
+            )
+    return found
+
+
+def check_packages(
+    settings: Mapping[str, Any], session: Mapping[str, Any], missing: Sequence[str]
+) -> List[Finding]:
+    """Report missing system packages where the role cannot install them.
+
+    Whether a bundle has them is for the role to say, which looks into it.
+    """
+    names = " ".join(missing)
+    if missing and settings.get("offline") and not (settings.get("bundle") and can_become(session)):
+        return [
+            finding(
+                "packages",
+                "blocker",
+                "offline, but system packages are missing",
+                needed=names,
+                hint="as root: apt-get install -y %s %s/debs/*.deb"
+                % (_NO_SOURCES, settings["bundle"])
+                if settings.get("bundle")
+                else "install them, or run once without --offline",
+                code="OFFLINE_ARTEFACT_MISSING",
+            )
+        ]
+    if not missing or can_become(session):
+        return []
+    return [
+        finding(
+            "packages",
+            "blocker",
+            "system packages are missing and this user cannot install them",
+            needed=names,
+            found="sudo: %s" % session.get("sudo"),
+            hint="ask an administrator to install: %s; the rest needs no root" % names,
+            error="PrivilegeError",
+            code="SUDO_NEEDED",
+        )
+    ]

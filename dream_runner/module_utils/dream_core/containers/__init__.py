@@ -1,0 +1,1 @@
+"""The container engine: which one, its options, images, the compose project."""

@@ -1,0 +1,206 @@
+"""How the Docker daemon should be configured: its file is merged, never replaced. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Collection, Dict, Mapping, Optional, Tuple
+
+from ..errors import DiskError, UsageError
+
+DAEMON_FILE = "/etc/docker/daemon.json"
+DEFAULT_ROOT = "/var/lib/docker"
+
+#: The words that lead to one option.
+Path = Tuple[str, ...]
+
+
+def parse(text: Optional[str], path: str = DAEMON_FILE) -> Dict[str, Any]:
+    """Return the options of the daemon's file; an absent or empty one has none.
+
+    Raises UsageError for a broken one: it is somebody's, so it is not replaced.
+    """
+    if text is None or not text.strip():
+        return {}
+    try:
+        options = json.loads(text)
+    except ValueError as error:
+        raise UsageError(
+            "%s is not JSON: %s" % (path, error),
+            code="DAEMON_FILE_BROKEN",
+            where=path,
+            hint="mend it (dockerd --validate tells where), or move it away, then run again",
+        ) from error
+    if not isinstance(options, dict):
+        raise UsageError(
+            "%s is not a JSON object" % path,
+            code="DAEMON_FILE_BROKEN",
+            where=path,
+            hint="move it away, then run again",
+        )
+    return options
+
+
+def merge(
+    present: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    ours: Mapping[str, Any],
+    required: Collection[str] = (),
+) -> Dict[str, Any]:
+    """Return ``{options, ours, kept}``: the file's options with ours merged in.
+
+    An option of somebody else's stays and is named in ``kept``; one of ``ours``
+    (what we set before, as the receipt has it) is ours to change, and to take
+    away when it is no longer wanted. ``required`` are first words of options
+    that must be as wanted: UsageError where somebody set them otherwise.
+    """
+    result = _leaves(present)
+    before, asked = _leaves(ours), _leaves(wanted)
+    for path in set(before) - set(asked):
+        if result.get(path) == before[path]:
+            del result[path]
+    mine: Dict[Path, Any] = {}
+    kept = []
+    for path, value in asked.items():
+        is_ours = path not in result or (path in before and result[path] == before[path])
+        if is_ours and not _blocked(path, result):
+            result[path] = mine[path] = value
+        elif result.get(path) != value:
+            kept.append(".".join(path))
+    conflicts = sorted(name for name in kept if name.split(".")[0] in required)
+    if conflicts:
+        raise UsageError(
+            "%s sets %s otherwise than was asked for" % (DAEMON_FILE, ", ".join(conflicts)),
+            code="DAEMON_FILE_CONFLICT",
+            where=DAEMON_FILE,
+            hint="change it there, or do not ask for it, then run again",
+        )
+    return {"options": _tree(result), "ours": _tree(mine), "kept": sorted(kept)}
+
+
+def holds(text: Optional[str], ours: Mapping[str, Any]) -> bool:
+    """Tell whether the file has every option of ``ours`` as we set it."""
+    try:
+        present = _leaves(parse(text))
+    except UsageError:
+        return False
+    return text is not None and all(
+        path in present and present[path] == value for path, value in _leaves(ours).items()
+    )
+
+
+def without(text: Optional[str], ours: Mapping[str, Any]) -> str:
+    """Return the file without our options; empty when nothing else is in it."""
+    return render(merge(parse(text), {}, ours)["options"])
+
+
+def render(options: Mapping[str, Any]) -> str:
+    """Return ``options`` as the file has them."""
+    return json.dumps(options, indent=2, sort_keys=True) + "\n" if options else ""
+
+
+def _blocked(path: Path, leaves: Mapping[Path, Any]) -> bool:
+    """Tell whether a value stands where ``path`` needs an object, or the other way round."""
+    return any(
+        other != path and (other == path[: len(other)] or path == other[: len(path)])
+        for other in leaves
+    )
+
+
+def _leaves(options: Mapping[str, Any], prefix: Path = ()) -> Dict[Path, Any]:
+    found: Dict[Path, Any] = {}
+    for key, value in options.items():
+        if isinstance(value, dict) and value:
+            found.update(_leaves(value, (*prefix, key)))
+        else:
+            found[(*prefix, key)] = value
+    return found
+
+
+def _tree(leaves: Mapping[Path, Any]) -> Dict[str, Any]:
+    tree: Dict[str, Any] = {}
+    for path, value in leaves.items():
+        node = tree
+        for key in path[:-1]:
+            node = node.setdefault(key, {})
+        node[path[-1]] = value
+    return tree
+
+
+def wanted_options(
+    options: Mapping[str, Any],
+    present: Mapping[str, Any],
+    *,
+    data_root: str = "",
+    store: str = "default",
+    nvidia: bool = False,
+) -> Dict[str, Any]:
+    """Return the options the daemon should have.
+
+    Limits of the json-file log go with that driver only: another one refuses
+    them, and the engine does not start. In containerd's store pulls resume.
+    """
+    wanted = dict(options)
+    driver = present.get("log-driver", wanted.get("log-driver", "json-file"))
+    if driver != wanted.get("log-driver", "json-file"):
+        wanted.pop("log-driver", None)
+        wanted.pop("log-opts", None)
+    if data_root:
+        wanted["data-root"] = data_root
+    if store == "containerd":
+        wanted["features"] = {**wanted.get("features", {}), "containerd-snapshotter": True}
+    if nvidia:
+        runtime = {"path": "nvidia-container-runtime", "args": []}
+        wanted["runtimes"] = {**wanted.get("runtimes", {}), "nvidia": runtime}
+    return wanted
+
+
+def image_store(
+    setting: str, engine: Mapping[str, Any], ours: Mapping[str, Any], data_root: str
+) -> str:
+    """Return ``containerd`` or ``default``, which leaves it to the engine.
+
+    What an engine holds never goes out of sight, and data that was sent to a
+    directory of the user's choice stays there: containerd keeps its own.
+    """
+    if setting != "auto":
+        return setting
+    if data_root:
+        return "default"
+    is_ours = bool((ours.get("features") or {}).get("containerd-snapshotter"))
+    is_empty = engine["store"] == "graphdriver" and not engine["holds"]
+    is_able = engine["kind"] == "none" or _major(engine) >= 25
+    return (
+        "containerd"
+        if is_ours or (is_able and (engine["kind"] == "none" or is_empty))
+        else "default"
+    )
+
+
+def _major(engine: Mapping[str, Any]) -> int:
+    return int(re.sub(r"\D.*", "", str(engine["version"])) or 0)
+
+
+def check_data_root(
+    data_root: str, engine: Mapping[str, Any], filesystem: Mapping[str, Any], least_mb: int
+) -> None:
+    """Raise where the engine's data cannot go to ``data_root``."""
+    now = str(engine["root_dir"])
+    if data_root and now and now != data_root and engine["holds"]:
+        raise UsageError(
+            "the engine keeps its data in %s and holds images or containers; in %s they would be"
+            " out of sight" % (now, data_root),
+            code="DATA_ROOT_IN_USE",
+            where=now,
+            hint="move them yourself (see Docker's documentation of data-root), or leave"
+            " docker_data_root empty",
+        )
+    free, place = filesystem.get("free_bytes"), str(filesystem["path"])
+    if free is not None and not engine["holds"] and free < least_mb * 1024 * 1024:
+        raise DiskError(
+            "needed for the engine's data: %d MB; free on the filesystem of %s: %d MB"
+            % (least_mb, place, free // (1024 * 1024)),
+            code="DISK_FULL",
+            where=place,
+            hint="free some, or name another directory: docker_data_root",
+        )

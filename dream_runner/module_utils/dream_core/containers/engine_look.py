@@ -1,0 +1,175 @@
+"""Look at a host's container engine, as the login that runs this sees it."""
+
+from __future__ import annotations
+
+import glob
+import grp
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+from ..system import live
+from ..system.account import SYSTEM_PATH
+from . import daemon_options
+from .daemon_options import DAEMON_FILE, DEFAULT_ROOT
+from .engine_choice import CDI_FILE, ENGINE_PACKAGES
+
+_LISTS = ("/etc/apt/sources.list", "/etc/apt/sources.list.d/*", "/etc/yum.repos.d/*.repo")
+_DEVICES = ("/dev/kfd", "/dev/dri", "/dev/dri/renderD*")
+#: An engine that is just starting takes a few seconds; one that hangs is not waited for.
+_PATIENCE_SECONDS = 60
+#: What the clock of boot and that of files may differ by.
+_SLACK_SECONDS = 2
+
+
+def look(command: str, family: str, data_root: str = "") -> Dict[str, Any]:
+    """Return what ``docker_engine.plan`` decides from."""
+    program = shutil.which(command, path=SYSTEM_PATH)
+    answer: Dict[str, Any] = {"program": program, "problem": ""}
+    if program:
+        answer.update(_ask(program))
+    text = read(DAEMON_FILE)
+    place = data_root or str((answer.get("info") or {}).get("DockerRootDir") or "")
+    place = place or str(daemon_options.parse(text).get("data-root", DEFAULT_ROOT))
+    sources, keys = _sources()
+    names = sorted(ENGINE_PACKAGES)
+    missing = live.missing_packages(names, family) if program else names
+    answer.update(
+        daemon_text=text,
+        filesystem=live.filesystem(place),
+        installed=[name for name in names if name not in missing],
+        sources=sources,
+        keys=keys,
+        devices=_devices(),
+        toolkit=shutil.which("nvidia-ctk", path=SYSTEM_PATH),
+        cdi_text=read(CDI_FILE),
+    )
+    return answer
+
+
+def _ask(program: str) -> Dict[str, Any]:
+    info, problem = _json([program, "info", "--format", "{{json .}}"])
+    version, _ = _json([program, "version", "--format", "{{json .}}"])
+    compose, _ = _output([program, "compose", "version", "--short"])
+    # The client puts it there when it cannot reach the engine, and ends with 0 or 1.
+    said = "; ".join(info.get("ServerErrors") or []) or problem
+    return {"info": info, "version": version, "compose": compose, "problem": said}
+
+
+def _json(argv: Sequence[str]) -> Tuple[Dict[str, Any], str]:
+    text, problem = _output(argv, also_failed=True)
+    try:
+        document = json.loads(text)
+    except ValueError:
+        return {}, problem
+    return (document if isinstance(document, dict) else {}), problem
+
+
+def _output(argv: Sequence[str], also_failed: bool = False) -> Tuple[str, str]:
+    """Return what a program printed and what went wrong; a failed one prints nothing of use."""
+    try:
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_PATIENCE_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return "", str(error)
+    text = done.stdout.decode("utf-8", "replace").strip()
+    problem = done.stderr.decode("utf-8", "replace").strip()
+    return (text if also_failed or done.returncode == 0 else ""), problem
+
+
+def read(path: str) -> Optional[str]:
+    """Return the text of a file; None when there is none."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as handle:
+            return handle.read()
+    except FileNotFoundError:
+        return None
+
+
+def _sources() -> Tuple[List[str], List[str]]:
+    """Return the addresses and keys that the package manager's lists name."""
+    text = ""
+    for pattern in _LISTS:
+        for path in glob.glob(pattern):
+            text += "\n" + (read(path) or "")
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    addresses = re.findall(r"https?://\S+", "\n".join(lines))
+    keys = re.findall(r"(?:Signed-By:\s*|signed-by=|gpgkey=file://)(/[^\s\]]+)", "\n".join(lines))
+    return sorted(set(addresses)), sorted(set(keys))
+
+
+def _devices() -> Dict[str, Dict[str, Any]]:
+    """Return the device files that containers get, with their groups."""
+    found = {}
+    for pattern in _DEVICES:
+        for path in glob.glob(pattern):
+            number = os.stat(path).st_gid
+            found[path] = {"gid": number, "group": _group_name(number)}
+    return found
+
+
+def _group_name(number: int) -> str:
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
+
+
+def unit(name: str = "docker.service", proc: str = "/proc") -> Dict[str, Any]:
+    """Return ``{known, masked, active, enabled, stale}`` of the engine's unit.
+
+    ``stale``: it was started before the daemon's file was last written.
+    """
+    properties = ("LoadState", "ActiveState", "UnitFileState", "MainPID")
+    text, _ = _output(["systemctl", "show", "--property=" + ",".join(properties), name])
+    shown = dict(line.partition("=")[::2] for line in text.splitlines())
+    return {
+        "known": shown.get("LoadState") == "loaded",
+        "masked": shown.get("LoadState") == "masked",
+        "active": shown.get("ActiveState") == "active",
+        "enabled": shown.get("UnitFileState") == "enabled",
+        "stale": _is_stale(shown.get("MainPID", "0"), proc),
+    }
+
+
+def _is_stale(pid: str, proc: str) -> bool:
+    if pid in ("", "0") or not os.path.exists(DAEMON_FILE):
+        return False
+    started = _started(pid, proc)
+    return started is not None and os.stat(DAEMON_FILE).st_mtime > started - _SLACK_SECONDS
+
+
+def mode(path: str, default: str) -> str:
+    """Return the permissions of ``path`` in octal, ``default`` where it is missing."""
+    try:
+        return "%04o" % stat.S_IMODE(os.stat(path).st_mode)
+    except FileNotFoundError:
+        return default
+
+
+def is_member(user: str, group: str = "docker") -> bool:
+    """Tell whether the account database has ``user`` in ``group``; not what this login has."""
+    try:
+        return user in grp.getgrnam(group).gr_mem
+    except KeyError:
+        return False
+
+
+def _started(pid: str, proc: str) -> Optional[float]:
+    """Return the time at which a process started, as seconds since 1970."""
+    status, boot = read("%s/%s/stat" % (proc, pid)), read("%s/stat" % proc)
+    found = re.search(r"^btime (\d+)$", boot or "", re.MULTILINE)
+    if status is None or found is None:
+        return None
+    # The 22nd field; the second one may hold spaces and brackets.
+    ticks = int(status.rsplit(")", 1)[1].split()[19])
+    return int(found.group(1)) + ticks / os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,149 @@
+"""Have every image here, by digest or id: loaded from a bundle, or pulled, several at a time."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Callable, Dict, List, Mapping, Sequence
+
+from ..errors import DiskError, DreamError, EngineError, IntegrityError, RequirementError
+from . import engine
+
+Image = Mapping[str, Any]
+#: Called with the name of an image, bytes done, bytes in all (0: unknown) and a note.
+Progress = Callable[[str, int, int, str], None]
+
+
+def settle(
+    command: str,
+    images: Sequence[Image],
+    core: Sequence[str],
+    *,
+    bundle: str,
+    offline: bool,
+    attempts: int,
+    parallel: int,
+    write: bool,
+    on_progress: Progress,
+) -> Dict[str, Any]:
+    """Make the engine have ``images``; return ``{changed, fetched, degraded}``.
+
+    ``degraded`` maps services that can be missed to why their image is not here; one of
+    ``core``, a full disk or a broken digest raises its error. What was fetched stays.
+    """
+    missing = _missing(command, images)
+    if offline:
+        _refuse_network(missing)
+    if not write or not missing:
+        return {"changed": bool(missing), "fetched": _names(missing), "degraded": {}}
+    _load(command, missing, bundle, on_progress)
+    errors = _pull(command, missing, attempts, parallel, on_progress)
+    failed: Dict[str, str] = {}
+    for image in images:
+        error = errors.get(image["reference"])
+        if error and (image["service"] in core or isinstance(error, (DiskError, IntegrityError))):
+            raise error
+        if error:
+            failed[image["service"]] = error.what
+    done = [image for image in missing if image["reference"] not in errors]
+    return {"changed": bool(done), "fetched": _names(done), "degraded": failed}
+
+
+def _missing(command: str, images: Sequence[Image]) -> List[Image]:
+    """Return one image of each reference that the engine does not have."""
+    by_reference = {image["reference"]: image for image in images}
+    names = {name for image in images for name in (image["reference"], image["also"]) if name}
+    here = engine.images(command, sorted(names))
+    return [
+        image
+        for reference, image in by_reference.items()
+        if reference not in here and image["also"] not in here
+    ]
+
+
+def _names(images: Sequence[Image]) -> List[str]:
+    return [image["tag"] for image in images]
+
+
+def _refuse_network(missing: Sequence[Image]) -> None:
+    wanted = [image["tag"] for image in missing if not image["archive"]]
+    if wanted:
+        raise RequirementError(
+            "offline, but these images are not here: %s" % ", ".join(wanted),
+            code="OFFLINE_ARTEFACT_MISSING",
+            hint="run once with a network, or make a lock from a bundle that has them",
+        )
+
+
+def _load(command: str, missing: Sequence[Image], bundle: str, on_progress: Progress) -> None:
+    """Load what a bundle has, then look whether that is what the lock promised."""
+    # Here, because a survey, which has to be quick, never loads.
+    from ..fetch.sources.local import parts_of
+
+    archives = {image["archive"]: image["tag"] for image in missing if image["archive"]}
+    for archive, tag in archives.items():
+        path = os.path.join(bundle, archive)
+        size = sum(os.path.getsize(part) for part in parts_of(path) if os.path.exists(part))
+        on_progress(tag, 0, size, "loading")
+        engine.load(command, path)
+        on_progress(tag, size, size, "")
+    for image in _missing(command, [image for image in missing if image["archive"]]):
+        raise IntegrityError(
+            "%s does not hold the image %s" % (image["archive"], image["reference"]),
+            code="IMAGE_DIGEST",
+            where=os.path.join(bundle, image["archive"]),
+            hint="the lock is of another bundle: dream-runner lock --bundle %s" % bundle,
+        )
+
+
+def _pull(
+    command: str,
+    missing: Sequence[Image],
+    attempts: int,
+    parallel: int,
+    on_progress: Progress,
+) -> Dict[str, DreamError]:
+    """Pull the others, ``parallel`` at a time; return the errors by reference."""
+
+    def pull(image: Image) -> Any:
+        def progress(done: int, total: int, note: str) -> None:
+            on_progress(image["tag"], done, total, note)
+
+        try:
+            engine.pull(
+                command,
+                image["reference"],
+                image["platform"],
+                attempts=attempts,
+                on_progress=progress,
+            )
+            if not engine.images(command, [image["reference"]]):
+                raise EngineError(
+                    "%s was pulled and is not here" % image["reference"],
+                    code="IMAGE_PULL",
+                    hint="'docker image ls' shows what the engine has; run again",
+                )
+        except DreamError as error:
+            return image["reference"], _explained(error, image)
+        return image["reference"], None
+
+    wanted = [image for image in missing if not image["archive"]]
+    with ThreadPoolExecutor(max_workers=parallel) as pool:
+        return {reference: error for reference, error in pool.map(pull, wanted) if error}
+
+
+def _explained(error: DreamError, image: Image) -> DreamError:
+    """Return an error that names the image and the remedy if its digest no longer exists."""
+    if error.code == "IMAGE_NOT_FOUND":
+        remedy = "'dream-runner lock %s' pins its current digest" % image["tag"]
+        what = "the registry no longer has the pinned digest of %s (%s); %s"
+        return EngineError(
+            what % (image["tag"], image["reference"], remedy),
+            code=error.code,
+            where=error.where,
+            hint="%s; then run again" % remedy,
+        )
+    if error.code == "IMAGE_DENIED":
+        # Registries answer in the same way for a removed repository and one that needs a login.
+        error.hint += "; if it no longer exists: dream-runner lock %s" % image["tag"]
+    return error

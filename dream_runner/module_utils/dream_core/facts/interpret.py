@@ -1,0 +1,178 @@
+"""Turn a capture into the facts document: pure, total, the same everywhere.
+
+``interpret`` accepts whatever a capture may hold, mutilated ones included:
+what it cannot understand is None and, where it matters, a finding.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional, Tuple
+
+from . import advice, amd, devices, gpus, intel, nvidia, parse, system, totals
+from .finding_texts import NVIDIA_UNUSABLE, finding, ordered
+from .schema import SCHEMA
+
+#: The vendor whose GPUs win where two could be used with equal memory.
+_PREFERENCE = ("nvidia", "amd", "intel", "apple")
+
+Finding = Dict[str, Any]
+
+
+def interpret(capture: Dict[str, Any]) -> Dict[str, Any]:
+    """Return the facts document of a capture (fields: docs/developer/captures.md).
+
+    Never raises. ``gathered_at`` and ``fingerprint`` are the cache's business and
+    None here.
+    """
+    capture = parse.mapping(capture)
+    base = system.interpret(capture)
+    found, links, findings = _accelerators(capture, base)
+    findings += system.findings(capture, base) + _probe_errors(capture)
+    document = dict(base, gpus=found, links=links)
+    backend, rival = choose_backend(document)
+    if rival:
+        findings.append(finding("OTHER_GPU_IDLE", rival))
+    return dict(
+        document,
+        schema=SCHEMA,
+        gathered_at=None,
+        fingerprint=None,
+        backend=backend,
+        repaired_backend=_repaired(found, backend, findings),
+        findings=ordered(advice.advise(findings, _places(capture, base))),
+    )
+
+
+def _places(capture: Dict[str, Any], base: Dict[str, Any]) -> List[str]:
+    """Return the surroundings by which hints differ."""
+    return advice.surroundings(base["os"], system.is_virtual(capture))
+
+
+def _accelerators(
+    capture: Dict[str, Any], base: Dict[str, Any]
+) -> Tuple[List[gpus.Gpu], List[Dict[str, Any]], List[Finding]]:
+    found, findings = _reserved(capture)
+    capture = dict(capture, pci=_free(capture.get("pci")))
+    host = nvidia.Surroundings(base["os"]["wsl"], base["os"]["container"], bool(found))
+    others = (amd.interpret, intel.interpret, _others, _jetson, _apple)
+    for more, said in [nvidia.interpret(capture, host), *(part(capture) for part in others)]:
+        found += more
+        findings += said
+    gpus.name_all(found)
+    for gpu in found:
+        name = gpus.check_memory(gpu)
+        if name:
+            findings.append(finding(name, gpu["name"] or "", gpu["id"]))
+    findings += _access(found, capture)
+    return gpus.in_order(found), _links(capture, found), findings
+
+
+#: Drivers that keep a device for the guests of this machine.
+_GUEST_DRIVERS = ("vfio-pci", "pci-stub", "xen-pciback")
+
+
+def _free(devices: Any) -> Any:
+    """Return the devices that this machine keeps for itself; None stays None."""
+    if devices is None:
+        return None
+    return [d for d in parse.mappings(devices) if d.get("driver") not in _GUEST_DRIVERS]
+
+
+def _reserved(capture: Dict[str, Any]) -> Tuple[List[gpus.Gpu], List[Finding]]:
+    """Return the devices that are kept for guests."""
+    vendors = {nvidia.VENDOR: "nvidia", amd.VENDOR: "amd", intel.VENDOR: "intel"}
+    names = parse.mapping(capture.get("pci_names"))
+    kept = [d for d in parse.mappings(capture.get("pci")) if d.get("driver") in _GUEST_DRIVERS]
+    found = [gpus.of_pci(vendors.get(str(d.get("vendor")), "unknown"), d, names) for d in kept]
+    for gpu in found:
+        gpus.refuse(gpu, "RESERVED_FOR_GUESTS")
+    said = [finding("RESERVED_FOR_GUESTS", g["name"] or "", g["pci_slot"] or "") for g in found]
+    return found, said
+
+
+def _others(capture: Dict[str, Any]) -> Tuple[List[gpus.Gpu], List[Finding]]:
+    """Return devices of vendors that nothing here knows; those that only draw are left out."""
+    known = {nvidia.VENDOR, amd.VENDOR, intel.VENDOR} | devices.DISPLAY_ONLY
+    names = parse.mapping(capture.get("pci_names"))
+    strange = [d for d in parse.mappings(capture.get("pci")) if str(d.get("vendor")) not in known]
+    found = [gpus.of_pci("unknown", device, names) for device in strange]
+    for gpu in found:
+        gpus.refuse(gpu, "GPU_UNKNOWN")
+    return found, [finding("GPU_UNKNOWN", gpu["pci_id"], gpu["pci_slot"] or "") for gpu in found]
+
+
+def _jetson(capture: Dict[str, Any]) -> Tuple[List[gpus.Gpu], List[Finding]]:
+    tegra = parse.mapping(capture.get("tegra"))
+    if not tegra:
+        return [], []
+    name = parse.string(tegra.get("model")) or "NVIDIA Jetson"
+    gpu = gpus.new("nvidia", name=name, memory_class="unified", sources={"name": "device tree"})
+    gpu["index"] = None
+    gpus.refuse(gpu, "JETSON_UNSUPPORTED")
+    return [gpu], [finding("JETSON_UNSUPPORTED", name)]
+
+
+def _apple(capture: Dict[str, Any]) -> Tuple[List[gpus.Gpu], List[Finding]]:
+    mac = parse.mapping(capture.get("darwin"))
+    chip = parse.string(mac.get("machdep.cpu.brand_string")) or ""
+    if not chip.startswith("Apple "):
+        return [], []
+    sources = {"name": "sysctl", "memory_class": "sysctl"}
+    return [gpus.new("apple", name=chip, memory_class="unified", sources=sources)], []
+
+
+def _access(found: List[gpus.Gpu], capture: Dict[str, Any]) -> List[Finding]:
+    """Return the nodes of usable devices that this user may not open."""
+    vendors = {gpu["vendor"] for gpu in found if gpu["usable"]}
+    prefixes = {"amd": ("/dev/kfd", "/dev/dri/render"), "intel": ("/dev/dri/render",)}
+    watched = tuple(p for vendor in vendors for p in prefixes.get(vendor, ("/dev/nvidia",)))
+    nodes = [n for n in parse.mappings(capture.get("nodes")) if n.get("usable") is False]
+    paths = [str(node.get("path")) for node in nodes]
+    return [finding("NODE_NOT_PERMITTED", p, p) for p in paths if watched and p.startswith(watched)]
+
+
+def _links(capture: Dict[str, Any], found: List[gpus.Gpu]) -> List[Dict[str, Any]]:
+    """Return how pairs of devices are connected, by their stable ids."""
+    by_index = {g["index"]: g["id"] for g in found if g.get("index") is not None}
+    by_slot = {gpu["pci_slot"]: gpu["id"] for gpu in found if gpu["pci_slot"]}
+    rows = [(by_index.get(a), by_index.get(b), kind) for a, b, kind in nvidia.links(capture)]
+    rows += [(by_slot.get(a), by_slot.get(b), kind) for a, b, kind in amd.links(capture)]
+    for gpu in found:
+        gpu.pop("index", None)
+    pairs = {tuple(sorted((a, b))): kind for a, b, kind in rows if a and b}
+    return [{"a": a, "b": b, "kind": kind} for (a, b), kind in sorted(pairs.items())]
+
+
+def choose_backend(document: Dict[str, Any]) -> Tuple[str, Optional[str]]:
+    """Return the backend with the most usable memory, and the vendors that stay idle."""
+    vendors = [
+        v for v in _PREFERENCE if any(g["vendor"] == v and g["usable"] for g in document["gpus"])
+    ]
+    if not vendors:
+        return "cpu", None
+    hosts = {vendor: totals.accelerator(dict(document, backend=vendor)) for vendor in vendors}
+    sizes = {v: totals.weight(h["memory_mb"], h["memory_class"]) for v, h in hosts.items()}
+    best = max(vendors, key=lambda vendor: (sizes[vendor], -_PREFERENCE.index(vendor)))
+    return best, ", ".join(v for v in vendors if v != best) or None
+
+
+#: Reasons that a repair of the host takes away; the others lie in the hardware.
+_REPAIRABLE = frozenset(
+    ["GPU_DRIVER_BROKEN", "DRIVER_TOO_OLD", "NO_KFD", "NO_RENDER_NODE", "NOT_IN_CONTAINER"]
+)
+
+
+def _repaired(found: List[gpus.Gpu], backend: str, findings: List[Finding]) -> Optional[str]:
+    """Return the backend this host would have once its drivers work, if another one (U-17).
+
+    WSL shows no device of a driver that fails, so that the finding is all there is.
+    """
+    vendors = [gpu["vendor"] for gpu in found if gpu["why_not"] in _REPAIRABLE]
+    vendors += ["nvidia" for item in findings if item["id"] in NVIDIA_UNUSABLE]
+    best = min(vendors, key=_PREFERENCE.index) if vendors else None
+    return best if best != backend else None
+
+
+def _probe_errors(capture: Dict[str, Any]) -> List[Finding]:
+    errors = parse.mapping(capture.get("errors"))
+    return [finding("PROBE_FAILED", "%s: %s" % (name, errors[name])) for name in errors]

@@ -1,0 +1,1 @@
+"""Where the bytes of a file can come from."""

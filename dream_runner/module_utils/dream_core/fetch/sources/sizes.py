@@ -1,0 +1,77 @@
+"""Ask servers how large files are, before anything is fetched: for plans and disk checks.
+
+Goes the way of a fetch (proxies, certificates, tokens, redirects), for one byte. What is
+learnt is a hint: a file is known by its digest, never by this.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Any, Dict, Mapping, Sequence
+
+from ...errors import DreamError
+from ..faults import SourceFault
+from ..request import Network, Patience
+from . import address as addresses
+from .local import local_path
+from .web import HttpSource, Link
+from .wheel_address import is_wheel
+
+#: A person waits for the plan meanwhile.
+SECONDS = 4.0
+_PATIENCE = Patience(connect_seconds=3.0, stall_seconds=3.0, attempts=1)
+
+
+def ask(
+    files: Sequence[Mapping[str, Any]], network: Network, seconds: float = SECONDS
+) -> Dict[str, int]:
+    """Return the size of each file that its sources tell in time; files are asked for at once."""
+    found: Dict[str, int] = {}
+
+    def learn(item: Mapping[str, Any]) -> None:
+        size = _of(item, network)
+        if size:
+            found[str(item["file"])] = size
+
+    threads = [threading.Thread(target=learn, args=(item,), daemon=True) for item in files]
+    _run(threads, seconds)
+    # A late answer must not change what was returned.
+    return dict(found)
+
+
+def _run(threads: Sequence[threading.Thread], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def _of(item: Mapping[str, Any], network: Network) -> int:
+    """Return the size as the first source tells it that tells any, else 0."""
+    for url in item["urls"]:
+        try:
+            size = _of_source(str(url), item, network)
+        except (OSError, SourceFault, DreamError):
+            continue
+        if size:
+            return size
+    return 0
+
+
+def _of_source(url: str, item: Mapping[str, Any], network: Network) -> int:
+    digest = str(item.get("sha256") or "")
+    place = addresses.apply_endpoint(addresses.normal(url.replace("{sha256}", digest)), network)
+    if is_wheel(place):
+        return 0
+    path = local_path(place, str(item["file"]), digest)
+    if path is not None:
+        return os.path.getsize(path)
+    hub = addresses.hub_origin([place] if addresses.is_web(place) else [], network)
+    link = Link(network, _PATIENCE)
+    try:
+        return int(HttpSource(place, network, digest, hub).open(link, 0, 1, 0).total)
+    finally:
+        link.close()

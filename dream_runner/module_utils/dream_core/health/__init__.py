@@ -1,0 +1,1 @@
+"""Questions to the model and to the services, and the proof that they work."""

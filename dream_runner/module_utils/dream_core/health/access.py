@@ -1,0 +1,203 @@
+"""How the installed AI is reached: in a browser, by programs, from another computer.
+
+One document, made when an install ends, and one function that says it in
+lines. The end of an install, ``status``, summary.json and the report show the same.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Collection, Dict, List, Mapping, Sequence, Tuple
+
+from .. import arguments
+from ..system import ip_addresses, live
+from .serving import KEY_NAME, api_key
+
+Document = Dict[str, Any]
+
+#: Who may use what is open to other computers.
+NO_PASSWORD, KEY, ACCOUNT = "none", "key", "account"
+#: The service that is the chat page where the stack has it.
+_CHAT = "open-webui"
+#: More addresses than a person would try.
+_MOST = 3
+
+#: The options of the module dream_access_info.
+SPEC = {
+    "bind_address": {"type": "str", "required": True},
+    # Only if the engine listens on another address than the pages.
+    "engine_address": {"type": "str", "default": ""},
+    "ports": {"type": "list", "elements": "dict", "default": []},
+    "account": {"type": "dict"},
+    "features": {"type": "dict", "default": {}},
+    "port": {"type": "int", "required": True},
+    "model": {"type": "str", "required": True},
+    "services": {"type": "list", "elements": "dict", "default": []},
+    # A path, not the key.
+    "key_file": {"type": arguments.path, "no_log": False},
+    "port_notes": {"type": "list", "elements": "str", "default": []},
+}
+
+
+def carry_out(params: Mapping[str, Any], *, write: bool) -> Dict[str, Any]:
+    """Return the result of a task of dream_access_info, wherever it runs; it only looks."""
+    key_file = str(params["key_file"] or "")
+    known = dict(
+        params, has_key=bool(key_file and api_key(key_file)), loopbacks=ip_addresses.loopbacks()
+    )
+    document = build(known, live.addresses())
+    return {"changed": False, "access": document, "lines": lines(document)}
+
+
+def build(params: Mapping[str, Any], addresses: Sequence[str]) -> Document:
+    """Return the document; ``addresses`` are those under which other computers see this one."""
+    bind, port = str(params["bind_address"]), int(params["port"])
+    here = params.get("loopbacks") or ip_addresses.LOOPBACKS
+    engine = str(params.get("engine_address") or bind)
+    root = ip_addresses.base_url(ip_addresses.reachable(engine, here), port)
+    pages = {item["id"]: item["url"] for item in params["services"] if item.get("url")}
+    chat = pages.get(_CHAT, root).rstrip("/") + "/"
+    features = dict(params.get("features") or {})
+    # Unproven is a chat that does not know the account: one with accounts before never made it.
+    account = None if "chat" in (features.get("unproven") or {}) else params.get("account")
+    return {
+        "chat": chat,
+        "api": root + "/v1",
+        "model": params["model"],
+        "bind_address": bind,
+        "lan": remote(chat, bind, addresses),
+        "guard": guard_of(pages, has_key=params["has_key"]),
+        "reach": _published(params),
+        "account": account,
+        "features": features,
+        "key": {"name": KEY_NAME, "file": params["key_file"]} if params["has_key"] else None,
+        "port_notes": list(params["port_notes"]),
+    }
+
+
+def _published(params: Mapping[str, Any]) -> List[Document]:
+    """Return ``{what, port, address, guard}`` of every port of the stack, for people."""
+    titles = {item["id"]: item.get("title") or item["id"] for item in params["services"]}
+    return [
+        {
+            "what": titles.get(item["service"], item["service"]),
+            "port": item["port"],
+            "address": item["address"],
+            "guard": item["guard"],
+        }
+        for item in params.get("ports") or ()
+    ]
+
+
+def guard_of(services: Collection[str], *, has_key: bool) -> str:
+    """Return what stands between the network and the AI."""
+    return ACCOUNT if _CHAT in services else KEY if has_key else NO_PASSWORD
+
+
+def remote(chat: str, bind_address: str, addresses: Sequence[str]) -> List[str]:
+    """Return the addresses of the chat page for other computers; none where it is not open."""
+    if not is_open(bind_address):
+        return []
+    port = int(chat.rstrip("/").rpartition(":")[2])
+    hosts = addresses if ip_addresses.is_everywhere(bind_address) else [bind_address]
+    if bind_address == "0.0.0.0":
+        hosts = [item for item in hosts if ":" not in item]
+    return [ip_addresses.base_url(item, port) + "/" for item in hosts[:_MOST]]
+
+
+def is_open(bind_address: str) -> bool:
+    """Tell whether other computers can reach what listens there."""
+    return not ip_addresses.is_loopback(bind_address)
+
+
+def of(summary: Mapping[str, Any]) -> Document:
+    """Return the document in the summary's facts, with the addresses that this host has now.
+
+    Empty where there is none: an older version wrote the facts, or nothing is installed.
+    """
+    document = summary.get("access")
+    if not isinstance(document, dict) or not document.get("chat"):
+        return {}
+    bind = str(document.get("bind_address") or "127.0.0.1")
+    return dict(document, lan=remote(str(document["chat"]), bind, live.addresses()))
+
+
+# --- in words -----------------------------------------------------------------------
+
+
+def lines(document: Mapping[str, Any], pending: str = "") -> List[str]:
+    """Return the lines for a person; ``pending`` says what is still being fetched, and why."""
+    found = rows(document, pending)
+    width = max(len(label) for label, _ in found)
+    return ["  %-*s  %s" % (width, label, value) for label, value in found]
+
+
+def rows(document: Mapping[str, Any], pending: str = "") -> List[Tuple[str, str]]:
+    """Return label and value of each line; an empty label goes on with the one before."""
+    found = [
+        ("Chat in your browser", str(document["chat"])),
+        ("OpenAI-compatible API", "%s   (model: %s)" % (document["api"], document["model"])),
+        *_remote_rows(document),
+    ]
+    found += _feature_rows(document.get("features") or {})
+    if document.get("account"):
+        found.append(
+            ("First account", "%(name)s; password: %(key)s in %(file)s" % document["account"])
+        )
+    if document.get("key"):
+        found.append(("API key", "%(name)s in %(file)s" % document["key"]))
+    if pending:
+        found.append(("In the background", pending))
+    return [*found, *(("Note", str(note)) for note in document.get("port_notes") or ())]
+
+
+def _remote_rows(document: Mapping[str, Any]) -> List[Tuple[str, str]]:
+    label = "From another computer"
+    if not is_open(str(document["bind_address"])):
+        return [(label, "not open; 'dream-runner install --lan' opens it")]
+    urls = list(document["lan"]) or ["open, but this machine has no network address now"]
+    rows = [(label, urls[0])] + [("", url) for url in urls[1:]]
+    return [*rows, ("Open to", who(str(document["guard"]))), *_port_rows(document)]
+
+
+def _feature_rows(features: Mapping[str, Any]) -> List[Tuple[str, str]]:
+    """Return which features worked when they were tested, which did not, which were not tested."""
+    words = " ".join(features.get("passed") or ())
+    rows = [("Ready", words)] if words else []
+    rows += [("Not working", "%s: %s" % item) for item in _sorted(features, "failed")]
+    return rows + [("Not tested", "%s: %s" % item) for item in _sorted(features, "unproven")]
+
+
+def _sorted(features: Mapping[str, Any], key: str) -> List[Tuple[str, str]]:
+    return sorted((features.get(key) or {}).items())
+
+
+def _port_rows(document: Mapping[str, Any]) -> List[Tuple[str, str]]:
+    """Return the ports that are open to the network, with their sign-in, and those that are not."""
+    found = [
+        ("", "%s, port %d: %s" % (item["what"], item["port"], asks(str(item["guard"]))))
+        for item in document.get("reach") or ()
+        if is_open(str(item["address"]))
+    ]
+    if found:
+        found[0] = ("Open to the network", found[0][1])
+    inner = [
+        "%s %d" % (item["what"], item["port"])
+        for item in document.get("reach") or ()
+        if not is_open(str(item["address"]))
+    ]
+    return [*found, *([("Only on this machine", ", ".join(inner))] if inner else [])]
+
+
+def asks(guard: str) -> str:
+    """Return the sign-in of a port, for a person."""
+    words = {ACCOUNT: "asks for an account", KEY: "asks for a key"}
+    return words.get(guard, "WITHOUT A PASSWORD")
+
+
+def who(guard: str) -> str:
+    """Return who can use what is open to other computers."""
+    if guard == KEY:
+        return "everybody who can reach this machine and has the API key"
+    if guard == ACCOUNT:
+        return "everybody who can reach this machine and has an account or a key"
+    return "everybody who can reach this machine, WITHOUT A PASSWORD"

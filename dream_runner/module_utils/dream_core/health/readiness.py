@@ -1,0 +1,210 @@
+"""Wait for many services at once, each as long as it may take, and no longer.
+
+What a service says over HTTP counts; where it publishes nothing, what the
+engine's own check of its container says. A container that ended, or that ends
+again and again, is not waited for.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+
+from .. import arguments
+from ..containers import compose_project
+from ..errors import DreamError, EngineError
+from ..records.survey import failed_for_good
+from ..system.logs import last_lines
+from . import ask_model, feature_probes, serving
+
+Service = Mapping[str, Any]
+Container = Mapping[str, Any]
+
+#: A container that the engine started again so often since we look is in a loop.
+_LOOP = 3
+_PAUSE_SECONDS = 1.0
+
+
+#: The options of the module dream_probe.
+SPEC = {
+    "url": {"type": "str", "required": True},
+    "health_path": {"type": "str", "default": "/health"},
+    "model": {"type": "str", "required": True},
+    "deadline_seconds": {"type": "int", "default": 300},
+    "watch": {"type": "dict"},
+    "services": {"type": "list", "elements": "dict", "default": []},
+    "project": {"type": "str", "default": ""},
+    "command": {"type": "str", "default": "docker"},
+    "log": {"type": arguments.path},
+    "page": {"type": "bool", "default": False},
+    # How to test the features: ``env_file``, ``offline``, ``upgrading``. Without it: no tests.
+    "features": {"type": "dict"},
+    # A path, not the key.
+    "key_file": {"type": arguments.path, "no_log": False},
+}
+
+
+def carry_out(params: Mapping[str, Any], *, write: bool) -> Dict[str, Any]:
+    """Return the result of a task of dream_probe, wherever it runs. Raises DreamError.
+
+    Without ``write`` nothing is asked, because nothing may run yet.
+    """
+    if not write:
+        return {"changed": False}
+    try:
+        return _asked(params)
+    except DreamError as error:
+        lines = last_lines(params["log"]) if params["log"] else []
+        if lines:
+            error.hint = "the last lines of %s: %s" % (params["log"], " | ".join(lines))
+        raise
+
+
+def _asked(params: Mapping[str, Any]) -> Dict[str, Any]:
+    watch, seconds = params["watch"], params["deadline_seconds"]
+    down = wait_for_services(params["command"], params["project"], params["services"])
+    ready = ask_model.wait_until_ready(
+        params["url"] + params["health_path"],
+        seconds,
+        lambda: failed_for_good(watch) if watch else "",
+    )
+    key = serving.api_key(params["key_file"] or "")
+    answer = ask_model.complete(params["url"], params["model"], seconds, exact=True, key=key)
+    if params["page"]:
+        _check_page(params["url"] + "/", key)
+    features = _features(params, down)
+    told = {**down, **features.get("failed", {})}
+    return {
+        "changed": False,
+        "features": features,
+        "ready_seconds": round(ready, 3),
+        "answer_seconds": round(answer["seconds"], 3),
+        "answer_characters": len(answer["text"]),
+        "busy": answer["busy"],
+        "down": down,
+        "warnings": ["%s: %s" % item for item in sorted(told.items())],
+    }
+
+
+def _features(params: Mapping[str, Any], down: Mapping[str, str]) -> Dict[str, Any]:
+    """Test each feature once; return what passed, what failed and what was not tested."""
+    how = params["features"]
+    if not how:
+        return {}
+    return feature_probes.run(
+        params["services"],
+        params["model"],
+        feature_probes.read_env(str(how["env_file"])),
+        offline=bool(how.get("offline")),
+        upgrading=bool(how.get("upgrading")),
+        down=down,
+    )
+
+
+def _check_page(url: str, key: str) -> None:
+    why = ask_model.page(url, key)
+    if why:
+        raise EngineError(
+            "the model answers, but its chat page does not: %s" % why,
+            code="CHAT_PAGE_MISSING",
+            where=url,
+            hint="run 'dream-runner install --full'; it installs the engine's packages again",
+        )
+
+
+class Watch:
+    """The project's containers, asked for at most once a second whoever asks."""
+
+    def __init__(self, look: Callable[[], List[Dict[str, Any]]]) -> None:
+        self._look = look
+        self._lock = threading.Lock()
+        self._seen: Dict[str, Container] = {}
+        self._first: Dict[str, int] = {}
+        self._at = 0.0
+
+    def container(self, service: str) -> Optional[Container]:
+        """Return the container of a service as it is now, or None."""
+        with self._lock:
+            now = time.monotonic()
+            if not self._at or now - self._at > _PAUSE_SECONDS:
+                self._seen = {item["service"]: item for item in self._look()}
+                for name, item in self._seen.items():
+                    self._first.setdefault(name, item["restarts"])
+                self._at = now
+            return self._seen.get(service)
+
+    def restarts(self, service: str, container: Container) -> int:
+        """Return how often it was started again since the watch began."""
+        return int(container["restarts"]) - self._first.get(service, 0)
+
+
+def wait_for_services(command: str, project: str, services: Sequence[Service]) -> Dict[str, str]:
+    """Return ``{id: why}`` of the optional services that are not up.
+
+    Raises EngineError SERVICE_NOT_READY when a core one is not.
+    """
+    if not services:
+        return {}
+    watch = Watch(lambda: compose_project.look(command, project))
+    with ThreadPoolExecutor(max_workers=len(services)) as pool:
+        reasons = dict(
+            zip(
+                (item["id"] for item in services),
+                pool.map(lambda item: wait_for(item, watch), services),
+            )
+        )
+    down = {name: why for name, why in reasons.items() if why}
+    broken = [item["id"] for item in services if item["core"] and item["id"] in down]
+    if broken:
+        raise EngineError(
+            "not ready: %s" % "; ".join("%s: %s" % (name, down[name]) for name in broken),
+            code="SERVICE_NOT_READY",
+            where=", ".join(broken),
+            hint="'docker compose logs %s' in the install directory says why" % " ".join(broken),
+        )
+    return down
+
+
+def wait_for(service: Service, watch: Watch) -> str:
+    """Return an empty string as soon as a service is up, else why it is not."""
+    began = time.monotonic()
+    while True:
+        seen, final = look_at(service, watch)
+        if not seen:
+            return ""
+        waited = time.monotonic() - began
+        if final or waited > float(service["budget_seconds"]):
+            return seen if final else "%s, after %.0f s" % (seen, waited)
+        time.sleep(_PAUSE_SECONDS)
+
+
+def look_at(service: Service, watch: Watch) -> Any:
+    """Return ``(why it is not up, whether waiting is useless)``; ``("", False)`` when it is."""
+    container = watch.container(service["id"])
+    if container is None:
+        return "it has no container", True
+    state = container["state"]
+    if service.get("once"):
+        if state == "exited":
+            code = container["exit_code"]
+            return ("it ended with status %d" % code if code else ""), bool(code)
+        return "it is still at work", False
+    if state in ("exited", "dead"):
+        return "its container stopped with status %d" % container["exit_code"], True
+    if watch.restarts(service["id"], container) >= _LOOP:
+        return "its container ends and is started again and again", True
+    if state != "running":
+        # Whoever answers on its port meanwhile is another program.
+        return "its container is %s" % state, False
+    if service.get("probe"):
+        answer = ask_model.get(service["probe"])
+        # A page that asks who is there is a page.
+        up = answer["status"] is not None and (
+            answer["status"] < 400 or answer["status"] in (401, 403)
+        )
+        return ("" if up else answer["error"] or "status %s" % answer["status"]), False
+    if container["health"] in ("", "healthy"):
+        return "", False
+    return "its container is %s" % (container["health"] or state), False

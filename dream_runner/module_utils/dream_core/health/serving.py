@@ -1,0 +1,185 @@
+"""Ask the engine of this installation, and make sure that it is the one that answers.
+
+The receipts say where it is, how it is asked and what keeps it up. Whoever else
+listens on its port may answer as well as it likes: that is another program.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Dict, List, Mapping, Optional, Sequence
+from urllib.parse import urlsplit
+
+from ..containers import compose_project, engine
+from ..errors import DreamError, EngineError
+from ..native.supervisord import program_info
+from ..system import env_file, ip_addresses, live, systemd, text_file
+from . import ask_model
+
+Receipts = Mapping[str, Any]
+
+#: The key of the native engine in .env; there is none where nobody wanted one.
+KEY_NAME = "ENGINE_API_KEY"
+_HEALTH_SECONDS = 5.0
+#: A person is told after so long that the engine is busy.
+_PERSON_SECONDS = 0.4
+#: Programs that hold a port of the host for a container; None is one of another user.
+_PUBLISHERS = (None, "docker-proxy", "rootlessport", "rootlesskit", "dockerd")
+
+
+def endpoint(receipts: Receipts) -> Dict[str, str]:
+    """Return ``{url, health, path, model, key_file}`` of the engine; ``url`` is empty if unknown.
+
+    The last proof of the health phase tells them all; before there is one, the recorded port.
+    """
+    proof = _facts(receipts, "health").get("proof") or {}
+    url = str(proof.get("url") or _url(*_address(receipts)))
+    return {
+        "url": url,
+        "health": str(proof.get("health_path") or "/health"),
+        "path": str(proof.get("api_path") or ""),
+        "model": str(proof.get("model") or _facts(receipts, "health").get("model") or ""),
+        "key_file": str(proof.get("key_file") or ""),
+    }
+
+
+def _facts(receipts: Receipts, phase: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = (receipts.get(phase) or {}).get("facts") or {}
+    return found
+
+
+def _address(receipts: Receipts) -> Any:
+    for phase in ("services", "requirements"):
+        for resource in (receipts.get(phase) or {}).get("resources", []):
+            if resource["kind"] == "port":
+                return str(resource.get("address") or "127.0.0.1"), int(resource["port"])
+    facts = _facts(receipts, "requirements")
+    return str(facts.get("bind_address") or "127.0.0.1"), int(facts.get("engine_port") or 0)
+
+
+def _url(address: str, port: int) -> str:
+    if not port:
+        return ""
+    return ip_addresses.base_url(ip_addresses.reachable(address, ip_addresses.loopbacks()), port)
+
+
+def api_key(path: str) -> str:
+    """Return the key of the engine from an ``.env`` file, or an empty string."""
+    try:
+        return env_file.parse(text_file.read(path, errors="surrogateescape")).get(KEY_NAME, "")
+    except text_file.Unreadable:
+        return ""
+
+
+def ask(receipts: Receipts, timeout_seconds: float, *, trusting: bool = False) -> Dict[str, Any]:
+    """Ask the engine one question; return what was seen on the way, for people and programs.
+
+    ``{url, listening, holder, ours, healthy, model, answer, answers, busy, seconds, why}``.
+    ``answers`` is true only for the program that is ours, and also where it is ``busy``.
+    """
+    place = endpoint(receipts)
+    if not place["url"]:
+        return {"why": "no phase has recorded a port yet"}
+    found: Dict[str, Any] = {"url": place["url"]}
+    host, port = _split(place["url"])
+    listener = _listener(host, port, _units(receipts))
+    if listener is None:
+        return dict(found, why="nothing listens on port %d" % port)
+    found.update(listening=True, holder=live.holder(listener))
+    found["ours"] = is_ours(receipts, listener)
+    if not found["ours"]:
+        why = "port %d belongs to %s, which is not the engine" % (port, found["holder"])
+        return dict(found, why=why)
+    return _converse(place, found, timeout_seconds, trusting)
+
+
+def _converse(
+    place: Mapping[str, str], found: Dict[str, Any], timeout_seconds: float, trusting: bool
+) -> Dict[str, Any]:
+    base, key = place["url"] + place["path"], api_key(place["key_file"])
+    try:
+        found["healthy"] = ask_model.get(place["url"] + place["health"])["status"] == 200
+        found["model"] = ask_model.served(base, key, _HEALTH_SECONDS)
+        said = ask_model.complete(
+            base,
+            place["model"] or found["model"],
+            timeout_seconds,
+            key=key,
+            trusting=trusting,
+            patience_seconds=_PERSON_SECONDS if trusting else ask_model.PATIENCE_SECONDS,
+        )
+    except DreamError as error:
+        return dict(found, why=error.what)
+    return dict(
+        found,
+        answer=said["text"],
+        answers=True,
+        busy=said["busy"],
+        seconds=round(said["seconds"], 2),
+    )
+
+
+def _split(url: str) -> Any:
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or 80
+
+
+# --- whose it is --------------------------------------------------------------------
+
+
+def _units(receipts: Receipts) -> List[str]:
+    resources = (receipts.get("services") or {}).get("resources", [])
+    return [str(item["name"]) for item in resources if item["kind"] == "unit"]
+
+
+def _listener(host: str, port: int, names: Sequence[str]) -> Optional[Dict[str, Any]]:
+    """Return who gets a connection to ``host``: the kernel takes the closest address."""
+    seen = live.listeners([port], own_units=names)
+    found = {ip_addresses.canonical(item["address"]): item for item in seen}
+    place = ip_addresses.canonical(host)
+    ways = (place, "::") if ":" in place else (place, "0.0.0.0", "::")
+    return next((found[way] for way in ways if way in found), None)
+
+
+def is_ours(receipts: Receipts, listener: Mapping[str, Any]) -> bool:
+    """Tell whether a listener is the engine's process, or holds the port of its container."""
+    resources = (receipts.get("services") or {}).get("resources", [])
+    if any(item["kind"] == "container" for item in resources):
+        return listener["name"] in _PUBLISHERS and _is_published(receipts, listener["port"])
+    if listener["pid"] is None:
+        return False
+    if listener["own"] and listener["uid"] == os.geteuid():
+        # The kernel has it in the unit's control group.
+        return True
+    pids = [_main_pid(item) for item in resources if item["kind"] in ("unit", "supervisor")]
+    return listener["pid"] in pids
+
+
+def _main_pid(resource: Mapping[str, Any]) -> Optional[int]:
+    if resource["kind"] == "supervisor":
+        said = program_info(str(resource["config"]), str(resource["program"])) or {}
+    else:
+        said = systemd.show(str(resource["name"]), str(resource["scope"]), ("MainPID",))
+    pid = int(said.get("pid") or said.get("MainPID") or 0)
+    return pid or None
+
+
+def _is_published(receipts: Receipts, port: int) -> bool:
+    """Tell whether a running container of ours publishes the port; true where nobody may ask."""
+    services = _facts(receipts, "services")
+    command = str(_facts(receipts, "docker").get("command") or "docker")
+    project = str(services.get("project") or "")
+    try:
+        try:
+            seen = compose_project.look(command, project)
+        except EngineError:
+            # Before the next login after an install only root may ask (sudo never does here).
+            seen = compose_project.look(engine.as_root(command) or command, project)
+    except EngineError:
+        return os.geteuid() != 0
+    return any(item["state"] == "running" and _publishes(item["ports"], port) for item in seen)
+
+
+def _publishes(ports: Sequence[str], port: int) -> bool:
+    places: List[str] = [place.rsplit(":", 2)[1] for place in ports]
+    return str(port) in places

@@ -1,0 +1,1 @@
+"""One look at a host that collects everything a run decides from."""

@@ -1,0 +1,91 @@
+"""Look at a host: everything that the decisions of a run are made from."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Any, Dict, List, Mapping
+
+from ..facts.cache import load_or_gather
+from ..fetch.disk.partial import partial_progress
+from ..records import receipt, survey
+from ..system import live
+from ..system.account import gather_session
+
+
+def look(
+    *,
+    state_dir: str,
+    install_dir: str,
+    version: str,
+    bundle: str = "",
+    force: bool = False,
+    full: bool = False,
+    verify: bool = False,
+    save: bool = True,
+) -> Dict[str, Any]:
+    """Return facts, session, receipts, drift, listeners (our own are marked) and models held.
+
+    ``bundled`` are the digests of the files in the directory ``bundle``.
+
+    ``force`` gathers the facts anew whatever the cache says; ``full`` leaves the
+    drift out, because every phase will look for itself; ``verify`` reads every
+    file to find it; ``save`` False writes nothing at all. ``notes`` are lines
+    for the user.
+    """
+    receipts, warnings = receipt.read_all(state_dir)
+    install_dir = os.path.expanduser(place_of(install_dir, receipts))
+    facts, origin = load_or_gather(
+        state_dir, version, install_dir=install_dir, force=force, save=save
+    )
+    return {
+        "install_dir": install_dir,
+        "facts": facts,
+        "facts_source": origin["source"],
+        "session": gather_session(),
+        "receipts": receipts,
+        "drift": {} if full else survey.survey(receipts, verify=verify),
+        # A recorded process id may by now belong to another program; an argument
+        # below the install directory tells our own.
+        "listeners": live.listeners(own_paths=[install_dir]),
+        "bundled": bundled(bundle),
+        "held": held(os.path.join(install_dir, "data", "models")),
+        "notes": [line for line in [origin.get("why", "")] if line] + warnings,
+    }
+
+
+#: Where an installation goes unless the user says otherwise; a test compares it with the setting.
+DEFAULT_INSTALL_DIR = "~/ai-server"
+
+
+def place_of(install_dir: str, receipts: Mapping[str, Any]) -> str:
+    """Return the directory to install into: the default yields to an installation that exists.
+
+    An older version had another default, and what it installed stays where it is.
+    """
+    if install_dir != DEFAULT_INSTALL_DIR:
+        return install_dir
+    return receipt.directory_of(receipts) or install_dir
+
+
+def bundled(directory: str) -> List[str]:
+    """Return the sha256 of each file of a bundle, whole or in parts; the fetch verifies them."""
+    found = set()
+    if directory:
+        with contextlib.suppress(OSError):
+            names = os.listdir(os.path.join(os.path.expanduser(directory), "blobs", "sha256"))
+            found = {name.split(".")[0] for name in names}
+    return sorted(found)
+
+
+def held(directory: str) -> Dict[str, int]:
+    """Return the bytes that are there of each model file; of a partial under ``NAME.part``."""
+    found: Dict[str, int] = {}
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(directory):
+            if entry.name.endswith(".part"):
+                progress = partial_progress(entry.path[: -len(".part")])
+                found[entry.name] = progress[0] if progress else 0
+            elif entry.is_file(follow_symlinks=False):
+                found[entry.name] = entry.stat().st_size
+    return found

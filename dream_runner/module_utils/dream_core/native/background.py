@@ -1,0 +1,179 @@
+"""Keep one program running where no service manager does it.
+
+A *keeper* starts the program again whenever it fails, until it ends for good. Both are known
+by their command lines, which name files of one installation: a process id in a file may be
+another program's by now. After a reboot nothing runs; the next install starts it again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import sys
+import time
+from typing import Any, Dict, List, Mapping, Sequence
+
+from ..errors import EngineError
+from ..system.process import (
+    command_lines,
+    end_child,
+    end_processes,
+    is_alive,
+    start_child,
+    start_detached,
+    started_at,
+)
+from .supervisord import small_environment
+
+KEEP = "--keep"
+_PAUSE_SECONDS = 5.0
+_START_SECONDS = 10.0
+_STOP_SECONDS = 30.0
+
+
+class Program:
+    """A program packed in one file, with the document that tells it what to do."""
+
+    def __init__(
+        self, python: str, program: str, document: str, log: str = "", group: str = ""
+    ) -> None:
+        self.program = program
+        self.document = document
+        self.log = log
+        #: The program may remove its own folder.
+        self.directory = os.path.dirname(os.path.dirname(program))
+        self.argv = [python, "-B", program, document]
+        self.keeper = [python, "-B", program, KEEP, document]
+        keeper = " ".join(shlex.quote(word) for word in self.keeper)
+        #: A group that an install has just given the user is not in force for its processes yet.
+        self.starter = ["/usr/bin/sg", group, "-c", keeper] if group else self.keeper
+
+    def processes(self) -> Dict[str, List[int]]:
+        """Return the live processes as ``{"keeper": [pid], "program": [pid]}``."""
+        lines = {pid: argv for pid, argv in command_lines().items() if is_alive(pid)}
+        return {
+            "keeper": [pid for pid, argv in lines.items() if argv[1:] == self.keeper[1:]],
+            "program": [pid for pid, argv in lines.items() if argv[1:] == self.argv[1:]],
+        }
+
+
+def program_of(resource: Mapping[str, Any]) -> Program:
+    """Return the program that a resource of a receipt describes."""
+    return Program("", str(resource["program"]), str(resource["path"]))
+
+
+def show(program: Program) -> Dict[str, str]:
+    """Return the state in systemd's words: ``{ActiveState, InvocationID}``."""
+    found = program.processes()
+    if found["program"]:
+        invocation = invocation_of(found["program"][0])
+        return {"ActiveState": "active", "InvocationID": invocation}
+    return {"ActiveState": "activating" if found["keeper"] else "inactive"}
+
+
+def invocation_of(pid: int) -> str:
+    """Return an id of this start of a program, as systemd's ``INVOCATION_ID`` is one."""
+    return "%d-%s" % (pid, started_at(pid))
+
+
+def problem(program: Program) -> str:
+    """Return why the program does not run, or an empty string."""
+    return "" if program.processes()["keeper"] else "it does not run"
+
+
+def ensure(program: Program, restart: bool = False, write: bool = True) -> str:
+    """Make the program run; return why it was started, empty when it was not.
+
+    Without ``write`` nothing is done.
+    Raises EngineError BACKGROUND_NOT_STARTED or BACKGROUND_STUCK.
+    """
+    reason = problem(program) or ("its configuration changed" if restart else "")
+    if reason and write:
+        stop(program)
+        _start(program)
+    return reason
+
+
+def stop(program: Program) -> List[int]:
+    """End the keeper and its program; return their ids. Raises EngineError BACKGROUND_STUCK."""
+    found = program.processes()
+    # The keeper first: it would start its program again.
+    pids = [*found["keeper"], *found["program"]]
+    left = end_processes(found["keeper"], _STOP_SECONDS)
+    left += end_processes(program.processes()["program"], _STOP_SECONDS)
+    if left:
+        raise EngineError(
+            "processes %s do not end" % ", ".join(map(str, left)),
+            code="BACKGROUND_STUCK",
+            where=program.program,
+            hint="end them with: kill -9 %s; then run again" % " ".join(map(str, left)),
+        )
+    return pids
+
+
+def _start(program: Program) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with os.fdopen(os.open(program.log, flags, 0o600), "ab") as output:
+            # Without the mark of this run, which would end it.
+            start_detached(
+                program.starter,
+                environment=small_environment(),
+                directory=program.directory,
+                output=output,
+            )
+    except OSError as error:
+        raise _not_started(program, str(error)) from error
+    deadline = time.monotonic() + _START_SECONDS
+    while problem(program):
+        if time.monotonic() > deadline:
+            raise _not_started(program, "its process ended at once")
+        time.sleep(0.05)
+
+
+def _not_started(program: Program, reason: str) -> EngineError:
+    return EngineError(
+        "%s could not be started in the background: %s" % (program.program, reason),
+        code="BACKGROUND_NOT_STARTED",
+        where=program.log,
+        hint="read the end of %s, then run 'dream-runner install' again" % program.log,
+    )
+
+
+# --- the keeper -------------------------------------------------------------------------
+
+
+def keep(program: Program, final: Sequence[int]) -> int:
+    """Run the program until it ends with status 0 or one of ``final``; return that status.
+
+    The program ends with its keeper, however that ends. Files that are gone are a reason
+    to end, too: the program has removed them, or somebody else has.
+    """
+    signal.signal(signal.SIGTERM, _leave)
+    os.umask(0o077)
+    # Other programs come first.
+    with contextlib.suppress(OSError):
+        os.nice(10)
+    while os.path.exists(program.program) and os.path.exists(program.document):
+        child = start_child(
+            program.argv,
+            environment=dict(os.environ),
+            directory=program.directory,
+            output=sys.stdout.fileno(),
+        )
+        try:
+            status = child.wait()
+        except SystemExit:
+            # Not in the handler: there the wait that it interrupts still holds its lock.
+            end_child(child, _STOP_SECONDS)
+            raise
+        if status in (0, *final):
+            return int(status)
+        time.sleep(_PAUSE_SECONDS)
+    return 0
+
+
+def _leave(number: int, frame: Any) -> None:
+    raise SystemExit(128 + number)

@@ -1,0 +1,1 @@
+"""System packages: repositories, keys, what is installed, removal."""

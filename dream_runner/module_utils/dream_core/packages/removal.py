@@ -1,0 +1,93 @@
+"""System packages that an install of ours brought, taken away without taking others along.
+
+apt itself is asked, without being let, what would go: our packages and what only
+they brought. Where a package that somebody chose would go too, ours stays.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from typing import List, NamedTuple, Sequence
+
+from ..system import live
+from ..system.account import SYSTEM_PATH, ask_sudo
+
+_REMOVED = re.compile(r"^(?:Remv|Purg) (\S+)", re.M)
+_SECONDS = 300
+
+
+class Removal(NamedTuple):
+    """The packages that go together, or ``why`` they stay; ``command`` does it by hand."""
+
+    names: List[str]
+    why: str = ""
+    command: str = ""
+
+
+def plan(names: Sequence[str]) -> Removal:
+    """Return what would go with the packages ``names``; changes nothing."""
+    if not shutil.which("apt-get", path=SYSTEM_PATH):
+        return Removal([], "remove it with the package manager of this host")
+    try:
+        together = _simulated("purge", "--auto-remove", *names)
+        # What nobody needed before us is not ours to tidy.
+        idle = _simulated("autoremove")
+        brought = set(names) | set(_output("apt-mark", "showauto").split())
+    except (OSError, subprocess.SubprocessError, Refused) as error:
+        return Removal([], str(error))
+    going = [name for name in together if name in names or name not in idle]
+    others = sorted(set(going) - brought)
+    if others:
+        return Removal([], "needed by %s" % ", ".join(others))
+    command = "apt-get purge %s" % " ".join(going)
+    if os.geteuid() and not _sudo():
+        return Removal([], "needs root: sudo %s" % command)
+    return Removal(going, "", command)
+
+
+class Refused(Exception):
+    """The package manager says no, in its own words."""
+
+
+def remove(removal: Removal) -> None:
+    """Remove the packages of a plan. Raises Refused, OSError or SubprocessError."""
+    if live.is_dpkg_interrupted():
+        # By a kill; until it has ended what it began, dpkg refuses everything else.
+        _as_root("dpkg", "--configure", "-a", "--force-confold")
+    _as_root("apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=300", "purge", *removal.names)
+
+
+def _as_root(*command: str) -> None:
+    _output(*([*_sudo(), *command] if os.geteuid() else command))
+
+
+def _sudo() -> List[str]:
+    """Return how to become root without being asked; empty where that is not possible."""
+    sudo = shutil.which("sudo", path=SYSTEM_PATH)
+    if sudo is None:
+        return []
+    # As Ansible's workers will: the plan is made at a terminal, the removal outside of it.
+    return [sudo, "-n"] if ask_sudo([sudo, "-k", "-n", "true"])[0] == 0 else []
+
+
+def _simulated(*words: str) -> List[str]:
+    return _REMOVED.findall(_output("apt-get", "-q", "-y", "--simulate", *words))
+
+
+def _output(*argv: str) -> str:
+    program = shutil.which(argv[0], path=SYSTEM_PATH) or argv[0]
+    done = subprocess.run(
+        [program, *argv[1:]],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=_SECONDS,
+        check=False,
+        env={"PATH": SYSTEM_PATH, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"},
+    )
+    if done.returncode != 0:
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise Refused(said[-1] if said else "%s ended with %d" % (argv[0], done.returncode))
+    return done.stdout.decode("utf-8", "replace")

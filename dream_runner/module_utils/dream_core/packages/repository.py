@@ -1,0 +1,196 @@
+"""Add a signed package repository: its key is pinned, and it is proved before it stays.
+
+A repository that fails makes every later update of the host fail, so that one
+which cannot be trusted or reached leaves no trace.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from typing import Any, Dict, List, Mapping, Optional
+
+from ..errors import DreamError, IntegrityError, NetworkError
+from ..fetch.faults import SourceFault
+from ..fetch.request import Network, Patience
+from ..fetch.sources import page
+from ..system import atomic
+from .openpgp import binary, fingerprints
+
+_KEY_LIMIT_BYTES = 1024 * 1024
+_KEY_PATIENCE_SECONDS = 60
+_REFRESH_PATIENCE_SECONDS = 600
+
+#: What apt, dnf and zypper say when a signature or digest does not fit.
+_UNTRUSTED = re.compile(
+    r"NO_PUBKEY|BADSIG|EXPKEYSIG|REVKEYSIG|is not signed|not signed|Hash Sum mismatch|weak security"
+    r"|signatures were invalid|couldn't be verified|GPG (?:check|signature).*(?:FAILED|fail)"
+    r"|unexpected size|Clearsigned file isn't valid",
+    re.IGNORECASE,
+)
+
+
+def provide(wanted: Mapping[str, Any], environment: Mapping[str, str], write: bool) -> List[str]:
+    """Bring the repository ``wanted`` (docker_engine.repository); return the files that differed.
+
+    Raises IntegrityError where key or repository are not what was pinned.
+    """
+    key = _present_key(wanted)
+    if key is None and not write:
+        # A dry run asks no server.
+        return [wanted["key"], *_differing(wanted["files"])]
+    content = key or _fetch_key(wanted, environment)
+    files = [{"path": wanted["key"], "content": content}]
+    files += [
+        {"path": item["path"], "content": item["content"].encode()} for item in wanted["files"]
+    ]
+    changed = [item["path"] for item in files if _content(item["path"]) != item["content"]]
+    if write:
+        _bring(wanted, files, environment)
+    return changed
+
+
+def _bring(
+    wanted: Mapping[str, Any], files: List[Dict[str, Any]], environment: Mapping[str, str]
+) -> None:
+    before = {item["path"]: _content(item["path"]) for item in files}
+    try:
+        for item in files:
+            if before[item["path"]] != item["content"]:
+                os.makedirs(os.path.dirname(item["path"]), exist_ok=True)
+                atomic.write_bytes(item["path"], item["content"], 0o644)
+        _prove(wanted, environment)
+    except BaseException:
+        for path, content in before.items():
+            _restore(path, content)
+        raise
+
+
+def _restore(path: str, content: Optional[bytes]) -> None:
+    if content is not None:
+        atomic.write_bytes(path, content, 0o644)
+    elif os.path.lexists(path):
+        os.unlink(path)
+
+
+def _differing(files: List[Mapping[str, str]]) -> List[str]:
+    return [item["path"] for item in files if _content(item["path"]) != item["content"].encode()]
+
+
+def _content(path: str) -> Optional[bytes]:
+    try:
+        with open(path, "rb") as handle:
+            return handle.read()
+    except FileNotFoundError:
+        return None
+
+
+def _present_key(wanted: Mapping[str, Any]) -> Optional[bytes]:
+    """Return the key that is here, if it is the pinned one."""
+    content = _content(wanted["key"])
+    try:
+        return content if content and _is_pinned(content, wanted) else None
+    except ValueError:
+        return None
+
+
+def _is_pinned(content: bytes, wanted: Mapping[str, Any]) -> bool:
+    return set(fingerprints(content)) <= set(wanted["fingerprints"])
+
+
+def _fetch_key(wanted: Mapping[str, Any], environment: Mapping[str, str]) -> bytes:
+    """Return the signing key, in the form the package manager reads, once it is the pinned one."""
+    content = _download(wanted["key_url"], environment)
+    try:
+        offered = fingerprints(content)
+    except ValueError as error:
+        raise _wrong_key(wanted, str(error)) from error
+    if not _is_pinned(content, wanted):
+        raise _wrong_key(wanted, "it has %s" % ", ".join(offered))
+    # Only what was looked at: around an armoured block there could be anything.
+    return binary(content) if wanted["kind"] == "apt" else content
+
+
+def _wrong_key(wanted: Mapping[str, Any], why: str) -> IntegrityError:
+    return IntegrityError(
+        "the key at %s is not the pinned %s: %s"
+        % (wanted["key_url"], ", ".join(wanted["fingerprints"]), why),
+        code="REPOSITORY_KEY",
+        where=wanted["key_url"],
+        hint="nothing was added to this host; where the publisher announced a new key, update"
+        " dream-runner, else do not trust the address or the network",
+    )
+
+
+def _download(url: str, environment: Mapping[str, str]) -> bytes:
+    network = Network.from_environment(environment)
+    try:
+        answer = page.read(url, network, Patience(), "*/*", _KEY_LIMIT_BYTES, _KEY_PATIENCE_SECONDS)
+        return answer.content
+    except SourceFault as fault:
+        raise NetworkError(
+            "the signing key at %s cannot be fetched: %s" % (url, fault.what),
+            code=fault.code,
+            where=url,
+            hint="check the connection or the proxy, then run again",
+        ) from fault
+
+
+def _prove(wanted: Mapping[str, Any], environment: Mapping[str, str]) -> None:
+    """Read the lists of this repository alone; its signature is checked on the way."""
+    try:
+        done = subprocess.run(
+            _refresh(wanted),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=dict(environment, LC_ALL="C"),
+            timeout=_REFRESH_PATIENCE_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise NetworkError(
+            "the repository %s does not answer" % wanted["url"],
+            code="STALLED",
+            where=wanted["url"],
+            hint="check the connection or the proxy, then run again",
+        ) from error
+    said = done.stdout.decode("utf-8", "replace").strip()
+    if done.returncode:
+        raise _unproved(wanted, said)
+
+
+def _refresh(wanted: Mapping[str, Any]) -> List[str]:
+    if wanted["kind"] == "apt":
+        options = {
+            "Dir::Etc::sourcelist": wanted["files"][0]["path"],
+            "Dir::Etc::sourceparts": "-",
+            # The lists of the other repositories stay.
+            "APT::Get::List-Cleanup": "0",
+            # Yesterday's list in place of one that cannot be trusted is no proof.
+            "APT::Update::Error-Mode": "any",
+            "DPkg::Lock::Timeout": "300",
+        }
+        words = [word for pair in options.items() for word in ("-o", "%s=%s" % pair)]
+        return ["apt-get", "-q", *words, "update"]
+    name = "dream-runner-%s" % wanted["name"]
+    return ["dnf", "-y", "--refresh", "--disablerepo=*", "--enablerepo=" + name, "makecache"]
+
+
+def _unproved(wanted: Mapping[str, Any], said: str) -> DreamError:
+    lines = [line for line in said.splitlines() if re.match(r"(?i)e:|err|w:|error", line)]
+    why = "; ".join(lines or said.splitlines()[-3:])
+    if _UNTRUSTED.search(said):
+        return IntegrityError(
+            "the repository %s cannot be trusted: %s" % (wanted["url"], why),
+            code="REPOSITORY_UNTRUSTED",
+            where=wanted["url"],
+            hint="nothing was added to this host; do not trust the address or the network",
+        )
+    return NetworkError(
+        "the repository %s cannot be read: %s" % (wanted["url"], why),
+        code="REPOSITORY_UNREADABLE",
+        where=wanted["url"],
+        hint="check the connection or the proxy, then run again",
+    )

@@ -1,0 +1,1 @@
+"""What dream-runner records on a host, and how it compares the records with the host."""

@@ -1,0 +1,105 @@
+"""What a phase's work depends on, as one short digest a value.
+
+A receipt keeps the digests of the inputs its phase ran with. A later run
+compares: equal digests and a host that still shows what the receipt saw mean
+that the role would find nothing to do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Any, Dict, FrozenSet, Iterable, List, Mapping, Tuple
+
+from ..checks.versions import ACCEPT
+from ..phases import PHASES
+
+#: Variables made of several values, each of which counts by itself.
+_COMPOSED = ("dream_choice", "dream_host", "dream_session")
+
+#: Parts of the facts document that tell when it was made, not what the host is. Its digest
+#: covers its time. Mounts come and go with every container and stick, and decide nothing: who
+#: needs room asks the directory itself.
+_VOLATILE = frozenset(
+    "dream_host." + part for part in ("gathered_at", "fingerprint", "digest", "mounts")
+) | {
+    # Words for people; what follows from the decision is the model and the upgrade.
+    "dream_choice.data_changes",
+    "dream_choice.fast_start",
+    "dream_choice.port_notes",
+    "dream_choice.profile_why",
+}
+
+_NAME = re.compile(
+    r"\b(dream_[a-z0-9_]+|(?:%s)_facts)\b(?:\.([a-z][a-z0-9_]*))?" % "|".join(PHASES)
+)
+
+
+def names_in(text: str) -> FrozenSet[str]:
+    """Return the variables that the text of a role mentions.
+
+    One level below a composed variable is told apart: ``dream_choice.model``.
+    """
+    return frozenset(
+        "%s.%s" % (name, field) if field and name in _COMPOSED else name
+        for name, field in _NAME.findall(text)
+    )
+
+
+def consumed(names: Iterable[str]) -> List[str]:
+    """Return the phases whose recorded facts are among ``names``, in run order."""
+    wanted = {name[: -len("_facts")] for name in names if name.endswith("_facts")}
+    return [phase for phase in PHASES if phase in wanted]
+
+
+def values(
+    settings: Mapping[str, Any],
+    choice: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    session: Mapping[str, Any],
+) -> Dict[str, Any]:
+    """Return every value that a role can name, flat, as ``digests`` takes them."""
+    flat = {"dream_" + name: value for name, value in settings.items()}
+    if "accept" in settings:
+        # Holds for one run, after which it is forgotten.
+        flat["dream_accept"] = [word for word in settings["accept"] if word != ACCEPT]
+    for prefix, document in zip(_COMPOSED, (choice, facts, session)):
+        flat.update({"%s.%s" % (prefix, key): value for key, value in document.items()})
+    return {name: value for name, value in flat.items() if name not in _VOLATILE}
+
+
+def digests(names: Iterable[str], known: Mapping[str, Any]) -> Dict[str, str]:
+    """Return ``{name: digest}`` of those of ``known`` that ``names`` mention.
+
+    A composed variable that is mentioned as a whole stands for all its values,
+    ``dream_settings`` for every setting.
+    """
+    names = set(names)
+    return {name: digest(value) for name, value in known.items() if _is_mentioned(name, names)}
+
+
+def _is_mentioned(name: str, names: Iterable[str]) -> bool:
+    whole = name.split(".")[0] if "." in name else "dream_settings"
+    return name in names or whole in names
+
+
+def digest(value: Any) -> str:
+    """Return the first 64 bits of the sha256 of ``value`` as canonical JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def difference(before: Mapping[str, str], now: Mapping[str, str]) -> Tuple[str, ...]:
+    """Return, in the words of a person, the inputs that are not what they were."""
+    return tuple(
+        _in_words(name) for name in sorted({*before, *now}) if before.get(name) != now.get(name)
+    )
+
+
+def _in_words(name: str) -> str:
+    if name == "content":
+        return "the role itself"
+    if name.endswith("_facts"):
+        return "what %s found" % name[: -len("_facts")]
+    return name.split(".")[-1].replace("dream_", "", 1)

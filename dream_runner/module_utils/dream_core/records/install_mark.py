@@ -1,0 +1,93 @@
+"""A mark inside the install directory: proof that we made it, when the receipts are lost.
+
+Receipts live in the state directory of the user. Whoever loses that keeps an
+install of which nothing says any more that it is ours; the next install would
+record all of it as found, and no uninstall would ever remove it. The mark says
+so: who made the directory, and what was made elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from typing import Any, Dict, Iterable, List, Optional, Sequence
+
+from ..errors import DreamError
+from ..system import atomic
+from . import receipt
+
+Resource = Dict[str, Any]
+
+#: Name of the mark, directly in the install directory.
+NAME = ".dream-runner.json"
+SCHEMA = 1
+
+
+def path_of(install_dir: str) -> str:
+    """Return where the mark of ``install_dir`` is."""
+    return os.path.join(install_dir, NAME)
+
+
+def note(install_dir: str, resources: Iterable[Resource]) -> Optional[str]:
+    """Write into the mark what a phase made; return a warning instead of failing.
+
+    The mark begins with the phase that made the install directory itself: one
+    that was there before us is never marked. What is noted already writes nothing.
+    """
+    made = [item for item in resources if item["origin"] == "made"]
+    before = read(install_dir)
+    if before is None and not any(_is_root(item, install_dir) for item in made):
+        return None
+    outside = [item for item in made if not _is_below(item, install_dir)]
+    known = list(before["made"]) if before else []
+    more = [list(receipt.identity(item) or ()) for item in outside]
+    document = {
+        "schema": SCHEMA,
+        "install_dir": install_dir,
+        "made": known + [item for item in more if item not in known],
+    }
+    if document == before:
+        return None
+    try:
+        atomic.write_json(path_of(install_dir), document, 0o644)
+    except (DreamError, OSError) as error:
+        return "%s is not marked as ours: %s" % (install_dir, error)
+    return None
+
+
+def read(install_dir: str) -> Optional[Dict[str, Any]]:
+    """Return the mark, or None where there is none that counts.
+
+    One that was copied along with the directory names another place; one that
+    another user wrote proves nothing.
+    """
+    path = path_of(install_dir)
+    with contextlib.suppress(OSError):
+        status = os.lstat(path)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid not in (0, os.geteuid()):
+            return None
+        document, _ = atomic.read_json(path)
+        if isinstance(document, dict) and document.get("install_dir") == install_dir:
+            return document if isinstance(document.get("made"), list) else None
+    return None
+
+
+def owned(install_dir: str, resources: Sequence[Resource]) -> List[bool]:
+    """Tell of each resource whether the mark proves that an install of ours made it."""
+    mark = read(install_dir) if install_dir else None
+    if mark is None:
+        return [False for _ in resources]
+    return [
+        _is_below(item, install_dir) or list(receipt.identity(item) or ()) in mark["made"]
+        for item in resources
+    ]
+
+
+def _is_root(resource: Resource, install_dir: str) -> bool:
+    return bool(resource["kind"] == "directory" and resource["path"] == install_dir)
+
+
+def _is_below(resource: Resource, install_dir: str) -> bool:
+    path = str(resource.get("path") or resource.get("config") or "")
+    return path == install_dir or path.startswith(install_dir.rstrip("/") + "/")

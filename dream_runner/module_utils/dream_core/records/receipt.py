@@ -1,0 +1,228 @@
+"""What each phase made, on the host it describes.
+
+A receipt is a hint about where to look, never a reason to skip: roles look at
+the host again every time. It is written before a phase touches anything
+(``running``) and after its work is proved (``done``).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from ..errors import DreamError
+from ..phases import PHASES, RECEIPT_SCHEMA
+from ..system import atomic
+from . import receipt_form
+
+Receipt = Dict[str, Any]
+Resource = Dict[str, Any]
+
+#: The field that tells two resources of one kind apart.
+_IDENTITY = {
+    "file": ("path",),
+    "directory": ("path",),
+    "tree": ("path",),
+    "model": ("path",),
+    "unit": ("scope", "name"),
+    "supervisor": ("config", "program"),
+    "background": ("path",),
+    "port": ("port",),
+    "package": ("name",),
+    "linger": ("user",),
+    "sysctl": ("name",),
+    "group": ("group", "user"),
+    "options": ("path",),
+    "container": ("project", "service"),
+    "image": ("reference",),
+    "network": ("name",),
+    "volume": ("name",),
+    "data": ("path",),
+}
+#: Where logind remembers whose services run without a login.
+LINGER_DIRECTORY = "/var/lib/systemd/linger/"
+
+#: ``removed``: uninstalled, but for resources that are kept or could not go.
+_STATES = ("running", "done", "failed", "removed")
+
+
+def path_of(state_dir: str, phase: str) -> str:
+    """Return where the receipt of ``phase`` is kept."""
+    return os.path.join(state_dir, "receipts", phase + ".json")
+
+
+def read_all(state_dir: str) -> Tuple[Dict[str, Receipt], List[str]]:
+    """Return ``({phase: receipt}, warnings)``, phases in run order.
+
+    A receipt that cannot be trusted is left out with one warning: the phase is
+    then simply checked again from the host. One of a newer version is used as
+    far as it is understood.
+    """
+    receipts: Dict[str, Receipt] = {}
+    warnings: List[str] = []
+    for phase in PHASES:
+        document, why = _read(path_of(state_dir, phase), phase)
+        if why:
+            warnings.append("receipt of phase %s %s" % (phase, why))
+        if document:
+            receipts[phase] = document
+    return receipts, warnings
+
+
+def _read(path: str, phase: str) -> Tuple[Optional[Receipt], Optional[str]]:
+    document, why = atomic.read_json(path)
+    if document is None:
+        return None, why and "ignored: %s" % why
+    defect = _defect(document, phase)
+    if defect:
+        return None, "ignored: %s" % defect
+    return _understood(document)
+
+
+def _defect(document: Any, phase: str) -> Optional[str]:
+    if not isinstance(document, dict):
+        return "it is not an object"
+    if not isinstance(document.get("schema"), int):
+        return "its schema is %s" % str(document.get("schema"))[:40]
+    state = document.get("state")
+    if document.get("phase") != phase or not isinstance(state, str) or state not in _STATES:
+        return "its phase or state is not one of ours"
+    problem = receipt_form.problem(document, phase)
+    return "its %s" % problem if problem else None
+
+
+def _understood(document: Receipt) -> Tuple[Receipt, Optional[str]]:
+    """Return the receipt with what this version does not know put aside, and a warning.
+
+    What is put aside stays in the receipt under ``foreign`` and is never acted
+    on. Without its inputs a newer receipt's phase is checked again by its role.
+    """
+    resources = document.get("resources", [])
+    known = [item for item in resources if _is_recorded(item)]
+    foreign = [item for item in resources if not _is_recorded(item)]
+    warning = None
+    if document["schema"] > RECEIPT_SCHEMA:
+        warning = "is of schema %d, this version knows %d: its phase is checked again" % (
+            document["schema"],
+            RECEIPT_SCHEMA,
+        )
+        document = dict(document, inputs=None)
+    elif foreign:
+        warning = "lists %d of a form unknown here: left alone" % len(foreign)
+    if foreign:
+        earlier = document.get("foreign")
+        kept = earlier if isinstance(earlier, list) else []
+        document = dict(document, foreign=kept + foreign)
+    return dict(document, resources=known), warning
+
+
+def _is_recorded(resource: Any) -> bool:
+    is_whole = identity(resource) is not None and receipt_form.is_resource(resource)
+    return is_whole and resource.get("origin") in ("made", "found")
+
+
+def identity(resource: Any) -> Optional[Tuple[Any, ...]]:
+    """Return what makes ``resource`` itself, or None when it has no known form."""
+    kind = resource.get("kind") if isinstance(resource, dict) else None
+    if not isinstance(kind, str) or kind not in _IDENTITY:
+        return None
+    values = tuple(resource.get(name) for name in _IDENTITY[kind])
+    return None if any(value in (None, "") for value in values) else (kind, *values)
+
+
+def interrupted(receipts: Dict[str, Receipt]) -> List[str]:
+    """Return the phases that began and never ended, in run order."""
+    return [name for name in PHASES if receipts.get(name, {}).get("state") == "running"]
+
+
+def next_phase(receipts: Dict[str, Receipt]) -> Optional[str]:
+    """Return the first phase whose work is not known to be finished.
+
+    A phase left in ``running`` counts as unfinished: the machine may have lost
+    power between its last change and its receipt.
+    """
+    for phase in PHASES:
+        if receipts.get(phase, {}).get("state") != "done":
+            return phase
+    return None
+
+
+def begin(
+    before: Optional[Receipt],
+    *,
+    phase: str,
+    resources: Sequence[Resource],
+    exists: Sequence[bool],
+    stamp: Dict[str, Any],
+) -> Receipt:
+    """Return the ``running`` receipt of a phase that is about to work.
+
+    ``exists`` says for each resource whether it is on the host now. That
+    decides its origin only the first time: what we made stays ours although it
+    exists on every later run. Resources that are no longer wanted are kept, so
+    that uninstall still finds them.
+    """
+    known = {identity(item): item for item in (before or {}).get("resources", [])}
+    merged = dict(known)
+    for resource, present in zip(resources, exists):
+        key = identity(resource)
+        origin = known[key]["origin"] if key in known else ("found" if present else "made")
+        merged[key] = dict(known.get(key, {}), **dict(resource, origin=origin))
+    receipt = dict(before or {})
+    receipt.update(stamp)
+    receipt.update(
+        schema=RECEIPT_SCHEMA,
+        phase=phase,
+        state="running",
+        finished_at=None,
+        resources=list(merged.values()),
+    )
+    receipt.setdefault("facts", {})
+    return receipt
+
+
+def finish(
+    receipt: Receipt,
+    *,
+    state: str,
+    facts: Dict[str, Any],
+    inputs: Dict[str, str],
+    finished_at: str,
+) -> Receipt:
+    """Return the receipt of a phase whose work ended as ``state``.
+
+    ``inputs`` are the digests of what the work depended on (inputs.py).
+    """
+    return dict(receipt, state=state, facts=facts, inputs=inputs, finished_at=finished_at)
+
+
+def write(state_dir: str, receipt: Receipt) -> Optional[str]:
+    """Store ``receipt``; return a warning instead of failing the install."""
+    directory = os.path.join(state_dir, "receipts")
+    path = path_of(state_dir, receipt["phase"])
+    try:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        _set_aside(path, receipt["phase"])
+        atomic.write_json(path, receipt)
+    except (DreamError, OSError) as error:
+        return "receipt of phase %s not written: %s" % (receipt["phase"], error)
+    return None
+
+
+def _set_aside(path: str, phase: str) -> None:
+    """Keep, under another name, a receipt that could not be read or is a newer version's."""
+    document, why = atomic.read_json(path)
+    if document is None and why is None:
+        return
+    if document is None or _defect(document, phase) or document["schema"] > RECEIPT_SCHEMA:
+        os.replace(path, path + ".aside")
+
+
+def directory_of(receipts: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the install directory of the newest receipt in force, or an empty string.
+
+    An uninstall leaves receipts of what it kept; these belong to no installation.
+    """
+    live = [item for item in receipts.values() if item.get("state") != "removed"]
+    newest = max(live, key=lambda item: str(item.get("started_at") or ""), default={})
+    return str(newest.get("install_dir") or "")

@@ -1,0 +1,1 @@
+"""The operating system of a host: files, processes, accounts, filesystems, systemd."""

@@ -1,0 +1,121 @@
+"""Who runs on this host, and what that person may do. Never cached."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import shutil
+import subprocess
+from typing import Any, Dict, List, Optional, Tuple
+
+from . import ip_addresses
+
+#: Tools are looked up here and nowhere else, so that a caller's PATH cannot
+#: put another program in their place.
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+#: A password that is wrong takes two seconds, a directory server more.
+_SUDO_SECONDS = 30
+#: What a task becomes root with; a rule that allows ``true`` may forbid a shell.
+_BECOME = ("-k", "-n", "/bin/sh", "-c", ":")
+#: What sudo says where a password would not help, each with the reason to show.
+_REFUSALS = (
+    (re.compile(r"must have a tty"), "sudo wants a terminal for every command (requiretty)"),
+    (re.compile(r"not in the sudoers"), "this user is not in the sudoers file"),
+    (re.compile(r"not allowed to|may not run"), "sudo does not allow this user to run everything"),
+)
+
+
+def gather_session() -> Dict[str, Any]:
+    """Return uid, gid, user, home, is_root, sudo, sudo_why and user_manager.
+
+    ``sudo`` is ``root`` (not needed), ``passwordless``, ``password`` (sudo is
+    there and would ask) or ``none``; ``sudo_why`` says why none. ``user_manager`` tells
+    whether this user's systemd manager answers or can be started by lingering. ``loopbacks``
+    are those of 127.0.0.1 and ::1 that this host has.
+    """
+    uid = os.getuid()
+    try:
+        entry = pwd.getpwuid(uid)
+        user, home = entry.pw_name, entry.pw_dir
+    except KeyError:
+        user, home = str(uid), os.path.expanduser("~")
+    sudo, why = ("root", "") if uid == 0 else _sudo()
+    return {
+        "uid": uid,
+        "gid": os.getgid(),
+        "user": user,
+        "home": home,
+        "is_root": uid == 0,
+        "sudo": sudo,
+        "sudo_why": why,
+        "user_manager": _has_user_manager(uid, sudo),
+        "loopbacks": ip_addresses.loopbacks(),
+    }
+
+
+def _sudo() -> Tuple[str, str]:
+    sudo = shutil.which("sudo", path=SYSTEM_PATH)
+    if sudo is None:
+        return "none", "there is no sudo"
+    status, output = ask_sudo([sudo, *_BECOME])
+    if status == 0:
+        return "passwordless", ""
+    why = sudo_refusal(output)
+    # Without -n sudo could ask; "not in the sudoers file" is mostly said only after
+    # the password, so that "password" means: it may work, one has to ask.
+    return ("none", why) if why else ("password", "")
+
+
+def ask_sudo(argv: List[str], typed: Optional[str] = None) -> Tuple[int, str]:
+    """Run a sudo command line as Ansible will; return its status and what it said.
+
+    Ansible's workers have a session of their own and no terminal: a password that sudo
+    remembers for the caller's terminal does not count there. So this has one, too, and
+    ``argv`` has ``-k``. Status -1: sudo could not be run, or did not answer.
+    """
+    try:
+        done = subprocess.run(
+            argv,
+            input="" if typed is None else typed + "\n",
+            encoding="utf-8",
+            errors="replace",
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, "LC_ALL": "C"},
+            timeout=_SUDO_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return -1, ""
+    return done.returncode, done.stdout
+
+
+def sudo_refusal(output: str) -> str:
+    """Return why no password helps, by what sudo said; empty where one may help."""
+    return next((why for pattern, why in _REFUSALS if pattern.search(output)), "")
+
+
+def _has_user_manager(uid: int, sudo: str) -> bool:
+    """Tell whether ``systemctl --user`` works for ``uid``, or will with lingering.
+
+    Lingering needs an administrator where there is no session yet, and
+    without pam_systemd a lingering manager has no runtime directory and exits.
+    """
+    if uid == 0 or not os.path.isdir("/run/systemd/system"):
+        return False
+    if os.path.exists("/run/user/%d/systemd/private" % uid):
+        return True
+    return sudo != "none" and any(
+        os.path.exists(os.path.join(directory, "security", "pam_systemd.so"))
+        for directory in _library_directories()
+    )
+
+
+def _library_directories() -> Any:
+    for root in ("/lib", "/usr/lib", "/lib64", "/usr/lib64"):
+        yield root
+        yield os.path.join(root, "%s-linux-gnu" % os.uname().machine)

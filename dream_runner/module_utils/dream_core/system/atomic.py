@@ -1,0 +1,204 @@
+"""Write a file so that a crash leaves either the old or the new content.
+
+Order: temporary file in the same directory, content, fsync, rename, fsync of
+the directory. Python's documentation for ``os.replace`` promises the rename is
+atomic on POSIX; only the two fsyncs make it survive a power loss.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import stat
+from typing import Any, Dict, Optional, Tuple, Type
+
+from .. import forms
+from ..errors import DiskError, DreamError, PrivilegeError, UsageError
+
+#: Leading part of the name of every temporary file made here, so that a later
+#: run recognises what a killed one left behind.
+TEMP_PREFIX = ".dream-tmp-"
+
+
+def fsync_dir(path: str) -> None:
+    """Make a rename or unlink inside ``path`` durable."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # Some filesystems (9p, a few FUSE ones) cannot sync a directory.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)
+
+
+def write_bytes(path: str, content: bytes, mode: int = 0o644) -> None:
+    """Replace ``path`` by ``content`` with exactly ``mode``.
+
+    Raises DiskError or PrivilegeError; the old file is then untouched and no
+    temporary file is left.
+    """
+    directory = os.path.dirname(os.path.abspath(path))
+    temporary = os.path.join(directory, TEMP_PREFIX + os.path.basename(path))
+    _refuse_special(path)
+    try:
+        _write_durably(temporary, content, mode)
+        os.replace(temporary, path)
+        fsync_dir(directory)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise translate(error, path) from error
+
+
+def _refuse_special(path: str) -> None:
+    """Refuse to put a file in the place of a device, pipe or socket, which a rename would do.
+
+    A link to one is refused as well: /dev/stdout is such a link.
+    """
+    try:
+        kinds = {stat.S_IFMT(look(path).st_mode) for look in (os.lstat, os.stat)}
+    except OSError:
+        return
+    if kinds & {stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK}:
+        raise DiskError(
+            "%s is a device, a pipe or a socket, not a regular file" % path,
+            code="NOT_A_FILE",
+            where=path,
+            hint="give the name of a file",
+        )
+
+
+def _write_durably(path: str, content: bytes, mode: int) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    # O_EXCL and O_NOFOLLOW: whatever stands there now is not ours.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, 0o600), "wb") as handle:
+        handle.write(content)
+        handle.flush()
+        os.fchmod(handle.fileno(), mode)
+        os.fsync(handle.fileno())
+
+
+def write_json(path: str, document: Any, mode: int = 0o600) -> None:
+    """Replace ``path`` by ``document`` as sorted, indented JSON."""
+    text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False)
+    try:
+        content = (text + "\n").encode("utf-8")
+    except UnicodeEncodeError:
+        # The name of a file that is not UTF-8: escaped, it comes back as it was.
+        content = (json.dumps(document, indent=2, sort_keys=True) + "\n").encode("ascii")
+    write_bytes(path, content, mode)
+
+
+def read_json(path: str, limit: int = 16 * 1024 * 1024) -> Tuple[Optional[Any], Optional[str]]:
+    """Return ``(document, None)``, or ``(None, why)`` when there is none to trust.
+
+    A missing file gives ``(None, None)``. A state file is a hint, so that
+    nothing about its content can be an error: truncated, foreign, too large,
+    a link or a directory are all reasons, not exceptions.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None, None
+    except OSError as error:
+        reason = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror
+        return None, reason or str(error)
+    try:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            return None, "it is not a regular file"
+        if status.st_size > limit:
+            return None, "it is larger than %d bytes" % limit
+        with os.fdopen(os.dup(handle), "rb") as stream:
+            document = json.loads(stream.read().decode("utf-8"))
+        why = forms.unusable(document)
+        return (None, why) if why else (document, None)
+    except (OSError, ValueError, RecursionError) as error:
+        return None, "it cannot be read as JSON (%s)" % error
+    finally:
+        os.close(handle)
+
+
+#: What an errno means for a path: whose fault it is, and what to do. Errors about a name are told
+#: apart from those of a disk; whatever is not listed is a disk that failed.
+_MEANINGS: Dict[int, Tuple[Type[DreamError], str, str]] = {
+    number: meaning
+    for numbers, meaning in (
+        (
+            (errno.EACCES, errno.EPERM),
+            (
+                PrivilegeError,
+                "NOT_PERMITTED",
+                "check the owner and mode of the directory, or choose another one",
+            ),
+        ),
+        (
+            (errno.ENOSPC, errno.EDQUOT),
+            (DiskError, "DISK_FULL", "free some space, then run again"),
+        ),
+        (
+            (errno.EROFS,),
+            (
+                DiskError,
+                "READ_ONLY",
+                "remount the filesystem read-write, or choose another directory",
+            ),
+        ),
+        (
+            (errno.ENAMETOOLONG, errno.EILSEQ),
+            (UsageError, "BAD_NAME", "choose a shorter name of plain letters"),
+        ),
+        (
+            (errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.ENOTEMPTY),
+            (DiskError, "NOT_A_FILE", "move it away, or choose another name"),
+        ),
+        (
+            (errno.ENOTDIR,),
+            (
+                DiskError,
+                "NOT_A_DIRECTORY",
+                "move away the file that is in place of a directory, or choose another path",
+            ),
+        ),
+        (
+            (errno.ENOENT,),
+            (DiskError, "PATH_GONE", "check that its directory exists, then run again"),
+        ),
+        (
+            (errno.EFBIG, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK),
+            (
+                DiskError,
+                "FILESYSTEM_LIMIT",
+                "this filesystem cannot do that (FAT: no file of 4 GiB, no : in a name); "
+                "choose a directory on another one",
+            ),
+        ),
+        (
+            (errno.EBUSY, errno.ETXTBSY),
+            (DiskError, "IN_USE", "stop the program that uses it, then run again"),
+        ),
+        (
+            (errno.EMFILE, errno.ENFILE),
+            (DiskError, "TOO_MANY_FILES", "raise the limit (ulimit -n), then run again"),
+        ),
+        (
+            (errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT, errno.EREMOTEIO),
+            (DiskError, "MOUNT_LOST", "mount the network file system again, then run again"),
+        ),
+    )
+    for number in numbers
+}
+_BROKEN = (DiskError, "DISK_ERROR", "check the disk and the kernel log (dmesg)")
+
+
+def translate(error: OSError, path: str) -> DreamError:
+    """Return the DreamError for an operating-system error on ``path``."""
+    cls, code, hint = _MEANINGS.get(error.errno or 0, _BROKEN)
+    what = "%s: %s" % (path, error.strerror or type(error).__name__)
+    return cls(what, code=code, where=path, hint=hint)

@@ -1,0 +1,1 @@
+"""Uninstall, and roll back a failed change."""

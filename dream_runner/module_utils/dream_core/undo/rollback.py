@@ -1,0 +1,152 @@
+"""Turn a change back that did not prove itself: what ran before runs again.
+
+The files come from ``last_good.py``, the containers from the images that they name by digest, the
+native engine from its former packages. Derived from the host each time: safe to
+kill, and the next install finds what was turned back different from what is wanted,
+and tries again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from typing import Any, Callable, Dict, List, Mapping, Optional
+
+from ....decide import profiles
+from ..containers import compose_project
+from ..errors import DreamError, EngineError
+from ..health import serving
+from ..health.ask_model import complete, wait_until_ready
+from ..health.readiness import wait_for_services
+from ..native import supervisord
+from ..records import bounds, last_good, originals, receipt, receipt_form, survey
+from ..system import systemd
+from ..system.atomic import translate
+
+Proof = Mapping[str, Any]
+Say = Callable[[str], None]
+
+
+def turn_back(
+    failed: DreamError, state_dir: str, install_dir: str, profile: str, command: str, say: Say
+) -> DreamError:
+    """Bring back what the model last answered with; return the error to end with.
+
+    ``failed`` itself is returned where nothing was changed since that answer, where there
+    never was one, or where the other profile gave it: there is nothing to turn back to.
+    """
+    kept = last_good.read(state_dir)
+    if kept is None or kept["install_dir"] != install_dir or not _is_of(kept["proof"], profile):
+        return failed
+    receipts, _ = receipt.read_all(state_dir)
+    changed = last_good.differing(kept)
+    try:
+        trees = last_good.put_trees_back(receipts)
+        if not changed and not trees:
+            return failed
+        for item in changed:
+            say("%s: as it was before" % item["path"])
+        last_good.put_back(changed, state_dir)
+        _start(kept["proof"], install_dir, command, say)
+        _ask(kept["proof"], command)
+    except (DreamError, originals.Lost, OSError, subprocess.SubprocessError) as error:
+        return _stuck(failed, error)
+    return _turned_back(failed, str(kept.get("version") or ""))
+
+
+def _is_of(proof: Proof, profile: str) -> bool:
+    """Tell whether a proof is whole, so that it can be repeated, and of this profile."""
+    is_whole = not receipt_form.WHOLE_PROOF(proof)
+    return is_whole and profiles.current_name(proof["profile"]) == profile
+
+
+def _turned_back(failed: DreamError, version: str) -> DreamError:
+    """Return the failure in its own class, so that the exit code tells the cause."""
+    return type(failed)(
+        "the change did not work and was turned back; what ran before (version %s) answers again."
+        " %s: %s" % (version, failed.code, failed.what),
+        code="ROLLED_BACK",
+        where=failed.where,
+        hint="nothing is lost; mend the cause and install again. %s" % failed.hint,
+    )
+
+
+def _stuck(failed: DreamError, error: Exception) -> DreamError:
+    why = error.what if isinstance(error, DreamError) else str(error)
+    return EngineError(
+        "the change did not work (%s: %s), and what ran before does not run either: %s"
+        % (failed.code, failed.what, why),
+        code="ROLLBACK_FAILED",
+        where=failed.where,
+        hint="mend what is named last, then install again; 'dream-runner doctor' looks closer",
+    )
+
+
+# --- start ----------------------------------------------------------------------
+
+
+def _start(proof: Proof, install_dir: str, command: str, say: Say) -> None:
+    if proof["project"]:
+        _start_containers(proof, install_dir, command, say)
+    elif proof["watch"]["kind"] == "unit":
+        _refuse_foreign(proof["watch"], install_dir)
+        systemd.restart(str(proof["watch"]["name"]), str(proof["watch"]["scope"]))
+    else:
+        _start_program(proof["watch"], install_dir)
+
+
+def _refuse_foreign(unit: Mapping[str, str], install_dir: str) -> None:
+    why = bounds.Bounds(install_dir, os.path.expanduser("~")).refusal(unit)
+    if why:
+        raise EngineError(
+            "the unit %s is not restarted: %s" % (unit.get("name"), why),
+            code="ENGINE_NOT_STARTED",
+            where=str(unit.get("name")),
+            hint="run 'dream-runner install' again",
+        )
+
+
+def _start_containers(proof: Proof, install_dir: str, command: str, say: Say) -> None:
+    path = os.path.join(install_dir, compose_project.FILE)
+    try:
+        with open(path, encoding="utf-8") as stream:
+            project: Dict[str, Any] = json.load(stream)
+    except OSError as error:
+        raise translate(error, path) from error
+    stack = compose_project.Stack(
+        command, install_dir, os.path.join(install_dir, ".env"), project, {}
+    )
+    stack.settle(_core(proof["services"]), write=True, say=say)
+
+
+def _core(services: List[Mapping[str, Any]]) -> List[str]:
+    return [str(item["id"]) for item in services if item["core"]]
+
+
+def _start_program(watch: Mapping[str, str], install_dir: str) -> None:
+    found: Optional[supervisord.Program] = supervisord.read_program(install_dir, watch["program"])
+    if found is None:
+        raise EngineError(
+            "what was kept of the engine's configuration cannot be read",
+            code="ENGINE_NOT_STARTED",
+            where=watch["config"],
+            hint="run 'dream-runner install' again",
+        )
+    supervisord.ensure(found, found.argv[0], supervisord.small_environment(), restart=True)
+
+
+# --- ask ------------------------------------------------------------------------
+
+
+def _ask(proof: Proof, command: str) -> None:
+    """Raise what the health phase would: only an answer tells that it is as before."""
+    wait_for_services(command, proof["project"], proof["services"])
+    watch = proof["watch"]
+    wait_until_ready(
+        proof["url"] + proof["health_path"],
+        proof["deadline_seconds"],
+        lambda: survey.failed_for_good(watch) if watch else "",
+    )
+    key = serving.api_key(str(proof.get("key_file") or ""))
+    complete(proof["url"] + proof["api_path"], proof["model"], proof["deadline_seconds"], key=key)

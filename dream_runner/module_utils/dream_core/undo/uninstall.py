@@ -1,0 +1,435 @@
+"""Uninstall: the receipts read backwards.
+
+Removes what the receipts say was made here and gives back what was changed, within
+the bounds that the host itself confirms (bounds.py): no name pattern, no link followed,
+no mount entered. Safe to kill: a receipt goes only after everything in it has gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+import subprocess
+from typing import Any, Callable, Container, Dict, List, Sequence, Set
+
+from ..containers import compose_project, daemon_options, engine_look
+from ..errors import DreamError
+from ..fetch.disk.names import WHEEL, stem
+from ..fetch.disk.partial import find_partials, wheel_leftovers
+from ..fetch.disk.stamp import stamp_path
+from ..packages import removal
+from ..phases import PHASES
+from ..records import bounds, install_mark, last_good, originals, receipt, survey
+from ..system import atomic
+from ..system.account import SYSTEM_PATH
+
+Resource = Dict[str, Any]
+Answer = Dict[str, List[str]]
+
+#: Kept without ``purge``: what took long to fetch. Secrets are marked by the resource.
+_PRECIOUS_KINDS = ("model", "image", "volume", "data")
+#: Phases whose packages go with ``purge``. The container engine holds what others run by now.
+_PURGED_PACKAGES = ("requirements", "devtools")
+_SYSTEM_UNITS = "/etc/systemd/system"
+
+
+class Cannot(Exception):
+    """A resource stays on the host, and why."""
+
+
+#: What goes wrong with one resource and must not end the walk.
+_TROUBLE = (
+    *(Cannot, originals.Lost, removal.Refused, DreamError),
+    *(OSError, subprocess.SubprocessError),
+)
+
+
+def remove(state_dir: str, home: str, *, purge: bool, dry: bool = False) -> Answer:
+    """Remove what was made here; return ``{removed, restored, kept, left}`` in words.
+
+    ``left`` is what should have gone and did not, each with the reason: the
+    walk goes on after an error. With ``dry`` nothing is touched, and the answer
+    is what would happen.
+    """
+    walk = _Walk(state_dir, home, purge, dry)
+    receipts, _ = receipt.read_all(state_dir)
+    for phase in reversed(PHASES):
+        if phase in receipts:
+            walk.phase(receipts[phase])
+        elif os.path.lexists(receipt.path_of(state_dir, phase)):
+            walk.unreadable(phase)
+    if not dry and not walk.answer["left"]:
+        _remove_state(state_dir, purge)
+    return walk.answer
+
+
+class _Walk:
+    """One uninstall: whom it serves, and what became of each resource so far."""
+
+    def __init__(self, state_dir: str, home: str, purge: bool, dry: bool) -> None:
+        self.answer: Answer = {"removed": [], "restored": [], "kept": [], "left": []}
+        self._state_dir = state_dir
+        self._home = home
+        self._purge = purge
+        self._dry = dry
+        self._bounds: Dict[str, bounds.Bounds] = {}
+        #: Paths that are gone, or would be, so that a plan knows which directories are empty.
+        self._gone: Set[str] = set()
+
+    def phase(self, document: receipt.Receipt) -> None:
+        """Take away what one phase made, the last thing first; keep the receipt of the rest."""
+        resources = document.get("resources", [])
+        remaining = [item for item in reversed(resources) if not self._settle(item, document)]
+        remaining += self._packages(document)
+        for item in document.get("foreign", []):
+            self.answer["kept"].append(_name_of_foreign(item) + " (of a version unknown here)")
+        if not self._dry:
+            self._file(document, list(reversed(remaining)))
+
+    def unreadable(self, phase: str) -> None:
+        """Say that nothing is known of a phase any more."""
+        self.answer["left"].append(
+            "what phase %s made: its receipt cannot be read; install again, which writes it anew,"
+            " then uninstall" % phase
+        )
+
+    def _settle(self, resource: Resource, document: receipt.Receipt) -> bool:
+        """Do what is due with one resource; return whether the receipt may forget it."""
+        if resource["kind"] == "package" and resource["origin"] == "made":
+            return True  # All at once, afterwards.
+        name = survey.name_of(resource)
+        try:
+            if resource["origin"] == "found":
+                return self._give_back(resource, document, name)
+            if _stays(resource, self._purge):
+                return self._keep(resource, name)
+            return self._take_away(resource, document, name)
+        except _TROUBLE as error:
+            self.answer["left"].append("%s: %s" % (name, error))
+            return False
+
+    def _give_back(self, resource: Resource, document: receipt.Receipt, name: str) -> bool:
+        state = originals.state_of(resource)
+        if state == originals.OURS and _stays(resource, self._purge):
+            return self._keep(resource, name)
+        if state == originals.OURS:
+            self._guard(resource, document)
+            if not self._dry:
+                originals.give_back(resource, self._state_dir)
+            if resource["original"].get("backup") is False:
+                self._unlink([path for path in _belongings(resource) if os.path.lexists(path)])
+            self.answer["restored"].append(name)
+        else:
+            since = "; changed since by somebody else" if state == originals.THEIRS else ""
+            self.answer["kept"].append("%s (was there before%s)" % (name, since))
+        return True
+
+    def _keep(self, resource: Resource, name: str) -> bool:
+        is_there = _is_there(resource) or any(map(os.path.lexists, _belongings(resource)))
+        if is_there:
+            self.answer["kept"].append(name)
+        # What stays even after a purge is the machine's from now on.
+        return not is_there or self._purge
+
+    def _take_away(self, resource: Resource, document: receipt.Receipt, name: str) -> bool:
+        self._guard(resource, document)
+        belongings = [path for path in _belongings(resource) if os.path.lexists(path)]
+        if resource["kind"] == "directory":
+            belongings += self._litter(resource["path"], document)
+        is_there = _is_there(resource) or _has_former(resource)
+        # Not a failure: the files of the user, or what is kept, live on in it.
+        if is_there and resource["kind"] == "directory" and not self._is_empty(resource["path"]):
+            self._unlink(belongings)
+            self.answer["kept"].append(name + " (not empty)")
+            # What others have put into a folder of the system makes it theirs.
+            return self._purge and resource["path"] in bounds.SYSTEM_FOLDERS
+        if is_there and resource["kind"] in ("container", "network", "volume"):
+            self._refuse_of_another_install(resource, document)
+        self._unlink(belongings)
+        if is_there and not self._dry:
+            _REMOVERS[resource["kind"]](resource)
+        if is_there or belongings:
+            self.answer["removed"].append(name)
+        if resource.get("path"):
+            self._gone.update((resource["path"], last_good.former(resource["path"])))
+        return True
+
+    def _guard(self, resource: Resource, document: receipt.Receipt) -> None:
+        why = self._within(document).refusal(resource, str(document.get("state")))
+        if why:
+            raise Cannot(why)
+
+    def _within(self, document: receipt.Receipt) -> bounds.Bounds:
+        """Return the bounds of a receipt's directory, as they were when the walk began."""
+        place = str(document.get("install_dir") or "")
+        if place not in self._bounds:
+            self._bounds[place] = bounds.Bounds(place, self._home)
+        return self._bounds[place]
+
+    def _refuse_of_another_install(self, resource: Resource, document: receipt.Receipt) -> None:
+        why = compose_project.of_another_install(resource, str(document.get("install_dir") or ""))
+        if why:
+            raise Cannot(why)
+
+    def _litter(self, path: str, document: receipt.Receipt) -> List[str]:
+        """Return what of ours lies in a directory and stands in no receipt."""
+        with contextlib.suppress(OSError):
+            names = [name for name in os.listdir(path) if name.startswith(atomic.TEMP_PREFIX)]
+            if path == document.get("install_dir") and install_mark.read(path):
+                names.append(install_mark.NAME)
+            found = [os.path.join(path, name) for name in names]
+            self._gone.update(found)
+            return found
+        return []
+
+    def _is_empty(self, path: str) -> bool:
+        if not stat.S_ISDIR(os.lstat(path).st_mode):
+            raise Cannot("it is no directory now")
+        return all(os.path.join(path, name) in self._gone for name in os.listdir(path))
+
+    def _unlink(self, paths: Sequence[str]) -> None:
+        self._gone.update(paths)
+        for path in () if self._dry else paths:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+
+    def _packages(self, document: receipt.Receipt) -> List[Resource]:
+        """Purge the packages that a phase brought; return those that stay."""
+        made = [
+            item
+            for item in document.get("resources", [])
+            if item["kind"] == "package" and item["origin"] == "made"
+        ]
+        host = survey.Host(made)
+        made = [item for item in made if host.has_package(item["name"])]
+        made = self._without_foreign_packages(made, document)
+        if not made:
+            return []
+        names = [item["name"] for item in made]
+        is_ours = self._purge and document["phase"] in _PURGED_PACKAGES
+        going = removal.plan(names) if is_ours else removal.Removal([], "others may use it")
+        if going.why:
+            self.answer["kept"] += ["package %s (%s)" % (name, going.why) for name in names]
+            return [] if self._purge else made
+        try:
+            if not self._dry:
+                removal.remove(going)
+        except _TROUBLE as error:
+            self.answer["left"].append("packages %s: %s" % (" ".join(names), error))
+            return made
+        self.answer["removed"] += ["package %s" % name for name in going.names]
+        return []
+
+    def _without_foreign_packages(
+        self, made: List[Resource], document: receipt.Receipt
+    ) -> List[Resource]:
+        """Return the packages that may go; name the others as kept."""
+        whys = [self._within(document).refusal(item) for item in made]
+        self.answer["kept"] += [
+            "package %s (%s)" % (item["name"], why) for item, why in zip(made, whys) if why
+        ]
+        return [item for item, why in zip(made, whys) if not why]
+
+    def _file(self, document: receipt.Receipt, remaining: List[Resource]) -> None:
+        """Drop the receipt of a phase, or keep what of it is still on the host."""
+        path = receipt.path_of(self._state_dir, document["phase"])
+        if remaining or document.get("foreign"):
+            rest = dict(document, state="removed", resources=remaining, facts={})
+            warning = receipt.write(self._state_dir, rest)
+            if warning:
+                self.answer["left"].append(warning)
+            return
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def _name_of_foreign(item: Any) -> str:
+    """Return words for a resource of a form that this version does not know."""
+    if not isinstance(item, dict):
+        return "something"
+    label = next((item[key] for key in ("path", "name", "reference") if item.get(key)), "")
+    return "%s %s" % (item.get("kind", "something"), label)
+
+
+def _stays(resource: Resource, purge: bool) -> bool:
+    if resource.get("shared"):
+        return True
+    return not purge and (resource["kind"] in _PRECIOUS_KINDS or bool(resource.get("secret")))
+
+
+def _is_there(resource: Resource) -> bool:
+    return bool(survey.observe(resource, survey.Host([resource]), survey.GLANCE)["present"])
+
+
+def _has_former(resource: Resource) -> bool:
+    return resource["kind"] == "tree" and os.path.isdir(last_good.former(resource["path"]))
+
+
+def _belongings(resource: Resource) -> List[str]:
+    """Return the files that were made along with a resource and go with it."""
+    path = str(resource.get("path"))
+    if resource["kind"] == "model":
+        partials = [
+            info.path
+            for info in find_partials(os.path.dirname(path))
+            if info.path.startswith(stem(path) + ".") and info.sha256
+        ]
+        partials += [part + ".json" for part in partials]
+        return [stamp_path(path), *partials, *wheel_leftovers(path), stamp_path(stem(path) + WHEEL)]
+    # The environment file is replaced only after its content was kept beside it.
+    return [path + ".bak"] if resource["kind"] == "file" and resource.get("secret") else []
+
+
+def _remove_file(resource: Resource) -> None:
+    path = resource["path"]
+    os.unlink(path)
+    if path.endswith(".service"):
+        # Else the manager goes on knowing a unit that is no more; one that does not run knows none.
+        scope = [] if os.path.dirname(path) == _SYSTEM_UNITS else ["--user"]
+        with contextlib.suppress(Cannot):
+            _run(["systemctl", *scope, "daemon-reload"])
+
+
+def _remove_directory(resource: Resource) -> None:
+    os.rmdir(resource["path"])
+
+
+def _remove_tree(resource: Resource) -> None:
+    if resource["kind"] == "tree" and _has_former(resource):
+        _remove_whole(last_good.former(resource["path"]))
+    if os.path.lexists(resource["path"]):
+        _remove_whole(resource["path"])
+
+
+def _remove_whole(path: str) -> None:
+    if os.path.islink(path):
+        raise Cannot("it is a link now")
+    mounted = bounds.mounts(path)
+    if mounted:
+        raise Cannot("something is mounted in it: %s" % ", ".join(mounted))
+    shutil.rmtree(path)
+
+
+def _remove_unit(resource: Resource) -> None:
+    scope = ["--user"] if resource["scope"] == "user" else []
+    _run(["systemctl", *scope, "disable", "--now", resource["name"]])
+    if survey.observe(resource, survey.Host([resource])).get("active") in ("active", "activating"):
+        raise Cannot("it still runs")
+
+
+def _remove_supervisor(resource: Resource) -> None:
+    from ..native.supervisord import stop
+
+    stop(resource["config"])
+
+
+def _remove_background(resource: Resource) -> None:
+    from ..native.background import program_of, stop
+
+    stop(program_of(resource))
+
+
+def _remove_linger(resource: Resource) -> None:
+    _run(["loginctl", "disable-linger", resource["user"]])
+
+
+def _remove_group(resource: Resource) -> None:
+    _run(["gpasswd", "--delete", resource["user"], resource["group"]])
+
+
+def _remove_options(resource: Resource) -> None:
+    """Take our options out of the file; an empty one goes."""
+    path = resource["path"]
+    rest = daemon_options.without(engine_look.read(path), resource["set"])
+    if rest:
+        atomic.write_bytes(path, rest.encode(), int(engine_look.mode(path, "0644"), 8))
+    else:
+        os.unlink(path)
+
+
+def _remove_of_engine(resource: Resource) -> None:
+    from ..containers.compose_project import remove as remove_of_engine
+
+    remove_of_engine(resource)
+
+
+def _nothing(resource: Resource) -> None:
+    """Do nothing: a port goes with its program."""
+
+
+_REMOVERS: Dict[str, Callable[[Resource], None]] = {
+    "file": _remove_file,
+    "model": _remove_file,
+    "directory": _remove_directory,
+    "tree": _remove_tree,
+    "unit": _remove_unit,
+    "supervisor": _remove_supervisor,
+    "background": _remove_background,
+    "linger": _remove_linger,
+    "group": _remove_group,
+    "options": _remove_options,
+    "port": _nothing,
+    # The file that sets it goes; the value in force stays until the next boot.
+    "sysctl": _nothing,
+    "container": _remove_of_engine,
+    "image": _remove_of_engine,
+    "network": _remove_of_engine,
+    "volume": _remove_of_engine,
+    "data": _remove_tree,
+}
+
+
+def _run(argv: Sequence[str]) -> None:
+    program = shutil.which(argv[0], path=SYSTEM_PATH)
+    if program is None:
+        raise Cannot("%s is not there" % argv[0])
+    done = subprocess.run(
+        [program, *argv[1:]],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise Cannot(done.stderr.decode("utf-8", "replace").strip() or "%s failed" % argv[0])
+
+
+#: What the state directory holds besides receipts; ``runs`` and ``lock`` are in use.
+_STATE_FILES = ("facts.json", "model.json")
+_PURGED_STATE_FILES = ("settings.json", "images.lock.json")
+
+
+def _remove_state(state_dir: str, purge: bool) -> None:
+    """Remove what no receipt needs any more."""
+    receipts, _ = receipt.read_all(state_dir)
+    doomed = [os.path.join(state_dir, name) for name in _STATE_FILES]
+    if purge:
+        doomed += [os.path.join(state_dir, name) for name in _PURGED_STATE_FILES]
+    if not receipts:
+        doomed += [receipt.path_of(state_dir, phase) + ".aside" for phase in PHASES]
+    needed = {
+        (item.get("original") or {}).get("sha256")
+        for document in receipts.values()
+        for item in document.get("resources", [])
+    }
+    doomed += _files_of(state_dir, "originals", needed)
+    doomed += _files_of(state_dir, "receipts", (), atomic.TEMP_PREFIX)
+    doomed += _files_of(state_dir, last_good.FOLDER, ())
+    for path in doomed:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+    # The state directory itself goes last: with the journals of past runs it is not empty yet.
+    folders = ("receipts", "originals", last_good.FOLDER)
+    for name in (*folders, "") if purge else folders:
+        with contextlib.suppress(OSError):
+            os.rmdir(os.path.join(state_dir, name))
+
+
+def _files_of(state_dir: str, folder: str, needed: Container[Any], prefix: str = "") -> List[str]:
+    directory = os.path.join(state_dir, folder)
+    with contextlib.suppress(OSError):
+        names = [name for name in os.listdir(directory) if name.startswith(prefix)]
+        return [os.path.join(directory, name) for name in names if name not in needed]
+    return []

@@ -1,0 +1,1 @@
+"""Replace the small model by the host's own in the background."""

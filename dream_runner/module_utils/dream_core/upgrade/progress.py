@@ -1,0 +1,265 @@
+"""How far the upgrade of a fast start is: read back from the host, never from a status file alone.
+
+What the program writes about itself counts only while the very process that wrote it runs:
+each start has an id (systemd's ``InvocationID``; background.py makes one elsewhere), which the
+program writes beside its stage. The number of bytes comes from the journal of the partial.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
+
+from ....decide import fast_start
+from .. import forms
+from ..errors import BusyError
+from ..fetch.disk.partial import partial_progress
+from ..system import atomic, env_file_write, file_lock, systemd
+
+SCHEMA = "dream-runner.upgrade/1"
+
+#: What the program is at, in its order. ``failed`` is final: the small model stays.
+FETCHING, WAITING, TESTING, SWITCHING, RETIRING, FAILED = (
+    "fetching",
+    "waiting",
+    "testing",
+    "switching",
+    "retiring",
+    "failed",
+)
+#: What only the service manager can tell, when the program itself writes nothing.
+STARTING, RESTARTING, STOPPED = "starting", "restarting", "stopped"
+
+#: Held by the program from its last look at the receipts until it is done with the containers.
+_TURN = "upgrade.lock"
+_TURN_SECONDS = 900.0
+_PROPERTIES = ("ActiveState", "SubState", "InvocationID")
+
+
+class Paths:
+    """Where everything of an upgrade lies."""
+
+    def __init__(self, install_dir: str) -> None:
+        self.folder = os.path.join(install_dir, fast_start.FOLDER)
+        self.document = os.path.join(self.folder, "upgrade.json")
+        self.network = os.path.join(self.folder, "network.env")
+        self.state = os.path.join(self.folder, "state.json")
+        self.program = os.path.join(self.folder, "upgrade.pyz")
+        #: The configuration of a second native engine, while it runs.
+        self.trial = os.path.join(self.folder, "trial.json")
+        self.models = os.path.join(install_dir, "data", "models")
+        self.env_file = os.path.join(install_dir, ".env")
+
+    def side(self, name: str) -> str:
+        """Return the file that describes the native engine ``before`` or ``after`` the switch."""
+        return os.path.join(self.folder, name + ".json")
+
+
+def look(
+    receipts: Mapping[str, Any], show: Optional[Callable[[str, str], Dict[str, str]]] = None
+) -> Optional[Dict[str, Any]]:
+    """Return how far a pending upgrade is, or None where none is pending.
+
+    ``{model, until, stage, why, done_bytes, total_bytes, unit, scope, unit_state}``; ``until`` is
+    the model that answers meanwhile. ``show`` asks the service manager; tests replace it.
+    """
+    wanted = fast_start.pending(receipts)
+    if not wanted:
+        return None
+    install_dir = str(receipts["models"].get("install_dir") or "")
+    paths = Paths(install_dir)
+    show = show or (lambda name, scope: show_program(name, scope, paths))
+    shown = show(str(wanted["unit"]), str(wanted["scope"]))
+    stage, why = stage_of(shown, _read_state(paths))
+    done, total = progress(paths.models, wanted["files"])
+    return {
+        "model": wanted["model"],
+        "until": wanted["until"],
+        "stage": stage,
+        "why": why,
+        "done_bytes": done,
+        "total_bytes": total,
+        "unit": wanted["unit"],
+        "scope": wanted["scope"],
+        "unit_state": shown.get("ActiveState", ""),
+    }
+
+
+def _read_state(paths: Paths) -> Dict[str, Any]:
+    """Return the state that the program wrote; empty if there is none, or of another form."""
+    found, _ = atomic.read_json(paths.state)
+    return {} if found is None or _STATE(found) else dict(found)
+
+
+_STATE = forms.fields(
+    {"stage": forms.name, "why": forms.name, "invocation": forms.name},
+    {"refused": forms.map_of(forms.text)},
+)
+
+
+def stage_of(shown: Mapping[str, str], said: Mapping[str, Any]) -> Tuple[str, str]:
+    """Return the stage and its reason, from the service manager's state and the program's file."""
+    active = shown.get("ActiveState", "")
+    invocation = shown.get("InvocationID", "")
+    is_its_own = bool(invocation) and said.get("invocation") == invocation
+    if active == "active":
+        return (str(said["stage"]), str(said.get("why", ""))) if is_its_own else (STARTING, "")
+    if active == "failed":
+        if is_its_own and said.get("stage") == FAILED:
+            return FAILED, str(said.get("why", ""))
+        return FAILED, "its program ended without a message; see its log"
+    if active in ("activating", "deactivating", "reloading"):
+        return RESTARTING, "its program ended early and is being restarted"
+    return STOPPED, "its program is not running"
+
+
+def progress(models_dir: str, files: List[Mapping[str, Any]]) -> Tuple[int, int]:
+    """Return the bytes that are there, and all of them (0: unknown)."""
+    done = total = 0
+    known = True
+    for item in files:
+        path = os.path.join(models_dir, str(item["file"]))
+        size = int(item.get("size_bytes") or 0)
+        if os.path.isfile(path):
+            here, whole = os.path.getsize(path), os.path.getsize(path)
+        else:
+            here, whole = partial_progress(path) or (0, 0)
+        done += here
+        total += size or whole
+        known = known and bool(size or whole)
+    return done, total if known else 0
+
+
+def write_env(path: str, managed: Mapping[str, str]) -> None:
+    """Set the keys of ``.env`` that name the model; everything else in it stays.
+
+    Raises DreamError where the file cannot be read or written.
+    """
+    env_file_write.settle(
+        path, managed=managed, defaults={}, secrets={}, has_data=False, write=True
+    )
+
+
+def sentence(seen: Mapping[str, Any], size: Callable[[int], str]) -> str:
+    """Return one or two sentences for people; ``size`` writes bytes in words."""
+    known = dict(seen, progress=_progress_in_words(seen, size))
+    return _SENTENCES.get(str(seen["stage"]), _loading)(known)
+
+
+def _progress_in_words(seen: Mapping[str, Any], size: Callable[[int], str]) -> str:
+    done, total = seen["done_bytes"], seen["total_bytes"]
+    if total:
+        return " (%d %% of %s)" % (min(100, 100 * done // total), size(total))
+    return " (%s so far)" % size(done) if done else ""
+
+
+def _loading(known: Mapping[str, Any]) -> str:
+    text = "%(until)s answers now. %(model)s takes over when it is downloaded%(progress)s." % known
+    if not known["why"]:
+        return text
+    if known["stage"] != FETCHING:
+        return "%s %s." % (text, _capital(known["why"]))
+    return "%s The download is pending: %s. It is retried automatically." % (text, known["why"])
+
+
+def _failed(known: Mapping[str, Any]) -> str:
+    return "%(until)s keeps answering. %(model)s does not take its place: %(why)s." % known
+
+
+def _stopped(known: Mapping[str, Any]) -> str:
+    return (
+        "%(until)s answers until %(model)s is downloaded%(progress)s. The download has stopped: "
+        "%(why)s. Run 'dream-runner install' to continue it." % known
+    )
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+_SENTENCES: Dict[str, Callable[[Mapping[str, Any]], str]] = {
+    WAITING: lambda known: (
+        "%(until)s answers now. %(model)s is downloaded and takes over soon: %(why)s." % known
+    ),
+    TESTING: lambda known: (
+        "%(until)s answers now. %(model)s is downloaded and is being tested." % known
+    ),
+    SWITCHING: lambda known: "%(model)s is taking over from %(until)s." % known,
+    RETIRING: lambda known: "%(model)s answers now; %(until)s is being removed." % known,
+    FAILED: _failed,
+    STOPPED: _stopped,
+}
+
+
+def show_program(name: str, scope: str, paths: Paths) -> Dict[str, str]:
+    """Return the state of the upgrade's program in systemd's words, whoever keeps it running."""
+    if scope != fast_start.BACKGROUND:
+        return systemd.show(name, scope, _PROPERTIES)
+    # Only hosts without systemd need this.
+    from ..native import background
+
+    shown = background.show(background.Program("", paths.program, paths.document))
+    state = _read_state(paths)
+    if shown["ActiveState"] == "inactive" and state.get("stage") == FAILED:
+        # systemd remembers a failure; here only the program's own file does.
+        return {"ActiveState": "failed", "InvocationID": state["invocation"]}
+    return shown
+
+
+# --- one at a time ----------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def kept_off(state_dir: str, seconds: float = _TURN_SECONDS) -> Iterator[None]:
+    """Keep the upgrade from switching while a phase records that it begins.
+
+    A run by the wrapper holds the install's lock, which the upgrade respects; one by hand
+    does not. Raises BusyError ANOTHER_RUN when a switch does not end.
+    """
+    try:
+        handle = os.open(os.path.join(state_dir, _TURN), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        # No upgrade has ever had its turn here.
+        yield
+        return
+    try:
+        if file_lock.attempt(handle, shared=True, seconds=seconds) is file_lock.Lock.HELD:
+            raise BusyError(
+                "this host is switching to its downloaded model right now",
+                code="ANOTHER_RUN",
+                hint="wait for it to end, then run again; 'dream-runner status' shows its progress",
+            )
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def turn(state_dir: str) -> Iterator[bool]:
+    """Try to be the only one who changes this host; yield whether that is so.
+
+    Takes the install's own lock as well, signed like the wrapper's, so that a person who
+    installs meanwhile reads who is at work.
+    """
+    with contextlib.ExitStack() as stack:
+        for name in ("lock", _TURN):
+            path = os.path.join(state_dir, name)
+            handle = file_lock.opened(path)
+            stack.callback(os.close, handle)
+            is_held = file_lock.attempt(handle) is file_lock.Lock.HELD
+            if is_held or not file_lock.is_current(handle, path):
+                yield False
+                return
+            _sign(handle)
+        yield True
+
+
+def _sign(handle: int) -> None:
+    import json
+
+    holder = {"pid": os.getpid(), "started": time.time(), "command": "the upgrade of the model"}
+    with contextlib.suppress(OSError):
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, json.dumps(holder).encode(), 0)

@@ -1,0 +1,164 @@
+"""The receipts of an upgrade: what they say before the switch, and what they must say after it.
+
+Afterwards they equal those of an install that had the host's own model from the beginning, so
+the next install finds nothing to change.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, Callable, Dict, List, Mapping, Sequence
+
+from ..health import access
+from ..phases import PHASES
+from ..records import due_phases, install_mark, last_good, receipt, survey
+from ..system import atomic
+from . import progress
+
+Document = Dict[str, Any]
+Say = Callable[[str], None]
+
+
+class Receipts:
+    """The receipts of the install that an upgrade belongs to."""
+
+    def __init__(self, document: Document, paths: progress.Paths, engine: Any, say: Say) -> None:
+        self._document = document
+        self._paths = paths
+        self._engine = engine
+        self._say = say
+        self._state_dir = str(document["state_dir"])
+
+    def are_upgraded(self) -> bool:
+        """Tell whether the receipts say that the model has its place already."""
+        receipts, _ = receipt.read_all(self._state_dir)
+        facts = (receipts.get("models") or {}).get("facts") or {}
+        served = facts.get("sha256") == self._document["model"]["sha256"]
+        return bool(served and not facts.get("upgrade"))
+
+    def reason_to_wait(self) -> str:
+        """Return the phase that the install has not ended, in a sentence, or an empty string."""
+        receipts, _ = receipt.read_all(self._state_dir)
+        for name in ("models", "services", "health", *receipts):
+            state = receipts.get(name, {}).get("state")
+            # A report that could not be written ends an install all the same.
+            if state != "done" and (name, state) != ("summary", "failed"):
+                return "the install has not finished its phase %s" % name
+        return ""
+
+    def made_models(self) -> List[Dict[str, Any]]:
+        """Return the resources of the model files that an install of ours made."""
+        receipts, _ = receipt.read_all(self._state_dir)
+        return [
+            item
+            for item in (receipts.get("models") or {}).get("resources", [])
+            if item["kind"] == "model" and item["origin"] == "made"
+        ]
+
+    def record(self, degraded: Mapping[str, str]) -> None:
+        """Write what is on the host now; ``degraded`` are the services that are down."""
+        receipts, _ = receipt.read_all(self._state_dir)
+        self._write_summary(receipts)
+        touched = self._touched()
+        told = self._told()
+        for name in [name for name in PHASES if receipts.get(name, {}).get("state") == "done"]:
+            known = dict(receipts[name])
+            known["facts"] = self._facts(name, known.get("facts") or {}, told, degraded)
+            known["resources"] = [
+                dict(item, coming=False, **_seen(item)) if _key(item) in touched else item
+                for item in known["resources"]
+            ]
+            wanted = self._document["upgraded"].get(name)
+            if wanted:
+                known["inputs"] = due_phases.complete(wanted, receipts)
+            receipts[name] = known
+        proof = (receipts.get("health", {}).get("facts") or {}).get("proof")
+        for line in last_good.keep(self._state_dir, receipts, proof) if proof else ():
+            self._say(line)
+        # The models' last: it tells a later start that all the others are written.
+        for name in sorted(receipts, key=lambda name: name == "models"):
+            warning = receipt.write(self._state_dir, receipts[name])
+            if warning:
+                self._say(warning)
+
+    def _told(self) -> Dict[str, Dict[str, Any]]:
+        """Return the facts by phase that the switch changes."""
+        told = {name: dict(facts) for name, facts in self._document["facts"].items()}
+        for name, facts in self._engine.facts().items():
+            told[name] = {**told.get(name, {}), **facts}
+        return told
+
+    def _facts(
+        self,
+        phase: str,
+        facts: Dict[str, Any],
+        told: Mapping[str, Mapping[str, Any]],
+        degraded: Mapping[str, str],
+    ) -> Dict[str, Any]:
+        merged = {**facts, **told.get(phase, {})}
+        if phase == "summary":
+            merged = self._with_access(merged)
+        if phase == "models":
+            merged.pop("upgrade", None)
+        if isinstance(merged.get("proof"), dict):
+            # The state that a change which fails later is rolled back to (last_good.py).
+            side = self._document["after"]
+            asked = {"model": side["api"]["model"], "services": side["services"]}
+            merged["proof"] = {**merged["proof"], **asked}
+        if phase in ("health", "services") and "degraded" in merged:
+            merged["degraded"] = dict(degraded)
+        return merged
+
+    def _touched(self) -> List[Any]:
+        """Return the identities of all that the switch changes; the others keep what was seen."""
+        models = [
+            ("model", os.path.join(self._paths.models, item["file"]))
+            for item in self._document["model"]["files"]
+        ]
+        summary = ("file", str(self._document["summary_file"]))
+        return [*self._engine.touched(), *models, summary]
+
+    def _write_summary(self, receipts: Mapping[str, Any]) -> None:
+        """Write the summary as its role would: the recorded facts with the new model."""
+        before = (receipts.get("summary") or {}).get("facts") or {}
+        path = str(self._document["summary_file"])
+        if before and os.path.isfile(path):
+            document = self._with_access({**before, **self._document["facts"].get("summary", {})})
+            text = json.dumps(document, indent=4, sort_keys=True) + "\n"
+            atomic.write_bytes(path, text.encode(), 0o644)
+
+    def _with_access(self, summary: Dict[str, Any]) -> Dict[str, Any]:
+        """Return the summary with the new model's name where it tells how the AI is reached."""
+        known = summary.get("access")
+        if not isinstance(known, dict):
+            return summary
+        reached = dict(known, model=self._document["after"]["api"]["model"])
+        return dict(summary, access=reached, lines=access.lines(reached))
+
+    def forget(self, paths: Sequence[str]) -> None:
+        """Drop the resources that are gone: these paths, and the unit or program that used them."""
+        receipts, _ = receipt.read_all(self._state_dir)
+        changed = []
+        for name, known in receipts.items():
+            left = [item for item in known["resources"] if not self._is_gone(item, paths)]
+            if left != known["resources"]:
+                receipts[name] = dict(known, resources=left)
+                changed.append(name)
+        for name in changed:
+            receipt.write(self._state_dir, receipts[name])
+        made = [item for document in receipts.values() for item in document.get("resources", [])]
+        install_mark.note(str(self._document["install_dir"]), made)
+
+    def _is_gone(self, item: Mapping[str, Any], paths: Sequence[str]) -> bool:
+        unit = self._document["unit"]["name"]
+        is_unit = item["kind"] == "unit" and item["name"] == unit
+        return item.get("path") in paths or is_unit or bool(self._engine.owns(item))
+
+
+def _key(item: Mapping[str, Any]) -> Any:
+    return receipt.identity(dict(item))
+
+
+def _seen(item: Dict[str, Any]) -> Dict[str, Any]:
+    return {"seen": survey.observe(item, survey.Host([item]))}

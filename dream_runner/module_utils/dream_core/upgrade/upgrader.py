@@ -1,0 +1,370 @@
+"""Fetch a host's own model while a small one answers, try it, and put it in its place.
+
+The program of a fast start. systemd keeps it running, or background.py on a host without it.
+It can be killed at any instant and started again: what is left to do follows from the host.
+In order: the file is fetched and verified; a second engine loads it and answers on a port of
+its own; the configuration is switched; the engine answers at its real address; only then the
+small model is removed, the receipts say what is there now, and the program removes itself.
+If anything fails after the switch, the small model is put back and the program ends as failed.
+
+What differs between the kinds of engines is in switch_containers.py and switch_native.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import random
+import re
+import signal
+import sys
+import time
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Union
+
+from ..errors import DreamError, IntegrityError, UsageError
+from ..fetch.fetcher import fetch, remove
+from ..fetch.request import FetchRequest, Network, Patience, Progress
+from ..native import background
+from ..records import bounds, survey
+from ..system import atomic, env_file, streams, systemd
+from . import progress
+from .receipt_changes import Receipts
+from .switch_containers import Containers
+from .switch_native import Native
+
+#: Exit status that is not followed by another start: only a person can continue.
+FINAL = 4
+
+_PAUSE_SECONDS = (15.0, 900.0)
+_POLL_SECONDS = 2.0
+#: The fetch gives up early and says why; this program tries again for as long as it takes.
+_PATIENCE = Patience(connect_seconds=10.0, attempts=3)
+
+Document = Dict[str, Any]
+
+
+class Refused(Exception):
+    """The host's own model cannot take its place; only a person can change that."""
+
+
+class Upgrader:
+    """One upgrade, as its document describes it."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._paths = progress.Paths(str(document["install_dir"]))
+        self._state_dir = str(document["state_dir"])
+        self._digest = digest_of(document)
+        self._engine = self._make_engine()
+        self._receipts = Receipts(document, self._paths, self._engine, _print)
+        self._bounds = bounds.Bounds(str(document["install_dir"]), os.path.expanduser("~"))
+        self._why = ""
+
+    def _make_engine(self) -> Union[Containers, Native]:
+        kind = Native if self._document.get("engine") == "native" else Containers
+        return kind(self._document, self._paths, _print)
+
+    def run(self) -> int:
+        """Do all that is left to do; return the program's exit status."""
+        try:
+            if not self._receipts.are_upgraded():
+                self._fetch()
+            with self._turn():
+                if not self._receipts.are_upgraded():
+                    self._refuse_again()
+                    self._try()
+                    self._receipts.record(self._switch())
+                self._say(progress.RETIRING)
+                self._retire_small()
+                self._leave()
+        except Refused as error:
+            self._say(progress.FAILED, str(error), {"digest": self._digest, "why": str(error)})
+            return FINAL
+        except DreamError as error:
+            self._say(progress.FAILED, error.what)
+            return FINAL
+        return 0
+
+    # --- fetch
+
+    def _fetch(self) -> None:
+        """Fetch and verify every file; wait for a server or disk that fails."""
+        self._say(progress.FETCHING)
+        tries = 0
+        while True:
+            before = self._here()
+            try:
+                for item in self._document["model"]["files"]:
+                    fetch(self._request(item), self._note_progress)
+                return
+            except IntegrityError as error:
+                raise Refused(error.what) from error
+            except UsageError:
+                raise
+            except DreamError as error:
+                # New bytes are a reason to try again soon.
+                tries = 0 if self._here() > before else tries + 1
+                self._say(progress.FETCHING, plain(error))
+                time.sleep(pause(tries))
+
+    def _here(self) -> int:
+        return progress.progress(self._paths.models, self._document["model"]["files"])[0]
+
+    def _note_progress(self, seen: Progress) -> None:
+        """Take back the reason why the download was pending once bytes arrive again."""
+        if self._why and seen.rate > 0:
+            self._say(progress.FETCHING)
+
+    def _request(self, item: Mapping[str, Any]) -> FetchRequest:
+        known = self._document["fetch"]
+        return FetchRequest(
+            path=os.path.join(self._paths.models, str(item["file"])),
+            sha256=str(item["sha256"]),
+            sources=tuple(item["urls"]),
+            size_bytes=int(item.get("size_bytes") or 0),
+            reserve_bytes=int(known["reserve_bytes"]),
+            network=Network.from_environment(self._environment(), token=self._token()),
+            patience=_PATIENCE,
+        )
+
+    def _environment(self) -> Dict[str, str]:
+        """Return the variables that the install was given for the network."""
+        try:
+            with open(self._paths.network, encoding="utf-8") as stream:
+                return {**os.environ, **env_file.parse(stream.read())}
+        except FileNotFoundError:
+            return dict(os.environ)
+
+    def _token(self) -> str:
+        path = str(self._document["fetch"]["token_file"])
+        if not path:
+            return ""
+        try:
+            with open(path, encoding="utf-8") as stream:
+                return stream.read().strip()
+        except OSError as error:
+            raise UsageError(
+                "the token file %s cannot be read: %s" % (path, error.strerror),
+                code="BAD_TOKEN_FILE",
+            ) from error
+
+    # --- wait
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Wait until the install has ended and nobody else works on this host, and hold that."""
+        while True:
+            with progress.turn(self._state_dir) as mine:
+                why = self._why_wait() if mine else "an install is running"
+                if not why:
+                    yield
+                    return
+            self._say(progress.WAITING, why)
+            time.sleep(_POLL_SECONDS)
+
+    def _why_wait(self) -> str:
+        """Return why it is not yet time to switch, or an empty string."""
+        now, _ = atomic.read_json(self._paths.document)
+        if not isinstance(now, dict) or digest_of(now) != self._digest:
+            # Another model was chosen meanwhile; the next start reads the new document.
+            raise SystemExit(1)
+        why = self._receipts.reason_to_wait()
+        if why or self._receipts.are_upgraded():
+            return why
+        return self._engine.reason_to_wait()
+
+    def _refuse_again(self) -> None:
+        """Do not try again what was refused: each try makes the engine unreachable for a while."""
+        refused = self._refused()
+        if refused.get("digest") == self._digest:
+            raise Refused(str(refused.get("why", "")))
+
+    def _refused(self) -> Dict[str, Any]:
+        said, _ = atomic.read_json(self._paths.state)
+        refused = said.get("refused") if isinstance(said, dict) else None
+        return refused if isinstance(refused, dict) else {}
+
+    # --- try and switch
+
+    def _try(self) -> None:
+        """Load the model beside the running engine and get one answer. Raises Refused."""
+        self._say(progress.TESTING)
+        with _ended_by_signals():
+            why = self._engine.trial("after")
+            # If the small model fails as well, the trial proves nothing about this one.
+            if why and not self._engine.trial("before"):
+                raise Refused("it was loaded beside the running engine and failed: %s" % why)
+        if why:
+            _print("the trial proves nothing: the small model fails in it too (%s)" % why)
+
+    def _switch(self) -> Dict[str, str]:
+        """Put the model in its place and prove it; put the small one back when that fails."""
+        self._say(progress.SWITCHING)
+        try:
+            return self._engine.apply("after")
+        except DreamError as error:
+            why = error.what
+        try:
+            self._engine.apply("before")
+        except DreamError as error:
+            both = (why, error.what)
+            raise Refused("%s; and the small model does not answer: %s" % both) from None
+        raise Refused("it did not answer in its place, the small model was put back: %s" % why)
+
+    # --- clean up
+
+    def _retire_small(self) -> None:
+        """Remove the small model's files, if an install of ours made them."""
+        made = [item["path"] for item in self._receipts.made_models() if self._may_go(item)]
+        for path in self._small_files():
+            if path in made:
+                remove(path)
+
+    def _may_go(self, resource: Mapping[str, Any]) -> bool:
+        """Tell whether the host confirms that a resource is this install's; print why not."""
+        why = self._bounds.refusal(resource, "running")
+        if why:
+            _print("%s stays: %s" % (survey.name_of(dict(resource)), why))
+        return not why
+
+    def _small_files(self) -> List[str]:
+        names = {item["file"] for item in self._document["before"]["model"]["files"]}
+        names -= {item["file"] for item in self._document["model"]["files"]}
+        return [os.path.join(self._paths.models, name) for name in sorted(names)]
+
+    def _leave(self) -> None:
+        """Remove the unit and all that was written for it; the receipts forget it last.
+
+        The document goes after the other files and the program after it: until then another
+        start finishes this.
+        """
+        unit = self._document["unit"]
+        is_ours = self._has_unit()
+        if is_ours:
+            _systemctl(str(unit["scope"]), "disable", str(unit["name"]))
+        last = [self._paths.document, self._paths.program]
+        gone = [path for path in self._files() if path not in last] + last
+        gone += [str(unit["path"])] if is_ours else []
+        for path in gone:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+        with contextlib.suppress(OSError):
+            os.rmdir(self._paths.folder)
+        if is_ours:
+            _systemctl(str(unit["scope"]), "daemon-reload")
+        small = [path for path in self._small_files() if not os.path.exists(path)]
+        self._receipts.forget([*gone, self._paths.folder, *small])
+
+    def _has_unit(self) -> bool:
+        """Tell whether a unit of this install keeps the program running."""
+        unit = self._document["unit"]
+        if not unit["path"]:
+            return False
+        return self._may_go(dict(unit, kind="unit")) and self._may_go(dict(unit, kind="file"))
+
+    def _files(self) -> List[str]:
+        with contextlib.suppress(OSError):
+            names = sorted(os.listdir(self._paths.folder))
+            return [os.path.join(self._paths.folder, name) for name in names]
+        return []
+
+    def _say(self, stage: str, why: str = "", refused: Optional[Dict[str, str]] = None) -> None:
+        """Write the stage for status, bound to this start of the program.
+
+        What was refused is kept for the next start, which would try it in vain.
+        """
+        _print("%s%s" % (stage, ": " + why if why else ""))
+        self._why = why
+        said = {
+            "schema": progress.SCHEMA,
+            "stage": stage,
+            "why": why,
+            "invocation": os.environ.get("INVOCATION_ID") or background.invocation_of(os.getpid()),
+            "model": self._document["model"]["id"],
+            "refused": refused or self._refused(),
+        }
+        with contextlib.suppress(DreamError):
+            atomic.write_json(self._paths.state, said)
+
+
+# --- decisions --------------------------------------------------------------------------
+
+
+def pause(tries: int) -> float:
+    """Return how long to wait after ``tries`` failures without a new byte."""
+    first, most = _PAUSE_SECONDS
+    return float(min(most, first * 2**tries) * random.uniform(0.8, 1.2))
+
+
+def plain(error: DreamError) -> str:
+    """Return why a download failed without its paths: ``huggingface.co: connection refused``."""
+    found = re.search(r"could not be fetched \((.*)\)$", error.what, re.DOTALL)
+    reason = found.group(1) if found else error.what
+    return re.sub(r"https?://([^/\s]+)[^\s]*?(?=:? )", r"\1", reason)
+
+
+def digest_of(document: Mapping[str, Any]) -> str:
+    """Return what tells one upgrade from another."""
+    text = json.dumps(document, sort_keys=True)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+# --- effects ----------------------------------------------------------------------------
+
+
+def _systemctl(scope: str, *words: str) -> None:
+    """Run systemctl; a failure is logged and shows on the host."""
+    try:
+        systemd.systemctl(scope, *words)
+    except DreamError as error:
+        _print(error.what)
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM end the block as an exception does: a trial leaves nothing behind."""
+
+    def end(number: int, frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _print(text: str) -> None:
+    print(time.strftime("%Y-%m-%dT%H:%M:%SZ ", time.gmtime()) + text, flush=True)
+
+
+def load(path: str) -> Document:
+    """Return the document of an upgrade. Raises UsageError UPGRADE_UNREADABLE."""
+    document, why = atomic.read_json(path)
+    if not isinstance(document, dict) or document.get("schema") != progress.SCHEMA:
+        raise UsageError(
+            "%s is not an upgrade's document: %s" % (path, why or "its schema is different"),
+            code="UPGRADE_UNREADABLE",
+            where=path,
+            hint="run dream-runner install again: it writes the file again",
+        )
+    return document
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Run the upgrade of the document that is named.
+
+    ``--check`` only proves that it can start; ``--keep`` starts it again whenever it fails.
+    """
+    streams.keep()
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if background.KEEP in words:
+        return background.keep(background.Program(sys.executable, sys.argv[0], words[-1]), [FINAL])
+    try:
+        document = load(words[-1])
+        return 0 if "--check" in words else Upgrader(document).run()
+    except DreamError as error:
+        print(error.what, file=sys.stderr, flush=True)
+        return FINAL

@@ -1,0 +1,1 @@
+"""Ansible plugins that run in the process of ansible-playbook."""

@@ -1,0 +1,1 @@
+"""One run of ansible-playbook: start, events, journal, stop, lock."""

@@ -1,0 +1,60 @@
+"""Hand variables to Ansible as data: the only place where they leave this program.
+
+Ansible evaluates ``{{ }}`` in every string of an extra-vars file. Data comes from users, files,
+environments and hosts, so each string of it is marked as unsafe, which Ansible never
+evaluates. Only expressions that this program wrote itself are handed over as templates.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ..module_utils.dream_core.errors import UsageError
+from ..module_utils.dream_core.printable import printable
+
+#: How Ansible's JSON marks a string that is no template (``!unsafe`` in YAML).
+_UNSAFE = "__ansible_unsafe"
+#: Keys with a meaning for Ansible's decoder; no variable of ours has such a name.
+_RESERVED = "__ansible_"
+
+
+def document(data: Mapping[str, Any], templates: Mapping[str, Any] | None = None) -> str:
+    """Return the text of an extra-vars file; raises UsageError for text that is not UTF-8.
+
+    ``templates`` are constants of this program and may hold expressions; they stand above ``data``.
+    """
+    try:
+        return json.dumps({**unsafe(data), **(templates or {})})
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            "a path or setting is not valid UTF-8",
+            code="TEXT_NOT_UTF8",
+            where=printable(error.object),
+            hint="rename it, or choose another one",
+        ) from None
+
+
+def unsafe(value: Any) -> Any:
+    """Return plain data with every string marked; raises ValueError for a reserved key."""
+    if isinstance(value, str):
+        return {_UNSAFE: _encodable(value)}
+    if isinstance(value, Mapping):
+        return {_key(key): unsafe(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [unsafe(item) for item in value]
+    return value
+
+
+def _key(key: Any) -> str:
+    text = str(key)
+    if text.startswith(_RESERVED):
+        raise ValueError("a variable's name begins with " + _RESERVED)
+    return _encodable(text)
+
+
+def _encodable(text: str) -> str:
+    """Return the text, if UTF-8 can hold it; raises UnicodeEncodeError for half a pair."""
+    text.encode("utf-8")
+    return text

@@ -1,0 +1,234 @@
+"""One run per target: a lock that dies with its holder, and the leftovers of a killed run.
+
+``flock`` is released by the kernel however the holder ends; the file's content
+only serves to name the holder. It is opened close-on-exec, because a child
+that inherited it would hold it for as long as it lives (catalogue row C2).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pwd
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psutil
+
+from ..module_utils.dream_core import forms
+from ..module_utils.dream_core.errors import BusyError, PrivilegeError
+from ..module_utils.dream_core.system import file_lock
+from . import marks
+
+#: A module whose wrapper was killed ends by itself within about two seconds
+#: (lifeline.py); only what is still there afterwards is ended by us.
+_WAIT_SECONDS = 5.0
+#: How often a lock file that vanishes at once is opened again.
+_TRIES = 5
+_TERM_SECONDS = 5.0
+_KILL_SECONDS = 2.0
+
+Report = Callable[[str], None]
+
+
+@contextlib.contextmanager
+def hold(state_dir: str, command: str, report: Report) -> Iterator[bool]:
+    """Hold the target of ``state_dir``; yield whether the lock could be had at all.
+
+    Raises BusyError when another run has it, PrivilegeError when root comes
+    into the state of a user. A state directory that cannot be written is
+    reported, and the run goes on unlocked.
+    """
+    _refuse_foreign(state_dir)
+    handle, locked = _take(state_dir, report)
+    if handle is None:
+        yield False
+        return
+    try:
+        _refuse_beside(state_dir)
+        if locked:
+            _sign(handle, command)
+        yield locked
+    finally:
+        # Closing releases; the file stays, because removing it would let two
+        # runs lock two different files of the same name.
+        os.close(handle)
+
+
+def _refuse_foreign(state_dir: str) -> None:
+    """Refuse root in a user's HOME: what it replaced, the user could not even read any more."""
+    try:
+        owner = os.stat(state_dir).st_uid
+    except OSError:
+        return
+    if os.geteuid() == 0 and owner != 0:
+        raise PrivilegeError(
+            f"root would take over the install of user {_user(owner)}",
+            code="INSTALL_OF_ANOTHER_USER",
+            where=state_dir,
+            hint=f"run it as {_user(owner)}, without sudo; for one of root's own use 'sudo -H'",
+        )
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _take(state_dir: str, report: Report) -> tuple[int | None, bool]:
+    """Return the open lock file and whether it is locked; the file is the one at the path."""
+    for _ in range(_TRIES):
+        handle = _open(state_dir, report)
+        if handle is None:
+            return None, False
+        try:
+            locked = _acquire(handle, report)
+        except BusyError:
+            os.close(handle)
+            raise
+        if not locked or file_lock.is_current(handle, os.path.join(state_dir, "lock")):
+            return handle, locked
+        # It was deleted or replaced between the two calls.
+        os.close(handle)
+    raise _busy({})
+
+
+def _refuse_beside(state_dir: str) -> None:
+    """Refuse to work beside a run whose lock file was deleted: its wrapper still lives."""
+    for process in leftovers(state_dir):
+        pid = marks.living_owner(process)
+        if pid:
+            raise _busy({"pid": pid, "started": psutil.Process(pid).create_time()})
+
+
+def _open(state_dir: str, report: Report) -> int | None:
+    try:
+        os.makedirs(state_dir, mode=0o700, exist_ok=True)
+        return file_lock.opened(os.path.join(state_dir, "lock"))
+    except OSError as error:
+        report(f"no lock: {state_dir}: {error.strerror}; see that no second run starts")
+        return None
+
+
+def _acquire(handle: int, report: Report) -> bool:
+    found = file_lock.attempt(handle)
+    if found is file_lock.Lock.HELD:
+        raise _busy(_read(handle))
+    if found is file_lock.Lock.IMPOSSIBLE:
+        report("this filesystem has no file locks; do not start a second run")
+    return found is file_lock.Lock.OURS
+
+
+def _sign(handle: int, command: str) -> None:
+    holder = {"pid": os.getpid(), "started": time.time(), "command": command}
+    with contextlib.suppress(OSError):
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, json.dumps(holder).encode(), 0)
+
+
+def _read(handle: int) -> dict[str, Any]:
+    try:
+        holder = json.loads(os.pread(handle, 4096, 0))
+    except (OSError, ValueError):
+        return {}
+    return holder if isinstance(holder, dict) else {}
+
+
+def _busy(holder: dict[str, Any]) -> BusyError:
+    who = "another dream-runner"
+    if not _HOLDER(holder):
+        who = f"'{holder.get('command', 'dream-runner')}' (pid {holder['pid']}"
+        who += f", started {_clock(holder.get('started'))})"
+    return BusyError(
+        f"{who} is working on this machine",
+        code="ANOTHER_RUN",
+        hint="wait for it to end, or stop it with Ctrl-C in its terminal; then run again",
+    )
+
+
+#: What the holder writes into its lock; anybody may have written something else.
+_HOLDER = forms.fields({"pid": forms.whole}, {"started": forms.anything, "command": forms.name})
+
+
+def _clock(started: Any) -> str:
+    with contextlib.suppress(ValueError, OverflowError, OSError):
+        if not forms.number(started):
+            return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(started))
+    return "at an unknown time"
+
+
+def leftovers(state_dir: str) -> list[psutil.Process]:
+    """Return the processes of earlier runs on this target that are still there.
+
+    Told by the run's mark in the environment *and* its directory in our state,
+    so that a run on another state directory of the same user is never touched.
+    Call while holding the lock: then no run of ours can be active.
+    """
+    folder = os.path.join(state_dir, "runs")
+    runs: set[str] = set()
+    with contextlib.suppress(OSError):
+        runs.update(os.listdir(folder))
+    mine = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+    return [item for item in psutil.process_iter() if _is_of(item, runs, folder, mine)]
+
+
+def _is_of(process: psutil.Process, runs: set[str], folder: str, mine: set[int]) -> bool:
+    try:
+        is_another = process.pid not in mine and process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.Error, OSError):
+        return False
+    return is_another and marks.is_marked(process, runs, folder)
+
+
+def clear_leftovers(state_dir: str, report: Report, wait_seconds: float = _WAIT_SECONDS) -> None:
+    """See that nothing of a killed run still works on this target.
+
+    Raises BusyError for a process that does not end.
+    """
+    found = leftovers(state_dir)
+    if not found:
+        return
+    report(f"waiting for what a killed run left behind: {_named(found)}")
+    alive = _outlived(state_dir, wait_seconds)
+    if alive:
+        report(f"ending {_named(alive)}")
+        alive = _end(state_dir, alive)
+    if alive:
+        raise BusyError(
+            f"processes of an earlier run do not end: {_named(alive)}",
+            code="LEFTOVER_PROCESSES",
+            hint="end them by id: kill -9 " + " ".join(str(process.pid) for process in alive),
+        )
+
+
+def _outlived(state_dir: str, seconds: float) -> list[psutil.Process]:
+    deadline = time.monotonic() + seconds
+    while (found := leftovers(state_dir)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return found
+
+
+def _end(state_dir: str, alive: list[psutil.Process]) -> list[psutil.Process]:
+    for process in alive:
+        with contextlib.suppress(psutil.Error):
+            process.terminate()
+    stubborn = _outlived(state_dir, _TERM_SECONDS)
+    for process in stubborn:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    return _outlived(state_dir, _KILL_SECONDS) if stubborn else []
+
+
+def _named(processes: list[psutil.Process]) -> str:
+    return ", ".join(f"{_name(process)} (pid {process.pid})" for process in processes)
+
+
+def _name(process: psutil.Process) -> str:
+    try:
+        return process.name()
+    except psutil.Error:
+        return "a process"

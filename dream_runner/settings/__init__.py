@@ -1,0 +1,1 @@
+"""The user's settings: the table, the parsers, the saved answers."""
