@@ -52,8 +52,7 @@ import os
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core.containers import daemon_options, engine_choice, engine_look
 from ansible.module_utils.dream_core.errors import DreamError
-from ansible.module_utils.dream_core.packages import bundle_debs
-from ansible.module_utils.dream_core.system import live
+from ansible.module_utils.dream_core.packages import bundle_debs, installed
 from ansible.module_utils.dream_core.system.process import tighten_umask
 
 SPEC = {
@@ -104,7 +103,7 @@ def examine(asked):
         request["bundled"] = bundle_debs.names(asked["bundle"]) if asked["offline"] else []
         plan = engine_choice.plan(request, look)
         wanted = plan["packages"] + plan["toolkit"]["packages"]
-        plan["missing"] = live.missing_packages(wanted, system["family"])
+        plan["missing"] = installed.missing_packages(wanted, system["family"])
         plan["daemon"].update(
             path=daemon_options.DAEMON_FILE,
             mode=engine_look.mode(daemon_options.DAEMON_FILE, "0644"),

@@ -16,15 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from .. import catalog, install_preview, paths
+from ..catalog import image_archives
 from ..catalog.image_archives import of_bundle
 from ..decide import fast_start, models
 from ..module_utils.dream_core.bundle import contents
 from ..module_utils.dream_core.errors import DiskError, UsageError
 from ..module_utils.dream_core.fetch.fetcher import fetch
 from ..module_utils.dream_core.fetch.request import FetchRequest, Network, Progress
-from ..module_utils.dream_core.fetch.sources.local import parts_of
 from ..module_utils.dream_core.network import network_env
 from ..module_utils.dream_core.system import atomic
+from ..module_utils.dream_core.system.filesystems import parts_of
 from ..version import __version__
 from . import images, packages, sbom
 from .parts import PART_BYTES, split
@@ -199,7 +200,7 @@ def _write_lock(root: Path, tags: Sequence[str]) -> None:
     """Write the lock that a target needs: each image by the id that its archive gives it."""
     target = root / "catalog" / catalog.LOCK
     target.unlink(missing_ok=True)
-    if images.archives(root / "images"):
+    if image_archives.archives(root / "images"):
         document = {"schema": catalog.LOCK_SCHEMA, "images": of_bundle(root, tags)}
         atomic.write_json(str(target), document, 0o644)
 

@@ -23,7 +23,7 @@ from ..catalog import Catalog
 from ..decide import service_stack
 from ..module_utils.dream_core.containers.references import name_of
 from ..module_utils.dream_core.errors import IntegrityError, NetworkError
-from ..module_utils.dream_core.fetch.sources.local import parts_of
+from ..module_utils.dream_core.system.filesystems import parts_of
 from .parts import split
 
 _SECONDS = 3600
@@ -114,12 +114,6 @@ def fetch(
             _copy(tag, entry, arch, path)
         if path.exists():
             split(path, part_bytes)
-
-
-def archives(folder: Path) -> list[Path]:
-    """Return the archives in a folder by the names of the whole ones; some may lie in parts."""
-    whole = set(folder.glob("*.tar"))
-    return sorted(whole | {path.with_suffix("") for path in folder.glob("*.tar.000")})
 
 
 def file_name(tag: str) -> str:

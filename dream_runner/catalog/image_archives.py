@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..bundle.images import archives
 from ..module_utils.dream_core.errors import UsageError
 from ..module_utils.dream_core.fetch.faults import SourceFault
 from ..module_utils.dream_core.fetch.sources.local import Joined
@@ -99,3 +98,9 @@ def _path(tar: tarfile.TarFile, name: str) -> str:
     """Return the name of a member in an archive, or an empty string."""
     present = tar.getnames()
     return next((path for path in (name, f"./{name}") if path in present), "")
+
+
+def archives(folder: Path) -> list[Path]:
+    """Return the archives in a folder by the names of the whole ones; some may lie in parts."""
+    whole = set(folder.glob("*.tar"))
+    return sorted(whole | {path.with_suffix("") for path in folder.glob("*.tar.000")})

@@ -15,7 +15,6 @@ if "--dry-run" in sys.argv:
 import inspect
 import os
 import traceback
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -25,9 +24,21 @@ from ..module_utils.dream_core.errors import DreamError, Interrupted, UsageError
 from ..module_utils.dream_core.system import streams
 from ..module_utils.dream_core.system.process import tighten_umask
 from ..run import ctrl_c
-from ..settings.merge import BY_NAME, SETTINGS, Given, Setting, default_state_dir
+from ..settings.merge import BY_NAME, Given, default_state_dir
 from ..version import __version__
 from . import completion, examples, reporting
+from .options import (
+    Answers,
+    Debug,
+    DryRun,
+    FromCapture,
+    Json,
+    Locked,
+    Ui,
+    Verbose,
+    Yes,
+    with_settings,
+)
 
 #: Exit code of ``plan --exit-code`` when something would change.
 _PENDING = 20
@@ -64,40 +75,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an unexpected error.")]
-Ui = Annotated[
-    str,
-    typer.Option(
-        "--ui",
-        help="How to show progress.",
-        metavar="plain|rich|json|quiet",
-        autocompletion=completion.ways_to_show,
-    ),
-]
-Verbose = Annotated[
-    bool,
-    typer.Option("--verbose", "-v", help="Show every step and why it runs."),
-]
-Locked = Annotated[
-    bool,
-    typer.Option("--locked", help="Refuse container images that are not pinned yet."),
-]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would happen; write nothing.")]
-Answers = Annotated[
-    str | None, typer.Option("--answers", help="YAML file with settings.", metavar="FILE")
-]
-
-FromCapture = Annotated[
-    str,
-    typer.Option(
-        "--from-capture",
-        help="Use the facts in this file instead of this machine's.",
-        metavar="FILE",
-    ),
-]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -201,77 +178,6 @@ def _place_of(error: Exception) -> str:
 # --- the settings as options ---------------------------------------------------
 
 
-def _parameter(setting: Setting) -> inspect.Parameter:
-    """Return the option of a setting; its value stays raw, all are checked together."""
-    spellings = (setting.flag, *setting.flags)
-    shared: dict[str, Any] = {
-        "help": setting.help,
-        "rich_help_panel": setting.group,
-        "show_default": False,
-    }
-    annotation: Any
-    if setting.form == "boolean":
-        annotation = Annotated[
-            bool | None, typer.Option(f"{setting.flag}/--no-{setting.flag[2:]}", **shared)
-        ]
-    else:
-        kind: Any = list[str] | None if setting.form == "list" else str | None
-        shared |= {"metavar": setting.metavar, "autocompletion": completion.for_setting(setting)}
-        annotation = Annotated[kind, typer.Option(*spellings, **shared)]
-    return inspect.Parameter(
-        setting.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
-    )
-
-
-def _lan_parameter() -> inspect.Parameter:
-    return inspect.Parameter(
-        "lan",
-        inspect.Parameter.KEYWORD_ONLY,
-        default=False,
-        annotation=Annotated[bool, typer.Option("--lan", help="Short for --bind-address 0.0.0.0.")],
-    )
-
-
-def with_settings(function: Callable[..., int]) -> Callable[..., int]:
-    """Give a command an option for every setting; it receives them as ``flags``."""
-
-    def command(**options: Any) -> int:
-        typed = {setting.name: options.pop(setting.name) for setting in SETTINGS}
-        return function(flags=_flags(typed, lan=options.pop("lan")), **options)
-
-    own = inspect.signature(function, eval_str=True).parameters
-    parameters = [
-        *(item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in own.values()),
-        *(_parameter(setting) for setting in SETTINGS),
-        _lan_parameter(),
-    ]
-    parameters = [item for item in parameters if item.name != "flags"]
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {item.name: item.annotation for item in parameters}
-    command.__name__ = function.__name__
-    command.__doc__ = function.__doc__
-    return command
-
-
-def _flags(typed: dict[str, Any], *, lan: bool) -> dict[str, Given]:
-    """Return what was typed; an empty list means that an option was not used."""
-    spelled = {setting.name: setting.flag for setting in SETTINGS}
-    flags = {
-        name: Given(raw, spelled[name], "flag")
-        for name, raw in typed.items()
-        if raw is not None and raw != []
-    }
-    if lan:
-        if "bind_address" in flags:
-            raise UsageError(
-                "--lan and --bind-address say two different things",
-                code="USAGE",
-                hint="use one of them",
-            )
-        flags["bind_address"] = Given("0.0.0.0", "--lan", "flag")  # noqa: S104
-    return flags
-
-
 # --- the verbs -------------------------------------------------------------------
 
 
@@ -339,7 +245,7 @@ def install(
         outcome = command.run(flags, answers, os.environ, options, listener)
     finally:
         listener.close()
-    return _finish(command, outcome, ui, json)
+    return reporting.finish(command, outcome, ui, json)
 
 
 def _refuse_both(resume: bool, anew: bool) -> None:
@@ -347,23 +253,6 @@ def _refuse_both(resume: bool, anew: bool) -> None:
         raise UsageError(
             "--resume continues and --fresh or --force begins anew", code="USAGE", hint="use one"
         )
-
-
-def _form(json: bool, ui: str = "") -> str:
-    return "json" if json else "lines" if ui == "json" else "text"
-
-
-def _finish(command: Any, outcome: Any, ui: str, json: bool) -> int:
-    """Tell how a run ended and return its exit code."""
-    error = outcome.error
-    if error is not None:
-        lines = [] if outcome.run_dir is None else reporting.log_lines(f"{outcome.run_dir}/log.txt")
-        # An error of ours has said it all.
-        lines = lines if error.is_foreign else lines[:1]
-        sys.stderr.write("\n".join([reporting.error_text(error), *lines]) + "\n")
-    text = command.as_text(outcome) if error is None else ""
-    reporting.print_result(command.as_json(outcome), text, _form(json, ui))
-    return error.exit_code if error else 0
 
 
 def _show_plan(found: Any, json: bool) -> int:
@@ -374,7 +263,7 @@ def _show_plan(found: Any, json: bool) -> int:
     for note in notes:
         sys.stderr.write(note + "\n")
     text = terminal.for_reader(f"{command.as_text(plan)}\n\n{command.summary(plan)}")
-    reporting.print_result(command.as_json(plan, notes), text, _form(json))
+    reporting.print_result(command.as_json(plan, notes), text, reporting.form(json))
     return 0
 
 
@@ -417,7 +306,7 @@ def status(json: Json = False, debug: Debug = False) -> int:
     from ..commands import status as command
 
     found = command.run(default_state_dir(os.environ))
-    reporting.print_result(command.as_json(found), command.as_text(found), _form(json))
+    reporting.print_result(command.as_json(found), command.as_text(found), reporting.form(json))
     return found.exit_code
 
 
@@ -427,7 +316,7 @@ def open_(json: Json = False, debug: Debug = False) -> int:
     from ..commands import open as command
 
     opened = command.run(default_state_dir(os.environ), os.environ)
-    reporting.print_result(command.as_json(opened), command.as_text(opened), _form(json))
+    reporting.print_result(command.as_json(opened), command.as_text(opened), reporting.form(json))
     return 0
 
 
@@ -459,7 +348,9 @@ def doctor(
     if bundle:
         command.write_archive(bundle, state_dir, findings, os.environ)
         sys.stderr.write(f"written: {bundle}; check it before you pass it on\n")
-    reporting.print_result(command.as_json(findings), command.as_text(findings), _form(json))
+    reporting.print_result(
+        command.as_json(findings), command.as_text(findings), reporting.form(json)
+    )
     return command.exit_code(findings)
 
 
@@ -483,7 +374,7 @@ def uninstall(
         outcome = command.run(os.environ, listener, purge=purge, yes=yes, dry_run=dry_run)
     finally:
         listener.close()
-    return _finish(command, outcome, ui, json)
+    return reporting.finish(command, outcome, ui, json)
 
 
 @app.command("rotate-secrets", short_help="Replace the secrets with new ones.")
@@ -513,7 +404,7 @@ def rotate_secrets(
         )
     finally:
         listener.close()
-    reporting.print_result(command.as_json(outcome), command.as_text(outcome), _form(json))
+    reporting.print_result(command.as_json(outcome), command.as_text(outcome), reporting.form(json))
     return 0
 
 
@@ -566,7 +457,9 @@ def fetch(
         )
     finally:
         listener.close()
-    reporting.print_result(command.as_json(result), command.as_text(result), _form(json, ui))
+    reporting.print_result(
+        command.as_json(result), command.as_text(result), reporting.form(json, ui)
+    )
     return 0
 
 
@@ -619,18 +512,18 @@ def lock(
     if models:
         files = command.models(tuple(images or ()))
         reporting.print_result(
-            command.models_as_json(files), command.models_as_text(files), _form(json)
+            command.models_as_json(files), command.models_as_text(files), reporting.form(json)
         )
         return files.exit_code
     asked = command.Asked(tuple(images or ()), all_)
     if check:
         found = command.check(asked)
         reporting.print_result(
-            command.checked_as_json(found), command.checked_as_text(found), _form(json)
+            command.checked_as_json(found), command.checked_as_text(found), reporting.form(json)
         )
         return 0
     locked = command.run(asked, bundle, output)
-    reporting.print_result(command.as_json(locked), command.as_text(locked), _form(json))
+    reporting.print_result(command.as_json(locked), command.as_text(locked), reporting.form(json))
     return 0
 
 
@@ -723,7 +616,7 @@ def _explain_code(code: str, json: bool) -> int:
     from . import guide
 
     found = guide.entry(code)
-    reporting.print_result(found, terminal.for_reader(guide.as_text(found)), _form(json))
+    reporting.print_result(found, terminal.for_reader(guide.as_text(found)), reporting.form(json))
     return 0
 
 
@@ -752,7 +645,7 @@ def report_(
     from ..commands import report as command
 
     written = command.run(default_state_dir(os.environ), run, output)
-    reporting.print_result(command.as_json(written), command.as_text(written), _form(json))
+    reporting.print_result(command.as_json(written), command.as_text(written), reporting.form(json))
     return 0
 
 
@@ -767,7 +660,7 @@ def init(
     from ..commands import init as command
 
     path = command.run(file, force=force)
-    reporting.print_result(command.as_json(path), command.as_text(path), _form(json))
+    reporting.print_result(command.as_json(path), command.as_text(path), reporting.form(json))
     return 0
 
 

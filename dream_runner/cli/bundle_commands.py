@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from . import reporting
-from .app import Debug, Json, Ui, _form
+from .options import Debug, Json, Ui
+from .reporting import form
 
 app: typer.Typer = typer.Typer(
     help="""Create, verify and list bundles for machines without a network.
@@ -120,5 +121,5 @@ def list_(directory: Directory, json: Json = False, debug: Debug = False) -> int
 
 
 def _show(command: Any, found: Any, json: bool) -> int:
-    reporting.print_result(command.as_json(found), command.as_text(found), _form(json))
+    reporting.print_result(command.as_json(found), command.as_text(found), form(json))
     return 0

@@ -10,7 +10,7 @@ import typer
 
 from ..settings.merge import Given
 from . import reporting
-from .app import Answers, Debug, Json, Locked, Ui, Yes, with_settings
+from .options import Answers, Debug, Json, Locked, Ui, Yes, with_settings
 
 _HELP = """\
 Turn many machines into private AI servers, over SSH.

@@ -110,3 +110,21 @@ def print_table(table: RenderableType) -> None:
 
     width = None if sys.stdout.isatty() else _FILE_WIDTH
     console.for_stdout(width).print(table)
+
+
+def form(json: bool, ui: str = "") -> str:
+    """Return how a result is printed: ``json``, ``lines`` or ``text``."""
+    return "json" if json else "lines" if ui == "json" else "text"
+
+
+def finish(command: Any, outcome: Any, ui: str, json: bool) -> int:
+    """Tell how a run ended and return its exit code."""
+    error = outcome.error
+    if error is not None:
+        lines = [] if outcome.run_dir is None else log_lines(f"{outcome.run_dir}/log.txt")
+        # An error of ours has said it all.
+        lines = lines if error.is_foreign else lines[:1]
+        sys.stderr.write("\n".join([error_text(error), *lines]) + "\n")
+    text = command.as_text(outcome) if error is None else ""
+    print_result(command.as_json(outcome), text, form(json, ui))
+    return error.exit_code if error else 0

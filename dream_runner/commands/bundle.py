@@ -8,9 +8,9 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .. import wording
 from ..module_utils.dream_core.bundle import contents
 from ..module_utils.dream_core.fetch.request import Progress
-from ..ui import text
 
 _ARCHES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -68,7 +68,7 @@ def as_text(found: contents.Bundle) -> str:
     """Return what is in the bundle, for a person."""
     manifest = found.manifest
     lines = [
-        f"Bundle {found.directory}: {len(found.sums)} files, {text.size(found.size_bytes)},"
+        f"Bundle {found.directory}: {len(found.sums)} files, {wording.size(found.size_bytes)},"
         f" made {manifest['made_at']} by dream-runner {manifest['version']}",
         f"  profile   {manifest['profile']}",
         f"  tiers     {', '.join(manifest['tiers']) or 'none named'}",
@@ -76,7 +76,9 @@ def as_text(found: contents.Bundle) -> str:
     ]
     for model in manifest["models"]:
         size = sum(item["size_bytes"] or 0 for item in model["files"])
-        lines.append(f"  model     {model['id']} ({text.size(size) if size else 'size unknown'})")
+        lines.append(
+            f"  model     {model['id']} ({wording.size(size) if size else 'size unknown'})"
+        )
     lines += [f"  image     {image['tag']}" for image in manifest["images"]]
     lines.append(f"  packages  {len(manifest['wheels'])} wheels, {len(manifest['debs'])} of Debian")
     return "\n".join(lines)

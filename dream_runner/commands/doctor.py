@@ -7,14 +7,14 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..decide import fast_start
+from .. import wording
 from ..diagnose.checks import CHECKS as OF_HOST
 from ..diagnose.checks import ERROR, OK, WARNING, Check, Finding, Place, examine, exit_code
 from ..module_utils.dream_core.health import feature_probes
 from ..module_utils.dream_core.network import network_env
+from ..module_utils.dream_core.upgrade import progress
 from ..run import lock, prerequisites
 from ..settings import answers
-from ..ui import text
 from .status import NOTHING_INSTALLED
 
 __all__ = ["CHECKS", "Finding", "Place", "as_json", "as_text", "exit_code", "run", "write_archive"]
@@ -43,7 +43,7 @@ def _features(place: Place) -> Iterator[Finding]:
         str(proof.get("model") or ""),
         feature_probes.read_env(str(facts.get("directories", {}).get("env_file") or "")),
         offline=bool(settings.get("offline")),
-        upgrading=bool(fast_start.pending(place.receipts)),
+        upgrading=bool(progress.pending(place.receipts)),
     )
     for name, reason in sorted(found["failed"].items()):
         remedy = (
@@ -147,10 +147,10 @@ def as_json(findings: list[Finding]) -> dict[str, Any]:
 def as_text(findings: list[Finding]) -> str:
     """Return the problems, those with one remedy together; one line where there are none."""
     bad = [item for item in findings if item.severity != OK]
-    passed = text.plural(len(findings) - len(bad), "check")
+    passed = wording.plural(len(findings) - len(bad), "check")
     if not bad:
         return _clean(findings)
-    blocks = [f"{text.plural(len(bad), 'problem')} found; {passed} passed."]
+    blocks = [f"{wording.plural(len(bad), 'problem')} found; {passed} passed."]
     for remedy in dict.fromkeys(item.remedy for item in bad):
         lines = [_line(item) for item in bad if item.remedy == remedy]
         blocks.append("\n".join([*lines, *([f"    {_sentence(remedy)}"] if remedy else [])]))

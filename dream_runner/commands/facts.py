@@ -30,8 +30,8 @@ from ..module_utils.dream_core.facts.schema import CAPTURE_SCHEMA
 from ..module_utils.dream_core.facts.totals import accelerator
 from ..module_utils.dream_core.system.atomic import write_bytes
 from ..module_utils.dream_core.system.text_file import Unreadable
-from ..ui.text import size
 from ..version import __version__
+from ..wording import size
 
 _CAPTURE_LIMIT = 4 * 1024 * 1024
 

@@ -17,16 +17,17 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from .. import wording
 from ..fleet import blob_store, host_settings, inventory, mitogen
 from ..fleet import visit_hosts as look
 from ..fleet.inventory import Source
 from ..fleet.peer_sharing import Shares, offers_of
-from ..fleet.results import HostResult, Outcome, listed
+from ..fleet.results import Outcome
 from ..fleet.rollout import Crew
+from ..fleet.seen import Seen
 from ..fleet.session import Fleet, Passwords
 from ..fleet.ssh_sockets import Wires
 from ..fleet.view import View
-from ..fleet.visit_hosts import Seen
 from ..fleet.wave_order import Amount, Order
 from ..machine import pins, target
 from ..module_utils.dream_core.checks import versions
@@ -45,8 +46,9 @@ from ..report import record
 from ..run import history, lock
 from ..run.ansible import Request, Stopper, ansible_environment, bare_environment, new_run_id
 from ..run.events import Event, Progress
+from ..run.results import HostResult, listed
 from ..settings.merge import Given, default_state_dir
-from ..ui import terminal, text
+from ..ui import terminal
 
 #: All at once: what is removed needs no canary.
 _ALL = Order(Amount(0), (), Amount(100, is_percent=True))
@@ -255,9 +257,9 @@ def _agree_to_install(due: Sequence[Seen], crew: Crew, yes: bool) -> None:
         return
     lost = sum(result.state == "failed" for result in crew.results.values())
     rest = len(crew.results) - lost
-    megabytes = text.size(sum(seen.missing_bytes for seen in due))
+    megabytes = wording.size(sum(seen.missing_bytes for seen in due))
     terminal.say(
-        f"{text.plural(len(due), 'host')} with something to do ({megabytes} of model bytes), "
+        f"{wording.plural(len(due), 'host')} with something to do ({megabytes} of model bytes), "
         f"{rest} in order, {lost} that cannot be worked with."
     )
     if terminal.ask("Go ahead?", ("y", "n"), "y") != "y":
@@ -272,7 +274,7 @@ def _agree_to_remove(names: Sequence[str], *, purge: bool, yes: bool) -> None:
             "nobody is here to confirm the removal", code="NOT_CONFIRMED", hint="add --yes"
         )
     what = "everything, models and your data included," if purge else "what was installed"
-    terminal.say(f"This removes {what} on {text.plural(len(names), 'host')}: {listed(names)}.")
+    terminal.say(f"This removes {what} on {wording.plural(len(names), 'host')}: {listed(names)}.")
     if terminal.ask("Remove it?", ("y", "n"), "n") != "y":
         raise Interrupted("not started; nothing was changed", code="DECLINED")
 
@@ -342,7 +344,7 @@ def _begin_sharing(shares: Shares, is_needed: bool, opened: _Opened) -> None:
     with ThreadPoolExecutor(max_workers=16) as pool:
         count = sum(pool.map(begin, opened.rested))
     if count:
-        opened.view.note(f"{text.plural(count, 'host')} in order: their files go to the others")
+        opened.view.note(f"{wording.plural(count, 'host')} in order: their files go to the others")
 
 
 def _provide(
@@ -505,7 +507,9 @@ def _problems(seen: Seen) -> Iterator[dict[str, str]]:
     if seen.before.state == "finished" and not seen.answers:
         yield _problem("engine", "error", seen.engine["why"], again)
     if seen.free_bytes is not None and seen.free_bytes < _LOW_DISK_BYTES:
-        yield _problem("disk", "warning", f"{text.size(seen.free_bytes)} free", "free some space")
+        yield _problem(
+            "disk", "warning", f"{wording.size(seen.free_bytes)} free", "free some space"
+        )
 
 
 def _problem(name: str, severity: str, what: str, hint: str) -> dict[str, str]:
@@ -563,7 +567,7 @@ class _Opened:
         ``keep_rested`` keeps those of hosts in order.
         """
         names = list(self.fleet.hosts)
-        self.view.note(f"looking at {text.plural(len(names), 'host')}")
+        self.view.note(f"looking at {wording.plural(len(names), 'host')}")
         found = look.at(self.fleet, names, options, self.forks, _only_notices(self.view))
         if keep_rested:
             seen = {name: item for name, item in found.items() if isinstance(item, Seen)}
@@ -696,7 +700,7 @@ def _write_report(run_dir: Path, outcome: Outcome, view: View) -> None:
 
 
 def _passwords(way: Way, count: int) -> Passwords:
-    hosts = text.plural(count, "host")
+    hosts = wording.plural(count, "host")
     return Passwords(
         login=_password(way.ask_pass, way.password_file, f"SSH password for {hosts}: "),
         become=_password(

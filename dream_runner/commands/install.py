@@ -14,6 +14,7 @@ from ..machine import pins, privilege, resume, target
 from ..module_utils.dream_core.checks import preflight, versions
 from ..module_utils.dream_core.errors import DreamError, Interrupted
 from ..module_utils.dream_core.health import access, serving
+from ..module_utils.dream_core.records import inputs
 from ..module_utils.dream_core.records.receipt import read_all
 from ..module_utils.dream_core.upgrade import progress as upgrade
 from ..report import record
@@ -23,7 +24,7 @@ from ..run.events import Event, Notice, PhaseFinished
 from ..run.journal import Journal
 from ..settings import answers
 from ..settings.merge import Given, as_ansible_vars
-from ..ui import Listener, terminal, text
+from ..ui import Listener, terminal
 from . import bundle
 from . import plan as plan_command
 
@@ -107,8 +108,8 @@ def _refuse_data_changes(known: target.Target) -> None:
 
 def _forget_acceptance(known: target.Target, listener: Listener) -> None:
     """Forget that a migration was accepted: the next one has to be accepted again."""
-    if versions.ACCEPT in known.settings["accept"]:
-        settings = known.settings.without("accept", versions.ACCEPT)
+    if inputs.ACCEPT in known.settings["accept"]:
+        settings = known.settings.without("accept", inputs.ACCEPT)
         _keep(answers.save(known.state_dir, settings), listener)
 
 
@@ -202,7 +203,7 @@ def _rested(known: target.Target, listener: Listener, began: float) -> Outcome:
     record.planned(run_dir, known.host["facts"], known.choice, steps)
     pending = upgrade.look(known.receipts)
     if pending:
-        listener.note(upgrade.sentence(pending, text.size))
+        listener.note(upgrade.sentence(pending, wording.size))
     result, seconds = Result(0, False, None), time.monotonic() - began
     return _ended(Outcome(run_id, run_dir, result, seconds, facts, pending))
 
@@ -313,8 +314,8 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
 
 def as_text(outcome: Outcome) -> str:
     """Return the end of a successful install: ready, and how it is reached."""
-    pending = upgrade.sentence(outcome.upgrade, text.size) if outcome.upgrade else ""
-    lines = [_changed(outcome.result), f"Ready in {text.elapsed(outcome.seconds)}."]
+    pending = upgrade.sentence(outcome.upgrade, wording.size) if outcome.upgrade else ""
+    lines = [_changed(outcome.result), f"Ready in {wording.elapsed(outcome.seconds)}."]
     found = access.of(outcome.summary)
     if found:
         lines += access.lines(found, pending)
@@ -330,5 +331,5 @@ def as_text(outcome: Outcome) -> str:
 def _changed(result: Result) -> str:
     if not result.ok:
         return "Everything is up to date."
-    changes = text.plural(result.changed, "change") if result.changed else "nothing to change"
-    return f"Done: {changes} ({text.plural(result.ok, 'check')} and tasks)."
+    changes = wording.plural(result.changed, "change") if result.changed else "nothing to change"
+    return f"Done: {changes} ({wording.plural(result.ok, 'check')} and tasks)."

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import catalog
+from .. import catalog, wording
 from ..catalog import hub, image_archives, image_lock
 from ..catalog.image_lock import Answers, Entry
 from ..machine import output_file, target
 from ..module_utils.dream_core.errors import IntegrityError, NetworkError, UsageError
 from ..module_utils.dream_core.network import network_env
 from ..settings.merge import Given
-from ..ui import text
 
 
 @dataclass(frozen=True)
@@ -195,7 +194,7 @@ def as_text(locked: Locked) -> str:
         for tag in locked.changed
         for entry in [locked.images[tag]]
     ]
-    total = text.plural(len(locked.images), "image")
+    total = wording.plural(len(locked.images), "image")
     lines.append(f"{len(locked.changed)} of {total} changed in {locked.path}")
     if locked.missing:
         lines.append("not locked: " + ", ".join(locked.missing))
@@ -209,7 +208,7 @@ def checked_as_json(checked: Checked) -> dict[str, Any]:
 
 def checked_as_text(checked: Checked) -> str:
     """Return how many pins were confirmed."""
-    return f"Registries confirmed {text.plural(len(checked.confirmed), 'pinned image')}."
+    return f"Registries confirmed {wording.plural(len(checked.confirmed), 'pinned image')}."
 
 
 def models_as_json(found: Models) -> dict[str, Any]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .. import wording
 from ..decide.plan import Choice, Download, Plan
 from ..machine import resume, target
 from ..module_utils.dream_core.checks import versions
 from ..module_utils.dream_core.phases import PHASES
+from ..module_utils.dream_core.records import inputs
 from ..settings.merge import Given
-from ..ui import terminal, text
+from ..ui import terminal
 
 #: The widest column of values; a longer value pushes its own line only.
 _BROAD = 24
@@ -130,7 +132,7 @@ def _to_fetch(plan: Plan) -> str:
     if plan.is_estimate and not plan.fetch_bytes:
         return f"the model ({_UNKNOWN})"
     about = "about " if plan.is_estimate else ""
-    return f"{about}{text.size(plan.fetch_bytes)} of model files"
+    return f"{about}{wording.size(plan.fetch_bytes)} of model files"
 
 
 def _images(plan: Plan) -> list[str]:
@@ -141,7 +143,7 @@ def _images(plan: Plan) -> list[str]:
 
 
 def _image(item: Mapping[str, Any]) -> str:
-    amount = "size unknown" if item["bytes"] is None else text.size(item["bytes"])
+    amount = "size unknown" if item["bytes"] is None else wording.size(item["bytes"])
     source = "" if item["source"] == "unknown" else f" from the {item['source']}"
     pinned = "" if item["reference"] else f", not pinned yet: dream-runner lock {item['image']}"
     return f"{item['image']} ({amount}{pinned}){source}"
@@ -153,14 +155,14 @@ def _data_change(item: Mapping[str, Any]) -> str:
         return f"{move}: refused, the older version cannot read its data"
     if item["accepted"]:
         return f"{move} permanently changes its data (accepted)"
-    return f"{move} permanently changes its data: needs --accept {versions.ACCEPT}"
+    return f"{move} permanently changes its data: needs --accept {inputs.ACCEPT}"
 
 
 def _filesystem(item: Mapping[str, Any]) -> str:
-    parts = ", ".join(f"{part['what']} {text.size(part['bytes'])}" for part in item["parts"])
-    free = "" if item["free_bytes"] is None else f", {text.size(item['free_bytes'])} free"
+    parts = ", ".join(f"{part['what']} {wording.size(part['bytes'])}" for part in item["parts"])
+    free = "" if item["free_bytes"] is None else f", {wording.size(item['free_bytes'])} free"
     where = item["mount"] or "an unknown filesystem"
-    return f"about {text.size(item['needed_bytes'])} on {where} ({parts}){free}"
+    return f"about {wording.size(item['needed_bytes'])} on {where} ({parts}){free}"
 
 
 def _units(plan: Plan) -> str:
@@ -174,11 +176,11 @@ def _download(item: Download) -> str:
     if item.total_bytes is None:
         amount = f"{_UNKNOWN}: the server does not say"
     elif item.missing_bytes == 0:
-        amount = f"{text.size(item.total_bytes)}, all there"
+        amount = f"{wording.size(item.total_bytes)}, all there"
     else:
-        amount = text.size(item.total_bytes)
+        amount = wording.size(item.total_bytes)
         if item.present_bytes:
-            amount += f", {text.percent(item.present_bytes, item.total_bytes)} there"
+            amount += f", {wording.percent(item.present_bytes, item.total_bytes)} there"
     return f"{item.what} ({amount}) from {item.source}"
 
 
@@ -189,4 +191,4 @@ def summary(plan: Plan) -> str:
         return "Everything is up to date."
     rest = len(plan.steps) - len(due)
     done = f"; {rest} {'is' if rest == 1 else 'are'} already done" if rest else ""
-    return f"{text.plural(len(due), 'step')} to run{done}."
+    return f"{wording.plural(len(due), 'step')} to run{done}."

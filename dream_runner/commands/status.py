@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ..decide import fast_start
+from .. import wording
 from ..machine import resume
+from ..module_utils.dream_core import layout
 from ..module_utils.dream_core.health import access, feature_probes, serving
 from ..module_utils.dream_core.phases import PHASES
 from ..module_utils.dream_core.records.receipt import read_all
 from ..module_utils.dream_core.records.survey import survey
 from ..module_utils.dream_core.upgrade import progress as upgrade
-from ..ui import text
 
 #: Exit code by state: 0 done, 11 degraded, 8 engine, 3 requirement (DESIGN section 8).
 EXIT_CODES = {"ready": 0, "degraded": 11, "interrupted": 11, "stopped": 8, "absent": 3}
@@ -135,16 +135,16 @@ def judge(
         return "stopped", engine.why or "nothing listens on the engine's port"
     if not engine.answers:
         return "degraded", f"the engine runs but does not answer: {engine.why}"
-    found = f"the model answered in {text.duration(engine.seconds)}"
+    found = f"the model answered in {wording.duration(engine.seconds)}"
     found = "busy: answering another user" if engine.busy else found
     bad = [f"{name} failed: {why}" for name, why in (failed or {}).items()]
     bad += [
         f"{name} is {state}"
         for name, state in units.items()
-        if state not in ("active", "") and name != fast_start.UNIT
+        if state not in ("active", "") and name != layout.UPGRADE_UNIT
     ]
     if pending and pending["stage"] in (upgrade.FAILED, upgrade.STOPPED):
-        bad.append(upgrade.sentence(pending, text.size))
+        bad.append(upgrade.sentence(pending, wording.size))
     return ("degraded", "; ".join(bad)) if bad else ("ready", found)
 
 
@@ -177,7 +177,7 @@ def as_text(status: Status) -> str:
     if status.state == "absent":
         return "\n".join([status.detail, "'dream-runner install' installs it."])
     lines = [f"{status.state}: {status.detail}"]
-    pending = upgrade.sentence(status.upgrade, text.size) if status.upgrade else ""
+    pending = upgrade.sentence(status.upgrade, wording.size) if status.upgrade else ""
     if status.access:
         lines += access.lines(status.access, pending)
     lines += _details(status, "" if status.access else pending)

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
+from ..module_utils.dream_core import profiles as profiles_
 from ..module_utils.dream_core.checks import requirements, versions
 from ..module_utils.dream_core.fetch.sources import wheel_address
 from ..module_utils.dream_core.system import ip_addresses
@@ -93,7 +94,7 @@ def decide(
 
     def stacked(served: dict[str, Any]) -> dict[str, Any] | None:
         # A compose project needs a container engine; only ``full`` has one.
-        if profile == profiles.NATIVE:
+        if profile == profiles_.NATIVE:
             return None
         told = dict(choice, model=served)
         return service_stack.resolve(settings, facts, told, catalog, receipts, listeners, loopbacks)

@@ -11,17 +11,12 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ..module_utils.dream_core.errors import DreamError
+from ..module_utils.dream_core.layout import BACKGROUND, UPGRADE_PROGRAM, UPGRADE_UNIT
+from ..module_utils.dream_core.upgrade.progress import pending
 from . import models
 
 Model = dict[str, Any]
 
-#: Written by the models role, kept running by systemd; a test keeps it equal to the role's.
-UNIT = "dream-runner-upgrade.service"
-#: The name of the same program where systemd does not keep it running (background.py), and the
-#: scope that stands for this in receipts, where a unit has ``system`` or ``user``.
-PROGRAM, BACKGROUND = "dream-runner-upgrade", "background"
-#: Below the install directory: the program and the document that tells it what to do.
-FOLDER = "upgrade"
 #: Proves an installation in tests and gives no useful answers.
 _TEST_MODEL = "smoke"
 
@@ -101,21 +96,13 @@ def outlook(catalog_models: Mapping[str, Any], final: Model) -> str:
 def keeper(supervisor: str) -> dict[str, str]:
     """Return ``{name, scope}`` of the program that a fast start leaves running."""
     if supervisor == "supervisord":
-        return {"name": PROGRAM, "scope": BACKGROUND}
-    return {"name": UNIT, "scope": "user" if supervisor == "systemd-user" else "system"}
+        return {"name": UPGRADE_PROGRAM, "scope": BACKGROUND}
+    return {"name": UPGRADE_UNIT, "scope": "user" if supervisor == "systemd-user" else "system"}
 
 
 def is_pending(receipts: Mapping[str, Any], final: Model) -> bool:
     """Tell whether an install has left ``final`` to the unit, which has not ended its work."""
     return bool(pending(receipts).get("sha256") == final["sha256"])
-
-
-def pending(receipts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the models phase has recorded of an upgrade, or an empty dictionary."""
-    receipt = receipts.get("models") or {}
-    if receipt.get("state") == "removed":
-        return {}
-    return dict((receipt.get("facts") or {}).get("upgrade") or {})
 
 
 def after(choice: dict[str, Any]) -> dict[str, Any]:
@@ -176,7 +163,7 @@ def _is_local(model: Mapping[str, Any]) -> bool:
     """Tell whether every file has a source that needs no network."""
     return all(
         any(url.startswith(("file:", "package:", "/")) for url in item["urls"])
-        for item in model["files"]
+        for item in model["choice_files"]
     )
 
 
@@ -193,12 +180,12 @@ def _too_small(final: Model, small: Model, held: Mapping[str, int], least_mb: in
 
 def _size(model: Mapping[str, Any]) -> int:
     """Return the bytes of a model, by the planning figure where none is exact; 0: unknown."""
-    exact = [int(item.get("size_bytes") or 0) for item in model["files"]]
+    exact = [int(item.get("size_bytes") or 0) for item in model["choice_files"]]
     return sum(exact) if all(exact) else int(model.get("size_mb") or 0) * _MB
 
 
 def _missing(model: Mapping[str, Any], whole: int, held: Mapping[str, int]) -> int:
-    names = [item["file"] for item in model["files"]]
+    names = [item["file"] for item in model["choice_files"]]
     here = sum(held.get(name, held.get(name + ".part", 0)) for name in names)
     return max(0, whole - here)
 
@@ -207,7 +194,7 @@ def _is_here(model: Model, held: Mapping[str, int]) -> bool:
     """Tell whether every file is there; that it is the right one, the fetch will see."""
     return all(
         item["file"] in held and held[item["file"]] == (item["size_bytes"] or held[item["file"]])
-        for item in model["files"]
+        for item in model["choice_files"]
     )
 
 
@@ -240,20 +227,3 @@ def _small(
         memory_limit_mb=settings["memory_limit_mb"],
     )
     return dict(found, why="answers until the host's own model is downloaded")
-
-
-def files(choice: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return every file that an install leads to: those fetched now, then those of the unit."""
-    later = choice.get("upgrade")
-    return [*first_files(choice), *(later["model"]["files"] if later else ())]
-
-
-def first_files(choice: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the files that an install fetches itself: the model's, then those of the services."""
-    return [*choice["model"]["files"], *helper_files(choice)]
-
-
-def helper_files(choice: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the files of the helper models that the services read."""
-    helpers = (choice.get("stack") or {}).get("models") or ()
-    return [file for model in helpers for file in model["files"]]

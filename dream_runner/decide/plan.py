@@ -9,10 +9,12 @@ from typing import Any
 from ..module_utils.dream_core.checks import versions
 from ..module_utils.dream_core.fetch.sources import wheel_address
 from ..module_utils.dream_core.health import access
+from ..module_utils.dream_core.records import inputs
 from ..module_utils.dream_core.records.due_phases import Reason
+from ..module_utils.dream_core.upgrade import progress
 from ..settings.merge import FEATURES, Settings
 from ..settings.parsers import shown
-from . import fast_start, plan_rows
+from . import plan_rows
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ def build(
         steps=tuple(Step(phase, *reason) for phase, reason in reasons.items()),
         downloads=(
             *_downloads(choice["model"], found),
-            *(_download(item, found) for item in fast_start.helper_files(choice)),
+            *(_download(item, found) for item in progress.helper_files(choice)),
         ),
         packages=found.missing_packages,
         privileged=tuple(text for text, _ in actions),
@@ -190,7 +192,7 @@ def build(
 
 def _data_changes(settings: Settings, choice: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
     """Return the changes of data that new versions make, each with whether it was accepted."""
-    may = versions.ACCEPT in settings["accept"]
+    may = inputs.ACCEPT in settings["accept"]
     return tuple(
         {**move, "accepted": may and move["kind"] == versions.MIGRATION}
         for move in choice.get("data_changes", ())

@@ -13,8 +13,8 @@ from typing import Any
 
 from ..module_utils.dream_core.checks.requirements import PREFERRED_PORT, is_free
 from ..module_utils.dream_core.errors import RequirementError
+from ..module_utils.dream_core.network.listeners import holder
 from ..module_utils.dream_core.system import ip_addresses
-from ..module_utils.dream_core.system.live import holder
 
 #: How far from its own port a service may be put.
 _SPAN = 100

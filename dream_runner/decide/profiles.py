@@ -9,17 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..module_utils.dream_core.profiles import AUTO, FULL, NATIVE, current_name
 from .features import FEATURES
-
-AUTO, NATIVE, FULL = "auto", "native", "full"
-
-#: What an older version called a profile. Such a name is still accepted and still on record.
-_FORMER_NAMES = {"embedded": NATIVE}
-
-
-def current_name(name: str) -> str:
-    """Return today's name of a profile; any other word is returned as it is."""
-    return _FORMER_NAMES.get(name, name)
 
 
 def resolve(

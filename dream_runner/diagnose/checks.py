@@ -15,13 +15,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..decide import fast_start
+from ..module_utils.dream_core import layout
 from ..module_utils.dream_core.containers import engine
 from ..module_utils.dream_core.errors import EngineError
 from ..module_utils.dream_core.fetch.disk.partial import find_partials
+from ..module_utils.dream_core.network import listeners
+from ..module_utils.dream_core.packages import installed
 from ..module_utils.dream_core.records import survey
 from ..module_utils.dream_core.records.receipt import interrupted, read_all
-from ..module_utils.dream_core.system import atomic, live
+from ..module_utils.dream_core.resources import kind as kind_
+from ..module_utils.dream_core.resources import observed_host, registry
+from ..module_utils.dream_core.system import atomic, filesystems, kernel
 from ..module_utils.dream_core.upgrade import progress
 
 OK, WARNING, ERROR = "ok", "warning", "error"
@@ -112,7 +116,7 @@ def _records(place: Place) -> Iterator[Finding]:
 
 
 def _writable(place: Place) -> Iterator[Finding]:
-    there = live.existing_parent(place.state_dir)
+    there = filesystems.existing_parent(place.state_dir)
     if not os.access(there, os.W_OK | os.X_OK):
         remedy = f"make {there} writable for this user; until then nothing can be recorded"
         yield Finding("records-writable", ERROR, f"{there} cannot be written", remedy)
@@ -143,17 +147,17 @@ def _drift(place: Place) -> Iterator[Finding]:
 
 
 def _services(place: Place) -> Iterator[Finding]:
-    host = survey.Host(place.resources("unit", "supervisor", "container"))
+    host = observed_host.Host(place.resources("unit", "supervisor", "container"))
     for item in place.resources("unit", "supervisor", "container"):
-        if item.get("name") == fast_start.UNIT:
+        if item.get("name") == layout.UPGRADE_UNIT:
             continue  # It has a check of its own.
-        seen = survey.observe(item, host, survey.GLANCE)
+        seen = registry.observe(item, host, kind_.GLANCE)
         was = str((item.get("seen") or {}).get("active", ""))
         state = str(seen.get("active", "not there"))
         # A unit that is being started during this check fails again and again.
         if was in ("activating", *_WORKING) and state not in _WORKING:
             evidence = "%s: %s (was %s)"
-            evidence %= (survey.name_of(item), *map(survey.state_in_words, (state, was)))
+            evidence %= (kind_.name_of(item), *map(survey.state_in_words, (state, was)))
             yield Finding("services", ERROR, evidence, _AGAIN)
 
 
@@ -197,10 +201,10 @@ def _container_engine(place: Place) -> Iterator[Finding]:
 def _ports(place: Place) -> Iterator[Finding]:
     wanted = {int(item["port"]) for item in place.resources("port")}
     own = [*place.install_dirs(), place.state_dir]
-    for listener in live.listeners(sorted(wanted), own_paths=own) if wanted else ():
+    for listener in listeners.listeners(sorted(wanted), own_paths=own) if wanted else ():
         # A process that this user may not see has no name here.
         if listener["name"] not in _PUBLISHERS and not listener["own"]:
-            evidence = "port {} belongs to {}".format(listener["port"], live.holder(listener))
+            evidence = "port {} belongs to {}".format(listener["port"], listeners.holder(listener))
             remedy = "stop that program, or install with another --engine-port"
             yield Finding("ports", ERROR, evidence, remedy)
 
@@ -259,21 +263,21 @@ def _leftovers(place: Place) -> Iterator[Finding]:
 def _disk(place: Place) -> Iterator[Finding]:
     folders = {os.path.dirname(item["path"]) for item in place.resources("model", "data")}
     for path in sorted({place.state_dir, *place.install_dirs(), *folders}):
-        filesystem = live.filesystem(path)
+        filesystem = filesystems.filesystem(path)
         if filesystem["read_only"]:
             yield Finding("disk", ERROR, f"{path} is read-only", "see the kernel log: dmesg")
         free = filesystem["free_bytes"]
         if free is not None and free < _LOW_DISK_BYTES:
             evidence = f"{path}: {free / 1e6:.1f} MB free"
             yield Finding("disk", WARNING, evidence, "free some space")
-        status = os.statvfs(live.existing_parent(path))
+        status = os.statvfs(filesystems.existing_parent(path))
         if status.f_files > 0 and status.f_favail < _LOW_INODES:
             evidence = f"{path}: {status.f_favail} files more can be made"
             yield Finding("disk-inodes", WARNING, evidence, "remove some files")
 
 
 def _memory(place: Place) -> Iterator[Finding]:
-    available = live.available_memory_mb(place.path("proc/meminfo"))
+    available = kernel.available_memory_mb(place.path("proc/meminfo"))
     if available is not None and available < _LOW_MEMORY_MB:
         evidence = f"{available} MB of memory are available"
         yield Finding("memory", WARNING, evidence, "stop something, or choose a smaller --model")
@@ -311,7 +315,7 @@ def _gpu(place: Place) -> Iterator[Finding]:
 def _pci(place: Place) -> Iterator[tuple[str, str]]:
     """Yield class and vendor of every device on the bus."""
     folder = place.path("sys/bus/pci/devices")
-    for name in live.names_in(folder):
+    for name in filesystems.names_in(folder):
         with contextlib.suppress(OSError):
             yield _word(folder, name, "class"), _word(folder, name, "vendor")
 
@@ -345,7 +349,7 @@ def _seconds(text: Any) -> float:
 def _certificates(place: Place) -> Iterator[Finding]:
     remedy = "install the package ca-certificates; behind an inspecting proxy give its CA file"
     trusted = ssl.create_default_context().get_ca_certs()
-    if not trusted and not live.has_certificates():
+    if not trusted and not kernel.has_certificates():
         yield Finding("certificates", WARNING, "no certificate authority is trusted", remedy)
     usable = [item for item in trusted if _until(item) > place.now]
     if trusted and not usable:
@@ -360,7 +364,7 @@ def _until(certificate: Mapping[str, Any]) -> float:
 def _packages(place: Place) -> Iterator[Finding]:
     folder = place.path("var/lib/dpkg")
     # While one is at work, what it has not finished is no defect.
-    if live.is_dpkg_interrupted(folder) and not _is_locked(os.path.join(folder, "lock")):
+    if installed.is_dpkg_interrupted(folder) and not _is_locked(os.path.join(folder, "lock")):
         evidence = "dpkg was stopped in the middle of its work"
         yield Finding("packages", ERROR, evidence, "as root: dpkg --configure -a")
 

@@ -18,10 +18,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..module_utils.dream_core.errors import DreamError
+from ..module_utils.dream_core.network import listeners
 from ..module_utils.dream_core.printable import printable
 from ..module_utils.dream_core.records.receipt import read_all
 from ..module_utils.dream_core.redact import SECRET_NAME, Redactor
-from ..module_utils.dream_core.system import atomic, env_file, live, text_file
+from ..module_utils.dream_core.system import atomic, env_file, filesystems, text_file
 from ..version import __version__
 
 #: The end of a log says what went wrong.
@@ -84,17 +85,17 @@ def _texts(
 ) -> Iterator[tuple[str, str]]:
     for name in ("settings.json", "facts.json"):
         yield from _file(f"state/{name}", os.path.join(state_dir, name))
-    for name in live.names_in(os.path.join(state_dir, "receipts")):
+    for name in filesystems.names_in(os.path.join(state_dir, "receipts")):
         yield from _file(f"state/receipts/{name}", os.path.join(state_dir, "receipts", name))
-    for run in sorted(live.names_in(os.path.join(state_dir, "runs")), reverse=True)[:_RUNS]:
+    for run in sorted(filesystems.names_in(os.path.join(state_dir, "runs")), reverse=True)[:_RUNS]:
         for name in ("events.jsonl", "log.txt"):
             yield from _file(f"runs/{run}/{name}", os.path.join(state_dir, "runs", run, name))
     for number, folder in enumerate(install_dirs):
         yield from _of_install(f"install-{number}", folder, receipts)
     for name in _SYSTEM:
         yield from _file(f"system/{os.path.basename(name)}", f"/{name}")
-    yield "system/listeners.json", json.dumps(live.listeners())
-    yield "system/disks.json", json.dumps([live.filesystem(path) for path in install_dirs])
+    yield "system/listeners.json", json.dumps(listeners.listeners())
+    yield "system/disks.json", json.dumps([filesystems.filesystem(path) for path in install_dirs])
 
 
 def _of_install(label: str, folder: str, receipts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..catalog import local_model
-from ..settings import answers
+from ..settings import answers, local_model
 from ..settings.merge import (
     BY_NAME,
     VARIABLE_PREFIX,

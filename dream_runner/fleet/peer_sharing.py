@@ -29,7 +29,7 @@ from .blob_store import base_address
 from .ssh_sockets import LEASE_SECONDS, Wires
 
 if TYPE_CHECKING:
-    from .visit_hosts import Seen
+    from .seen import Seen
 
 _BEAT_SECONDS = 10.0
 _START_SECONDS = 20.0

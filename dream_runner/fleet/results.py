@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .. import wording
 from ..module_utils.dream_core.errors import (
     Degraded,
     DreamError,
@@ -14,46 +14,7 @@ from ..module_utils.dream_core.errors import (
     Interrupted,
     RebootRequired,
 )
-from ..ui import text
-
-#: In the order in which they are told; ``untouched`` was never begun.
-STATES = (
-    "done",
-    "unchanged",
-    "degraded",
-    "reboot",
-    "failed",
-    "interrupted",
-    "untouched",
-)
-_GOOD = ("done", "unchanged", "degraded", "reboot")
-
-
-@dataclass(frozen=True)
-class HostResult:
-    """How one host ended. ``stage`` is preflight, canary, wave 1 and so on."""
-
-    name: str
-    state: str
-    stage: str = ""
-    error: DreamError | None = None
-    changed: int = 0
-    ok: int = 0
-    seconds: float = 0.0
-    log: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the result as plain data."""
-        return {
-            "host": self.name,
-            "state": self.state,
-            "stage": self.stage,
-            "error": self.error.to_dict() if self.error else None,
-            "changed": self.changed,
-            "ok": self.ok,
-            "seconds": round(self.seconds, 1),
-            "log": self.log,
-        }
+from ..run.results import STATES, HostResult, groups, hosts_in_words, listed
 
 
 @dataclass(frozen=True)
@@ -89,13 +50,13 @@ class Outcome:
             )
         if self.of("reboot"):
             return RebootRequired(
-                f"{_hosts(self.of('reboot'))} to be rebooted",
+                f"{hosts_in_words(self.of('reboot'))} to be rebooted",
                 code="FLEET_REBOOT",
                 hint="reboot them, then the same command again",
             )
         if self.of("degraded"):
             return Degraded(
-                f"{_hosts(self.of('degraded'))} run without some optional services",
+                f"{hosts_in_words(self.of('degraded'))} run without some optional services",
                 code="FLEET_DEGRADED",
                 hint="the report says which",
             )
@@ -130,7 +91,7 @@ class Outcome:
 
     def as_text(self) -> str:
         """Return the end of the run for a person: how many, what went wrong, where to read on."""
-        lines = [f"{self._tally() or 'no host'} in {text.duration(self.seconds)}."]
+        lines = [f"{self._tally() or 'no host'} in {wording.duration(self.seconds)}."]
         lines += self._traffic_line()
         for group in groups(self.hosts):
             lines += group.lines()
@@ -143,75 +104,9 @@ class Outcome:
         served, between = self.traffic.get("served_bytes", 0), self.traffic.get("peer_bytes", 0)
         if not served and not between:
             return []
-        origin = text.size(self.traffic.get("origin_bytes", 0))
-        shared = f", {text.size(between)} from host to host" if between else ""
+        origin = wording.size(self.traffic.get("origin_bytes", 0))
+        shared = f", {wording.size(between)} from host to host" if between else ""
         return [
-            f"Model bytes: {origin} from the origin, {text.size(served)} served from here{shared}."
+            f"Model bytes: {origin} from the origin, "
+            f"{wording.size(served)} served from here{shared}."
         ]
-
-
-def state_of(error: DreamError | None, changed: int) -> str:
-    """Return the state that a host's run ended in."""
-    if error is None:
-        return "done" if changed else "unchanged"
-    if isinstance(error, Interrupted):
-        return "interrupted"
-    if isinstance(error, RebootRequired):
-        return "reboot"
-    return "degraded" if isinstance(error, Degraded) else "failed"
-
-
-def is_good(state: str) -> bool:
-    """Tell whether a host in ``state`` is no failure."""
-    return state in _GOOD
-
-
-@dataclass(frozen=True)
-class Group:
-    """Hosts with the same error."""
-
-    error: DreamError
-    hosts: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the group as plain data."""
-        return {"hosts": list(self.hosts), **self.error.to_dict()}
-
-    def lines(self) -> list[str]:
-        """Return the group for a person."""
-        error = self.error
-        lines = [f"{text.plural(len(self.hosts), 'host')}: {error.code}: {error.what}"]
-        lines += [f"  {listed(self.hosts)}"]
-        lines += [f"  where: {error.where}"] if error.where else []
-        lines += [f"  hint: {error.hint}"] if error.hint else []
-        return lines
-
-
-def groups(hosts: Iterable[HostResult]) -> list[Group]:
-    """Return the errors, equal ones together, the most frequent first.
-
-    What differs from host to host, such as its name or a number, keeps no errors apart.
-    """
-    found: dict[tuple[str, str, str], tuple[DreamError, list[str]]] = {}
-    for host in hosts:
-        if host.error is None or isinstance(host.error, Interrupted):
-            continue
-        key = (host.error.code, host.error.where, _skeleton(host.error.what, host.name))
-        found.setdefault(key, (host.error, []))[1].append(host.name)
-    made = [Group(error, tuple(names)) for error, names in found.values()]
-    return sorted(made, key=lambda group: -len(group.hosts))
-
-
-def _skeleton(what: str, name: str) -> str:
-    return re.sub(r"SHA256:\S+|\d+", "#", what.replace(name, "HOST"))
-
-
-def listed(names: Sequence[str], most: int = 12) -> str:
-    """Return the names, not more than a person reads."""
-    rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def _hosts(found: Sequence[HostResult]) -> str:
-    verb = "has" if len(found) == 1 else "have"
-    return f"{listed([host.name for host in found])} {verb}"

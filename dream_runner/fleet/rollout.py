@@ -16,7 +16,7 @@ from ..module_utils.dream_core.errors import DreamError, Interrupted
 from ..run.ansible import Request, Result, execute_among_others
 from ..run.events import Event, RunFinished
 from ..run.journal import Journal
-from .results import HostResult, is_good, state_of
+from ..run.results import HostResult, is_good, state_of
 from .session import Fleet
 from .ssh_errors import explained
 from .view import View

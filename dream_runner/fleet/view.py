@@ -17,12 +17,13 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from .. import wording
 from ..run.events import Event, Notice, PhaseFinished, PhaseStarted, Progress, TaskStarted
-from ..ui import resolve, text
+from ..run.results import HostResult
+from ..ui import resolve
 from ..ui.console import for_stderr
 from ..ui.lines import JsonListener
 from ..ui.plain import place, title
-from .results import HostResult
 
 #: A line of progress a host at most this often.
 _PROGRESS_SECONDS = 15.0
@@ -68,7 +69,7 @@ class Plain:
         elif isinstance(event, Progress):
             self._progress(event)
         elif isinstance(event, PhaseFinished) and event.state in ("changed", "failed"):
-            took = text.duration(event.seconds)
+            took = wording.duration(event.seconds)
             self._line(f"{event.host}: {place(event.phase)}: {event.state} ({took})")
 
     def begin(self, name: str) -> None:
@@ -87,7 +88,7 @@ class Plain:
         if now - self._spoke.get(event.host, 0.0) < _PROGRESS_SECONDS:
             return
         self._spoke[event.host] = now
-        words = text.progress(event.done, event.total, event.rate)
+        words = wording.progress(event.done, event.total, event.rate)
         self._line(f"{event.host}: {event.what}: {words}")
 
     def _line(self, line: str) -> None:
@@ -226,7 +227,7 @@ class Rich:
             counts = ", ".join(f"{count} {state}" for state, count in self._counts.items())
         for name, row in rows[:_MOST_ROWS]:
             table.add_row(*(Text(cell) for cell in cells(name, row.phase, row.task, row.progress)),
-                          Text(text.duration(time.monotonic() - row.began)))  # fmt: skip
+                          Text(wording.duration(time.monotonic() - row.began)))  # fmt: skip
         more = f", {len(rows) - _MOST_ROWS} more at work" if len(rows) > _MOST_ROWS else ""
         line = f"{len(rows)} at work{more}" + (f"; {counts}" if counts else "")
         return Group(table, Text(line))
@@ -239,21 +240,21 @@ def cells(name: str, phase: str, task: str, progress: Progress | None) -> tuple[
         return name, where, task, "", ""
     share = progress.what
     if progress.total > 0:
-        done = text.percent(progress.done, progress.total)
-        share += f" {done} of {text.size(progress.total)}"
-    rate = f"{text.size(progress.rate)}/s" if progress.rate > 0 else ""
+        done = wording.percent(progress.done, progress.total)
+        share += f" {done} of {wording.size(progress.total)}"
+    rate = f"{wording.size(progress.rate)}/s" if progress.rate > 0 else ""
     left = ""
     if progress.rate > 0 and progress.total > progress.done:
-        left = text.duration((progress.total - progress.done) / progress.rate)
+        left = wording.duration((progress.total - progress.done) / progress.rate)
     return name, where, share, rate, left
 
 
 def ended(result: HostResult) -> str:
     """Return how a host ended, in one line."""
-    took = f" ({text.duration(result.seconds)})" if result.seconds else ""
+    took = f" ({wording.duration(result.seconds)})" if result.seconds else ""
     if result.error is not None:
         return f"{result.name}: {result.state}{took}: {result.error.code}: {result.error.what}"
-    changes = f", {text.plural(result.changed, 'change')}" if result.changed else ""
+    changes = f", {wording.plural(result.changed, 'change')}" if result.changed else ""
     return f"{result.name}: {result.state}{changes}{took}"
 
 

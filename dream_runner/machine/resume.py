@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .. import wording
 from ..module_utils.dream_core.errors import UsageError
 from ..module_utils.dream_core.phases import PHASES
 from ..module_utils.dream_core.records.receipt import directory_of, next_phase
-from ..ui import text
 
 Ask = Callable[[str, Sequence[str], str], str | None]
 
@@ -78,7 +78,7 @@ def sentence(before: Before, done: int = 0, total: int = 0) -> str:
     line = f"An install of {before.install_dir} {verb} phase {number} of {len(PHASES)}"
     line += f" ({before.phase})"
     if 0 < done < total:
-        line += f", {text.percent(done, total)} of {text.size(total)}"
+        line += f", {wording.percent(done, total)} of {wording.size(total)}"
     return line + "."
 
 

@@ -10,22 +10,21 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .. import catalog
-from ..catalog import local_model
-from ..decide import fast_start, features, plan, ports, role_inputs
+from ..decide import features, plan, ports, role_inputs
 from ..decide.decision import decide
 from ..module_utils.dream_core.checks import requirements
 from ..module_utils.dream_core.containers import engine
 from ..module_utils.dream_core.errors import DreamError
 from ..module_utils.dream_core.fetch.disk.partial import partial_progress
 from ..module_utils.dream_core.fetch.request import Network
-from ..module_utils.dream_core.fetch.sources import sizes
-from ..module_utils.dream_core.fetch.sources.local import parts_of
 from ..module_utils.dream_core.look.host import look
 from ..module_utils.dream_core.network import network_env
 from ..module_utils.dream_core.records import due_phases
 from ..module_utils.dream_core.records.receipt import directory_of, read_all
-from ..module_utils.dream_core.system import live
-from ..settings import answers
+from ..module_utils.dream_core.system import filesystems, kernel
+from ..module_utils.dream_core.system.filesystems import parts_of
+from ..module_utils.dream_core.upgrade import progress
+from ..settings import answers, local_model
 from ..settings.merge import (
     Chosen,
     Given,
@@ -37,6 +36,7 @@ from ..settings.merge import (
 )
 from ..settings.parsers import Known
 from ..version import __version__
+from . import download_sizes as sizes
 from . import pins
 
 #: Who may write here needs no root to run containers.
@@ -268,7 +268,7 @@ def size_hints(target: Target) -> dict[str, int]:
     """
     unknown = [
         item
-        for item in fast_start.files(target.choice)
+        for item in progress.choice_files(target.choice)
         if not item.get("size_bytes") and not _progress(target, item)[1]
     ]
     fresh = [item for item in unknown if tuple(item["urls"]) not in _told]
@@ -317,8 +317,8 @@ def _disk_needs(target: Target) -> tuple[Mapping[str, Any], ...]:
     found = []
     choice = {**target.choice, "size_hints": size_hints(target)}
     for need in requirements.needs(settings, choice, target.state_dir, done)["disk"]:
-        place = live.filesystem(need["path"])
-        there = sum(live.allocated_bytes(path) for path in need["there"])
+        place = filesystems.filesystem(need["path"])
+        there = sum(filesystems.allocated_bytes(path) for path in need["there"])
         found.append({**place, "what": need["what"], "bytes": need["mb"] * 1024**2 - there})
     return tuple(found)
 
@@ -331,7 +331,7 @@ def _about_bytes(model_id: str) -> int:
 
 def _missing_package(target: Target) -> tuple[str, str]:
     """Return the package that the native engine lacks, and the command that installs one."""
-    if target.choice["profile"] != "native" or live.can_load(_ENGINE_LIBRARY):
+    if target.choice["profile"] != "native" or kernel.can_load(_ENGINE_LIBRARY):
         return "", ""
     family = target.host["facts"]["os"]["family"]
     return _LIBRARY_PACKAGES.get(family, (_ENGINE_LIBRARY, ""))
@@ -346,13 +346,13 @@ def model_progress(target: Target) -> tuple[int, int]:
 
 def _sizes(target: Target) -> dict[str, int]:
     """Return the sizes that the disk or a server tells, of files that have none of their own."""
-    files = fast_start.files(target.choice)
+    files = progress.choice_files(target.choice)
     here = {item["file"]: _progress(target, item)[1] for item in files}
     return {**{name: size for name, size in here.items() if size}, **size_hints(target)}
 
 
 def _present(target: Target) -> dict[str, int]:
-    files = fast_start.files(target.choice)
+    files = progress.choice_files(target.choice)
     return {item["file"]: _progress(target, item)[0] for item in files}
 
 

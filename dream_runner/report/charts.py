@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from ..ui import text
+from .. import wording
 from .read import Host, Phase, Transfer
 
 #: Shorter than this share of the width nothing could be seen.
@@ -79,7 +79,7 @@ class Row:
 def _bar(scale: Scale, start: float, end: float, state: str, name: str, note: str = "") -> Bar:
     x = scale.at(start)
     width = max(_LEAST, scale.at(end) - x)
-    title = f"{name}: {state}, {text.duration(max(0.0, end - start))}"
+    title = f"{name}: {state}, {wording.duration(max(0.0, end - start))}"
     return Bar(min(x, 100 - _LEAST), round(width, 3), state, name, title + note)
 
 
@@ -92,8 +92,8 @@ def of_phases(host: Host, scale: Scale) -> list[Row]:
             _bar(scale, task.start, task.end or host.last, task.status, task.name)
             for task in phase.tasks
         ]
-        words = text.duration(max(0.0, end - phase.start))
-        words += f", {text.plural(phase.changed, 'change')}" if phase.changed else ""
+        words = wording.duration(max(0.0, end - phase.start))
+        words += f", {wording.plural(phase.changed, 'change')}" if phase.changed else ""
         words += f", {phase.state}" if phase.state in ("failed", "interrupted") else ""
         bar = _bar(scale, phase.start, end, phase.state, phase.name)
         rows.append(Row(phase.name, phase.state, [bar], tasks, words, scale.at(end)))
@@ -109,7 +109,7 @@ def of_hosts(hosts: Iterable[Host], scale: Scale) -> list[Row]:
             for phase in _by_time(host)
         ]
         bad = [bar.name for bar in bars if bar.state in ("failed", "interrupted")]
-        words = text.duration(host.last - host.first) + (f", {bad[0]}" if bad else "")
+        words = wording.duration(host.last - host.first) + (f", {bad[0]}" if bad else "")
         rows.append(Row(host.name, host.result.state, bars, (), words, scale.at(host.last)))
     return rows
 
@@ -149,7 +149,7 @@ def of_rates(transfers: Iterable[Transfer]) -> Curve | None:
         f"{_x(number)},{100 - 100 * rate / top:.2f} {_x(number + 1)},{100 - 100 * rate / top:.2f}"
         for number, rate in enumerate(rates)
     ]
-    levels = [(100 - 50 * n, f"{text.size(top * n / 2)}/s") for n in (1, 2)]
+    levels = [(100 - 50 * n, f"{wording.size(top * n / 2)}/s") for n in (1, 2)]
     return Curve(f"0,100 {' '.join(steps)} 100,100", top, scale.ticks(), levels)
 
 

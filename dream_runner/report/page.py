@@ -12,11 +12,11 @@ from typing import Any
 
 import jinja2
 
-from ..fleet.results import STATES, Group, groups
+from .. import wording
 from ..module_utils.dream_core.phases import PHASES
 from ..module_utils.dream_core.printable import printable
 from ..module_utils.dream_core.records.due_phases import Reason
-from ..ui import text
+from ..run.results import STATES, Group, groups
 from ..ui.plain import TITLES
 from . import charts
 from .read import Host, Phase, Run, Task, Transfer
@@ -42,7 +42,11 @@ def render(run: Run) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        size=text.size, duration=text.duration, plural=text.plural, moment=_moment, share=_share
+        size=wording.size,
+        duration=wording.duration,
+        plural=wording.plural,
+        moment=_moment,
+        share=_share,
     )
     return environment.get_template("report.html.j2").render(**content(run))
 
@@ -108,7 +112,7 @@ def _share(count: float, total: float) -> str:
 def _tiles(run: Run, transfers: Sequence[Transfer]) -> list[tuple[str, str]]:
     phases = [phase for host in run.hosts for phase in host.phases.values()]
     fetched = sum(_moved(item) for item in transfers)
-    tiles = [("took", text.duration(run.seconds))]
+    tiles = [("took", wording.duration(run.seconds))]
     if run.is_fleet:
         tiles.append(("hosts", str(len(run.hosts))))
     tiles.append(("changes", str(sum(host.changed for host in run.hosts))))
@@ -116,9 +120,9 @@ def _tiles(run: Run, transfers: Sequence[Transfer]) -> list[tuple[str, str]]:
         rested = sum(phase.state == "unchanged" for phase in phases)
         tiles += [("phases run", f"{len(phases) - rested - _contexts(phases)} of {len(PHASES)}")]
     if fetched:
-        tiles.append(("fetched", text.size(fetched)))
+        tiles.append(("fetched", wording.size(fetched)))
     if run.traffic.get("served_bytes"):
-        tiles.append(("from the origin", text.size(run.traffic.get("origin_bytes", 0))))
+        tiles.append(("from the origin", wording.size(run.traffic.get("origin_bytes", 0))))
     return tiles
 
 
@@ -234,7 +238,7 @@ def _changes(host: Host) -> list[tuple[str, str, list[str]]]:
     return [
         (
             TITLES.get(phase.name, phase.name),
-            text.duration(max(0.0, (phase.end or host.last) - phase.start)),
+            wording.duration(max(0.0, (phase.end or host.last) - phase.start)),
             [
                 task.name
                 for task in phase.tasks
@@ -278,11 +282,11 @@ def _compare(name: str, step: tuple[str, str] | None, phase: Phase | None, last:
 
 
 def _done(phase: Phase, last: float) -> str:
-    took = text.duration(max(0.0, (phase.end or last) - phase.start))
+    took = wording.duration(max(0.0, (phase.end or last) - phase.start))
     words = {
         "unchanged": "rested",
         "ok": f"nothing to change, {took}",
-        "changed": f"{text.plural(phase.changed, 'change')}, {took}",
+        "changed": f"{wording.plural(phase.changed, 'change')}, {took}",
     }
     return words.get(phase.state, f"{phase.state} after {took}")
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..fleet.results import HostResult, state_of
+from .. import wording
 from ..module_utils.dream_core.errors import DreamError, Interrupted, from_dict
 from ..module_utils.dream_core.health import access
 from ..module_utils.dream_core.system import atomic
@@ -26,8 +26,8 @@ from ..run.events import (
     TaskStarted,
     parse,
 )
+from ..run.results import HostResult, state_of
 from ..run.task_errors import error_of_task
-from ..ui import text
 from .record import PLAN, REPORT
 
 #: The part of a run before its first phase.
@@ -238,7 +238,7 @@ def _reached(report: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     document = _dictionary(_dictionary(report.get("summary")).get("access"))
     pending = _dictionary(report.get("upgrade"))
     try:
-        said = progress.sentence(pending, text.size) if pending else ""
+        said = progress.sentence(pending, wording.size) if pending else ""
         return tuple(access.rows(document, said)) if document else ()
     except (KeyError, TypeError, ValueError):
         # A damaged file makes the report poorer.

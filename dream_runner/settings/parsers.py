@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..decide.profiles import current_name
 from ..module_utils.dream_core.errors import UsageError
 from ..module_utils.dream_core.fetch.sources import address as addresses
 from ..module_utils.dream_core.fetch.sources import wheel_address
+from ..module_utils.dream_core.profiles import current_name
 from ..module_utils.dream_core.records.bounds import is_system
 
 #: Characters that unit files, compose files or shells would read as something else.

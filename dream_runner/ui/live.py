@@ -14,6 +14,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from .. import wording
 from ..run.events import (
     Event,
     Notice,
@@ -23,7 +24,6 @@ from ..run.events import (
     RunFinished,
     TaskStarted,
 )
-from . import text
 from .console import for_stderr
 from .plain import Checks, ended, outcome, place, title
 
@@ -130,9 +130,9 @@ class LiveListener:
 
     def _current(self) -> str:
         now = time.monotonic()
-        took = text.elapsed(now - self._began)
+        took = wording.elapsed(now - self._began)
         if self._is_wide and self._began - self._first > 1:
-            took += f", {text.elapsed(now - self._first)} in all"
+            took += f", {wording.elapsed(now - self._first)} in all"
         if not self._phase:
             return f"{self._task or 'starting'} ({took})"
         return f"{self._place(self._phase)} ({took}): {self._task or '...'}"
@@ -176,4 +176,4 @@ def _bar(item: Progress) -> RenderableType:
 
 
 def _figures(item: Progress) -> Text:
-    return Text(text.progress(item.done, item.total, item.rate))
+    return Text(wording.progress(item.done, item.total, item.rate))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TextIO
 
+from .. import wording
 from ..module_utils.dream_core.phases import PHASES
 from ..module_utils.dream_core.records import due_phases
 from ..run.events import (
@@ -16,7 +17,6 @@ from ..run.events import (
     RunFinished,
     TaskFinished,
 )
-from . import text
 
 #: A line for progress at most this often: a log is read, not watched.
 _PROGRESS_SECONDS = 10.0
@@ -89,7 +89,7 @@ class Checks:
     def line(self) -> str:
         """Return the line about all that were counted since the last one, or nothing."""
         count, self._count = self._count, 0
-        return f"{text.plural(count, 'check')} passed" if count else ""
+        return f"{wording.plural(count, 'check')} passed" if count else ""
 
 
 def ended(event: PhaseFinished, *, brief: bool = False) -> str:
@@ -97,7 +97,7 @@ def ended(event: PhaseFinished, *, brief: bool = False) -> str:
     words = TITLES.get(event.phase, event.phase)
     if event.phase in _ALWAYS_SHOWN and event.state != "failed":
         words = "The model answered"
-    return words if brief else f"{words} ({text.duration(event.seconds)})"
+    return words if brief else f"{words} ({wording.duration(event.seconds)})"
 
 
 def title(task: str, phase: str) -> str:
@@ -112,10 +112,10 @@ def outcome(event: PhaseFinished, *, brief: bool | None = None) -> str:
     twice; True also leaves out the time.
     """
     said, more = _ENDED.get(event.state, (event.state, ""))
-    more = text.plural(event.changed, "change") if event.state == "changed" else more
+    more = wording.plural(event.changed, "change") if event.state == "changed" else more
     words = ", ".join(filter(None, (said, more))) if brief is None else more or said
     if not brief and event.state != "unchanged":
-        words += f" ({text.duration(event.seconds)})"
+        words += f" ({wording.duration(event.seconds)})"
     return f"{words}; {event.why}" if event.why.startswith(_TELLING) else words
 
 
@@ -175,7 +175,7 @@ class PlainListener:
             return
         self._told[event.what] = _ENOUGH if finished else now
         line = f"{prefix(event.phase) if self._verbose else ''}{event.what}: "
-        line += text.progress(event.done, event.total, event.rate)
+        line += wording.progress(event.done, event.total, event.rate)
         self._line(line + (f" ({event.note})" if event.note else ""))
 
     def _line(self, line: str) -> None:

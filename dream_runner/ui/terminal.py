@@ -14,8 +14,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TextIO, cast
 
+from .. import wording
 from ..module_utils.dream_core.printable import Screen, printable
-from . import text
 
 _TERMINAL = "/dev/tty"
 _USUAL_WIDTH = 80
@@ -51,7 +51,7 @@ def ask(question: str, answers: Sequence[str], default: str) -> str | None:
     # A terminal that goes away meanwhile has nobody at it.
     with contextlib.suppress(OSError), _opened() as (reader, writer):
         for _ in range(_ATTEMPTS):
-            writer.write(text.fold(f"{question} [{choices}]", _width(writer)) + " ")
+            writer.write(wording.fold(f"{question} [{choices}]", _width(writer)) + " ")
             writer.flush()
             line = reader.readline()
             if not line:
@@ -74,7 +74,7 @@ def _match(typed: str, answers: Sequence[str], default: str) -> str | None:
 def say(words: str) -> None:
     """Write ``words`` to the terminal, between two questions; one that is gone is not told."""
     with contextlib.suppress(OSError), _opened() as (_, writer):
-        writer.write(text.fold(words.rstrip("\n"), _width(writer)) + "\n")
+        writer.write(wording.fold(words.rstrip("\n"), _width(writer)) + "\n")
 
 
 def for_reader(words: str) -> str:
@@ -82,7 +82,7 @@ def for_reader(words: str) -> str:
 
     A program that reads along gets a line for a line.
     """
-    return text.fold(words, _width(sys.stdout)) if sys.stdout.isatty() else words
+    return wording.fold(words, _width(sys.stdout)) if sys.stdout.isatty() else words
 
 
 def _width(stream: TextIO) -> int:

@@ -16,7 +16,7 @@ from fixtures import slow_origin
 from nodes.node import Node, wait_until_booted
 
 from dream_runner import catalog
-from dream_runner.decide.fast_start import UNIT
+from dream_runner.module_utils.dream_core.layout import UPGRADE_UNIT
 
 from . import stack
 from .stack import Stacked
@@ -85,7 +85,7 @@ def status(stacked: Stacked) -> Any:
 
 
 def unit(node: Node, name: str) -> str:
-    return node.run("systemctl", "show", "--value", f"--property={name}", UNIT).out.strip()
+    return node.run("systemctl", "show", "--value", f"--property={name}", UPGRADE_UNIT).out.strip()
 
 
 def test_install_answers_with_the_small_model(stacked: Stacked) -> None:

@@ -25,7 +25,7 @@ import yaml
 from chaos.sandbox import free_port
 from nodes.node import CHECKOUT
 
-from dream_runner.module_utils.dream_core.system import ip_addresses, live
+from dream_runner.module_utils.dream_core.system import ip_addresses
 from dream_runner.settings.merge import SETTINGS
 
 from .here import Here, here
@@ -218,7 +218,13 @@ def test_a_form_that_is_let_in_arrives(place: Here, forms: Any) -> None:
 
 @pytest.mark.slow
 def test_every_address_of_this_machine_can_be_bound(place: Here) -> None:
-    addresses = ["127.0.0.1", "127.0.0.53", "::ffff:127.0.0.1", *live.addresses(), *link_local()]
+    addresses = [
+        "127.0.0.1",
+        "127.0.0.53",
+        "::ffff:127.0.0.1",
+        *ip_addresses.addresses(),
+        *link_local(),
+    ]
     for address in addresses:
         summary = carry(place, Forms(flags=["--bind-address", address]))
         assert (

@@ -15,9 +15,10 @@ from dream_runner import catalog, paths
 from dream_runner.commands.facts import read_capture
 from dream_runner.decide import fast_start, role_inputs
 from dream_runner.decide.decision import decide
+from dream_runner.module_utils.dream_core import layout
 from dream_runner.module_utils.dream_core.facts.interpret import interpret
 from dream_runner.module_utils.dream_core.native import background
-from dream_runner.module_utils.dream_core.records import survey
+from dream_runner.module_utils.dream_core.resources import observed_host, registry
 from dream_runner.module_utils.dream_core.upgrade import progress
 from dream_runner.run import ansible
 from dream_runner.settings.merge import defaults
@@ -111,12 +112,15 @@ def test_from_the_role_to_a_sentence_and_back(play: Play, install: Path, tmp_pat
     while not (seen := progress.look(receipts) or {}).get("why"):
         assert time.monotonic() < deadline, seen
         time.sleep(0.2)
-    assert (seen["stage"], seen["unit"]) == (progress.FETCHING, fast_start.PROGRAM)
+    assert (seen["stage"], seen["unit"]) == (progress.FETCHING, layout.UPGRADE_PROGRAM)
     said = progress.sentence(seen, str)
     assert "127.0.0.1:9: connection refused" in said
     assert "retried automatically" in said
     listed = [item for item in known["resources"] if item["kind"] == "background"]
-    assert survey.observe(listed[0], survey.Host(listed)) == {"present": True, "active": "active"}
+    assert registry.observe(listed[0], observed_host.Host(listed)) == {
+        "present": True,
+        "active": "active",
+    }
 
     before = of(install).processes()
     assert play("upgrade").changed == 0

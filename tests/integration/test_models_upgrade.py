@@ -13,6 +13,7 @@ from dream_runner import catalog, paths
 from dream_runner.commands.facts import read_capture
 from dream_runner.decide import fast_start, role_inputs
 from dream_runner.decide.decision import decide
+from dream_runner.module_utils.dream_core import layout
 from dream_runner.module_utils.dream_core.facts.interpret import interpret
 from dream_runner.module_utils.dream_core.upgrade import progress, upgrader
 from dream_runner.run import ansible
@@ -118,7 +119,7 @@ def test_status_knows_the_upgrade_by_the_receipt(written: Path) -> None:
     assert (seen["until"], seen["stage"], seen["unit"]) == (
         "smollm2-135m-q4",
         "stopped",
-        fast_start.UNIT,
+        layout.UPGRADE_UNIT,
     )
     kinds = [item["kind"] for item in known["resources"]]
     # Uninstall walks backwards: the unit first, its program and the models last.

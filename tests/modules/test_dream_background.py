@@ -14,6 +14,7 @@ import pytest
 from dream_runner.module_utils.dream_core.errors import EngineError
 from dream_runner.module_utils.dream_core.native import background
 from dream_runner.module_utils.dream_core.records import receipt, survey
+from dream_runner.module_utils.dream_core.resources import observed_host, registry
 from dream_runner.module_utils.dream_core.system.process import command_lines, is_alive
 from dream_runner.module_utils.dream_core.undo import uninstall
 from dream_runner.module_utils.dream_core.upgrade import progress
@@ -178,9 +179,9 @@ def test_the_receipts_know_it(run_module: Run, wanted: dict[str, Any], tmp_path:
     }
     assert receipt.identity(resource) == ("background", wanted["document"])
     run_module("dream_background", **wanted)
-    (seen,) = survey.observe_all([resource])
+    (seen,) = registry.observe_all([resource])
     assert seen["seen"] == {"present": True, "active": "active"}
-    host = survey.Host([seen])
+    host = observed_host.Host([seen])
     assert survey.drift(seen, host) is None
     state = tmp_path / "state"
     install = str(tmp_path / "a b%s")

@@ -71,7 +71,10 @@ def test_nvml_source_is_found_inside_a_zip(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "bundle.zip", "w") as bundle:
         for path in core.rglob("*.py"):
             bundle.write(path, f"dream_core/{path.relative_to(core)}")
-    code = "from dream_core.facts import nvml, probe_system; probe_system.gather(); print(nvml.source()[:40])"
+    code = (
+        "from dream_core.facts import nvml, probe_system;"
+        "probe_system.gather(); print(nvml.source()[:40])"
+    )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "bundle.zip")}
     done = subprocess.run(
         [sys.executable, "-S", "-c", code], env=environment, capture_output=True, text=True

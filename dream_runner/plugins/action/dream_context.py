@@ -13,14 +13,15 @@ from typing import Any, Dict, List
 from ansible.plugins.action import ActionBase
 
 from dream_runner import __version__, catalog, paths
-from dream_runner.catalog import local_model
 from dream_runner.decide import fast_start, role_inputs
 from dream_runner.decide.decision import decide
 from dream_runner.module_utils.dream_core.errors import DreamError
 from dream_runner.module_utils.dream_core.look.host import look
 from dream_runner.module_utils.dream_core.records import due_phases
 from dream_runner.module_utils.dream_core.records.receipt import interrupted
+from dream_runner.module_utils.dream_core.upgrade import progress
 from dream_runner.run import host_answers
+from dream_runner.settings import local_model
 
 
 class ActionModule(ActionBase):
@@ -93,7 +94,7 @@ class ActionModule(ActionBase):
             upgraded = role_inputs.wanted(
                 settings, fast_start.after(choice), found["facts"], found["session"], task_vars
             )
-        _resolve_package_urls([choice["model"], *fast_start.first_files(choice)])
+        _resolve_package_urls([choice["model"], *progress.first_files(choice)])
         return {
             "wanted": wanted,
             "upgraded": upgraded,

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from dream_runner import paths
-from dream_runner.catalog import gguf, local_model
+from dream_runner.catalog import gguf
 from dream_runner.module_utils.dream_core.errors import UsageError
+from dream_runner.settings import local_model
 from dream_runner.settings.merge import SETTINGS, Chosen, Settings
 
 SMOKE = paths.catalog() / "smoke.gguf"

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from dream_runner.module_utils.dream_core.system import live
+from dream_runner.module_utils.dream_core.checks import preflight
+from dream_runner.module_utils.dream_core.network import listeners
+from dream_runner.module_utils.dream_core.packages import installed
+from dream_runner.module_utils.dream_core.system import filesystems, kernel
 
 
 def test_the_filesystem_of_a_path_that_is_not_there(tmp_path: Path) -> None:
-    found = live.filesystem(str(tmp_path / "a" / "b"))
+    found = filesystems.filesystem(str(tmp_path / "a" / "b"))
     assert found["existing"] == str(tmp_path)
     assert found["free_bytes"] > 0
     assert found["fstype"]
@@ -24,7 +27,7 @@ def test_the_filesystem_of_a_path_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_file_in_the_way_is_no_directory(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert not live.filesystem(str(tmp_path / "file"))["is_directory"]
+    assert not filesystems.filesystem(str(tmp_path / "file"))["is_directory"]
 
 
 def test_the_longest_and_last_mount_counts(tmp_path: Path) -> None:
@@ -36,22 +39,22 @@ def test_the_longest_and_last_mount_counts(tmp_path: Path) -> None:
         "4 1 8:3 / /mnt/a rw - vfat /dev/sdc rw\n"
         "broken\n"
     )
-    assert live._mount_of("/mnt/a b/c", str(table)) == ("/mnt/a b", "tmpfs")
-    assert live._mount_of("/mnt/ab", str(table)) == ("/", "ext4")
-    assert live._mount_of("/x", str(tmp_path / "none")) == (None, None)
+    assert filesystems._mount_of("/mnt/a b/c", str(table)) == ("/mnt/a b", "tmpfs")
+    assert filesystems._mount_of("/mnt/ab", str(table)) == ("/", "ext4")
+    assert filesystems._mount_of("/x", str(tmp_path / "none")) == (None, None)
 
 
 def test_semantics_of_a_sound_filesystem_leave_nothing_behind(tmp_path: Path) -> None:
-    assert live.probe_semantics(str(tmp_path)) == dict.fromkeys(live.SEMANTICS, True)
+    assert filesystems.probe_semantics(str(tmp_path)) == dict.fromkeys(filesystems.SEMANTICS, True)
     assert list(tmp_path.iterdir()) == []
-    assert live.probe_semantics(str(tmp_path / "none"))["chmod"] is None
+    assert filesystems.probe_semantics(str(tmp_path / "none"))["chmod"] is None
 
 
 def test_looking_writes_nothing_where_the_type_tells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "probe_semantics", lambda _: pytest.fail("wrote"))
-    live.look_preflight(str(tmp_path / "ai"), str(tmp_path), 0.0, may_write=False)
+    monkeypatch.setattr(filesystems, "probe_semantics", lambda _: pytest.fail("wrote"))
+    preflight.look_preflight(str(tmp_path / "ai"), str(tmp_path), 0.0, may_write=False)
 
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
@@ -64,63 +67,65 @@ def test_a_listener_of_this_process_is_found_with_its_owner(family: socket.Addre
             pytest.skip("no IPv6 here")
         server.listen()
         port = server.getsockname()[1]
-        (found,) = live.listeners([port])
+        (found,) = listeners.listeners([port])
         assert (found["address"], found["pid"], found["own"]) == (address, os.getpid(), False)
-        assert str(os.getpid()) in live.holder(found)
+        assert str(os.getpid()) in listeners.holder(found)
         own_paths = [os.path.dirname(os.path.realpath(sys.executable))]
-        assert live.listeners([port], own_paths=own_paths)[0]["own"]
-    assert live.listeners([port]) == []
+        assert listeners.listeners([port], own_paths=own_paths)[0]["own"]
+    assert listeners.listeners([port]) == []
 
 
 def test_a_path_is_inside_by_whole_names() -> None:
-    assert live.is_inside("/srv/ai/engine", "/srv/ai/")
-    assert not live.is_inside("/srv/aix", "/srv/ai")
-    assert not live.is_inside("/etc", "")
+    assert filesystems.is_inside("/srv/ai/engine", "/srv/ai/")
+    assert not filesystems.is_inside("/srv/aix", "/srv/ai")
+    assert not filesystems.is_inside("/etc", "")
 
 
 def test_allocated_bytes(tmp_path: Path) -> None:
     (tmp_path / "model").write_bytes(b"x" * 1_000_000)
-    assert live.allocated_bytes(str(tmp_path)) >= 1_000_000
-    assert live.allocated_bytes(str(tmp_path / "none")) == 0
+    assert filesystems.allocated_bytes(str(tmp_path)) >= 1_000_000
+    assert filesystems.allocated_bytes(str(tmp_path / "none")) == 0
 
 
 def test_libraries_and_environments() -> None:
-    assert live.can_load("libc.so.6")
-    assert not live.can_load("libdream-none.so.1")
-    assert not live.can_make_environments("/nonexistent/python")
+    assert kernel.can_load("libc.so.6")
+    assert not kernel.can_load("libdream-none.so.1")
+    assert not kernel.can_make_environments("/nonexistent/python")
 
 
 def test_missing_packages_where_nobody_can_tell() -> None:
-    assert live.missing_packages(["jq"], "unknown") == ["jq"]
-    assert live.missing_packages([], "unknown") == []
+    assert installed.missing_packages(["jq"], "unknown") == ["jq"]
+    assert installed.missing_packages([], "unknown") == []
 
 
 def test_a_kernel_setting_in_force(tmp_path: Path) -> None:
     (tmp_path / "sys" / "vm").mkdir(parents=True)
     (tmp_path / "sys" / "vm" / "swappiness").write_text("10\n")
     (tmp_path / "sys" / "vm" / "several").write_text("1\t2\n")
-    assert live.sysctl("vm.swappiness", str(tmp_path)) == "10"
-    assert live.sysctl("vm.several", str(tmp_path)) == "1 2"
-    assert live.sysctl("vm.missing", str(tmp_path)) is None
+    assert kernel.sysctl("vm.swappiness", str(tmp_path)) == "10"
+    assert kernel.sysctl("vm.several", str(tmp_path)) == "1 2"
+    assert kernel.sysctl("vm.missing", str(tmp_path)) is None
 
 
 def test_module_parameters(tmp_path: Path) -> None:
     (tmp_path / "amdgpu" / "parameters").mkdir(parents=True)
     (tmp_path / "amdgpu" / "parameters" / "gttsize").write_text("-1\n")
-    assert live.module_parameters(["amdgpu", "ttm"], str(tmp_path)) == {"amdgpu": {"gttsize": "-1"}}
+    assert kernel.module_parameters(["amdgpu", "ttm"], str(tmp_path)) == {
+        "amdgpu": {"gttsize": "-1"}
+    }
 
 
 def test_a_dpkg_that_was_killed_is_known(tmp_path: Path) -> None:
     (tmp_path / "updates").mkdir()
     status = tmp_path / "status"
     status.write_text("Package: a\nStatus: install ok installed\n")
-    assert not live.is_dpkg_interrupted(str(tmp_path))
-    assert not live.is_dpkg_interrupted(str(tmp_path / "none"))
+    assert not installed.is_dpkg_interrupted(str(tmp_path))
+    assert not installed.is_dpkg_interrupted(str(tmp_path / "none"))
     status.write_text("Package: a\nStatus: install ok half-configured\n")
-    assert live.is_dpkg_interrupted(str(tmp_path))
+    assert installed.is_dpkg_interrupted(str(tmp_path))
     status.write_text("")
     (tmp_path / "updates" / "0001").touch()
-    assert live.is_dpkg_interrupted(str(tmp_path))
+    assert installed.is_dpkg_interrupted(str(tmp_path))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a filesystem needs root")
@@ -129,8 +134,8 @@ def test_noexec_is_seen_before_the_directory_is_there(tmp_path: Path) -> None:
     closed.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "noexec", "tmpfs", closed], check=True)
     try:
-        assert live.filesystem(str(closed / "a" / "b"))["noexec"] is True
+        assert filesystems.filesystem(str(closed / "a" / "b"))["noexec"] is True
         assert list(closed.iterdir()) == []
     finally:
         subprocess.run(["umount", closed], check=True)
-    assert live.filesystem(str(tmp_path))["noexec"] is False
+    assert filesystems.filesystem(str(tmp_path))["noexec"] is False

@@ -14,7 +14,7 @@ import yaml
 from dream_runner.module_utils.dream_core.containers import compose_project, daemon_options
 from dream_runner.module_utils.dream_core.packages import removal
 from dream_runner.module_utils.dream_core.records import bounds, install_mark, last_good, receipt
-from dream_runner.module_utils.dream_core.system import live
+from dream_runner.module_utils.dream_core.system import filesystems
 from dream_runner.module_utils.dream_core.undo.uninstall import remove
 
 ROOT = Path(__file__).parents[3]
@@ -199,10 +199,10 @@ def test_a_mount_on_the_way_is_not_ours(place: Place, monkeypatch: pytest.Monkey
     inner.write_text("precious")
     resource = {"kind": "file", "path": str(inner)}
     assert place.refusal(resource) == ""
-    monkeypatch.setattr(live, "mount_points", lambda: ["/", str(place.root / "data")])
+    monkeypatch.setattr(filesystems, "mount_points", lambda: ["/", str(place.root / "data")])
     assert "mount" in place.refusal(resource)
     # The install directory may well be a disk of its own.
-    monkeypatch.setattr(live, "mount_points", lambda: ["/", str(place.root)])
+    monkeypatch.setattr(filesystems, "mount_points", lambda: ["/", str(place.root)])
     assert place.refusal(resource) == ""
 
 
@@ -222,7 +222,7 @@ def test_mount_points_with_blanks_and_other_letters_are_read(
         return real(listed, *args, **more)
 
     monkeypatch.setattr("builtins.open", opened)
-    assert bounds.mounts(str(folder)) == [str(folder / "ü\u00a0x")]
+    assert filesystems.mounts_below(str(folder)) == [str(folder / "ü\u00a0x")]
 
 
 # --- outside the install directory -----------------------------------------------------------

@@ -12,9 +12,9 @@ import pytest
 from dream_runner.module_utils.dream_core.errors import BusyError
 from dream_runner.module_utils.dream_core.fetch.disk import partial
 from dream_runner.module_utils.dream_core.look import fleet_visit
+from dream_runner.module_utils.dream_core.records import locks
 from dream_runner.module_utils.dream_core.system import file_lock
 from dream_runner.module_utils.dream_core.system.file_lock import Lock
-from dream_runner.module_utils.dream_core.upgrade import progress
 
 
 @pytest.fixture
@@ -53,9 +53,9 @@ def test_a_filesystem_without_locks_stops_nobody(
     assert not file_lock.has_locks(str(tmp_path))
     # Each who asks goes on: the fleet's visit, the upgrade, the fetch.
     fleet_visit._refuse_busy(str(tmp_path))
-    with progress.turn(str(tmp_path)) as mine:
+    with locks.turn(str(tmp_path)) as mine:
         assert mine
-    with progress.kept_off(str(tmp_path)):
+    with locks.kept_off(str(tmp_path)):
         pass
     found = partial.lock(str(tmp_path / "file"), lambda: False, lambda: None)
     assert found is not None
@@ -74,5 +74,5 @@ def test_a_held_lock_is_respected(handles: list[int], tmp_path: Path) -> None:
     assert file_lock.attempt(handles[0]) is Lock.OURS
     with pytest.raises(BusyError):
         fleet_visit._refuse_busy(str(tmp_path))
-    with progress.turn(str(tmp_path)) as mine:
+    with locks.turn(str(tmp_path)) as mine:
         assert not mine

@@ -17,6 +17,7 @@ from dream_runner.machine.target import known
 from dream_runner.module_utils.dream_core import forms
 from dream_runner.module_utils.dream_core.fetch.disk import journal
 from dream_runner.module_utils.dream_core.health import serving as engine_serving
+from dream_runner.module_utils.dream_core.network import listeners
 from dream_runner.module_utils.dream_core.phases import PHASES
 from dream_runner.module_utils.dream_core.records import (
     due_phases,
@@ -26,7 +27,7 @@ from dream_runner.module_utils.dream_core.records import (
     receipt_form,
     survey,
 )
-from dream_runner.module_utils.dream_core.system import atomic, live
+from dream_runner.module_utils.dream_core.system import atomic, process
 from dream_runner.module_utils.dream_core.undo.uninstall import remove
 from dream_runner.module_utils.dream_core.upgrade import progress
 from dream_runner.settings import answers
@@ -190,8 +191,8 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     found = Machine(tmp_path)
     found.write_receipts()
     # No program of this host is asked: what is tested is what is read.
-    monkeypatch.setattr(survey, "_output", lambda *_, **__: "")
-    monkeypatch.setattr(live, "listeners", lambda *_, **__: [])
+    monkeypatch.setattr(process, "_output", lambda *_, **__: "")
+    monkeypatch.setattr(listeners, "listeners", lambda *_, **__: [])
     monkeypatch.setattr(progress, "show_program", lambda *_: {})
     monkeypatch.setattr(status, "_unit_state", lambda *_: "")
     return found

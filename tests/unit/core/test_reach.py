@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from dream_runner.module_utils.dream_core.system import ip_addresses, live
+from dream_runner.module_utils.dream_core.checks import requirements
+from dream_runner.module_utils.dream_core.system import ip_addresses
 
 ROOT = Path(__file__).parents[3]
 
@@ -95,7 +96,7 @@ def test_this_host_has_what_the_kernel_lists() -> None:
     assert not ip_addresses.has("192.0.2.77")
     assert not ip_addresses.has("2001:db8::77")
     assert not ip_addresses.has("fe80::1%nowhere0")
-    for address in live.addresses():
+    for address in ip_addresses.addresses():
         assert ip_addresses.has(address), address
 
 
@@ -119,7 +120,7 @@ def test_who_reaches_it(address: str, expected: bool) -> None:
 
 
 def test_a_requirement_is_what_was_seen() -> None:
-    seen = live.look_requirements([], [1], bind_address="192.0.2.77")
+    seen = requirements.look_requirements([], [1], bind_address="192.0.2.77")
     assert seen["has_address"] is False
     assert "127.0.0.1" in seen["addresses"]
 

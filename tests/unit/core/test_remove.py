@@ -17,6 +17,7 @@ from dream_runner.module_utils.dream_core.records import (
     record_phase,
 )
 from dream_runner.module_utils.dream_core.records.bounds import Bounds
+from dream_runner.module_utils.dream_core.system import filesystems
 from dream_runner.module_utils.dream_core.undo.uninstall import remove
 
 
@@ -286,7 +287,7 @@ def die_at(patched: pytest.MonkeyPatch, count: int, work: Any) -> bool:
 
 def test_a_mount_inside_is_not_entered(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     point = str(install.root / "venv" / "disk")
-    monkeypatch.setattr(bounds, "mounts", lambda path, below="": [] if below else [point])
+    monkeypatch.setattr(filesystems, "mounts", lambda path, below="": [] if below else [point])
     assert "mounted" in install.remove(purge=True)["left"][0]
     assert (install.root / "venv").is_dir()
 

@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 
 from dream_runner.module_utils.dream_core.records import receipt, survey
+from dream_runner.module_utils.dream_core.resources import observed_host, registry
 
 
 def seen(resource: dict[str, Any]) -> dict[str, Any]:
-    return survey.observe_all([resource])[0]
+    return registry.observe_all([resource])[0]
 
 
 def drift(resource: dict[str, Any], verify: bool = False) -> str:
-    line = survey.drift(resource, survey.Host([resource]), verify)
+    line = survey.drift(resource, observed_host.Host([resource]), verify)
     return line["found"] if line else ""
 
 
@@ -140,10 +141,10 @@ def test_a_port_is_ours_while_something_listens() -> None:
 def test_a_kernel_setting_that_somebody_changed_is_drift(monkeypatch: pytest.MonkeyPatch) -> None:
     resource = {"kind": "sysctl", "name": "vm.swappiness", "origin": "found"}
     monkeypatch.setattr(survey.live, "sysctl", lambda name: "10")
-    (seen,) = survey.observe_all([resource])
-    assert survey.drift(seen, survey.Host([seen])) is None
+    (seen,) = registry.observe_all([resource])
+    assert survey.drift(seen, observed_host.Host([seen])) is None
     monkeypatch.setattr(survey.live, "sysctl", lambda name: "60")
-    found = survey.drift(seen, survey.Host([seen]))
+    found = survey.drift(seen, observed_host.Host([seen]))
     assert found == {"what": "sysctl vm.swappiness", "found": "value is 60, was 10"}
 
 
@@ -160,16 +161,16 @@ def test_what_is_still_to_come_is_no_drift(tmp_path: Path) -> None:
 
 
 def test_a_unit_that_retries_is_at_work_between_two_starts() -> None:
-    host = survey.Host([])
+    host = observed_host.Host([])
     shown = {"LoadState": "loaded", "ActiveState": "activating", "UnitFileState": "enabled"}
     host.unit = lambda scope, name: shown  # type: ignore[method-assign]
     unit = {"kind": "unit", "name": "u.service", "scope": "system"}
-    assert survey.observe(unit, host)["active"] == "activating"
-    assert survey.observe(dict(unit, retries=True), host)["active"] == "active"
+    assert registry.observe(unit, host)["active"] == "activating"
+    assert registry.observe(dict(unit, retries=True), host)["active"] == "active"
 
 
 def test_every_kind_of_a_receipt_can_be_observed() -> None:
-    assert set(survey._OBSERVERS) == set(receipt._IDENTITY)
+    assert set(registry.KINDS) == set(receipt._IDENTITY)
 
 
 def test_survey_names_phase_and_resource(file: dict[str, Any]) -> None:
@@ -202,5 +203,5 @@ def test_another_model_is_told_by_its_digest(tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
     path.write_bytes(b"other")
     model = {"kind": "model", "path": str(path), "sha256": "b" * 64}
-    seen = survey.observe(model, survey.Host())
+    seen = registry.observe(model, observed_host.Host())
     assert seen["sha256"] == hashlib.sha256(b"other").hexdigest()

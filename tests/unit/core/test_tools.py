@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from dream_runner.module_utils.dream_core.packages import bundle_debs
+from dream_runner.module_utils.dream_core.packages import bundle_debs, installed
 from dream_runner.module_utils.dream_core.records import survey
-from dream_runner.module_utils.dream_core.system import live
+from dream_runner.module_utils.dream_core.resources import observed_host, registry
 
 
 @pytest.fixture
@@ -30,14 +30,14 @@ def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-un
 def test_rows_of_systemctl(tool, code: int) -> None:  # type: ignore[no-untyped-def]
     rows = "Id=a.service\\nNames=a.service\\nActiveState=active\\nLoadState=loaded\\n"
     tool("systemctl", rows, code)
-    seen = survey.observe(
+    seen = registry.observe(
         {"kind": "unit", "name": "a.service", "scope": "system"}, host("a.service")
     )
     assert seen["active"] == "active"
 
 
-def host(name: str) -> survey.Host:
-    return survey.Host([{"kind": "unit", "name": name, "scope": "system"}])
+def host(name: str) -> observed_host.Host:
+    return observed_host.Host([{"kind": "unit", "name": name, "scope": "system"}])
 
 
 @pytest.mark.parametrize("code", [0, 1, 2])
@@ -49,13 +49,13 @@ def test_rows_of_dpkg_query(tool, code: int) -> None:  # type: ignore[no-untyped
 @pytest.mark.parametrize("code", [0, 1])
 def test_the_answer_for_one_package(tool, code: int) -> None:  # type: ignore[no-untyped-def]
     tool("dpkg-query", "installed", code)
-    assert live.missing_packages(["libgomp1"], "debian") == []
+    assert installed.missing_packages(["libgomp1"], "debian") == []
     tool("dpkg-query", "config-files", code)
-    assert live.missing_packages(["libgomp1"], "debian") == ["libgomp1"]
+    assert installed.missing_packages(["libgomp1"], "debian") == ["libgomp1"]
 
 
 def test_a_tool_without_an_answer_is_asked_for_its_code(tool) -> None:  # type: ignore[no-untyped-def]
     tool("rpm", "libgomp-14", 0)
-    assert live.missing_packages(["libgomp"], "redhat") == []
+    assert installed.missing_packages(["libgomp"], "redhat") == []
     tool("rpm", "package libgomp is not installed", 1)
-    assert live.missing_packages(["libgomp"], "redhat") == ["libgomp"]
+    assert installed.missing_packages(["libgomp"], "redhat") == ["libgomp"]

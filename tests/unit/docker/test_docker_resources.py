@@ -10,6 +10,7 @@ import pytest
 
 from dream_runner.module_utils.dream_core.containers import daemon_options, engine_look
 from dream_runner.module_utils.dream_core.records import receipt, record_phase, survey
+from dream_runner.module_utils.dream_core.resources import observed_host, registry
 from dream_runner.module_utils.dream_core.undo.uninstall import remove
 
 OURS = {"log-driver": "json-file", "log-opts": {"max-size": "10m"}}
@@ -75,7 +76,7 @@ def test_one_of_ours_gone_is_drift_and_one_of_theirs_is_not(
 def test_membership_is_that_of_the_account_database() -> None:
     assert not engine_look.is_member("nobody", "no-such-group")
     resource = {"kind": "group", "group": "no-such-group", "user": "nobody"}
-    assert survey.observe(resource, survey.Host([resource])) == {"present": False}
+    assert registry.observe(resource, observed_host.Host([resource])) == {"present": False}
     assert receipt.identity(resource) == ("group", "no-such-group", "nobody")
 
 

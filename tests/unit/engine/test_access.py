@@ -11,9 +11,9 @@ import pytest
 from dream_runner.commands import install, status
 from dream_runner.decide import ports
 from dream_runner.module_utils.dream_core.health import access
-from dream_runner.module_utils.dream_core.system import live
+from dream_runner.module_utils.dream_core.system import ip_addresses
 from dream_runner.run.ansible import Result
-from dream_runner.ui.text import fold
+from dream_runner.wording import fold
 
 BASE = {"port": 11434, "model": "small", "services": [], "port_notes": []}
 LAN = ["10.88.0.2", "fd00::2"]
@@ -129,7 +129,7 @@ def test_what_is_pending_and_whose_port_it_is_stand_in_it() -> None:
 
 
 def test_install_and_status_show_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "addresses", lambda: ["192.168.7.7"])
+    monkeypatch.setattr(ip_addresses, "addresses", lambda: ["192.168.7.7"])
     facts = {"access": build("0.0.0.0")}
     ended = install.Outcome("r", Path(), Result(0, False, None, ok=7, changed=2), 29.4, facts)
     shown = install.as_text(ended).splitlines()
@@ -148,7 +148,7 @@ def test_facts_of_an_older_version_have_none() -> None:
 
 
 def test_addresses_of_this_machine_are_no_loopback() -> None:
-    found = live.addresses()
+    found = ip_addresses.addresses()
     assert not [item for item in found if item.startswith("127.") or item == "::1"]
     json.dumps(found)
 

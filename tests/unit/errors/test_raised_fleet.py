@@ -13,14 +13,16 @@ from raising import told
 
 from dream_runner.commands import fleet as command
 from dream_runner.fleet import blob_store, ssh_errors, visit_hosts
+from dream_runner.fleet import seen as seen_
 from dream_runner.fleet.inventory import Host, Source
-from dream_runner.fleet.results import HostResult, Outcome
+from dream_runner.fleet.results import Outcome
 from dream_runner.fleet.session import Fleet, Passwords
 from dream_runner.fleet.ssh_sockets import Wires
 from dream_runner.module_utils.dream_core.errors import DreamError, NetworkError
 from dream_runner.module_utils.dream_core.fetch import blob_server
 from dream_runner.module_utils.dream_core.look import fleet_visit
 from dream_runner.plugins.action.dream_survey import ActionModule
+from dream_runner.run.results import HostResult
 from dream_runner.settings.merge import Chosen, Settings
 
 
@@ -115,7 +117,7 @@ def test_an_address_that_is_not_ours(address: str) -> None:
 
 
 def test_a_host_without_sudo() -> None:
-    class Bare(visit_hosts.Seen):
+    class Bare(seen_.Seen):
         needs_root = True
         sudo = "none"
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from dream_runner.machine import download_sizes
 from dream_runner.module_utils.dream_core.fetch.request import Network
-from dream_runner.module_utils.dream_core.fetch.sources import sizes
 
 SIZE = 98_362_432
 
@@ -79,7 +79,7 @@ def item(name: str, *urls: str) -> dict[str, Any]:
     ],
 )
 def test_what_servers_tell(hub: Any, kinds: list[str], size: int) -> None:
-    found = sizes.ask([item("m", *(hub.url + kind for kind in kinds))], Network())
+    found = download_sizes.ask([item("m", *(hub.url + kind for kind in kinds))], Network())
     assert found.get("m", 0) == size
 
 
@@ -87,12 +87,12 @@ def test_nobody_is_waited_for(hub: Any) -> None:
     began = time.monotonic()
     files = [item("a", hub.url + "silent"), item("b", hub.url + "ranges")]
     files.append(item("c", "http://127.0.0.1:9/closed"))
-    assert sizes.ask(files, Network(), seconds=1) == {"b": SIZE}
+    assert download_sizes.ask(files, Network(), seconds=1) == {"b": SIZE}
     assert time.monotonic() - began < 3
 
 
 def test_a_file_of_this_machine(tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
     path.write_bytes(b"x" * 123)
-    assert sizes.ask([item("m.gguf", f"file://{path}")], Network()) == {"m.gguf": 123}
-    assert sizes.ask([item("n", f"file://{tmp_path}/none")], Network()) == {}
+    assert download_sizes.ask([item("m.gguf", f"file://{path}")], Network()) == {"m.gguf": 123}
+    assert download_sizes.ask([item("n", f"file://{tmp_path}/none")], Network()) == {}

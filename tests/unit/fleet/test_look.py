@@ -9,8 +9,9 @@ import pytest
 
 from dream_runner.commands import fleet as command
 from dream_runner.fleet.inventory import Host
+from dream_runner.fleet.seen import Seen
 from dream_runner.fleet.session import Passwords
-from dream_runner.fleet.visit_hosts import Seen, cleaned, without_twins
+from dream_runner.fleet.visit_hosts import cleaned, without_twins
 from dream_runner.module_utils.dream_core.errors import UsageError
 from dream_runner.module_utils.dream_core.phases import PHASES
 from dream_runner.module_utils.dream_core.records.due_phases import Reason

@@ -1,7 +1,8 @@
 """How a fleet run ended, in one exit code and as few lines as it takes."""
 
-from dream_runner.fleet.results import HostResult, Outcome, groups
+from dream_runner.fleet.results import Outcome
 from dream_runner.module_utils.dream_core.errors import DiskError, RebootRequired
+from dream_runner.run.results import HostResult, groups
 
 
 def result(name: str, state: str = "done", what: str = "") -> HostResult:

@@ -8,10 +8,10 @@ import json
 import pytest
 from rich.console import Console
 
-from dream_runner.fleet.results import HostResult
 from dream_runner.fleet.view import Guarded, Json, Plain, Quiet, Rich, View, cells, make
 from dream_runner.module_utils.dream_core.errors import DiskError, UsageError
 from dream_runner.run.events import Notice, PhaseFinished, PhaseStarted, Progress, TaskStarted
+from dream_runner.run.results import HostResult
 
 FULL = DiskError("no space", code="DISK_FULL")
 PROGRESS = Progress(0.0, "a", "models", "m.gguf", 250, 1000, 50.0)

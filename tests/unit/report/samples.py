@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dream_runner.decide.plan import Step
-from dream_runner.fleet.results import HostResult, Outcome
+from dream_runner.fleet.results import Outcome
 from dream_runner.module_utils.dream_core.errors import DreamError, NetworkError
 from dream_runner.module_utils.dream_core.phases import PHASES
 from dream_runner.report import record
@@ -20,6 +20,7 @@ from dream_runner.run.events import (
     TaskStarted,
 )
 from dream_runner.run.journal import Journal
+from dream_runner.run.results import HostResult
 
 BEGAN = 1_795_000_000.0
 #: How long each phase takes, in seconds.

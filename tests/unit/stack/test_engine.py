@@ -27,6 +27,7 @@ from dream_runner.module_utils.dream_core.errors import (
 )
 from dream_runner.module_utils.dream_core.health import readiness
 from dream_runner.module_utils.dream_core.records import survey
+from dream_runner.module_utils.dream_core.resources import observed_host
 from dream_runner.module_utils.dream_core.system.process import Finished
 
 # --- pulls ------------------------------------------------------------------------------------
@@ -495,10 +496,10 @@ def test_who_may_not_ask_does_not_take_anything_for_gone(
     seen = compose_project.observe(resource, compose_project.Engine([resource]))
     assert seen == {"present": True, "unknown": True}
     # It is no drift that is known, and no rest either: the role looks.
-    found = survey.drift(dict(resource, seen=seen), survey.Host([resource]))
+    found = survey.drift(dict(resource, seen=seen), observed_host.Host([resource]))
     assert found is not None
     known = dict(resource, seen={"present": True, "active": "running"})
-    found = survey.drift(known, survey.Host([known]))
+    found = survey.drift(known, observed_host.Host([known]))
     assert found is not None
     assert found["found"] == "the engine refuses this user"
 

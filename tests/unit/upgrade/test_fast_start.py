@@ -13,6 +13,7 @@ from dream_runner import catalog, paths
 from dream_runner.commands.facts import read_capture
 from dream_runner.decide import fast_start, plan_rows, role_inputs
 from dream_runner.decide.decision import decide
+from dream_runner.module_utils.dream_core import layout
 from dream_runner.module_utils.dream_core.checks import requirements
 from dream_runner.module_utils.dream_core.facts.interpret import interpret
 from dream_runner.module_utils.dream_core.records import inputs
@@ -105,7 +106,7 @@ def test_both_models_need_their_room() -> None:
 
 
 def test_the_unit_is_told_of() -> None:
-    assert {"name": fast_start.UNIT, "scope": "system"} in plan_rows.units(decided({}))
+    assert {"name": layout.UPGRADE_UNIT, "scope": "system"} in plan_rows.units(decided({}))
 
 
 def test_a_catalogue_without_a_small_model_has_no_fast_start() -> None:
@@ -119,8 +120,8 @@ def test_a_catalogue_without_a_small_model_has_no_fast_start() -> None:
 def test_the_role_and_the_code_name_the_same_unit() -> None:
     text = (paths.content() / "roles" / "models" / "vars" / "main.yml").read_text()
     known = yaml.safe_load(text)
-    assert known["__models_unit"] == fast_start.UNIT
-    assert known["__models_folder"].endswith("/" + fast_start.FOLDER)
+    assert known["__models_unit"] == layout.UPGRADE_UNIT
+    assert known["__models_folder"].endswith("/" + layout.UPGRADE_FOLDER)
 
 
 def test_the_models_depend_on_nothing_that_comes_after_them() -> None:

@@ -19,6 +19,7 @@ from dream_runner.module_utils.dream_core.health import ask_model
 from dream_runner.module_utils.dream_core.native import supervisord
 from dream_runner.module_utils.dream_core.phases import PHASES
 from dream_runner.module_utils.dream_core.records import receipt, survey
+from dream_runner.module_utils.dream_core.resources import registry
 from dream_runner.module_utils.dream_core.system import atomic, systemd
 from dream_runner.module_utils.dream_core.system.process import command_lines, end_processes
 from dream_runner.module_utils.dream_core.upgrade import progress, switch_native, trial, upgrader
@@ -159,7 +160,7 @@ class Host:
                 "version": "1",
                 "inputs": {"x": "old"},
                 "facts": facts.get(name, {}),
-                "resources": survey.observe_all(listed),
+                "resources": registry.observe_all(listed),
             }
             assert receipt.write(str(self.state), document) is None
 

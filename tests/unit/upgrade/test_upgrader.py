@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from stack.decided import HOSTS, stack
 
-from dream_runner.decide.fast_start import UNIT
 from dream_runner.module_utils.dream_core.errors import (
     BusyError,
     EngineError,
@@ -24,8 +23,15 @@ from dream_runner.module_utils.dream_core.errors import (
     UsageError,
 )
 from dream_runner.module_utils.dream_core.health import access
+from dream_runner.module_utils.dream_core.layout import UPGRADE_UNIT
 from dream_runner.module_utils.dream_core.phases import PHASES
-from dream_runner.module_utils.dream_core.records import bounds, last_good, receipt, record_phase
+from dream_runner.module_utils.dream_core.records import (
+    bounds,
+    last_good,
+    locks,
+    receipt,
+    record_phase,
+)
 from dream_runner.module_utils.dream_core.system import atomic
 from dream_runner.module_utils.dream_core.upgrade import (
     progress,
@@ -57,7 +63,7 @@ class Host:
         self.home, self.state = root / "ai", root / "state"
         self.models = self.home / "data" / "models"
         self.folder = self.home / "upgrade"
-        self.unit = root / "etc" / UNIT
+        self.unit = root / "etc" / UPGRADE_UNIT
         for folder in (self.models, self.folder, self.unit.parent, self.state / "receipts"):
             folder.mkdir(parents=True)
         (self.models / "small.gguf").write_bytes(SMALL)
@@ -73,7 +79,7 @@ class Host:
             "install_dir": str(self.home),
             "state_dir": str(self.state),
             "command": "docker",
-            "unit": {"name": UNIT, "scope": "system", "path": str(self.unit)},
+            "unit": {"name": UPGRADE_UNIT, "scope": "system", "path": str(self.unit)},
             "fetch": {"reserve_bytes": 0, "token_file": ""},
             "url": "http://127.0.0.1:1",
             "summary_file": str(self.summary),
@@ -127,7 +133,7 @@ class Host:
                     "sha256": sha(BIG),
                     "files": [{"file": "big.gguf", "size_bytes": len(BIG)}],
                     "until": "small",
-                    "unit": UNIT,
+                    "unit": UPGRADE_UNIT,
                     "scope": "system",
                 },
             },
@@ -151,7 +157,7 @@ class Host:
                 of("directory", self.folder),
                 of("file", self.folder / "upgrade.pyz"),
                 of("file", self.unit),
-                {"kind": "unit", "name": UNIT, "scope": "system", "origin": "made"},
+                {"kind": "unit", "name": UPGRADE_UNIT, "scope": "system", "origin": "made"},
             ]
         if name == "directories":
             return [of("file", self.home / ".env")]
@@ -257,7 +263,7 @@ def check_upgraded(host: Host) -> None:
 
 def test_tried_then_switched_then_retired(host: Host) -> None:
     assert run(host) == 0
-    assert host.done == ["try big", "apply big", f"disable {UNIT}", "daemon-reload"]
+    assert host.done == ["try big", "apply big", f"disable {UPGRADE_UNIT}", "daemon-reload"]
     check_upgraded(host)
 
 
@@ -437,16 +443,16 @@ def test_another_choice_ends_it_before_it_switches(host: Host) -> None:
 
 def test_a_phase_does_not_begin_during_a_switch(host: Host) -> None:
     def begin(seconds: float) -> None:
-        with progress.kept_off(str(host.state), seconds):
+        with locks.kept_off(str(host.state), seconds):
             pass
 
     begin(0.0)
-    with progress.turn(str(host.state)) as mine:
+    with locks.turn(str(host.state)) as mine:
         assert mine
         with pytest.raises(BusyError) as busy:
             begin(0.1)
         assert busy.value.code == "ANOTHER_RUN"
-        with progress.turn(str(host.state)) as second:
+        with locks.turn(str(host.state)) as second:
             assert not second
     begin(0.0)
     done = record_phase.record(state_dir=str(host.state), phase="models", state="running")
@@ -457,7 +463,7 @@ def test_the_holder_of_the_lock_is_named(host: Host) -> None:
     from dream_runner.run import lock
 
     with (
-        progress.turn(str(host.state)),
+        locks.turn(str(host.state)),
         pytest.raises(BusyError) as busy,
         lock.hold(str(host.state), "install", print),
     ):

@@ -12,9 +12,9 @@ import psutil
 import pytest
 
 from dream_runner.module_utils.dream_core.errors import BusyError, PrivilegeError
+from dream_runner.module_utils.dream_core.records import locks
 from dream_runner.module_utils.dream_core.system import file_lock
 from dream_runner.module_utils.dream_core.system.process import started_at
-from dream_runner.module_utils.dream_core.upgrade import progress
 from dream_runner.run import ansible, lock, marks
 from dream_runner.run.marks import FOLDER_VARIABLE, OWNER_VARIABLE, RUN_ID_VARIABLE
 
@@ -244,9 +244,9 @@ def test_a_lock_file_that_vanishes_while_it_is_locked_is_opened_again(
         assert locked
         assert "pid" in (tmp_path / "lock").read_text()
     left[0] = 1
-    with progress.turn(str(tmp_path)) as mine:
+    with locks.turn(str(tmp_path)) as mine:
         assert not mine
-    with progress.turn(str(tmp_path)) as mine:
+    with locks.turn(str(tmp_path)) as mine:
         assert mine
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from dream_runner.machine import target
+from dream_runner.module_utils.dream_core.network import listeners
 from dream_runner.module_utils.dream_core.phases import PHASES
-from dream_runner.module_utils.dream_core.records import due_phases, survey
-from dream_runner.module_utils.dream_core.system import live
+from dream_runner.module_utils.dream_core.records import due_phases
+from dream_runner.module_utils.dream_core.system import process
 from dream_runner.settings.merge import Given, SettingsError
 
 #: What that version wrote into settings.json: what the user chose, never a default.
@@ -69,8 +70,8 @@ def receipt(phase: str, root: Path, profile: str, state: str) -> dict[str, Any]:
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(live, "listeners", lambda *_, **__: [])
-    monkeypatch.setattr(survey, "_output", lambda *_, **__: "")
+    monkeypatch.setattr(listeners, "listeners", lambda *_, **__: [])
+    monkeypatch.setattr(process, "_output", lambda *_, **__: "")
     return tmp_path
 
 

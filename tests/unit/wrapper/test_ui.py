@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from dream_runner import ui
+from dream_runner import ui, wording
 from dream_runner.module_utils.dream_core.errors import UsageError
 from dream_runner.module_utils.dream_core.phases import PHASES
 from dream_runner.run import events
-from dream_runner.ui import lines, live, plain, text
+from dream_runner.ui import lines, live, plain
 
 HOST = (1.0, "localhost")
 STORY = [
@@ -360,7 +360,7 @@ def test_a_terminal_that_has_gone_does_not_end_a_run() -> None:
     ],
 )
 def test_size(count: int, words: str) -> None:
-    assert text.size(count) == words
+    assert wording.size(count) == words
 
 
 @pytest.mark.parametrize(
@@ -374,7 +374,7 @@ def test_size(count: int, words: str) -> None:
     ],
 )
 def test_duration(seconds: float, words: str) -> None:
-    assert text.duration(seconds) == words
+    assert wording.duration(seconds) == words
 
 
 @pytest.mark.parametrize(
@@ -382,7 +382,7 @@ def test_duration(seconds: float, words: str) -> None:
     [(0, 10, "0 %"), (999, 1000, "99 %"), (10, 10, "100 %"), (5, 0, "?")],
 )
 def test_percent_is_a_hundred_only_at_the_end(done: int, total: int, words: str) -> None:
-    assert text.percent(done, total) == words
+    assert wording.percent(done, total) == words
 
 
 @pytest.mark.parametrize(
@@ -400,11 +400,11 @@ def test_percent_is_a_hundred_only_at_the_end(done: int, total: int, words: str)
     ],
 )  # fmt: skip
 def test_a_long_line_goes_on_below_its_last_column(line: str, width: int, folded: str) -> None:
-    assert text.fold(f"{line}\nnext", width) == f"{folded}\nnext"
+    assert wording.fold(f"{line}\nnext", width) == f"{folded}\nnext"
 
 
 @pytest.mark.parametrize(
     ("seconds", "words"), [(0.01, "1 s"), (59.01, "1 min 0 s"), (61.2, "1 min 2 s")]
 )
 def test_what_is_left_is_said_in_whole_seconds(seconds: float, words: str) -> None:
-    assert text.countdown(seconds) == words
+    assert wording.countdown(seconds) == words

@@ -18,8 +18,8 @@ import subprocess
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 from ..errors import IntegrityError
-from ..fetch.sources.local import parts_of
 from ..system.account import SYSTEM_PATH
+from ..system.filesystems import parts_of
 
 MANIFEST = "bundle.json"
 SUMS = "SHA256SUMS"

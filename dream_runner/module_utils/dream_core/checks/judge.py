@@ -8,11 +8,13 @@ import re
 import time
 from typing import Any, Callable, Dict, List, Mapping, Sequence
 
-from ....decide import fast_start
 from ..errors import DreamError
 from ..fetch.disk.stamp import is_present
-from ..fetch.sources.local import local_path, parts_of
-from ..system import live
+from ..fetch.sources.local import local_path
+from ..packages import installed
+from ..system import kernel
+from ..system.filesystems import parts_of
+from ..upgrade import progress
 from . import amd_tuning, preflight, requirements
 from .preflight import Finding, error_of, finding, sentence
 
@@ -63,7 +65,7 @@ def examine(request: Request) -> Answer:
 
 def _preflight(request: Request) -> Answer:
     settings, session = request["settings"], request["session"]
-    probes = live.look_preflight(
+    probes = preflight.look_preflight(
         settings["install_dir"], session["home"], time.time(), may_write=request["may_write"]
     )
     place = probes["install_dir"]
@@ -80,7 +82,7 @@ def _requirements(request: Request) -> Answer:
     need = requirements.needs(
         settings, request["choice"], request["state_dir"], _done(receipts, settings)
     )
-    probes = live.look_requirements(
+    probes = requirements.look_requirements(
         need["disk"],
         _ports(request["choice"]),
         bind_address=str(settings.get("bind_address") or "127.0.0.1"),
@@ -100,7 +102,7 @@ def _requirements(request: Request) -> Answer:
     return {
         "findings": findings,
         "missing_packages": probes["missing_packages"],
-        "interrupted_packages": live.is_dpkg_interrupted(),
+        "interrupted_packages": installed.is_dpkg_interrupted(),
         "memory_mb": requirements.usable_memory_mb(settings, request["host"]),
     }
 
@@ -132,14 +134,16 @@ def _units(receipts: Mapping[str, Any]) -> List[str]:
 
 def _missing(request: Request) -> List[str]:
     """Return which of the things that packages bring are not on this host."""
-    urls = [url for item in fast_start.files(request["choice"]) for url in item.get("urls") or []]
+    urls = [
+        url for item in progress.choice_files(request["choice"]) for url in item.get("urls") or []
+    ]
     missing = []
     if request["settings"]["profile"] == "native":
-        if not live.can_load("libgomp.so.1"):
+        if not kernel.can_load("libgomp.so.1"):
             missing.append("libgomp")
-        if not live.can_make_environments(request["python"]):
+        if not kernel.can_make_environments(request["python"]):
             missing.append("venv")
-    if any(url.startswith(("https:", "wheel:")) for url in urls) and not live.has_certificates():
+    if any(url.startswith(("https:", "wheel:")) for url in urls) and not kernel.has_certificates():
         missing.append("certificates")
     return missing
 
@@ -188,7 +192,7 @@ def _offline(request: Request) -> Answer:
     settings, home = request["settings"], request["settings"]["install_dir"]
     bundle = settings.get("bundle") or ""
     findings, proved = [], []
-    for item in fast_start.first_files(request["choice"]):
+    for item in progress.first_files(request["choice"]):
         where = _model_at(item, home, bundle, request["may_write"])
         if where:
             proved.append("%s: %s" % (item["file"], where))
@@ -235,8 +239,8 @@ def _absent(what: str, in_bundle: str) -> Finding:
 def _amd_tuning(request: Request) -> Answer:
     """Return what tuning this host wants, what is not in force, and what waits for a reboot."""
     plan = amd_tuning.plan(request["host"], request["choice"], request["session"])
-    pending = amd_tuning.pending(plan, live.module_parameters(amd_tuning.MODULES))
-    values = {name: live.sysctl(name) for name in plan["sysctl"]}
+    pending = amd_tuning.pending(plan, kernel.module_parameters(amd_tuning.MODULES))
+    values = {name: kernel.sysctl(name) for name in plan["sysctl"]}
     return {
         "findings": [],
         "plan": plan,
@@ -260,13 +264,13 @@ def _packages(request: Request) -> Answer:
         )
         for name in wrong
     ]
-    missing = [] if wrong else live.missing_packages(names, family)
+    missing = [] if wrong else installed.missing_packages(names, family)
     if missing and not preflight.can_become(request["session"]):
         findings += requirements.check_packages(request["settings"], request["session"], missing)
     return {
         "findings": findings,
         "missing_packages": missing,
-        "interrupted_packages": live.is_dpkg_interrupted(),
+        "interrupted_packages": installed.is_dpkg_interrupted(),
     }
 
 

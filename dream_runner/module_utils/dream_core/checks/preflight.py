@@ -14,6 +14,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from .. import errors
 from ..errors import DreamError
 from ..system.atomic import TEMP_PREFIX
+from ..system.filesystems import SOUND_FILESYSTEMS, filesystem, names_in, probe_semantics
 
 Finding = Dict[str, Any]
 
@@ -402,3 +403,35 @@ def can_become(session: Mapping[str, Any]) -> bool:
     and by hand ``--ask-become-pass`` gives it.
     """
     return bool(session.get("is_root")) or session.get("sudo") in ("passwordless", "password")
+
+
+#: Any of them makes a directory an installation of the stack that we replace.
+_OLD_MARKS = (".env", "dream-cli", "docker-compose.yml", "data")
+
+
+def look_preflight(install_dir: str, home: str, now: float, *, may_write: bool) -> Dict[str, Any]:
+    """Return what ``preflight.check`` judges. Writes only with ``may_write``, and cleans up.
+
+    The filesystem is tried only where its type does not already tell, so that
+    an ordinary run touches nothing.
+    """
+    place = filesystem(install_dir)
+    unknown = place["fstype"] not in SOUND_FILESYSTEMS
+    tried = may_write and unknown and place["writable"] and place["is_directory"]
+    return {
+        "install_dir": place,
+        "entries": sorted(names_in(install_dir)),
+        "semantics": probe_semantics(place["existing"]) if tried else None,
+        "old_install": _old_install(os.path.join(home, "dream-server"), install_dir),
+        "docker_usable": _docker_usable(),
+        "now": now,
+    }
+
+
+def _old_install(path: str, install_dir: str) -> Optional[str]:
+    there = any(os.path.lexists(os.path.join(path, name)) for name in _OLD_MARKS)
+    return path if there and path != install_dir else None
+
+
+def _docker_usable(path: str = "/var/run/docker.sock") -> bool:
+    return os.path.exists(path) and os.access(path, os.R_OK | os.W_OK)

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence
 
-from ....decide import fast_start
 from ..errors import RequirementError
 from ..fetch.sources import wheel_address
-from ..system.ip_addresses import collide, is_everywhere
-from ..system.live import holder
+from ..network.listeners import holder, listeners
+from ..system import ip_addresses
+from ..system.filesystems import allocated_bytes, filesystem, lines
+from ..system.ip_addresses import addresses, collide, is_everywhere
+from ..system.kernel import available_memory_mb
+from ..upgrade import progress
 from . import versions
 from .preflight import Finding, can_become, finding
 
@@ -143,7 +146,7 @@ def needs(
 
 def _helper_needs(settings: Mapping[str, Any], choice: Mapping[str, Any]) -> List[Dict[str, Any]]:
     """Return what the models of the services need, whose sizes are all exact."""
-    files = fast_start.helper_files(choice)
+    files = progress.helper_files(choice)
     size_mb = -(-sum(item["size_bytes"] for item in files) // _MB)
     return [_model_need(settings, files, size_mb, "models of features")] if files else []
 
@@ -462,3 +465,40 @@ def check_packages(
             code="SUDO_NEEDED",
         )
     ]
+
+
+def look_requirements(
+    disk: Sequence[Dict[str, Any]],
+    ports: Sequence[int],
+    *,
+    bind_address: str = "127.0.0.1",
+    own_paths: Sequence[str] = (),
+    own_units: Sequence[str] = (),
+) -> Dict[str, Any]:
+    """Return what ``requirements.check`` judges, for the disk needs and the ports decided on."""
+    return {
+        "has_address": ip_addresses.has(bind_address),
+        "addresses": [*ip_addresses.loopbacks(), *addresses()],
+        "disk": [_fill_need(item) for item in disk],
+        "listeners": listeners(ports, own_paths=own_paths, own_units=own_units),
+        "available_mb": available_memory_mb(),
+        "first_free_port": int(
+            "".join(lines("/proc/sys/net/ipv4/ip_unprivileged_port_start")[:1]) or 1024
+        ),
+    }
+
+
+def _fill_need(item: Dict[str, Any]) -> Dict[str, Any]:
+    place = filesystem(item["path"])
+    free, wanted = place["free_bytes"], item["mb"] * 1024 * 1024
+    # Counting a tree takes time; it matters only where space is short. Ten needs
+    # of that size may share the filesystem before the short way could be wrong.
+    plenty = free is not None and free > 10 * (wanted + 1024**3)
+    there = 0 if plenty else sum(allocated_bytes(path) for path in item.get("there", ()))
+    return dict(
+        item,
+        there_bytes=there,
+        device=place["device"],
+        mount=place["mount"],
+        free_bytes=free,
+    )

@@ -11,13 +11,12 @@ import re
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from ..containers.references import name_of, pinned, version_of
+from ..records.inputs import ACCEPT
 from .preflight import Finding, finding
 
 Move = Dict[str, str]
 Number = Tuple[int, ...]
 
-#: The id by which a user accepts a migration, for one run (inputs.py, commands/install).
-ACCEPT = "migration"
 MIGRATION, DOWNGRADE = "migration", "downgrade"
 #: Instead of a list: every version changes the data.
 _EVERY = "every"

@@ -135,7 +135,7 @@ def images(command: str, references: Sequence[str]) -> FrozenSet[str]:
 def load(command: str, archive: str) -> None:
     """Load an image archive, whole or in parts. Raises EngineError IMAGE_ARCHIVE or DiskError."""
     # Here, because a survey, which has to be quick, never loads.
-    from ..fetch.sources.local import parts_of
+    from ..system.filesystems import parts_of
 
     parts = parts_of(archive)
     if not os.path.isfile(parts[0]):

@@ -12,7 +12,8 @@ import stat
 import subprocess
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from ..system import live
+from ..packages import installed
+from ..system import filesystems
 from ..system.account import SYSTEM_PATH
 from . import daemon_options
 from .daemon_options import DAEMON_FILE, DEFAULT_ROOT
@@ -37,10 +38,10 @@ def look(command: str, family: str, data_root: str = "") -> Dict[str, Any]:
     place = place or str(daemon_options.parse(text).get("data-root", DEFAULT_ROOT))
     sources, keys = _sources()
     names = sorted(ENGINE_PACKAGES)
-    missing = live.missing_packages(names, family) if program else names
+    missing = installed.missing_packages(names, family) if program else names
     answer.update(
         daemon_text=text,
-        filesystem=live.filesystem(place),
+        filesystem=filesystems.filesystem(place),
         installed=[name for name in names if name not in missing],
         sources=sources,
         keys=keys,

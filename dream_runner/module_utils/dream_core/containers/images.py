@@ -78,7 +78,7 @@ def _refuse_network(missing: Sequence[Image]) -> None:
 def _load(command: str, missing: Sequence[Image], bundle: str, on_progress: Progress) -> None:
     """Load what a bundle has, then look whether that is what the lock promised."""
     # Here, because a survey, which has to be quick, never loads.
-    from ..fetch.sources.local import parts_of
+    from ..system.filesystems import parts_of
 
     archives = {image["archive"]: image["tag"] for image in missing if image["archive"]}
     for archive, tag in archives.items():

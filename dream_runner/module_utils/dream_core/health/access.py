@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Collection, Dict, List, Mapping, Sequence, Tuple
 
 from .. import arguments
-from ..system import ip_addresses, live
+from ..system import ip_addresses
 from .serving import KEY_NAME, api_key
 
 Document = Dict[str, Any]
@@ -44,7 +44,7 @@ def carry_out(params: Mapping[str, Any], *, write: bool) -> Dict[str, Any]:
     known = dict(
         params, has_key=bool(key_file and api_key(key_file)), loopbacks=ip_addresses.loopbacks()
     )
-    document = build(known, live.addresses())
+    document = build(known, ip_addresses.addresses())
     return {"changed": False, "access": document, "lines": lines(document)}
 
 
@@ -118,7 +118,7 @@ def of(summary: Mapping[str, Any]) -> Document:
     if not isinstance(document, dict) or not document.get("chat"):
         return {}
     bind = str(document.get("bind_address") or "127.0.0.1")
-    return dict(document, lan=remote(str(document["chat"]), bind, live.addresses()))
+    return dict(document, lan=remote(str(document["chat"]), bind, ip_addresses.addresses()))
 
 
 # --- in words -----------------------------------------------------------------------

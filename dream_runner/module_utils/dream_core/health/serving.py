@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 from ..containers import compose_project, engine
 from ..errors import DreamError, EngineError
 from ..native.supervisord import program_info
-from ..system import env_file, ip_addresses, live, systemd, text_file
+from ..network import listeners
+from ..system import env_file, ip_addresses, systemd, text_file
 from . import ask_model
 
 Receipts = Mapping[str, Any]
@@ -85,7 +86,7 @@ def ask(receipts: Receipts, timeout_seconds: float, *, trusting: bool = False) -
     listener = _listener(host, port, _units(receipts))
     if listener is None:
         return dict(found, why="nothing listens on port %d" % port)
-    found.update(listening=True, holder=live.holder(listener))
+    found.update(listening=True, holder=listeners.holder(listener))
     found["ours"] = is_ours(receipts, listener)
     if not found["ours"]:
         why = "port %d belongs to %s, which is not the engine" % (port, found["holder"])
@@ -134,7 +135,7 @@ def _units(receipts: Receipts) -> List[str]:
 
 def _listener(host: str, port: int, names: Sequence[str]) -> Optional[Dict[str, Any]]:
     """Return who gets a connection to ``host``: the kernel takes the closest address."""
-    seen = live.listeners([port], own_units=names)
+    seen = listeners.listeners([port], own_units=names)
     found = {ip_addresses.canonical(item["address"]): item for item in seen}
     place = ip_addresses.canonical(host)
     ways = (place, "::") if ":" in place else (place, "0.0.0.0", "::")

@@ -12,8 +12,9 @@ from typing import Any, Dict
 
 from ..errors import BusyError, RequirementError
 from ..health import serving
-from ..records.receipt import LINGER_DIRECTORY, read_all
-from ..system import file_lock, lifeline, live
+from ..layout import LINGER_DIRECTORY
+from ..records.receipt import read_all
+from ..system import file_lock, filesystems, kernel, lifeline
 from ..system.account import gather_session
 from .host import held, look, place_of
 
@@ -61,9 +62,9 @@ def visit(
         "python": "%d.%d.%d" % sys.version_info[:3],
         "interpreter": sys.executable or "python3",
         "present": _present(os.path.join(install_dir, "data", "models")),
-        "filesystem": live.filesystem(install_dir),
+        "filesystem": filesystems.filesystem(install_dir),
         "engine": _ask(receipts),
-        "loads_engine": live.can_load(_ENGINE_LIBRARY),
+        "loads_engine": kernel.can_load(_ENGINE_LIBRARY),
         "lingers": os.path.exists(LINGER_DIRECTORY + gather_session()["user"]),
         "context": look(
             state_dir=state_dir,

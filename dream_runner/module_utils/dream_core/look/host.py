@@ -8,8 +8,8 @@ from typing import Any, Dict, List, Mapping
 
 from ..facts.cache import load_or_gather
 from ..fetch.disk.partial import partial_progress
+from ..network import listeners
 from ..records import receipt, survey
-from ..system import live
 from ..system.account import gather_session
 
 
@@ -47,7 +47,7 @@ def look(
         "drift": {} if full else survey.survey(receipts, verify=verify),
         # A recorded process id may by now belong to another program; an argument
         # below the install directory tells our own.
-        "listeners": live.listeners(own_paths=[install_dir]),
+        "listeners": listeners.listeners(own_paths=[install_dir]),
         "bundled": bundled(bundle),
         "held": held(os.path.join(install_dir, "data", "models")),
         "notes": [line for line in [origin.get("why", "")] if line] + warnings,

@@ -28,7 +28,6 @@ from ..errors import (
     UsageError,
 )
 from ..network import network_env
-from ..records.last_good import former
 from ..redact import without_logins
 from ..system import atomic, text_file
 from ..system.process import Finished, command_lines, end_processes, run_child
@@ -489,3 +488,8 @@ def _failure(done: Finished, where: str) -> DreamError:
 def _said(line: str) -> str:
     shown = without_logins(line)
     return "the engine's packages were not installed: %s" % shown[:300]
+
+
+def former(path: str) -> str:
+    """Return where a directory of packages waits until its successor has proved itself."""
+    return path + ".former"

@@ -12,8 +12,8 @@ import shutil
 import subprocess
 from typing import List, NamedTuple, Sequence
 
-from ..system import live
 from ..system.account import SYSTEM_PATH, ask_sudo
+from . import installed
 
 _REMOVED = re.compile(r"^(?:Remv|Purg) (\S+)", re.M)
 _SECONDS = 300
@@ -54,7 +54,7 @@ class Refused(Exception):
 
 def remove(removal: Removal) -> None:
     """Remove the packages of a plan. Raises Refused, OSError or SubprocessError."""
-    if live.is_dpkg_interrupted():
+    if installed.is_dpkg_interrupted():
         # By a kill; until it has ended what it began, dpkg refuses everything else.
         _as_root("dpkg", "--configure", "-a", "--force-confold")
     _as_root("apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=300", "purge", *removal.names)

@@ -17,7 +17,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional
 
 from ..containers import daemon_options
 from ..fetch.disk.stamp import is_present
-from ..system import live
+from ..system.filesystems import mounts_below
 from . import install_mark
 
 Resource = Mapping[str, Any]
@@ -163,7 +163,7 @@ class Bounds:
         path = str(resource["path"])
         if not os.path.lexists(path):
             return ""
-        mounted = mounts(os.path.dirname(path), self._root)
+        mounted = mounts_below(os.path.dirname(path), self._root)
         if self._listed is not None and not mounted:
             return ""
         # A disk of its own for the data is common; single files on it may be of anybody.
@@ -176,6 +176,7 @@ class Bounds:
 
     def _is_as_left(self, resource: Resource) -> bool:
         """Tell whether a file, model or tree is still what it was when our work ended."""
+        from ..resources import observed_host
         from . import survey
 
         if resource.get("origin") == "found":
@@ -186,7 +187,9 @@ class Bounds:
         is_comparable = resource["kind"] != "data" and not resource.get("volatile")
         if not is_comparable or not isinstance(resource.get("seen"), dict):
             return False
-        return survey.drift(dict(resource, coming=False), survey.Host([dict(resource)])) is None
+        return (
+            survey.drift(dict(resource, coming=False), observed_host.Host([dict(resource)])) is None
+        )
 
     def _is_of_the_layout(self, resource: Resource) -> bool:
         inner = os.path.relpath(os.path.realpath(str(resource["path"])), self._root).split("/")
@@ -321,19 +324,3 @@ def account_name() -> str:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
         return str(os.geteuid())
-
-
-def mounts(path: str, below: str = "") -> List[str]:
-    """Return the mount points that lie on the way from ``below`` to ``path``, the ends included.
-
-    Without ``below``: those at or below ``path``.
-    """
-    real = os.path.realpath(path)
-    if below:
-        return [item for item in live.mount_points() if _inside(real, item)
-                and _inside(item, below) and item != below]  # fmt: skip
-    return [item for item in live.mount_points() if _inside(item, real)]
-
-
-def _inside(path: str, folder: str) -> bool:
-    return (path + "/").startswith(folder.rstrip("/") + "/")

@@ -12,7 +12,6 @@ import json
 import re
 from typing import Any, Dict, FrozenSet, Iterable, List, Mapping, Tuple
 
-from ..checks.versions import ACCEPT
 from ..phases import PHASES
 
 #: Variables made of several values, each of which counts by itself.
@@ -103,3 +102,7 @@ def _in_words(name: str) -> str:
     if name.endswith("_facts"):
         return "what %s found" % name[: -len("_facts")]
     return name.split(".")[-1].replace("dream_", "", 1)
+
+
+#: The id by which a user accepts a migration, for one run (inputs.py, commands/install).
+ACCEPT = "migration"

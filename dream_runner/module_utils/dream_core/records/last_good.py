@@ -16,6 +16,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional
 
 from .. import forms
 from ..errors import DreamError
+from ..native.venv import former
 from ..system import atomic
 from . import bounds, originals, receipt_form
 
@@ -86,11 +87,6 @@ def _may_go(item: Item, document: Mapping[str, Any], home: str) -> bool:
 def _resources(receipts: Receipts) -> Iterator[Item]:
     for phase in _PHASES:
         yield from receipts.get(phase, {}).get("resources", [])
-
-
-def former(path: str) -> str:
-    """Return where a directory of packages waits until its successor has proved itself."""
-    return path + ".former"
 
 
 def _kept(folder: str, path: str) -> Item:

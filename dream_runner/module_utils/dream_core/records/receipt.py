@@ -39,8 +39,6 @@ _IDENTITY = {
     "volume": ("name",),
     "data": ("path",),
 }
-#: Where logind remembers whose services run without a login.
-LINGER_DIRECTORY = "/var/lib/systemd/linger/"
 
 #: ``removed``: uninstalled, but for resources that are kept or could not go.
 _STATES = ("running", "done", "failed", "removed")

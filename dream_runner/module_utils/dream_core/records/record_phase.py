@@ -9,9 +9,9 @@ import time
 from typing import Any, Dict, List, Optional
 
 from ..errors import DreamError
+from ..resources import registry
 from ..system import atomic
-from ..upgrade import progress
-from . import due_phases, install_mark, last_good, originals, receipt, survey
+from . import due_phases, install_mark, last_good, locks, originals, receipt
 
 #: A file that was there before us is configuration; a larger one is not kept.
 _ORIGINAL_LIMIT_BYTES = 1024 * 1024
@@ -37,7 +37,7 @@ def record(
     """
     if state == "running" and write:
         # Between the two the upgrade of a fast start must not begin to change containers.
-        with progress.kept_off(state_dir):
+        with locks.kept_off(state_dir):
             return _record(state_dir, phase, state, resources, facts, stamp, wanted, write)
     return _record(state_dir, phase, state, resources, facts, stamp, wanted, write)
 
@@ -71,7 +71,7 @@ def _record(
         base = before or receipt.begin(
             None, phase=phase, resources=[], exists=[], stamp=dict(stamp or {}, started_at=now())
         )
-        base["resources"] = survey.observe_all(base["resources"])
+        base["resources"] = registry.observe_all(base["resources"])
         after = receipt.finish(
             base,
             state=state,
@@ -99,7 +99,7 @@ def _was_there(
     Where a phase has no receipt at all, an earlier one may have been lost; the
     mark in the install directory then tells ours from what was found.
     """
-    found = survey.was_there(resources)
+    found = registry.was_there(resources)
     if before and before.get("resources"):
         return found
     ours = install_mark.owned(install_dir, resources)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import ipaddress
+import os
 import socket
-from typing import Any, List, Sequence
+import struct
+from typing import Any, Iterable, List, Sequence, Tuple
+
+from .filesystems import lines
 
 #: What a server listens on when it listens everywhere, with the loopback addresses that
 #: then answer, the best first. ``::`` takes IPv4 connections as well.
@@ -93,3 +98,42 @@ def is_loopback(address: str) -> bool:
         return ipaddress.ip_address(canonical(address)).is_loopback
     except ValueError:
         return address == "localhost"
+
+
+#: Interfaces that lead to containers and virtual machines of this host only.
+_INNER = ("lo", "docker", "br-", "veth", "virbr", "cni", "flannel", "lxc", "podman", "tap")
+
+
+_SIOCGIFADDR = 0x8915
+
+
+def addresses(if_inet6: str = "/proc/net/if_inet6") -> List[str]:
+    """Return the addresses under which other computers see this one, the usual one first."""
+    names = [name for _, name in socket.if_nameindex() if not name.startswith(_INNER)]
+    found = [item for item in (_source_address(), *map(_ipv4, names)) if item]
+    found += [address for name, address in _global_ipv6(if_inet6) if name in names]
+    return list(dict.fromkeys(found))
+
+
+def _source_address() -> str:
+    """Return the address that this host sends from; a datagram socket connects without a byte."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.connect(("192.0.2.1", 9))
+        found = str(sender.getsockname()[0])
+        return "" if found.startswith("127.") else found
+    return ""
+
+
+def _ipv4(interface: str) -> str:
+    request = struct.pack("256s", os.fsencode(interface)[:15])
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+        return socket.inet_ntoa(fcntl.ioctl(asker.fileno(), _SIOCGIFADDR, request)[20:24])
+    return ""
+
+
+def _global_ipv6(path: str) -> Iterable[Tuple[str, str]]:
+    """Yield interface and address of what is neither of this host nor of this link only."""
+    for line in lines(path):
+        fields = line.split()
+        if len(fields) == 6 and fields[3] == "00":
+            yield fields[5], socket.inet_ntop(socket.AF_INET6, bytes.fromhex(fields[0]))

@@ -14,6 +14,8 @@ import time
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
+from .account import SYSTEM_PATH
+
 #: prctl(2): signal to this process when the thread that made it ends.
 _PR_SET_PDEATHSIG = 1
 _BLOCK_BYTES = 1024 * 1024
@@ -203,3 +205,35 @@ def is_alive(pid: int) -> bool:
             return handle.read().rsplit(b")", 1)[1].split()[0] not in (b"Z", b"X")
     except (OSError, IndexError):
         return False
+
+
+def prints(argv: Sequence[str], answer: str) -> bool:
+    """Tell whether a program prints ``answer``; without one, whether it ends well."""
+    try:
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=60,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    said = done.stdout.decode("utf-8", "replace").strip()
+    return said == answer if answer else done.returncode == 0
+
+
+def output(argv: Sequence[str]) -> str:
+    """Return what a program prints; its rows are facts, whatever its exit code says."""
+    program = shutil.which(argv[0], path=SYSTEM_PATH)
+    if program is None:
+        return ""
+    done = subprocess.run(
+        [program, *argv[1:]],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=10,
+        check=False,
+    )
+    return done.stdout.decode("utf-8", "replace")

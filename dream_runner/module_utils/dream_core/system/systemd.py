@@ -9,6 +9,7 @@ from typing import Any, Dict, List, Sequence
 
 from ..errors import EngineError
 from .account import SYSTEM_PATH
+from .process import output
 
 _TELL_SECONDS = 120
 _ASK_SECONDS = 10
@@ -66,3 +67,20 @@ def _run(argv: Sequence[str], seconds: float) -> Any:
         timeout=seconds,
         check=False,
     )
+
+
+#: What a unit must show to count as working, in systemctl's own words.
+UNIT_PROPERTIES = ("LoadState", "ActiveState", "UnitFileState")
+
+
+def shown_units(scope: str, names: Sequence[str]) -> Dict[str, Dict[str, str]]:
+    """Return the properties of the named units; systemctl parts them by an empty line."""
+    if not names:
+        return {}
+    argv = ["systemctl", *(["--user"] if scope == "user" else []), "show", *names]
+    argv.append("--property=Id,Names," + ",".join(UNIT_PROPERTIES))
+    units = {}
+    for block in output(argv).split("\n\n"):
+        shown = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        units.update({name: shown for name in shown.get("Names", "").split()})
+    return units

@@ -13,14 +13,15 @@ import os
 import subprocess
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
-from ....decide import profiles
+from .. import profiles as profiles_
 from ..containers import compose_project
 from ..errors import DreamError, EngineError
 from ..health import serving
 from ..health.ask_model import complete, wait_until_ready
 from ..health.readiness import wait_for_services
 from ..native import supervisord
-from ..records import bounds, last_good, originals, receipt, receipt_form, survey
+from ..records import bounds, last_good, originals, receipt, receipt_form
+from ..resources import registry
 from ..system import systemd
 from ..system.atomic import translate
 
@@ -58,7 +59,7 @@ def turn_back(
 def _is_of(proof: Proof, profile: str) -> bool:
     """Tell whether a proof is whole, so that it can be repeated, and of this profile."""
     is_whole = not receipt_form.WHOLE_PROOF(proof)
-    return is_whole and profiles.current_name(proof["profile"]) == profile
+    return is_whole and profiles_.current_name(proof["profile"]) == profile
 
 
 def _turned_back(failed: DreamError, version: str) -> DreamError:
@@ -146,7 +147,7 @@ def _ask(proof: Proof, command: str) -> None:
     wait_until_ready(
         proof["url"] + proof["health_path"],
         proof["deadline_seconds"],
-        lambda: survey.failed_for_good(watch) if watch else "",
+        lambda: registry.failed_for_good(watch) if watch else "",
     )
     key = serving.api_key(str(proof.get("key_file") or ""))
     complete(proof["url"] + proof["api_path"], proof["model"], proof["deadline_seconds"], key=key)

@@ -9,34 +9,29 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import stat
 import subprocess
-from typing import Any, Callable, Container, Dict, List, Sequence, Set
+from typing import Any, Container, Dict, List, Sequence, Set
 
-from ..containers import compose_project, daemon_options, engine_look
+from ..containers import compose_project
 from ..errors import DreamError
 from ..fetch.disk.names import WHEEL, stem
 from ..fetch.disk.partial import find_partials, wheel_leftovers
 from ..fetch.disk.stamp import stamp_path
+from ..native import venv
 from ..packages import removal
 from ..phases import PHASES
-from ..records import bounds, install_mark, last_good, originals, receipt, survey
+from ..records import bounds, install_mark, last_good, originals, receipt
+from ..resources import kind, observed_host, registry
+from ..resources.file import has_former
+from ..resources.kind import Cannot
 from ..system import atomic
-from ..system.account import SYSTEM_PATH
 
 Resource = Dict[str, Any]
 Answer = Dict[str, List[str]]
 
-#: Kept without ``purge``: what took long to fetch. Secrets are marked by the resource.
-_PRECIOUS_KINDS = ("model", "image", "volume", "data")
 #: Phases whose packages go with ``purge``. The container engine holds what others run by now.
 _PURGED_PACKAGES = ("requirements", "devtools")
-_SYSTEM_UNITS = "/etc/systemd/system"
-
-
-class Cannot(Exception):
-    """A resource stays on the host, and why."""
 
 
 #: What goes wrong with one resource and must not end the walk.
@@ -99,7 +94,7 @@ class _Walk:
         """Do what is due with one resource; return whether the receipt may forget it."""
         if resource["kind"] == "package" and resource["origin"] == "made":
             return True  # All at once, afterwards.
-        name = survey.name_of(resource)
+        name = kind.name_of(resource)
         try:
             if resource["origin"] == "found":
                 return self._give_back(resource, document, name)
@@ -138,7 +133,7 @@ class _Walk:
         belongings = [path for path in _belongings(resource) if os.path.lexists(path)]
         if resource["kind"] == "directory":
             belongings += self._litter(resource["path"], document)
-        is_there = _is_there(resource) or _has_former(resource)
+        is_there = _is_there(resource) or has_former(resource)
         # Not a failure: the files of the user, or what is kept, live on in it.
         if is_there and resource["kind"] == "directory" and not self._is_empty(resource["path"]):
             self._unlink(belongings)
@@ -149,11 +144,11 @@ class _Walk:
             self._refuse_of_another_install(resource, document)
         self._unlink(belongings)
         if is_there and not self._dry:
-            _REMOVERS[resource["kind"]](resource)
+            registry.remove(resource)
         if is_there or belongings:
             self.answer["removed"].append(name)
         if resource.get("path"):
-            self._gone.update((resource["path"], last_good.former(resource["path"])))
+            self._gone.update((resource["path"], venv.former(resource["path"])))
         return True
 
     def _guard(self, resource: Resource, document: receipt.Receipt) -> None:
@@ -202,7 +197,7 @@ class _Walk:
             for item in document.get("resources", [])
             if item["kind"] == "package" and item["origin"] == "made"
         ]
-        host = survey.Host(made)
+        host = observed_host.Host(made)
         made = [item for item in made if host.has_package(item["name"])]
         made = self._without_foreign_packages(made, document)
         if not made:
@@ -256,15 +251,13 @@ def _name_of_foreign(item: Any) -> str:
 def _stays(resource: Resource, purge: bool) -> bool:
     if resource.get("shared"):
         return True
-    return not purge and (resource["kind"] in _PRECIOUS_KINDS or bool(resource.get("secret")))
+    return not purge and (
+        registry.KINDS[resource["kind"]].is_precious or bool(resource.get("secret"))
+    )
 
 
 def _is_there(resource: Resource) -> bool:
-    return bool(survey.observe(resource, survey.Host([resource]), survey.GLANCE)["present"])
-
-
-def _has_former(resource: Resource) -> bool:
-    return resource["kind"] == "tree" and os.path.isdir(last_good.former(resource["path"]))
+    return bool(registry.observe(resource, observed_host.Host([resource]), kind.GLANCE)["present"])
 
 
 def _belongings(resource: Resource) -> List[str]:
@@ -280,120 +273,6 @@ def _belongings(resource: Resource) -> List[str]:
         return [stamp_path(path), *partials, *wheel_leftovers(path), stamp_path(stem(path) + WHEEL)]
     # The environment file is replaced only after its content was kept beside it.
     return [path + ".bak"] if resource["kind"] == "file" and resource.get("secret") else []
-
-
-def _remove_file(resource: Resource) -> None:
-    path = resource["path"]
-    os.unlink(path)
-    if path.endswith(".service"):
-        # Else the manager goes on knowing a unit that is no more; one that does not run knows none.
-        scope = [] if os.path.dirname(path) == _SYSTEM_UNITS else ["--user"]
-        with contextlib.suppress(Cannot):
-            _run(["systemctl", *scope, "daemon-reload"])
-
-
-def _remove_directory(resource: Resource) -> None:
-    os.rmdir(resource["path"])
-
-
-def _remove_tree(resource: Resource) -> None:
-    if resource["kind"] == "tree" and _has_former(resource):
-        _remove_whole(last_good.former(resource["path"]))
-    if os.path.lexists(resource["path"]):
-        _remove_whole(resource["path"])
-
-
-def _remove_whole(path: str) -> None:
-    if os.path.islink(path):
-        raise Cannot("it is a link now")
-    mounted = bounds.mounts(path)
-    if mounted:
-        raise Cannot("something is mounted in it: %s" % ", ".join(mounted))
-    shutil.rmtree(path)
-
-
-def _remove_unit(resource: Resource) -> None:
-    scope = ["--user"] if resource["scope"] == "user" else []
-    _run(["systemctl", *scope, "disable", "--now", resource["name"]])
-    if survey.observe(resource, survey.Host([resource])).get("active") in ("active", "activating"):
-        raise Cannot("it still runs")
-
-
-def _remove_supervisor(resource: Resource) -> None:
-    from ..native.supervisord import stop
-
-    stop(resource["config"])
-
-
-def _remove_background(resource: Resource) -> None:
-    from ..native.background import program_of, stop
-
-    stop(program_of(resource))
-
-
-def _remove_linger(resource: Resource) -> None:
-    _run(["loginctl", "disable-linger", resource["user"]])
-
-
-def _remove_group(resource: Resource) -> None:
-    _run(["gpasswd", "--delete", resource["user"], resource["group"]])
-
-
-def _remove_options(resource: Resource) -> None:
-    """Take our options out of the file; an empty one goes."""
-    path = resource["path"]
-    rest = daemon_options.without(engine_look.read(path), resource["set"])
-    if rest:
-        atomic.write_bytes(path, rest.encode(), int(engine_look.mode(path, "0644"), 8))
-    else:
-        os.unlink(path)
-
-
-def _remove_of_engine(resource: Resource) -> None:
-    from ..containers.compose_project import remove as remove_of_engine
-
-    remove_of_engine(resource)
-
-
-def _nothing(resource: Resource) -> None:
-    """Do nothing: a port goes with its program."""
-
-
-_REMOVERS: Dict[str, Callable[[Resource], None]] = {
-    "file": _remove_file,
-    "model": _remove_file,
-    "directory": _remove_directory,
-    "tree": _remove_tree,
-    "unit": _remove_unit,
-    "supervisor": _remove_supervisor,
-    "background": _remove_background,
-    "linger": _remove_linger,
-    "group": _remove_group,
-    "options": _remove_options,
-    "port": _nothing,
-    # The file that sets it goes; the value in force stays until the next boot.
-    "sysctl": _nothing,
-    "container": _remove_of_engine,
-    "image": _remove_of_engine,
-    "network": _remove_of_engine,
-    "volume": _remove_of_engine,
-    "data": _remove_tree,
-}
-
-
-def _run(argv: Sequence[str]) -> None:
-    program = shutil.which(argv[0], path=SYSTEM_PATH)
-    if program is None:
-        raise Cannot("%s is not there" % argv[0])
-    done = subprocess.run(
-        [program, *argv[1:]],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise Cannot(done.stderr.decode("utf-8", "replace").strip() or "%s failed" % argv[0])
 
 
 #: What the state directory holds besides receipts; ``runs`` and ``lock`` are in use.

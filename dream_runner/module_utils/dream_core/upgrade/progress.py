@@ -7,16 +7,12 @@ program writes beside its stage. The number of bytes comes from the journal of t
 
 from __future__ import annotations
 
-import contextlib
 import os
-import time
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
-from ....decide import fast_start
-from .. import forms
-from ..errors import BusyError
+from .. import forms, layout
 from ..fetch.disk.partial import partial_progress
-from ..system import atomic, env_file_write, file_lock, systemd
+from ..system import atomic, env_file_write, systemd
 
 SCHEMA = "dream-runner.upgrade/1"
 
@@ -33,8 +29,6 @@ FETCHING, WAITING, TESTING, SWITCHING, RETIRING, FAILED = (
 STARTING, RESTARTING, STOPPED = "starting", "restarting", "stopped"
 
 #: Held by the program from its last look at the receipts until it is done with the containers.
-_TURN = "upgrade.lock"
-_TURN_SECONDS = 900.0
 _PROPERTIES = ("ActiveState", "SubState", "InvocationID")
 
 
@@ -42,7 +36,7 @@ class Paths:
     """Where everything of an upgrade lies."""
 
     def __init__(self, install_dir: str) -> None:
-        self.folder = os.path.join(install_dir, fast_start.FOLDER)
+        self.folder = os.path.join(install_dir, layout.UPGRADE_FOLDER)
         self.document = os.path.join(self.folder, "upgrade.json")
         self.network = os.path.join(self.folder, "network.env")
         self.state = os.path.join(self.folder, "state.json")
@@ -65,7 +59,7 @@ def look(
     ``{model, until, stage, why, done_bytes, total_bytes, unit, scope, unit_state}``; ``until`` is
     the model that answers meanwhile. ``show`` asks the service manager; tests replace it.
     """
-    wanted = fast_start.pending(receipts)
+    wanted = pending(receipts)
     if not wanted:
         return None
     install_dir = str(receipts["models"].get("install_dir") or "")
@@ -195,7 +189,7 @@ _SENTENCES: Dict[str, Callable[[Mapping[str, Any]], str]] = {
 
 def show_program(name: str, scope: str, paths: Paths) -> Dict[str, str]:
     """Return the state of the upgrade's program in systemd's words, whoever keeps it running."""
-    if scope != fast_start.BACKGROUND:
+    if scope != layout.BACKGROUND:
         return systemd.show(name, scope, _PROPERTIES)
     # Only hosts without systemd need this.
     from ..native import background
@@ -211,55 +205,26 @@ def show_program(name: str, scope: str, paths: Paths) -> Dict[str, str]:
 # --- one at a time ----------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def kept_off(state_dir: str, seconds: float = _TURN_SECONDS) -> Iterator[None]:
-    """Keep the upgrade from switching while a phase records that it begins.
-
-    A run by the wrapper holds the install's lock, which the upgrade respects; one by hand
-    does not. Raises BusyError ANOTHER_RUN when a switch does not end.
-    """
-    try:
-        handle = os.open(os.path.join(state_dir, _TURN), os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        # No upgrade has ever had its turn here.
-        yield
-        return
-    try:
-        if file_lock.attempt(handle, shared=True, seconds=seconds) is file_lock.Lock.HELD:
-            raise BusyError(
-                "this host is switching to its downloaded model right now",
-                code="ANOTHER_RUN",
-                hint="wait for it to end, then run again; 'dream-runner status' shows its progress",
-            )
-        yield
-    finally:
-        os.close(handle)
+def pending(receipts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the models phase has recorded of an upgrade, or an empty dictionary."""
+    receipt = receipts.get("models") or {}
+    if receipt.get("state") == "removed":
+        return {}
+    return dict((receipt.get("facts") or {}).get("upgrade") or {})
 
 
-@contextlib.contextmanager
-def turn(state_dir: str) -> Iterator[bool]:
-    """Try to be the only one who changes this host; yield whether that is so.
-
-    Takes the install's own lock as well, signed like the wrapper's, so that a person who
-    installs meanwhile reads who is at work.
-    """
-    with contextlib.ExitStack() as stack:
-        for name in ("lock", _TURN):
-            path = os.path.join(state_dir, name)
-            handle = file_lock.opened(path)
-            stack.callback(os.close, handle)
-            is_held = file_lock.attempt(handle) is file_lock.Lock.HELD
-            if is_held or not file_lock.is_current(handle, path):
-                yield False
-                return
-            _sign(handle)
-        yield True
+def choice_files(choice: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return every file that an install leads to: those fetched now, then those of the unit."""
+    later = choice.get("upgrade")
+    return [*first_files(choice), *(later["model"]["files"] if later else ())]
 
 
-def _sign(handle: int) -> None:
-    import json
+def first_files(choice: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the files that an install fetches itself: the model's, then those of the services."""
+    return [*choice["model"]["files"], *helper_files(choice)]
 
-    holder = {"pid": os.getpid(), "started": time.time(), "command": "the upgrade of the model"}
-    with contextlib.suppress(OSError):
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, json.dumps(holder).encode(), 0)
+
+def helper_files(choice: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the files of the helper models that the services read."""
+    helpers = (choice.get("stack") or {}).get("models") or ()
+    return [file for model in helpers for file in model["files"]]

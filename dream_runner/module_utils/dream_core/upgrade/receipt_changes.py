@@ -12,7 +12,8 @@ from typing import Any, Callable, Dict, List, Mapping, Sequence
 
 from ..health import access
 from ..phases import PHASES
-from ..records import due_phases, install_mark, last_good, receipt, survey
+from ..records import due_phases, install_mark, last_good, receipt
+from ..resources import observed_host, registry
 from ..system import atomic
 from . import progress
 
@@ -161,4 +162,4 @@ def _key(item: Mapping[str, Any]) -> Any:
 
 
 def _seen(item: Dict[str, Any]) -> Dict[str, Any]:
-    return {"seen": survey.observe(item, survey.Host([item]))}
+    return {"seen": registry.observe(item, observed_host.Host([item]))}

@@ -17,7 +17,7 @@ from ..errors import DreamError, EngineError
 from ..health import serving
 from ..health.ask_model import complete, wait_until_ready
 from ..native import supervisord
-from ..system import atomic, files, logs, systemd
+from ..system import atomic, files, systemd, text_file
 from ..system.process import command_lines, end_child, start_child
 from . import progress, trial
 
@@ -74,7 +74,7 @@ class Native:
                 wait_until_ready(address + _HEALTH, seconds, lambda: _ended(process))
                 self._ask(address, side)
         except DreamError as error:
-            return "%s%s" % (error.what, trial.last_words("\n".join(logs.last_lines(log, 20))))
+            return "%s%s" % (error.what, trial.last_words("\n".join(text_file.last_lines(log, 20))))
         finally:
             for path in (self._paths.trial, log):
                 with contextlib.suppress(FileNotFoundError):

@@ -27,7 +27,8 @@ from ..errors import DreamError, IntegrityError, UsageError
 from ..fetch.fetcher import fetch, remove
 from ..fetch.request import FetchRequest, Network, Patience, Progress
 from ..native import background
-from ..records import bounds, survey
+from ..records import bounds, locks
+from ..resources import kind as kind_
 from ..system import atomic, env_file, streams, systemd
 from . import progress
 from .receipt_changes import Receipts
@@ -156,7 +157,7 @@ class Upgrader:
     def _turn(self) -> Iterator[None]:
         """Wait until the install has ended and nobody else works on this host, and hold that."""
         while True:
-            with progress.turn(self._state_dir) as mine:
+            with locks.turn(self._state_dir) as mine:
                 why = self._why_wait() if mine else "an install is running"
                 if not why:
                     yield
@@ -226,7 +227,7 @@ class Upgrader:
         """Tell whether the host confirms that a resource is this install's; print why not."""
         why = self._bounds.refusal(resource, "running")
         if why:
-            _print("%s stays: %s" % (survey.name_of(dict(resource)), why))
+            _print("%s stays: %s" % (kind_.name_of(dict(resource)), why))
         return not why
 
     def _small_files(self) -> List[str]:

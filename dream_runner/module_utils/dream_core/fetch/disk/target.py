@@ -14,7 +14,7 @@ import struct
 from typing import Optional
 
 from ...errors import DiskError, DreamError, PrivilegeError, UsageError
-from ...system import atomic, live
+from ...system import atomic, filesystems
 from .names import longest_name
 
 _KINDS = (
@@ -88,7 +88,7 @@ def _obstacle(path: str, directory: str, status: os.stat_result) -> Optional[str
 
 
 def _is_mounted(path: str) -> bool:
-    return os.path.realpath(path) in live.mount_points()
+    return os.path.realpath(path) in filesystems.mount_points()
 
 
 def _is_protected(path: str) -> bool:

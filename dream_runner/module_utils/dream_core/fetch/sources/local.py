@@ -6,13 +6,13 @@ import contextlib
 import errno
 import fcntl
 import io
-import itertools
 import os
 import stat as stat_module
 from typing import Any, List, Optional, Sequence
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from ...errors import UsageError
+from ...system.filesystems import parts_of
 from ..faults import SourceFault
 
 #: linux/fs.h: _IOW(0x94, 9, int); shares the blocks of a file where the filesystem can.
@@ -137,17 +137,6 @@ def _open_file(path: str) -> int:
         missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
         code = "SOURCE_MISSING" if missing else "SOURCE_BROKEN"
         raise SourceFault(code, error.strerror or str(error), permanent=True) from error
-
-
-def parts_of(path: str) -> List[str]:
-    """Return the files that ``path`` is made of: itself, or ``path.000``, ``path.001`` and so on.
-
-    A medium with FAT holds no file of 4 GiB, so that a bundle may have it in parts.
-    """
-    if os.path.exists(path) or not os.path.isfile(path + ".000"):
-        return [path]
-    numbered = ("%s.%03d" % (path, number) for number in itertools.count())
-    return list(itertools.takewhile(os.path.isfile, numbered))
 
 
 def _path_of(url: str) -> bytes:

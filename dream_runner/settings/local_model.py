@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from ..catalog import gguf
 from ..module_utils.dream_core.errors import DreamError, UsageError
 from ..module_utils.dream_core.fetch.disk.stamp import hash_file, recorded_digest, write_record
 from ..module_utils.dream_core.fetch.sources.local import local_path
-from ..settings.merge import Chosen, Settings
-from . import gguf
+from .merge import Chosen, Settings
 
 #: In the state directory: the digest of the file, good until the file changes.
 RECORD = "model.json"

@@ -9,15 +9,16 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import Any, Dict, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from ...errors import DreamError
-from ..faults import SourceFault
-from ..request import Network, Patience
-from . import address as addresses
-from .local import local_path
-from .web import HttpSource, Link
-from .wheel_address import is_wheel
+from ..module_utils.dream_core.errors import DreamError
+from ..module_utils.dream_core.fetch.faults import SourceFault
+from ..module_utils.dream_core.fetch.request import Network, Patience
+from ..module_utils.dream_core.fetch.sources import address as addresses
+from ..module_utils.dream_core.fetch.sources.local import local_path
+from ..module_utils.dream_core.fetch.sources.web import HttpSource, Link
+from ..module_utils.dream_core.fetch.sources.wheel_address import is_wheel
 
 #: A person waits for the plan meanwhile.
 SECONDS = 4.0
@@ -26,9 +27,9 @@ _PATIENCE = Patience(connect_seconds=3.0, stall_seconds=3.0, attempts=1)
 
 def ask(
     files: Sequence[Mapping[str, Any]], network: Network, seconds: float = SECONDS
-) -> Dict[str, int]:
+) -> dict[str, int]:
     """Return the size of each file that its sources tell in time; files are asked for at once."""
-    found: Dict[str, int] = {}
+    found: dict[str, int] = {}
 
     def learn(item: Mapping[str, Any]) -> None:
         size = _of(item, network)

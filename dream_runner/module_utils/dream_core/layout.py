@@ -1,0 +1,19 @@
+"""Names on a managed host that several rooms use: units, folders, labels."""
+
+from __future__ import annotations
+
+#: Written by the models role, kept running by systemd; a test keeps it equal to the role's.
+UPGRADE_UNIT = "dream-runner-upgrade.service"
+
+
+#: The name of the same program where systemd does not keep it running (background.py), and the
+#: scope that stands for this in receipts, where a unit has ``system`` or ``user``.
+UPGRADE_PROGRAM, BACKGROUND = "dream-runner-upgrade", "background"
+
+
+#: Below the install directory: the program and the document that tells it what to do.
+UPGRADE_FOLDER = "upgrade"
+
+
+#: Where logind remembers whose services run without a login.
+LINGER_DIRECTORY = "/var/lib/systemd/linger/"

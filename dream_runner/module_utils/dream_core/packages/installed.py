@@ -1,0 +1,64 @@
+"""Which system packages are installed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import FrozenSet, List, Sequence
+
+from ..system.account import SYSTEM_PATH
+from ..system.filesystems import lines, names_in
+from ..system.process import output, prints
+
+#: How each family is asked for a package, with the answer that means installed.
+_QUERIES = {
+    "debian": (["dpkg-query", "-W", "-f=${db:Status-Status}"], "installed"),
+    "redhat": (["rpm", "-q"], ""),
+    "suse": (["rpm", "-q"], ""),
+    "arch": (["pacman", "-Q"], ""),
+    "alpine": (["apk", "info", "-e"], ""),
+    "void": (["xbps-query"], ""),
+}
+
+
+def missing_packages(names: Sequence[str], family: str) -> List[str]:
+    """Return the packages of ``names`` that are not installed; all where nobody can tell."""
+    argv, answer = _QUERIES.get(family, (["false"], ""))
+    return [name for name in names if not prints([*argv, name], answer)]
+
+
+def is_dpkg_interrupted(folder: str = "/var/lib/dpkg") -> bool:
+    """Tell whether dpkg was stopped in the middle: it then refuses all other work.
+
+    Its journal is empty unless it was killed; a package between unpacked and
+    configured says so in the status.
+    """
+    if names_in(os.path.join(folder, "updates")):
+        return True
+    stuck = ("unpacked", "half-configured", "half-installed")
+    return any(
+        line.startswith("Status: ") and line.split()[-1] in stuck
+        for line in lines(os.path.join(folder, "status"))
+    )
+
+
+def installed(names: Sequence[str]) -> FrozenSet[str]:
+    """Return which of the packages the database of dpkg, rpm, pacman or apk has."""
+    for program, query in _PACKAGE_QUERIES.items():
+        if shutil.which(program, path=SYSTEM_PATH):
+            lines = output([program, *query, *names]).splitlines()
+            # dpkg says "name[:arch] installed", the others the bare name.
+            words = [line.split() for line in lines if line.strip()]
+            return frozenset(
+                word[0].split(":")[0] for word in words if word[1:] in ([], ["installed"])
+            )
+    return frozenset()
+
+
+#: How each package manager is asked which of the names that follow are installed.
+_PACKAGE_QUERIES = {
+    "dpkg-query": ["--show", "--showformat=${Package} ${db:Status-Status}\\n"],
+    "rpm": ["--query", "--queryformat=%{NAME}\\n"],
+    "pacman": ["-Qq"],
+    "apk": ["info", "-e"],
+}

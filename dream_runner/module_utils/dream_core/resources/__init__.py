@@ -1,0 +1,1 @@
+"""The kinds of resources that an install makes: how each is observed and removed."""

@@ -1,0 +1,28 @@
+"""Containers, images, networks and volumes."""
+
+from __future__ import annotations
+
+from ..containers import compose_project
+from ..types import Resource, Seen
+from .kind import Kind
+from .observed_host import Host
+
+
+def observe_container(resource: Resource, host: Host, depth: int) -> Seen:
+    """Observe a container, image, network or volume through its engine."""
+    return compose_project.observe(resource, host.engine)
+
+
+def remove_container(resource: Resource) -> None:
+    """Remove a container, image, network or volume."""
+    from ..containers.compose_project import remove as remove_of_engine
+
+    remove_of_engine(resource)
+
+
+KINDS = {
+    "container": Kind(observe_container, remove_container),
+    "network": Kind(observe_container, remove_container),
+    "image": Kind(observe_container, remove_container, is_precious=True),
+    "volume": Kind(observe_container, remove_container, is_precious=True),
+}

@@ -1,0 +1,172 @@
+"""Files, directories and trees: how they are observed and removed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import stat
+from typing import Optional
+
+from ..native import venv
+from ..system import filesystems
+from ..types import Resource, Seen
+from .kind import GLANCE, Cannot, Kind, run_or_keep
+from .observed_host import Host
+
+
+def _status(path: str) -> Optional[os.stat_result]:
+    try:
+        return os.lstat(path)
+    except OSError:
+        return None
+
+
+def _mode(status: os.stat_result) -> str:
+    return "%04o" % stat.S_IMODE(status.st_mode)
+
+
+def observe_file(resource: Resource, host: Host, depth: int) -> Seen:
+    """Observe a file: its type, rights and size; its digest from LOOK on."""
+    status = _status(resource["path"])
+    if status is None:
+        return {"present": False}
+    seen = {
+        "present": True,
+        "type": _type(status),
+        "mode": _mode(status),
+        "owner": "%d:%d" % (status.st_uid, status.st_gid),
+    }
+    if not resource.get("volatile"):
+        seen.update(
+            size_bytes=status.st_size,
+            mtime_ns=status.st_mtime_ns,
+            # An editor can put the time of change back, but not this one.
+            ctime_ns=status.st_ctime_ns,
+            inode=status.st_ino,
+        )
+        if depth > GLANCE and stat.S_ISREG(status.st_mode):
+            seen["sha256"] = _sha256(resource["path"])
+    return seen
+
+
+def _type(status: os.stat_result) -> str:
+    for name, test in (
+        ("file", stat.S_ISREG),
+        ("directory", stat.S_ISDIR),
+        ("link", stat.S_ISLNK),
+        ("socket", stat.S_ISSOCK),
+    ):
+        if test(status.st_mode):
+            return name
+    return "other"
+
+
+def _sha256(path: str) -> str:
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as handle:
+            while True:
+                block = handle.read(1024 * 1024)
+                if not block:
+                    return digest.hexdigest()
+                digest.update(block)
+    except OSError as error:
+        return "unreadable (%s)" % error.strerror
+
+
+def observe_directory(resource: Resource, host: Host, depth: int) -> Seen:
+    """Observe a directory: its type and rights."""
+    status = _status(resource["path"])
+    if status is None:
+        return {"present": False}
+    return {
+        "present": True,
+        "type": _type(status),
+        "mode": _mode(status),
+        "owner": "%d:%d" % (status.st_uid, status.st_gid),
+    }
+
+
+def observe_tree(resource: Resource, host: Host, depth: int) -> Seen:
+    """See a directory that is wholly ours as one number over its files.
+
+    Name, mode, size and times of each: reading them all would cost a second for
+    an engine's packages. Byte code that Python adds by itself is left out.
+    """
+    seen = observe_directory(resource, host, depth)
+    if seen["present"]:
+        seen["listing"] = _listing_digest(resource["path"])
+    return seen
+
+
+def _listing_digest(root: str) -> str:
+    digest = hashlib.sha256()
+    for folder, names, files in os.walk(root):
+        names[:] = sorted(name for name in names if name != "__pycache__")
+        for name in sorted(files) + [item for item in names if _is_link(folder, item)]:
+            path = os.path.join(folder, name)
+            status = os.lstat(path)
+            target = os.readlink(path) if stat.S_ISLNK(status.st_mode) else ""
+            entry = (os.path.relpath(path, root), status.st_mode, status.st_size, target)
+            digest.update(repr((entry, status.st_mtime_ns, status.st_ctime_ns)).encode())
+    return digest.hexdigest()
+
+
+def _is_link(folder: str, name: str) -> bool:
+    return os.path.islink(os.path.join(folder, name))
+
+
+def observe_data(resource: Resource, host: Host, depth: int) -> Seen:
+    """See a directory whose mode and owner are the business of a service."""
+    return {"present": os.path.isdir(resource["path"])}
+
+
+_SYSTEM_UNITS = "/etc/systemd/system"
+
+
+def has_former(resource: Resource) -> bool:
+    """Tell whether an environment keeps the one before it."""
+    return resource["kind"] == "tree" and os.path.isdir(venv.former(resource["path"]))
+
+
+def remove_file(resource: Resource) -> None:
+    """Remove a file; systemd forgets a unit whose file goes."""
+    path = resource["path"]
+    os.unlink(path)
+    if path.endswith(".service"):
+        # Else the manager goes on knowing a unit that is no more; one that does not run knows none.
+        scope = [] if os.path.dirname(path) == _SYSTEM_UNITS else ["--user"]
+        with contextlib.suppress(Cannot):
+            run_or_keep(["systemctl", *scope, "daemon-reload"])
+
+
+def remove_directory(resource: Resource) -> None:
+    """Remove an empty directory."""
+    os.rmdir(resource["path"])
+
+
+def remove_tree(resource: Resource) -> None:
+    """Remove a directory with everything in it. Raises Cannot for links and mounts."""
+    if resource["kind"] == "tree" and has_former(resource):
+        _remove_whole(venv.former(resource["path"]))
+    if os.path.lexists(resource["path"]):
+        _remove_whole(resource["path"])
+
+
+def _remove_whole(path: str) -> None:
+    if os.path.islink(path):
+        raise Cannot("it is a link now")
+    mounted = filesystems.mounts_below(path)
+    if mounted:
+        raise Cannot("something is mounted in it: %s" % ", ".join(mounted))
+    shutil.rmtree(path)
+
+
+KINDS = {
+    "file": Kind(observe_file, remove_file),
+    "directory": Kind(observe_directory, remove_directory),
+    "tree": Kind(observe_tree, remove_tree),
+    "data": Kind(observe_data, remove_tree, is_precious=True),
+}

@@ -1,0 +1,63 @@
+"""What every kind of resource has in common."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from typing import TYPE_CHECKING, Callable, NamedTuple, Optional, Sequence
+
+from ..system.account import SYSTEM_PATH
+from ..types import Resource, Seen
+
+if TYPE_CHECKING:
+    from .observed_host import Host
+
+
+#: How closely to look: never read content, read what a stamp does not vouch for, read all.
+GLANCE, LOOK, READ = range(3)
+
+
+def name_of(resource: Resource) -> str:
+    """Return the words a person knows the resource by."""
+    label = resource.get("path") or resource.get("name") or resource.get("user")
+    label = label or resource.get("service") or resource.get("reference")
+    if resource["kind"] == "supervisor":
+        label = resource["program"]
+    if resource["kind"] == "background":
+        label = resource["name"]
+    if resource["kind"] == "port":
+        label = "%s:%s" % (resource.get("address", "127.0.0.1"), resource["port"])
+    return "%s %s" % (resource["kind"], label)
+
+
+class Kind(NamedTuple):
+    """How resources of one kind are observed and removed.
+
+    ``remove`` is None where nothing has to be done. ``can_precede_us`` is False for names that
+    only an install of ours makes. ``is_precious``: kept by an uninstall without ``--purge``.
+    """
+
+    observe: Callable[[Resource, "Host", int], Seen]
+    remove: Optional[Callable[[Resource], None]] = None
+    can_precede_us: bool = True
+    is_precious: bool = False
+
+
+class Cannot(Exception):
+    """A resource stays on the host, and why."""
+
+
+def run_or_keep(argv: Sequence[str]) -> None:
+    """Run a program; raise Cannot with its reason if it is missing or fails."""
+    program = shutil.which(argv[0], path=SYSTEM_PATH)
+    if program is None:
+        raise Cannot("%s is not there" % argv[0])
+    done = subprocess.run(
+        [program, *argv[1:]],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise Cannot(done.stderr.decode("utf-8", "replace").strip() or "%s failed" % argv[0])

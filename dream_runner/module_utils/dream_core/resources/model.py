@@ -1,0 +1,28 @@
+"""A model file, which is only read if its stamp does not vouch for it."""
+
+from __future__ import annotations
+
+from ..fetch.disk.stamp import ITS_DIGEST, is_present
+from ..types import Resource, Seen
+from .file import observe_file, remove_file
+from .kind import GLANCE, READ, Kind
+from .observed_host import Host
+
+
+def observe_model(resource: Resource, host: Host, depth: int) -> Seen:
+    """See a model without reading it wherever its stamp still fits the file."""
+    seen = observe_file(resource, host, GLANCE)
+    if seen["present"] and depth > GLANCE:
+        found = is_present(resource["path"], resource["sha256"], verify=depth == READ, write=False)
+        seen["sha256"] = resource["sha256"] if found.present else _digest_of(found.why)
+    return seen
+
+
+def _digest_of(why: str) -> str:
+    """Return the digest that was found, or why there is none."""
+    return why[len(ITS_DIGEST) :] if why.startswith(ITS_DIGEST) else why
+
+
+KINDS = {
+    "model": Kind(observe_model, remove_file, is_precious=True),
+}

@@ -1,0 +1,18 @@
+"""A TCP port."""
+
+from __future__ import annotations
+
+from ..types import Resource, Seen
+from .kind import Kind
+from .observed_host import Host
+
+
+def observe_port(resource: Resource, host: Host, depth: int) -> Seen:
+    """Observe whether a program listens on a port."""
+    return {"present": host.listens(resource["port"])}
+
+
+KINDS = {
+    # It closes with its program.
+    "port": Kind(observe_port, can_precede_us=False),
+}

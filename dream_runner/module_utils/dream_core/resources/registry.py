@@ -1,0 +1,57 @@
+"""All kinds of resources, by name."""
+
+from __future__ import annotations
+
+from typing import Dict, Iterable, List, Sequence
+
+from ..types import Resource, Seen
+from . import container, engine_access, file, kernel, model, package, port, supervised, unit
+from .kind import GLANCE, LOOK, Kind, name_of
+from .observed_host import Host
+
+_FILES = (container, engine_access, file, kernel, model, package, port, supervised, unit)
+KINDS: Dict[str, Kind] = {name: kind for item in _FILES for name, kind in item.KINDS.items()}
+
+#: States of a unit (systemd) or program (supervisord) that never become "active" by waiting.
+_FAILED_FOR_GOOD = frozenset(("failed", "FATAL", "STOPPED", "EXITED", "UNKNOWN"))
+
+
+def observe(resource: Resource, host: Host, depth: int = LOOK) -> Seen:
+    """Return what is seen of ``resource`` now; an absent one is ``{"present": False}``."""
+    return KINDS[resource["kind"]].observe(resource, host, depth)
+
+
+def observe_all(resources: Iterable[Resource]) -> List[Resource]:
+    """Return the resources, each with what is seen of it now under ``seen``."""
+    known = list(resources)
+    host = Host(known)
+    return [dict(item, seen=observe(item, host)) for item in known]
+
+
+def was_there(resources: Sequence[Resource]) -> List[bool]:
+    """Tell for each resource whether it is on the host before a phase touches it.
+
+    Links are not followed: an object of any type at the path was there. A unit, program or port
+    of that name was not there before our first receipt, or it was ours.
+    """
+    host = Host(resources)
+    return [
+        KINDS[item["kind"]].can_precede_us and observe(item, host, GLANCE)["present"]
+        for item in resources
+    ]
+
+
+def failed_for_good(resource: Resource) -> str:
+    """Return why waiting for this unit or program is useless, or an empty string."""
+    state = observe(resource, Host([resource]), GLANCE).get("active", "")
+    return "%s is %s" % (name_of(resource), state) if state in _FAILED_FOR_GOOD else ""
+
+
+def remove(resource: Resource) -> None:
+    """Remove a resource that is on the host.
+
+    Raises Cannot with the reason for which it stays, DreamError, OSError or SubprocessError.
+    """
+    how = KINDS[resource["kind"]].remove
+    if how is not None:
+        how(resource)

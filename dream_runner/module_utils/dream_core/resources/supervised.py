@@ -1,0 +1,45 @@
+"""Programs kept running where systemd is not: by supervisord or by a keeper."""
+
+from __future__ import annotations
+
+from ..types import Resource, Seen
+from .kind import Kind
+from .observed_host import Host
+
+
+def observe_supervisor(resource: Resource, host: Host, depth: int) -> Seen:
+    """Observe a program of supervisord."""
+    # Imported here: only hosts without systemd have one.
+    from ..native.supervisord import program_state
+
+    state = program_state(resource["config"], resource["program"])
+    return {"present": state is not None, "active": state or "stopped"}
+
+
+def observe_background(resource: Resource, host: Host, depth: int) -> Seen:
+    """Observe a program that a keeper runs."""
+    # Imported here: only hosts without systemd have one.
+    from ..native.background import problem, program_of
+
+    is_there = not problem(program_of(resource))
+    return {"present": is_there, **({"active": "active"} if is_there else {})}
+
+
+def remove_supervisor(resource: Resource) -> None:
+    """Stop supervisord and its programs."""
+    from ..native.supervisord import stop
+
+    stop(resource["config"])
+
+
+def remove_background(resource: Resource) -> None:
+    """Stop a keeper and its program."""
+    from ..native.background import program_of, stop
+
+    stop(program_of(resource))
+
+
+KINDS = {
+    "supervisor": Kind(observe_supervisor, remove_supervisor, can_precede_us=False),
+    "background": Kind(observe_background, remove_background, can_precede_us=False),
+}

@@ -1,0 +1,51 @@
+"""A unit of systemd, and an account whose units run without a login."""
+
+from __future__ import annotations
+
+import os
+
+from ..layout import LINGER_DIRECTORY
+from ..types import Resource, Seen
+from .kind import LOOK, Cannot, Kind, run_or_keep
+from .observed_host import Host
+
+
+def observe_unit(resource: Resource, host: Host, depth: int) -> Seen:
+    """Observe a unit: whether it is loaded, active and enabled."""
+    shown = host.unit(resource["scope"], resource["name"])
+    if shown.get("LoadState") != "loaded":
+        return {"present": False}
+    active = shown.get("ActiveState", "unknown")
+    if resource.get("retries") and active in ("activating", "reloading"):
+        # Between two starts, which are part of its work.
+        active = "active"
+    return {
+        "present": True,
+        "active": active,
+        "enabled": shown.get("UnitFileState", "unknown"),
+    }
+
+
+def observe_linger(resource: Resource, host: Host, depth: int) -> Seen:
+    """Observe whether units of an account run without a login."""
+    return {"present": os.path.exists(LINGER_DIRECTORY + resource["user"])}
+
+
+def remove_unit(resource: Resource) -> None:
+    """Stop and disable a unit. Raises Cannot if it still runs."""
+    scope = ["--user"] if resource["scope"] == "user" else []
+    run_or_keep(["systemctl", *scope, "disable", "--now", resource["name"]])
+    state = observe_unit(resource, Host([resource]), LOOK).get("active")
+    if state in ("active", "activating"):
+        raise Cannot("it still runs")
+
+
+def remove_linger(resource: Resource) -> None:
+    """Let units of an account end with its last login."""
+    run_or_keep(["loginctl", "disable-linger", resource["user"]])
+
+
+KINDS = {
+    "unit": Kind(observe_unit, remove_unit, can_precede_us=False),
+    "linger": Kind(observe_linger, remove_linger),
+}
