@@ -163,7 +163,7 @@ def _is_local(model: Mapping[str, Any]) -> bool:
     """Tell whether every file has a source that needs no network."""
     return all(
         any(url.startswith(("file:", "package:", "/")) for url in item["urls"])
-        for item in model["choice_files"]
+        for item in model["files"]
     )
 
 
@@ -180,12 +180,12 @@ def _too_small(final: Model, small: Model, held: Mapping[str, int], least_mb: in
 
 def _size(model: Mapping[str, Any]) -> int:
     """Return the bytes of a model, by the planning figure where none is exact; 0: unknown."""
-    exact = [int(item.get("size_bytes") or 0) for item in model["choice_files"]]
+    exact = [int(item.get("size_bytes") or 0) for item in model["files"]]
     return sum(exact) if all(exact) else int(model.get("size_mb") or 0) * _MB
 
 
 def _missing(model: Mapping[str, Any], whole: int, held: Mapping[str, int]) -> int:
-    names = [item["file"] for item in model["choice_files"]]
+    names = [item["file"] for item in model["files"]]
     here = sum(held.get(name, held.get(name + ".part", 0)) for name in names)
     return max(0, whole - here)
 
@@ -194,7 +194,7 @@ def _is_here(model: Model, held: Mapping[str, int]) -> bool:
     """Tell whether every file is there; that it is the right one, the fetch will see."""
     return all(
         item["file"] in held and held[item["file"]] == (item["size_bytes"] or held[item["file"]])
-        for item in model["choice_files"]
+        for item in model["files"]
     )
 
 

@@ -183,7 +183,7 @@ def _keys(
 ) -> dict[str, str]:
     """Return the keys of ``.env`` that follow the choices on every run."""
     model, assigned = choice["model"], choice.get("gpu_assignment") or {}
-    base = f"http://{ENGINE}:8080"
+    base = "http://" + ENGINE + ":8080"
     keys = {
         "BIND_ADDRESS": str(settings["bind_address"]),
         "GPU_BACKEND": str(choice["backend"]),

@@ -423,7 +423,7 @@ def test_unexpected_errors_are_one_line_without_traceback(machine: Machine) -> N
     program = textwrap.dedent(
         """
         import sys
-        from dream_runner import target
+        from dream_runner.machine import target
         def explode(*_, **__): raise RuntimeError("first line\\nsecond line")
         target.listen = explode
         from dream_runner.cli.app import main

@@ -17,3 +17,8 @@ UPGRADE_FOLDER = "upgrade"
 
 #: Where logind remembers whose services run without a login.
 LINGER_DIRECTORY = "/var/lib/systemd/linger/"
+
+
+#: Tools are looked up here and nowhere else, so that a caller's PATH cannot
+#: put another program in their place.
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

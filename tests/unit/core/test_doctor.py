@@ -210,7 +210,7 @@ def test_little_memory_a_broken_dpkg_and_hardware_findings(tmp_path: Path) -> No
 
 def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     full = {"read_only": True, "free_bytes": 10, "mount": "/", "fstype": "ext4"}
-    monkeypatch.setattr(checks.live, "filesystem", lambda path: full)
+    monkeypatch.setattr(checks.filesystems, "filesystem", lambda path: full)
     few = os.statvfs_result((4096, 4096, 10, 1, 1, 1000, 5, 5, 0, 255))
     monkeypatch.setattr(checks.os, "statvfs", lambda path: few)
     wanted = [("disk", "error"), ("disk", "warning"), ("disk-inodes", "warning")]

@@ -191,7 +191,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     found = Machine(tmp_path)
     found.write_receipts()
     # No program of this host is asked: what is tested is what is read.
-    monkeypatch.setattr(process, "_output", lambda *_, **__: "")
+    monkeypatch.setattr(process, "output", lambda *_, **__: "")
     monkeypatch.setattr(listeners, "listeners", lambda *_, **__: [])
     monkeypatch.setattr(progress, "show_program", lambda *_: {})
     monkeypatch.setattr(status, "_unit_state", lambda *_: "")

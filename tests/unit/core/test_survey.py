@@ -11,6 +11,7 @@ import pytest
 
 from dream_runner.module_utils.dream_core.records import receipt, survey
 from dream_runner.module_utils.dream_core.resources import observed_host, registry
+from dream_runner.module_utils.dream_core.system import kernel
 
 
 def seen(resource: dict[str, Any]) -> dict[str, Any]:
@@ -140,10 +141,10 @@ def test_a_port_is_ours_while_something_listens() -> None:
 
 def test_a_kernel_setting_that_somebody_changed_is_drift(monkeypatch: pytest.MonkeyPatch) -> None:
     resource = {"kind": "sysctl", "name": "vm.swappiness", "origin": "found"}
-    monkeypatch.setattr(survey.live, "sysctl", lambda name: "10")
+    monkeypatch.setattr(kernel, "sysctl", lambda name: "10")
     (seen,) = registry.observe_all([resource])
     assert survey.drift(seen, observed_host.Host([seen])) is None
-    monkeypatch.setattr(survey.live, "sysctl", lambda name: "60")
+    monkeypatch.setattr(kernel, "sysctl", lambda name: "60")
     found = survey.drift(seen, observed_host.Host([seen]))
     assert found == {"what": "sysctl vm.swappiness", "found": "value is 60, was 10"}
 

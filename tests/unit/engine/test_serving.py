@@ -76,7 +76,7 @@ def test_the_container_is_ours_and_publishes_the_port(
 def test_the_closest_address_gets_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody may sit on 127.0.0.1 where the engine listens everywhere."""
     found = [{**LISTENER, "address": "0.0.0.0", "pid": 7}, {**LISTENER, "pid": 8}]
-    monkeypatch.setattr(serving.live, "listeners", lambda ports, own_units=(): found)
+    monkeypatch.setattr(serving.listeners, "listeners", lambda ports, own_units=(): found)
     assert serving._listener("127.0.0.1", 11434, [])["pid"] == 8  # type: ignore[index]
     assert serving._listener("10.0.0.1", 11434, [])["pid"] == 7  # type: ignore[index]
 

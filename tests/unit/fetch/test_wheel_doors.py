@@ -24,7 +24,7 @@ from dream_runner.module_utils.dream_core.errors import DreamError
 from dream_runner.module_utils.dream_core.facts.interpret import interpret
 from dream_runner.module_utils.dream_core.fetch.fetcher import fetch
 from dream_runner.module_utils.dream_core.fetch.request import FetchRequest, Network
-from dream_runner.module_utils.dream_core.system import env_file_write
+from dream_runner.module_utils.dream_core.system import env_file_write, kernel
 from dream_runner.module_utils.dream_core.undo import uninstall
 from dream_runner.module_utils.dream_core.upgrade import upgrader
 from dream_runner.settings import merge
@@ -116,7 +116,7 @@ def test_certificates_are_needed_for_it() -> None:
         "python": "/usr/bin/python3",
     }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(judge.live, "has_certificates", lambda: False)
+        patch.setattr(kernel, "has_certificates", lambda: False)
         assert judge._missing(request) == ["certificates"]
 
 

@@ -122,7 +122,7 @@ CHILD = textwrap.dedent(
     """
     import json, os, sys
     sys.path.insert(0, sys.argv[1])
-    from dream_runner.module_utils.dream_core.fetch import wheel
+    from dream_runner.module_utils.dream_core.fetch.sources import wheel
     from dream_runner.module_utils.dream_core.fetch.fetcher import fetch
     from dream_runner.module_utils.dream_core.fetch.request import FetchRequest, Network, Patience
     words = json.loads(sys.argv[2])

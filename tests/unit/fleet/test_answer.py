@@ -129,4 +129,4 @@ def test_the_answers_are_checked_where_they_come_in(tmp_path: Path) -> None:
 
     for plugin, table in (("dream_context", "CONTEXT"), ("dream_survey", "VISIT")):
         text = (paths.PACKAGE / "plugins" / "action" / f"{plugin}.py").read_text()
-        assert f"answer.{table})" in text
+        assert f"host_answers.{table})" in text

@@ -20,7 +20,7 @@ from dream_runner.run.marks import FOLDER_VARIABLE, OWNER_VARIABLE, RUN_ID_VARIA
 
 HOLDER = """
 import sys, time
-from dream_runner import lock
+from dream_runner.run import lock
 with lock.hold(sys.argv[1], "dream-runner install", print):
     print("held", flush=True)
     time.sleep(60)

@@ -71,7 +71,7 @@ def receipt(phase: str, root: Path, profile: str, state: str) -> dict[str, Any]:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(listeners, "listeners", lambda *_, **__: [])
-    monkeypatch.setattr(process, "_output", lambda *_, **__: "")
+    monkeypatch.setattr(process, "output", lambda *_, **__: "")
     return tmp_path
 
 

@@ -47,7 +47,7 @@ def test_every_verb_ends_as_it_would(
 #: Writes in every way that a library may, then ends with a code of its own.
 WRITER = """
 import sys
-from dream_runner.module_utils.dream_core import streams
+from dream_runner.module_utils.dream_core.system import streams
 streams.keep()
 print("text", flush=True)
 sys.stdout.write("held back until the end")

@@ -18,7 +18,7 @@ import subprocess
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 from ..errors import IntegrityError
-from ..system.account import SYSTEM_PATH
+from ..layout import SYSTEM_PATH
 from ..system.filesystems import parts_of
 
 MANIFEST = "bundle.json"

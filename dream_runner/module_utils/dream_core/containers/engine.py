@@ -19,7 +19,7 @@ from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Mapping, Sequ
 from urllib.parse import quote
 
 from ..errors import DiskError, DreamError, EngineError, IntegrityError, NetworkError
-from ..system.account import SYSTEM_PATH
+from ..layout import SYSTEM_PATH
 from ..system.process import Finished, run_child
 
 #: A question that the engine answers from memory.

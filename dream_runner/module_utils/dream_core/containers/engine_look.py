@@ -12,9 +12,9 @@ import stat
 import subprocess
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
+from ..layout import SYSTEM_PATH
 from ..packages import installed
 from ..system import filesystems
-from ..system.account import SYSTEM_PATH
 from . import daemon_options
 from .daemon_options import DAEMON_FILE, DEFAULT_ROOT
 from .engine_choice import CDI_FILE, ENGINE_PACKAGES

@@ -6,9 +6,9 @@ import os
 import shutil
 from typing import FrozenSet, List, Sequence
 
-from ..system.account import SYSTEM_PATH
+from ..layout import SYSTEM_PATH
+from ..system import process
 from ..system.filesystems import lines, names_in
-from ..system.process import output, prints
 
 #: How each family is asked for a package, with the answer that means installed.
 _QUERIES = {
@@ -24,7 +24,7 @@ _QUERIES = {
 def missing_packages(names: Sequence[str], family: str) -> List[str]:
     """Return the packages of ``names`` that are not installed; all where nobody can tell."""
     argv, answer = _QUERIES.get(family, (["false"], ""))
-    return [name for name in names if not prints([*argv, name], answer)]
+    return [name for name in names if not process.prints([*argv, name], answer)]
 
 
 def is_dpkg_interrupted(folder: str = "/var/lib/dpkg") -> bool:
@@ -46,7 +46,7 @@ def installed(names: Sequence[str]) -> FrozenSet[str]:
     """Return which of the packages the database of dpkg, rpm, pacman or apk has."""
     for program, query in _PACKAGE_QUERIES.items():
         if shutil.which(program, path=SYSTEM_PATH):
-            lines = output([program, *query, *names]).splitlines()
+            lines = process.output([program, *query, *names]).splitlines()
             # dpkg says "name[:arch] installed", the others the bare name.
             words = [line.split() for line in lines if line.strip()]
             return frozenset(

@@ -12,7 +12,8 @@ import shutil
 import subprocess
 from typing import List, NamedTuple, Sequence
 
-from ..system.account import SYSTEM_PATH, ask_sudo
+from ..layout import SYSTEM_PATH
+from ..system.account import ask_sudo
 from . import installed
 
 _REMOVED = re.compile(r"^(?:Remv|Purg) (\S+)", re.M)

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING, Callable, NamedTuple, Optional, Sequence
 
-from ..system.account import SYSTEM_PATH
+from ..layout import SYSTEM_PATH
 from ..types import Resource, Seen
 
 if TYPE_CHECKING:

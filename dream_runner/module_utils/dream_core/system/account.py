@@ -9,12 +9,8 @@ import shutil
 import subprocess
 from typing import Any, Dict, List, Optional, Tuple
 
+from ..layout import SYSTEM_PATH
 from . import ip_addresses
-
-#: Tools are looked up here and nowhere else, so that a caller's PATH cannot
-#: put another program in their place.
-SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
 
 #: A password that is wrong takes two seconds, a directory server more.
 _SUDO_SECONDS = 30

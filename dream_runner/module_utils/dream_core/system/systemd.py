@@ -8,8 +8,8 @@ import subprocess
 from typing import Any, Dict, List, Sequence
 
 from ..errors import EngineError
-from .account import SYSTEM_PATH
-from .process import output
+from ..layout import SYSTEM_PATH
+from . import process
 
 _TELL_SECONDS = 120
 _ASK_SECONDS = 10
@@ -80,7 +80,7 @@ def shown_units(scope: str, names: Sequence[str]) -> Dict[str, Dict[str, str]]:
     argv = ["systemctl", *(["--user"] if scope == "user" else []), "show", *names]
     argv.append("--property=Id,Names," + ",".join(UNIT_PROPERTIES))
     units = {}
-    for block in output(argv).split("\n\n"):
+    for block in process.output(argv).split("\n\n"):
         shown = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
         units.update({name: shown for name in shown.get("Names", "").split()})
     return units

@@ -12,7 +12,6 @@ import os
 import stat
 from typing import List, Union
 
-
 #: Far more than anybody writes by hand.
 LIMIT_BYTES = 1024 * 1024
 
