@@ -25,7 +25,7 @@ from .conftest import Run
 PROGRAM = """
 import os, sys, time
 sys.path.insert(0, {package!r})
-from dream_runner.module_utils.dream_core import background
+from dream_runner.module_utils.dream_core.native import background
 if background.KEEP in sys.argv:
     background._PAUSE_SECONDS = 0.1
     program = background.Program(sys.executable, sys.argv[0], sys.argv[-1])
@@ -42,7 +42,7 @@ sys.exit(int(word))
 def wanted(tmp_path: Path) -> Iterator[dict[str, Any]]:
     folder = tmp_path / "a b%s" / "upgrade"
     folder.mkdir(parents=True)
-    package = str(Path(background.__file__).parents[3])
+    package = str(Path(background.__file__).parents[4])
     (folder / "upgrade.pyz").write_text(PROGRAM.format(package=package))
     (folder / "upgrade.json").write_text("sleep")
     yield {

@@ -174,7 +174,7 @@ def test_packages_of_the_core_hold_a_docstring_only() -> None:
     for name, path in files().items():
         if path.name == "__init__.py" and (name + ".").startswith(CORE + "."):
             body = ast.parse(path.read_text(encoding="utf-8")).body
-            assert len(body) == 1 and isinstance(body[0], ast.Expr), name
+            assert [type(item) for item in body] == [ast.Expr], name
 
 
 def test_decisions_look_at_nothing() -> None:
