@@ -20,7 +20,7 @@ options:
     choices: [running, done, failed]
     required: true
   resources:
-    description: What the phase is about to manage, as docs/developer/architecture.md lists them.
+    description: What the phase is about to manage, as docs/developer/contracts.md lists them.
     type: list
     elements: dict
     default: []

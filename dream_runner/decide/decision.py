@@ -33,7 +33,7 @@ def decide(
     in_fleet: bool = False,
     described: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return ``dream_choice`` (docs/developer/architecture.md).
+    """Return ``dream_choice`` (docs/developer/contracts.md).
 
     ``held`` are the bytes that are there of each model file (None: nobody looked);
     ``bundled`` are the digests of the bundle's files; ``described`` is the header of a

@@ -83,7 +83,7 @@ def test_the_context_play_passes_every_setting_on() -> None:
 
 
 def test_the_architecture_page_lists_the_same_settings() -> None:
-    page = (paths.PACKAGE.parent / "docs" / "developer" / "architecture.md").read_text()
+    page = (paths.PACKAGE.parent / "docs" / "developer" / "contracts.md").read_text()
     rows = re.findall(r"^\| ([a-z0-9_ ]+) \|", page.split("## Settings")[1], re.MULTILINE)
     listed = {name for row in rows[1:] for name in row.split()}
     assert {setting.name for setting in merge.SETTINGS} <= listed
