@@ -76,7 +76,7 @@ BREAKS: dict[str, dict[str, str]] = {
 WITHOUT_INSTALL = frozenset(("volume", "sysctl", "background"))
 _SURVEY = """
 import json, sys
-from dream_runner.module_utils.dream_core import receipt, survey
+from dream_runner.module_utils.dream_core.records import receipt, survey
 found, warnings = receipt.read_all(sys.argv[1])
 assert not warnings, warnings
 print(json.dumps({"drift": survey.survey(found), "receipts": found}))

@@ -184,15 +184,16 @@ def test_the_callers_ansible_settings_do_not_steer(
 CHILD = """
 import sys
 from pathlib import Path
-from dream_runner import paths, run
+from dream_runner import paths
+from dream_runner.run import ansible
 paths.playbook = lambda verb: Path(sys.argv[1])
-request = run.Request(
+request = ansible.Request(
     playbook="install",
     variables={"ansible_connection": "local", "ansible_python_interpreter": sys.executable},
     run_id=sys.argv[2],
     run_dir=Path(sys.argv[3]),
 )
-result = run.execute(request, lambda e: print(type(e).__name__, flush=True))
+result = ansible.execute(request, lambda e: print(type(e).__name__, flush=True))
 sys.exit(130 if result.interrupted else result.rc)
 """
 

@@ -22,7 +22,7 @@ from .conftest import Run
 MAKE = """
 import sys
 sys.path.insert(0, {!r})
-from dream_runner.module_utils.dream_core import venv
+from dream_runner.module_utils.dream_core.native import venv
 venv.ensure({!r}, {!r}, pythons=["/usr/bin/python3", sys.executable], environment={{}},
             report=print, find_links={!r})
 """

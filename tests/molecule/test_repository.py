@@ -23,7 +23,8 @@ PACKAGES = "/srv/repository/linux/debian/dists/bookworm/stable/binary-amd64/Pack
 PROVIDE = """
 import json, os, sys
 sys.path.insert(0, "/srv/core")
-from dream_core import errors, repository
+from dream_core import errors
+from dream_core.packages import repository
 try:
     print(json.dumps({"files": repository.provide(json.load(sys.stdin), dict(os.environ), True)}))
 except errors.DreamError as error:
