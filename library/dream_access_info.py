@@ -7,6 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: dream_access_info
 short_description: Tell how the installed AI is reached
+version_added: 0.1.0
 description:
   - Returns the addresses of the chat page and of the API, for this host and for other computers,
     and who may use them. Reads the addresses of the host; changes nothing.

@@ -7,6 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: dream_background
 short_description: Keep a packed program running on a host without a service manager
+version_added: 0.1.0
 description:
   - Starts a keeper in a separate session. The keeper restarts the program whenever it fails, until
     the program succeeds or gives up. Both are found by their command lines, not by a pid file.

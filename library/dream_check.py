@@ -7,6 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: dream_check
 short_description: Judge a host for one of the phases that only look
+version_added: 0.1.0
 description:
   - Reads the host as it is at this moment and returns everything that speaks against the phase,
     all at once.
@@ -17,7 +18,7 @@ options:
   phase:
     description: What to judge.
     type: str
-    choices: [preflight, detection, requirements, offline, amd_tuning, packages]
+    choices: [amd_tuning, detection, offline, packages, preflight, requirements]
     required: true
   settings: {description: The settings under their short names., type: dict, required: true}
   host: {description: The facts document., type: dict, required: true}
@@ -58,15 +59,27 @@ findings:
   type: list
   elements: dict
   returned: always
-accepted: {description: Ids of blockers that the settings accept., type: list, returned: always}
-missing_packages: {description: Packages to install., type: list, returned: where asked for}
+accepted:
+  description: Ids of blockers that the settings accept.
+  type: list
+  elements: str
+  returned: always
+missing_packages:
+  description: Packages to install.
+  type: list
+  elements: str
+  returned: if asked for
 plan: {description: What the host's tuning should be., type: dict, returned: for amd_tuning}
-reboot_pending: {description: What waits for a reboot., type: list, returned: for amd_tuning}
-proved: {description: What was found and where., type: list, returned: for offline}
+reboot_pending:
+  description: What waits for a reboot.
+  type: list
+  elements: str
+  returned: for amd_tuning
+proved: {description: What was found and where., type: list, elements: str, returned: for offline}
 interrupted_packages:
   description: Whether dpkg was stopped in the middle of its work.
   type: bool
-  returned: where asked for
+  returned: if asked for
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -7,6 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: dream_compose
 short_description: Make the containers of a compose project what they should be
+version_added: 0.1.0
 description:
   - Writes the compose file as this engine accepts it, compares the hash of each service's
     configuration with that of its running container, and touches only what differs. Every start,

@@ -7,6 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: dream_context
 short_description: Look at a host before any phase
+version_added: 0.1.0
 description:
   - Loads or gathers the facts, reads the receipts, and looks at who runs and who listens.
   - Its action plugin, which runs on the controller, adds the decisions that follow.

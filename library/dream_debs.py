@@ -7,6 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: dream_debs
 short_description: Choose the Debian packages of a bundle that a host lacks
+version_added: 0.1.0
 description:
   - Finds the package files for some names, with those of their dependencies that the host has
     not, and proves each by the bundle's list of digests. Installs nothing.
@@ -28,8 +29,12 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-paths: {description: Files to install together., type: list, returned: success}
-absent: {description: Names that the bundle does not have., type: list, returned: success}
+paths: {description: Files to install together., type: list, elements: str, returned: success}
+absent:
+  description: Names that the bundle does not have.
+  type: list
+  elements: str
+  returned: success
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -7,6 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: dream_docker_info
 short_description: Look at the container engine and say what is to be done about it
+version_added: 0.1.0
 description:
   - Asks the engine itself, as the login that the task runs as; reads its configuration, the
     repositories and the devices.

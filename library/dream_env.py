@@ -7,6 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: dream_env
 short_description: Merge an environment file and make its secrets once
+version_added: 0.1.0
 description:
   - Keeps unknown keys, comments and order; updates the managed keys; fills gaps with defaults.
   - Generates a secret only where there is none, and never shows, rotates or returns one.

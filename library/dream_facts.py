@@ -7,6 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: dream_facts
 short_description: Say what this host is
+version_added: 0.1.0
 description:
   - Returns the facts document of the host (docs/developer/captures.md lists its fields).
   - Looks once and keeps the answer in the state directory, until the boot, the kernel, a device, a

@@ -7,13 +7,14 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: dream_failure
 short_description: Fail with a class, a code and a hint
+version_added: 0.1.0
 description:
   - What M(ansible.builtin.fail) does, in the form the wrapper turns into an exit code.
 options:
   kind: {description: A class of dream_core.errors., type: str, required: true}
   code: {description: Stable upper-case identifier., type: str, required: true}
   what: {description: What failed., type: str, required: true}
-  where: {description: On which file, port or unit., type: str, default: ""}
+  where: {description: "On which file, port or unit.", type: str, default: ""}
   hint: {description: What the user can do., type: str, required: true}
 attributes:
   check_mode: {description: Fails there as well., support: full}

@@ -7,6 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: dream_files
 short_description: Make many directories and small files at the cost of one task
+version_added: 0.1.0
 description:
   - Makes directories, then writes files whose content differs, each with exactly its mode.
   - A file is replaced atomically and durably. Nothing that is not listed is touched.

@@ -7,6 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: dream_images
 short_description: Have container images on this host, by digest
+version_added: 0.1.0
 description:
   - Loads what a bundle holds and pulls the rest, several at a time, each by C(NAME@sha256:DIGEST)
     or by its id, so that the engine verifies what it gets.

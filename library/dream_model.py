@@ -5,9 +5,9 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
----
 module: dream_model
 short_description: Fetch a big file by its sha256 without ever losing a byte
+version_added: 0.1.0
 description:
   - Makes a file with exactly the given sha256 stand at O(path). Sources are tried in order; a wrong
     or dead one costs only its own attempts.
@@ -118,7 +118,7 @@ attributes:
   idempotence:
     description: A second run changes nothing and, with a valid stamp, reads nothing.
     support: full
-author: dream-runner
+author: dream-runner maintainers
 """
 
 EXAMPLES = r"""

@@ -7,6 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: dream_phase
 short_description: Record on the host that a phase begins or ends
+version_added: 0.1.0
 description:
   - Writes the receipt of a phase, before it touches anything (O(state=running)) and after its
     work is proved (O(state=done)).
@@ -26,7 +27,7 @@ options:
     default: []
   facts: {description: What later phases and runs may read., type: dict, default: {}}
   state_dir: {description: The state directory of the target user., type: path, required: true}
-  stamp: {description: Version, run id and install directory., type: dict, default: {}}
+  stamp: {description: "Version, run id and install directory.", type: dict, default: {}}
   wanted: {description: What the phase depends on., type: dict, default: {}}
 attributes:
   check_mode: {description: "Reads, and writes nothing.", support: full}
@@ -39,6 +40,7 @@ EXAMPLES = r"""
   dream_phase:
     phase: directories
     state: running
+    state_dir: "{{ dream_state_dir }}"
     resources: [{kind: directory, path: /srv/ai, mode: "0755"}]
 """
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: dream_probe
 short_description: Get one real answer from the model
+version_added: 0.1.0
 description:
   - Waits until the engine's health path answers, then asks the model one question. With
     O(services), all of them are waited for at the same time, each as long as it may take.
@@ -50,7 +51,7 @@ options:
     description: The C(.env) file that holds the engine's API key, where it wants one.
     type: path
 attributes:
-  check_mode: {description: Asks nothing, because nothing may run yet., support: full}
+  check_mode: {description: "Asks nothing, because nothing may run yet.", support: full}
   diff_mode: {description: There is nothing to show., support: none}
 author: dream-runner maintainers
 """

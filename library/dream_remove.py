@@ -7,6 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: dream_remove
 short_description: Uninstall by walking the receipts backwards
+version_added: 0.1.0
 description:
   - Stops and removes what an install made on this host, the last thing first, and nothing else.
   - Models and secrets stay unless O(purge=true); what was there before is given back as it was.
@@ -15,7 +16,7 @@ description:
 options:
   state_dir: {description: The state directory of the target user., type: path, required: true}
   home: {description: The home directory of the target user., type: path, required: true}
-  purge: {description: Remove models, secrets and saved answers too., type: bool, default: false}
+  purge: {description: "Remove models, secrets and saved answers too.", type: bool, default: false}
 attributes:
   check_mode: {description: Lists what would go., support: full}
   diff_mode: {description: Shows what goes as a list., support: full}

@@ -7,6 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: dream_repository
 short_description: Add a signed package repository whose key is pinned by fingerprint
+version_added: 0.1.0
 description:
   - Fetches the signing key, compares the fingerprint of every key in it, writes key and lists, and
     reads the lists of this repository alone to prove its signature.

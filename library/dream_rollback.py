@@ -7,6 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: dream_rollback
 short_description: Turn a change back that did not prove itself
+version_added: 0.1.0
 description:
   - For a C(rescue) after the services or their health failed. Brings back the files, containers
     and packages that the model last answered with, and asks it once more.

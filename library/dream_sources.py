@@ -7,6 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: dream_sources
 short_description: Name the package sources that could not be refreshed
+version_added: 0.1.0
 description:
   - Reads the output of C(apt-get update), and warns about each broken source and names its file.
   - With O(failure) it fails with an error that names the sources that need to be repaired.

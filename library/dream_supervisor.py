@@ -7,6 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: dream_supervisor
 short_description: Keep one program running under supervisord
+version_added: 0.1.0
 description:
   - Writes the configuration, and starts or restarts the daemon when the one that runs was started
     with another configuration. Asks the daemon itself, not its pid file.

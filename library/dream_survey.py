@@ -7,6 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: dream_survey
 short_description: Look at a host of a fleet, all at once
+version_added: 0.1.0
 description:
   - Returns what C(dream_context) does, and what only a controller wants to know. Its paths are
     resolved on the host, the model's files are listed, and the model is asked one question.

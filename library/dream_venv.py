@@ -7,6 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: dream_venv
 short_description: Keep a virtual environment exactly as a hash-pinned list says
+version_added: 0.1.0
 description:
   - Compares every file with the digest it had when the environment was made from verified
     packages, and makes the environment anew when one differs.
