@@ -103,7 +103,6 @@ def _way(options: dict[str, Any]) -> Any:
         options["password_file"],
         options["ask_become_pass"],
         options["become_password_file"],
-        options.get("mitogen", False),
     )
 
 
@@ -182,9 +181,6 @@ def install(
     ask_become_pass: AskBecomePass = False,
     become_password_file: BecomePasswordFile = "",
     vault_password_file: Vault = [],  # noqa: B006 - typer copies it
-    mitogen: Annotated[
-        bool, typer.Option("--mitogen", help="Use Mitogen if it is installed.")
-    ] = False,
     yes: Yes = False,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start over; finished downloads are kept.")

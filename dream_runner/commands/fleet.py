@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import wording
-from ..fleet import blob_store, host_settings, inventory, mitogen
+from ..fleet import blob_store, host_settings, inventory
 from ..fleet import visit_hosts as look
 from ..fleet.inventory import Source
 from ..fleet.peer_sharing import Shares, offers_of
@@ -67,7 +67,6 @@ class Way:
     password_file: str = ""
     ask_become_pass: bool = False
     become_password_file: str = ""
-    mitogen: bool = False
 
 
 @dataclass(frozen=True)
@@ -223,7 +222,6 @@ def _install_of(
                 "dream_unanswered": not any(step.is_due for step in seen.steps),
             },
             places={name: seen.places()},
-            accelerate=True,
         )
 
     return plan
@@ -621,7 +619,6 @@ def _opened(
     """Read and check everything, then hold what a run needs until it has ended."""
     if verb in ("install", "plan"):
         network_env.require(environment)
-    plugins = mitogen.plugins() if way.mitogen else ""
     caller = dict(environment)
     state_dir = Path(default_state_dir(caller)) / "fleet"
     if not exclusive:
@@ -653,7 +650,6 @@ def _opened(
             wires=wires,
             passwords=passwords,
             caller=caller,
-            accelerator=mitogen.environment(plugins, wires.directory) if plugins else None,
         )
         forks = way.forks or default_forks()
         crew = Crew(fleet, view, forks)

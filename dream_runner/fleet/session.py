@@ -11,7 +11,6 @@ from typing import Any
 
 from ..run.ansible import Reach, Request
 from ..settings.merge import BY_NAME, Settings, as_ansible_vars
-from . import mitogen
 from .blob_store import Server
 from .host_settings import DEFAULT_STATE_DIR, STATE_DIR
 from .inventory import Host, Source
@@ -31,8 +30,7 @@ class Passwords:
 class Fleet:
     """The hosts in the inventory's order, and the means to work with them.
 
-    ``caller`` is the environment that this program was started with; ``accelerator`` is what
-    is laid over it for the work on a host, where Mitogen was asked for.
+    ``caller`` is the environment that this program was started with.
     """
 
     run_id: str
@@ -45,7 +43,6 @@ class Fleet:
     caller: Mapping[str, str]
     server: Server | None = None
     shares: Shares | None = None
-    accelerator: Mapping[str, str] | None = None
 
     def directory(self, name: str) -> Path:
         """Return where the log and journal of a host go."""
@@ -61,16 +58,12 @@ class Fleet:
         forks: int = 1,
         check: bool = False,
         places: Mapping[str, Mapping[str, str]] | None = None,
-        accelerate: bool = False,
     ) -> Request:
         """Return the Ansible run of ``playbook`` over the hosts ``names``.
 
-        ``places`` are paths as a host resolved them; they go before what was said. Mitogen,
-        where it was asked for, is used if the run may be accelerated.
+        ``places`` are paths as a host resolved them; they go before what was said.
         """
         chosen = list(names)
-        is_far = not any(self.hosts[name].is_here for name in chosen)
-        accelerator = self.accelerator if accelerate and is_far else None
         table = {name: self._row(name, (places or {}).get(name, {})) for name in chosen}
         token = self.server.token if self.server else ""
         return Request(
@@ -78,7 +71,6 @@ class Fleet:
             variables={
                 "dream_fleet": table,
                 "dream_fleet_peer_token": token,
-                **(mitogen.VARIABLES if accelerator else {}),
                 **variables,
             },
             run_id=self.run_id,
@@ -93,7 +85,7 @@ class Fleet:
                 password=self.passwords.login,
             ),
             become_password=self.passwords.become,
-            environment={**self._environment(), **(accelerator or {})},
+            environment=self._environment(),
             check=check,
         )
 

@@ -34,7 +34,7 @@ from .inventory import Host
 
 PREFIX = "dream-runner-fleet-"
 #: A host that answers none of so many calls, so long apart, is gone.
-KEEPALIVE_SECONDS, KEEPALIVE_COUNT = 10, 3
+_KEEPALIVE_SECONDS, _KEEPALIVE_COUNT = 10, 3
 #: A host that hears nothing for so long stops what it does for us.
 LEASE_SECONDS = 60
 _BEAT_SECONDS = 10.0
@@ -124,8 +124,8 @@ class Wires:
             "-o ControlMaster=auto",
             f"-o ControlPath={self.control_path(name)}",
             "-o ControlPersist=120s",
-            f"-o ServerAliveInterval={KEEPALIVE_SECONDS}",
-            f"-o ServerAliveCountMax={KEEPALIVE_COUNT}",
+            f"-o ServerAliveInterval={_KEEPALIVE_SECONDS}",
+            f"-o ServerAliveCountMax={_KEEPALIVE_COUNT}",
             "-o ExitOnForwardFailure=no",
             "-o ConnectTimeout=15",
         ]

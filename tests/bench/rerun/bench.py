@@ -33,7 +33,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[3]
 HERE = Path(__file__).resolve().parent
 MIB = 1024 * 1024
-PEERS = ("pyinfra", "mitogen")
+PEERS = ("pyinfra",)
 
 
 @dataclass(frozen=True)
@@ -263,8 +263,6 @@ def no_change(bench: Bench, directory: Path, rounds: int) -> None:
         )
     )
     bench.environment["ANSIBLE_CONFIG"] = str(ROOT / "ansible.cfg")
-    strategy = next(bench.venv.glob("lib/python*/site-packages/ansible_mitogen/plugins/strategy"))
-    mitogen = ("ANSIBLE_STRATEGY=mitogen_linear", f"ANSIBLE_STRATEGY_PLUGINS={strategy}")
     roles = [*playbook, f"-e@{settings}", str(ROOT / "playbooks" / "install.yml")]
     shell = directory / "checks.sh"
     shell.write_text(shell_checks(bench.home))
@@ -273,9 +271,6 @@ def no_change(bench: Bench, directory: Path, rounds: int) -> None:
         "A run that changes nothing, on this machine",
         {
             "ansible-playbook, one module task": single,
-            # The roles do not run under it: it finds no module that a module_utils package
-            # imports by a relative name.
-            "the same task with Mitogen": ["env", *mitogen, *single],
             "dream-runner install": bench.ours(),
             "dream-runner install --full": bench.ours("--full"),
             "ansible-playbook on the same roles": roles,
@@ -284,7 +279,7 @@ def no_change(bench: Bench, directory: Path, rounds: int) -> None:
         },
         rounds,
     )
-    floor, _, ours, full, _, pyinfra, _ = found.values()
+    floor, ours, full, _, pyinfra, _ = found.values()
     target("ours / one module task, wall", ours.wall / floor.wall, 0.6)
     target("ours / ours --full, wall", ours.wall / full.wall, 1 / 15)
     target("ours / pyinfra, wall", ours.wall / pyinfra.wall, 1.0)
