@@ -23,7 +23,7 @@ from ..module_utils.dream_core import redact
 from ..module_utils.dream_core.errors import DreamError, Interrupted, UsageError
 from ..module_utils.dream_core.system import streams
 from ..module_utils.dream_core.system.process import tighten_umask
-from ..run import ctrl_c
+from ..run.processes import ctrl_c
 from ..settings.merge import BY_NAME, Given, default_state_dir
 from ..version import __version__
 from . import completion, examples, reporting

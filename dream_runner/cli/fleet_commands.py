@@ -88,7 +88,7 @@ BecomePasswordFile = Annotated[
 
 def _way(options: dict[str, Any]) -> Any:
     from ..commands.fleet import Way
-    from ..fleet.inventory import Source
+    from ..fleet.inventory.hosts import Source
 
     source = Source(
         tuple(os.path.abspath(item) if "," not in item else item for item in options["inventory"]),

@@ -13,7 +13,8 @@ from ..diagnose.checks import ERROR, OK, WARNING, Check, Finding, Place, examine
 from ..module_utils.dream_core.health import feature_probes
 from ..module_utils.dream_core.network import network_env
 from ..module_utils.dream_core.upgrade import progress
-from ..run import lock, prerequisites
+from ..run import prerequisites
+from ..run.processes import lock
 from ..settings import answers
 from .status import NOTHING_INSTALLED
 

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from .. import wording
-from ..fleet import blob_store, host_settings, inventory
+from ..fleet import blob_store, host_settings
 from ..fleet import visit_hosts as look
-from ..fleet.inventory import Source
+from ..fleet.inventory import hosts as inventory
+from ..fleet.inventory.hosts import Source
 from ..fleet.peer_sharing import Shares, offers_of
 from ..fleet.results import Outcome
 from ..fleet.rollout import Crew
@@ -43,9 +44,10 @@ from ..module_utils.dream_core.fetch.request import Progress as Fetched
 from ..module_utils.dream_core.network import network_env
 from ..module_utils.dream_core.system import atomic, text_file
 from ..report import record
-from ..run import history, lock
+from ..run import history
 from ..run.ansible import Request, Stopper, ansible_environment, bare_environment, new_run_id
 from ..run.events import Event, Progress
+from ..run.processes import lock
 from ..run.results import HostResult, listed
 from ..settings.merge import Given, default_state_dir
 from ..ui import terminal

@@ -18,10 +18,11 @@ from ..module_utils.dream_core.records import inputs
 from ..module_utils.dream_core.records.receipt import read_all
 from ..module_utils.dream_core.upgrade import progress as upgrade
 from ..report import record
-from ..run import ctrl_c, history, lock, offline_guard
+from ..run import history, offline_guard
 from ..run.ansible import Request, Result, execute, new_run_id
 from ..run.events import Event, Notice, PhaseFinished
 from ..run.journal import Journal
+from ..run.processes import ctrl_c, lock
 from ..settings import answers
 from ..settings.merge import Given, as_ansible_vars
 from ..ui import Listener, terminal

@@ -25,7 +25,7 @@ from ..settings.merge import (
     merge,
 )
 from ..settings.parsers import Invalid, Known, remote_path
-from .inventory import Host
+from .inventory.hosts import Host
 
 #: Paths on the host; nothing of this machine tells whether they are right.
 _REMOTE = ("install_dir", "bundle")

@@ -13,7 +13,7 @@ from ..run.ansible import Reach, Request
 from ..settings.merge import BY_NAME, Settings, as_ansible_vars
 from .blob_store import Server
 from .host_settings import DEFAULT_STATE_DIR, STATE_DIR
-from .inventory import Host, Source
+from .inventory.hosts import Host, Source
 from .peer_sharing import Shares
 from .ssh_sockets import Wires
 

@@ -30,7 +30,7 @@ from typing import Any
 from ..module_utils.dream_core import printable
 from ..run import scratch
 from ..run.events import Event, Notice, Progress, parse
-from .inventory import Host
+from .inventory.hosts import Host
 
 PREFIX = "dream-runner-fleet-"
 #: A host that answers none of so many calls, so long apart, is gone.

@@ -34,8 +34,9 @@ from ..module_utils.dream_core.errors import DiskError, DreamError, Interrupted
 from ..module_utils.dream_core.printable import printable
 from ..module_utils.dream_core.system import atomic
 from ..version import __version__
-from . import extra_vars, launch, marks, prerequisites, scratch
+from . import extra_vars, prerequisites, scratch
 from .events import Event, RunFinished, TaskFinished, parse
+from .processes import launch, marks
 from .task_errors import error_of_start, error_of_task
 
 #: Seconds between the polite signal and the one that cannot be refused. Two
@@ -171,7 +172,7 @@ def _start(request: Request, work: Path, socket_path: str, caller: Mapping[str, 
         try:
             _, _, rc = run_command(
                 executable_cmd=sys.executable,
-                cmdline_args=["-m", "dream_runner.run.launch"],
+                cmdline_args=["-m", "dream_runner.run.processes.launch"],
                 input_fd=stdin,
                 output_fd=output,
                 error_fd=output,

@@ -3,7 +3,7 @@
 Read in ansible-core's source (cli/__init__.py, executor/task_queue_manager.py,
 executor/module_common.py): a UTF-8 locale that exists, blocking standard streams, semaphores in
 /dev/shm, a writable scratch with file locks, a name for the user. What can be set is set by
-run.py and launch.py; what cannot is checked here, before a run and by ``doctor``.
+environment.py and launch.py; what cannot is checked here, before a run and by ``doctor``.
 """
 
 from __future__ import annotations

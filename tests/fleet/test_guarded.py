@@ -17,7 +17,7 @@ import pexpect
 import pytest
 import yaml
 
-from dream_runner.fleet.inventory import Host
+from dream_runner.fleet.inventory.hosts import Host
 from dream_runner.fleet.peer_sharing import Offer, Shares
 from dream_runner.fleet.ssh_sockets import Wires
 

@@ -14,7 +14,7 @@ from raising import told
 from dream_runner.commands import fleet as command
 from dream_runner.fleet import blob_store, ssh_errors, visit_hosts
 from dream_runner.fleet import seen as seen_
-from dream_runner.fleet.inventory import Host, Source
+from dream_runner.fleet.inventory.hosts import Host, Source
 from dream_runner.fleet.results import Outcome
 from dream_runner.fleet.session import Fleet, Passwords
 from dream_runner.fleet.ssh_sockets import Wires

@@ -14,7 +14,7 @@ from dream_runner.module_utils.dream_core.checks import judge, preflight, requir
 from dream_runner.module_utils.dream_core.facts.finding_texts import CATALOGUE
 from dream_runner.module_utils.dream_core.facts.finding_texts import finding as hardware
 from dream_runner.module_utils.dream_core.system import atomic, env_file_write
-from dream_runner.run import lock
+from dream_runner.run.processes import lock
 
 HOST = {"os": {"family": "debian", "kernel": "6.1.0-18-amd64"}, "arch": "amd64"}
 SESSION = {"user": "ada", "home": "/home/ada", "is_root": False, "sudo": "none"}

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dream_runner.fleet.host_settings import of_hosts
-from dream_runner.fleet.inventory import Host
+from dream_runner.fleet.inventory.hosts import Host
 from dream_runner.settings.merge import Given, SettingsError
 from dream_runner.settings.parsers import Known
 

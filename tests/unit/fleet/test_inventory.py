@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dream_runner.fleet.inventory import Host, Source, read
+from dream_runner.fleet.inventory.hosts import Host, Source, read
 from dream_runner.module_utils.dream_core.errors import UsageError
 from dream_runner.run.ansible import ansible_environment
 from dream_runner.settings.merge import SettingsError

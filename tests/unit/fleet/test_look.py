@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dream_runner.commands import fleet as command
-from dream_runner.fleet.inventory import Host
+from dream_runner.fleet.inventory.hosts import Host
 from dream_runner.fleet.seen import Seen
 from dream_runner.fleet.session import Passwords
 from dream_runner.fleet.visit_hosts import cleaned, without_twins

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dream_runner.fleet import ssh_sockets as module
-from dream_runner.fleet.inventory import Host
+from dream_runner.fleet.inventory.hosts import Host
 from dream_runner.fleet.ssh_sockets import Wires, understood
 from dream_runner.module_utils.dream_core.system import lifeline
 from dream_runner.module_utils.dream_core.system.lifeline import Lifeline

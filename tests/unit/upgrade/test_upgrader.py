@@ -460,7 +460,7 @@ def test_a_phase_does_not_begin_during_a_switch(host: Host) -> None:
 
 
 def test_the_holder_of_the_lock_is_named(host: Host) -> None:
-    from dream_runner.run import lock
+    from dream_runner.run.processes import lock
 
     with (
         locks.turn(str(host.state)),

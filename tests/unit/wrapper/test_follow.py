@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from dream_runner.commands import install
-from dream_runner.run import ctrl_c, events
+from dream_runner.run import events
 from dream_runner.run.ansible import Request, Result
+from dream_runner.run.processes import ctrl_c
 
 HOST = (1.0, "localhost")
 

@@ -15,8 +15,9 @@ from dream_runner.module_utils.dream_core.errors import BusyError, PrivilegeErro
 from dream_runner.module_utils.dream_core.records import locks
 from dream_runner.module_utils.dream_core.system import file_lock
 from dream_runner.module_utils.dream_core.system.process import started_at
-from dream_runner.run import ansible, lock, marks
-from dream_runner.run.marks import FOLDER_VARIABLE, OWNER_VARIABLE, RUN_ID_VARIABLE
+from dream_runner.run import ansible
+from dream_runner.run.processes import lock, marks
+from dream_runner.run.processes.marks import FOLDER_VARIABLE, OWNER_VARIABLE, RUN_ID_VARIABLE
 
 HOLDER = """
 import sys, time

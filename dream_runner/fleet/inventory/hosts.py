@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..module_utils.dream_core import printable
-from ..module_utils.dream_core.errors import UsageError
-from ..module_utils.dream_core.redact import Redactor
-from ..settings.merge import Problem, SettingsError
-from . import inventory_files
+from ...module_utils.dream_core import printable
+from ...module_utils.dream_core.errors import UsageError
+from ...module_utils.dream_core.redact import Redactor
+from ...settings.merge import Problem, SettingsError
+from . import files
 
 #: An inventory script may ask a cloud.
 _READ_SECONDS = 300
@@ -165,7 +165,7 @@ def _refuse_missing(source: Source) -> None:
 
 def _refuse_files(source: Source) -> None:
     """Refuse what Ansible would read without end, or refuse without a reason."""
-    found = inventory_files.problems(source.inventories)
+    found = files.problems(source.inventories)
     if found:
         first = found[0]
         more = f"; {len(found) - 1} more files are wrong" if len(found) > 1 else ""
@@ -181,7 +181,7 @@ def _invalid(source: Source, answer: Mapping[str, Any]) -> UsageError:
     """Return the error with the file, the line and the reason of Ansible's parser."""
     text = str(answer["error"])
     named = [item for item in source.inventories if item in text] or [source.inventories[0]]
-    line, reason = inventory_files.reason(str(answer.get("warnings", "")), named[0])
+    line, reason = files.reason(str(answer.get("warnings", "")), named[0])
     return UsageError(
         f"the inventory cannot be read: {reason or printable.line(text)}",
         code="INVENTORY_INVALID",
@@ -212,7 +212,7 @@ def _ask(source: Source, environment: Mapping[str, str]) -> dict[str, Any]:
     }
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "dream_runner.fleet.inventory_reader"],
+            [sys.executable, "-m", "dream_runner.fleet.inventory.reader"],
             input=json.dumps(request),
             # Half an inventory is none: the hosts of the other half would silently stay behind.
             # Its warnings hold the reasons, a line each where there is room.

@@ -17,9 +17,9 @@ from typing import Any
 
 import psutil
 
-from ..module_utils.dream_core import forms
-from ..module_utils.dream_core.errors import BusyError, PrivilegeError
-from ..module_utils.dream_core.system import file_lock
+from ...module_utils.dream_core import forms
+from ...module_utils.dream_core.errors import BusyError, PrivilegeError
+from ...module_utils.dream_core.system import file_lock
 from . import marks
 
 #: A module whose wrapper was killed ends by itself within about two seconds

@@ -1,6 +1,6 @@
 """Read an inventory through Ansible's own loader and print what it says, as JSON.
 
-Runs as ``python -m dream_runner.fleet.inventory_reader`` in a process of its own: importing
+Runs as ``python -m dream_runner.fleet.inventory.reader`` in a process of its own: importing
 Ansible takes half a second and changes the process. The request comes through
 standard input. Only settings and what it takes to log in are printed; of a password
 only that there is one.

@@ -1,6 +1,6 @@
 """Start ansible-playbook so that it ends with the wrapper and leaks no secret.
 
-Runs as ``python -m dream_runner.run.launch`` below ansible-runner, reads one JSON
+Runs as ``python -m dream_runner.run.processes.launch`` below ansible-runner, reads one JSON
 object from standard input and becomes the program in it. Environment and
 become password arrive through that pipe because ansible-runner writes the
 environment and the command line of what it starts to a file.
@@ -16,7 +16,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..module_utils.dream_core.system.process import tighten_umask
+from ...module_utils.dream_core.system.process import tighten_umask
 
 #: prctl(2): signal to this process when the thread that made it ends.
 _PR_SET_PDEATHSIG = 1
