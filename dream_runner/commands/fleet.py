@@ -45,9 +45,11 @@ from ..module_utils.dream_core.network import network_env
 from ..module_utils.dream_core.system import atomic, text_file
 from ..report import record
 from ..run import history
-from ..run.ansible import Request, Stopper, ansible_environment, bare_environment, new_run_id
+from ..run.environment import ansible_environment, bare_environment
 from ..run.events import Event, Progress
 from ..run.processes import lock
+from ..run.processes.stopper import Stopper
+from ..run.request import Request, new_run_id
 from ..run.results import HostResult, listed
 from ..settings.merge import Given, default_state_dir
 from ..ui import terminal

@@ -19,10 +19,11 @@ from ..module_utils.dream_core.records.receipt import read_all
 from ..module_utils.dream_core.upgrade import progress as upgrade
 from ..report import record
 from ..run import history, offline_guard
-from ..run.ansible import Request, Result, execute, new_run_id
+from ..run.ansible import execute
 from ..run.events import Event, Notice, PhaseFinished
 from ..run.journal import Journal
 from ..run.processes import ctrl_c, lock
+from ..run.request import Request, Result, new_run_id
 from ..settings import answers
 from ..settings.merge import Given, as_ansible_vars
 from ..ui import Listener, terminal

@@ -17,8 +17,8 @@ from ..module_utils.dream_core.system.account import gather_session
 from ..module_utils.dream_core.undo.uninstall import remove
 from ..report import record
 from ..run import history
-from ..run.ansible import Request, Result, new_run_id
 from ..run.processes import lock
+from ..run.request import Request, Result, new_run_id
 from ..settings.merge import default_state_dir
 from ..ui import Listener, terminal
 from . import install

@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from ..module_utils.dream_core.errors import DreamError, Interrupted
-from ..run.ansible import Request, Result, execute_among_others
+from ..run.ansible import execute_among_others
 from ..run.events import Event, RunFinished
 from ..run.journal import Journal
+from ..run.request import Request, Result
 from ..run.results import HostResult, is_good, state_of
 from .session import Fleet
 from .ssh_errors import explained

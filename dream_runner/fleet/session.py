@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..run.ansible import Reach, Request
+from ..run.request import Reach, Request
 from ..settings.merge import BY_NAME, Settings, as_ansible_vars
 from .blob_store import Server
 from .host_settings import DEFAULT_STATE_DIR, STATE_DIR

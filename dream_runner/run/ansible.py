@@ -9,24 +9,13 @@ is in the abstract namespace: a killed run leaves no file.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import queue
-import secrets
 import shutil
-import signal
-import socket
-import struct
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import IO, Any
-
-import psutil
 
 from .. import paths
 from ..module_utils.dream_core import redact
@@ -35,13 +24,13 @@ from ..module_utils.dream_core.printable import printable
 from ..module_utils.dream_core.system import atomic
 from ..version import __version__
 from . import extra_vars, prerequisites, scratch
-from .events import Event, RunFinished, TaskFinished, parse
+from .channel import Channel
+from .environment import ansible_environment, bare_environment
+from .events import Event, RunFinished, TaskFinished
 from .processes import launch, marks
+from .processes.stopper import Stopper
+from .request import Request, Result
 from .task_errors import error_of_start, error_of_task
-
-#: Seconds between the polite signal and the one that cannot be refused. Two
-#: rounds stay below the five seconds in which Ctrl-C promises to have ended.
-_PATIENCE_SECONDS = 2.0
 
 #: A log is complete within so many seconds of its run's end; longer lines are split.
 _LOG_SECONDS, _LOG_LINE_BYTES = 5.0, 64 * 1024
@@ -51,67 +40,6 @@ _UNTOLD = -1000
 
 #: The inventory of a run on this machine.
 LOCALHOST = "localhost,"
-
-#: What a caller's environment must not decide: Ansible's settings and our own.
-_SCRUBBED_PREFIXES = ("ANSIBLE_", "DREAM_", "PYTHON", "VIRTUAL_ENV")
-
-
-@dataclass(frozen=True)
-class Reach:
-    """How a run reaches other machines.
-
-    ``socket`` is where the modules find the life line on the host, as a template. ``templates`` are
-    variables that Ansible evaluates for each host: constants of this program, never data.
-    """
-
-    inventories: tuple[str, ...]
-    limit: str
-    socket: str
-    templates: Mapping[str, str] = field(default_factory=dict)
-    forks: int = 1
-    vault_password_files: tuple[str, ...] = ()
-    password: str | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True)
-class Request:
-    """One Ansible run, on this machine or, by ``reach``, on others.
-
-    ``variables`` are data: no string of them is evaluated as a template. They go to
-    ansible-playbook in a file of mode 0600 inside ``run_dir`` and hold no secret. ``environment``
-    is laid over the caller's. ``run_dir`` is made here and keeps ``log.txt``; everything else in it
-    is gone when the run ends.
-    """
-
-    playbook: str
-    variables: dict[str, Any]
-    run_id: str
-    run_dir: Path
-    reach: Reach | None = None
-    become_password: str | None = field(default=None, repr=False)
-    tags: tuple[str, ...] = ()
-    check: bool = False
-    environment: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Result:
-    """How the run ended; the counts are Ansible's, summed over hosts."""
-
-    rc: int
-    interrupted: bool
-    error: DreamError | None
-    ok: int = 0
-    changed: int = 0
-    failed: int = 0
-    skipped: int = 0
-
-
-def new_run_id() -> str:
-    """Return an id that sorts by time and that no other run has."""
-    now = time.time_ns()
-    second = time.strftime("%Y%m%dT%H%M%S", time.localtime(now // 10**9))
-    return f"{second}-{now // 1000 % 10**6:05x}{secrets.token_hex(2)}"
 
 
 def execute(request: Request, on_event: Callable[[Event], None]) -> Result:
@@ -124,7 +52,7 @@ def execute(request: Request, on_event: Callable[[Event], None]) -> Result:
     caller = dict(os.environ)
     with (
         _run_directory(request.run_dir) as work,
-        _Channel(request.run_id, tally.take) as channel,
+        Channel(request.run_id, tally.take) as channel,
         Stopper(request.run_id, channel.close) as stopper,
         bare_environment(),
     ):
@@ -145,7 +73,7 @@ def execute_among_others(
     tally = _Tally(on_event, request.run_dir)
     with (
         _run_directory(request.run_dir) as work,
-        _Channel(request.run_id, tally.take) as channel,
+        Channel(request.run_id, tally.take) as channel,
     ):
         rc = _start(request, work, channel.path, caller)
         channel.drain()
@@ -229,38 +157,6 @@ def _environment(
     return kept
 
 
-def ansible_environment(work: Path, caller: Mapping[str, str]) -> dict[str, str]:
-    """Return what Ansible may know: the caller's environment less what could steer it."""
-    kept = {
-        name: value
-        for name, value in caller.items()
-        if not name.startswith(_SCRUBBED_PREFIXES) and not prerequisites.is_locale(name)
-    }
-    content, package = paths.content(), paths.PACKAGE
-    return {
-        **prerequisites.user_environment(),
-        **kept,
-        **prerequisites.locale_environment(),
-        "PYTHONPATH": str(package.parent),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "ANSIBLE_CONFIG": str(content / "ansible.cfg"),
-        "ANSIBLE_HOME": str(work / "ansible"),
-        "ANSIBLE_LOCAL_TEMP": str(work / "ansible" / "tmp"),
-        "ANSIBLE_ROLES_PATH": str(content / "roles"),
-        "ANSIBLE_LIBRARY": str(content / "library"),
-        "ANSIBLE_MODULE_UTILS": str(package / "module_utils"),
-        "ANSIBLE_ACTION_PLUGINS": str(package / "plugins" / "action"),
-        "ANSIBLE_LOOKUP_PLUGINS": str(package / "plugins" / "lookup"),
-        "ANSIBLE_CALLBACK_PLUGINS": str(package / "plugins" / "callback"),
-        "ANSIBLE_CALLBACKS_ENABLED": "dream_events",
-        "ANSIBLE_FORCE_COLOR": "0",
-        "ANSIBLE_NOCOLOR": "1",
-        # Modules reach the interpreter through a pipe: no copy of them on disk to be left behind.
-        "ANSIBLE_PIPELINING": "1",
-        "ANSIBLE_HOST_KEY_CHECKING": "1",
-    }
-
-
 class _Tally:
     """Counts and the last error, taken from the events as they pass.
 
@@ -317,201 +213,6 @@ def _unexplained(rc: int, run_dir: Path) -> DreamError:
             hint="check the disk and who else removes files there, then run again",
         )
     return error_of_start(rc, prerequisites.last_words(run_dir / "log.txt"))
-
-
-class _Channel:
-    """The socket of a run: takes lines from any number of senders, one event at a time.
-
-    Closing it ends every module that holds it (``dream_core/system/lifeline.py``).
-    """
-
-    def __init__(self, run_id: str, on_event: Callable[[Event], None]) -> None:
-        self.path = f"@dream-runner-{run_id}-{secrets.token_hex(8)}"
-        self._on_event = on_event
-        self._events: queue.Queue[Event | None] = queue.Queue()
-        self._connections: list[socket.socket] = []
-        self._readers: list[threading.Thread] = []
-        self._server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-
-    def __enter__(self) -> _Channel:
-        self._server.bind("\0" + self.path[1:])
-        self._server.listen(64)
-        self._worker = threading.Thread(target=self._dispatch, daemon=True)
-        self._worker.start()
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-        self._events.put(None)
-        self._worker.join(timeout=5)
-
-    def close(self) -> None:
-        """End the life line of everything that holds it."""
-        for connection in [self._server, *self._connections]:
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-            connection.close()
-
-    def drain(self) -> None:
-        """Wait until what was sent before the senders ended has been handed on."""
-        for reader in self._readers:
-            reader.join(timeout=2)
-        self._events.join()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._server.accept()
-            except OSError:
-                return
-            if not _is_ours(connection):
-                connection.close()
-                continue
-            self._connections.append(connection)
-            reader = threading.Thread(target=self._read, args=(connection,), daemon=True)
-            self._readers.append(reader)
-            reader.start()
-
-    def _read(self, connection: socket.socket) -> None:
-        with contextlib.suppress(OSError), connection.makefile("rb") as lines:
-            for line in lines:
-                with contextlib.suppress(ValueError):
-                    event = parse(json.loads(line))
-                    if event is not None:
-                        self._events.put(event)
-
-    def _dispatch(self) -> None:
-        while (event := self._events.get()) is not None:
-            try:
-                self._on_event(event)
-            finally:
-                self._events.task_done()
-        self._events.task_done()
-
-
-def _is_ours(connection: socket.socket) -> bool:
-    """Tell whether the other end is this user or root; an abstract socket has no file mode."""
-    size = struct.calcsize("3i")
-    _, uid, _ = struct.unpack(
-        "3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
-    )
-    return uid in (0, os.getuid())
-
-
-class Stopper:
-    """Ends a run on INT, TERM and HUP: politely first, at once the second time.
-
-    ``let_go`` is called between: it ends the life lines of the run.
-    """
-
-    _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-    def __init__(self, run_id: str, let_go: Callable[[], None]) -> None:
-        self.requested = False
-        self._run_id = run_id
-        self._let_go = let_go
-        self._previous: dict[signal.Signals, Any] = {}
-        self._helper: threading.Thread | None = None
-
-    def __enter__(self) -> Stopper:
-        for number in self._SIGNALS:
-            self._previous[number] = signal.signal(number, self._on_signal)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def finish(self) -> None:
-        """Wait for a stop in progress; then see that nothing of the run is left.
-
-        A killed ansible-playbook leaves its workers and their modules running.
-        """
-        if self._helper is not None:
-            self._helper.join()
-        self._end(processes_of(self._run_id))
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
-            _signal_all(processes_of(self._run_id), signal.SIGKILL)
-            return
-        self.requested = True
-        self._helper = threading.Thread(target=self._stop, daemon=True)
-        self._helper.start()
-
-    def _stop(self) -> None:
-        family = processes_of(self._run_id)
-        # The interrupt lets ansible-playbook end its workers in order; it also goes
-        # to the modules, which sit in sessions of their own.
-        _signal_all(family, signal.SIGINT)
-        self._let_go()
-        self._end(_alive_after(self._run_id, family))
-
-    def _end(self, family: list[psutil.Process]) -> None:
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            if family:
-                _signal_all(family, number)
-                family = _alive_after(self._run_id, family)
-
-
-def processes_of(run_id: str) -> list[psutil.Process]:
-    """Return the processes that carry the mark of ``run_id``, and all below them.
-
-    The descendants are listed too because a privileged child hides its
-    environment from an ordinary user.
-    """
-    found: dict[int, psutil.Process] = {}
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            if marks.is_marked(process, (run_id,)):
-                found[process.pid] = process
-                found.update({child.pid: child for child in process.children(recursive=True)})
-    found.pop(os.getpid(), None)
-    return list(found.values())
-
-
-def _alive_after(run_id: str, family: list[psutil.Process]) -> list[psutil.Process]:
-    """Return who of ``family``, or of its offspring, still runs when patience ends."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while True:
-        _, alive = psutil.wait_procs(family, timeout=0.1)
-        alive = [process for process in alive if is_alive(process)]
-        if not alive and not (family := processes_of(run_id)):
-            return []
-        family = alive or family
-        if time.monotonic() > deadline:
-            return family
-
-
-def is_alive(process: psutil.Process) -> bool:
-    """Tell whether the process still does something; a zombie only waits to be collected."""
-    try:
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _signal_all(family: list[psutil.Process], number: signal.Signals) -> None:
-    for process in family:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            try:
-                process.send_signal(number)
-            except psutil.AccessDenied:
-                _signal_privileged(process.pid, number)
-
-
-def _signal_privileged(pid: int, number: signal.Signals) -> None:
-    """Signal a child that runs as root through sudo, where sudo does not ask."""
-    import subprocess
-
-    subprocess.run(
-        ["sudo", "-n", "kill", f"-{number.name[3:]}", str(pid)],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=5,
-        check=False,
-    )
 
 
 @contextlib.contextmanager
@@ -586,22 +287,6 @@ def _copy_lines(reader: int, log: IO[bytes]) -> None:
         while line := lines.readline(_LOG_LINE_BYTES):
             text = printable(redact.clean(line.decode("utf-8", "replace")))
             log.write(text.encode("utf-8", "replace"))
-
-
-@contextlib.contextmanager
-def bare_environment() -> Iterator[None]:
-    """Hide the caller's environment from ansible-runner, which writes it to a file."""
-    saved = dict(os.environ)
-    keep: dict[str, str] = {n: saved[n] for n in ("PATH", "HOME") if n in saved}
-    keep |= prerequisites.locale_environment()
-    keep["PYTHONPATH"] = str(paths.PACKAGE.parent)
-    os.environ.clear()
-    os.environ.update(keep)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(saved)
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from . import scratch
-from .ansible import processes_of
+from .processes.stopper import processes_of
 
 #: How many runs are kept to look back at.
 KEPT = 10

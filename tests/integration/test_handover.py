@@ -15,6 +15,7 @@ from dream_runner import paths
 from dream_runner.fleet import session
 from dream_runner.module_utils.dream_core.errors import UsageError
 from dream_runner.run import ansible, extra_vars, scratch
+from dream_runner.run.request import Reach, Request, Result, new_run_id
 from dream_runner.settings.merge import BY_NAME
 from tests.fixtures import hostile
 
@@ -64,13 +65,13 @@ def mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **more: Any) -> ansible.Result:
+def execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **more: Any) -> Result:
     playbook = tmp_path / "playbook.yml"
     playbook.write_text(textwrap.dedent(TASKS))
     monkeypatch.setattr(paths, "playbook", lambda verb: playbook)
-    run_id = ansible.new_run_id()
+    run_id = new_run_id()
     variables = {**LOCAL, "hostile": hostile.TEXTS, "out": str(tmp_path / "out.json")}
-    request = ansible.Request("install", variables, run_id, tmp_path / "runs" / run_id, **more)
+    request = Request("install", variables, run_id, tmp_path / "runs" / run_id, **more)
     return ansible.execute(request, lambda _: None)
 
 
@@ -104,12 +105,12 @@ def test_the_state_directory_may_have_any_name(
         monkeypatch.setenv(name, str(home))
     monkeypatch.setattr(scratch.tempfile, "tempdir", str(home))
     before = set(os.listdir(home))
-    run_id = ansible.new_run_id()
+    run_id = new_run_id()
     playbook = tmp_path / "playbook.yml"
     playbook.write_text(textwrap.dedent(TASKS))
     monkeypatch.setattr(paths, "playbook", lambda verb: playbook)
     variables = {**LOCAL, "hostile": hostile.TEXTS, "out": str(tmp_path / "out.json")}
-    request = ansible.Request("install", variables, run_id, home / "runs" / run_id)
+    request = Request("install", variables, run_id, home / "runs" / run_id)
     result = ansible.execute(request, lambda _: None)
     assert result.rc == 0, (request.run_dir / "log.txt").read_text()
     assert json.loads((tmp_path / "out.json").read_text())["hostile"] == hostile.TEXTS
@@ -143,15 +144,13 @@ def test_a_fleets_table_is_data_and_its_cells_are_found(
     monkeypatch.setattr(paths, "playbook", lambda verb: playbook)
     inventory = tmp_path / "hosts.yml"
     inventory.write_text("all: {hosts: {'web-1': {}}}")
-    run_id = ansible.new_run_id()
-    request = ansible.Request(
+    run_id = new_run_id()
+    request = Request(
         "install",
         {**LOCAL, "dream_fleet": {"web-1": row}},
         run_id,
         tmp_path / "runs" / run_id,
-        reach=ansible.Reach(
-            (str(inventory),), "web-1", session._cell("socket"), session._FROM_TABLE
-        ),
+        reach=Reach((str(inventory),), "web-1", session._cell("socket"), session._FROM_TABLE),
     )
     result = ansible.execute(request, lambda _: None)
     assert result.rc == 0, (request.run_dir / "log.txt").read_text()

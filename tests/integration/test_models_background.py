@@ -21,6 +21,7 @@ from dream_runner.module_utils.dream_core.native import background
 from dream_runner.module_utils.dream_core.resources import observed_host, registry
 from dream_runner.module_utils.dream_core.upgrade import progress
 from dream_runner.run import ansible
+from dream_runner.run.request import Request, new_run_id
 from dream_runner.settings.merge import defaults
 
 SESSION = {"is_root": True, "user_manager": False, "uid": 0, "user": "root", "home": "/root"}
@@ -91,11 +92,11 @@ def play(install: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play
     }
 
     def played(tasks: str) -> Any:
-        request = ansible.Request(
+        request = Request(
             playbook="install",
             variables={**variables, "tasks": tasks},
-            run_id=ansible.new_run_id(),
-            run_dir=tmp_path / "runs" / ansible.new_run_id(),
+            run_id=new_run_id(),
+            run_dir=tmp_path / "runs" / new_run_id(),
         )
         done = ansible.execute(request, lambda event: None)
         assert done.error is None, done.error

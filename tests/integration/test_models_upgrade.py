@@ -17,6 +17,7 @@ from dream_runner.module_utils.dream_core import layout
 from dream_runner.module_utils.dream_core.facts.interpret import interpret
 from dream_runner.module_utils.dream_core.upgrade import progress, upgrader
 from dream_runner.run import ansible
+from dream_runner.run.request import Request, new_run_id
 from dream_runner.settings.merge import defaults
 
 SESSION = {"is_root": True, "user_manager": False, "uid": 0, "user": "root", "home": "/root"}
@@ -89,11 +90,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(paths, "playbook", lambda verb: playbook)
         patch.setenv("HF_TOKEN", "hf_secret")
-        run_id = ansible.new_run_id()
+        run_id = new_run_id()
         result = ansible.execute(
-            ansible.Request(
-                playbook="install", variables=variables, run_id=run_id, run_dir=out / "runs"
-            ),
+            Request(playbook="install", variables=variables, run_id=run_id, run_dir=out / "runs"),
             lambda event: None,
         )
     assert result.error is None, result.error

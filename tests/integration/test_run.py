@@ -15,6 +15,8 @@ import pytest
 
 from dream_runner import paths
 from dream_runner.run import ansible, events
+from dream_runner.run.processes import stopper
+from dream_runner.run.request import Reach, Request, new_run_id
 
 LOCAL = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
 
@@ -35,10 +37,10 @@ def request_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     playbook = tmp_path / "playbook.yml"
     monkeypatch.setattr(paths, "playbook", lambda verb: playbook)
 
-    def make(tasks: str, **more: Any) -> ansible.Request:
+    def make(tasks: str, **more: Any) -> Request:
         write_playbook(playbook, tasks)
-        run_id = ansible.new_run_id()
-        return ansible.Request(
+        run_id = new_run_id()
+        return Request(
             playbook="install",
             variables=LOCAL | more.pop("variables", {}),
             run_id=run_id,
@@ -210,7 +212,7 @@ def wrapper(tmp_path: Path) -> Any:
           changed_when: false
         """,
     )
-    run_id = ansible.new_run_id()
+    run_id = new_run_id()
     process = subprocess.Popen(
         [sys.executable, "-c", CHILD, str(playbook), run_id, str(tmp_path / "run")],
         stdout=subprocess.PIPE,
@@ -228,7 +230,7 @@ def wrapper(tmp_path: Path) -> Any:
 
 
 def _alive(run_id: str) -> list[psutil.Process]:
-    return [p for p in ansible.processes_of(run_id) if ansible.is_alive(p)]
+    return [p for p in stopper.processes_of(run_id) if stopper.is_alive(p)]
 
 
 def _runs_sleep(process: psutil.Process) -> bool:
@@ -336,9 +338,7 @@ def test_how_ansible_ends_without_a_task_is_told(
     reach = None
     if more:
         files = (more["vault"],) if "vault" in more else ()
-        reach = ansible.Reach(
-            ("localhost,",), more.get("limit", "all"), "", vault_password_files=files
-        )
+        reach = Reach(("localhost,",), more.get("limit", "all"), "", vault_password_files=files)
     request = request_for("", reach=reach)
     paths.playbook("install").write_text(text)
     error = ansible.execute(request, lambda _: None).error

@@ -16,6 +16,7 @@ from dream_runner.decide.decision import decide
 from dream_runner.module_utils.dream_core.facts.interpret import interpret
 from dream_runner.module_utils.dream_core.upgrade import switch_native
 from dream_runner.run import ansible
+from dream_runner.run.request import Request, new_run_id
 from dream_runner.settings.merge import defaults
 
 SESSION = {"is_root": True, "user_manager": False, "uid": 0, "user": "root", "home": "/root"}
@@ -101,10 +102,10 @@ def test_each_side_is_what_an_install_with_that_model_runs(
         "choices": [{"name": "before", "choice": choice}, after],
         "out": str(tmp_path),
     }
-    request = ansible.Request(
+    request = Request(
         playbook="install",
         variables=variables,
-        run_id=ansible.new_run_id(),
+        run_id=new_run_id(),
         run_dir=tmp_path / "runs",
     )
     result = ansible.execute(request, lambda event: None)

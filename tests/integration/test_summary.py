@@ -13,6 +13,7 @@ from dream_runner.machine import resume
 from dream_runner.module_utils.dream_core.phases import PHASES
 from dream_runner.module_utils.dream_core.records.receipt import read_all, write
 from dream_runner.run import ansible
+from dream_runner.run.request import Request, Result, new_run_id
 
 PLAYBOOK = """
 - name: Test
@@ -38,11 +39,11 @@ CHOICE = {
 }
 
 
-def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **more: Any) -> ansible.Result:
+def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **more: Any) -> Result:
     playbook = tmp_path / "playbook.yml"
     playbook.write_text(PLAYBOOK)
     monkeypatch.setattr(paths, "playbook", lambda verb: playbook)
-    run_id = ansible.new_run_id()
+    run_id = new_run_id()
     variables = {
         "ansible_connection": "local",
         "ansible_python_interpreter": sys.executable,
@@ -56,7 +57,7 @@ def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **more: Any) -> ansi
         "health_facts": {"degraded": {}},
         **more,
     }
-    request = ansible.Request(
+    request = Request(
         playbook="install", variables=variables, run_id=run_id, run_dir=tmp_path / "runs" / run_id
     )
     return ansible.execute(request, lambda event: None)

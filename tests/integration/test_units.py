@@ -17,6 +17,7 @@ from dream_runner import paths
 from dream_runner.module_utils.dream_core.containers import compose_diff
 from dream_runner.module_utils.dream_core.native.supervisord import Program, _parsed
 from dream_runner.run import ansible
+from dream_runner.run.request import Request, new_run_id
 from tests.fixtures import hostile
 
 #: What a directory of an installation may be called.
@@ -80,13 +81,13 @@ def test_unit_files_hold_names_and_paths_and_nothing_more(
     assert len(templates) >= 2
     places = [LEGAL[number % len(LEGAL)] for number in range(len(NAMES))]
     homes = ["/home/" + name.replace("\n", " ") for name in NAMES]
-    run_id = ansible.new_run_id()
+    run_id = new_run_id()
     variables: dict[str, Any] = {
         "ansible_connection": "local", "ansible_python_interpreter": sys.executable,
         "given": list(map(given, NAMES, places, homes)), "templates": templates,
         "out": str(tmp_path / "out.json"),
     }  # fmt: skip
-    request = ansible.Request("install", variables, run_id, tmp_path / "runs" / run_id)
+    request = Request("install", variables, run_id, tmp_path / "runs" / run_id)
     result = ansible.execute(request, lambda _: None)
     assert result.rc == 0, (request.run_dir / "log.txt").read_text()
     made = iter(json.loads((tmp_path / "out.json").read_text()))

@@ -12,7 +12,7 @@ from dream_runner.commands import install, status
 from dream_runner.decide import ports
 from dream_runner.module_utils.dream_core.health import access
 from dream_runner.module_utils.dream_core.system import ip_addresses
-from dream_runner.run.ansible import Result
+from dream_runner.run.request import Result
 from dream_runner.wording import fold
 
 BASE = {"port": 11434, "model": "small", "services": [], "port_notes": []}

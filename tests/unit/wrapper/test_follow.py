@@ -10,8 +10,8 @@ import pytest
 
 from dream_runner.commands import install
 from dream_runner.run import events
-from dream_runner.run.ansible import Request, Result
 from dream_runner.run.processes import ctrl_c
+from dream_runner.run.request import Request, Result
 
 HOST = (1.0, "localhost")
 

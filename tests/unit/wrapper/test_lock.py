@@ -15,13 +15,12 @@ from dream_runner.module_utils.dream_core.errors import BusyError, PrivilegeErro
 from dream_runner.module_utils.dream_core.records import locks
 from dream_runner.module_utils.dream_core.system import file_lock
 from dream_runner.module_utils.dream_core.system.process import started_at
-from dream_runner.run import ansible
-from dream_runner.run.processes import lock, marks
+from dream_runner.run.processes import lock, marks, stopper
 from dream_runner.run.processes.marks import FOLDER_VARIABLE, OWNER_VARIABLE, RUN_ID_VARIABLE
 
 HOLDER = """
 import sys, time
-from dream_runner.run import lock
+from dream_runner.run.processes import lock
 with lock.hold(sys.argv[1], "dream-runner install", print):
     print("held", flush=True)
     time.sleep(60)
@@ -220,7 +219,7 @@ def test_processes_of_another_user_that_claim_to_be_of_a_run_are_never_signalled
     try:
         lines: list[str] = []
         assert lock.leftovers(str(tmp_path)) == []
-        assert ansible.processes_of("mine") == []
+        assert stopper.processes_of("mine") == []
         lock.clear_leftovers(str(tmp_path), lines.append)
         assert (process.poll(), lines) == (None, [])
     finally:

@@ -11,7 +11,7 @@ import pytest
 
 from dream_runner.commands import doctor
 from dream_runner.run import prerequisites
-from dream_runner.run.ansible import ansible_environment
+from dream_runner.run.environment import ansible_environment
 from dream_runner.run.task_errors import error_of_start
 
 
