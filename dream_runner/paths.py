@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
@@ -24,3 +26,11 @@ def playbook(verb: str) -> Path:
 def catalog() -> Path:
     """Return the directory of the product catalogue."""
     return PACKAGE / "catalog"
+
+
+def default_state_dir(environment: Mapping[str, str]) -> str:
+    """Return the state directory of the user who runs this (XDG base directories)."""
+    base = environment.get("XDG_STATE_HOME", "")
+    if not os.path.isabs(base):
+        base = os.path.join(os.path.expanduser("~"), ".local", "state")
+    return os.path.join(base, "dream-runner")

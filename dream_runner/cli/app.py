@@ -23,8 +23,10 @@ from ..module_utils.dream_core import redact
 from ..module_utils.dream_core.errors import DreamError, Interrupted, UsageError
 from ..module_utils.dream_core.system import streams
 from ..module_utils.dream_core.system.process import tighten_umask
+from ..paths import default_state_dir
 from ..run.processes import ctrl_c
-from ..settings.merge import BY_NAME, Given, default_state_dir
+from ..settings.table import BY_NAME
+from ..settings.values import Given
 from ..version import __version__
 from . import completion, examples, reporting
 from .options import (

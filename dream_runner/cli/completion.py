@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from ..settings.merge import Setting, default_state_dir
+from ..paths import default_state_dir
+from ..settings.table import Setting
 
 Suggest = Callable[[str], list[str]]
 

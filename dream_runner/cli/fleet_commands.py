@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..settings.merge import Given
+from ..settings.values import Given
 from . import reporting
 from .options import Answers, Debug, Json, Locked, Ui, Yes, with_settings
 

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from ..module_utils.dream_core.errors import UsageError
-from ..settings.merge import SETTINGS, Given, Setting
+from ..settings.table import SETTINGS, Setting
+from ..settings.values import Given
 from . import completion
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]

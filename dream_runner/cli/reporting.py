@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import wording
 from ..module_utils.dream_core.errors import DreamError
-from ..settings.merge import SettingsError
+from ..settings.problems import SettingsError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

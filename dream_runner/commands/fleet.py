@@ -43,6 +43,7 @@ from ..module_utils.dream_core.fetch.request import Network
 from ..module_utils.dream_core.fetch.request import Progress as Fetched
 from ..module_utils.dream_core.network import network_env
 from ..module_utils.dream_core.system import atomic, text_file
+from ..paths import default_state_dir
 from ..report import record
 from ..run import history
 from ..run.environment import ansible_environment, bare_environment
@@ -51,7 +52,7 @@ from ..run.processes import lock
 from ..run.processes.stopper import Stopper
 from ..run.request import Request, new_run_id
 from ..run.results import HostResult, listed
-from ..settings.merge import Given, default_state_dir
+from ..settings.values import Given
 from ..ui import terminal
 
 #: All at once: what is removed needs no canary.

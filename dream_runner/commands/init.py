@@ -9,7 +9,7 @@ from typing import Any
 from ..machine import output_file
 from ..module_utils.dream_core.errors import UsageError
 from ..module_utils.dream_core.system import atomic
-from ..settings.merge import SETTINGS, Setting
+from ..settings.table import SETTINGS, Setting
 
 _HEAD = """\
 # Answers for dream-runner. Use this file with

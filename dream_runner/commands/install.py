@@ -25,7 +25,7 @@ from ..run.journal import Journal
 from ..run.processes import ctrl_c, lock
 from ..run.request import Request, Result, new_run_id
 from ..settings import answers
-from ..settings.merge import Given, as_ansible_vars
+from ..settings.values import Given, as_ansible_vars
 from ..ui import Listener, terminal
 from . import bundle
 from . import plan as plan_command

@@ -18,7 +18,7 @@ from ..catalog.image_lock import Answers, Entry
 from ..machine import output_file, target
 from ..module_utils.dream_core.errors import IntegrityError, NetworkError, UsageError
 from ..module_utils.dream_core.network import network_env
-from ..settings.merge import Given
+from ..settings.values import Given
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from ..machine import resume, target
 from ..module_utils.dream_core.checks import versions
 from ..module_utils.dream_core.phases import PHASES
 from ..module_utils.dream_core.records import inputs
-from ..settings.merge import Given
+from ..settings.values import Given
 from ..ui import terminal
 
 #: The widest column of values; a longer value pushes its own line only.

@@ -15,8 +15,8 @@ from ..machine import secret_rotation
 from ..module_utils.dream_core.errors import Interrupted, UsageError
 from ..module_utils.dream_core.records.receipt import read_all
 from ..module_utils.dream_core.system import atomic, text_file
+from ..paths import default_state_dir
 from ..run.processes import lock
-from ..settings.merge import default_state_dir
 from ..ui import Listener, terminal
 
 

@@ -15,11 +15,11 @@ from ..module_utils.dream_core.errors import DreamError, Interrupted, UsageError
 from ..module_utils.dream_core.records.receipt import read_all
 from ..module_utils.dream_core.system.account import gather_session
 from ..module_utils.dream_core.undo.uninstall import remove
+from ..paths import default_state_dir
 from ..report import record
 from ..run import history
 from ..run.processes import lock
 from ..run.request import Request, Result, new_run_id
-from ..settings.merge import default_state_dir
 from ..ui import Listener, terminal
 from . import install
 

@@ -12,8 +12,9 @@ from ..module_utils.dream_core.health import access
 from ..module_utils.dream_core.records import inputs
 from ..module_utils.dream_core.records.due_phases import Reason
 from ..module_utils.dream_core.upgrade import progress
-from ..settings.merge import FEATURES, Settings
 from ..settings.parsers import shown
+from ..settings.table import FEATURES
+from ..settings.values import Settings
 from . import plan_rows
 
 

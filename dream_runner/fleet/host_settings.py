@@ -10,21 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ..paths import default_state_dir
 from ..settings import answers, local_model
-from ..settings.merge import (
-    BY_NAME,
-    VARIABLE_PREFIX,
-    Chosen,
-    Given,
-    Problem,
-    Saved,
-    Settings,
-    SettingsError,
-    default_state_dir,
-    from_environment,
-    merge,
-)
+from ..settings.merge import from_environment, merge
 from ..settings.parsers import Invalid, Known, remote_path
+from ..settings.problems import Problem, SettingsError
+from ..settings.table import BY_NAME, VARIABLE_PREFIX
+from ..settings.values import Chosen, Given, Saved, Settings
 from .inventory.hosts import Host
 
 #: Paths on the host; nothing of this machine tells whether they are right.

@@ -9,7 +9,7 @@ from typing import Any
 from ..decide.plan import Step
 from ..machine import resume
 from ..module_utils.dream_core.upgrade import progress
-from ..settings.merge import Settings
+from ..settings.values import Settings
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ..run.request import Reach, Request
-from ..settings.merge import BY_NAME, Settings, as_ansible_vars
+from ..settings.table import BY_NAME
+from ..settings.values import Settings, as_ansible_vars
 from .blob_store import Server
 from .host_settings import DEFAULT_STATE_DIR, STATE_DIR
 from .inventory.hosts import Host, Source

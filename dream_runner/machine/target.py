@@ -24,17 +24,11 @@ from ..module_utils.dream_core.records.receipt import directory_of, read_all
 from ..module_utils.dream_core.system import filesystems, kernel
 from ..module_utils.dream_core.system.filesystems import parts_of
 from ..module_utils.dream_core.upgrade import progress
+from ..paths import default_state_dir
 from ..settings import answers, local_model
-from ..settings.merge import (
-    Chosen,
-    Given,
-    Settings,
-    default_state_dir,
-    from_environment,
-    merge,
-    near_misses,
-)
+from ..settings.merge import from_environment, merge, near_misses
 from ..settings.parsers import Known
+from ..settings.values import Chosen, Given, Settings
 from ..version import __version__
 from . import download_sizes as sizes
 from . import pins

@@ -12,8 +12,10 @@ from ..module_utils.dream_core.records.receipt import read_all
 from ..module_utils.dream_core.system import atomic, text_file
 from ..module_utils.dream_core.system.text_file import Unreadable
 from ..version import __version__
-from .merge import BY_NAME, VARIABLE_PREFIX, Given, Problem, Saved, Settings
 from .parsers import Known
+from .problems import Problem
+from .table import BY_NAME, VARIABLE_PREFIX
+from .values import Given, Saved, Settings
 
 #: Schema number of settings.json; a newer one is not understood and left alone.
 SCHEMA = 1

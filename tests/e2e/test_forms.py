@@ -26,7 +26,7 @@ from chaos.sandbox import free_port
 from nodes.node import CHECKOUT
 
 from dream_runner.module_utils.dream_core.system import ip_addresses
-from dream_runner.settings.merge import SETTINGS
+from dream_runner.settings.table import SETTINGS
 
 from .here import Here, here
 

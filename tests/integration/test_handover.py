@@ -16,7 +16,7 @@ from dream_runner.fleet import session
 from dream_runner.module_utils.dream_core.errors import UsageError
 from dream_runner.run import ansible, extra_vars, scratch
 from dream_runner.run.request import Reach, Request, Result, new_run_id
-from dream_runner.settings.merge import BY_NAME
+from dream_runner.settings.table import BY_NAME
 from tests.fixtures import hostile
 
 LOCAL = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}

@@ -22,7 +22,7 @@ from dream_runner.module_utils.dream_core.resources import observed_host, regist
 from dream_runner.module_utils.dream_core.upgrade import progress
 from dream_runner.run import ansible
 from dream_runner.run.request import Request, new_run_id
-from dream_runner.settings.merge import defaults
+from dream_runner.settings.table import defaults
 
 SESSION = {"is_root": True, "user_manager": False, "uid": 0, "user": "root", "home": "/root"}
 PLAYBOOK = """

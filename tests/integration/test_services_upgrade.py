@@ -17,7 +17,7 @@ from dream_runner.module_utils.dream_core.facts.interpret import interpret
 from dream_runner.module_utils.dream_core.upgrade import switch_native
 from dream_runner.run import ansible
 from dream_runner.run.request import Request, new_run_id
-from dream_runner.settings.merge import defaults
+from dream_runner.settings.table import defaults
 
 SESSION = {"is_root": True, "user_manager": False, "uid": 0, "user": "root", "home": "/root"}
 

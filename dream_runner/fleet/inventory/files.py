@@ -13,7 +13,7 @@ from ...module_utils.dream_core import printable
 from ...module_utils.dream_core.redact import Redactor
 from ...module_utils.dream_core.system import text_file
 from ...module_utils.dream_core.system.text_file import Unreadable
-from ...settings.merge import Problem
+from ...settings.problems import Problem
 
 #: A fleet of thousands of hosts, each with many variables.
 _LIMIT_BYTES = 64 * 1024 * 1024

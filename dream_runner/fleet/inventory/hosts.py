@@ -16,7 +16,7 @@ from typing import Any
 from ...module_utils.dream_core import printable
 from ...module_utils.dream_core.errors import UsageError
 from ...module_utils.dream_core.redact import Redactor
-from ...settings.merge import Problem, SettingsError
+from ...settings.problems import Problem, SettingsError
 from . import files
 
 #: An inventory script may ask a cloud.

@@ -227,7 +227,7 @@ class Hosts:
 
 def _defaults() -> dict[str, Any]:
     """Return every setting's default: our command knows them, a playbook by hand does not."""
-    from dream_runner.settings.merge import BY_NAME
+    from dream_runner.settings.table import BY_NAME
 
     return {f"dream_{name}": _plain(item.default) for name, item in BY_NAME.items()}
 

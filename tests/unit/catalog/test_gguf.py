@@ -12,7 +12,8 @@ from dream_runner import paths
 from dream_runner.catalog import gguf
 from dream_runner.module_utils.dream_core.errors import UsageError
 from dream_runner.settings import local_model
-from dream_runner.settings.merge import SETTINGS, Chosen, Settings
+from dream_runner.settings.table import SETTINGS
+from dream_runner.settings.values import Chosen, Settings
 
 SMOKE = paths.catalog() / "smoke.gguf"
 

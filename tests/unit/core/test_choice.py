@@ -8,7 +8,7 @@ from dream_runner import catalog, paths
 from dream_runner.commands.facts import read_capture
 from dream_runner.decide.decision import choose_supervisor, decide
 from dream_runner.module_utils.dream_core.facts.interpret import interpret
-from dream_runner.settings.merge import defaults
+from dream_runner.settings.table import defaults
 
 SESSION = {"is_root": True, "user_manager": False}
 

@@ -13,7 +13,7 @@ from dream_runner.module_utils.dream_core import redact
 from dream_runner.module_utils.dream_core.errors import DreamError, NetworkError, from_dict
 from dream_runner.run import ansible, events, journal
 from dream_runner.run.task_errors import error_of_task
-from dream_runner.settings.merge import Problem, SettingsError
+from dream_runner.settings.problems import Problem, SettingsError
 
 SECRET = "pl4nted-Secret/value"
 

@@ -23,7 +23,7 @@ from dream_runner.module_utils.dream_core.fetch import blob_server
 from dream_runner.module_utils.dream_core.look import fleet_visit
 from dream_runner.plugins.action.dream_survey import ActionModule
 from dream_runner.run.results import HostResult
-from dream_runner.settings.merge import Chosen, Settings
+from dream_runner.settings.values import Chosen, Settings
 
 
 @pytest.fixture

@@ -27,9 +27,9 @@ from dream_runner.module_utils.dream_core.fetch.request import FetchRequest, Net
 from dream_runner.module_utils.dream_core.system import env_file_write, kernel
 from dream_runner.module_utils.dream_core.undo import uninstall
 from dream_runner.module_utils.dream_core.upgrade import upgrader
-from dream_runner.settings import merge
-from dream_runner.settings.merge import Given, Saved
+from dream_runner.settings import merge, table, values
 from dream_runner.settings.parsers import Known
+from dream_runner.settings.values import Given, Saved
 
 CONTENT = random.Random(5).randbytes(300_000) + bytes(200_000)
 WHEEL = make_wheel(CONTENT)
@@ -49,9 +49,9 @@ def told(index: PackageIndex) -> dict[str, str]:
     return {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": index.url}
 
 
-def merged(**flags: str) -> merge.Settings:
+def merged(**flags: str) -> values.Settings:
     given = {
-        name: Given(raw, merge.BY_NAME[name].flag, "flag")
+        name: Given(raw, table.BY_NAME[name].flag, "flag")
         for name, raw in ({"install_dir": "/srv/dream"} | flags).items()
     }
     return merge.merge(given, {}, Saved(), {}, Known())
@@ -72,7 +72,7 @@ def test_the_setting() -> None:
 def decided(**chosen: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     folder = paths.PACKAGE.parent / "tests" / "fixtures" / "captures"
     facts = copy.deepcopy(interpret(read_capture(str(folder / "cpu-64gb.yml"))))
-    known = {name.removeprefix("dream_"): value for name, value in merge.defaults().items()}
+    known = {name.removeprefix("dream_"): value for name, value in table.defaults().items()}
     known |= {"install_dir": "/srv/ai", "model": SOURCE, "model_sha256": SHA256}
     known |= {"model_size_bytes": len(CONTENT), **chosen}
     session = {"is_root": True, "user_manager": False}

@@ -7,8 +7,9 @@ import pytest
 
 from dream_runner.fleet.host_settings import of_hosts
 from dream_runner.fleet.inventory.hosts import Host
-from dream_runner.settings.merge import Given, SettingsError
 from dream_runner.settings.parsers import Known
+from dream_runner.settings.problems import SettingsError
+from dream_runner.settings.values import Given
 
 KNOWN = Known(tiers=("T1", "T2"), models=("small",))
 

@@ -14,7 +14,7 @@ import yaml
 from dream_runner.fleet.inventory.hosts import Host, Source, read
 from dream_runner.module_utils.dream_core.errors import UsageError
 from dream_runner.run.environment import ansible_environment
-from dream_runner.settings.merge import SettingsError
+from dream_runner.settings.problems import SettingsError
 from tests.fixtures import hostile
 
 

@@ -15,7 +15,7 @@ from dream_runner.fleet.visit_hosts import cleaned, without_twins
 from dream_runner.module_utils.dream_core.errors import UsageError
 from dream_runner.module_utils.dream_core.phases import PHASES
 from dream_runner.module_utils.dream_core.records.due_phases import Reason
-from dream_runner.settings.merge import Chosen, Settings
+from dream_runner.settings.values import Chosen, Settings
 
 SETTINGS = Settings({"profile": Chosen("native", "default", "default")})
 

@@ -21,7 +21,7 @@ from dream_runner.module_utils.dream_core.errors import RequirementError
 from dream_runner.module_utils.dream_core.records import inputs
 from dream_runner.module_utils.dream_core.records.receipt import begin, identity
 from dream_runner.settings import answers
-from dream_runner.settings.merge import Given
+from dream_runner.settings.values import Given
 
 from .decided import choose
 

@@ -17,7 +17,7 @@ from dream_runner.module_utils.dream_core import layout
 from dream_runner.module_utils.dream_core.checks import requirements
 from dream_runner.module_utils.dream_core.facts.interpret import interpret
 from dream_runner.module_utils.dream_core.records import inputs
-from dream_runner.settings.merge import defaults
+from dream_runner.settings.table import defaults
 
 CASES = yaml.safe_load((Path(__file__).parent / "fast_start_cases.yml").read_text())
 SESSION = {"is_root": True, "user_manager": False}

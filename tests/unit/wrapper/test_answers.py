@@ -10,8 +10,9 @@ import pytest
 
 from dream_runner.module_utils.dream_core.records import receipt
 from dream_runner.settings import answers, merge
-from dream_runner.settings.merge import SETTINGS, Given, Saved, Settings
 from dream_runner.settings.parsers import Known
+from dream_runner.settings.table import SETTINGS
+from dream_runner.settings.values import Given, Saved, Settings
 
 
 def chosen(**flags: str) -> Settings:

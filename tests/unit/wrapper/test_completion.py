@@ -13,7 +13,7 @@ import pytest
 from dream_runner import catalog
 from dream_runner.cli import completion
 from dream_runner.settings import parsers
-from dream_runner.settings.merge import BY_NAME, SETTINGS
+from dream_runner.settings.table import BY_NAME, SETTINGS
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dream_runner import paths
-from dream_runner.settings.merge import SETTINGS, Setting
+from dream_runner.settings.table import SETTINGS, Setting
 
 ROOT = paths.PACKAGE.parent
 USER = ROOT / "docs" / "user"

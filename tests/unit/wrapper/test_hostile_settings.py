@@ -12,18 +12,11 @@ import pytest
 
 from dream_runner.run import extra_vars
 from dream_runner.settings import answers
-from dream_runner.settings.merge import (
-    BY_NAME,
-    SETTINGS,
-    Given,
-    Saved,
-    Settings,
-    SettingsError,
-    as_ansible_vars,
-    from_environment,
-    merge,
-)
+from dream_runner.settings.merge import from_environment, merge
 from dream_runner.settings.parsers import Known
+from dream_runner.settings.problems import SettingsError
+from dream_runner.settings.table import BY_NAME, SETTINGS
+from dream_runner.settings.values import Given, Saved, Settings, as_ansible_vars
 from tests.fixtures import hostile
 
 #: Legal wherever an address is, since nothing in it is blank.

@@ -7,8 +7,10 @@ import pytest
 from dream_runner.commands import init
 from dream_runner.module_utils.dream_core.errors import UsageError
 from dream_runner.settings.answers import read_answers
-from dream_runner.settings.merge import SETTINGS, Saved, merge
+from dream_runner.settings.merge import merge
 from dream_runner.settings.parsers import Known
+from dream_runner.settings.table import SETTINGS
+from dream_runner.settings.values import Saved
 
 
 def test_as_written_it_says_nothing(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from dream_runner.module_utils.dream_core.network import listeners
 from dream_runner.module_utils.dream_core.phases import PHASES
 from dream_runner.module_utils.dream_core.records import due_phases
 from dream_runner.module_utils.dream_core.system import process
-from dream_runner.settings.merge import Given, SettingsError
+from dream_runner.settings.problems import SettingsError
+from dream_runner.settings.values import Given
 
 #: What that version wrote into settings.json: what the user chose, never a default.
 CHOSEN = {

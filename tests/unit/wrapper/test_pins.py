@@ -21,7 +21,7 @@ from dream_runner.commands import fleet, install
 from dream_runner.commands import plan as plan_command
 from dream_runner.machine import pins, target
 from dream_runner.module_utils.dream_core.errors import RequirementError
-from dream_runner.settings.merge import Given
+from dream_runner.settings.values import Given
 
 FLAGS = {"profile": Given("full", "--profile", "flag")}
 

@@ -11,12 +11,12 @@ from dream_runner.decide.plan import Found
 from dream_runner.module_utils.dream_core.phases import PHASES
 from dream_runner.module_utils.dream_core.records import due_phases as due
 from dream_runner.module_utils.dream_core.records.due_phases import Reason
-from dream_runner.settings import merge
-from dream_runner.settings.merge import Given, Saved
+from dream_runner.settings import merge, table, values
 from dream_runner.settings.parsers import Known
+from dream_runner.settings.values import Given, Saved
 
 SESSION = {"user": "me", "is_root": False, "sudo": "password"}
-FEATURES = dict.fromkeys(merge.FEATURES, False)
+FEATURES = dict.fromkeys(table.FEATURES, False)
 
 
 def choice(**more: Any) -> dict[str, Any]:
@@ -40,9 +40,9 @@ def reasons(**due_phases: Reason) -> dict[str, Reason]:
     return {phase: due_phases.get(phase, Reason(due.UNCHANGED)) for phase in PHASES}
 
 
-def chosen(**flags: str) -> merge.Settings:
+def chosen(**flags: str) -> values.Settings:
     given = {
-        name: Given(raw, merge.BY_NAME[name].flag, "flag")
+        name: Given(raw, table.BY_NAME[name].flag, "flag")
         for name, raw in ({"install_dir": "/srv/dream"} | flags).items()
     }
     return merge.merge(given, {}, Saved(), {}, Known())

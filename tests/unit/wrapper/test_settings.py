@@ -9,9 +9,10 @@ import pytest
 import yaml
 
 from dream_runner import paths
-from dream_runner.settings import answers, merge
-from dream_runner.settings.merge import Given, Saved, SettingsError
+from dream_runner.settings import answers, merge, table, values
 from dream_runner.settings.parsers import Invalid, Known
+from dream_runner.settings.problems import Problem, SettingsError
+from dream_runner.settings.values import Given, Saved
 
 CASES: list[dict[str, Any]] = yaml.safe_load(
     (Path(__file__).parent / "settings_cases.yml").read_text()
@@ -24,14 +25,14 @@ KNOWN = Known(
 )
 
 
-def merged(case: dict[str, Any], tmp_path: Path) -> merge.Settings:
+def merged(case: dict[str, Any], tmp_path: Path) -> values.Settings:
     """Merge a case the way the command line does."""
     flags = {
-        name: Given(raw, merge.BY_NAME[name].flag, "flag")
+        name: Given(raw, table.BY_NAME[name].flag, "flag")
         for name, raw in case.get("flags", {}).items()
     }
     told: dict[str, Given] = {}
-    problems: list[merge.Problem] = []
+    problems: list[Problem] = []
     if "answers" in case:
         path = tmp_path / "a.yml"
         path.write_text(yaml.safe_dump(case["answers"]))
@@ -73,27 +74,27 @@ def test_every_problem_is_told_in_the_words_typed(case: dict[str, Any], tmp_path
 
 def test_the_playbooks_have_the_same_defaults() -> None:
     path = paths.content() / "playbooks" / "group_vars" / "all" / "settings.yml"
-    assert yaml.safe_load(path.read_text()) == merge.defaults()
+    assert yaml.safe_load(path.read_text()) == table.defaults()
 
 
 def test_the_context_play_passes_every_setting_on() -> None:
     path = paths.content() / "playbooks" / "group_vars" / "all" / "context.yml"
     passed = yaml.safe_load(path.read_text())["dream_settings"]
-    assert passed == {setting.name: f"{{{{ dream_{setting.name} }}}}" for setting in merge.SETTINGS}
+    assert passed == {setting.name: f"{{{{ dream_{setting.name} }}}}" for setting in table.SETTINGS}
 
 
 def test_the_architecture_page_lists_the_same_settings() -> None:
     page = (paths.PACKAGE.parent / "docs" / "developer" / "contracts.md").read_text()
     rows = re.findall(r"^\| ([a-z0-9_ ]+) \|", page.split("## Settings")[1], re.MULTILINE)
     listed = {name for row in rows[1:] for name in row.split()}
-    assert {setting.name for setting in merge.SETTINGS} <= listed
+    assert {setting.name for setting in table.SETTINGS} <= listed
 
 
 def test_defaults_are_valid_and_absolute() -> None:
     result = merge.merge({}, {}, Saved(), {}, KNOWN)
     assert os.path.isabs(result["install_dir"])
     assert result.said() == {}
-    assert merge.as_ansible_vars(result)["dream_engine_port"] == 0
+    assert values.as_ansible_vars(result)["dream_engine_port"] == 0
 
 
 def test_install_dir_resolves_links(tmp_path: Path) -> None:
@@ -121,7 +122,7 @@ def test_a_saved_directory_is_the_one_that_was_typed(
 ) -> None:
     """What a home is called is nobody's choice; written out, it must not be refused later."""
     monkeypatch.setenv("HOME", str(tmp_path / name))
-    parse = merge.BY_NAME["install_dir"].parse
+    parse = table.BY_NAME["install_dir"].parse
     typed = parse("~/x/../Meine KI ü/", KNOWN)
     assert typed == str(tmp_path / name / "Meine KI ü")
     assert parse(typed, KNOWN) == typed

@@ -5,12 +5,12 @@ import re
 from dream_runner import paths
 from dream_runner.decide import role_inputs
 from dream_runner.module_utils.dream_core.phases import PHASES
-from dream_runner.settings import merge
+from dream_runner.settings import table
 
 
 def test_every_setting_reaches_a_phase() -> None:
     mentioned = frozenset().union(*(source.names for source in role_inputs.of_roles().values()))
-    assert {f"dream_{setting.name}" for setting in merge.SETTINGS} <= mentioned
+    assert {f"dream_{setting.name}" for setting in table.SETTINGS} <= mentioned
 
 
 def test_names_behind_shared_variables_are_found() -> None:
@@ -26,7 +26,7 @@ def test_tasks_of_another_role_belong_to_the_one_that_takes_them() -> None:
 
 
 def test_a_phase_runs_again_for_a_value_it_reads_and_for_no_other() -> None:
-    values = {setting.name: setting.default for setting in merge.SETTINGS}
+    values = {setting.name: setting.default for setting in table.SETTINGS}
     choice = {"model": {"id": "a"}, "supervisor": "supervisord"}
     before = role_inputs.wanted(values, choice, {"backend": "cpu"}, {"user": "me"})
     after = role_inputs.wanted(

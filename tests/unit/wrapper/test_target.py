@@ -7,8 +7,8 @@ import pytest
 
 from dream_runner.machine import target
 from dream_runner.settings import merge
-from dream_runner.settings.merge import Given, Saved
 from dream_runner.settings.parsers import Known
+from dream_runner.settings.values import Given, Saved
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ import typer
 from dream_runner import paths, wording
 from dream_runner.cli import app, examples, reporting
 from dream_runner.module_utils.dream_core import errors
-from dream_runner.settings.merge import SETTINGS, Problem, SettingsError
+from dream_runner.settings.problems import Problem, SettingsError
+from dream_runner.settings.table import SETTINGS
 
 COMMAND = typer.main.get_command(app.app)
 
