@@ -1,4 +1,4 @@
-"""The words of ``dream-runner bundle``."""
+"""The commands of ``dream-runner bundle``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from . import reporting
-from .options import Debug, Json, Ui
+from .options import Json, Ui, verb
 from .reporting import form
 
 app: typer.Typer = typer.Typer(
@@ -30,7 +30,7 @@ For example:
 Directory = Annotated[str, typer.Argument(help="Directory of the bundle.", metavar="DIR")]
 
 
-@app.command("create", short_help="Create a bundle, or complete one.")
+@verb(app, "create", "Create a bundle, or complete one.")
 def create(
     directory: Directory,
     profile: Annotated[
@@ -64,7 +64,6 @@ def create(
     ] = "",
     ui: Ui = "auto",
     json: Json = False,
-    debug: Debug = False,
 ) -> int:
     """Fetch and verify everything that an offline install needs; run it again to continue."""
     from .. import ui as interface
@@ -90,7 +89,7 @@ def create(
     return _show(command, found, json)
 
 
-@app.command("verify", short_help="Check that a bundle is unchanged.")
+@verb(app, "verify", "Check that a bundle is unchanged.")
 def verify(
     directory: Directory,
     signers: Annotated[
@@ -102,7 +101,6 @@ def verify(
         ),
     ] = "",
     json: Json = False,
-    debug: Debug = False,
 ) -> int:
     """Read every file and compare it with its record. Exit code 7 if anything differs."""
     from ..commands import bundle as command
@@ -112,8 +110,8 @@ def verify(
     return _show(command, found, json)
 
 
-@app.command("list", short_help="List the content of a bundle.")
-def list_(directory: Directory, json: Json = False, debug: Debug = False) -> int:
+@verb(app, "list", "List the content of a bundle.")
+def list_(directory: Directory, json: Json = False) -> int:
     """List the content of a bundle, without reading its files."""
     from ..commands import bundle as command
 

@@ -1,16 +1,17 @@
-"""The words of ``dream-runner fleet``; its settings and options are those of ``cli.py``."""
+"""The commands of ``dream-runner fleet``."""
 
 from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 import typer
 
 from ..settings.values import Given
 from . import reporting
-from .options import Answers, Debug, Json, Locked, Ui, Yes, with_settings
+from .options import Answers, Json, Locked, Ui, Yes, verb
 
 _HELP = """\
 Turn many machines into private AI servers, over SSH.
@@ -86,24 +87,47 @@ BecomePasswordFile = Annotated[
 ]
 
 
-def _way(options: dict[str, Any]) -> Any:
-    from ..commands.fleet import Way
-    from ..fleet.inventory.hosts import Source
+@dataclass(frozen=True)
+class HostOptions:
+    """The options that say which hosts to work on, and how to log in."""
 
-    source = Source(
-        tuple(os.path.abspath(item) if "," not in item else item for item in options["inventory"]),
-        options["limit"],
-        tuple(os.path.abspath(item) for item in options["vault_password_file"]),
-    )
-    return Way(
-        source,
-        options["forks"],
-        options["accept_new_host_keys"],
-        options["ask_pass"],
-        options["password_file"],
-        options["ask_become_pass"],
-        options["become_password_file"],
-    )
+    inventory: Inventory
+    limit: Limit = ""
+    forks: Forks = 0
+    accept_new_host_keys: AcceptKeys = False
+    ask_pass: AskPass = False
+    password_file: PasswordFile = ""
+    vault_password_file: Vault = field(default_factory=list)
+
+    def access(self) -> Any:
+        """Return the way to the hosts; paths are absolute, because a run changes its directory."""
+        from ..fleet.inventory.hosts import Source
+        from ..fleet.session import HostAccess
+
+        source = Source(
+            tuple(os.path.abspath(item) if "," not in item else item for item in self.inventory),
+            self.limit,
+            tuple(os.path.abspath(item) for item in self.vault_password_file),
+        )
+        return HostAccess(
+            source, self.forks, self.accept_new_host_keys, self.ask_pass, self.password_file
+        )
+
+
+@dataclass(frozen=True)
+class SudoOptions(HostOptions):
+    """The same, and how to become root."""
+
+    ask_become_pass: AskBecomePass = False
+    become_password_file: BecomePasswordFile = ""
+
+    def access(self) -> Any:
+        """Return the way to the hosts and to root."""
+        return replace(
+            super().access(),
+            ask_become_pass=self.ask_become_pass,
+            become_password_file=self.become_password_file,
+        )
 
 
 def _finish(outcome: Any, ui: str, json: bool) -> int:
@@ -115,23 +139,19 @@ def _finish(outcome: Any, ui: str, json: bool) -> int:
     return error.exit_code if error else 0
 
 
-def _tell(verb: str, hosts: Any, code: int, json: bool) -> int:
-    from ..commands import fleet as command
+def _print_hosts(verb: str, found: Any, code: int, json: bool) -> int:
+    from ..commands.fleet import host_report
 
-    form = "json" if json else "text"
-    reporting.print_result(
-        command.hosts_as_json(verb, hosts, code), command.hosts_as_text(hosts), form
-    )
+    document = host_report.as_json(verb, found, code)
+    reporting.print_result(document, host_report.as_text(found), "json" if json else "text")
     return code
 
 
-@app.command("install", short_help="Install, resume, repair or change the hosts.")
-@with_settings
+@verb(app, "install", "Install, resume, repair or change the hosts.")
 def install(
     flags: dict[str, Given],
-    inventory: Inventory,
+    hosts: SudoOptions,
     answers: Answers = None,
-    limit: Limit = "",
     canary: Annotated[
         str,
         typer.Option("--canary", help="Hosts to install before the first wave.", metavar="N|N%"),
@@ -146,7 +166,6 @@ def install(
             "--max-fail", help="Stop when more hosts than this have failed.", metavar="N|N%"
         ),
     ] = "10%",
-    forks: Forks = 0,
     direct: Annotated[
         bool, typer.Option("--direct", help="Let every host fetch its model from the origin.")
     ] = False,
@@ -175,12 +194,6 @@ def install(
     install_python: Annotated[
         bool, typer.Option("--install-python", help="Install Python on hosts that have none.")
     ] = False,
-    accept_new_host_keys: AcceptKeys = False,
-    ask_pass: AskPass = False,
-    password_file: PasswordFile = "",
-    ask_become_pass: AskBecomePass = False,
-    become_password_file: BecomePasswordFile = "",
-    vault_password_file: Vault = [],  # noqa: B006 - typer copies it
     yes: Yes = False,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start over; finished downloads are kept.")
@@ -193,16 +206,15 @@ def install(
     locked: Locked = False,
     ui: Ui = "auto",
     json: Json = False,
-    debug: Debug = False,
 ) -> int:
     """Install, resume, repair or change the hosts: a canary first, then in waves.
 
     All hosts are checked before the first one is changed. Run it again to continue.
     """
-    from ..commands import fleet as command
+    from ..commands.fleet import install as command
+    from ..commands.fleet.serve_files import Sources
     from ..fleet import view, wave_order
 
-    way = _way(locals())
     options = command.Options(
         order=wave_order.parse(canary, waves, max_fail),
         fresh=fresh or force,
@@ -210,131 +222,89 @@ def install(
         full=full,
         verify=verify,
         install_python=install_python,
-        direct=direct,
-        serve=serve,
-        share=share,
-        share_port=share_port,
+        sources=Sources(direct, serve, share, share_port),
         yes=yes or force,
         locked=locked,
     )
     shown = view.make(ui, json_result=json)
     try:
-        outcome = command.install(flags, answers, os.environ, way, options, shown)
+        outcome = command.run(flags, answers, os.environ, hosts.access(), options, shown)
     finally:
         shown.close()
     return _finish(outcome, ui, json)
 
 
-@app.command("uninstall", short_help="Remove what dream-runner installed on the hosts.")
+@verb(app, "uninstall", "Remove what dream-runner installed on the hosts.")
 def uninstall(
-    inventory: Inventory,
-    limit: Limit = "",
-    forks: Forks = 0,
-    accept_new_host_keys: AcceptKeys = False,
-    ask_pass: AskPass = False,
-    password_file: PasswordFile = "",
-    ask_become_pass: AskBecomePass = False,
-    become_password_file: BecomePasswordFile = "",
-    vault_password_file: Vault = [],  # noqa: B006 - typer copies it
+    hosts: SudoOptions,
     yes: Yes = False,
     purge: Annotated[
         bool, typer.Option("--purge", help="Also remove models, secrets and data.")
     ] = False,
     ui: Ui = "auto",
     json: Json = False,
-    debug: Debug = False,
 ) -> int:
     """Remove what dream-runner installed on the hosts, and nothing else."""
-    from ..commands import fleet as command
+    from ..commands.fleet import uninstall as command
     from ..fleet import view
 
-    way = _way(locals())
     shown = view.make(ui, json_result=json)
     try:
-        outcome = command.uninstall(os.environ, way, shown, purge=purge, yes=yes)
+        outcome = command.run(os.environ, hosts.access(), shown, purge=purge, yes=yes)
     finally:
         shown.close()
     return _finish(outcome, ui, json)
 
 
-@app.command("plan", short_help="Show what install would do on each host.")
-@with_settings
+@verb(app, "plan", "Show what install would do on each host.")
 def plan(
     flags: dict[str, Given],
-    inventory: Inventory,
+    hosts: SudoOptions,
     answers: Answers = None,
-    limit: Limit = "",
-    forks: Forks = 0,
-    accept_new_host_keys: AcceptKeys = False,
-    ask_pass: AskPass = False,
-    password_file: PasswordFile = "",
-    ask_become_pass: AskBecomePass = False,
-    become_password_file: BecomePasswordFile = "",
-    vault_password_file: Vault = [],  # noqa: B006 - typer copies it
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help="Exit with 20 when a host would change.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="As with install.")] = False,
     locked: Locked = False,
     json: Json = False,
-    debug: Debug = False,
 ) -> int:
     """Show what install would do on each host and why; change nothing anywhere."""
-    from ..commands import fleet as command
+    from ..commands.fleet import host_report
+    from ..commands.fleet import plan as command
     from ..fleet import view
 
-    shown = view.make("quiet")
-    way = _way(locals())
-    hosts = command.plan(flags, answers, os.environ, way, shown, force=force, locked=locked)
-    code = command.exit_code(hosts, ("due", "in order"))
-    if not code and exit_code and any(host.state == "due" for host in hosts):
+    shown, access = view.make("quiet"), hosts.access()
+    found = command.run(flags, answers, os.environ, access, shown, force=force, locked=locked)
+    code = host_report.exit_code(found, ("due", "in order"))
+    if not code and exit_code and any(host.state == "due" for host in found):
         code = 20
-    return _tell("plan", hosts, code, json)
+    return _print_hosts("plan", found, code, json)
 
 
-@app.command("status", short_help="Show whether the models are ready.")
-def status(
-    inventory: Inventory,
-    limit: Limit = "",
-    forks: Forks = 0,
-    accept_new_host_keys: AcceptKeys = False,
-    ask_pass: AskPass = False,
-    password_file: PasswordFile = "",
-    vault_password_file: Vault = [],  # noqa: B006 - typer copies it
-    json: Json = False,
-    debug: Debug = False,
-) -> int:
+@verb(app, "status", "Show whether the models are ready.")
+def status(hosts: HostOptions, json: Json = False) -> int:
     """Show whether the model of each host is ready; ask it one real question.
 
     Exit codes: 0 all are ready, 13 some are not.
     """
-    from ..commands import fleet as command
+    from ..commands.fleet import host_report
+    from ..commands.fleet import status as command
     from ..fleet import view
 
-    way = _way({**locals(), "ask_become_pass": False, "become_password_file": ""})
-    hosts = command.status(os.environ, way, view.make("quiet"))
-    return _tell("status", hosts, command.exit_code(hosts, ("ready",)), json)
+    found = command.run(os.environ, hosts.access(), view.make("quiet"))
+    return _print_hosts("status", found, host_report.exit_code(found, ("ready",)), json)
 
 
-@app.command("exec-doctor", short_help="Find problems on the hosts and how to fix them.")
-def exec_doctor(
-    inventory: Inventory,
-    limit: Limit = "",
-    forks: Forks = 0,
-    accept_new_host_keys: AcceptKeys = False,
-    ask_pass: AskPass = False,
-    password_file: PasswordFile = "",
-    vault_password_file: Vault = [],  # noqa: B006 - typer copies it
-    json: Json = False,
-    debug: Debug = False,
-) -> int:
+@verb(app, "exec-doctor", "Find problems on the hosts and how to fix them.")
+def exec_doctor(hosts: HostOptions, json: Json = False) -> int:
     """Find what is wrong on the hosts: hardware, what differs, the engine, the disk.
 
     Reads every file again. Exit codes: 0 no errors, 13 errors on some host.
     """
-    from ..commands import fleet as command
+    from ..commands.fleet import doctor as command
+    from ..commands.fleet import host_report
     from ..fleet import view
 
-    way = _way({**locals(), "ask_become_pass": False, "become_password_file": ""})
-    hosts = command.doctor(os.environ, way, view.make("quiet"))
-    return _tell("exec-doctor", hosts, command.exit_code(hosts, ("well", "warning")), json)
+    found = command.run(os.environ, hosts.access(), view.make("quiet"))
+    code = host_report.exit_code(found, ("well", "warning"))
+    return _print_hosts("exec-doctor", found, code, json)

@@ -28,6 +28,19 @@ class Passwords:
 
 
 @dataclass(frozen=True)
+class HostAccess:
+    """How to reach the hosts, whatever the verb."""
+
+    source: Source
+    forks: int = 0
+    accept_new_host_keys: bool = False
+    ask_pass: bool = False
+    password_file: str = ""
+    ask_become_pass: bool = False
+    become_password_file: str = ""
+
+
+@dataclass(frozen=True)
 class Fleet:
     """The hosts in the inventory's order, and the means to work with them.
 

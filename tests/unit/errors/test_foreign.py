@@ -47,11 +47,11 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-@pytest.mark.parametrize("words", [[], ["--debug"]])
+@pytest.mark.parametrize("shows_traceback", [False, True])
 def test_an_unexpected_exception_tells_its_kind_and_our_place_only(
-    name: str, words: list[str], capsys: pytest.CaptureFixture[str]
+    name: str, shows_traceback: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    error = app._unexpected(raised(FOREIGN[name]), words)
+    error = app._unexpected(raised(FOREIGN[name]), shows_traceback)
     told = error.what + error.where + error.hint + json.dumps(error.to_dict())
     told += "".join(capsys.readouterr())
     assert SECRET not in told
@@ -61,7 +61,7 @@ def test_an_unexpected_exception_tells_its_kind_and_our_place_only(
 
 def test_text_without_a_form_is_not_told_at_all() -> None:
     """A value that nobody knows to be one, such as that of a file."""
-    error = app._unexpected(raised(lambda: int("an unknown passphrase")), [])
+    error = app._unexpected(raised(lambda: int("an unknown passphrase")), False)
     assert "passphrase" not in error.what
     assert "ValueError" in error.what
 

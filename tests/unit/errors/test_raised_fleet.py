@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from raising import told
 
-from dream_runner.commands import fleet as command
+from dream_runner.commands.fleet import install as command
+from dream_runner.commands.fleet import passwords
 from dream_runner.fleet import blob_store, ssh_errors, visit_hosts
 from dream_runner.fleet import seen as seen_
 from dream_runner.fleet.inventory.hosts import Host, Source
@@ -140,7 +141,7 @@ def test_a_local_file_that_is_another(tmp_path: Path) -> None:
 
 def test_a_password_that_nobody_can_type(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command.terminal, "password", lambda _: None)
-    assert told(command._password, True, "", "password: ") == ("NO_TERMINAL", 2)
+    assert told(passwords._password, True, "", "password: ") == ("NO_TERMINAL", 2)
 
 
 @pytest.mark.parametrize(

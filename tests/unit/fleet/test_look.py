@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dream_runner.commands import fleet as command
+from dream_runner.commands.fleet import install as command
 from dream_runner.fleet.inventory.hosts import Host
 from dream_runner.fleet.seen import Seen
 from dream_runner.fleet.session import Passwords

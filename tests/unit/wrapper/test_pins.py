@@ -17,8 +17,11 @@ from images.registry import Registry
 
 from dream_runner import catalog
 from dream_runner.catalog import image_lock
-from dream_runner.commands import fleet, install
+from dream_runner.commands import install
 from dream_runner.commands import plan as plan_command
+from dream_runner.commands.fleet import host_report
+from dream_runner.commands.fleet import install as fleet
+from dream_runner.commands.fleet import plan as plan_
 from dream_runner.machine import pins, target
 from dream_runner.module_utils.dream_core.errors import RequirementError
 from dream_runner.settings.values import Given
@@ -194,8 +197,11 @@ def test_a_fleet_asks_once_and_loses_only_hosts_without_a_pin(
 def test_the_plan_of_a_fleet_shows_pins_host_by_host(registry: str, image: archive.Image) -> None:
     tag = f"{registry}/qdrant:1"
     facts = {"unpinned": [tag, f"{registry}/gone:1"]}
-    hosts = [fleet.Host("a", "due", "images", facts=facts), fleet.Host("b", "in order")]
-    first, second = fleet._with_pins(hosts)
+    hosts = [
+        host_report.HostReport("a", "due", "images", facts=facts),
+        host_report.HostReport("b", "in order"),
+    ]
+    first, second = plan_._with_pins(hosts)
     assert f"pinned now: {tag} {image.digest}" in first.detail
     assert first.facts["unpinned"] == [f"{registry}/gone:1"]
     assert second is hosts[1]

@@ -1,0 +1,1 @@
+"""``dream-runner fleet``: the verbs of one machine, for many, over SSH."""

@@ -1,0 +1,178 @@
+"""``dream-runner fleet install``: look at all hosts at once, then go through them in order.
+
+Ansible over SSH is the engine, with one process for each host.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ... import wording
+from ...fleet import visit_hosts as look
+from ...fleet.results import Outcome
+from ...fleet.rollout import Crew
+from ...fleet.seen import Seen
+from ...fleet.session import Fleet, HostAccess
+from ...fleet.view import View
+from ...fleet.wave_order import Order
+from ...machine import pins
+from ...module_utils.dream_core.errors import (
+    DreamError,
+    Interrupted,
+    PrivilegeError,
+)
+from ...report import record
+from ...run.request import Request
+from ...settings.values import Given
+from ...ui import terminal
+from .open_fleet import open_fleet
+from .serve_files import Sources, serving
+
+
+@dataclass(frozen=True)
+class Options:
+    """What an install is asked besides the settings."""
+
+    order: Order
+    fresh: bool = False
+    force: bool = False
+    full: bool = False
+    verify: bool = False
+    install_python: bool = False
+    sources: Sources = field(default_factory=Sources)
+    yes: bool = False
+    locked: bool = False
+
+
+def run(
+    flags: Mapping[str, Given],
+    answers_file: str | None,
+    environment: Mapping[str, str],
+    access: HostAccess,
+    options: Options,
+    view: View,
+) -> Outcome:
+    """Install, continue, repair or change the hosts; raise a DreamError where it cannot begin."""
+    began = time.monotonic()
+    with open_fleet("install", flags, answers_file, environment, access, view) as opened:
+        fleet, crew = opened.fleet, opened.crew
+        found = opened.look(
+            look.Options(
+                fresh=options.fresh,
+                full=options.full,
+                verify=options.verify,
+                force=options.force,
+                install_python=options.install_python,
+                try_become=True,
+            ),
+            keep_rested=options.sources.share,
+        )
+        traffic: Mapping[str, int] = {}
+        if not crew.interrupted:
+            crew.lose({**look.failed_of(found), **_without_sudo(found, fleet)})
+            names = {seen.name for seen in look.due_of(found)}
+            crew.rest([n for n, seen in found.items() if isinstance(seen, Seen) and n not in names])
+            _record(fleet, found)
+            due = {seen.name: seen for seen in look.due_of(found) if seen.name not in crew.results}
+            pinned, unpinned = _pinned(list(due.values()), locked=options.locked)
+            crew.lose(unpinned)
+            due = {name: seen for name, seen in due.items() if name not in unpinned}
+            for tag, entry in pinned.items():
+                view.note(f"pinned now: {tag} {entry['digest']}")
+            _agree_to_install(list(due.values()), crew, options.yes)
+            # On this machine, whose lock applies to every host.
+            pins.record(pinned)
+            with serving(fleet, found, due, options.sources, opened) as served:
+                crew.fleet = served.fleet
+                plan = _install_of(served.fleet, due, options)
+                crew.work(list(due), plan, options.order, len(fleet.hosts))
+            traffic = served.traffic
+        return opened.outcome(time.monotonic() - began, traffic)
+
+
+def _pinned(
+    due: Sequence[Seen], *, locked: bool
+) -> tuple[Mapping[str, Any], dict[str, DreamError]]:
+    """Return new pins for images that no lock pins, and errors for hosts that still miss some."""
+    missing = {seen.name: pins.unpinned(seen.choice) for seen in due}
+    online = {seen.name for seen in due if not seen.settings["offline"]} if not locked else set()
+    tags = sorted({tag for name in online for tag in missing[name]})
+    answers = pins.ask(tags) if tags else None
+    found = answers.found if answers else {}
+    reasons = answers.reasons() if answers else []
+    left = {name: [tag for tag in tags if tag not in found] for name, tags in missing.items()}
+    return found, {
+        name: pins.refusal(tags, reasons if name in online else (), locked=locked)
+        for name, tags in left.items()
+        if tags
+    }
+
+
+def _record(fleet: Fleet, found: look.Found) -> None:
+    """Leave what every host is and what it needs, for the report."""
+    for name, seen in found.items():
+        if isinstance(seen, Seen):
+            facts = seen.document["decided"]["host"]
+            record.planned(fleet.directory(name), facts, seen.choice, seen.steps, host=name)
+
+
+def _install_of(
+    fleet: Fleet, due: Mapping[str, Seen], options: Options
+) -> Callable[[str], Request]:
+    def plan(name: str) -> Request:
+        seen = due[name]
+        return fleet.request(
+            "install",
+            [name],
+            fleet.directory(name),
+            {
+                "dream_fresh": options.fresh,
+                "dream_full": options.full or options.fresh,
+                "dream_force": options.force,
+                "dream_verify": options.verify,
+                "dream_unanswered": not any(step.is_due for step in seen.steps),
+            },
+            places={name: seen.places()},
+        )
+
+    return plan
+
+
+def _without_sudo(found: look.Found, fleet: Fleet) -> dict[str, DreamError]:
+    """Return the hosts whose work would stop at sudo's question, or for want of sudo."""
+    wanting = [seen for seen in found.values() if isinstance(seen, Seen) and seen.needs_root]
+    errors: dict[str, DreamError] = {}
+    for seen in wanting:
+        has_password = fleet.passwords.become is not None
+        has_password = has_password or fleet.hosts[seen.name].has_become_password
+        if seen.sudo == "none":
+            errors[seen.name] = PrivilegeError(
+                "root is needed there, and the host has no sudo",
+                code="SUDO_MISSING",
+                hint="install sudo there, or log in as root: ansible_user=root",
+            )
+        elif seen.sudo == "password" and not has_password:
+            errors[seen.name] = PrivilegeError(
+                "root is needed there, and sudo asks for a password",
+                code="SUDO_NEEDED",
+                hint="--ask-become-pass, --become-password-file, or ansible_become_password "
+                "in a vault",
+            )
+    return errors
+
+
+def _agree_to_install(due: Sequence[Seen], crew: Crew, yes: bool) -> None:
+    if yes or not due or not terminal.is_present():
+        return
+    lost = sum(result.state == "failed" for result in crew.results.values())
+    rest = len(crew.results) - lost
+    megabytes = wording.size(sum(seen.missing_bytes for seen in due))
+    terminal.say(
+        f"{wording.plural(len(due), 'host')} with something to do ({megabytes} of model bytes), "
+        f"{rest} in order, {lost} that cannot be worked with."
+    )
+    if terminal.ask("Go ahead?", ("y", "n"), "y") != "y":
+        raise Interrupted("not started; nothing was changed", code="DECLINED")
