@@ -318,3 +318,14 @@ def _number(value: Any) -> float:
 
 def _dictionary(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def dicts(value: Any) -> list[dict[str, Any]]:
+    """Return the items of a list that are dictionaries; a report may be of any version."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def part(document: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return a dictionary inside a document; an empty one where it has another shape."""
+    found = document.get(name)
+    return found if isinstance(found, dict) else {}
