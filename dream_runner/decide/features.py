@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..module_utils.dream_core.errors import UsageError
-from . import service_stack
+from . import service_selection
 
 #: The features of dream-runner, in the order in which the questions are asked.
 FEATURES = ("voice", "workflows", "rag", "agents", "images", "observability", "search")
@@ -129,7 +129,7 @@ def _service_obstacle(
     product = known.get(service["id"])
     if product is None:
         return None
-    return service_stack.obstacle(product, facts, str(facts.get("backend") or "cpu")) or None
+    return service_selection.obstacle(product, facts, str(facts.get("backend") or "cpu")) or None
 
 
 def _advice(feature: Feature, settings: Mapping[str, Any], tier_id: str) -> str | None:
