@@ -9,7 +9,8 @@ from typing import Any
 
 from .. import wording
 from ..diagnose.checks import CHECKS as OF_HOST
-from ..diagnose.checks import ERROR, OK, WARNING, Check, Finding, Place, examine, exit_code
+from ..diagnose.checks import examine
+from ..diagnose.finding import ERROR, OK, WARNING, Check, Finding, Place, exit_code
 from ..module_utils.dream_core.health import feature_probes
 from ..module_utils.dream_core.network import network_env
 from ..module_utils.dream_core.upgrade import progress

@@ -8,19 +8,19 @@ from typing import Any
 
 import pytest
 
-from dream_runner.diagnose import checks
+from dream_runner.diagnose import checks, finding
 from dream_runner.module_utils.dream_core.fetch.disk.journal import Binding, Journal
 from dream_runner.module_utils.dream_core.records import receipt
 
 NOW = 1_800_000_000.0
 
 
-def place(tmp_path: Path, **more: Any) -> checks.Place:
+def place(tmp_path: Path, **more: Any) -> finding.Place:
     state = tmp_path / "state"
     state.mkdir(exist_ok=True)
     receipts, warnings = receipt.read_all(str(state))
     given = {"now": NOW, "root": str(tmp_path / "root"), **more}
-    return checks.Place(str(state), receipts, warnings, **given)
+    return finding.Place(str(state), receipts, warnings, **given)
 
 
 def write(tmp_path: Path, phase: str, **more: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dream_runner.commands import status, uninstall
-from dream_runner.diagnose import checks
+from dream_runner.diagnose import checks, finding, host_checks
 from dream_runner.machine import resume
 from dream_runner.machine.target import known
 from dream_runner.module_utils.dream_core import forms
@@ -213,8 +213,14 @@ def read_all_of(machine: Machine) -> None:
     if seen:
         progress.sentence(seen, str)
     engine_serving.endpoint(receipts)
-    place = checks.Place(str(machine.state), receipts, warnings, 0.0, str(machine.home))
-    for check in (checks._failed, checks._drift, checks._services, checks._hardware, checks._gpu):
+    place = finding.Place(str(machine.state), receipts, warnings, 0.0, str(machine.home))
+    for check in (
+        checks._failed,
+        checks._drift,
+        checks._services,
+        host_checks.hardware,
+        host_checks.gpu,
+    ):
         list(check(place))
     answers.read_saved(str(machine.state))
     uninstall.plan(str(machine.state), str(machine.home), purge=True)

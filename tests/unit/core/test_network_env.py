@@ -19,7 +19,7 @@ from fixtures.villain import make_certificate
 from dream_runner.catalog import image_lock
 from dream_runner.commands import doctor, lock
 from dream_runner.commands import fetch as fetch_command
-from dream_runner.diagnose.checks import Place
+from dream_runner.diagnose.finding import Place
 from dream_runner.machine import target
 from dream_runner.module_utils.dream_core.errors import DreamError, UsageError
 from dream_runner.module_utils.dream_core.fetch.fetcher import fetch

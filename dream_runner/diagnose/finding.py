@@ -1,0 +1,53 @@
+"""What a check looks at, and what it finds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+OK, WARNING, ERROR = "ok", "warning", "error"
+
+
+class Finding(NamedTuple):
+    """What one check saw: a stable id, how bad it is, the evidence, and what to do."""
+
+    id: str
+    severity: str
+    evidence: str
+    remedy: str = ""
+
+
+class Place(NamedTuple):
+    """What the checks look at; ``root`` is / but in tests."""
+
+    state_dir: str
+    receipts: Mapping[str, Any]
+    warnings: Sequence[str]
+    now: float
+    root: str = "/"
+
+    def path(self, *names: str) -> str:
+        """Return a path of the host."""
+        return os.path.join(self.root, *names)
+
+    def resources(self, *kinds: str) -> Iterator[dict[str, Any]]:
+        """Yield the resources of some kinds."""
+        for document in self.receipts.values():
+            for item in document.get("resources", []):
+                if item["kind"] in kinds:
+                    yield item
+
+    def install_dirs(self) -> list[str]:
+        """Return the install directories that the receipts name."""
+        found = {str(item.get("install_dir") or "") for item in self.receipts.values()}
+        return sorted(found - {""})
+
+
+Check = Callable[[Place], Iterator[Finding]]
+
+
+def exit_code(findings: Sequence[Finding]) -> int:
+    """Return 3 for errors, 11 for warnings only, else 0."""
+    severities = {finding.severity for finding in findings}
+    return 3 if ERROR in severities else 11 if WARNING in severities else 0
