@@ -188,19 +188,15 @@ dream_error:
   type: dict
 """
 
-import grp
 import os
-import pwd
 import stat
-from dataclasses import replace
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.dream_core import arguments, redact
-from ansible.module_utils.dream_core.errors import DreamError, Interrupted, UsageError
+from ansible.module_utils.dream_core import arguments
+from ansible.module_utils.dream_core.errors import DreamError, Interrupted
 from ansible.module_utils.dream_core.fetch.disk.stamp import is_present
 from ansible.module_utils.dream_core.fetch.fetcher import fetch, remove
-from ansible.module_utils.dream_core.fetch.request import FetchRequest, Network
-from ansible.module_utils.dream_core.system import text_file
+from ansible.module_utils.dream_core.fetch.options import as_request
 from ansible.module_utils.dream_core.system.lifeline import Lifeline
 from ansible.module_utils.dream_core.system.process import tighten_umask
 
@@ -329,78 +325,6 @@ def describe(request, sha256=""):
     if request.gid >= 0:
         found["gid"] = status.st_gid
     return found
-
-
-def as_request(params):
-    """Return the request that the module's parameters describe."""
-    network = Network.from_environment(
-        os.environ,
-        ca_file=params["ca_file"],
-        netrc=params["netrc"],
-        token=params["token"] or read_token(params["token_file"]),
-    )
-    peers = tuple(peer.rstrip("/") for peer in params["peers"])
-    network = replace(network, peers=peers, peer_token=params["peer_token"])
-    return FetchRequest(
-        path=os.path.abspath(params["path"]),
-        sha256=params["sha256"],
-        sources=tuple(peer + "/blobs/{sha256}" for peer in peers) + tuple(params["sources"]),
-        size_bytes=params["size_bytes"],
-        mode=parse_mode(params["mode"]),
-        uid=parse_id(params["owner"], "user", lambda name: pwd.getpwnam(name).pw_uid),
-        gid=parse_id(params["group"], "group", lambda name: grp.getgrnam(name).gr_gid),
-        connections=params["connections"],
-        verify=params["verify"],
-        stamps_dir=params["stamps_dir"],
-        reserve_bytes=params["reserve_bytes"],
-        network=network,
-    )
-
-
-def parse_mode(text):
-    try:
-        mode = int(text, 8)
-    except ValueError:
-        mode = -1
-    if not 0 <= mode <= 0o7777:
-        raise UsageError("mode %s is not octal permission bits" % text, code="BAD_MODE")
-    return mode
-
-
-def parse_id(text, kind, look_up):
-    """Return the number of a user or group that is named or numbered; -1 for none."""
-    if not text:
-        return -1
-    if text.isdigit():
-        return int(text)
-    try:
-        return look_up(text)
-    except KeyError:
-        raise UsageError(
-            "there is no %s %s on this machine" % (kind, text), code="BAD_OWNER"
-        ) from None
-
-
-def read_token(path):
-    """Return the token in ``path``, which nobody but its owner may read."""
-    if not path:
-        return ""
-    try:
-        token = text_file.read(path).strip()
-        redact.remember([token])
-        exposed = os.stat(path).st_mode & 0o077
-    except (OSError, text_file.Unreadable) as error:
-        reason = getattr(error, "reason", "") or getattr(error, "strerror", "")
-        raise UsageError(
-            "the token file %s cannot be read: %s" % (path, reason), code="BAD_TOKEN_FILE"
-        ) from None
-    if exposed:
-        raise UsageError(
-            "the token file %s can be read by others" % path,
-            code="BAD_TOKEN_FILE",
-            hint="chmod 600 %s" % path,
-        )
-    return token
 
 
 def lifeline(params):

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..catalog import Catalog
-from ..decide import service_stack
+from ..decide import service_selection
 from ..module_utils.dream_core.containers.references import name_of
 from ..module_utils.dream_core.errors import IntegrityError, NetworkError
 from ..module_utils.dream_core.system.filesystems import parts_of
@@ -64,16 +64,16 @@ def _running(
     known_features = loaded.features["features"]
     names = set(features or known_features)
     names.update(*(known_features[name].get("requires", ()) for name in names))
-    wanted = service_stack.unasked(known, loaded.features)
+    wanted = service_selection.unasked(known, loaded.features)
     wanted += [item["id"] for name in names for item in known_features[name]["services"]]
     rules = loaded.tiers["rules"]
     for backend in {str(rule["backend"]) for rule in rules if not tiers or rule["tier"] in tiers}:
         able = {
             name
             for name, item in known.items()
-            if not service_stack.obstacle(item, {"arch": arch}, backend)
+            if not service_selection.obstacle(item, {"arch": arch}, backend)
         }
-        for name in service_stack.with_needs(wanted, known, able):
+        for name in service_selection.with_needs(wanted, known, able):
             yield known[name], backend
 
 
