@@ -42,7 +42,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class InstallOutcome:
     """How an install ended; ``summary`` is what the last phase found on the host."""
 
     run_id: str
@@ -64,7 +64,7 @@ def run(
     environment: Mapping[str, str],
     options: Options,
     listener: Listener,
-) -> Outcome:
+) -> InstallOutcome:
     """Install, continue, repair or change; raise a DreamError where it cannot begin."""
     began = time.monotonic()
     said = target.listen(flags, answers_file, environment, save=True)
@@ -185,7 +185,7 @@ def _answers(known: target.Target) -> bool:
     return bool(serving.ask(known.receipts, _ANSWER_SECONDS).get("answers"))
 
 
-def _rested(known: target.Target, listener: Listener, began: float) -> Outcome:
+def _rested(known: target.Target, listener: Listener, began: float) -> InstallOutcome:
     """Return the outcome of a run in which no role had anything to do.
 
     What a role would look at was just looked at, and the model has just
@@ -207,10 +207,10 @@ def _rested(known: target.Target, listener: Listener, began: float) -> Outcome:
     if pending:
         listener.note(upgrade.sentence(pending, wording.size))
     result, seconds = Result(0, False, None), time.monotonic() - began
-    return _ended(Outcome(run_id, run_dir, result, seconds, facts, pending))
+    return _ended(InstallOutcome(run_id, run_dir, result, seconds, facts, pending))
 
 
-def _ended(outcome: Outcome) -> Outcome:
+def _ended(outcome: InstallOutcome) -> InstallOutcome:
     record.ended(outcome.run_dir, "install", as_json(outcome))
     return outcome
 
@@ -239,7 +239,7 @@ def _execute(
     options: Options,
     password: str | None,
     listener: Listener,
-) -> Outcome:
+) -> InstallOutcome:
     run_id = new_run_id()
     run_dir = history.directory(Path(known.state_dir), run_id)
     began = time.monotonic()
@@ -272,7 +272,7 @@ def _execute(
     receipts, _ = read_all(known.state_dir)
     facts = receipts.get("summary", {}).get("facts", {}) if result.error is None else {}
     seconds = time.monotonic() - began
-    return _ended(Outcome(run_id, run_dir, result, seconds, facts, upgrade.look(receipts)))
+    return _ended(InstallOutcome(run_id, run_dir, result, seconds, facts, upgrade.look(receipts)))
 
 
 def follow(request: Request, listener: Listener, said: Collection[str] = ()) -> Result:
@@ -293,7 +293,7 @@ def follow(request: Request, listener: Listener, said: Collection[str] = ()) -> 
     return result
 
 
-def as_json(outcome: Outcome) -> dict[str, Any]:
+def as_json(outcome: InstallOutcome) -> dict[str, Any]:
     """Return the outcome as the data that ``--json`` prints."""
     result, error = outcome.result, outcome.error
     return {
@@ -314,7 +314,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def as_text(outcome: Outcome) -> str:
+def as_text(outcome: InstallOutcome) -> str:
     """Return the end of a successful install: ready, and how it is reached."""
     pending = upgrade.sentence(outcome.upgrade, wording.size) if outcome.upgrade else ""
     lines = [_changed(outcome.result), f"Ready in {wording.elapsed(outcome.seconds)}."]

@@ -21,7 +21,7 @@ from ..ui import Listener, terminal
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RotatedSecrets:
     """The names of the secrets, never a value."""
 
     env_file: str
@@ -37,7 +37,7 @@ def run(
     only: Sequence[str],
     yes: bool,
     dry_run: bool,
-) -> Outcome:
+) -> RotatedSecrets:
     """Give the secrets of the installed ``.env`` new values; raise UsageError where none are.
 
     The file is replaced in one step. Its backup goes, because it holds the old values.
@@ -57,7 +57,7 @@ def run(
             atomic.write_bytes(env_file, done.text.encode("utf-8", "surrogateescape"), 0o600)
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(env_file + ".bak")
-    return Outcome(env_file, tuple(done.rotated), done.kept, not dry_run)
+    return RotatedSecrets(env_file, tuple(done.rotated), done.kept, not dry_run)
 
 
 def _env_file(state_dir: str) -> str:
@@ -115,7 +115,7 @@ def _agree(names: Sequence[str], *, yes: bool) -> None:
         raise Interrupted("not started; nothing was changed", code="DECLINED")
 
 
-def as_json(outcome: Outcome) -> dict[str, Any]:
+def as_json(outcome: RotatedSecrets) -> dict[str, Any]:
     """Return the outcome as the data that ``--json`` prints; it holds no value."""
     return {
         "outcome": "done" if outcome.done else "planned",
@@ -126,7 +126,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def as_text(outcome: Outcome) -> str:
+def as_text(outcome: RotatedSecrets) -> str:
     """Return which secrets are new, and what to do next."""
     word = "New" if outcome.done else "Would be new"
     lines = [f"{word}: {', '.join(outcome.rotated) or 'none'}"]

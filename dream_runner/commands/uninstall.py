@@ -36,7 +36,7 @@ class Removal:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class UninstallOutcome:
     """How an uninstall ended."""
 
     removal: Removal
@@ -66,7 +66,7 @@ def plan(state_dir: str, home: str, *, purge: bool) -> Removal:
 
 def run(
     environment: Mapping[str, str], listener: Listener, *, purge: bool, yes: bool, dry_run: bool
-) -> Outcome:
+) -> UninstallOutcome:
     """Show what goes, ask, and remove it; raise UsageError when nothing is installed."""
     state_dir = default_state_dir(environment)
     if not _is_known(state_dir, purge):
@@ -78,7 +78,7 @@ def run(
         )
     removal = plan(state_dir, gather_session()["home"], purge=purge)
     if dry_run:
-        return Outcome(removal, None, None)
+        return UninstallOutcome(removal, None, None)
     with lock.hold(state_dir, "dream-runner uninstall", listener.note):
         lock.clear_leftovers(state_dir, listener.note)
         _agree(removal, yes=yes)
@@ -120,12 +120,14 @@ def _agree(removal: Removal, *, yes: bool) -> None:
             code="NOT_CONFIRMED",
             hint="add --yes, or see first what would go with --dry-run",
         )
-    terminal.say(as_text(Outcome(removal, None, None)))
+    terminal.say(as_text(UninstallOutcome(removal, None, None)))
     if terminal.ask("Remove all this?", ("y", "n"), "n") != "y":
         raise Interrupted("not started; nothing was changed", code="DECLINED")
 
 
-def _execute(state_dir: str, removal: Removal, listener: Listener, *, purge: bool) -> Outcome:
+def _execute(
+    state_dir: str, removal: Removal, listener: Listener, *, purge: bool
+) -> UninstallOutcome:
     run_id = new_run_id()
     request = Request(
         playbook="uninstall",
@@ -135,14 +137,14 @@ def _execute(state_dir: str, removal: Removal, listener: Listener, *, purge: boo
     )
     began = time.monotonic()
     result = install.follow(request, listener)
-    outcome = Outcome(removal, result, request.run_dir, time.monotonic() - began)
+    outcome = UninstallOutcome(removal, result, request.run_dir, time.monotonic() - began)
     # A purge takes the folder of its own run away too.
     if not purge:
         record.ended(request.run_dir, "uninstall", as_json(outcome))
     return outcome
 
 
-def as_json(outcome: Outcome) -> dict[str, Any]:
+def as_json(outcome: UninstallOutcome) -> dict[str, Any]:
     """Return the outcome as the data that ``--json`` prints."""
     error = outcome.error
     return {
@@ -157,7 +159,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def as_text(outcome: Outcome) -> str:
+def as_text(outcome: UninstallOutcome) -> str:
     """Return what would go or is gone, and what stays."""
     done = outcome.result is not None
     lines = [

@@ -65,7 +65,7 @@ def decide(
         tier,
         catalog.models,
         final,
-        fast_start.Host(supervisor, receipts, held, in_fleet),
+        fast_start.HostState(supervisor, receipts, held, in_fleet),
     )
     model = start.small or final
     previous = receipts.get("requirements", {}).get("facts", {}).get("engine_port")

@@ -26,7 +26,7 @@ _HERE = "its model is already downloaded"
 _NO_SMALL = "the catalogue names no small model"
 
 
-class Host(NamedTuple):
+class HostState(NamedTuple):
     """What the decision needs to know of a host and its run.
 
     ``held`` maps the names in the models directory to the bytes that are there, those of a
@@ -53,7 +53,7 @@ def decide(
     tier: Mapping[str, Any],
     catalog_models: Mapping[str, Any],
     final: Model,
-    host: Host,
+    host: HostState,
 ) -> Start:
     """Return whether a small model answers while ``final`` is fetched.
 
@@ -118,7 +118,7 @@ def after(choice: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def _never(settings: Mapping[str, Any], host: Host, wish: str) -> str:
+def _never(settings: Mapping[str, Any], host: HostState, wish: str) -> str:
     """Return why this host cannot, or shall not, have a fast start at all."""
     if wish == "no":
         return "switched off"
@@ -131,7 +131,7 @@ def _not_now(
     settings: Mapping[str, Any],
     catalog_models: Mapping[str, Any],
     final: Model,
-    host: Host,
+    host: HostState,
     wish: str,
     small: str,
 ) -> str:

@@ -17,7 +17,7 @@ from ..settings.parsers import Invalid, Known, remote_path
 from ..settings.problems import Problem, SettingsError
 from ..settings.table import BY_NAME, VARIABLE_PREFIX
 from ..settings.values import Chosen, Given, Saved, Settings
-from .inventory.hosts import Host
+from .inventory.hosts import InventoryHost
 
 #: Paths on the host; nothing of this machine tells whether they are right.
 _REMOTE = ("install_dir", "bundle")
@@ -29,7 +29,7 @@ Layer = Mapping[str, Given]
 
 
 def of_hosts(
-    hosts: Sequence[Host],
+    hosts: Sequence[InventoryHost],
     flags: Layer,
     environment: Mapping[str, str],
     answers_file: str | None,
@@ -63,7 +63,7 @@ def _of_host(name: str, problems: Sequence[Problem]) -> list[Problem]:
     ]
 
 
-def _said(host: Host) -> tuple[dict[str, Given], list[Problem]]:
+def _said(host: InventoryHost) -> tuple[dict[str, Given], list[Problem]]:
     given, problems = {}, []
     for variable, raw in host.settings.items():
         name = variable.removeprefix(VARIABLE_PREFIX)

@@ -18,7 +18,7 @@ from ..run.results import STATES, HostResult, groups, hosts_in_words, listed
 
 
 @dataclass(frozen=True)
-class Outcome:
+class FleetOutcome:
     """How a fleet run ended. ``stopped`` says why it did not go on, if it did not."""
 
     verb: str

@@ -14,7 +14,7 @@ from ..settings.table import BY_NAME
 from ..settings.values import Settings, as_ansible_vars
 from .blob_store import Server
 from .host_settings import DEFAULT_STATE_DIR, STATE_DIR
-from .inventory.hosts import Host, Source
+from .inventory.hosts import InventoryHost, Source
 from .peer_sharing import Shares
 from .ssh_sockets import Wires
 
@@ -50,7 +50,7 @@ class Fleet:
     run_id: str
     run_dir: Path
     source: Source
-    hosts: Mapping[str, Host]
+    hosts: Mapping[str, InventoryHost]
     settings: Mapping[str, Settings]
     wires: Wires
     passwords: Passwords

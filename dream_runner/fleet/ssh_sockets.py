@@ -30,7 +30,7 @@ from typing import Any
 from ..module_utils.dream_core import printable
 from ..run import scratch
 from ..run.events import Event, Notice, Progress, parse
-from .inventory.hosts import Host
+from .inventory.hosts import InventoryHost
 
 PREFIX = "dream-runner-fleet-"
 #: A host that answers none of so many calls, so long apart, is gone.
@@ -73,7 +73,7 @@ class Wires:
 
     def __init__(
         self,
-        hosts: Sequence[Host],
+        hosts: Sequence[InventoryHost],
         on_event: Callable[[Event], None],
         *,
         accept_new_host_keys: bool = False,
@@ -101,7 +101,7 @@ class Wires:
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
-    def _wire(self, number: int, host: Host) -> Wire:
+    def _wire(self, number: int, host: InventoryHost) -> Wire:
         if host.is_here:
             path = str(self.directory / f"{number}.sock")
             return Wire(path, path, self.blobs)

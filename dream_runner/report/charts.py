@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from .. import wording
-from .read import Host, Phase, Transfer
+from .read import Phase, ReportedHost, Transfer
 
 #: Shorter than this share of the width nothing could be seen.
 _LEAST = 0.15
@@ -83,7 +83,7 @@ def _bar(scale: Scale, start: float, end: float, state: str, name: str, note: st
     return Bar(min(x, 100 - _LEAST), round(width, 3), state, name, title + note)
 
 
-def of_phases(host: Host, scale: Scale) -> list[Row]:
+def of_phases(host: ReportedHost, scale: Scale) -> list[Row]:
     """Return a row for each phase that ran on a host, its tasks as parts."""
     rows = []
     for phase in _by_time(host):
@@ -100,7 +100,7 @@ def of_phases(host: Host, scale: Scale) -> list[Row]:
     return rows
 
 
-def of_hosts(hosts: Iterable[Host], scale: Scale) -> list[Row]:
+def of_hosts(hosts: Iterable[ReportedHost], scale: Scale) -> list[Row]:
     """Return a row for each host, its phases as bars."""
     rows = []
     for host in hosts:
@@ -114,7 +114,7 @@ def of_hosts(hosts: Iterable[Host], scale: Scale) -> list[Row]:
     return rows
 
 
-def _by_time(host: Host) -> list[Phase]:
+def _by_time(host: ReportedHost) -> list[Phase]:
     ran = [phase for phase in host.phases.values() if phase.state != "unchanged"]
     return sorted(ran, key=lambda phase: phase.start)
 

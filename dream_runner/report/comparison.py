@@ -12,7 +12,7 @@ from .. import wording
 from ..module_utils.dream_core.phases import PHASES
 from ..module_utils.dream_core.records.due_phases import Reason
 from ..ui.plain import TITLES
-from .read import Host, Phase, Task, dicts
+from .read import Phase, ReportedHost, Task, dicts
 
 #: A table of what took longest, not of everything.
 _SLOWEST = 15
@@ -34,7 +34,7 @@ class Compared:
         return self.state not in ("ok", "unchanged") or self.verdict not in ("as planned", "")
 
 
-def changes(host: Host) -> list[tuple[str, str, list[str]]]:
+def changes(host: ReportedHost) -> list[tuple[str, str, list[str]]]:
     """Return what changed: what the phase does, how long it took, and its tasks that did."""
     return [
         (
@@ -58,7 +58,7 @@ def _steps(plan: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     }
 
 
-def compared(host: Host) -> list[Compared]:
+def compared(host: ReportedHost) -> list[Compared]:
     """Return each phase of a host: what was planned, and what was done."""
     steps = _steps(host.plan)
     names = [name for name in PHASES if name in steps or name in host.phases]
@@ -107,7 +107,7 @@ class PhaseOfFleet:
 _PHASE_STATES = ("failed", "interrupted", "changed", "ok", "unchanged")
 
 
-def phases_of_fleet(hosts: Sequence[Host]) -> list[PhaseOfFleet]:
+def phases_of_fleet(hosts: Sequence[ReportedHost]) -> list[PhaseOfFleet]:
     """Return each phase over all hosts: how it ended and how long it took."""
     made = []
     for name in PHASES:
@@ -126,7 +126,7 @@ def phases_of_fleet(hosts: Sequence[Host]) -> list[PhaseOfFleet]:
     return made
 
 
-def slowest(hosts: Sequence[Host]) -> list[tuple[float, Task, Host]]:
+def slowest(hosts: Sequence[ReportedHost]) -> list[tuple[float, Task, ReportedHost]]:
     """Return the tasks that took longest, with their seconds and hosts."""
     tasks = [
         ((task.end or host.last) - task.start, task, host)

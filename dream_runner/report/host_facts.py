@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .read import Host, dicts, part
+from .read import ReportedHost, dicts, part
 
 
 def facts_of_host(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -67,7 +67,7 @@ class Rule:
     hosts: Sequence[str]
 
 
-def rules(hosts: Iterable[Host]) -> list[Rule]:
+def rules(hosts: Iterable[ReportedHost]) -> list[Rule]:
     """Return the rules that chose tier and model, each with its hosts."""
     found: dict[tuple[str, str, str, str, str], list[str]] = {}
     for host in hosts:
@@ -94,7 +94,7 @@ class Said:
     hosts: Sequence[str]
 
 
-def findings(hosts: Iterable[Host]) -> list[Said]:
+def findings(hosts: Iterable[ReportedHost]) -> list[Said]:
     """Return what the look at the hardware found, the errors first."""
     return _together(
         (
@@ -108,7 +108,7 @@ def findings(hosts: Iterable[Host]) -> list[Said]:
     )
 
 
-def notices(hosts: Iterable[Host]) -> list[Said]:
+def notices(hosts: Iterable[ReportedHost]) -> list[Said]:
     """Return the notices of the run, the errors first."""
     return _together(
         (notice.level, notice.text, "", host.name) for host in hosts for notice in host.notices

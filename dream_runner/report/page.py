@@ -17,7 +17,7 @@ from ..run.results import STATES, Group, groups
 from . import charts
 from .comparison import changes, compared, phases_of_fleet, slowest
 from .host_facts import choices, facts_of_host, findings, notices, rules
-from .read import Host, Phase, Run, Transfer
+from .read import Phase, ReportedHost, Run, Transfer
 
 #: More rows than this stay folded, and are drawn thin.
 _MANY = 40
@@ -93,7 +93,7 @@ def state_of(run: Run) -> str:
     return "no end recorded" if state == "interrupted" and not run.outcome else state
 
 
-def _count(hosts: Iterable[Host], state: str) -> int:
+def _count(hosts: Iterable[ReportedHost], state: str) -> int:
     return sum(host.result.state == state for host in hosts)
 
 

@@ -74,7 +74,7 @@ class Transfer:
 
 
 @dataclass
-class Host:
+class ReportedHost:
     """A host's part of a run; ``plan`` is what was found there and to be done."""
 
     name: str
@@ -192,7 +192,7 @@ class Run:
     error: DreamError | None
     version: str
     seconds: float
-    hosts: tuple[Host, ...]
+    hosts: tuple[ReportedHost, ...]
     stopped: str = ""
     traffic: Mapping[str, int] = field(default_factory=dict)
     #: How the AI is reached, as the end of the install said it.
@@ -245,7 +245,7 @@ def _reached(report: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         return ()
 
 
-def _fleet_hosts(folders: Path, report: Mapping[str, Any]) -> list[Host]:
+def _fleet_hosts(folders: Path, report: Mapping[str, Any]) -> list[ReportedHost]:
     rows = {str(row.get("host")): row for row in report.get("hosts") or [] if isinstance(row, dict)}
     told = {name.replace(os.sep, "_"): name for name in rows}
     found = sorted(item.name for item in folders.iterdir()) if folders.is_dir() else []
@@ -253,10 +253,10 @@ def _fleet_hosts(folders: Path, report: Mapping[str, Any]) -> list[Host]:
     return [_host(folders / name.replace(os.sep, "_"), name, rows.get(name, {})) for name in names]
 
 
-def _host(folder: Path, name: str, row: Mapping[str, Any]) -> Host:
+def _host(folder: Path, name: str, row: Mapping[str, Any]) -> ReportedHost:
     plan = _document(folder / PLAN)
     name = name or str(plan.get("host") or "this machine")
-    host = Host(name, HostResult(name, "untouched"), plan)
+    host = ReportedHost(name, HostResult(name, "untouched"), plan)
     for event in events(folder / "events.jsonl"):
         host.take(event)
     host.error = from_dict(row.get("error")) or host.error
@@ -272,7 +272,7 @@ def _host(folder: Path, name: str, row: Mapping[str, Any]) -> Host:
     return host
 
 
-def _state(host: Host, row: Mapping[str, Any]) -> str:
+def _state(host: ReportedHost, row: Mapping[str, Any]) -> str:
     """Return how the host ended: as it was told, else as far as the journal shows."""
     if row.get("state"):
         return str(row["state"])

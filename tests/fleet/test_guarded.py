@@ -17,7 +17,7 @@ import pexpect
 import pytest
 import yaml
 
-from dream_runner.fleet.inventory.hosts import Host
+from dream_runner.fleet.inventory.hosts import InventoryHost
 from dream_runner.fleet.peer_sharing import Offer, Shares
 from dream_runner.fleet.ssh_sockets import Wires
 
@@ -161,7 +161,7 @@ def wires(lab: Lab) -> Iterator[Wires]:
     """The connection to the first host, as Ansible leaves it."""
     name = next(iter(lab.hosts))
     said = {key: str(value) for key, value in lab.hosts[name].items()}
-    made = Wires([Host(name, connection=said)], lambda _: None, accept_new_host_keys=True)
+    made = Wires([InventoryHost(name, connection=said)], lambda _: None, accept_new_host_keys=True)
     words = [*made.ssh_args(name).split(), *made.forwards(name).split()]
     words += ["-i", str(lab.key), *lab.ssh_options.split(), "-l", said["ansible_user"]]
     words += ["-o", f"ControlPath={made.control_path(name)}", said["ansible_host"], "true"]

@@ -12,7 +12,7 @@ from typing import Any
 
 from ... import wording
 from ...fleet import visit_hosts as look
-from ...fleet.results import Outcome
+from ...fleet.results import FleetOutcome
 from ...fleet.rollout import Crew
 from ...fleet.seen import Seen
 from ...fleet.session import Fleet, HostAccess
@@ -54,7 +54,7 @@ def run(
     access: HostAccess,
     options: Options,
     view: View,
-) -> Outcome:
+) -> FleetOutcome:
     """Install, continue, repair or change the hosts; raise a DreamError where it cannot begin."""
     began = time.monotonic()
     with open_fleet("install", flags, answers_file, environment, access, view) as opened:

@@ -14,7 +14,7 @@ from ... import wording
 from ...fleet import host_settings
 from ...fleet import visit_hosts as look
 from ...fleet.inventory import hosts as inventory
-from ...fleet.results import Outcome
+from ...fleet.results import FleetOutcome
 from ...fleet.rollout import Crew
 from ...fleet.seen import Seen
 from ...fleet.session import Fleet, HostAccess
@@ -66,13 +66,13 @@ class OpenFleet:
             list(pool.map(self.fleet.wires.hang_up, gone))
         return found
 
-    def outcome(self, seconds: float, traffic: Mapping[str, int]) -> Outcome:
+    def outcome(self, seconds: float, traffic: Mapping[str, int]) -> FleetOutcome:
         """Return how the run ended, and leave it as the report of the run."""
         crew = self.crew
         hosts = [
             crew.results.get(name) or HostResult(name, "untouched") for name in self.fleet.hosts
         ]
-        made = Outcome(
+        made = FleetOutcome(
             self.verb,
             self.fleet.run_id,
             str(self.fleet.run_dir),
@@ -176,7 +176,7 @@ def _sweep(state_dir: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _write_report(run_dir: Path, outcome: Outcome, view: View) -> None:
+def _write_report(run_dir: Path, outcome: FleetOutcome, view: View) -> None:
     try:
         atomic.write_json(str(run_dir / "report.json"), outcome.to_dict(), mode=0o600)
     except (DreamError, OSError) as error:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from ... import wording
-from ...fleet.results import Outcome
+from ...fleet.results import FleetOutcome
 from ...fleet.session import HostAccess
 from ...fleet.view import View
 from ...fleet.wave_order import Amount, Order
@@ -22,7 +22,7 @@ _ALL = Order(Amount(0), (), Amount(100, is_percent=True))
 
 def run(
     environment: Mapping[str, str], access: HostAccess, view: View, *, purge: bool, yes: bool
-) -> Outcome:
+) -> FleetOutcome:
     """Remove from the hosts what their receipts say we made."""
     began = time.monotonic()
     with open_fleet("uninstall", {}, None, environment, access, view) as opened:

@@ -40,7 +40,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Host:
+class InventoryHost:
     """One host as the inventory describes it; passwords are only known to be there."""
 
     name: str
@@ -88,7 +88,7 @@ def _plain_address(text: str) -> str:
         return bare.rstrip(".").lower()
 
 
-def read(source: Source, environment: Mapping[str, str]) -> list[Host]:
+def read(source: Source, environment: Mapping[str, str]) -> list[InventoryHost]:
     """Return the hosts in the inventory's order; raise UsageError with all that is wrong.
 
     ``environment`` is that of the Ansible runs, so that both read the same.
@@ -111,9 +111,9 @@ def read(source: Source, environment: Mapping[str, str]) -> list[Host]:
     return hosts
 
 
-def _refuse_twice(hosts: Sequence[Host]) -> None:
+def _refuse_twice(hosts: Sequence[InventoryHost]) -> None:
     """Refuse two names for one account: it would be planned twice, with one lock and one port."""
-    first: dict[tuple[str, ...], Host] = {}
+    first: dict[tuple[str, ...], InventoryHost] = {}
     problems = []
     for host in hosts:
         known = first.setdefault(host.account, host)
@@ -238,8 +238,8 @@ def _last_line(text: str) -> str:
     return lines[-1] if lines else "it ended without a word"
 
 
-def _host(item: Mapping[str, Any]) -> Host:
-    return Host(
+def _host(item: Mapping[str, Any]) -> InventoryHost:
+    return InventoryHost(
         name=str(item["name"]),
         groups=tuple(item["groups"]),
         settings=item["settings"],

@@ -131,7 +131,9 @@ def test_what_is_pending_and_whose_port_it_is_stand_in_it() -> None:
 def test_install_and_status_show_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ip_addresses, "addresses", lambda: ["192.168.7.7"])
     facts = {"access": build("0.0.0.0")}
-    ended = install.Outcome("r", Path(), Result(0, False, None, ok=7, changed=2), 29.4, facts)
+    ended = install.InstallOutcome(
+        "r", Path(), Result(0, False, None, ok=7, changed=2), 29.4, facts
+    )
     shown = install.as_text(ended).splitlines()
     assert shown[:2] == ["Done: 2 changes (7 checks and tasks).", "Ready in 29 s."]
     lines = access.lines(access.of(facts))

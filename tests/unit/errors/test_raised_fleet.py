@@ -15,8 +15,8 @@ from dream_runner.commands.fleet import install as command
 from dream_runner.commands.fleet import passwords
 from dream_runner.fleet import blob_store, ssh_errors, visit_hosts
 from dream_runner.fleet import seen as seen_
-from dream_runner.fleet.inventory.hosts import Host, Source
-from dream_runner.fleet.results import Outcome
+from dream_runner.fleet.inventory.hosts import InventoryHost, Source
+from dream_runner.fleet.results import FleetOutcome
 from dream_runner.fleet.session import Fleet, Passwords
 from dream_runner.fleet.ssh_sockets import Wires
 from dream_runner.module_utils.dream_core.errors import DreamError, NetworkError
@@ -29,7 +29,7 @@ from dream_runner.settings.values import Chosen, Settings
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    host = Host("web1")
+    host = InventoryHost("web1")
     wires = Wires([host], lambda _: None)
     settings = Settings({"profile": Chosen("native", "default", "default")})
     source = Source((), "")
@@ -123,7 +123,7 @@ def test_a_host_without_sudo() -> None:
         sudo = "none"
 
     seen: Any = Bare("a", Settings({}), {})
-    fleet: Any = SimpleNamespace(passwords=Passwords(), hosts={"a": Host("a")})
+    fleet: Any = SimpleNamespace(passwords=Passwords(), hosts={"a": InventoryHost("a")})
 
     def raised() -> None:
         raise command._without_sudo({"a": seen}, fleet)["a"]
@@ -155,6 +155,6 @@ def test_a_password_that_nobody_can_type(monkeypatch: pytest.MonkeyPatch) -> Non
 )
 def test_how_a_fleet_ends(states: list[str], code: str, exit_code: int) -> None:
     hosts = [HostResult(f"h{at}", state, "wave 1") for at, state in enumerate(states)]
-    error = Outcome("install", "run", "/runs/run", hosts).error
+    error = FleetOutcome("install", "run", "/runs/run", hosts).error
     assert error is not None
     assert (error.code, error.exit_code) == (code, exit_code)

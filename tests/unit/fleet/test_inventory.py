@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 import yaml
 
-from dream_runner.fleet.inventory.hosts import Host, Source, read
+from dream_runner.fleet.inventory.hosts import InventoryHost, Source, read
 from dream_runner.module_utils.dream_core.errors import UsageError
 from dream_runner.run.environment import ansible_environment
 from dream_runner.settings.problems import SettingsError
 from tests.fixtures import hostile
 
 
-def hosts(tmp_path: Path, *inventories: Path | str, limit: str = "", vault: str = "") -> list[Host]:
+def hosts(
+    tmp_path: Path, *inventories: Path | str, limit: str = "", vault: str = ""
+) -> list[InventoryHost]:
     source = Source(tuple(map(str, inventories)), limit, (vault,) if vault else ())
     return read(source, ansible_environment(tmp_path / "work", os.environ))
 

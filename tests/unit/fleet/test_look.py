@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dream_runner.commands.fleet import install as command
-from dream_runner.fleet.inventory.hosts import Host
+from dream_runner.fleet.inventory.hosts import InventoryHost
 from dream_runner.fleet.seen import Seen
 from dream_runner.fleet.session import Passwords
 from dream_runner.fleet.visit_hosts import cleaned, without_twins
@@ -80,7 +80,7 @@ def test_what_is_wanting_of_sudo_is_said_before_the_work(
     base = document(loads_engine=False, engine={"url": "", "answers": False, "why": "refused"})
     host = Seen("a", SETTINGS, {**base, "decided": {**base["decided"], "session": {"sudo": sudo}}})
     fleet = SimpleNamespace(
-        passwords=Passwords(), hosts={"a": Host("a", has_become_password=has_password)}
+        passwords=Passwords(), hosts={"a": InventoryHost("a", has_become_password=has_password)}
     )
     errors = command._without_sudo({"a": host}, fleet)  # type: ignore[arg-type]
     assert [error.code for error in errors.values()] == ([code] if code else [])

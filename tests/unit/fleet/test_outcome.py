@@ -1,6 +1,6 @@
 """How a fleet run ended, in one exit code and as few lines as it takes."""
 
-from dream_runner.fleet.results import Outcome
+from dream_runner.fleet.results import FleetOutcome
 from dream_runner.module_utils.dream_core.errors import DiskError, RebootRequired
 from dream_runner.run.results import HostResult, groups
 
@@ -11,8 +11,8 @@ def result(name: str, state: str = "done", what: str = "") -> HostResult:
     return HostResult(name, state, "wave 1", error)
 
 
-def outcome(*hosts: HostResult, **fields: object) -> Outcome:
-    return Outcome("install", "run", "/runs/run", hosts, **fields)  # type: ignore[arg-type]
+def outcome(*hosts: HostResult, **fields: object) -> FleetOutcome:
+    return FleetOutcome("install", "run", "/runs/run", hosts, **fields)  # type: ignore[arg-type]
 
 
 def code(*hosts: HostResult, **fields: object) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dream_runner.fleet import ssh_sockets as module
-from dream_runner.fleet.inventory.hosts import Host
+from dream_runner.fleet.inventory.hosts import InventoryHost
 from dream_runner.fleet.ssh_sockets import Wires, understood
 from dream_runner.module_utils.dream_core.system import lifeline
 from dream_runner.module_utils.dream_core.system.lifeline import Lifeline
@@ -26,7 +26,7 @@ def heard() -> list[Event]:
 
 @pytest.fixture
 def wires(heard: list[Event]) -> Iterator[Wires]:
-    made = Wires([Host("a"), Host("b")], heard.append)
+    made = Wires([InventoryHost("a"), InventoryHost("b")], heard.append)
     yield made
     made.close()
     assert not made.directory.exists()
@@ -120,7 +120,7 @@ def test_names_without_a_listener_are_swept_and_others_stay(tmp_path: Path) -> N
 
 
 def test_our_ssh_options_stand_before_those_of_the_inventory() -> None:
-    host = Host("a", connection={"ansible_ssh_args": "-o StrictHostKeyChecking=no"})
+    host = InventoryHost("a", connection={"ansible_ssh_args": "-o StrictHostKeyChecking=no"})
     made = Wires([host], lambda event: None)
     try:
         words = made.ssh_args("a").split()

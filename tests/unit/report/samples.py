@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dream_runner.decide.plan import Step
-from dream_runner.fleet.results import Outcome
+from dream_runner.fleet.results import FleetOutcome
 from dream_runner.module_utils.dream_core.errors import DreamError, NetworkError
 from dream_runner.module_utils.dream_core.phases import PHASES
 from dream_runner.report import record
@@ -164,7 +164,7 @@ def fleet(folder: Path, count: int) -> Path:
         stage = "canary" if number < 2 else f"wave {1 + number // 24}"
         results.append(HostResult(name, "failed" if error else "done", stage, error, changed))
     traffic = {"origin_bytes": 18_600_000_000, "served_bytes": 300_000_000_000}
-    outcome = Outcome("install", folder.name, str(folder), results, 912.0, traffic=traffic)
+    outcome = FleetOutcome("install", folder.name, str(folder), results, 912.0, traffic=traffic)
     (folder / "report.json").write_text(json.dumps(outcome.to_dict()))
     return folder
 

@@ -280,7 +280,7 @@ def test_a_damaged_summary_makes_the_head_poorer(tmp_path: Path, access: Any) ->
 
 def heard(*events: Progress, downloads: Any = ()) -> Transfer:
     plan = {"downloads": list(downloads)}
-    host = read.Host("h", read.HostResult("h", "done"), plan)
+    host = read.ReportedHost("h", read.HostResult("h", "done"), plan)
     for event in (PhaseStarted(BEGAN, "h", "models"), *events):
         host.take(event)
     return host.transfers["m.gguf"]
