@@ -38,7 +38,7 @@ def installed(tmp_path: Path) -> tuple[dict[str, str], Path]:
 
 def rotate(
     environment: dict[str, str], *only: str, yes: bool = True, dry_run: bool = False
-) -> rotate_secrets.Outcome:
+) -> rotate_secrets.RotatedSecrets:
     return rotate_secrets.run(
         environment, QuietListener(io.StringIO()), only=only, yes=yes, dry_run=dry_run
     )
