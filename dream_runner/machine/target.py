@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .. import catalog
-from ..decide import features, plan, ports, role_inputs
-from ..decide.decision import decide
+from ..decide import features, plan, ports
+from ..decide.host_decision import decide_for, due_for, inputs_for
 from ..module_utils.dream_core.checks import requirements
 from ..module_utils.dream_core.containers import engine
 from ..module_utils.dream_core.errors import DreamError
@@ -155,28 +155,16 @@ def meet(
     settings = said.settings.values()
     described = local_model.described(settings)
 
-    def decided(loaded: catalog.Catalog) -> dict[str, Any]:
-        return decide(
-            settings,
-            host["facts"],
-            host["session"],
-            loaded,
-            host["receipts"],
-            host["listeners"],
-            held=host["held"],
-            bundled=host["bundled"],
-            described=described,
-        )
-
     loaded = catalog.load()
-    choice = decided(loaded)
+    choice = decide_for(host, settings, loaded, described=described)
     pinned: Mapping[str, Any] = {}
     unpinned: tuple[str, ...] = ()
     missing = pins.unpinned(choice)
     if missing and not (locked or settings["offline"]):
         answers = pins.ask(missing)
         pinned, unpinned = answers.found, tuple(answers.reasons())
-        choice = decided(pins.with_pins(loaded, pinned))
+        pinned_catalog = pins.with_pins(loaded, pinned)
+        choice = decide_for(host, settings, pinned_catalog, described=described)
     reasons = _reasons(said.settings, host, choice, full=fresh or full)
     return Target(
         said.state_dir,
@@ -210,14 +198,9 @@ def _reasons(
     full: bool = False,
     is_silent: bool = False,
 ) -> Mapping[str, due_phases.Reason]:
-    return due_phases.decide(
-        host["receipts"],
-        due_phases.with_silence(host["drift"], is_silent),
-        role_inputs.wanted(settings.values(), choice, host["facts"], host["session"]),
-        install_dir=settings["install_dir"],
-        version=__version__,
-        full=full,
-    )
+    values = settings.values()
+    inputs = inputs_for(host, values, choice)
+    return due_for(host, values, inputs, full=full, is_silent=is_silent)
 
 
 def plan_of(target: Target) -> plan.Plan:

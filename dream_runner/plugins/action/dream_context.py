@@ -13,11 +13,10 @@ from typing import Any, Dict, List
 from ansible.plugins.action import ActionBase
 
 from dream_runner import __version__, catalog, paths
-from dream_runner.decide import fast_start, role_inputs
-from dream_runner.decide.decision import decide
+from dream_runner.decide import fast_start
+from dream_runner.decide.host_decision import decide_for, due_for, inputs_for
 from dream_runner.module_utils.dream_core.errors import DreamError
 from dream_runner.module_utils.dream_core.look.host import look
-from dream_runner.module_utils.dream_core.records import due_phases
 from dream_runner.module_utils.dream_core.records.receipt import interrupted
 from dream_runner.module_utils.dream_core.upgrade import progress
 from dream_runner.run import host_answers
@@ -67,33 +66,25 @@ class ActionModule(ActionBase):
     def _decide(self, found: Dict[str, Any], task_vars: Dict[str, Any]) -> Dict[str, Any]:
         settings = dict(self._task.args["settings"])
         settings["install_dir"] = _absolute(found["install_dir"], found["session"])
-        choice = decide(
+        choice = decide_for(
+            found,
             settings,
-            found["facts"],
-            found["session"],
             catalog.load(),
-            found["receipts"],
-            found["listeners"],
-            held=found["held"],
-            bundled=found["bundled"],
             in_fleet="dream_fleet_peers" in task_vars,
             described=local_model.described(settings),
         )
-        wanted = role_inputs.wanted(settings, choice, found["facts"], found["session"], task_vars)
-        reasons = due_phases.decide(
-            found["receipts"],
-            due_phases.with_silence(found["drift"], bool(self._task.args.get("unanswered", False))),
+        wanted = inputs_for(found, settings, choice, task_vars)
+        reasons = due_for(
+            found,
+            settings,
             wanted,
-            install_dir=settings["install_dir"],
-            version=__version__,
             full=bool(self._task.args.get("full", False)),
+            is_silent=bool(self._task.args.get("unanswered", False)),
         )
         upgraded = None
         if choice["upgrade"]:
             # What the receipts are to say once the unit has put the host's own model in place.
-            upgraded = role_inputs.wanted(
-                settings, fast_start.after(choice), found["facts"], found["session"], task_vars
-            )
+            upgraded = inputs_for(found, settings, fast_start.after(choice), task_vars)
         _resolve_package_urls([choice["model"], *progress.first_files(choice)])
         return {
             "wanted": wanted,

@@ -1,0 +1,67 @@
+"""The decision for one host from a look at it: the same for the plan and for the play."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..module_utils.dream_core.records import due_phases
+from ..version import __version__
+from . import role_inputs
+from .decision import decide
+
+
+def decide_for(
+    look: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    catalog: Any,
+    *,
+    in_fleet: bool = False,
+    described: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return ``dream_choice`` for the host that ``look`` found.
+
+    ``described`` is the header of a model file that the user named. Raises what
+    ``decision.decide`` raises.
+    """
+    return decide(
+        dict(settings),
+        look["facts"],
+        look["session"],
+        catalog,
+        look["receipts"],
+        look["listeners"],
+        held=look["held"],
+        bundled=look["bundled"],
+        in_fleet=in_fleet,
+        described=described,
+    )
+
+
+def inputs_for(
+    look: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    choice: Mapping[str, Any],
+    overrides: Mapping[str, Any] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Return the inputs of every phase; ``overrides`` replace defaults of roles."""
+    return role_inputs.wanted(settings, choice, look["facts"], look["session"], overrides)
+
+
+def due_for(
+    look: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    inputs: Mapping[str, Mapping[str, Any]],
+    *,
+    full: bool = False,
+    is_silent: bool = False,
+) -> dict[str, due_phases.Reason]:
+    """Return why each phase runs or not; ``is_silent``: the engine was asked in vain."""
+    return due_phases.decide(
+        look["receipts"],
+        due_phases.with_silence(look["drift"], is_silent),
+        inputs,
+        install_dir=str(settings["install_dir"]),
+        version=__version__,
+        full=full,
+    )
