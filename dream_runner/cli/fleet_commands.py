@@ -134,7 +134,7 @@ def _finish(outcome: Any, ui: str, json: bool) -> int:
     error = outcome.error
     if error is not None:
         sys.stderr.write(reporting.error_text(error) + "\n")
-    form = "json" if json else "lines" if ui == "json" else "text"
+    form = reporting.form(json, ui)
     reporting.print_result(outcome.to_dict(), outcome.as_text(), form)
     return error.exit_code if error else 0
 
@@ -143,7 +143,7 @@ def _print_hosts(verb: str, found: Any, code: int, json: bool) -> int:
     from ..commands.fleet import host_report
 
     document = host_report.as_json(verb, found, code)
-    reporting.print_result(document, host_report.as_text(found), "json" if json else "text")
+    reporting.print_result(document, host_report.as_text(found), reporting.form(json))
     return code
 
 
