@@ -257,15 +257,19 @@ provide_venv_module() {
         "install your distribution's package for Python's venv module, then run again"
     package=$(venv_package) by_hand=''
     "$python" -B -I -c "$HAS_LIBRARY" 2>/dev/null || by_hand=' libgomp1'
-    by_hand=$package$by_hand
+    by_hand=$package$by_hand linger='' root_command="apt-get install -y $by_hand"
+    if needs_linger; then
+        linger=$(id -un)
+        root_command="$root_command && loginctl enable-linger $linger"
+    fi
     if [ "$(id -u)" = 0 ]; then
         install_packages '' "$package"
     # -k: a password that sudo remembers for this terminal does not count for what comes after us.
     elif command -v sudo >/dev/null 2>&1 && sudo -k -n true 2>/dev/null; then
         install_packages 'sudo -n' "$package"
     elif command -v sudo >/dev/null 2>&1 && may_ask && agreed; then
-        # Both at once: who typed a password is not asked for it again.
-        install_packages sudo "$by_hand"
+        # All at once: who typed a password is not asked for it again.
+        install_packages sudo "$by_hand" "$linger"
     else
         needs_root
     fi
@@ -276,7 +280,18 @@ provide_venv_module() {
 
 needs_root() {
     fail 4 "$python cannot create virtual environments, and installing $package needs root" \
-        "as root run 'apt-get install -y $by_hand' once, then run install.sh again; the rest needs no root"
+        "as root run '$root_command' once, then run install.sh again; the rest needs no root"
+}
+
+# Whether systemd would end this user's services at logout, and root can change that.
+needs_linger() {
+    [ "$(id -u)" != 0 ] && [ -d /run/systemd/system ] && command -v loginctl >/dev/null 2>&1 || return 1
+    [ ! -e "/var/lib/systemd/linger/$(id -un)" ] || return 1
+    for sign in "/run/user/$(id -u)/systemd/private" /lib*/security/pam_systemd.so \
+        /lib*/*/security/pam_systemd.so /usr/lib*/security/pam_systemd.so /usr/lib*/*/security/pam_systemd.so; do
+        [ ! -e "$sign" ] || return 0
+    done
+    return 1
 }
 
 venv_package() {
@@ -288,20 +303,23 @@ may_ask() { [ "$assume_yes" = no ] && (: </dev/tty) 2>/dev/null; }
 
 agreed() {
     printf "%s\n" "Python cannot create virtual environments yet. Missing: $by_hand." \
-        "No sudo? As root run 'apt-get install -y $by_hand' once." >/dev/tty
+        "No sudo? As root run '$root_command' once." >/dev/tty
+    [ -z "$linger" ] || printf '%s\n' "sudo also lets the services of $linger run without a login (lingering)." >/dev/tty
     printf 'Install with sudo? [Y/n] ' >/dev/tty
     read -r answer </dev/tty || return 1
     case $answer in [Nn]*) return 1 ;; esac
 }
 
-# install_packages PREFIX NAMES: PREFIX is empty or a sudo command line. Lists that cannot be fetched
-# stop nothing that the others have.
+# install_packages PREFIX NAMES [USER]: PREFIX is empty or a sudo command line; USER gets lingering.
+# Lists that cannot be fetched stop nothing that the others have. Where lingering is refused,
+# dream-runner asks for it again and says why.
 install_packages() {
     say "installing $2 with apt-get"
-    prompt="[sudo] password for $(id -un) (needed to install $2): "
+    prompt="[sudo] password for $(id -un) (needed to install $2${3:+; let the services of $3 run without a login}): "
     # shellcheck disable=SC2016,SC2086  # $1 and $2 are lists of words; $@ is the inner shell's
-    apt_log=$({ SUDO_PROMPT=$prompt $1 env LC_ALL=C DEBIAN_FRONTEND=noninteractive sh -c '
+    apt_log=$({ SUDO_PROMPT=$prompt $1 env LC_ALL=C DEBIAN_FRONTEND=noninteractive "LINGER=${3:-}" sh -c '
         lock="-o DPkg::Lock::Timeout=300"
+        [ -z "$LINGER" ] || loginctl enable-linger "$LINGER" || echo "W: no lingering for $LINGER"
         apt-get -qq $lock update || echo "E: not all lists of packages were fetched"
         apt-get -qq -y $lock --no-install-recommends install "$@"' apt $2; } 9>&- 2>&1 </dev/null) || {
         printf '%s\n' "$apt_log" | tail -n 15 >&2

@@ -14,6 +14,7 @@ import pytest
 from nodes.node import Node
 
 from .machine import chat
+from .test_install import check_survives_reboot
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(900)]
 
@@ -26,9 +27,11 @@ PROMPT = r"\[sudo\] password for plain \(needed to install ([^)]*)\): "
 Start = Callable[..., Node]
 
 
-def with_sudo(start: Start, release: str, rules: str = "", groups: str = "sudo") -> Node:
+def with_sudo(
+    start: Start, release: str, rules: str = "", groups: str = "sudo", *, systemd: bool = False
+) -> Node:
     """Return a bare node whose user ``plain`` has a password and is in ``groups``."""
-    node = start(release, systemd=False, user="plain")
+    node = start(release, systemd=systemd, user="plain")
     script = f"echo 'plain:{PASSWORD}' | chpasswd\n"
     script += f"usermod -aG {groups} plain\n" if groups else ""
     script += f"printf '%s\\n' '{rules}' > /etc/sudoers.d/rules\n" if rules else ""
@@ -90,13 +93,44 @@ def warm_ticket(start: Start, release: str) -> None:
 
 def cold_ticket(start: Start, release: str) -> None:
     """One password for all that is missing, from a bare machine; asked for after its plan."""
-    node = with_sudo(start, release)
+    one_password(with_sudo(start, release))
+
+
+def under_systemd(start: Start, release: str, groups: str) -> Node:
+    node = with_sudo(start, release, groups=groups, systemd=True)
+    # Without it no user has a systemd manager; only the barest machines lack it.
+    script = "apt-get -qq update && apt-get -qq -y install libpam-systemd"
+    node.must("sh", "-c", script, user="root")
+    return node
+
+
+def cold_ticket_under_systemd(start: Start, release: str) -> None:
+    """The same password lets the engine run without a login: it answers after a reboot."""
+    node = under_systemd(start, release, "sudo")
+    one_password(node)
+    assert node.must("ls", "/var/lib/systemd/linger").out == "plain\n"
+    check_survives_reboot(node)
+
+
+def not_in_sudoers_under_systemd(start: Start, release: str) -> None:
+    """After root's one command nothing needs root, and the engine outlives the login."""
+    node = under_systemd(start, release, "")
+    refused = node.install("--yes", "--profile", "native", "--model", "smoke")
+    assert refused.code == 4, str(refused)
+    as_root(node, refused.text)
+    done = node.install("--yes", "--profile", "native", "--model", "smoke")
+    assert done.code == 0, str(done)
+    check_ready(node)
+    check_survives_reboot(node)
+
+
+def one_password(node: Node) -> None:
     child = at_terminal(node, INSTALL)
     child.expect("Missing: [^ ]*venv libgomp1")
     child.expect("Install with sudo")
     child.sendline("")
     child.expect(PROMPT)
-    assert child.match.group(1).split()[1:] == ["libgomp1"]
+    assert child.match.group(1).partition(";")[0].split()[1:] == ["libgomp1"]
     child.sendline(PASSWORD)
     child.expect("Go ahead")
     child.sendline("y")
@@ -225,7 +259,18 @@ def root(start: Start, release: str) -> None:
 
 #: In CI on every run. For a user without sudo test_install.py stands in, up to the refusal.
 ALWAYS = [(warm_ticket, "13")]
-CASES = [warm_ticket, cold_ticket, no_password, no_sudo, not_in_sudoers, requiretty, use_pty, root]
+CASES = [
+    warm_ticket,
+    cold_ticket,
+    cold_ticket_under_systemd,
+    no_password,
+    no_sudo,
+    not_in_sudoers,
+    not_in_sudoers_under_systemd,
+    requiretty,
+    use_pty,
+    root,
+]
 ALL = [
     pytest.param(case, release, marks=() if (case, release) in ALWAYS else pytest.mark.slow)
     for case in CASES
