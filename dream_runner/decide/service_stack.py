@@ -13,10 +13,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..module_utils.dream_core.containers import compose_diff
 from ..module_utils.dream_core.containers.references import pinned
 from ..module_utils.dream_core.system import ip_addresses
-from . import ports
+from . import compose_file, ports
 from .service_selection import (
     ENGINE,
     Service,
@@ -59,7 +58,7 @@ def resolve(
     keys = _keys(settings, choice, published)
     images, problems = _images(services, catalog.images, str(facts.get("arch")))
     files = _files(services, wanted, keys, str(settings["install_dir"]))
-    decided = compose_diff.Decided(
+    decided = compose_file.Decided(
         install_dir=str(settings["install_dir"]),
         keys=keys,
         images={item["service"]: item["reference"] or item["tag"] for item in images},
@@ -67,7 +66,7 @@ def resolve(
         cards=_cards(services, choice),
         contents=_contents_by_service(files),
     )
-    project = compose_diff.render(
+    project = compose_file.render(
         services,
         decided,
         name=catalog.services["project"],

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from dream_runner import paths
-from dream_runner.module_utils.dream_core.containers import compose_diff
+from dream_runner.decide import compose_file
 from dream_runner.module_utils.dream_core.native.supervisord import Program, _parsed
 from dream_runner.run import ansible
 from dream_runner.run.request import Request, new_run_id
@@ -143,6 +143,6 @@ def test_supervisord_reads_back_what_was_written(tmp_path: Path, place: str) -> 
 
 @pytest.mark.parametrize("text", hostile.TEXTS.values())
 def test_compose_gets_a_dollar_as_itself(text: str) -> None:
-    escaped = compose_diff.escape(text)
+    escaped = compose_file.escape(text)
     assert "$" not in escaped.replace("$$", "")
     assert escaped.replace("$$", "$") == text

@@ -14,8 +14,8 @@ from error_codes import ROOT
 from raising import raised, told
 
 from dream_runner.bundle import packages
+from dream_runner.module_utils.dream_core import layout
 from dream_runner.module_utils.dream_core.containers import (
-    compose_diff,
     compose_project,
     engine,
     engine_choice,
@@ -76,7 +76,7 @@ def test_containers_of_another_directory(
     stack: compose_project.Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "other").mkdir()
-    labels = {compose_diff.DIRECTORY_LABEL: str(tmp_path / "other")}
+    labels = {layout.DIRECTORY_LABEL: str(tmp_path / "other")}
     one = {"Id": "1", "Name": "/x", "State": {"Status": "running"}, "Config": {"Labels": labels}}
     monkeypatch.setattr(engine, "inspect", lambda *_: [one])
     assert settled(stack) == ("STACK_ELSEWHERE", 2)

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from images import compose as real
 
+from dream_runner.decide import compose_file
+from dream_runner.module_utils.dream_core import layout
 from dream_runner.module_utils.dream_core.containers import compose_diff
 
 from .decided import HOSTS, stack
@@ -118,7 +120,7 @@ def test_what_compose_reads_is_what_was_meant(program: str, tmp_path: Path) -> N
     ],
 )
 def test_values(source: Any, expected: str) -> None:
-    assert compose_diff.value(source, {"KNOWN": "is$it"}) == expected
+    assert compose_file.value(source, {"KNOWN": "is$it"}) == expected
 
 
 @pytest.mark.parametrize(
@@ -243,7 +245,7 @@ def test_nothing_is_due_when_all_is_as_wanted() -> None:
         ),
         ({"hash": "old", "ports": ["1:2:3"]}, ("recreate", "changed: ports")),
         (
-            {"hash": "old", "labels": {compose_diff.FILES_LABEL: "x"}},
+            {"hash": "old", "labels": {layout.FILES_LABEL: "x"}},
             ("recreate", "changed: configuration files"),
         ),
         ({"hash": "old"}, ("recreate", "changed: its settings")),
@@ -300,7 +302,7 @@ HOLDER: dict[str, Any] = {
     "name": "p",
     "services": {
         "a": {
-            "labels": {compose_diff.FILES_LABEL: "digest"},
+            "labels": {layout.FILES_LABEL: "digest"},
             "volumes": [
                 {"type": "bind", "source": "/i/$$x/data", "target": "/data"},
                 {"type": "bind", "source": "/i/etc", "target": "/etc/a"},
@@ -317,7 +319,7 @@ THERE = {"/i/$x/data": "", "/i/etc": "", "/i/etc/a.yml": "as written"}
 
 
 def stale(there: dict[str, str], **more: Any) -> list[tuple[str, list[str]]]:
-    labelled = {"labels": {compose_diff.FILES_LABEL: "digest"}, **more}
+    labelled = {"labels": {layout.FILES_LABEL: "digest"}, **more}
     found = compose_diff.stale(HOLDER, [container("a", **labelled)], FILES, there.get)
     return [(item["why"], item["remove"]) for item in found]
 
@@ -344,8 +346,7 @@ def test_a_container_that_may_have_read_another_s_text_goes(text: str | None) ->
 def test_a_change_of_ours_waits_for_its_phase() -> None:
     """The model is fetched in between: so long the old one answers."""
     assert (
-        stale({**THERE, "/i/etc/a.yml": "of before"}, labels={compose_diff.FILES_LABEL: "before"})
-        == []
+        stale({**THERE, "/i/etc/a.yml": "of before"}, labels={layout.FILES_LABEL: "before"}) == []
     )
 
 

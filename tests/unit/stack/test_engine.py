@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from dream_runner.module_utils.dream_core import layout
 from dream_runner.module_utils.dream_core.containers import (
-    compose_diff,
     compose_project,
     engine,
     images,
@@ -452,7 +452,7 @@ def test_a_core_service_that_is_down_is_an_error(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_label_of_files_is_known_to_both_sides() -> None:
-    assert compose_diff.FILES_LABEL.startswith("dream-runner.")
+    assert layout.FILES_LABEL.startswith("dream-runner.")
 
 
 # --- who may ask ------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from fixtures import standins
 
 from dream_runner import catalog
 from dream_runner.commands import doctor
+from dream_runner.decide import compose_file
 from dream_runner.module_utils.dream_core.containers import compose_diff
 from dream_runner.module_utils.dream_core.health import feature_probes, readiness
 from dream_runner.module_utils.dream_core.records import receipt
@@ -49,7 +50,7 @@ def world(
         del told[without[0]][without[1]]
         if wired and fallback is not None:
             told[without[0]][without[1]] = compose_diff.filled(
-                compose_diff.value(fallback, {}), ENV
+                compose_file.value(fallback, {}), ENV
             )
     model = stack(host)["environment"]["LLM_MODEL"]
     with contextlib.ExitStack() as opened:

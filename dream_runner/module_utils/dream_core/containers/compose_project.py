@@ -13,6 +13,7 @@ import re
 import stat
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set
 
+from .. import layout
 from ..errors import EngineError, RequirementError, UsageError
 from ..system import atomic, text_file
 from ..system import env_file as envfile
@@ -29,7 +30,7 @@ FILE = "docker-compose.yml"
 
 def look(command: str, project: str) -> List[Dict[str, Any]]:
     """Return the containers of a compose project, whatever their state."""
-    label = "label=%s=%s" % (compose_diff.PROJECT_LABEL, project)
+    label = "label=%s=%s" % (layout.PROJECT_LABEL, project)
     ids = engine.lines(command, "ps", "--all", "--quiet", "--no-trunc", "--filter", label)
     return [_container(item) for item in engine.inspect(command, "container", ids)]
 
@@ -41,9 +42,9 @@ def _container(item: Mapping[str, Any]) -> Dict[str, Any]:
     return {
         "id": item["Id"],
         "name": item["Name"].lstrip("/"),
-        "service": labels.get(compose_diff.SERVICE_LABEL, ""),
-        "hash": labels.get(compose_diff.HASH_LABEL, ""),
-        "directory": labels.get(compose_diff.DIRECTORY_LABEL, ""),
+        "service": labels.get(layout.SERVICE_LABEL, ""),
+        "hash": labels.get(layout.HASH_LABEL, ""),
+        "directory": labels.get(layout.DIRECTORY_LABEL, ""),
         "labels": labels,
         "image": item["Config"].get("Image", ""),
         "state": state["Status"],
@@ -218,7 +219,7 @@ class Stack:
 
     def _remove_networks(self) -> None:
         """Remove networks of switched-off services, so that off and on again leaves nothing."""
-        label = "label=%s=%s" % (compose_diff.PROJECT_LABEL, self.name)
+        label = "label=%s=%s" % (layout.PROJECT_LABEL, self.name)
         wanted = {"%s_%s" % (self.name, key) for key in self._project["networks"]}
         names = engine.lines(
             self._command, "network", "ls", "--format", "{{.Name}}", "--filter", label
@@ -413,7 +414,7 @@ def of_another_install(resource: Mapping[str, Any], install_dir: str) -> str:
         for item in engine.inspect(command, resource["kind"], [resource["name"]])
     ]
     wanted = str(resource["name"]).split("_")[0]
-    is_other = any(item.get(compose_diff.PROJECT_LABEL) != wanted for item in labels)
+    is_other = any(item.get(layout.PROJECT_LABEL) != wanted for item in labels)
     return "it does not belong to the compose project %s" % wanted if is_other else ""
 
 
