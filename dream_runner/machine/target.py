@@ -13,7 +13,7 @@ from .. import catalog
 from ..decide import features, plan, ports
 from ..decide.host_decision import decide_for, due_for, inputs_for
 from ..module_utils.dream_core.checks import requirements
-from ..module_utils.dream_core.containers import engine
+from ..module_utils.dream_core.containers import engine_images
 from ..module_utils.dream_core.errors import DreamError
 from ..module_utils.dream_core.fetch.disk.partial import partial_progress
 from ..module_utils.dream_core.fetch.request import Network
@@ -272,7 +272,7 @@ def _images_here(target: Target) -> frozenset[str] | None:
         return None
     names = {name for item in wanted for name in (item["reference"], item["also"]) if name}
     try:
-        return engine.images(command, sorted(names))
+        return engine_images.images(command, sorted(names))
     except DreamError:
         # A plan is shown whatever state the engine is in; install says what is wrong with it.
         return None

@@ -20,7 +20,7 @@ from images.registry import Registry
 from dream_runner import catalog
 from dream_runner.bundle import create, images
 from dream_runner.catalog.image_archives import of_bundle
-from dream_runner.module_utils.dream_core.containers import engine
+from dream_runner.module_utils.dream_core.containers import engine_images
 from dream_runner.module_utils.dream_core.errors import DiskError, IntegrityError, NetworkError
 
 needs_skopeo = pytest.mark.skipif(not shutil.which("skopeo"), reason="no skopeo")
@@ -128,11 +128,11 @@ def test_an_image_that_no_stick_could_carry_lies_in_parts(
     program = tmp_path / "engine"
     program.write_text(f"#!/bin/sh\necho $@; exec cat > {tmp_path}/loaded\n")
     program.chmod(0o755)
-    engine.load(str(program), str(target / "example_web_1.0.tar"))
+    engine_images.load(str(program), str(target / "example_web_1.0.tar"))
     assert (tmp_path / "loaded").read_bytes() == whole
     program.write_text("#!/bin/sh\necho no space left on device; exit 1\n")
     with pytest.raises(DiskError):
-        engine.load(str(program), str(target / "example_web_1.0.tar"))
+        engine_images.load(str(program), str(target / "example_web_1.0.tar"))
 
 
 @needs_skopeo

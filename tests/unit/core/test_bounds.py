@@ -11,7 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
-from dream_runner.module_utils.dream_core.containers import compose_project, daemon_options
+from dream_runner.module_utils.dream_core.containers import (
+    compose_project,
+    daemon_options,
+    engine_objects,
+    project_containers,
+)
 from dream_runner.module_utils.dream_core.packages import removal
 from dream_runner.module_utils.dream_core.records import bounds, install_mark, last_good, receipt
 from dream_runner.module_utils.dream_core.resources import observed_host
@@ -380,9 +385,9 @@ def test_a_container_of_our_name_from_another_directory_is_theirs(
     place: Place, monkeypatch: pytest.MonkeyPatch, directory: str, is_ours: bool
 ) -> None:
     found = [{"service": "web", "directory": directory.format(root=place.root), "id": "1"}]
-    monkeypatch.setattr(compose_project, "look", lambda command, project: found)
+    monkeypatch.setattr(project_containers, "look", lambda command, project: found)
     box = {"kind": "container", "project": "dream-runner", "service": "web"}
-    assert (compose_project.of_another_install(box, str(place.root)) == "") is is_ours
+    assert (engine_objects.of_another_install(box, str(place.root)) == "") is is_ours
 
 
 def test_a_volume_of_our_name_without_our_label_is_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -394,7 +399,7 @@ def test_a_volume_of_our_name_without_our_label_is_theirs(monkeypatch: pytest.Mo
     ):
         known = [{"Name": "dream-runner_data", "Labels": labels}]
         monkeypatch.setattr(compose_project.engine, "inspect", lambda *_, known=known: known)
-        assert (compose_project.of_another_install(volume, "/srv/ai") == "") is is_ours
+        assert (engine_objects.of_another_install(volume, "/srv/ai") == "") is is_ours
 
 
 def test_every_kind_of_resource_has_a_rule() -> None:

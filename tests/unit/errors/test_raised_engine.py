@@ -19,6 +19,7 @@ from dream_runner.module_utils.dream_core.containers import (
     compose_project,
     engine,
     engine_choice,
+    engine_images,
 )
 from dream_runner.module_utils.dream_core.errors import EngineError, from_dict
 from dream_runner.module_utils.dream_core.native import supervisord, venv
@@ -55,7 +56,7 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> compose_project.St
     """A project in an engine that does what ``docker`` in tmp_path says."""
     (tmp_path / ".env").write_text("")
     monkeypatch.setattr(engine, "info", lambda _: {"NCPU": 2})
-    monkeypatch.setattr(engine, "images", lambda *_: frozenset())
+    monkeypatch.setattr(engine_images, "images", lambda *_: frozenset())
     monkeypatch.setattr(engine, "lines", lambda *_: ["1"])
     return compose_project.Stack("docker", str(tmp_path), str(tmp_path / ".env"), PROJECT, {})
 
@@ -83,7 +84,7 @@ def test_containers_of_another_directory(
 
 
 def test_an_image_that_the_bundle_lacks(tmp_path: Path) -> None:
-    assert told(engine.load, "docker", str(tmp_path / "x.tar")) == ("IMAGE_ARCHIVE", 8)
+    assert told(engine_images.load, "docker", str(tmp_path / "x.tar")) == ("IMAGE_ARCHIVE", 8)
 
 
 # --- the native engine ----------------------------------------------------------------

@@ -16,7 +16,10 @@ from dream_runner.module_utils.dream_core import layout
 from dream_runner.module_utils.dream_core.containers import (
     compose_project,
     engine,
+    engine_images,
+    engine_objects,
     images,
+    project_containers,
 )
 from dream_runner.module_utils.dream_core.errors import (
     DreamError,
@@ -50,7 +53,7 @@ from dream_runner.module_utils.dream_core.system.process import Finished
     ],
 )
 def test_what_stays_is_told_from_what_passes(said: str, code: str) -> None:
-    error = engine.classify(said, "image")
+    error = engine_images.classify(said, "image")
     assert error.code == code
     assert isinstance(error, NetworkError) is (code == "IMAGE_PULL")
 
@@ -64,8 +67,10 @@ def pulled(monkeypatch: pytest.MonkeyPatch, *answers: DreamError | None) -> list
         if answer:
             raise answer
 
-    monkeypatch.setattr(engine, "_pull_once", once)
-    engine.pull("docker", "x@1", "linux/amd64", attempts=4, on_progress=quiet, pause=pauses.append)
+    monkeypatch.setattr(engine_images, "_pull_once", once)
+    engine_images.pull(
+        "docker", "x@1", "linux/amd64", attempts=4, on_progress=quiet, pause=pauses.append
+    )
     assert not left
     return pauses
 
@@ -131,7 +136,7 @@ def test_bytes_are_summed_over_layers(api: Any) -> None:
         ]
     )
     seen: list[tuple[int, int]] = []
-    engine._pull_through(path, "x@1", "linux/amd64", lambda d, t, n: seen.append((d, t)))
+    engine_images._pull_through(path, "x@1", "linux/amd64", lambda d, t, n: seen.append((d, t)))
     assert seen[-1] == (40, 40)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 
@@ -147,7 +152,7 @@ def test_errors_come_in_the_stream_or_before_it(
     api: Any, messages: list[dict[str, Any]], status: int, code: str
 ) -> None:
     with pytest.raises(EngineError) as caught:
-        engine._pull_through(api(messages, status), "x@1", "linux/amd64", quiet)
+        engine_images._pull_through(api(messages, status), "x@1", "linux/amd64", quiet)
     assert caught.value.code == code
 
 
@@ -156,17 +161,17 @@ def test_a_credential_helper_is_not_asked_for_what_is_public(
 ) -> None:
     """The socket first: the command line, with the user's logins, only after a refusal (K7)."""
     used: list[str] = []
-    monkeypatch.setattr(engine, "socket_path", lambda command: "/s")
-    monkeypatch.setattr(engine, "_pull_through", lambda *_: used.append("socket"))
-    monkeypatch.setattr(engine, "_pull_by_command", lambda *_: used.append("command"))
-    engine._pull_once("docker", "x@1", "linux/amd64", quiet)
+    monkeypatch.setattr(engine_images, "socket_path", lambda command: "/s")
+    monkeypatch.setattr(engine_images, "_pull_through", lambda *_: used.append("socket"))
+    monkeypatch.setattr(engine_images, "_pull_by_command", lambda *_: used.append("command"))
+    engine_images._pull_once("docker", "x@1", "linux/amd64", quiet)
     assert used == ["socket"]
 
     def refuse(*_: Any) -> None:
         raise EngineError("no", code="IMAGE_DENIED")
 
-    monkeypatch.setattr(engine, "_pull_through", refuse)
-    engine._pull_once("docker", "x@1", "linux/amd64", quiet)
+    monkeypatch.setattr(engine_images, "_pull_through", refuse)
+    engine_images._pull_once("docker", "x@1", "linux/amd64", quiet)
     assert used == ["socket", "command"]
 
 
@@ -203,8 +208,8 @@ def store(monkeypatch: pytest.MonkeyPatch) -> set[str]:
             raise NetworkError(f"{reference}: no answer", code="IMAGE_PULL")
         here.add(reference)
 
-    monkeypatch.setattr(engine, "images", lambda command, names: here & set(names))
-    monkeypatch.setattr(engine, "pull", pull)
+    monkeypatch.setattr(engine_images, "images", lambda command, names: here & set(names))
+    monkeypatch.setattr(engine_images, "pull", pull)
     return here
 
 
@@ -246,9 +251,9 @@ def test_a_digest_that_is_gone_names_the_image_and_the_remedy(
 
     def pull(command: str, reference: str, *_: Any, **__: Any) -> None:
         asked.append(reference)
-        raise engine.classify(said, reference)
+        raise engine_images.classify(said, reference)
 
-    monkeypatch.setattr(engine, "pull", pull)
+    monkeypatch.setattr(engine_images, "pull", pull)
     with pytest.raises(EngineError) as caught:
         settle([image("core", "x@sha256:1")])
     assert caught.value.code == code
@@ -272,11 +277,11 @@ def test_an_archive_must_hold_what_the_lock_promises(
     store: set[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     wanted = [image("core", "sha256:1", "images/x.tar")]
-    monkeypatch.setattr(engine, "load", lambda command, path: None)
+    monkeypatch.setattr(engine_images, "load", lambda command, path: None)
     with pytest.raises(IntegrityError) as caught:
         settle(wanted, bundle=str(tmp_path), offline=True)
     assert caught.value.code == "IMAGE_DIGEST"
-    monkeypatch.setattr(engine, "load", lambda command, path: store.add("sha256:1"))
+    monkeypatch.setattr(engine_images, "load", lambda command, path: store.add("sha256:1"))
     assert settle(wanted, bundle=str(tmp_path), offline=True)["changed"]
 
 
@@ -443,7 +448,7 @@ def test_a_container_in_a_loop_is_not_waited_for(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_core_service_that_is_down_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compose_project, "look", lambda command, project: [seen(service="b")])
+    monkeypatch.setattr(project_containers, "look", lambda command, project: [seen(service="b")])
     services = [dict(SERVICE), {**SERVICE, "id": "b", "core": True}]
     assert readiness.wait_for_services("docker", "p", services) == {"a": "it has no container"}
     with pytest.raises(EngineError) as caught:
@@ -485,7 +490,7 @@ IMAGE = {"kind": "image", "reference": "x@sha256:1"}
 
 def test_before_the_next_login_the_engine_is_asked_as_root(refusing: Any) -> None:
     refusing("")
-    assert compose_project.observe(IMAGE, compose_project.Engine([IMAGE])) == {"present": False}
+    assert engine_objects.observe(IMAGE, engine_objects.Engine([IMAGE])) == {"present": False}
 
 
 @pytest.mark.parametrize("resource", [IMAGE, CONTAINER])
@@ -493,7 +498,7 @@ def test_who_may_not_ask_does_not_take_anything_for_gone(
     refusing: Any, resource: dict[str, Any]
 ) -> None:
     refusing("sudo: a password is required")
-    seen = compose_project.observe(resource, compose_project.Engine([resource]))
+    seen = engine_objects.observe(resource, engine_objects.Engine([resource]))
     assert seen == {"present": True, "unknown": True}
     # It is no drift that is known, and no rest either: the role looks.
     found = survey.drift(dict(resource, seen=seen), observed_host.Host([resource]))
@@ -508,4 +513,4 @@ def test_an_engine_that_is_stopped_has_nothing(monkeypatch: pytest.MonkeyPatch) 
     said = b"Cannot connect to the Docker daemon. Is the docker daemon running?"
     answer = SimpleNamespace(returncode=1, stdout=b"", stderr=said)
     monkeypatch.setattr(engine, "_run", lambda *_: answer)
-    assert compose_project.observe(CONTAINER, compose_project.Engine()) == {"present": False}
+    assert engine_objects.observe(CONTAINER, engine_objects.Engine()) == {"present": False}

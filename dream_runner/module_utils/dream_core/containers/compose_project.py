@@ -1,4 +1,4 @@
-"""Bring the compose project up, and look at what the engine runs.
+"""Bring the compose project up.
 
 Safe to kill at any instant: what is due follows from the containers alone, so
 that the next run goes on where this one stopped. Only containers that bear our
@@ -11,14 +11,14 @@ import json
 import os
 import re
 import stat
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from .. import layout
 from ..errors import EngineError, RequirementError, UsageError
 from ..system import atomic, text_file
 from ..system import env_file as envfile
 from ..system.process import Finished
-from . import compose_diff, engine
+from . import compose_diff, engine, engine_images, project_containers
 
 Step = Dict[str, Any]
 Say = Callable[[str], None]
@@ -26,43 +26,6 @@ Say = Callable[[str], None]
 #: The compose file, beside the .env it refers to, so that 'docker compose ps' works there by
 #: itself. JSON is YAML that every reader agrees about.
 FILE = "docker-compose.yml"
-
-
-def look(command: str, project: str) -> List[Dict[str, Any]]:
-    """Return the containers of a compose project, whatever their state."""
-    label = "label=%s=%s" % (layout.PROJECT_LABEL, project)
-    ids = engine.lines(command, "ps", "--all", "--quiet", "--no-trunc", "--filter", label)
-    return [_container(item) for item in engine.inspect(command, "container", ids)]
-
-
-def _container(item: Mapping[str, Any]) -> Dict[str, Any]:
-    labels, state = item["Config"].get("Labels") or {}, item["State"]
-    host = item.get("HostConfig") or {}
-    bindings = host.get("PortBindings") or {}
-    return {
-        "id": item["Id"],
-        "name": item["Name"].lstrip("/"),
-        "service": labels.get(layout.SERVICE_LABEL, ""),
-        "hash": labels.get(layout.HASH_LABEL, ""),
-        "directory": labels.get(layout.DIRECTORY_LABEL, ""),
-        "labels": labels,
-        "image": item["Config"].get("Image", ""),
-        "state": state["Status"],
-        "exit_code": int(state.get("ExitCode") or 0),
-        "health": (state.get("Health") or {}).get("Status", ""),
-        "restarts": int(item.get("RestartCount") or 0),
-        "policy": (host.get("RestartPolicy") or {}).get("Name") or "no",
-        "networks": sorted((item.get("NetworkSettings") or {}).get("Networks") or {}),
-        "environment": dict(
-            pair.split("=", 1) for pair in item["Config"].get("Env") or () if "=" in pair
-        ),
-        "command": item["Config"].get("Cmd") or [],
-        "ports": [
-            "%s:%s:%s" % (bound["HostIp"], bound["HostPort"], port.split("/")[0])
-            for port, places in bindings.items()
-            for bound in places or ()
-        ],
-    }
 
 
 class Stack:
@@ -141,7 +104,7 @@ class Stack:
 
     def _other_ids(self) -> Dict[str, str]:
         """Return, of images that go by another id in this engine's store, that id."""
-        here = engine.images(self._command, sorted(self._also.values()))
+        here = engine_images.images(self._command, sorted(self._also.values()))
         return {name: other for name, other in self._also.items() if other in here}
 
     def _write(self, text: str, write: bool) -> bool:
@@ -162,7 +125,7 @@ class Stack:
         return True
 
     def _containers(self) -> List[Dict[str, Any]]:
-        found = look(self._command, self.name)
+        found = project_containers.look(self._command, self.name)
         for item in found:
             elsewhere = item["directory"]
             if elsewhere not in ("", self._directory) and os.path.isdir(elsewhere):
@@ -301,140 +264,3 @@ def _last_words(said: str) -> str:
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     telling = [line for line in lines if re.search(r"error|fail|cannot|unhealthy", line, re.I)]
     return " ".join((telling or lines or ["no word"])[-3:])[-600:]
-
-
-# --- resources of the receipts --------------------------------------------------------
-
-
-class Engine:
-    """What the engine has of some resources, asked once and only when one needs it."""
-
-    def __init__(
-        self, resources: Sequence[Mapping[str, Any]] = (), command: str = "docker"
-    ) -> None:
-        self._resources = resources
-        self._command = command
-        self._projects: Dict[str, Optional[List[Dict[str, Any]]]] = {}
-        self._names: Dict[str, Optional[Set[str]]] = {}
-
-    def containers(self, project: str, service: str) -> Optional[List[Dict[str, Any]]]:
-        """Return the containers of a service: one, or what a killed run left.
-
-        None where this user may not ask.
-        """
-        if project not in self._projects:
-            self._projects[project] = self._answer(lambda command: look(command, project))
-        known = self._projects[project]
-        return known and [item for item in known if item["service"] == service]
-
-    def has(self, kind: str, name: str) -> Optional[bool]:
-        """Tell whether there is such an image, network or volume; None: this user may not ask."""
-        if kind not in self._names:
-            known = [item for item in self._resources if item["kind"] == kind]
-            names = {text for item in known for text in (_name(item), item.get("also")) if text}
-            names.add(name)
-            found = self._answer(lambda command: engine.inspect(command, kind, sorted(names)))
-            self._names[kind] = (
-                None if found is None else {text for item in found for text in _names_of(item)}
-            )
-        there = self._names[kind]
-        return None if there is None else name in there
-
-    def _answer(
-        self, question: Callable[[str], List[Dict[str, Any]]]
-    ) -> Optional[List[Dict[str, Any]]]:
-        """Return the answer; an engine that is stopped or gone has nothing, as a survey must tell.
-
-        None where the engine refuses this user and root cannot be had without a question.
-        """
-        try:
-            return question(self._command)
-        except EngineError as error:
-            if not engine.is_denied(error):
-                return []
-        root = engine.as_root(self._command)
-        if not root:
-            return None
-        self._command = root
-        return self._answer(question)
-
-
-def _name(resource: Mapping[str, Any]) -> str:
-    return str(resource["reference"] if resource["kind"] == "image" else resource["name"])
-
-
-def _names_of(item: Mapping[str, Any]) -> List[str]:
-    """Return the names that an image, network or volume goes by."""
-    found = [item.get("Name"), item.get("Id"), *(item.get("RepoDigests") or ())]
-    return [str(name) for name in found if name]
-
-
-def observe(resource: Mapping[str, Any], known: Engine) -> Dict[str, Any]:
-    """Return what is seen of a container, image, network or volume."""
-    if resource["kind"] == "container":
-        return _of_service(known.containers(resource["project"], resource["service"]))
-    names = [name for name in (_name(resource), resource.get("also")) if name]
-    there = [known.has(resource["kind"], name) for name in names]
-    return dict(UNKNOWN) if None in there else {"present": any(there)}
-
-
-#: What is seen by a user whom the engine refuses. It counts as there, so that nothing of
-#: somebody else's is ever taken for ours.
-UNKNOWN = {"present": True, "unknown": True}
-
-
-def _of_service(found: Optional[Sequence[Mapping[str, Any]]]) -> Dict[str, Any]:
-    if found is None:
-        return dict(UNKNOWN)
-    if not found:
-        return {"present": False}
-    first = found[0]
-    return {
-        "present": True,
-        "copies": len(found),
-        "hash": first["hash"],
-        "active": "running" if first["state"] == "restarting" else first["state"],
-        "image": first["image"],
-        # No hash tells of these two: an engine changes them under a container that runs.
-        "policy": first["policy"],
-        "networks": first["networks"],
-    }
-
-
-def of_another_install(resource: Mapping[str, Any], install_dir: str) -> str:
-    """Return why a container, network or volume is not of the install in ``install_dir``, or ""."""
-    command = "docker"
-    if resource["kind"] == "container":
-        found = look(command, resource["project"])
-        places = [item["directory"] for item in found if item["service"] == resource["service"]]
-        strange = [place for place in places if not _is_of(place, install_dir)]
-        return "it belongs to an install in %s" % strange[0] if strange else ""
-    labels = [
-        item.get("Labels") or {}
-        for item in engine.inspect(command, resource["kind"], [resource["name"]])
-    ]
-    wanted = str(resource["name"]).split("_")[0]
-    is_other = any(item.get(layout.PROJECT_LABEL) != wanted for item in labels)
-    return "it does not belong to the compose project %s" % wanted if is_other else ""
-
-
-def _is_of(directory: str, install_dir: str) -> bool:
-    """Tell whether compose ran in the install directory, or below it as a trial does."""
-    return (directory + "/").startswith(install_dir.rstrip("/") + "/")
-
-
-def remove(resource: Mapping[str, Any]) -> None:
-    """Take a container, image, network or volume of ours away."""
-    command = "docker"
-    if resource["kind"] == "container":
-        ids = [
-            item["id"]
-            for item in look(command, resource["project"])
-            if item["service"] == resource["service"]
-        ]
-        engine.ask(command, "rm", "--force", *ids)
-        return
-    names = [name for name in (_name(resource), resource.get("also")) if name]
-    if resource["kind"] == "image":
-        names = sorted(engine.images(command, names))
-    engine.ask(command, resource["kind"], "rm", *names)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, List, Mapping, Sequence
 
 from ..errors import DiskError, DreamError, EngineError, IntegrityError, RequirementError
-from . import engine
+from . import engine_images
 
 Image = Mapping[str, Any]
 #: Called with the name of an image, bytes done, bytes in all (0: unknown) and a note.
@@ -53,7 +53,7 @@ def _missing(command: str, images: Sequence[Image]) -> List[Image]:
     """Return one image of each reference that the engine does not have."""
     by_reference = {image["reference"]: image for image in images}
     names = {name for image in images for name in (image["reference"], image["also"]) if name}
-    here = engine.images(command, sorted(names))
+    here = engine_images.images(command, sorted(names))
     return [
         image
         for reference, image in by_reference.items()
@@ -85,7 +85,7 @@ def _load(command: str, missing: Sequence[Image], bundle: str, on_progress: Prog
         path = os.path.join(bundle, archive)
         size = sum(os.path.getsize(part) for part in parts_of(path) if os.path.exists(part))
         on_progress(tag, 0, size, "loading")
-        engine.load(command, path)
+        engine_images.load(command, path)
         on_progress(tag, size, size, "")
     for image in _missing(command, [image for image in missing if image["archive"]]):
         raise IntegrityError(
@@ -110,14 +110,14 @@ def _pull(
             on_progress(image["tag"], done, total, note)
 
         try:
-            engine.pull(
+            engine_images.pull(
                 command,
                 image["reference"],
                 image["platform"],
                 attempts=attempts,
                 on_progress=progress,
             )
-            if not engine.images(command, [image["reference"]]):
+            if not engine_images.images(command, [image["reference"]]):
                 raise EngineError(
                     "%s was pulled and is not here" % image["reference"],
                     code="IMAGE_PULL",

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from .. import arguments
-from ..containers import compose_project
+from ..containers import project_containers
 from ..errors import DreamError, EngineError
 from ..resources.registry import failed_for_good
 from ..system.text_file import last_lines
@@ -147,7 +147,7 @@ def wait_for_services(command: str, project: str, services: Sequence[Service]) -
     """
     if not services:
         return {}
-    watch = Watch(lambda: compose_project.look(command, project))
+    watch = Watch(lambda: project_containers.look(command, project))
     with ThreadPoolExecutor(max_workers=len(services)) as pool:
         reasons = dict(
             zip(

@@ -10,7 +10,7 @@ import os
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 from urllib.parse import urlsplit
 
-from ..containers import compose_project, engine
+from ..containers import engine, project_containers
 from ..errors import DreamError, EngineError
 from ..native.supervisord import program_info
 from ..network import listeners
@@ -172,10 +172,10 @@ def _is_published(receipts: Receipts, port: int) -> bool:
     project = str(services.get("project") or "")
     try:
         try:
-            seen = compose_project.look(command, project)
+            seen = project_containers.look(command, project)
         except EngineError:
             # Before the next login after an install only root may ask (sudo never does here).
-            seen = compose_project.look(engine.as_root(command) or command, project)
+            seen = project_containers.look(engine.as_root(command) or command, project)
     except EngineError:
         return os.geteuid() != 0
     return any(item["state"] == "running" and _publishes(item["ports"], port) for item in seen)

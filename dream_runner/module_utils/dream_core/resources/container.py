@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..containers import compose_project
+from ..containers import engine_objects
 from ..types import Resource, Seen
 from .kind import Kind
 from .observed_host import Host
@@ -10,12 +10,12 @@ from .observed_host import Host
 
 def observe_container(resource: Resource, host: Host, depth: int) -> Seen:
     """Observe a container, image, network or volume through its engine."""
-    return compose_project.observe(resource, host.engine)
+    return engine_objects.observe(resource, host.engine)
 
 
 def remove_container(resource: Resource) -> None:
     """Remove a container, image, network or volume."""
-    from ..containers.compose_project import remove as remove_of_engine
+    from ..containers.engine_objects import remove as remove_of_engine
 
     remove_of_engine(resource)
 

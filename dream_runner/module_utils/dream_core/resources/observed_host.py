@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, FrozenSet, Iterable, List, Optional
 
-from ..containers import compose_project
+from ..containers import engine_objects
 from ..network import listeners
 from ..packages.installed import installed
 from ..system.systemd import shown_units
@@ -19,7 +19,7 @@ class Host:
         self._listeners: Optional[List[Dict[str, Any]]] = None
         self._packages: Optional[FrozenSet[str]] = None
         self._units: Dict[str, Dict[str, Dict[str, str]]] = {}
-        self.engine = compose_project.Engine(self._resources)
+        self.engine = engine_objects.Engine(self._resources)
 
     def listens(self, port: int) -> bool:
         """Tell whether anything on this host listens on TCP ``port``."""

@@ -13,7 +13,7 @@ import stat
 import subprocess
 from typing import Any, Container, Dict, List, Sequence, Set
 
-from ..containers import compose_project
+from ..containers import engine_objects
 from ..errors import DreamError
 from ..fetch.disk.names import WHEEL, stem
 from ..fetch.disk.partial import find_partials, wheel_leftovers
@@ -164,7 +164,7 @@ class _Walk:
         return self._bounds[place]
 
     def _refuse_of_another_install(self, resource: Resource, document: receipt.Receipt) -> None:
-        why = compose_project.of_another_install(resource, str(document.get("install_dir") or ""))
+        why = engine_objects.of_another_install(resource, str(document.get("install_dir") or ""))
         if why:
             raise Cannot(why)
 

@@ -7,7 +7,8 @@ from typing import Any, Callable, Dict, List, Mapping, Optional
 
 from ..containers import engine
 from ..containers.compose_project import FILE as COMPOSE_FILE
-from ..containers.compose_project import Stack, look
+from ..containers.compose_project import Stack
+from ..containers.project_containers import look
 from ..errors import DreamError, EngineError
 from ..health.ask_model import complete, wait_until_ready
 from ..health.readiness import wait_for_services

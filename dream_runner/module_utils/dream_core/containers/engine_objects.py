@@ -1,0 +1,145 @@
+"""What an engine has of the receipts' containers, images, networks and volumes."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set
+
+from .. import layout
+from ..errors import EngineError
+from . import engine, engine_images, project_containers
+
+
+class Engine:
+    """What the engine has of some resources, asked once and only when one needs it."""
+
+    def __init__(
+        self, resources: Sequence[Mapping[str, Any]] = (), command: str = "docker"
+    ) -> None:
+        self._resources = resources
+        self._command = command
+        self._projects: Dict[str, Optional[List[Dict[str, Any]]]] = {}
+        self._names: Dict[str, Optional[Set[str]]] = {}
+
+    def containers(self, project: str, service: str) -> Optional[List[Dict[str, Any]]]:
+        """Return the containers of a service: one, or what a killed run left.
+
+        None where this user may not ask.
+        """
+        if project not in self._projects:
+            self._projects[project] = self._answer(
+                lambda command: project_containers.look(command, project)
+            )
+        known = self._projects[project]
+        return known and [item for item in known if item["service"] == service]
+
+    def has(self, kind: str, name: str) -> Optional[bool]:
+        """Tell whether there is such an image, network or volume; None: this user may not ask."""
+        if kind not in self._names:
+            known = [item for item in self._resources if item["kind"] == kind]
+            names = {text for item in known for text in (_name(item), item.get("also")) if text}
+            names.add(name)
+            found = self._answer(lambda command: engine.inspect(command, kind, sorted(names)))
+            self._names[kind] = (
+                None if found is None else {text for item in found for text in _names_of(item)}
+            )
+        there = self._names[kind]
+        return None if there is None else name in there
+
+    def _answer(
+        self, question: Callable[[str], List[Dict[str, Any]]]
+    ) -> Optional[List[Dict[str, Any]]]:
+        """Return the answer; an engine that is stopped or gone has nothing, as a survey must tell.
+
+        None where the engine refuses this user and root cannot be had without a question.
+        """
+        try:
+            return question(self._command)
+        except EngineError as error:
+            if not engine.is_denied(error):
+                return []
+        root = engine.as_root(self._command)
+        if not root:
+            return None
+        self._command = root
+        return self._answer(question)
+
+
+def _name(resource: Mapping[str, Any]) -> str:
+    return str(resource["reference"] if resource["kind"] == "image" else resource["name"])
+
+
+def _names_of(item: Mapping[str, Any]) -> List[str]:
+    """Return the names that an image, network or volume goes by."""
+    found = [item.get("Name"), item.get("Id"), *(item.get("RepoDigests") or ())]
+    return [str(name) for name in found if name]
+
+
+def observe(resource: Mapping[str, Any], known: Engine) -> Dict[str, Any]:
+    """Return what is seen of a container, image, network or volume."""
+    if resource["kind"] == "container":
+        return _of_service(known.containers(resource["project"], resource["service"]))
+    names = [name for name in (_name(resource), resource.get("also")) if name]
+    there = [known.has(resource["kind"], name) for name in names]
+    return dict(UNKNOWN) if None in there else {"present": any(there)}
+
+
+#: What is seen by a user whom the engine refuses. It counts as there, so that nothing of
+#: somebody else's is ever taken for ours.
+UNKNOWN = {"present": True, "unknown": True}
+
+
+def _of_service(found: Optional[Sequence[Mapping[str, Any]]]) -> Dict[str, Any]:
+    if found is None:
+        return dict(UNKNOWN)
+    if not found:
+        return {"present": False}
+    first = found[0]
+    return {
+        "present": True,
+        "copies": len(found),
+        "hash": first["hash"],
+        "active": "running" if first["state"] == "restarting" else first["state"],
+        "image": first["image"],
+        # No hash tells of these two: an engine changes them under a container that runs.
+        "policy": first["policy"],
+        "networks": first["networks"],
+    }
+
+
+def of_another_install(resource: Mapping[str, Any], install_dir: str) -> str:
+    """Return why a container, network or volume is not of the install in ``install_dir``, or ""."""
+    command = "docker"
+    if resource["kind"] == "container":
+        found = project_containers.look(command, resource["project"])
+        places = [item["directory"] for item in found if item["service"] == resource["service"]]
+        strange = [place for place in places if not _is_of(place, install_dir)]
+        return "it belongs to an install in %s" % strange[0] if strange else ""
+    labels = [
+        item.get("Labels") or {}
+        for item in engine.inspect(command, resource["kind"], [resource["name"]])
+    ]
+    wanted = str(resource["name"]).split("_")[0]
+    is_other = any(item.get(layout.PROJECT_LABEL) != wanted for item in labels)
+    return "it does not belong to the compose project %s" % wanted if is_other else ""
+
+
+def _is_of(directory: str, install_dir: str) -> bool:
+    """Tell whether compose ran in the install directory, or below it as a trial does."""
+    return (directory + "/").startswith(install_dir.rstrip("/") + "/")
+
+
+def remove(resource: Mapping[str, Any]) -> None:
+    """Take a container, image, network or volume of ours away."""
+    command = "docker"
+    if resource["kind"] == "container":
+        ids = [
+            item["id"]
+            for item in project_containers.look(command, resource["project"])
+            if item["service"] == resource["service"]
+        ]
+        engine.ask(command, "rm", "--force", *ids)
+        return
+    names = [name for name in (_name(resource), resource.get("also")) if name]
+    if resource["kind"] == "image":
+        names = sorted(engine_images.images(command, names))
+    engine.ask(command, resource["kind"], "rm", *names)
