@@ -16,8 +16,9 @@ from ..module_utils.dream_core.errors import DreamError
 from ..module_utils.dream_core.fetch.faults import SourceFault
 from ..module_utils.dream_core.fetch.request import Network, Patience
 from ..module_utils.dream_core.fetch.sources import address as addresses
+from ..module_utils.dream_core.fetch.sources.link import Link
 from ..module_utils.dream_core.fetch.sources.local import local_path
-from ..module_utils.dream_core.fetch.sources.web import HttpSource, Link
+from ..module_utils.dream_core.fetch.sources.web import HttpSource
 from ..module_utils.dream_core.fetch.sources.wheel_address import is_wheel
 
 #: A person waits for the plan meanwhile.

@@ -18,7 +18,8 @@ from .faults import SourceFault
 from .repair import PIECE, Delivery
 from .request import FetchRequest
 from .source_ledger import Ledger
-from .sources.web import HttpSource, Link
+from .sources.link import Link
+from .sources.web import HttpSource
 
 _DIGEST_BYTES = 32
 

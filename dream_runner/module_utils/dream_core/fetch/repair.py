@@ -29,7 +29,7 @@ from .disk.partial import Partial, write_at
 from .faults import SourceFault, from_exception
 from .request import FetchRequest, Progress
 from .source_ledger import Ledger
-from .sources.web import Link
+from .sources.link import Link
 
 PIECE = 1024 * 1024
 #: So many disputed pieces are read again, so often; of more only a few, to see who is to blame.

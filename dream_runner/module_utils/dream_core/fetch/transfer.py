@@ -17,7 +17,7 @@ from .faults import SourceFault
 from .hasher import Hasher
 from .request import FetchRequest, Progress
 from .source_ledger import Ledger
-from .sources.web import Link
+from .sources.link import Link
 from .tuner import Tuner
 from .worker import Shared, Worker
 

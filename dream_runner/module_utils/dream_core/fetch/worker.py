@@ -16,7 +16,7 @@ from .disk.partial import Partial
 from .faults import SourceFault, from_exception
 from .hasher import Hasher
 from .source_ledger import Ledger
-from .sources.web import Link
+from .sources.link import Link
 
 _BUFFER = 1024 * 1024
 #: What all workers together may lose to a kill -9: read, but not yet journalled.

@@ -9,7 +9,7 @@ from ...errors import UsageError
 from ..faults import SourceFault, from_exception, from_status
 from ..request import Network, Patience
 from . import address as addresses
-from .web import Link
+from .link import Link
 from .wire import Response
 
 _MAX_HOPS = 10
