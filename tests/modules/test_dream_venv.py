@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from dream_runner.module_utils.dream_core.native import venv
+from dream_runner.module_utils.dream_core.native import pip_output, venv, venv_check
 from dream_runner.module_utils.dream_core.system import process
 
 from .conftest import Run
@@ -87,7 +87,7 @@ def test_pip_itself_is_only_installed_where_its_wheel_is_not_found(
     ],
 )
 def test_what_pip_fetches_is_understood(line: str, expected: tuple[str, int]) -> None:
-    assert venv.fetching(line) == expected
+    assert pip_output.fetching(line) == expected
 
 
 def test_bytes_are_told_while_pip_fetches(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_bytes_are_told_while_pip_fetches(tmp_path: Path) -> None:
     partial = tmp_path / "pip-unpack-x" / "a-1.whl"
     partial.parent.mkdir()
     partial.write_bytes(b"x" * 300)
-    with venv._Watch(str(tmp_path), report) as watch:
+    with pip_output.DownloadWatch(str(tmp_path), report) as watch:
         watch.take("Downloading a-1.whl (1 kB)", 0, 0)
         assert heard.wait(10)
         watch.take("Installing collected packages: a", 0, 0)
@@ -182,7 +182,7 @@ def test_every_damage_is_seen(run_module: Run, wanted: dict[str, Any]) -> None:
     run_module("dream_venv", **wanted)
     text = Path(wanted["requirements"]).read_text()
     path = Path(wanted["path"])
-    assert venv.defect(str(path), text) == ""
+    assert venv_check.defect(str(path), text) == ""
     for kind in (
         *("record", "interpreter", "pyvenv.cfg", "other python", "never finished"),
         *("a file more", "a script less", "a mode"),
@@ -192,7 +192,7 @@ def test_every_damage_is_seen(run_module: Run, wanted: dict[str, Any]) -> None:
         path.rename(path.with_name("aside"))
         copy.rename(path)
         damage_of(kind, path)
-        assert venv.defect(str(path), text) != "", kind
+        assert venv_check.defect(str(path), text) != "", kind
         subprocess.run(["rm", "-rf", path], check=True)
         path.with_name("aside").rename(path)
 
@@ -246,13 +246,13 @@ def test_a_folder_of_somebody_else_stays(run_module: Run, wanted: dict[str, Any]
 )
 def test_what_pip_says_is_understood(said: str, exit_code: int) -> None:
     done = process.Finished(1, f"Looking in indexes: https://u:secret@host/simple\n{said}")
-    assert venv._failure(done, "/x").exit_code == exit_code
+    assert pip_output.failure(done, "/x").exit_code == exit_code
 
 
 def test_credentials_of_an_index_are_not_shown() -> None:
     for address in ("https://u:secret@host/simple", "https://u:a/secret@host/simple"):
         done = process.Finished(1, f"Connection refused: {address}")
-        assert "secret" not in str(venv._failure(done, "/x"))
+        assert "secret" not in str(pip_output.failure(done, "/x"))
 
 
 #: What a pip.conf may say about where packages go, which are taken, and whether anything happens.

@@ -27,3 +27,8 @@ PROJECT_LABEL = "com.docker.compose.project"
 SERVICE_LABEL = "com.docker.compose.service"
 HASH_LABEL = "com.docker.compose.config-hash"
 DIRECTORY_LABEL = "com.docker.compose.project.working_dir"
+
+
+def former(path: str) -> str:
+    """Return where a directory of packages waits until its successor has proved itself."""
+    return path + ".former"

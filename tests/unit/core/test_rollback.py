@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from dream_runner.module_utils.dream_core import layout
 from dream_runner.module_utils.dream_core.errors import DreamError, EngineError, NetworkError
-from dream_runner.module_utils.dream_core.native import venv
 from dream_runner.module_utils.dream_core.records import last_good, receipt, record_phase
 from dream_runner.module_utils.dream_core.undo import rollback, uninstall
 
@@ -70,7 +70,7 @@ class Install:
     def upgrade(self) -> None:
         """Do what a newer version's phases do before the proof."""
         self.config.write_text("new")
-        self.venv.rename(venv.former(str(self.venv)))
+        self.venv.rename(layout.former(str(self.venv)))
         self.venv.mkdir()
         (self.venv / "package").write_text("new")
 
@@ -98,7 +98,7 @@ def test_what_was_proved_comes_back(install: Install) -> None:
     assert install.config.read_text() == "old"
     assert install.config.stat().st_mode & 0o777 == 0o644
     assert (install.venv / "package").read_text() == "old"
-    assert not os.path.exists(venv.former(str(install.venv)))
+    assert not os.path.exists(layout.former(str(install.venv)))
 
 
 def test_the_exit_code_stays_that_of_the_cause(install: Install) -> None:
@@ -163,7 +163,7 @@ def test_a_new_proof_lets_the_former_go(install: Install) -> None:
     install.prove()
     install.upgrade()
     install.prove()
-    assert not os.path.exists(venv.former(str(install.venv)))
+    assert not os.path.exists(layout.former(str(install.venv)))
     assert len(list((install.state / last_good.FOLDER).iterdir())) == 2
     install.config.write_text("third")
     install.turn_back()
@@ -192,7 +192,7 @@ def test_uninstall_takes_both_kinds_of_packages_and_what_was_kept(install: Insta
     install.upgrade()
     done = uninstall.remove(str(install.state), str(install.root.parent), purge=True)
     assert done["left"] == []
-    assert not os.path.exists(venv.former(str(install.venv)))
+    assert not os.path.exists(layout.former(str(install.venv)))
     assert not install.venv.exists()
     assert not (install.state / last_good.FOLDER).exists()
     assert receipt.read_all(str(install.state))[0] == {}

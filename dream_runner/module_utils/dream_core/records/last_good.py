@@ -16,7 +16,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional
 
 from .. import forms
 from ..errors import DreamError
-from ..native.venv import former
+from ..layout import former
 from ..system import atomic
 from . import bounds, originals, receipt_form
 

@@ -9,7 +9,7 @@ import shutil
 import stat
 from typing import Optional
 
-from ..native import venv
+from .. import layout
 from ..system import filesystems
 from ..types import Resource, Seen
 from .kind import GLANCE, Cannot, Kind, run_or_keep
@@ -128,7 +128,7 @@ _SYSTEM_UNITS = "/etc/systemd/system"
 
 def has_former(resource: Resource) -> bool:
     """Tell whether an environment keeps the one before it."""
-    return resource["kind"] == "tree" and os.path.isdir(venv.former(resource["path"]))
+    return resource["kind"] == "tree" and os.path.isdir(layout.former(resource["path"]))
 
 
 def remove_file(resource: Resource) -> None:
@@ -150,7 +150,7 @@ def remove_directory(resource: Resource) -> None:
 def remove_tree(resource: Resource) -> None:
     """Remove a directory with everything in it. Raises Cannot for links and mounts."""
     if resource["kind"] == "tree" and has_former(resource):
-        _remove_whole(venv.former(resource["path"]))
+        _remove_whole(layout.former(resource["path"]))
     if os.path.lexists(resource["path"]):
         _remove_whole(resource["path"])
 

@@ -13,12 +13,12 @@ import stat
 import subprocess
 from typing import Any, Container, Dict, List, Sequence, Set
 
+from .. import layout
 from ..containers import engine_objects
 from ..errors import DreamError
 from ..fetch.disk.names import WHEEL, stem
 from ..fetch.disk.partial import find_partials, wheel_leftovers
 from ..fetch.disk.stamp import stamp_path
-from ..native import venv
 from ..packages import removal
 from ..phases import PHASES
 from ..records import bounds, install_mark, last_good, originals, receipt
@@ -148,7 +148,7 @@ class _Walk:
         if is_there or belongings:
             self.answer["removed"].append(name)
         if resource.get("path"):
-            self._gone.update((resource["path"], venv.former(resource["path"])))
+            self._gone.update((resource["path"], layout.former(resource["path"])))
         return True
 
     def _guard(self, resource: Resource, document: receipt.Receipt) -> None:

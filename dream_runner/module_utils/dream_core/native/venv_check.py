@@ -1,0 +1,113 @@
+"""Check that a virtual environment is as it was made.
+
+Every file is compared with the list of digests that was written last when the environment was made
+from packages that pip had verified.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from typing import Dict, Mapping
+
+from ..system import atomic
+from ..system.process import run_child
+
+#: The list of digests at the top of a finished environment.
+MANIFEST = ".dream-runner.json"
+_MANIFEST_SCHEMA = 1
+
+
+def defect(path: str, requirements: str) -> str:
+    """Return why ``path`` is not the wanted environment; empty when it is."""
+    if not os.path.lexists(path):
+        return "there is none"
+    version = _runs_as(path)
+    if not version:
+        return "its Python does not run"
+    manifest, why = atomic.read_json(os.path.join(path, MANIFEST))
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        return "its list of files is not usable: %s" % (why or "it was never finished")
+    if manifest.get("python") != version:
+        return "it was made for another Python than %s" % version
+    if manifest.get("requirements") != _digest_of_text(requirements):
+        return "it was made from another list of packages"
+    return _difference(manifest["files"], _files(path))
+
+
+def _difference(recorded: Mapping[str, str], found: Mapping[str, str]) -> str:
+    for name in sorted({*recorded, *found}):
+        if name not in found:
+            return "%s is missing" % name
+        if recorded.get(name) != found[name]:
+            return "%s is not as it was made" % name
+    return ""
+
+
+def _files(path: str) -> Dict[str, str]:
+    """Return what each file is; byte code, which Python writes by itself, is left out."""
+    found = {}
+    for folder, names, files in os.walk(path):
+        names[:] = [name for name in names if name != "__pycache__"]
+        links = [name for name in names if os.path.islink(os.path.join(folder, name))]
+        for name in files + links:
+            full = os.path.join(folder, name)
+            relative = os.path.relpath(full, path)
+            if relative != MANIFEST:
+                found[relative] = _described(full)
+    return found
+
+
+def _described(path: str) -> str:
+    """Return the mode and digest of a file, or where a link points."""
+    try:
+        status = os.lstat(path)
+        if stat.S_ISLNK(status.st_mode):
+            return "link to " + os.readlink(path)
+        return "%04o %s" % (stat.S_IMODE(status.st_mode), _digest_of_file(path))
+    except OSError as error:
+        return "unreadable: %s" % error.strerror
+
+
+def is_whole(path: str) -> bool:
+    """Tell whether an environment is as it was made, from whatever list of packages."""
+    manifest, _ = atomic.read_json(os.path.join(path, MANIFEST))
+    files = manifest.get("files") if isinstance(manifest, dict) else None
+    return isinstance(files, dict) and files == _files(path) and bool(_runs_as(path))
+
+
+def record(path: str, requirements: str) -> None:
+    """Write the list of digests: its presence says that everything before it was done."""
+    manifest = {
+        "schema": _MANIFEST_SCHEMA,
+        "python": _runs_as(path),
+        "requirements": _digest_of_text(requirements),
+        "files": _files(path),
+    }
+    atomic.write_json(os.path.join(path, MANIFEST), manifest, mode=0o644)
+
+
+def _digest_of_file(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as handle:
+        for block in iter(lambda: handle.read(1024 * 1024), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _digest_of_text(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def _runs_as(path: str) -> str:
+    """Return major.minor of the environment's Python; empty when it is not one that runs."""
+    python = os.path.join(path, "bin", "python")
+    look = "import sys; print('%d.%d' % sys.version_info[:2]); print(sys.prefix)"
+    try:
+        done = run_child([python, "-I", "-c", look], environment={}, directory="/")
+    except OSError:
+        return ""
+    version, _, prefix = done.output.partition("\n")
+    is_ours = os.path.realpath(prefix) == os.path.realpath(path)
+    return version if done.status == 0 and is_ours else ""
