@@ -51,7 +51,12 @@ plan: {description: What is to be done., type: dict, returned: unless denied}
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.dream_core.containers import daemon_options, engine_choice, engine_look
+from ansible.module_utils.dream_core.containers import (
+    daemon_options,
+    engine_choice,
+    engine_identity,
+    engine_look,
+)
 from ansible.module_utils.dream_core.errors import DreamError
 from ansible.module_utils.dream_core.packages import bundle_debs, installed
 from ansible.module_utils.dream_core.system.process import tighten_umask
@@ -83,7 +88,7 @@ def examine(asked):
     """Return what is there and, where this login may see it, the plan."""
     system = asked["host"]["os"]
     look = engine_look.look(asked["command"], system["family"], asked["options"]["data_root"])
-    engine = engine_choice.identify(look)
+    engine = engine_identity.identify(look)
     driver = engine_choice.driver_version(asked["host"])
     answer = {
         "engine": engine,
@@ -94,7 +99,7 @@ def examine(asked):
     }
     # Of an engine that refuses this login the role asks once more, as root.
     if asked["ready"] and not answer["denied"]:
-        problem = engine_choice.refusal(engine, look, asked["backend"], ready=True)
+        problem = engine_identity.refusal(engine, look, asked["backend"], ready=True)
         if problem:
             raise problem
         if asked["backend"] == "nvidia":

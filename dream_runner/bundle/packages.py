@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import paths
-from ..module_utils.dream_core.containers import engine_choice
+from ..module_utils.dream_core.containers import engine_choice, engine_source
 from ..module_utils.dream_core.errors import IntegrityError, NetworkError, RequirementError
 from ..module_utils.dream_core.network import network_env
 from ..module_utils.dream_core.redact import without_logins
@@ -129,8 +129,8 @@ def engine_debs(system: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     Docker's own are there to fetch only where its repository is set up.
     """
     offers = (
-        engine_choice.distribution_packages(system),
-        engine_choice.upstream_packages(system),
+        engine_source.distribution_packages(system),
+        engine_source.upstream_packages(system),
     )
     engine = next((names for names in offers if names and _is_known(names)), ())
     toolkit = [name for name in engine_choice.TOOLKIT_PACKAGES if _is_known([name])]

@@ -11,7 +11,7 @@ import pytest
 from images import apt_repository
 from nodes.node import CHECKOUT, Node, Result
 
-from dream_runner.module_utils.dream_core.containers import engine_choice
+from dream_runner.module_utils.dream_core.containers import engine_source
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(600)]
 
@@ -54,7 +54,7 @@ class Host:
         pinned = fingerprint or (self.source / "fingerprint").read_text().strip()
         offers = {"apt": {"url": URL, "key": URL + "/gpg", "fingerprint": pinned}}
         system = {"family": "debian", "id": "debian", "version_id": "12"}
-        return engine_choice.repository("docker", offers, system, "amd64")
+        return engine_source.repository("docker", offers, system, "amd64")
 
     def provide(self, fingerprint: str = "") -> dict[str, Any]:
         text = json.dumps(self.wanted(fingerprint))

@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from dream_runner.module_utils.dream_core.containers import engine_choice
+from dream_runner.module_utils.dream_core.containers import (
+    engine_choice,
+    engine_identity,
+    engine_source,
+)
 from dream_runner.module_utils.dream_core.errors import DreamError
 
 CASES = yaml.safe_load((Path(__file__).parent / "source_cases.yml").read_text())
@@ -36,7 +40,7 @@ def test_where_the_engine_comes_from(case: dict[str, Any]) -> None:
     expect = case["expect"]
 
     def decide() -> dict[str, Any]:
-        return engine_choice.source(
+        return engine_source.source(
             case.get("setting", "auto"),
             {**NOTHING, **case.get("engine", {})},
             {"installed": case.get("installed", [])},
@@ -89,13 +93,13 @@ def seen(**more: Any) -> dict[str, Any]:
     ],
 )
 def test_an_engine_is_known_by_its_api(look: dict[str, Any], kind: str, version: str) -> None:
-    engine = engine_choice.identify(look)
+    engine = engine_identity.identify(look)
     assert (engine["kind"], engine["version"]) == (kind, version)
 
 
 def test_podman_is_named_and_refused() -> None:
     look = seen(info={"host": {}, "version": {"Version": "4.3.1"}})
-    error = engine_choice.refusal(engine_choice.identify(look), look, "cpu")
+    error = engine_identity.refusal(engine_identity.identify(look), look, "cpu")
     assert error is not None
     assert error.code == "DOCKER_IS_PODMAN"
     assert "Podman 4.3.1" in str(error)
@@ -114,7 +118,7 @@ def test_podman_is_named_and_refused() -> None:
     ],
 )
 def test_known_bad_versions(version: str, backend: str, is_bad: bool) -> None:
-    assert bool(engine_choice.known_bad(version, backend)) is is_bad
+    assert bool(engine_identity.known_bad(version, backend)) is is_bad
 
 
 @pytest.mark.parametrize(
@@ -129,14 +133,14 @@ def test_known_bad_versions(version: str, backend: str, is_bad: bool) -> None:
     ],
 )
 def test_compose_versions(text: str, version: str, has: bool) -> None:
-    engine = engine_choice.identify(seen(info=DOCKER_INFO, compose=text))
+    engine = engine_identity.identify(seen(info=DOCKER_INFO, compose=text))
     assert engine["compose"] == version
-    assert engine_choice.has_compose(engine) is has
+    assert engine_identity.has_compose(engine) is has
 
 
 def test_an_engine_that_should_work_and_does_not() -> None:
     look = seen(problem="Cannot connect")
-    error = engine_choice.refusal(engine_choice.identify(look), look, "cpu", ready=True)
+    error = engine_identity.refusal(engine_identity.identify(look), look, "cpu", ready=True)
     assert error is not None
     assert error.code == "DOCKER_NOT_READY"
     assert "Cannot connect" in str(error)
@@ -149,7 +153,7 @@ OFFERS = {
 
 
 def test_a_repository_for_apt_names_its_own_key_only() -> None:
-    made = engine_choice.repository("docker", OFFERS, system("debian 12"), "amd64", avoid=["29.3."])
+    made = engine_source.repository("docker", OFFERS, system("debian 12"), "amd64", avoid=["29.3."])
     assert made["key_url"] == "https://r/debian/gpg"
     assert made["fingerprints"] == ["F" * 40]
     assert made["files"][0]["content"].splitlines() == [
@@ -164,7 +168,7 @@ def test_a_repository_for_apt_names_its_own_key_only() -> None:
 
 
 def test_a_repository_for_dnf() -> None:
-    made = engine_choice.repository("docker", OFFERS, system("rocky 9.4"), "amd64")
+    made = engine_source.repository("docker", OFFERS, system("rocky 9.4"), "amd64")
     text = made["files"][0]["content"]
     assert "baseurl=https://r/centos/x86_64\n" in text
     assert "gpgcheck=1" in text
@@ -253,7 +257,7 @@ REQUEST: dict[str, Any] = {
 
 
 def test_the_plan_of_a_host_without_a_network_wants_no_repository() -> None:
-    bundled = engine_choice.UPSTREAM_PACKAGES
+    bundled = engine_source.UPSTREAM_PACKAGES
     plan = engine_choice.plan({**REQUEST, "offline": True, "bundled": bundled}, LOOK)
     assert (plan["packages"], plan["repositories"]) == (list(bundled), [])
 

@@ -18,7 +18,7 @@ from dream_runner.module_utils.dream_core import layout
 from dream_runner.module_utils.dream_core.containers import (
     compose_project,
     engine,
-    engine_choice,
+    engine_identity,
     engine_images,
 )
 from dream_runner.module_utils.dream_core.errors import EngineError, from_dict
@@ -33,10 +33,10 @@ from dream_runner.run.task_errors import error_of_task
 
 def test_a_version_that_must_not_be_used() -> None:
     bad = {"kind": "docker", "version": "29.3.0", "compose": "2.30"}
-    error = engine_choice.refusal(bad, {}, "amd")
+    error = engine_identity.refusal(bad, {}, "amd")
     assert isinstance(error, EngineError)
     assert (error.code, error.exit_code) == ("DOCKER_KNOWN_BAD", 8)
-    assert engine_choice.refusal(bad, {}, "nvidia") is None
+    assert engine_identity.refusal(bad, {}, "nvidia") is None
 
 
 def test_a_user_whom_the_engine_refuses() -> None:

@@ -17,7 +17,8 @@ from ..packages import installed
 from ..system import filesystems
 from . import daemon_options
 from .daemon_options import DAEMON_FILE, DEFAULT_ROOT
-from .engine_choice import CDI_FILE, ENGINE_PACKAGES
+from .engine_choice import CDI_FILE
+from .engine_source import ENGINE_PACKAGES
 
 _LISTS = ("/etc/apt/sources.list", "/etc/apt/sources.list.d/*", "/etc/yum.repos.d/*.repo")
 _DEVICES = ("/dev/kfd", "/dev/dri", "/dev/dri/renderD*")

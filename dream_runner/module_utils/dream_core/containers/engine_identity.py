@@ -1,0 +1,128 @@
+"""What a container engine is, and whether it can be used. Pure.
+
+An engine is known by what its API says of itself: Podman installs a program called docker (K6).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Dict, List, Mapping, Optional
+
+from ..errors import DreamError, EngineError
+
+Look = Mapping[str, Any]
+
+#: Engines that must not be used. ``backend`` empty: for everybody.
+KNOWN_BAD = (
+    {
+        "engine": "29.3.",
+        "backend": "amd",
+        "why": "breaks the passing of AMD's devices into containers",
+        "use": "29.2.1, or 29.4 and later",
+    },
+)
+
+
+def identify(look: Look) -> Dict[str, Any]:
+    """Return ``{kind, version, compose, root_dir, runtimes, store, holds}`` of what answers.
+
+    ``kind`` is ``docker``, ``podman``, ``denied`` (it is there, this login may
+    not talk to it), ``silent`` (a program but no answer) or ``none``.
+    """
+    info, version = look.get("info") or {}, look.get("version") or {}
+    answer: Dict[str, Any] = {
+        "kind": _kind(look, info, version),
+        "version": str(info.get("ServerVersion") or ""),
+        "compose": _compose_version(str(look.get("compose") or "")),
+        "root_dir": str(info.get("DockerRootDir") or ""),
+        "runtimes": sorted(info.get("Runtimes") or {}),
+        "store": _store(info),
+        "holds": int(info.get("Images") or 0) + int(info.get("Containers") or 0),
+    }
+    if answer["kind"] == "podman":
+        answer["version"] = str(
+            (info.get("version") or {}).get("Version") or info.get("ServerVersion") or ""
+        )
+    return answer
+
+
+def _kind(look: Look, info: Mapping[str, Any], version: Mapping[str, Any]) -> str:
+    if not look.get("program"):
+        return "none"
+    components = (version.get("Server") or {}).get("Components") or []
+    names = [str(item.get("Name")) for item in components]
+    # The shim answers in Podman's own form; a real client may talk to Podman's socket.
+    if "host" in info or any("Podman" in name for name in names):
+        return "podman"
+    if info.get("ServerVersion"):
+        return "docker"
+    return "denied" if "permission denied" in str(look.get("problem")).lower() else "silent"
+
+
+def _store(info: Mapping[str, Any]) -> str:
+    """Return where images live: ``containerd`` (pulls resume) or ``graphdriver``."""
+    status = dict(item for item in info.get("DriverStatus") or [] if len(item) == 2)
+    is_containerd = "containerd.snapshotter" in str(status.get("driver-type"))
+    return "containerd" if is_containerd else "graphdriver" if info.get("Driver") else ""
+
+
+def _compose_version(text: str) -> str:
+    found = re.search(r"\d+\.\d+[\w.+~-]*", text)
+    return found.group(0) if found else ""
+
+
+def has_compose(engine: Mapping[str, Any]) -> bool:
+    """Tell whether ``docker compose`` has version 2 or later."""
+    return int(str(engine.get("compose") or "0").split(".")[0] or 0) >= 2
+
+
+def found(engine: Mapping[str, Any], look: Look) -> str:
+    """Return in words what is there."""
+    what = {
+        "docker": "engine " + str(engine["version"]),
+        "podman": "Podman %s in place of Docker" % engine["version"],
+        "denied": "an engine that refuses this login",
+        "silent": "an engine that does not answer (%s)" % str(look.get("problem") or "").strip(),
+        "none": "no engine",
+    }[str(engine["kind"])]
+    return "%s, compose %s" % (what, engine["compose"] or "missing")
+
+
+def refusal(
+    engine: Mapping[str, Any], look: Look, backend: str, *, ready: bool = False
+) -> Optional[DreamError]:
+    """Return why what is there cannot be used, or None. ``ready``: it should work by now."""
+    if engine["kind"] == "podman":
+        return EngineError(
+            "needed: a Docker engine; found: %s" % found(engine, look),
+            code="DOCKER_IS_PODMAN",
+            hint="compose waits for health for ever with Podman without its timers: remove"
+            " podman-docker (Podman itself may stay) and run again",
+        )
+    bad = known_bad(str(engine["version"]), backend)
+    if bad:
+        return EngineError(
+            "engine %s %s" % (engine["version"], bad["why"]),
+            code="DOCKER_KNOWN_BAD",
+            hint="install version %s of it, then run again" % bad["use"],
+        )
+    if ready and not (engine["kind"] == "docker" and has_compose(engine)):
+        return EngineError(
+            "needed: a Docker engine with compose 2; found: %s" % found(engine, look),
+            code="DOCKER_NOT_READY",
+            hint="look with: journalctl -u docker; without systemd start it by hand",
+        )
+    return None
+
+
+def known_bad(version: str, backend: str) -> Optional[Mapping[str, str]]:
+    """Return the row of the table that speaks against this version here."""
+    for row in KNOWN_BAD:
+        if version.startswith(row["engine"]) and row["backend"] in ("", backend):
+            return row
+    return None
+
+
+def bad_versions(backend: str) -> List[str]:
+    """Return the beginnings of versions that must not be installed for ``backend``."""
+    return [row["engine"] for row in KNOWN_BAD if row["backend"] in ("", backend)]
