@@ -11,7 +11,7 @@ from typing import Any
 from .. import wording
 from ..decide.plan import Plan, Step
 from ..machine import pins, privilege, resume, target
-from ..module_utils.dream_core.checks import preflight, versions
+from ..module_utils.dream_core.checks import finding, versions
 from ..module_utils.dream_core.errors import DreamError, Interrupted
 from ..module_utils.dream_core.health import access, serving
 from ..module_utils.dream_core.records import inputs
@@ -103,7 +103,7 @@ def run(
 def _refuse_data_changes(known: target.Target) -> None:
     """Refuse new versions that permanently change data, unless the user accepted that."""
     found = versions.findings(known.choice["data_changes"], known.settings["install_dir"])
-    error = preflight.error_of(found, known.settings["accept"])
+    error = finding.error_of(found, known.settings["accept"])
     if error:
         raise error
 

@@ -12,7 +12,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from ..module_utils.dream_core import profiles as profiles_
-from ..module_utils.dream_core.checks import requirements, versions
+from ..module_utils.dream_core.checks import versions
+from ..module_utils.dream_core.checks.ports import choose_port
 from ..module_utils.dream_core.fetch.sources import wheel_address
 from ..module_utils.dream_core.system import ip_addresses
 from . import fast_start, features, gpu_assignment, models, ports, profiles, service_stack, tiers
@@ -81,7 +82,7 @@ def decide(
         "context_tokens": model["context_tokens"],
         # For the model that is to stay: the small one runs on the same cards.
         "gpu_assignment": _assign(facts, final, chosen["services"], receipts),
-        "engine_port": requirements.choose_port(
+        "engine_port": choose_port(
             settings["engine_port"], previous, listeners, bind_address=listens
         ),
         "engine_address": listens,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..module_utils.dream_core.checks.requirements import PREFERRED_PORT, is_free
+from ..module_utils.dream_core.checks.ports import PREFERRED_PORT, is_free
 from ..module_utils.dream_core.errors import RequirementError
 from ..module_utils.dream_core.network.listeners import holder
 from ..module_utils.dream_core.system import ip_addresses

@@ -12,7 +12,7 @@ from typing import Any
 from .. import catalog
 from ..decide import features, plan, ports
 from ..decide.host_decision import decide_for, due_for, inputs_for
-from ..module_utils.dream_core.checks import requirements
+from ..module_utils.dream_core.checks import needed_size
 from ..module_utils.dream_core.containers import engine_images
 from ..module_utils.dream_core.errors import DreamError
 from ..module_utils.dream_core.fetch.disk.partial import partial_progress
@@ -293,7 +293,7 @@ def _disk_needs(target: Target) -> tuple[Mapping[str, Any], ...]:
     settings = target.settings.values()
     found = []
     choice = {**target.choice, "size_hints": size_hints(target)}
-    for need in requirements.needs(settings, choice, target.state_dir, done)["disk"]:
+    for need in needed_size.needs(settings, choice, target.state_dir, done)["disk"]:
         place = filesystems.filesystem(need["path"])
         there = sum(filesystems.allocated_bytes(path) for path in need["there"])
         found.append({**place, "what": need["what"], "bytes": need["mb"] * 1024**2 - there})

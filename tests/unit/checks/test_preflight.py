@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from dream_runner.module_utils.dream_core.checks import preflight
-from dream_runner.module_utils.dream_core.checks.preflight import check, error_of, foreign_entries
+from dream_runner.module_utils.dream_core.checks.finding import error_of
+from dream_runner.module_utils.dream_core.checks.preflight import check, foreign_entries
 
 GOOD_HOST = {"os": {"family": "debian", "kernel": "6.1.0-18-amd64"}, "arch": "amd64"}
 USER = {"user": "ada", "home": "/home/ada", "is_root": False, "sudo": "none"}

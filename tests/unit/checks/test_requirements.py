@@ -10,8 +10,10 @@ import yaml
 from dream_runner import paths
 from dream_runner.decide import tiers
 from dream_runner.module_utils.dream_core.checks import requirements
-from dream_runner.module_utils.dream_core.checks.preflight import error_of
-from dream_runner.module_utils.dream_core.checks.requirements import check, choose_port, needs
+from dream_runner.module_utils.dream_core.checks.finding import error_of
+from dream_runner.module_utils.dream_core.checks.needed_size import needs
+from dream_runner.module_utils.dream_core.checks.ports import choose_port
+from dream_runner.module_utils.dream_core.checks.requirements import check
 from dream_runner.module_utils.dream_core.errors import RequirementError
 
 MB = 1024 * 1024

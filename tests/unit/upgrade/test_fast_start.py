@@ -14,7 +14,7 @@ from dream_runner.commands.facts import read_capture
 from dream_runner.decide import fast_start, plan_rows, role_inputs
 from dream_runner.decide.decision import decide
 from dream_runner.module_utils.dream_core import layout
-from dream_runner.module_utils.dream_core.checks import requirements
+from dream_runner.module_utils.dream_core.checks import needed_size
 from dream_runner.module_utils.dream_core.facts.interpret import interpret
 from dream_runner.module_utils.dream_core.records import inputs
 from dream_runner.settings.table import defaults
@@ -100,7 +100,7 @@ def test_both_models_run_on_the_same_cards() -> None:
 
 def test_both_models_need_their_room() -> None:
     choice = decided({})
-    needs = requirements.needs(settings_of(), choice, "/state")["disk"]
+    needs = needed_size.needs(settings_of(), choice, "/state")["disk"]
     sizes = {item["what"]: item["mb"] for item in needs}
     assert sizes["the upgrade"] > sizes["the model"] > 0
 

@@ -15,8 +15,8 @@ from ..packages import installed
 from ..system import kernel
 from ..system.filesystems import parts_of
 from ..upgrade import progress
-from . import amd_tuning, preflight, requirements
-from .preflight import Finding, error_of, finding, sentence
+from . import amd_tuning, needed_size, preflight, requirements
+from .finding import Finding, can_become, error_of, finding, sentence
 
 Request = Mapping[str, Any]
 Answer = Dict[str, Any]
@@ -79,7 +79,7 @@ def _preflight(request: Request) -> Answer:
 
 def _requirements(request: Request) -> Answer:
     settings, receipts = request["settings"], request["receipts"]
-    need = requirements.needs(
+    need = needed_size.needs(
         settings, request["choice"], request["state_dir"], _done(receipts, settings)
     )
     probes = requirements.look_requirements(
@@ -265,7 +265,7 @@ def _packages(request: Request) -> Answer:
         for name in wrong
     ]
     missing = [] if wrong else installed.missing_packages(names, family)
-    if missing and not preflight.can_become(request["session"]):
+    if missing and not can_become(request["session"]):
         findings += requirements.check_packages(request["settings"], request["session"], missing)
     return {
         "findings": findings,

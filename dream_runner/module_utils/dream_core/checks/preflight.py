@@ -1,8 +1,6 @@
-"""Whether this host can be worked on at all: findings, all of them, then one verdict.
+"""Whether this host can be worked on at all.
 
-Pure: ``live.look_preflight`` reads the host, ``check`` judges what it read. A
-finding is ``{id, severity: blocker|warning|info, what, needed, found, hint,
-error, code}``; the user accepts a blocker by its id (``--accept memory``).
+``look_preflight`` reads the host; ``check`` judges what it read and is pure.
 """
 
 from __future__ import annotations
@@ -11,12 +9,9 @@ import os
 import re
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from .. import errors
-from ..errors import DreamError
 from ..system.atomic import TEMP_PREFIX
 from ..system.filesystems import SOUND_FILESYSTEMS, filesystem, names_in, probe_semantics
-
-Finding = Dict[str, Any]
+from .finding import Finding, can_become, finding
 
 #: Modes are ignored there, so that the secrets file would be readable by everybody.
 MODELESS = frozenset(
@@ -38,75 +33,6 @@ SYSTEM_DIRECTORIES = frozenset(
     | {"/proc", "/root", "/run", "/sbin", "/srv", "/sys", "/tmp", "/usr", "/usr/bin", "/usr/lib"}
     | {"/usr/local", "/usr/share", "/var", "/var/lib", "/var/log", "/var/tmp"}
 )
-
-
-def finding(
-    id_: str,
-    severity: str,
-    what: str,
-    *,
-    needed: str = "",
-    found: str = "",
-    hint: str = "",
-    error: str = "RequirementError",
-    code: str = "",
-    final: bool = False,
-) -> Finding:
-    """Return one finding; ``error`` is the class whose exit code a blocker has.
-
-    A ``final`` blocker cannot be accepted.
-    """
-    return {
-        **({"final": True} if final else {}),
-        "id": id_,
-        "severity": severity,
-        "what": what,
-        "needed": needed,
-        "found": found,
-        "hint": hint,
-        "error": error,
-        "code": code or re.sub(r"[^A-Z0-9]+", "_", id_.upper()),
-    }
-
-
-def open_blockers(findings: Sequence[Finding], accept: Sequence[str]) -> List[Finding]:
-    """Return the blockers that the user did not accept by id, or cannot."""
-    accepted = set(accept)
-    blockers = [f for f in findings if f["severity"] == "blocker"]
-    return [f for f in blockers if f.get("final") or f["id"] not in accepted]
-
-
-def error_of(findings: Sequence[Finding], accept: Sequence[str] = ()) -> Optional[DreamError]:
-    """Return the one error that says every open blocker, or None.
-
-    The first blocker decides class, code and exit code; the message lists all.
-    """
-    blockers = open_blockers(findings, accept)
-    if not blockers:
-        return None
-    first = blockers[0]
-    found: Any = getattr(errors, first["error"])
-    if len(blockers) == 1:
-        error: DreamError = found(sentence(first), code=first["code"], hint=first["hint"])
-        return error
-    lines = ["- %s%s" % (sentence(f), " -> " + f["hint"] if f["hint"] else "") for f in blockers]
-    ids = sorted({f["id"] for f in blockers if not f.get("final")})
-    regardless = ", or ignore them with: " + " ".join("--accept " + name for name in ids)
-    error = found(
-        "this host lacks %d requirements:\n%s" % (len(blockers), "\n".join(lines)),
-        code=first["code"],
-        hint="correct them" + (regardless if ids else ""),
-    )
-    return error
-
-
-def sentence(item: Finding) -> str:
-    """Return a finding in one line: what, needed and found."""
-    facts = ["%s %s" % (word, item[word]) for word in ("needed", "found") if item[word]]
-    return str(item["what"]) + (": " + ", ".join(facts) if facts else "")
-
-
-# --- preflight ----------------------------------------------------------------
 
 
 def check(
@@ -394,15 +320,6 @@ def _privileges(
             code="NOT_PRIVILEGED",
         )
     ]
-
-
-def can_become(session: Mapping[str, Any]) -> bool:
-    """Tell whether a task can become root.
-
-    A sudo that asks counts: the wrapper asked for the password before it began,
-    and by hand ``--ask-become-pass`` gives it.
-    """
-    return bool(session.get("is_root")) or session.get("sudo") in ("passwordless", "password")
 
 
 #: Any of them makes a directory an installation of the stack that we replace.

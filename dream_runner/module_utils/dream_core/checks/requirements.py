@@ -1,216 +1,28 @@
 """Whether this host is large enough: memory, disk per filesystem, ports, system packages.
 
-Pure: ``live.look_requirements`` reads the host, ``check`` judges what it read.
+``look_requirements`` reads the host; ``check`` judges what it read and is pure.
 """
 
 from __future__ import annotations
 
-from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from ..errors import RequirementError
-from ..fetch.sources import wheel_address
 from ..network.listeners import holder, listeners
 from ..system import ip_addresses
 from ..system.filesystems import allocated_bytes, filesystem, lines
-from ..system.ip_addresses import addresses, collide, is_everywhere
+from ..system.ip_addresses import addresses, is_everywhere
 from ..system.kernel import available_memory_mb
-from ..upgrade import progress
 from . import versions
-from .preflight import Finding, can_become, finding
+from .finding import Finding, can_become, finding
+from .ports import choose_port, is_free
 
 #: A host sold with 16 GB shows less: firmware and kernel keep some.
 MEMORY_TOLERANCE = 0.9
-#: Kernel, session and engine before a model is loaded (native); the core containers (full).
-BASE_MEMORY_MB = {"native": 768, "full": 4096}
-#: The engine's virtual environment with the packages it is unpacked from.
-ENGINE_MB = 400
-STATE_MB = 32
-#: Images of the core stack (upstream's rule).
-IMAGES_MB = 15 * 1024
-DOCKER_ROOT = "/var/lib/docker"
 
-PREFERRED_PORT = 11434
-PORT_SPAN = 100
 _MB = 1024 * 1024
 #: With its lists apt would rather fetch what a bundle has in the same version.
 _NO_SOURCES = "-o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts=/dev/null"
-
-
-def choose_port(
-    requested: int,
-    previous: Optional[int],
-    listeners: Sequence[Mapping[str, Any]],
-    own: Collection[int] = (),
-    *,
-    bind_address: str = "127.0.0.1",
-) -> int:
-    """Return the engine's port: the user's, else last time's, else 11434, else the next free.
-
-    ``own`` are the ids of our processes; a listener marked ``own`` is ours as
-    well. Raises RequirementError PORT_TAKEN, naming the holder, when the user's
-    port is another program's.
-    """
-    taken = _taken(previous, listeners, own, bind_address)
-    if requested:
-        if requested in taken:
-            raise RequirementError(
-                "port %d is taken by %s" % (requested, holder(dict(taken[requested]))),
-                code="PORT_TAKEN",
-                where="engine_port",
-                hint="stop that program, or choose another --engine-port (0: the next free one)",
-            )
-        return requested
-    candidates = [previous] if previous else []
-    candidates += range(PREFERRED_PORT, PREFERRED_PORT + PORT_SPAN + 1)
-    for port in candidates:
-        if port not in taken:
-            return port
-    raise RequirementError(
-        "every port from %d to %d is taken" % (PREFERRED_PORT, PREFERRED_PORT + PORT_SPAN),
-        code="PORT_TAKEN",
-        where="engine_port",
-        hint="choose one with --engine-port",
-    )
-
-
-def is_free(
-    port: int,
-    previous: Optional[int],
-    listeners: Sequence[Mapping[str, Any]],
-    bind_address: str = "127.0.0.1",
-) -> bool:
-    """Tell whether a service of ours may publish ``port``; ``previous`` is what it had."""
-    return port not in _taken(previous, listeners, (), bind_address)
-
-
-def _taken(
-    previous: Optional[int],
-    listeners: Sequence[Mapping[str, Any]],
-    own: Collection[int],
-    bind_address: str,
-) -> Dict[int, Mapping[str, Any]]:
-    return {
-        item["port"]: item
-        for item in listeners
-        if collide(str(item["address"]), bind_address) and not _is_own(item, previous, own)
-    }
-
-
-#: The program that holds a container's port on the host: it bears no name of the container.
-_PORT_HOLDER = "docker-proxy"
-
-
-def _is_own(item: Mapping[str, Any], previous: Optional[int], own: Collection[int]) -> bool:
-    if item.get("own") or item.get("pid") in own:
-        return True
-    # Whose it is cannot be seen; on the port that we were given it is taken for ours (U-25).
-    hidden = item.get("pid") is None or item.get("name") == _PORT_HOLDER
-    return hidden and item["port"] == previous
-
-
-# --- what is needed -------------------------------------------------------------
-
-
-def needs(
-    settings: Mapping[str, Any],
-    choice: Mapping[str, Any],
-    state_dir: str,
-    done: Collection[str] = (),
-) -> Dict[str, Any]:
-    """Return ``{memory_mb, memory_wanted_mb, disk_wanted_mb, disk: [{path, mb, what, there}]}``.
-
-    ``there`` lists the paths whose present content already counts towards the
-    need; a phase in ``done`` has written what it needs already. Below
-    ``memory_mb`` nothing works; below ``memory_wanted_mb`` it is slow. ``disk_wanted_mb`` is what
-    a host of the tier should have for models and data; 0 where the tier does not matter.
-    """
-    profile = str(choice["profile"])
-    model = choice.get("model") or {}
-    files = model.get("files") or []
-    hints = choice.get("size_hints") or {}
-    model_mb = _model_mb(model, files, hints)
-    memory = BASE_MEMORY_MB[profile]
-    if profile == "native":
-        memory += int(model_mb * 1.1)
-    tier = choice.get("tier") or {}
-    is_full = profile == "full"
-    return {
-        "memory_mb": memory,
-        "memory_wanted_mb": int(tier["min_ram_gb"]) * 1024 if is_full else memory,
-        "disk_wanted_mb": int(tier["min_disk_gb"]) * 1024 if is_full else 0,
-        "disk": _disk_needs(settings, profile, files, model_mb, state_dir, done)
-        + _helper_needs(settings, choice)
-        + _later_needs(settings, choice),
-    }
-
-
-def _helper_needs(settings: Mapping[str, Any], choice: Mapping[str, Any]) -> List[Dict[str, Any]]:
-    """Return what the models of the services need, whose sizes are all exact."""
-    files = progress.helper_files(choice)
-    size_mb = -(-sum(item["size_bytes"] for item in files) // _MB)
-    return [_model_need(settings, files, size_mb, "models of features")] if files else []
-
-
-def _later_needs(settings: Mapping[str, Any], choice: Mapping[str, Any]) -> List[Dict[str, Any]]:
-    """Return what the unit fetches later: both models lie on the disk until the switch."""
-    if not choice.get("upgrade"):
-        return []
-    model = choice["upgrade"]["model"]
-    size_mb = _model_mb(model, model["files"], choice.get("size_hints") or {})
-    return [_model_need(settings, model["files"], size_mb, "the upgrade")]
-
-
-def _model_need(
-    settings: Mapping[str, Any], files: Sequence[Mapping[str, Any]], size_mb: int, what: str
-) -> Dict[str, Any]:
-    folder = str(settings["install_dir"]).rstrip("/") + "/data/models"
-    paths = ["%s/%s" % (folder, item["file"]) for item in files]
-    there = [path + end for path in paths for end in ("", ".part", ".whl", ".whl.part")]
-    return {"path": folder, "mb": size_mb + _wheels_mb(files), "what": what, "there": there}
-
-
-def _wheels_mb(files: Sequence[Mapping[str, Any]]) -> int:
-    """Return the MiB of the largest wheel that lies beside its member until that is whole."""
-    sizes = [
-        wheel_address.wheel_bytes(file.get("urls") or [], file.get("size_bytes") or 0)
-        for file in files
-    ]
-    return -(-max(sizes, default=0) // _MB)
-
-
-def _model_mb(
-    model: Mapping[str, Any], files: Sequence[Mapping[str, Any]], hints: Mapping[str, int]
-) -> int:
-    """Return the model's size: exact, as its servers tell it (``hints``), or the catalogue's."""
-    sizes = [item.get("size_bytes") or hints.get(str(item.get("file"))) or 0 for item in files]
-    exact = -(-sum(sizes) // _MB)
-    return exact if all(sizes) else max(exact, int(model.get("size_mb") or 0))
-
-
-def _disk_needs(
-    settings: Mapping[str, Any],
-    profile: str,
-    files: Sequence[Mapping[str, Any]],
-    model_mb: int,
-    state_dir: str,
-    done: Collection[str],
-) -> List[Dict[str, Any]]:
-    home = str(settings["install_dir"]).rstrip("/")
-    wanted = [
-        _model_need(settings, files, model_mb, "the model"),
-        {"path": state_dir, "mb": STATE_MB, "what": "state and logs", "there": [state_dir]},
-    ]
-    engine = home + "/engine"
-    if profile == "native" and "services" not in done:
-        wanted.append({"path": engine, "mb": ENGINE_MB, "what": "the engine", "there": [engine]})
-    if profile == "full" and "images" not in done:
-        wanted.append(
-            {"path": DOCKER_ROOT, "mb": IMAGES_MB, "what": "images", "there": [DOCKER_ROOT]}
-        )
-    return wanted
-
-
-# --- judging ----------------------------------------------------------------------
 
 
 def check(

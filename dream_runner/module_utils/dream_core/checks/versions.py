@@ -12,7 +12,7 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from ..containers.references import name_of, pinned, version_of
 from ..records.inputs import ACCEPT
-from .preflight import Finding, finding
+from .finding import Finding, finding
 
 Move = Dict[str, str]
 Number = Tuple[int, ...]

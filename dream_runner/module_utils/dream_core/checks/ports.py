@@ -1,0 +1,84 @@
+"""Choose a port for the model, and tell whether a service of ours may publish one. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, Collection, Dict, Mapping, Optional, Sequence
+
+from ..errors import RequirementError
+from ..network.listeners import holder
+from ..system.ip_addresses import collide
+
+PREFERRED_PORT = 11434
+PORT_SPAN = 100
+
+
+def choose_port(
+    requested: int,
+    previous: Optional[int],
+    listeners: Sequence[Mapping[str, Any]],
+    own: Collection[int] = (),
+    *,
+    bind_address: str = "127.0.0.1",
+) -> int:
+    """Return the engine's port: the user's, else last time's, else 11434, else the next free.
+
+    ``own`` are the ids of our processes; a listener marked ``own`` is ours as
+    well. Raises RequirementError PORT_TAKEN, naming the holder, when the user's
+    port is another program's.
+    """
+    taken = _taken(previous, listeners, own, bind_address)
+    if requested:
+        if requested in taken:
+            raise RequirementError(
+                "port %d is taken by %s" % (requested, holder(dict(taken[requested]))),
+                code="PORT_TAKEN",
+                where="engine_port",
+                hint="stop that program, or choose another --engine-port (0: the next free one)",
+            )
+        return requested
+    candidates = [previous] if previous else []
+    candidates += range(PREFERRED_PORT, PREFERRED_PORT + PORT_SPAN + 1)
+    for port in candidates:
+        if port not in taken:
+            return port
+    raise RequirementError(
+        "every port from %d to %d is taken" % (PREFERRED_PORT, PREFERRED_PORT + PORT_SPAN),
+        code="PORT_TAKEN",
+        where="engine_port",
+        hint="choose one with --engine-port",
+    )
+
+
+def is_free(
+    port: int,
+    previous: Optional[int],
+    listeners: Sequence[Mapping[str, Any]],
+    bind_address: str = "127.0.0.1",
+) -> bool:
+    """Tell whether a service of ours may publish ``port``; ``previous`` is what it had."""
+    return port not in _taken(previous, listeners, (), bind_address)
+
+
+def _taken(
+    previous: Optional[int],
+    listeners: Sequence[Mapping[str, Any]],
+    own: Collection[int],
+    bind_address: str,
+) -> Dict[int, Mapping[str, Any]]:
+    return {
+        item["port"]: item
+        for item in listeners
+        if collide(str(item["address"]), bind_address) and not _is_own(item, previous, own)
+    }
+
+
+#: The program that holds a container's port on the host: it bears no name of the container.
+_PORT_HOLDER = "docker-proxy"
+
+
+def _is_own(item: Mapping[str, Any], previous: Optional[int], own: Collection[int]) -> bool:
+    if item.get("own") or item.get("pid") in own:
+        return True
+    # Whose it is cannot be seen; on the port that we were given it is taken for ours (U-25).
+    hidden = item.get("pid") is None or item.get("name") == _PORT_HOLDER
+    return hidden and item["port"] == previous
