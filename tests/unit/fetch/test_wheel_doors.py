@@ -102,10 +102,8 @@ def test_the_disk_holds_both_for_a_while() -> None:
     need = needed_size._model_need({"install_dir": "/srv"}, [large], 50, "model")
     assert need["mb"] == 80
     assert "/srv/data/models/model.gguf.whl.part" in need["there"]
-    assert (
-        needed_size._model_need({"install_dir": "/srv"}, [{**FILE, "urls": ["x"]}], 50, "")["mb"]
-        == 50
-    )
+    plain = [{**FILE, "urls": ["x"]}]
+    assert needed_size._model_need({"install_dir": "/srv"}, plain, 50, "")["mb"] == 50
 
 
 def test_certificates_are_needed_for_it() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Optional, Tuple
 
-from . import advice, amd, devices, gpus, intel, nvidia, parse, system, totals
+from . import advice, amd, devices, gpus, intel, nvidia, nvidia_report, parse, system, totals
 from .finding_texts import NVIDIA_UNUSABLE, finding, ordered
 from .schema import SCHEMA
 
@@ -135,7 +135,7 @@ def _links(capture: Dict[str, Any], found: List[gpus.Gpu]) -> List[Dict[str, Any
     """Return how pairs of devices are connected, by their stable ids."""
     by_index = {g["index"]: g["id"] for g in found if g.get("index") is not None}
     by_slot = {gpu["pci_slot"]: gpu["id"] for gpu in found if gpu["pci_slot"]}
-    rows = [(by_index.get(a), by_index.get(b), kind) for a, b, kind in nvidia.links(capture)]
+    rows = [(by_index.get(a), by_index.get(b), kind) for a, b, kind in nvidia_report.links(capture)]
     rows += [(by_slot.get(a), by_slot.get(b), kind) for a, b, kind in amd.links(capture)]
     for gpu in found:
         gpu.pop("index", None)

@@ -7,9 +7,9 @@ import errno
 import os
 import time
 from dataclasses import replace
-from typing import Any, Callable, List, Optional, Union
+from typing import Any, Callable, List, Optional
 
-from ..errors import DreamError, IntegrityError, NetworkError, UsageError
+from ..errors import DreamError, IntegrityError, NetworkError
 from ..system import atomic
 from .disk import journal as journals
 from .disk import partial as partials
@@ -17,16 +17,15 @@ from .disk.journal import Binding, Mark
 from .disk.names import PART, SIDECAR, WHEEL, stem
 from .disk.partial import Partial
 from .disk.stamp import is_present, remove_stamp, write_stamp
-from .disk.target import require_usable
+from .disk.target import give_access, require_usable
 from .faults import verdict
 from .gathering import Gathering
 from .piece_repair import PieceRepair
 from .repair import Repair
 from .request import FetchRequest, FetchResult, Progress
 from .source_ledger import Ledger
-from .sources import address as addresses
-from .sources.local import LocalSource, local_path
-from .sources.web import HttpSource
+from .sources.local import LocalSource
+from .sources.of_request import sources_of
 from .sources.wheel_address import is_wheel
 from .transfer import Transfer
 
@@ -77,6 +76,7 @@ class _Fetch:
 
     def __init__(self, request: FetchRequest, on_progress: OnProgress) -> None:
         self._request = request
+        self._access = (request.uid, request.gid, request.mode)
         self._on_progress = on_progress
         self._notes: List[str] = []
         self._started = time.monotonic()
@@ -88,7 +88,7 @@ class _Fetch:
         if present:
             self._drop_wheel()
             return present
-        sources = self._sources()
+        sources = sources_of(request, fetch)
         require_usable(request.path)
         self._prepare_directory()
         partials.take_back(request.path, request.sha256)
@@ -125,51 +125,9 @@ class _Fetch:
     def _fix_access(self) -> bool:
         path = self._request.path
         try:
-            return self._give_access(path, os.stat(path))
+            return give_access(path, os.stat(path), *self._access)
         except OSError as error:
             raise atomic.translate(error, path) from error
-
-    def _give_access(self, file: Union[int, str], status: os.stat_result) -> bool:
-        """Give a file its owner, group and mode; return whether one was another."""
-        uid, gid, mode = self._request.uid, self._request.gid, self._request.mode
-        owned = uid in (-1, status.st_uid) and gid in (-1, status.st_gid)
-        if not owned:
-            # First, for it takes away the bits that change the user.
-            os.chown(file, uid, gid)
-        if owned and status.st_mode & 0o7777 == mode:
-            return False
-        os.chmod(file, mode)
-        return True
-
-    def _sources(self) -> List[Any]:
-        request, network = self._request, self._request.network
-        if not request.sources:
-            raise UsageError(
-                "there is no source for %s" % request.path,
-                code="NO_SOURCE",
-                hint="give a URL, a file or a bundle directory",
-            )
-        named = [text.replace("{sha256}", request.sha256) for text in request.sources]
-        urls = [addresses.apply_endpoint(addresses.normal(text), network) for text in named]
-        remote = [url for url in urls if addresses.is_web(url)]
-        hub = addresses.hub_origin(remote, network)
-        sources = [self._source(url, hub) for url in urls]
-        peers = [addresses.is_own(url, network) for url in urls]
-        for source, is_peer, is_next in zip(sources, peers, peers[1:]):
-            source.is_spare = is_peer and is_next
-        return sources
-
-    def _source(self, url: str, hub: Optional[addresses.Origin]) -> Any:
-        request = self._request
-        if is_wheel(url):
-            # Few fetches need it, and it reads pip's configuration.
-            from .sources.wheel import WheelSource
-
-            return WheelSource(url, request, fetch)
-        path = local_path(url, os.path.basename(request.path), request.sha256)
-        if path is not None:
-            return LocalSource(path)
-        return HttpSource(url, request.network, request.sha256, hub)
 
     def _prepare_directory(self) -> None:
         directory = os.path.dirname(self._request.path)
@@ -346,7 +304,7 @@ class _Fetch:
                 fetched += self._hash_again(partial, ledger) if rounds else 0
                 rounds += 1
                 with partial.watch.writing():
-                    self._give_access(partial.handle, os.fstat(partial.handle))
+                    give_access(partial.handle, os.fstat(partial.handle), *self._access)
                 os.fsync(partial.handle)
             status = os.fstat(partial.handle)
             partial.give_name(path)

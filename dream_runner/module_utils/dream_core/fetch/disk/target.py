@@ -11,7 +11,7 @@ import fcntl
 import os
 import stat as stat_module
 import struct
-from typing import Optional
+from typing import Optional, Union
 
 from ...errors import DiskError, DreamError, PrivilegeError, UsageError
 from ...system import atomic, filesystems
@@ -100,3 +100,17 @@ def _is_protected(path: str) -> bool:
         finally:
             os.close(handle)
     return False
+
+
+def give_access(
+    file: Union[int, str], status: os.stat_result, uid: int, gid: int, mode: int
+) -> bool:
+    """Give a file its owner, group and mode (-1: keep); return whether one was another."""
+    owned = uid in (-1, status.st_uid) and gid in (-1, status.st_gid)
+    if not owned:
+        # First, for it takes away the bits that change the user.
+        os.chown(file, uid, gid)
+    if owned and status.st_mode & 0o7777 == mode:
+        return False
+    os.chmod(file, mode)
+    return True

@@ -1,0 +1,223 @@
+"""What NVIDIA's driver reports, in one form, from NVML or nvidia-smi."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Dict, List, Optional, Tuple
+
+from . import exits, parse
+
+
+def report_of(raw: Dict[str, Any]) -> Tuple[Optional[Dict[str, Any]], Optional[str]]:
+    """Return ``({driver, source, gpus, links}, None)``, or ``(None, what went wrong)``."""
+    if raw.get("nvml") is not None:
+        answer = parse.mapping(raw["nvml"])
+        report = _nvml_report(answer)
+        if report:
+            return report, None
+        if not raw.get("smi"):
+            return None, _nvml_problem(answer)
+    smi = parse.mapping(raw.get("smi"))
+    query = smi.get("query")
+    if query is None:
+        return None, None
+    query = parse.mapping(query)
+    if query.get("problem"):
+        return None, "timeout" if query["problem"] == "timeout" else _reason(query)
+    report = _smi_report(query, smi)
+    return (report, None) if report else (None, _reason(query))
+
+
+def _reason(query: Dict[str, Any]) -> str:
+    """Return why there are no rows: what the tool said, else what its exit code means."""
+    shown = [line for line in parse.lines(query.get("stdout")) if not _is_header(line)]
+    said = parse.said({"stdout": "\n".join(shown), "stderr": query.get("stderr")})
+    return said or exits.meaning(query, exits.NVIDIA) or "no answer"
+
+
+def unreadable(raw: Dict[str, Any], problem: str) -> bool:
+    """Tell whether nvidia-smi claims success, yet says neither rows nor a known failure."""
+    query = parse.mapping(parse.mapping(raw.get("smi")).get("query"))
+    return query.get("rc") == 0 and not re.search(_KNOWN_FAILURES, problem, re.IGNORECASE)
+
+
+_KNOWN_FAILURES = r"version mismatch|communicate with|no devices were found|not loaded"
+
+
+def _nvml_answer(answer: Dict[str, Any]) -> Dict[str, Any]:
+    import json
+
+    try:
+        return parse.mapping(json.loads(answer.get("stdout") or ""))
+    except (ValueError, TypeError, RecursionError):
+        return {}
+
+
+def _nvml_problem(answer: Dict[str, Any]) -> str:
+    if answer.get("problem") == "timeout":
+        return "timeout"
+    data = _nvml_answer(answer)
+    known = exits.NVIDIA.get(parse.whole(data.get("code")) or 0)
+    return known or parse.string(data.get("error")) or parse.said(answer) or "no answer"
+
+
+def _nvml_report(answer: Dict[str, Any]) -> Optional[Dict[str, Any]]:
+    data = _nvml_answer(answer)
+    if data.get("code") != 0:
+        return None
+    devices = parse.mappings(data.get("devices"))
+    found = [_nvml_gpu(device) for device in devices]
+    return {
+        "source": "nvml",
+        "driver": parse.string(data.get("driver")),
+        "gpus": found,
+        "links": _nvml_links(data, devices),
+        # The library may crash while it shuts down, after all was told.
+        "complaint": exits.complaint("NVML", answer),
+    }
+
+
+def _nvml_gpu(device: Dict[str, Any]) -> Dict[str, Any]:
+    parts = parse.mappings(device.get("mig_instances"))
+    return {
+        "index": parse.whole(device.get("index")),
+        "uuid": parse.string(device.get("uuid")),
+        "name": parse.string(device.get("name")),
+        "slot": parse.slot(device.get("bus_id")),
+        "memory_mb": parse.bytes_to_mb(device.get("memory_bytes")),
+        "compute_capability": _capability(device.get("compute_capability")),
+        "mig": device.get("mig") is True,
+        "instances": [
+            {
+                "uuid": parse.string(part.get("uuid")),
+                "profile": parse.string(part.get("name")),
+                "memory_mb": parse.bytes_to_mb(part.get("memory_bytes")),
+            }
+            for part in parts
+        ],
+    }
+
+
+def _nvml_links(data: Dict[str, Any], devices: List[Dict[str, Any]]) -> List[List[Any]]:
+    links = {
+        (row[0], row[1]): row[2]
+        for row in parse.rows(data.get("levels"))
+        if isinstance(row, list) and len(row) == 3 and all(isinstance(n, int) for n in row[:2])
+    }
+    for a, first in enumerate(devices):
+        for b in range(a + 1, len(devices)):
+            count = _nvlinks_between(first, devices[b])
+            if count:
+                links[(a, b)] = "NV%d" % count
+    return [[a, b, str(kind)] for (a, b), kind in sorted(links.items())]
+
+
+def _nvlinks_between(a: Dict[str, Any], b: Dict[str, Any]) -> int:
+    """Return how many NVLinks join two GPUs: direct ones, else those to common switches."""
+    to_a, to_b = parse.rows(a.get("nvlinks")), parse.rows(b.get("nvlinks"))
+    direct = sum(1 for remote in to_a if remote and remote == b.get("bus_id"))
+    if direct:
+        return direct
+    common = {r for r in to_a if isinstance(r, str)} & {r for r in to_b if isinstance(r, str)}
+    return min(sum(1 for r in side if str(r) in common) for side in (to_a, to_b))
+
+
+def _smi_report(query: Dict[str, Any], smi: Dict[str, Any]) -> Optional[Dict[str, Any]]:
+    rows = _csv(query.get("stdout"))
+    if not rows:
+        return None
+    parts = _mig_parts(parse.mapping(smi.get("list")).get("stdout"))
+    return {
+        "source": "nvidia-smi",
+        "driver": next((parse.string(r.get("driver_version")) for r in rows), None),
+        "gpus": [_smi_gpu(row, parts) for row in rows],
+        "links": matrix(parse.mapping(smi.get("topo")).get("stdout")),
+        "complaint": exits.complaint("nvidia-smi", query, exits.NVIDIA),
+    }
+
+
+def _csv(stdout: Any) -> List[Dict[str, str]]:
+    """Return rows by field name, out of the header that nvidia-smi prints itself.
+
+    Lines before the header (warnings) are skipped; a row that does not have
+    as many fields as the header is not a row, nor is one that was cut off.
+    """
+    whole = stdout[: stdout.rfind("\n") + 1] if isinstance(stdout, str) else ""
+    lines = parse.lines(whole)
+    start = next((i for i, line in enumerate(lines) if _is_header(line)), None)
+    if start is None:
+        return []
+    names = [part.strip().split(" [")[0] for part in lines[start].split(",")]
+    rows = [[part.strip() for part in line.split(",")] for line in lines[start + 1 :]]
+    return [dict(zip(names, row)) for row in rows if len(row) == len(names)]
+
+
+def _is_header(line: str) -> bool:
+    return line.startswith("index,") and "uuid" in line
+
+
+def _smi_gpu(row: Dict[str, str], parts: Dict[str, List[Dict[str, Any]]]) -> Dict[str, Any]:
+    uuid, index = parse.string(row.get("uuid")), parse.whole(row.get("index"))
+    instances = parts.get(uuid or "") or parts.get(str(index), [])
+    return {
+        "index": index,
+        "uuid": uuid,
+        "name": parse.string(row.get("name")),
+        "slot": parse.slot(row.get("pci.bus_id")),
+        "memory_mb": parse.mib(row.get("memory.total")),
+        "compute_capability": _capability(row.get("compute_cap")),
+        # A container may see its part and not be told the mode of the whole.
+        "mig": row.get("mig.mode.current") == "Enabled" or bool(instances),
+        "instances": instances,
+    }
+
+
+def _capability(value: Any) -> Optional[str]:
+    name = parse.string(value)
+    return name if name and re.fullmatch(r"\d{1,2}\.\d", name, re.ASCII) else None
+
+
+def _mig_parts(stdout: Any) -> Dict[str, List[Dict[str, Any]]]:
+    """Return the MIG parts under each GPU's UUID and number, out of ``nvidia-smi -L``.
+
+    The tool gives a profile (``3g.40gb``) and no exact size. Read as 10**9
+    bytes a gigabyte, a profile is a little smaller than its part really is:
+    40 GB for one of 39.5 GiB.
+    """
+    parts: Dict[str, List[Dict[str, Any]]] = {}
+    current: Optional[List[Dict[str, Any]]] = None
+    for line in parse.lines(stdout):
+        gpu = re.match(r"GPU (\d+): .*\(UUID: ([^)]+)\)", line)
+        part = re.match(r"\s+MIG (\S*?(\d+)gb\S*)\s+Device\s+\d+: \(UUID: ([^)]+)\)", line)
+        if gpu:
+            current = parts[gpu[1]] = parts[gpu[2]] = []
+        elif part and current is not None:
+            size = int(part[2]) * 10**9 // parse.MIB if len(part[2]) < 5 else None
+            current.append({"uuid": part[3], "profile": part[1], "memory_mb": size})
+    return parts
+
+
+def matrix(stdout: Any) -> List[List[Any]]:
+    """Return ``[a, b, link]`` rows with a < b out of ``nvidia-smi topo -m``.
+
+    Columns are found by their heading, because a driver may put network
+    cards and affinities after, and colours around them.
+    """
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in parse.lines(stdout)]
+    heading = next((line for line in lines if re.match(r"\s+GPU0\b", line)), "")
+    columns = [int(n) for n in re.findall(r"\bGPU(\d{1,3})\b", heading)]
+    found: List[List[Any]] = []
+    for line in lines:
+        words = line.split()
+        row = re.fullmatch(r"GPU(\d{1,3})", words[0]) if words else None
+        if not row or len(words) <= len(columns):
+            continue
+        pairs = zip(columns, words[1:])
+        found += [[int(row[1]), b, link] for b, link in pairs if int(row[1]) < b]
+    return found
+
+
+def links(capture: Dict[str, Any]) -> List[List[Any]]:
+    """Return ``[index a, index b, link]`` of NVIDIA GPUs as the driver numbers them."""
+    report, _ = report_of(parse.mapping(capture.get("nvidia")))
+    return report["links"] if report else []
