@@ -68,7 +68,7 @@ lines: {description: The same for a person., type: list, elements: str, returned
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core.health.access import SPEC, carry_out
-from ansible.module_utils.dream_core.system.process import tighten_umask
+from ansible.module_utils.dream_core.system.umask import tighten_umask
 
 
 def main():

@@ -48,7 +48,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core import arguments
 from ansible.module_utils.dream_core.errors import DreamError
 from ansible.module_utils.dream_core.native import background
-from ansible.module_utils.dream_core.system.process import tighten_umask
+from ansible.module_utils.dream_core.system.umask import tighten_umask
 
 SPEC = {
     "program": {"type": arguments.path, "required": True},

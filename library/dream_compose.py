@@ -76,7 +76,7 @@ from ansible.module_utils.dream_core import arguments
 from ansible.module_utils.dream_core.containers.compose_project import Stack
 from ansible.module_utils.dream_core.errors import DreamError
 from ansible.module_utils.dream_core.system.lifeline import Lifeline
-from ansible.module_utils.dream_core.system.process import tighten_umask
+from ansible.module_utils.dream_core.system.umask import tighten_umask
 
 SPEC = {
     "project": {"type": "dict", "required": True},

@@ -40,7 +40,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core import arguments
 from ansible.module_utils.dream_core.errors import DreamError
 from ansible.module_utils.dream_core.look.host import look
-from ansible.module_utils.dream_core.system.process import tighten_umask
+from ansible.module_utils.dream_core.system.umask import tighten_umask
 
 SPEC = {
     "settings": {"type": "dict", "required": True},

@@ -40,7 +40,7 @@ absent:
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core.errors import DreamError
 from ansible.module_utils.dream_core.packages.bundle_debs import look
-from ansible.module_utils.dream_core.system.process import tighten_umask
+from ansible.module_utils.dream_core.system.umask import tighten_umask
 
 SPEC = {
     "names": {"type": "list", "elements": "str", "required": True},

@@ -59,7 +59,7 @@ from ansible.module_utils.dream_core.containers import (
 )
 from ansible.module_utils.dream_core.errors import DreamError
 from ansible.module_utils.dream_core.packages import bundle_debs, installed
-from ansible.module_utils.dream_core.system.process import tighten_umask
+from ansible.module_utils.dream_core.system.umask import tighten_umask
 
 SPEC = {
     "command": {"type": "str", "default": "docker"},

@@ -50,7 +50,7 @@ warning:
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core import arguments
 from ansible.module_utils.dream_core.facts.cache import load_or_gather
-from ansible.module_utils.dream_core.system.process import tighten_umask
+from ansible.module_utils.dream_core.system.umask import tighten_umask
 
 SPEC = {
     "state_dir": {"type": arguments.path, "required": True},

@@ -62,7 +62,7 @@ changes:
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core.errors import DreamError
 from ansible.module_utils.dream_core.system.files import SPEC, carry_out
-from ansible.module_utils.dream_core.system.process import tighten_umask
+from ansible.module_utils.dream_core.system.umask import tighten_umask
 
 
 def main():

@@ -73,7 +73,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core.containers.images import settle
 from ansible.module_utils.dream_core.errors import DreamError
 from ansible.module_utils.dream_core.system.lifeline import Lifeline
-from ansible.module_utils.dream_core.system.process import tighten_umask
+from ansible.module_utils.dream_core.system.umask import tighten_umask
 
 IMAGE = {
     "service": {"type": "str", "required": True},

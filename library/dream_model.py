@@ -198,7 +198,7 @@ from ansible.module_utils.dream_core.fetch.disk.stamp import is_present
 from ansible.module_utils.dream_core.fetch.fetcher import fetch, remove
 from ansible.module_utils.dream_core.fetch.options import as_request
 from ansible.module_utils.dream_core.system.lifeline import Lifeline
-from ansible.module_utils.dream_core.system.process import tighten_umask
+from ansible.module_utils.dream_core.system.umask import tighten_umask
 
 
 def main():

@@ -84,7 +84,7 @@ down:
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core.errors import DreamError
 from ansible.module_utils.dream_core.health.readiness import SPEC, carry_out
-from ansible.module_utils.dream_core.system.process import tighten_umask
+from ansible.module_utils.dream_core.system.umask import tighten_umask
 
 
 def main():

@@ -40,7 +40,7 @@ left: {description: What should have gone., type: list, elements: str, returned:
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core import arguments
 from ansible.module_utils.dream_core.errors import PrivilegeError
-from ansible.module_utils.dream_core.system.process import tighten_umask
+from ansible.module_utils.dream_core.system.umask import tighten_umask
 from ansible.module_utils.dream_core.undo.uninstall import remove
 
 SPEC = {

@@ -39,7 +39,7 @@ import os
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core.errors import DreamError
 from ansible.module_utils.dream_core.packages.repository import provide
-from ansible.module_utils.dream_core.system.process import tighten_umask
+from ansible.module_utils.dream_core.system.umask import tighten_umask
 
 SPEC = {"repository": {"type": "dict", "required": True}}
 

@@ -48,7 +48,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core import arguments
 from ansible.module_utils.dream_core.errors import EngineError, from_dict
 from ansible.module_utils.dream_core.system.lifeline import Lifeline
-from ansible.module_utils.dream_core.system.process import tighten_umask
+from ansible.module_utils.dream_core.system.umask import tighten_umask
 from ansible.module_utils.dream_core.undo.rollback import turn_back
 
 SPEC = {

@@ -37,7 +37,7 @@ dream_error: {description: The failure as data., type: dict, returned: failure}
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core.packages.apt_sources import broken, failure, warning
-from ansible.module_utils.dream_core.system.process import tighten_umask
+from ansible.module_utils.dream_core.system.umask import tighten_umask
 
 SPEC = {
     "output": {"type": "str", "required": True},

@@ -42,7 +42,7 @@ visit: {description: What was found., type: dict, returned: always}
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core.errors import DreamError
 from ansible.module_utils.dream_core.look.fleet_visit import visit
-from ansible.module_utils.dream_core.system.process import tighten_umask
+from ansible.module_utils.dream_core.system.umask import tighten_umask
 
 SPEC = {
     "settings": {"type": "dict", "required": True},

@@ -54,7 +54,7 @@ from ansible.module_utils.dream_core import arguments
 from ansible.module_utils.dream_core.errors import DreamError
 from ansible.module_utils.dream_core.native.venv import ensure
 from ansible.module_utils.dream_core.system.lifeline import Lifeline
-from ansible.module_utils.dream_core.system.process import tighten_umask
+from ansible.module_utils.dream_core.system.umask import tighten_umask
 
 SPEC = {
     "path": {"type": arguments.path, "required": True},

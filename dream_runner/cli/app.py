@@ -22,7 +22,7 @@ import typer
 from ..module_utils.dream_core import redact
 from ..module_utils.dream_core.errors import DreamError, Interrupted, UsageError
 from ..module_utils.dream_core.system import streams
-from ..module_utils.dream_core.system.process import tighten_umask
+from ..module_utils.dream_core.system.umask import tighten_umask
 from ..run.processes import ctrl_c
 from ..version import __version__
 from . import (

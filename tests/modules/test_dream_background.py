@@ -15,7 +15,7 @@ from dream_runner.module_utils.dream_core.errors import EngineError
 from dream_runner.module_utils.dream_core.native import background
 from dream_runner.module_utils.dream_core.records import receipt, survey
 from dream_runner.module_utils.dream_core.resources import observed_host, registry
-from dream_runner.module_utils.dream_core.system.process import command_lines, is_alive
+from dream_runner.module_utils.dream_core.system.processes import command_lines, is_alive
 from dream_runner.module_utils.dream_core.undo import uninstall
 from dream_runner.module_utils.dream_core.upgrade import progress
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dream_runner.module_utils.dream_core.native import supervisord
-from dream_runner.module_utils.dream_core.system.process import command_lines, is_alive
+from dream_runner.module_utils.dream_core.system.processes import command_lines, is_alive
 
 from .conftest import Run
 

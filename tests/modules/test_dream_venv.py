@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from dream_runner.module_utils.dream_core.native import pip_output, venv, venv_check
-from dream_runner.module_utils.dream_core.system import process
+from dream_runner.module_utils.dream_core.system import process, processes
 
 from .conftest import Run
 
@@ -210,7 +210,7 @@ def test_killed_at_any_instant_then_complete(run_module: Run, wanted: dict[str, 
     assert names(wanted) == ["venv"]
     assert run_module("dream_venv", **wanted)["changed"] is False
     below = wanted["path"] + "/"
-    assert not [a for a in process.command_lines().values() if a and a[0].startswith(below)]
+    assert not [a for a in processes.command_lines().values() if a and a[0].startswith(below)]
 
 
 def test_other_bytes_than_pinned_are_refused(run_module: Run, wanted: dict[str, Any]) -> None:

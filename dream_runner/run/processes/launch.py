@@ -16,7 +16,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...module_utils.dream_core.system.process import tighten_umask
+from ...module_utils.dream_core.system.umask import tighten_umask
 
 #: prctl(2): signal to this process when the thread that made it ends.
 _PR_SET_PDEATHSIG = 1

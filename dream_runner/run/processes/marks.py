@@ -12,7 +12,7 @@ from collections.abc import Collection
 
 import psutil
 
-from ...module_utils.dream_core.system.process import started_at
+from ...module_utils.dream_core.system.processes import started_at
 
 #: Marks every process of a run, so that a later one finds them.
 RUN_ID_VARIABLE = "DREAM_RUN_ID"

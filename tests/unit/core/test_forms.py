@@ -27,7 +27,7 @@ from dream_runner.module_utils.dream_core.records import (
     receipt_form,
     survey,
 )
-from dream_runner.module_utils.dream_core.system import atomic, process
+from dream_runner.module_utils.dream_core.system import atomic, tools
 from dream_runner.module_utils.dream_core.undo.uninstall import remove
 from dream_runner.module_utils.dream_core.upgrade import progress
 from dream_runner.settings import answers
@@ -191,7 +191,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     found = Machine(tmp_path)
     found.write_receipts()
     # No program of this host is asked: what is tested is what is read.
-    monkeypatch.setattr(process, "output", lambda *_, **__: "")
+    monkeypatch.setattr(tools, "output", lambda *_, **__: "")
     monkeypatch.setattr(listeners, "listeners", lambda *_, **__: [])
     monkeypatch.setattr(progress, "show_program", lambda *_: {})
     monkeypatch.setattr(status, "_unit_state", lambda *_: "")

@@ -70,7 +70,7 @@ def test_a_warm_ticket_of_the_terminal_is_no_right_of_ansibles(
     program = tmp_path / "sudo"
     program.write_text('#!/bin/sh\ncase " $* " in *" -k "*) exit 1 ;; esac\nexit 0\n')
     program.chmod(0o755)
-    monkeypatch.setattr(packages, "SYSTEM_PATH", str(tmp_path))
+    monkeypatch.setattr(packages.tools, "SYSTEM_PATH", str(tmp_path))
     assert packages._sudo() == []
     program.write_text("#!/bin/sh\nexit 0\n")
     assert packages._sudo() == [str(program), "-n"]

@@ -26,7 +26,7 @@ def sudo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     program = tmp_path / "sudo"
     program.write_text(text)
     program.chmod(0o755)
-    monkeypatch.setattr(account, "SYSTEM_PATH", str(tmp_path))
+    monkeypatch.setattr(account.tools, "SYSTEM_PATH", str(tmp_path))
     monkeypatch.setattr(os, "getuid", lambda: 12345)
 
 
@@ -66,6 +66,6 @@ def test_sudo_is_asked_outside_of_the_callers_session(
 
 
 def test_no_sudo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(account, "SYSTEM_PATH", str(tmp_path))
+    monkeypatch.setattr(account.tools, "SYSTEM_PATH", str(tmp_path))
     monkeypatch.setattr(os, "getuid", lambda: 12345)
     assert account.gather_session()["sudo_why"] == "there is no sudo"

@@ -8,13 +8,13 @@ import pytest
 
 from dream_runner.module_utils.dream_core.packages import bundle_debs, installed
 from dream_runner.module_utils.dream_core.resources import observed_host, registry
-from dream_runner.module_utils.dream_core.system import process
+from dream_runner.module_utils.dream_core.system import tools
 
 
 @pytest.fixture
 def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
     """``tool(name, prints, code)`` puts a program in the place of the system's."""
-    monkeypatch.setattr(process, "SYSTEM_PATH", str(tmp_path))
+    monkeypatch.setattr(tools, "SYSTEM_PATH", str(tmp_path))
     monkeypatch.setattr(bundle_debs, "_environment", lambda: {"PATH": str(tmp_path)})
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
 

@@ -11,7 +11,7 @@ import pytest
 
 from dream_runner import paths
 from dream_runner.cli import app
-from dream_runner.module_utils.dream_core.system.process import tighten_umask
+from dream_runner.module_utils.dream_core.system.umask import tighten_umask
 
 
 @pytest.fixture(autouse=True)

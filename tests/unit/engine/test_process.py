@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from dream_runner.module_utils.dream_core.system import process
+from dream_runner.module_utils.dream_core.system import process, processes
 
 PARENT = """
 import os, sys
@@ -33,10 +33,10 @@ def test_the_kernel_ends_it_with_a_killed_parent() -> None:
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
-        assert process.is_alive(child)
+        assert processes.is_alive(child)
         parent.send_signal(signal.SIGKILL)
-    process.await_end([child], 5)
-    assert not process.is_alive(child)
+    processes.await_end([child], 5)
+    assert not processes.is_alive(child)
 
 
 def test_one_that_ignores_sigterm_is_killed() -> None:
@@ -44,14 +44,14 @@ def test_one_that_ignores_sigterm_is_killed() -> None:
     with subprocess.Popen(["/bin/sh", "-c", script], stdout=subprocess.PIPE) as stubborn:
         assert stubborn.stdout is not None
         stubborn.stdout.readline()
-        assert process.command_lines()[stubborn.pid][0] == "/bin/sh"
+        assert processes.command_lines()[stubborn.pid][0] == "/bin/sh"
         start = time.monotonic()
-        assert process.end_processes([stubborn.pid], grace_seconds=0.3) == []
+        assert processes.end_processes([stubborn.pid], grace_seconds=0.3) == []
         assert 0.2 < time.monotonic() - start < 4
 
 
 def test_nobody_is_not_alive() -> None:
-    assert not process.is_alive(2**22 + 1)
+    assert not processes.is_alive(2**22 + 1)
 
 
 DETACHED = """
@@ -76,7 +76,7 @@ def test_what_is_started_to_stay_outlives_its_starter_without_a_word() -> None:
     pid = int(done.stdout)
     try:
         assert (done.returncode, done.stderr) == (0, "")
-        assert process.is_alive(pid)
+        assert processes.is_alive(pid)
         assert os.getsid(pid) == pid
     finally:
         os.kill(pid, signal.SIGKILL)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from dream_runner.module_utils.dream_core.containers import (
 from dream_runner.module_utils.dream_core.errors import EngineError, from_dict
 from dream_runner.module_utils.dream_core.native import supervisord, venv
 from dream_runner.module_utils.dream_core.packages import repository
+from dream_runner.module_utils.dream_core.system import tools
 from dream_runner.module_utils.dream_core.system.process import Finished
 from dream_runner.run.events import TaskFinished
 from dream_runner.run.task_errors import error_of_task
@@ -163,11 +163,11 @@ def test_a_supervisor_that_nothing_ends(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_repository_nobody_can_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(*_: Any, **__: Any) -> Any:
-        said = b"E: Failed to fetch http://x/InRelease  Could not connect to x:80\n"
-        return subprocess.CompletedProcess([], 100, said)
+    def refused(*_: Any, **__: Any) -> tools.Ended:
+        said = "E: Failed to fetch http://x/InRelease  Could not connect to x:80\n"
+        return tools.Ended(100, said, "")
 
-    monkeypatch.setattr(repository.subprocess, "run", refused)
+    monkeypatch.setattr(tools, "run", refused)
     wanted = {"kind": "dnf", "name": "docker", "url": "http://x", "files": []}
     assert told(repository._prove, wanted, {}) == ("REPOSITORY_UNREADABLE", 5)
 

@@ -7,7 +7,6 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,6 +30,7 @@ from dream_runner.module_utils.dream_core.errors import (
 from dream_runner.module_utils.dream_core.health import readiness
 from dream_runner.module_utils.dream_core.records import survey
 from dream_runner.module_utils.dream_core.resources import observed_host
+from dream_runner.module_utils.dream_core.system import tools
 from dream_runner.module_utils.dream_core.system.process import Finished
 
 # --- pulls ------------------------------------------------------------------------------------
@@ -472,19 +472,19 @@ def refusing(monkeypatch: pytest.MonkeyPatch) -> Any:
     def refuse(sudo: str) -> None:
         def run(command: str, arguments: Any, timeout: float) -> Any:
             if command == "docker":
-                return SimpleNamespace(returncode=1, stdout=b"", stderr=DENIED)
+                return tools.Ended(1, "", DENIED)
             if sudo:
-                return SimpleNamespace(returncode=1, stdout=b"", stderr=sudo.encode())
-            return SimpleNamespace(returncode=0, stdout=b"[]", stderr=b"")
+                return tools.Ended(1, "", sudo)
+            return tools.Ended(0, "[]", "")
 
         monkeypatch.setattr(engine, "_run", run)
         monkeypatch.setattr(engine.os, "geteuid", lambda: 1000)
-        monkeypatch.setattr(engine.shutil, "which", lambda *_, **__: "/usr/bin/sudo")
+        monkeypatch.setattr(tools, "path_of", lambda _: "/usr/bin/sudo")
 
     return refuse
 
 
-DENIED = b"permission denied while trying to connect to the Docker daemon socket"
+DENIED = "permission denied while trying to connect to the Docker daemon socket"
 IMAGE = {"kind": "image", "reference": "x@sha256:1"}
 
 
@@ -510,7 +510,7 @@ def test_who_may_not_ask_does_not_take_anything_for_gone(
 
 
 def test_an_engine_that_is_stopped_has_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = b"Cannot connect to the Docker daemon. Is the docker daemon running?"
-    answer = SimpleNamespace(returncode=1, stdout=b"", stderr=said)
+    said = "Cannot connect to the Docker daemon. Is the docker daemon running?"
+    answer = tools.Ended(1, "", said)
     monkeypatch.setattr(engine, "_run", lambda *_: answer)
     assert engine_objects.observe(CONTAINER, engine_objects.Engine()) == {"present": False}

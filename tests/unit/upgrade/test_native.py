@@ -21,7 +21,7 @@ from dream_runner.module_utils.dream_core.phases import PHASES
 from dream_runner.module_utils.dream_core.records import receipt, survey
 from dream_runner.module_utils.dream_core.resources import registry
 from dream_runner.module_utils.dream_core.system import atomic, systemd
-from dream_runner.module_utils.dream_core.system.process import command_lines, end_processes
+from dream_runner.module_utils.dream_core.system.processes import command_lines, end_processes
 from dream_runner.module_utils.dream_core.upgrade import progress, switch_native, trial, upgrader
 
 ENGINE = paths.content() / "roles" / "services" / "files" / "dream_engine.py"
@@ -341,7 +341,7 @@ def test_a_unit_is_restarted_with_its_new_file_and_only_then(
     program = tools / "systemctl"
     program.write_text(SYSTEMCTL.format(python=sys.executable, base=str(tools)))
     program.chmod(0o755)
-    monkeypatch.setattr(systemd, "SYSTEM_PATH", str(tools))
+    monkeypatch.setattr(systemd.tools, "SYSTEM_PATH", str(tools))
     for name, side in host.sides.items():
         unit = {"path": str(tools / "engine.service"), "mode": "0644"}
         unit["content"] = json.dumps(side["command"])

@@ -14,7 +14,7 @@ import pytest
 from dream_runner.module_utils.dream_core.errors import BusyError, PrivilegeError
 from dream_runner.module_utils.dream_core.records import locks
 from dream_runner.module_utils.dream_core.system import file_lock
-from dream_runner.module_utils.dream_core.system.process import started_at
+from dream_runner.module_utils.dream_core.system.processes import started_at
 from dream_runner.run.processes import lock, marks, stopper
 from dream_runner.run.processes.marks import FOLDER_VARIABLE, OWNER_VARIABLE, RUN_ID_VARIABLE
 

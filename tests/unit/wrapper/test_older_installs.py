@@ -12,7 +12,7 @@ from dream_runner.machine import target
 from dream_runner.module_utils.dream_core.network import listeners
 from dream_runner.module_utils.dream_core.phases import PHASES
 from dream_runner.module_utils.dream_core.records import due_phases
-from dream_runner.module_utils.dream_core.system import process
+from dream_runner.module_utils.dream_core.system import tools
 from dream_runner.settings.problems import SettingsError
 from dream_runner.settings.values import Given
 
@@ -72,7 +72,7 @@ def receipt(phase: str, root: Path, profile: str, state: str) -> dict[str, Any]:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(listeners, "listeners", lambda *_, **__: [])
-    monkeypatch.setattr(process, "output", lambda *_, **__: "")
+    monkeypatch.setattr(tools, "output", lambda *_, **__: "")
     return tmp_path
 
 

@@ -12,13 +12,11 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import stat
-import subprocess
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 from ..errors import IntegrityError
-from ..layout import SYSTEM_PATH
+from ..system import tools
 from ..system.filesystems import parts_of
 
 MANIFEST = "bundle.json"
@@ -252,11 +250,8 @@ def _unsigned(directory: str, what: str) -> IntegrityError:
 
 def _ssh_keygen(arguments: List[str], content: bytes) -> Tuple[int, str]:
     """Return the exit status and what was said; a signature goes to standard output."""
-    program = shutil.which("ssh-keygen", path=SYSTEM_PATH)
-    if program is None:
+    program = tools.path_of("ssh-keygen")
+    if not program:
         return 1, "ssh-keygen is not there (package openssh-client)"
-    done = subprocess.run(
-        [program, *arguments], input=content, capture_output=True, timeout=60, check=False
-    )
-    said = done.stdout if done.returncode == 0 else done.stdout + done.stderr
-    return done.returncode, said.decode("utf-8", "replace")
+    done = tools.run([program, *arguments], content=content)
+    return done.status, done.output if done.status == 0 else done.output + done.errors

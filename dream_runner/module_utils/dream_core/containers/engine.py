@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import subprocess
 from typing import Any, Dict, List, Sequence
 
 from ..errors import EngineError
 from ..layout import SYSTEM_PATH
+from ..system import tools
 from ..system.process import Finished, run_child
 
 #: A question that the engine answers from memory.
@@ -27,14 +26,14 @@ def environment() -> Dict[str, str]:
 def ask(command: str, *arguments: str, timeout: float = _ASK_SECONDS) -> str:
     """Return what the engine's program prints. Raises EngineError ENGINE_REFUSED with its words."""
     done = _run(command, arguments, timeout)
-    if done.returncode != 0:
-        said = done.stderr.decode("utf-8", "replace").strip() or "status %d" % done.returncode
+    if done.status != 0:
+        said = done.errors.strip() or "status %d" % done.status
         raise EngineError(
             "%s %s: %s" % (command, arguments[0], said),
             code="ENGINE_REFUSED",
             hint="'docker info' says whether the engine is well",
         )
-    return str(done.stdout.decode("utf-8", "replace"))
+    return done.output
 
 
 #: Put before a command to ask as root; never asks for a password.
@@ -52,7 +51,7 @@ def is_denied(error: EngineError) -> bool:
 
 def as_root(command: str) -> str:
     """Return the command that asks as root, or nothing where there is no such way (left)."""
-    if command.startswith(_SUDO) or os.geteuid() == 0 or not shutil.which("sudo", path=SYSTEM_PATH):
+    if command.startswith(_SUDO) or os.geteuid() == 0 or not tools.path_of("sudo"):
         return ""
     return _SUDO + command
 
@@ -62,17 +61,10 @@ def _argv(command: str) -> List[str]:
     return [*_SUDO.split(), bare] if bare != command else [command]
 
 
-def _run(command: str, arguments: Sequence[str], timeout: float) -> Any:
+def _run(command: str, arguments: Sequence[str], timeout: float) -> tools.Ended:
     try:
-        return subprocess.run(
-            [*_argv(command), *arguments],
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=timeout,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
+        return tools.run([*_argv(command), *arguments], timeout, environment=environment())
+    except tools.NOT_RUN as error:
         raise EngineError(
             "the container engine does not answer: %s" % error,
             code="ENGINE_REFUSED",
@@ -92,14 +84,14 @@ def inspect(command: str, kind: str, names: Sequence[str]) -> List[Dict[str, Any
         return []
     done = _run(command, (kind, "inspect", *names), _ASK_SECONDS)
     # With a missing one it exits 1 and shows the others; without an engine it exits 1 as well.
-    said = done.stderr.decode("utf-8", "replace")
-    if done.returncode != 0 and not re.search(r"no such|not found", said, re.IGNORECASE):
+    said = done.errors
+    if done.status != 0 and not re.search(r"no such|not found", said, re.IGNORECASE):
         raise EngineError(
             "the container engine does not answer: %s" % said.strip(),
             code="ENGINE_REFUSED",
             hint="'docker info' says whether the engine is well",
         )
-    found: List[Dict[str, Any]] = json.loads(done.stdout.decode("utf-8", "replace") or "[]")
+    found: List[Dict[str, Any]] = json.loads(done.output or "[]")
     return found
 
 
@@ -115,7 +107,7 @@ def child(
     feed: Sequence[str] = (),
 ) -> Finished:
     """Run a long command of the engine, which ends with this process."""
-    program = shutil.which(argv[0], path=SYSTEM_PATH) or argv[0]
+    program = tools.path_of(argv[0]) or argv[0]
     return run_child(
         [program, *argv[1:]],
         environment=environment(),

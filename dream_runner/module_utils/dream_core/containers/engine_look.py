@@ -7,14 +7,11 @@ import grp
 import json
 import os
 import re
-import shutil
 import stat
-import subprocess
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from ..layout import SYSTEM_PATH
 from ..packages import installed
-from ..system import filesystems
+from ..system import filesystems, systemd, tools
 from . import daemon_options
 from .daemon_options import DAEMON_FILE, DEFAULT_ROOT
 from .engine_choice import CDI_FILE
@@ -30,7 +27,7 @@ _SLACK_SECONDS = 2
 
 def look(command: str, family: str, data_root: str = "") -> Dict[str, Any]:
     """Return what ``docker_engine.plan`` decides from."""
-    program = shutil.which(command, path=SYSTEM_PATH)
+    program = tools.path_of(command)
     answer: Dict[str, Any] = {"program": program, "problem": ""}
     if program:
         answer.update(_ask(program))
@@ -47,7 +44,7 @@ def look(command: str, family: str, data_root: str = "") -> Dict[str, Any]:
         sources=sources,
         keys=keys,
         devices=_devices(),
-        toolkit=shutil.which("nvidia-ctk", path=SYSTEM_PATH),
+        toolkit=tools.path_of("nvidia-ctk"),
         cdi_text=read(CDI_FILE),
     )
     return answer
@@ -74,18 +71,11 @@ def _json(argv: Sequence[str]) -> Tuple[Dict[str, Any], str]:
 def _output(argv: Sequence[str], also_failed: bool = False) -> Tuple[str, str]:
     """Return what a program printed and what went wrong; a failed one prints nothing of use."""
     try:
-        done = subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_PATIENCE_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
+        done = tools.run(argv, _PATIENCE_SECONDS)
+    except tools.NOT_RUN as error:
         return "", str(error)
-    text = done.stdout.decode("utf-8", "replace").strip()
-    problem = done.stderr.decode("utf-8", "replace").strip()
-    return (text if also_failed or done.returncode == 0 else ""), problem
+    text = done.output.strip()
+    return (text if also_failed or done.status == 0 else ""), done.errors.strip()
 
 
 def read(path: str) -> Optional[str]:
@@ -132,8 +122,7 @@ def unit(name: str = "docker.service", proc: str = "/proc") -> Dict[str, Any]:
     ``stale``: it was started before the daemon's file was last written.
     """
     properties = ("LoadState", "ActiveState", "UnitFileState", "MainPID")
-    text, _ = _output(["systemctl", "show", "--property=" + ",".join(properties), name])
-    shown = dict(line.partition("=")[::2] for line in text.splitlines())
+    shown = systemd.show(name, "system", properties)
     return {
         "known": shown.get("LoadState") == "loaded",
         "masked": shown.get("LoadState") == "masked",

@@ -16,15 +16,8 @@ import time
 from typing import Any, Dict, List, Mapping, Sequence
 
 from ..errors import EngineError
-from ..system.process import (
-    command_lines,
-    end_child,
-    end_processes,
-    is_alive,
-    start_child,
-    start_detached,
-    started_at,
-)
+from ..system.process import end_child, start_child, start_detached
+from ..system.processes import command_lines, end_processes, is_alive, started_at
 from .supervisord import small_environment
 
 KEEP = "--keep"

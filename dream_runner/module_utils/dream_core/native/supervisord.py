@@ -21,7 +21,8 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from ..errors import EngineError, UsageError
 from ..system import atomic
-from ..system.process import await_end, command_lines, end_processes, is_alive, start_detached
+from ..system.process import start_detached
+from ..system.processes import await_end, command_lines, end_processes, is_alive
 
 _RPC_SECONDS = 15.0
 _START_SECONDS = 20.0

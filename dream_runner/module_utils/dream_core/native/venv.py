@@ -19,7 +19,8 @@ from ..errors import (
 from ..layout import former
 from ..network import network_env
 from ..system import atomic, text_file
-from ..system.process import command_lines, end_processes, run_child
+from ..system.process import run_child
+from ..system.processes import command_lines, end_processes
 from .pip_output import DownloadWatch, Report, failure
 from .venv_check import MANIFEST, defect, is_whole, record
 

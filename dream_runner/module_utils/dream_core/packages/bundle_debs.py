@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import subprocess
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 from ..bundle import contents
 from ..errors import IntegrityError, RequirementError
 from ..layout import SYSTEM_PATH
+from ..system import tools
 
 #: ``libc6:any (>= 2.36)``: a name, perhaps an architecture, perhaps an operator and a version.
 _RELATION = re.compile(r"^([a-z0-9][a-z0-9.+-]*)(?::\S+)?(?:\s*\(([<>=]+)\s*([^\s)]+)\))?$")
@@ -167,22 +167,12 @@ def _rows(said: str, count: int) -> List[List[str]]:
 
 def _compare(one: str, operator: str, other: str) -> bool:
     command = ["dpkg", "--compare-versions", one, operator, other]
-    done = subprocess.run(command, env=_environment(), check=False, timeout=_SECONDS)
-    return done.returncode == 0
+    return tools.run(command, _SECONDS, environment=_environment()).status == 0
 
 
 def _output(*command: str) -> str:
     """Return what a program of dpkg's prints; whole rows are facts, whatever its exit code says."""
-    done = subprocess.run(
-        command,
-        env=_environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        check=False,
-        timeout=_SECONDS,
-    )
-    return done.stdout.decode("utf-8", "replace")
+    return tools.run(command, _SECONDS, environment=_environment()).output
 
 
 def _environment() -> Dict[str, str]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 from typing import FrozenSet, List, Sequence
 
-from ..layout import SYSTEM_PATH
-from ..system import process
+from ..system import tools
 from ..system.filesystems import lines, names_in
 
 #: How each family is asked for a package, with the answer that means installed.
@@ -24,7 +22,7 @@ _QUERIES = {
 def missing_packages(names: Sequence[str], family: str) -> List[str]:
     """Return the packages of ``names`` that are not installed; all where nobody can tell."""
     argv, answer = _QUERIES.get(family, (["false"], ""))
-    return [name for name in names if not process.prints([*argv, name], answer)]
+    return [name for name in names if not tools.prints([*argv, name], answer)]
 
 
 def is_dpkg_interrupted(folder: str = "/var/lib/dpkg") -> bool:
@@ -45,8 +43,8 @@ def is_dpkg_interrupted(folder: str = "/var/lib/dpkg") -> bool:
 def installed(names: Sequence[str]) -> FrozenSet[str]:
     """Return which of the packages the database of dpkg, rpm, pacman or apk has."""
     for program, query in _PACKAGE_QUERIES.items():
-        if shutil.which(program, path=SYSTEM_PATH):
-            lines = process.output([program, *query, *names]).splitlines()
+        if tools.path_of(program):
+            lines = tools.output([program, *query, *names]).splitlines()
             # dpkg says "name[:arch] installed", the others the bare name.
             words = [line.split() for line in lines if line.strip()]
             return frozenset(

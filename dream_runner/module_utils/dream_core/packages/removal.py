@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from typing import List, NamedTuple, Sequence
 
 from ..layout import SYSTEM_PATH
+from ..system import tools
 from ..system.account import ask_sudo
 from . import installed
 
@@ -30,7 +30,7 @@ class Removal(NamedTuple):
 
 def plan(names: Sequence[str]) -> Removal:
     """Return what would go with the packages ``names``; changes nothing."""
-    if not shutil.which("apt-get", path=SYSTEM_PATH):
+    if not tools.path_of("apt-get"):
         return Removal([], "remove it with the package manager of this host")
     try:
         together = _simulated("purge", "--auto-remove", *names)
@@ -67,8 +67,8 @@ def _as_root(*command: str) -> None:
 
 def _sudo() -> List[str]:
     """Return how to become root without being asked; empty where that is not possible."""
-    sudo = shutil.which("sudo", path=SYSTEM_PATH)
-    if sudo is None:
+    sudo = tools.path_of("sudo")
+    if not sudo:
         return []
     # As Ansible's workers will: the plan is made at a terminal, the removal outside of it.
     return [sudo, "-n"] if ask_sudo([sudo, "-k", "-n", "true"])[0] == 0 else []
@@ -79,16 +79,10 @@ def _simulated(*words: str) -> List[str]:
 
 
 def _output(*argv: str) -> str:
-    program = shutil.which(argv[0], path=SYSTEM_PATH) or argv[0]
-    done = subprocess.run(
-        [program, *argv[1:]],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=_SECONDS,
-        check=False,
-        env={"PATH": SYSTEM_PATH, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"},
-    )
-    if done.returncode != 0:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise Refused(said[-1] if said else "%s ended with %d" % (argv[0], done.returncode))
-    return done.stdout.decode("utf-8", "replace")
+    program = tools.path_of(argv[0]) or argv[0]
+    environment = {"PATH": SYSTEM_PATH, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
+    done = tools.run([program, *argv[1:]], _SECONDS, environment=environment)
+    if done.status != 0:
+        said = done.errors.strip().splitlines()
+        raise Refused(said[-1] if said else "%s ended with %d" % (argv[0], done.status))
+    return done.output

@@ -15,7 +15,7 @@ from ..errors import DreamError, IntegrityError, NetworkError
 from ..fetch.faults import SourceFault
 from ..fetch.request import Network, Patience
 from ..fetch.sources import page
-from ..system import atomic
+from ..system import atomic, tools
 from .openpgp import binary, fingerprints
 
 _KEY_LIMIT_BYTES = 1024 * 1024
@@ -140,14 +140,11 @@ def _download(url: str, environment: Mapping[str, str]) -> bytes:
 def _prove(wanted: Mapping[str, Any], environment: Mapping[str, str]) -> None:
     """Read the lists of this repository alone; its signature is checked on the way."""
     try:
-        done = subprocess.run(
+        done = tools.run(
             _refresh(wanted),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=dict(environment, LC_ALL="C"),
-            timeout=_REFRESH_PATIENCE_SECONDS,
-            check=False,
+            _REFRESH_PATIENCE_SECONDS,
+            environment=dict(environment, LC_ALL="C"),
+            joined=True,
         )
     except subprocess.TimeoutExpired as error:
         raise NetworkError(
@@ -156,9 +153,8 @@ def _prove(wanted: Mapping[str, Any], environment: Mapping[str, str]) -> None:
             where=wanted["url"],
             hint="check the connection or the proxy, then run again",
         ) from error
-    said = done.stdout.decode("utf-8", "replace").strip()
-    if done.returncode:
-        raise _unproved(wanted, said)
+    if done.status:
+        raise _unproved(wanted, done.output.strip())
 
 
 def _refresh(wanted: Mapping[str, Any]) -> List[str]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from typing import TYPE_CHECKING, Callable, NamedTuple, Optional, Sequence
 
-from ..layout import SYSTEM_PATH
+from ..system import tools
 from ..types import Resource, Seen
 
 if TYPE_CHECKING:
@@ -49,15 +47,9 @@ class Cannot(Exception):
 
 def run_or_keep(argv: Sequence[str]) -> None:
     """Run a program; raise Cannot with its reason if it is missing or fails."""
-    program = shutil.which(argv[0], path=SYSTEM_PATH)
-    if program is None:
+    program = tools.path_of(argv[0])
+    if not program:
         raise Cannot("%s is not there" % argv[0])
-    done = subprocess.run(
-        [program, *argv[1:]],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise Cannot(done.stderr.decode("utf-8", "replace").strip() or "%s failed" % argv[0])
+    done = tools.run([program, *argv[1:]])
+    if done.status != 0:
+        raise Cannot(done.errors.strip() or "%s failed" % argv[0])

@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 import pwd
 import re
-import shutil
-import subprocess
 from typing import Any, Dict, List, Optional, Tuple
 
-from ..layout import SYSTEM_PATH
-from . import ip_addresses
+from . import ip_addresses, tools
 
 #: A password that is wrong takes two seconds, a directory server more.
 _SUDO_SECONDS = 30
@@ -53,8 +50,8 @@ def gather_session() -> Dict[str, Any]:
 
 
 def _sudo() -> Tuple[str, str]:
-    sudo = shutil.which("sudo", path=SYSTEM_PATH)
-    if sudo is None:
+    sudo = tools.path_of("sudo")
+    if not sudo:
         return "none", "there is no sudo"
     status, output = ask_sudo([sudo, *_BECOME])
     if status == 0:
@@ -73,21 +70,17 @@ def ask_sudo(argv: List[str], typed: Optional[str] = None) -> Tuple[int, str]:
     ``argv`` has ``-k``. Status -1: sudo could not be run, or did not answer.
     """
     try:
-        done = subprocess.run(
+        done = tools.run(
             argv,
-            input="" if typed is None else typed + "\n",
-            encoding="utf-8",
-            errors="replace",
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env={**os.environ, "LC_ALL": "C"},
-            timeout=_SUDO_SECONDS,
-            check=False,
+            _SUDO_SECONDS,
+            environment={**os.environ, "LC_ALL": "C"},
+            content=b"" if typed is None else (typed + "\n").encode("utf-8", "replace"),
+            joined=True,
+            in_own_session=True,
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except tools.NOT_RUN:
         return -1, ""
-    return done.returncode, done.stdout
+    return done.status, done.output
 
 
 def sudo_refusal(output: str) -> str:

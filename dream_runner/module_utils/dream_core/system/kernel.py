@@ -10,7 +10,7 @@ import sys
 from typing import Dict, Iterable, Optional
 
 from .filesystems import lines, names_in
-from .process import prints
+from .tools import prints
 
 
 def available_memory_mb(meminfo: str = "/proc/meminfo") -> Optional[int]:

@@ -1,4 +1,4 @@
-"""Run another program so that it cannot outlive the module that started it."""
+"""Run another program so that it cannot outlive the one that started it."""
 
 from __future__ import annotations
 
@@ -10,27 +10,12 @@ import shutil
 import signal
 import subprocess
 import threading
-import time
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Optional, Sequence
-
-from ..layout import SYSTEM_PATH
 
 #: prctl(2): signal to this process when the thread that made it ends.
 _PR_SET_PDEATHSIG = 1
 _BLOCK_BYTES = 1024 * 1024
-
-
-#: Others may read what is made, and never write it.
-_SAFE_UMASK = 0o022
-
-
-def tighten_umask() -> None:
-    """Keep other users from writing what this process and its children make.
-
-    Debian gives an ordinary login 0002, a careless container 0. A stricter umask stays.
-    """
-    os.umask(os.umask(_SAFE_UMASK) | _SAFE_UMASK)
 
 
 @dataclass(frozen=True)
@@ -142,15 +127,6 @@ def end_child(child: "subprocess.Popen[bytes]", grace_seconds: float) -> None:
         child.wait()
 
 
-def started_at(pid: int) -> str:
-    """Return what tells a process from a later one with the same id, or an empty string."""
-    try:
-        with open("/proc/%d/stat" % pid, "rb") as handle:
-            return handle.read().rsplit(b")", 1)[1].split()[19].decode()
-    except (OSError, IndexError):
-        return ""
-
-
 def _feed(stream: Any, paths: Sequence[str]) -> None:
     # Who reads no further says why on its own output.
     with contextlib.suppress(BrokenPipeError), stream or contextlib.nullcontext():
@@ -169,71 +145,3 @@ def _bind(parent: int) -> Callable[[], None]:
             os._exit(1)
 
     return bind
-
-
-def command_lines() -> Dict[int, List[str]]:
-    """Return the arguments of every process that can be read, by process id."""
-    found: Dict[int, List[str]] = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            with contextlib.suppress(OSError), open("/proc/%s/cmdline" % name, "rb") as handle:
-                found[int(name)] = [os.fsdecode(part) for part in handle.read().split(b"\0")[:-1]]
-    return found
-
-
-def end_processes(pids: Sequence[int], grace_seconds: float = 5.0) -> List[int]:
-    """End these processes, SIGTERM first; return those that are still there."""
-    for number, seconds in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, 5.0)):
-        for pid in filter(is_alive, pids):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, number)
-        await_end(pids, seconds)
-    return [pid for pid in pids if is_alive(pid)]
-
-
-def await_end(pids: Sequence[int], seconds: float) -> None:
-    """Return when none of these processes runs, or when the time is up."""
-    deadline = time.monotonic() + seconds
-    while any(map(is_alive, pids)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-
-
-def is_alive(pid: int) -> bool:
-    """Tell whether ``pid`` runs; a zombie does not."""
-    try:
-        with open("/proc/%d/stat" % pid, "rb") as handle:
-            return handle.read().rsplit(b")", 1)[1].split()[0] not in (b"Z", b"X")
-    except (OSError, IndexError):
-        return False
-
-
-def prints(argv: Sequence[str], answer: str) -> bool:
-    """Tell whether a program prints ``answer``; without one, whether it ends well."""
-    try:
-        done = subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=60,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    said = done.stdout.decode("utf-8", "replace").strip()
-    return said == answer if answer else done.returncode == 0
-
-
-def output(argv: Sequence[str]) -> str:
-    """Return what a program prints; its rows are facts, whatever its exit code says."""
-    program = shutil.which(argv[0], path=SYSTEM_PATH)
-    if program is None:
-        return ""
-    done = subprocess.run(
-        [program, *argv[1:]],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=10,
-        check=False,
-    )
-    return done.stdout.decode("utf-8", "replace")

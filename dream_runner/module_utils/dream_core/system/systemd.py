@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-from typing import Any, Dict, List, Sequence
+from typing import Dict, List, Sequence
 
 from ..errors import EngineError
 from ..layout import SYSTEM_PATH
-from . import process
+from . import tools
 
 _TELL_SECONDS = 120
 _ASK_SECONDS = 10
@@ -20,9 +18,9 @@ def systemctl(scope: str, *words: str) -> None:
     argv = _argv(scope, words)
     try:
         done = _run(argv, _TELL_SECONDS)
-        message = done.stderr.decode("utf-8", "replace").strip() if done.returncode else ""
-        failed = done.returncode != 0
-    except (OSError, subprocess.TimeoutExpired) as error:
+        message = done.errors.strip() if done.status else ""
+        failed = done.status != 0
+    except tools.NOT_RUN as error:
         message, failed = str(error), True
     if failed:
         raise EngineError(
@@ -45,28 +43,21 @@ def show(name: str, scope: str, properties: Sequence[str]) -> Dict[str, str]:
     argv = [*_argv(scope, ("show", name)), "--property=" + ",".join(properties)]
     try:
         done = _run(argv, _ASK_SECONDS)
-    except (OSError, subprocess.TimeoutExpired):
+    except tools.NOT_RUN:
         return {}
-    lines = done.stdout.decode("utf-8", "replace").splitlines()
+    lines = done.output.splitlines()
     return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
 def _argv(scope: str, words: Sequence[str]) -> List[str]:
-    program = shutil.which("systemctl", path=SYSTEM_PATH) or "systemctl"
+    program = tools.path_of("systemctl") or "systemctl"
     return [program, "--" + scope, *words]
 
 
-def _run(argv: Sequence[str], seconds: float) -> Any:
+def _run(argv: Sequence[str], seconds: float) -> tools.Ended:
     # A connection without a login session does not name the directory of the user's manager.
     place = {"XDG_RUNTIME_DIR": "/run/user/%d" % os.getuid()}
-    return subprocess.run(
-        argv,
-        env={"PATH": SYSTEM_PATH, **place},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=seconds,
-        check=False,
-    )
+    return tools.run(argv, seconds, environment={"PATH": SYSTEM_PATH, **place})
 
 
 #: What a unit must show to count as working, in systemctl's own words.
@@ -80,7 +71,7 @@ def shown_units(scope: str, names: Sequence[str]) -> Dict[str, Dict[str, str]]:
     argv = ["systemctl", *(["--user"] if scope == "user" else []), "show", *names]
     argv.append("--property=Id,Names," + ",".join(UNIT_PROPERTIES))
     units = {}
-    for block in process.output(argv).split("\n\n"):
+    for block in tools.output(argv).split("\n\n"):
         shown = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
         units.update({name: shown for name in shown.get("Names", "").split()})
     return units

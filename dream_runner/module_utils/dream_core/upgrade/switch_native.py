@@ -18,7 +18,8 @@ from ..health import serving
 from ..health.ask_model import complete, wait_until_ready
 from ..native import supervisord
 from ..system import atomic, files, systemd, text_file
-from ..system.process import command_lines, end_child, start_child
+from ..system.process import end_child, start_child
+from ..system.processes import command_lines
 from . import progress, trial
 
 Document = Dict[str, Any]

@@ -1,0 +1,71 @@
+"""Run a tool of the system to its end, and read what it prints."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from typing import Mapping, NamedTuple, Optional, Sequence
+
+from ..layout import SYSTEM_PATH
+
+#: What ``run`` raises for a tool that cannot be started, or that does not end in time.
+NOT_RUN = (OSError, subprocess.TimeoutExpired)
+
+
+class Ended(NamedTuple):
+    """How a tool ended: its exit status, and the text of both of its streams."""
+
+    status: int
+    output: str
+    errors: str
+
+
+def path_of(name: str) -> str:
+    """Return the path of a tool, looked up in the system's folders only; empty without one."""
+    return shutil.which(name, path=SYSTEM_PATH) or ""
+
+
+def run(
+    argv: Sequence[str],
+    seconds: float = 60.0,
+    *,
+    environment: Optional[Mapping[str, str]] = None,
+    content: bytes = b"",
+    joined: bool = False,
+    in_own_session: bool = False,
+) -> Ended:
+    """Run ``argv`` to its end with ``content`` as its input; return how it ended.
+
+    ``environment`` replaces that of this process. ``joined`` puts the errors into the output, in
+    the order in which the tool printed them. Raises the exceptions of ``NOT_RUN``.
+    """
+    done = subprocess.run(
+        argv,
+        input=content,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT if joined else subprocess.PIPE,
+        env=environment,
+        timeout=seconds,
+        start_new_session=in_own_session,
+        check=False,
+    )
+    return Ended(
+        done.returncode,
+        done.stdout.decode("utf-8", "replace"),
+        (done.stderr or b"").decode("utf-8", "replace"),
+    )
+
+
+def prints(argv: Sequence[str], answer: str) -> bool:
+    """Tell whether a program prints ``answer``; without one, whether it ends well."""
+    try:
+        done = run(argv)
+    except NOT_RUN:
+        return False
+    return done.output.strip() == answer if answer else done.status == 0
+
+
+def output(argv: Sequence[str]) -> str:
+    """Return what a program prints; its rows are facts, whatever its exit code says."""
+    program = path_of(argv[0])
+    return run([program, *argv[1:]], 10).output if program else ""
