@@ -11,12 +11,12 @@ import json
 import os
 import random
 import re
-import socket
 import time
 from typing import Any, Callable, Dict, FrozenSet, Iterator, Mapping, Sequence, Tuple
 from urllib.parse import quote
 
 from ..errors import DiskError, DreamError, EngineError, IntegrityError, NetworkError
+from ..system.unix_http import UnixConnection
 from . import engine
 
 #: No byte and no word for so long: the connection is dead (D6, K2).
@@ -164,21 +164,8 @@ def socket_path(command: str) -> str:
     return host[len("unix://") :] if host.startswith("unix://") else ""
 
 
-class _Connection(http.client.HTTPConnection):
-    """HTTP over a Unix socket."""
-
-    def __init__(self, path: str, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-
-
 def _pull_through(path: str, reference: str, platform: str, on_progress: Progress) -> None:
-    connection = _Connection(path, STALL_SECONDS)
+    connection = UnixConnection(path, STALL_SECONDS)
     query = "/images/create?fromImage=%s&platform=%s" % (quote(reference, ""), quote(platform, ""))
     try:
         connection.request("POST", query)

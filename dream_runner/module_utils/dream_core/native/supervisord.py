@@ -11,7 +11,6 @@ import http.client
 import os
 import pwd
 import shlex
-import socket
 import stat
 import time
 import xmlrpc.client
@@ -23,6 +22,7 @@ from ..errors import EngineError, UsageError
 from ..system import atomic
 from ..system.process import start_detached
 from ..system.processes import await_end, command_lines, end_processes, is_alive
+from ..system.unix_http import UnixConnection
 
 _RPC_SECONDS = 15.0
 _START_SECONDS = 20.0
@@ -121,23 +121,6 @@ def _quoted(word: str) -> str:
 # --- ask ----------------------------------------------------------------------
 
 
-class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: str, seconds: float) -> None:
-        super().__init__("localhost", timeout=seconds)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        folder, name = os.path.split(self._path)
-        # Through its directory's descriptor: a path of any length fits into the address.
-        entry = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            self.sock.connect("/proc/self/fd/%d/%s" % (entry, name))
-        finally:
-            os.close(entry)
-
-
 class _Transport(xmlrpc.client.Transport):
     def __init__(self, path: str, seconds: float) -> None:
         super().__init__()
@@ -146,7 +129,7 @@ class _Transport(xmlrpc.client.Transport):
     def make_connection(self, host: Any) -> http.client.HTTPConnection:
         # Kept where close() looks for it; xmlrpc's own one is kept there too.
         if not self._connection[1]:
-            self._connection = host, _Connection(self._path, self._seconds)
+            self._connection = host, UnixConnection(self._path, self._seconds)
         return self._connection[1]  # type: ignore[return-value]
 
 

@@ -11,11 +11,12 @@ import time
 from typing import Dict, Optional, Tuple
 
 from ...errors import UsageError
+from ...system import unix_http
 from ..faults import SourceFault, from_status
 from ..request import Network, Patience
 from . import address as addresses
 from .address import Address
-from .wire import Pace, Response, Wire, connect, connect_unix, secure
+from .wire import Pace, Response, Wire, connect, secure
 
 #: A server of this run in the same network answers sooner than one of the world, or is gone.
 _PEER_CONNECT_SECONDS = 5.0
@@ -89,7 +90,7 @@ class Link:
         if address.scheme != addresses.UNIX and addresses.is_peer(address, self._network):
             timeout, stall = min(timeout, _PEER_CONNECT_SECONDS), min(stall, _PEER_STALL_SECONDS)
         if address.scheme == addresses.UNIX:
-            return Wire(connect_unix(address.host, timeout), stall)
+            return Wire(unix_http.connect(address.host, timeout), stall)
         context = self._tls(address) if address.scheme == "https" else None
         sock = connect(near.host, near.port, timeout)
         try:

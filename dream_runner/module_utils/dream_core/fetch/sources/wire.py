@@ -272,18 +272,6 @@ def connect(host: str, port: int, seconds: float) -> socket.socket:
     return sock
 
 
-def connect_unix(path: str, seconds: float) -> socket.socket:
-    """Return a socket that is connected to a Unix socket. Raises OSError."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        sock.settimeout(seconds)
-        sock.connect(path)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
 def secure(sock: socket.socket, context: ssl.SSLContext, host: str, seconds: float) -> Any:
     """Return the TLS side of a connected socket. Raises OSError (ssl.SSLError is one)."""
     sock.settimeout(seconds)
