@@ -6,7 +6,6 @@ next run goes on where this one stopped.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import time
@@ -26,12 +25,12 @@ from ..module_utils.dream_core.fetch.request import FetchRequest, Network, Progr
 from ..module_utils.dream_core.network import network_env
 from ..module_utils.dream_core.system import atomic
 from ..module_utils.dream_core.system.filesystems import parts_of
+from ..module_utils.dream_core.system.hashing import hash_files
 from ..version import __version__
 from . import images, packages, sbom
 from .parts import PART_BYTES, split
 
 _WORK = ".work"
-_BLOCK = 1024 * 1024
 
 Report = Callable[[str], None]
 
@@ -296,12 +295,7 @@ def _files(root: Path) -> list[str]:
 
 
 def _digest(names: Iterable[str]) -> str:
-    digest = hashlib.sha256()
     try:
-        for name in names:
-            with open(name, "rb") as stream:
-                while block := stream.read(_BLOCK):
-                    digest.update(block)
+        return hash_files(names)
     except OSError as error:
         raise DiskError(f"{error}", code="DISK_ERROR", where=str(error.filename)) from error
-    return digest.hexdigest()

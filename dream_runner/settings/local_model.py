@@ -9,8 +9,9 @@ from typing import Any
 
 from ..catalog import gguf
 from ..module_utils.dream_core.errors import DreamError, UsageError
-from ..module_utils.dream_core.fetch.disk.stamp import hash_file, recorded_digest, write_record
+from ..module_utils.dream_core.fetch.disk.stamp import recorded_digest, write_record
 from ..module_utils.dream_core.fetch.sources.local import local_path
+from ..module_utils.dream_core.system.hashing import hash_file
 from .values import Chosen, Settings
 
 #: In the state directory: the digest of the file, good until the file changes.

@@ -24,7 +24,7 @@ def apt(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         return next(text for end, text in said.items() if words.endswith(end))
 
     monkeypatch.setattr(packages, "_output", output)
-    monkeypatch.setattr(packages.shutil, "which", lambda name, path: f"/usr/bin/{name}")
+    monkeypatch.setattr(packages.tools, "path_of", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(packages.os, "geteuid", lambda: 0)
     return said
 
@@ -60,7 +60,7 @@ def test_an_apt_that_refuses_keeps_all(
 
 
 def test_another_package_manager_is_left_to_its_owner(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packages.shutil, "which", lambda name, path: None)
+    monkeypatch.setattr(packages.tools, "path_of", lambda name: "")
     assert packages.plan(["x"]).names == []
 
 

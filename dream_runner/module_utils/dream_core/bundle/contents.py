@@ -18,6 +18,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Opt
 from ..errors import IntegrityError
 from ..system import tools
 from ..system.filesystems import parts_of
+from ..system.hashing import hash_file, hash_files
 
 MANIFEST = "bundle.json"
 SUMS = "SHA256SUMS"
@@ -75,7 +76,7 @@ def verify(bundle: Bundle, on_bytes: Optional[OnBytes] = None) -> None:
     for name, wanted in bundle.sums.items():
         path = os.path.join(bundle.directory, name)
         try:
-            digest = _digest([path])
+            digest = hash_file(path)
         except OSError as error:
             digest = str(error.strerror)
         if digest != wanted:
@@ -85,7 +86,7 @@ def verify(bundle: Bundle, on_bytes: Optional[OnBytes] = None) -> None:
             on_bytes(done, total)
     for item in _model_files(bundle.manifest):
         parts = parts_of(os.path.join(bundle.directory, blob(item["sha256"])))
-        if len(parts) > 1 and not problems and _digest(parts) != item["sha256"]:
+        if len(parts) > 1 and not problems and hash_files(parts) != item["sha256"]:
             problems.append("%s: its parts are not the file" % item["file"])
     if problems:
         raise _broken(bundle.directory, problems)
@@ -200,15 +201,6 @@ def _model_files(manifest: Mapping[str, Any]) -> Iterator[Dict[str, Any]]:
             if not re.fullmatch("[0-9a-f]{64}", str(item["sha256"])):
                 raise ValueError("a digest of %s is none" % model.get("id"))
             yield dict(item)
-
-
-def _digest(paths: List[str]) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        with open(path, "rb") as handle:
-            for block in iter(lambda: handle.read(1024 * 1024), b""):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 # --- signatures ---------------------------------------------------------------------

@@ -12,6 +12,7 @@ import stat
 from typing import Dict, Mapping
 
 from ..system import atomic
+from ..system.hashing import hash_file
 from ..system.process import run_child
 
 #: The list of digests at the top of a finished environment.
@@ -65,7 +66,7 @@ def _described(path: str) -> str:
         status = os.lstat(path)
         if stat.S_ISLNK(status.st_mode):
             return "link to " + os.readlink(path)
-        return "%04o %s" % (stat.S_IMODE(status.st_mode), _digest_of_file(path))
+        return "%04o %s" % (stat.S_IMODE(status.st_mode), hash_file(path))
     except OSError as error:
         return "unreadable: %s" % error.strerror
 
@@ -86,14 +87,6 @@ def record(path: str, requirements: str) -> None:
         "files": _files(path),
     }
     atomic.write_json(os.path.join(path, MANIFEST), manifest, mode=0o644)
-
-
-def _digest_of_file(path: str) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as handle:
-        for block in iter(lambda: handle.read(1024 * 1024), b""):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _digest_of_text(text: str) -> str:

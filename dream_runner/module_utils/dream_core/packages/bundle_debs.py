@@ -6,7 +6,6 @@ not, or not in the version asked for. The rest is apt's: it refuses what does no
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
@@ -15,6 +14,7 @@ from ..bundle import contents
 from ..errors import IntegrityError, RequirementError
 from ..layout import SYSTEM_PATH
 from ..system import tools
+from ..system.hashing import hash_file
 
 #: ``libc6:any (>= 2.36)``: a name, perhaps an architecture, perhaps an operator and a version.
 _RELATION = re.compile(r"^([a-z0-9][a-z0-9.+-]*)(?::\S+)?(?:\s*\(([<>=]+)\s*([^\s)]+)\))?$")
@@ -180,11 +180,7 @@ def _environment() -> Dict[str, str]:
 
 
 def _prove(path: str, sha256: str) -> None:
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
-    if digest.hexdigest() != sha256:
+    if hash_file(path) != sha256:
         raise IntegrityError(
             "the bundle is not as it was made: %s differs" % os.path.basename(path),
             code="BUNDLE_BROKEN",

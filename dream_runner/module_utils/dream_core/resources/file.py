@@ -11,6 +11,7 @@ from typing import Optional
 
 from .. import layout
 from ..system import filesystems
+from ..system.hashing import hash_file
 from ..types import Resource, Seen
 from .kind import GLANCE, Cannot, Kind, run_or_keep
 from .observed_host import Host
@@ -64,14 +65,8 @@ def _type(status: os.stat_result) -> str:
 
 
 def _sha256(path: str) -> str:
-    digest = hashlib.sha256()
     try:
-        with open(path, "rb") as handle:
-            while True:
-                block = handle.read(1024 * 1024)
-                if not block:
-                    return digest.hexdigest()
-                digest.update(block)
+        return hash_file(path)
     except OSError as error:
         return "unreadable (%s)" % error.strerror
 

@@ -11,10 +11,11 @@ import errno
 import hashlib
 import os
 import stat as stat_module
-from typing import Any, Callable, Dict, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Optional, Tuple
 
 from ...errors import DreamError
 from ...system import atomic
+from ...system.hashing import hash_file
 from ..request import Presence
 from .names import stem
 from .watch import state_of
@@ -22,7 +23,6 @@ from .watch import state_of
 SCHEMA = 1
 #: How a stamp says that a file is another one; the digest follows.
 ITS_DIGEST = "its sha256 is "
-_CHUNK = 1024 * 1024
 
 
 def stamp_path(path: str, stamps_dir: str = "") -> str:
@@ -140,26 +140,6 @@ def _read(
         return found, before
     finally:
         os.close(handle)
-
-
-def hash_file(file: Union[str, int], on_bytes: Optional[Callable[[int], None]] = None) -> str:
-    """Return the sha256 of a path or an open file, reading it once. Raises OSError."""
-    if isinstance(file, str):
-        with open(file, "rb", buffering=0) as stream:
-            return hash_file(stream.fileno(), on_bytes)
-    digest = hashlib.sha256()
-    buffer = memoryview(bytearray(_CHUNK))
-    done, size = 0, os.fstat(file).st_size
-    # A file that grows faster than it is read has an end for us.
-    while done <= size:
-        count = os.preadv(file, [buffer], done)
-        if not count:
-            break
-        digest.update(buffer[:count])
-        done += count
-        if on_bytes:
-            on_bytes(done)
-    return digest.hexdigest()
 
 
 def _describe(path: str, status: os.stat_result, sha256: str) -> Dict[str, Any]:
