@@ -23,7 +23,7 @@ from ..module_utils.dream_core.errors import DiskError, UsageError
 from ..module_utils.dream_core.fetch.fetcher import fetch
 from ..module_utils.dream_core.fetch.request import FetchRequest, Network, Progress
 from ..module_utils.dream_core.network import network_env
-from ..module_utils.dream_core.system import atomic
+from ..module_utils.dream_core.system import atomic, json_file
 from ..module_utils.dream_core.system.filesystems import parts_of
 from ..module_utils.dream_core.system.hashing import hash_files
 from ..version import __version__
@@ -201,7 +201,7 @@ def _write_lock(root: Path, tags: Sequence[str]) -> None:
     target.unlink(missing_ok=True)
     if image_archives.archives(root / "images"):
         document = {"schema": catalog.LOCK_SCHEMA, "images": of_bundle(root, tags)}
-        atomic.write_json(str(target), document, 0o644)
+        json_file.write_json(str(target), document, 0o644)
 
 
 _README = """\
@@ -284,7 +284,7 @@ def _seal(
 
 
 def _write(root: Path, sums: dict[str, str], name: str, document: Any) -> None:
-    atomic.write_json(str(root / name), document, 0o644)
+    json_file.write_json(str(root / name), document, 0o644)
     sums[name] = _digest([str(root / name)])
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..module_utils.dream_core.packages import installed
-from ..module_utils.dream_core.system import atomic, filesystems, kernel
+from ..module_utils.dream_core.system import filesystems, json_file, kernel
 from .finding import ERROR, WARNING, Finding, Place
 
 #: Less than this and the next log line may be the last.
@@ -62,7 +62,7 @@ def memory(place: Place) -> Iterator[Finding]:
 
 def hardware(place: Place) -> Iterator[Finding]:
     """Repeat what the last look at the hardware found wrong."""
-    facts, why = atomic.read_json(os.path.join(place.state_dir, "facts.json"))
+    facts, why = json_file.read_json(os.path.join(place.state_dir, "facts.json"))
     if why:
         yield Finding("hardware", WARNING, f"facts.json: {why}", "dream-runner facts --fresh")
     document = facts.get("facts", facts) if isinstance(facts, dict) else {}

@@ -13,7 +13,7 @@ from typing import Any
 from .. import wording
 from ..module_utils.dream_core.errors import DreamError, Interrupted, from_dict
 from ..module_utils.dream_core.health import access
-from ..module_utils.dream_core.system import atomic
+from ..module_utils.dream_core.system import json_file
 from ..module_utils.dream_core.upgrade import progress
 from ..run.events import (
     Event,
@@ -309,7 +309,7 @@ def _is_sound(event: Event) -> bool:
 
 
 def _document(path: Path) -> dict[str, Any]:
-    return _dictionary(atomic.read_json(str(path))[0])
+    return _dictionary(json_file.read_json(str(path))[0])
 
 
 def _number(value: Any) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..module_utils.dream_core.errors import DreamError
 from ..module_utils.dream_core.records.receipt import read_all
-from ..module_utils.dream_core.system import atomic, text_file
+from ..module_utils.dream_core.system import json_file, text_file
 from ..module_utils.dream_core.system.text_file import Unreadable
 from ..version import __version__
 from .parsers import Known
@@ -113,7 +113,7 @@ def _rebuilt(state_dir: str) -> tuple[dict[str, Any], bool]:
 
 
 def _document(state_dir: str) -> tuple[dict[str, Any] | None, str]:
-    document, why = atomic.read_json(path_of_saved(state_dir), limit=_LIMIT_BYTES)
+    document, why = json_file.read_json(path_of_saved(state_dir), limit=_LIMIT_BYTES)
     if document is None:
         return None, why or ""
     if not isinstance(document, dict) or not isinstance(document.get("values"), dict):
@@ -161,7 +161,7 @@ def _writable_document(state_dir: str) -> dict[str, Any]:
 def _write(state_dir: str, document: Mapping[str, Any]) -> str | None:
     try:
         os.makedirs(state_dir, mode=0o700, exist_ok=True)
-        atomic.write_json(path_of_saved(state_dir), document, mode=0o600)
+        json_file.write_json(path_of_saved(state_dir), document, mode=0o600)
     except (DreamError, OSError) as error:
         return f"settings not saved: {error}"
     return None

@@ -23,7 +23,7 @@ from ...fleet.view import View
 from ...machine import target
 from ...module_utils.dream_core.errors import DreamError
 from ...module_utils.dream_core.network import network_env
-from ...module_utils.dream_core.system import atomic
+from ...module_utils.dream_core.system import json_file
 from ...paths import default_state_dir
 from ...run import history
 from ...run.environment import ansible_environment, bare_environment
@@ -178,6 +178,6 @@ def _sweep(state_dir: Path) -> None:
 
 def _write_report(run_dir: Path, outcome: FleetOutcome, view: View) -> None:
     try:
-        atomic.write_json(str(run_dir / "report.json"), outcome.to_dict(), mode=0o600)
+        json_file.write_json(str(run_dir / "report.json"), outcome.to_dict(), mode=0o600)
     except (DreamError, OSError) as error:
         view.note(f"no report was written: {error}", "warning")

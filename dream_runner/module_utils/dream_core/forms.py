@@ -7,14 +7,12 @@ A form is a predicate: it takes a value and returns what is wrong, or an empty s
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Any, Callable, Mapping, Optional
 
 Form = Callable[[Any], str]
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_DEEPEST = 64
 
 
 def is_plain(value: Any) -> bool:
@@ -117,43 +115,3 @@ def fields(required: Mapping[str, Form], optional: Optional[Mapping[str, Form]] 
         return ""
 
     return check
-
-
-def unusable(document: Any) -> str:
-    """Return why no program can rely on a parsed document, whatever its form, or "".
-
-    Numbers that are none, text that no encoding can write, and nesting that exhausts the stack
-    of whoever walks through it.
-    """
-    layer, depth = [document], 0
-    while layer:
-        if depth > _DEEPEST:
-            return "it is nested more than %d levels deep" % _DEEPEST
-        if any(map(_is_unusable, layer)):
-            return "it holds a number or text that nothing can use"
-        layer = [item for value in layer for item in _inner(value)]
-        depth += 1
-    return ""
-
-
-def _inner(value: Any) -> Any:
-    if isinstance(value, dict):
-        return [*value.keys(), *value.values()]
-    return value if isinstance(value, list) else ()
-
-
-def _is_unusable(value: Any) -> bool:
-    if isinstance(value, float):
-        return not math.isfinite(value)
-    if isinstance(value, int):
-        return value.bit_length() > 1024
-    return isinstance(value, str) and not _can_be_written(value)
-
-
-def _can_be_written(value: str) -> bool:
-    if value.isascii():
-        return True
-    try:
-        return bool(value.encode("utf-8"))
-    except UnicodeEncodeError:
-        return False

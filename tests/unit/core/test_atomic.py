@@ -9,7 +9,7 @@ import pytest
 from fixtures.devices import make_device
 
 from dream_runner.module_utils.dream_core.errors import DiskError, DreamError
-from dream_runner.module_utils.dream_core.system import atomic
+from dream_runner.module_utils.dream_core.system import atomic, json_file
 
 
 def test_writes_content_and_mode_exactly(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_bad_state_is_a_reason_and_not_an_exception(
 ) -> None:
     path = tmp_path / "state.json"
     path.write_bytes(content)
-    document, why = atomic.read_json(str(path))
+    document, why = json_file.read_json(str(path))
     assert document is None
     assert why is not None
     assert reason in why
@@ -85,15 +85,15 @@ def test_bad_state_is_a_reason_and_not_an_exception(
 
 def test_links_pipes_and_directories_are_not_state(tmp_path: Path) -> None:
     real = tmp_path / "real.json"
-    atomic.write_json(str(real), {"a": 1})
+    json_file.write_json(str(real), {"a": 1})
     (tmp_path / "link.json").symlink_to(real)
     os.mkfifo(tmp_path / "pipe.json")
     (tmp_path / "dir.json").mkdir()
     for name in ("link.json", "pipe.json", "dir.json"):
-        document, why = atomic.read_json(str(tmp_path / name))
+        document, why = json_file.read_json(str(tmp_path / name))
         assert (document, bool(why)) == (None, True), name
-    assert atomic.read_json(str(tmp_path / "absent.json")) == (None, None)
-    assert atomic.read_json(str(real)) == ({"a": 1}, None)
+    assert json_file.read_json(str(tmp_path / "absent.json")) == (None, None)
+    assert json_file.read_json(str(real)) == ({"a": 1}, None)
     assert json.loads(real.read_text()) == {"a": 1}
 
 
@@ -101,7 +101,7 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
     with path.open("wb") as handle:
         handle.truncate(1 << 40)
-    assert atomic.read_json(str(path))[1]
+    assert json_file.read_json(str(path))[1]
 
 
 def test_every_errno_is_one_of_ours(tmp_path: Path) -> None:
@@ -131,5 +131,5 @@ def test_a_device_is_never_replaced(make: object, tmp_path: Path) -> None:
 
 def test_a_name_that_is_not_utf8_can_be_written(tmp_path: Path) -> None:
     document = {"path": os.fsdecode(b"/m\xe8le"), "plain": "\u00e8"}
-    atomic.write_json(str(tmp_path / "state"), document)
+    json_file.write_json(str(tmp_path / "state"), document)
     assert json.loads((tmp_path / "state").read_text()) == document

@@ -27,7 +27,7 @@ from dream_runner.module_utils.dream_core.records import (
     receipt_form,
     survey,
 )
-from dream_runner.module_utils.dream_core.system import atomic, tools
+from dream_runner.module_utils.dream_core.system import json_file, tools
 from dream_runner.module_utils.dream_core.undo.uninstall import remove
 from dream_runner.module_utils.dream_core.upgrade import progress
 from dream_runner.settings import answers
@@ -377,12 +377,12 @@ def test_numbers_text_and_nesting_that_nothing_can_use_are_refused(tmp_path: Pat
         "[" * 90 + "]" * 90,
     ):
         path.write_text(content)
-        document, why = atomic.read_json(str(path))
+        document, why = json_file.read_json(str(path))
         assert document is None
         assert why
     for content in ('{"a": 1e300}', '"ü 😀"', "[" * 30 + "]" * 30, "{}"):
         path.write_text(content)
-        assert atomic.read_json(str(path)) == (json.loads(content), None)
+        assert json_file.read_json(str(path)) == (json.loads(content), None)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from dream_runner.module_utils.dream_core.native import supervisord
 from dream_runner.module_utils.dream_core.phases import PHASES
 from dream_runner.module_utils.dream_core.records import receipt, survey
 from dream_runner.module_utils.dream_core.resources import registry
-from dream_runner.module_utils.dream_core.system import atomic, systemd
+from dream_runner.module_utils.dream_core.system import json_file, systemd
 from dream_runner.module_utils.dream_core.system.processes import command_lines, end_processes
 from dream_runner.module_utils.dream_core.upgrade import progress, switch_native, trial, upgrader
 
@@ -54,9 +54,9 @@ class Host:
             (Path(self.paths.folder) / name).write_text("")
         self.sides = {"before": self.side("small"), "after": self.side(final)}
         for name, side in self.sides.items():
-            atomic.write_json(self.paths.side(name), side)
+            json_file.write_json(self.paths.side(name), side)
         self.document = self.describe(root)
-        atomic.write_json(self.paths.document, self.document)
+        json_file.write_json(self.paths.document, self.document)
         self.start("before")
         self.write_receipts()
 
@@ -294,7 +294,7 @@ def test_it_waits_until_the_engine_is_described(host: Host) -> None:
     os.unlink(host.paths.side("after"))
     assert "for big is not written yet" in native.reason_to_wait()
     # What is there may be another model's, of an earlier choice.
-    atomic.write_json(host.paths.side("after"), {**host.sides["after"], "sha256": "0" * 64})
+    json_file.write_json(host.paths.side("after"), {**host.sides["after"], "sha256": "0" * 64})
     assert "for big is not written yet" in native.reason_to_wait()
 
 
@@ -347,7 +347,7 @@ def test_a_unit_is_restarted_with_its_new_file_and_only_then(
         unit["content"] = json.dumps(side["command"])
         side.update(supervisor="systemd-system", unit="engine.service")
         side["files"].append(unit)
-        atomic.write_json(host.paths.side(name), side)
+        json_file.write_json(host.paths.side(name), side)
     native = switch_native.Native(host.document, host.paths, print)
     try:
         for side, model in (("before", "small"), ("after", "big"), ("after", "big")):

@@ -32,7 +32,7 @@ from dream_runner.module_utils.dream_core.records import (
     receipt,
     record_phase,
 )
-from dream_runner.module_utils.dream_core.system import atomic
+from dream_runner.module_utils.dream_core.system import json_file
 from dream_runner.module_utils.dream_core.upgrade import (
     progress,
     receipt_changes,
@@ -108,7 +108,7 @@ class Host:
         return {**known, "api": api, "services": [{"id": name}]}
 
     def write_document(self) -> None:
-        atomic.write_json(str(self.folder / "upgrade.json"), self.document)
+        json_file.write_json(str(self.folder / "upgrade.json"), self.document)
 
     def write_receipts(self, origin: str = "made", **states: str) -> None:
         for name in PHASES:

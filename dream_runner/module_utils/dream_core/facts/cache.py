@@ -14,7 +14,7 @@ import time
 from typing import Any, Dict, Optional, Tuple
 
 from ..errors import DreamError
-from ..system import atomic
+from ..system import json_file
 from .fingerprint import fingerprint
 from .probe_system import gather
 from .schema import SCHEMA
@@ -84,7 +84,7 @@ def load_or_gather(
 def _cached(path: str, force: bool) -> Tuple[Optional[Dict[str, Any]], str]:
     if force:
         return None, ""
-    content, why = atomic.read_json(path)
+    content, why = json_file.read_json(path)
     problem = why if content is None else _foreign(path) or _malformed(content)
     if problem:
         return None, "the saved hardware facts are not used: %s" % problem
@@ -165,7 +165,7 @@ def _save(state_dir: str, document: Dict[str, Any]) -> str:
     """Write the cache; return a warning instead of raising, because facts in hand are enough."""
     try:
         os.makedirs(state_dir, mode=0o700, exist_ok=True)
-        atomic.write_json(os.path.join(state_dir, FILE_NAME), document, mode=0o600)
+        json_file.write_json(os.path.join(state_dir, FILE_NAME), document, mode=0o600)
     except (DreamError, OSError) as error:
         return "the hardware facts could not be saved (%s)" % error
     return ""

@@ -16,7 +16,7 @@ from .. import arguments
 from ..containers import project_containers
 from ..errors import DreamError, EngineError
 from ..resources.registry import failed_for_good
-from ..system.text_file import last_lines
+from ..system.logs import last_lines
 from . import ask_model, feature_probes, serving
 
 Service = Mapping[str, Any]

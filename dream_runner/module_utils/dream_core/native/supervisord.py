@@ -347,7 +347,7 @@ def _await(wanted: Program) -> None:
 
 
 def _last_words(wanted: Program) -> List[str]:
-    from ..system.text_file import last_lines
+    from ..system.logs import last_lines
 
     fallback = os.path.join(wanted.base, "supervisord.out")
     return last_lines(wanted.log) or last_lines(fallback) or ["it is empty"]

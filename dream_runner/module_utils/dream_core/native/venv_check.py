@@ -11,7 +11,7 @@ import os
 import stat
 from typing import Dict, Mapping
 
-from ..system import atomic
+from ..system import json_file
 from ..system.hashing import hash_file
 from ..system.process import run_child
 
@@ -27,7 +27,7 @@ def defect(path: str, requirements: str) -> str:
     version = _runs_as(path)
     if not version:
         return "its Python does not run"
-    manifest, why = atomic.read_json(os.path.join(path, MANIFEST))
+    manifest, why = json_file.read_json(os.path.join(path, MANIFEST))
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
         return "its list of files is not usable: %s" % (why or "it was never finished")
     if manifest.get("python") != version:
@@ -73,7 +73,7 @@ def _described(path: str) -> str:
 
 def is_whole(path: str) -> bool:
     """Tell whether an environment is as it was made, from whatever list of packages."""
-    manifest, _ = atomic.read_json(os.path.join(path, MANIFEST))
+    manifest, _ = json_file.read_json(os.path.join(path, MANIFEST))
     files = manifest.get("files") if isinstance(manifest, dict) else None
     return isinstance(files, dict) and files == _files(path) and bool(_runs_as(path))
 
@@ -86,7 +86,7 @@ def record(path: str, requirements: str) -> None:
         "requirements": _digest_of_text(requirements),
         "files": _files(path),
     }
-    atomic.write_json(os.path.join(path, MANIFEST), manifest, mode=0o644)
+    json_file.write_json(os.path.join(path, MANIFEST), manifest, mode=0o644)
 
 
 def _digest_of_text(text: str) -> str:

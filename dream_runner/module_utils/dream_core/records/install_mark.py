@@ -14,7 +14,7 @@ import stat
 from typing import Any, Dict, Iterable, List, Optional, Sequence
 
 from ..errors import DreamError
-from ..system import atomic
+from ..system import json_file
 from . import receipt
 
 Resource = Dict[str, Any]
@@ -50,7 +50,7 @@ def note(install_dir: str, resources: Iterable[Resource]) -> Optional[str]:
     if document == before:
         return None
     try:
-        atomic.write_json(path_of(install_dir), document, 0o644)
+        json_file.write_json(path_of(install_dir), document, 0o644)
     except (DreamError, OSError) as error:
         return "%s is not marked as ours: %s" % (install_dir, error)
     return None
@@ -67,7 +67,7 @@ def read(install_dir: str) -> Optional[Dict[str, Any]]:
         status = os.lstat(path)
         if not stat.S_ISREG(status.st_mode) or status.st_uid not in (0, os.geteuid()):
             return None
-        document, _ = atomic.read_json(path)
+        document, _ = json_file.read_json(path)
         if isinstance(document, dict) and document.get("install_dir") == install_dir:
             return document if isinstance(document.get("made"), list) else None
     return None

@@ -17,7 +17,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional
 from .. import forms
 from ..errors import DreamError
 from ..layout import former
-from ..system import atomic
+from ..system import atomic, json_file
 from . import bounds, originals, receipt_form
 
 Receipts = Mapping[str, Mapping[str, Any]]
@@ -50,7 +50,7 @@ def keep(
         }
         # Last: until then the one before still names content that is there.
         if manifest != read(state_dir):
-            atomic.write_json(os.path.join(folder, _MANIFEST), manifest)
+            json_file.write_json(os.path.join(folder, _MANIFEST), manifest)
         _drop(folder, {item["original"]["sha256"] for item in files})
         for path in trees(receipts, home):
             if os.path.isdir(former(path)):
@@ -115,7 +115,7 @@ def _drop(folder: str, needed: Any) -> None:
 
 def read(state_dir: str) -> Optional[Item]:
     """Return what was kept last, or None where there is nothing to trust."""
-    found, _ = atomic.read_json(os.path.join(state_dir, FOLDER, _MANIFEST))
+    found, _ = json_file.read_json(os.path.join(state_dir, FOLDER, _MANIFEST))
     if _FORM(found) or found["schema"] != _SCHEMA:  # type: ignore[index]
         return None
     return dict(found)  # type: ignore[arg-type]

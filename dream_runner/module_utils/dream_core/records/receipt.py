@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..errors import DreamError
 from ..phases import PHASES, RECEIPT_SCHEMA
-from ..system import atomic
+from ..system import json_file
 from . import receipt_form
 
 Receipt = Dict[str, Any]
@@ -68,7 +68,7 @@ def read_all(state_dir: str) -> Tuple[Dict[str, Receipt], List[str]]:
 
 
 def _read(path: str, phase: str) -> Tuple[Optional[Receipt], Optional[str]]:
-    document, why = atomic.read_json(path)
+    document, why = json_file.read_json(path)
     if document is None:
         return None, why and "ignored: %s" % why
     defect = _defect(document, phase)
@@ -201,7 +201,7 @@ def write(state_dir: str, receipt: Receipt) -> Optional[str]:
     try:
         os.makedirs(directory, mode=0o700, exist_ok=True)
         _set_aside(path, receipt["phase"])
-        atomic.write_json(path, receipt)
+        json_file.write_json(path, receipt)
     except (DreamError, OSError) as error:
         return "receipt of phase %s not written: %s" % (receipt["phase"], error)
     return None
@@ -209,7 +209,7 @@ def write(state_dir: str, receipt: Receipt) -> Optional[str]:
 
 def _set_aside(path: str, phase: str) -> None:
     """Keep, under another name, a receipt that could not be read or is a newer version's."""
-    document, why = atomic.read_json(path)
+    document, why = json_file.read_json(path)
     if document is None and why is None:
         return
     if document is None or _defect(document, phase) or document["schema"] > RECEIPT_SCHEMA:

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import stat
-from typing import Any, Dict, Optional, Tuple, Type
+from typing import Dict, Tuple, Type
 
-from .. import forms
 from ..errors import DiskError, DreamError, PrivilegeError, UsageError
 
 #: Leading part of the name of every temporary file made here, so that a later
@@ -82,47 +80,6 @@ def _write_durably(path: str, content: bytes, mode: int) -> None:
         handle.flush()
         os.fchmod(handle.fileno(), mode)
         os.fsync(handle.fileno())
-
-
-def write_json(path: str, document: Any, mode: int = 0o600) -> None:
-    """Replace ``path`` by ``document`` as sorted, indented JSON."""
-    text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False)
-    try:
-        content = (text + "\n").encode("utf-8")
-    except UnicodeEncodeError:
-        # The name of a file that is not UTF-8: escaped, it comes back as it was.
-        content = (json.dumps(document, indent=2, sort_keys=True) + "\n").encode("ascii")
-    write_bytes(path, content, mode)
-
-
-def read_json(path: str, limit: int = 16 * 1024 * 1024) -> Tuple[Optional[Any], Optional[str]]:
-    """Return ``(document, None)``, or ``(None, why)`` when there is none to trust.
-
-    A missing file gives ``(None, None)``. A state file is a hint, so that
-    nothing about its content can be an error: truncated, foreign, too large,
-    a link or a directory are all reasons, not exceptions.
-    """
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    except FileNotFoundError:
-        return None, None
-    except OSError as error:
-        reason = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror
-        return None, reason or str(error)
-    try:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            return None, "it is not a regular file"
-        if status.st_size > limit:
-            return None, "it is larger than %d bytes" % limit
-        with os.fdopen(os.dup(handle), "rb") as stream:
-            document = json.loads(stream.read().decode("utf-8"))
-        why = forms.unusable(document)
-        return (None, why) if why else (document, None)
-    except (OSError, ValueError, RecursionError) as error:
-        return None, "it cannot be read as JSON (%s)" % error
-    finally:
-        os.close(handle)
 
 
 #: What an errno means for a path: whose fault it is, and what to do. Errors about a name are told

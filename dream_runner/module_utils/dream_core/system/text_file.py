@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 import os
 import stat
-from typing import List, Union
+from typing import Union
 
 #: Far more than anybody writes by hand.
 LIMIT_BYTES = 1024 * 1024
@@ -139,18 +139,3 @@ def _without_mark(content: bytes) -> str:
 def plain(text: str) -> str:
     """Return ``text`` without a byte order mark; it is no part of the first word."""
     return text.lstrip("\ufeff")
-
-
-#: Of the end of a log, for an error message.
-_END_BYTES = 4096
-
-
-def last_lines(path: str, count: int = 5) -> List[str]:
-    """Return the last non-empty lines of ``path``; none when it cannot be read."""
-    try:
-        with open(path, "rb") as handle:
-            handle.seek(max(0, os.fstat(handle.fileno()).st_size - _END_BYTES))
-            text = handle.read().decode("utf-8", "replace")
-    except OSError:
-        return []
-    return [line.strip() for line in text.splitlines() if line.strip()][-count:]

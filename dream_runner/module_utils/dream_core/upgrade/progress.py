@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from .. import forms, layout
 from ..fetch.disk.partial import partial_progress
-from ..system import atomic, env_file_write, systemd
+from ..system import env_file_write, json_file, systemd
 
 SCHEMA = "dream-runner.upgrade/1"
 
@@ -83,7 +83,7 @@ def look(
 
 def _read_state(paths: Paths) -> Dict[str, Any]:
     """Return the state that the program wrote; empty if there is none, or of another form."""
-    found, _ = atomic.read_json(paths.state)
+    found, _ = json_file.read_json(paths.state)
     return {} if found is None or _STATE(found) else dict(found)
 
 

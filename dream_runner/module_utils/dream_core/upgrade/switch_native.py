@@ -17,7 +17,7 @@ from ..errors import DreamError, EngineError
 from ..health import serving
 from ..health.ask_model import complete, wait_until_ready
 from ..native import supervisord
-from ..system import atomic, files, systemd, text_file
+from ..system import files, json_file, logs, systemd
 from ..system.process import end_child, start_child
 from ..system.processes import command_lines
 from . import progress, trial
@@ -40,7 +40,7 @@ class Native:
     def reason_to_wait(self) -> str:
         """Return why the switch cannot begin yet, or an empty string."""
         for name in ("before", "after"):
-            found, _ = atomic.read_json(self._paths.side(name))
+            found, _ = json_file.read_json(self._paths.side(name))
             wanted = self._document[name]["model"]["sha256"]
             if not isinstance(found, dict) or found.get("sha256") != wanted:
                 return (
@@ -51,7 +51,7 @@ class Native:
 
     def _side(self, name: str) -> Side:
         """Return a side. Raises EngineError when it cannot be read."""
-        found, why = atomic.read_json(self._paths.side(name))
+        found, why = json_file.read_json(self._paths.side(name))
         if not isinstance(found, dict):
             raise EngineError(
                 "%s cannot be read: %s" % (self._paths.side(name), why or "it is missing"),
@@ -66,7 +66,7 @@ class Native:
     def trial(self, name: str) -> str:
         """Return why a side's model does not answer in an engine of its own, or ""."""
         side, port = self._side(name), trial.free_port()
-        atomic.write_json(self._paths.trial, trial_config(side["config"], port))
+        json_file.write_json(self._paths.trial, trial_config(side["config"], port))
         log = os.path.join(self._paths.folder, "trial.log")
         try:
             with self._engine([*side["command"][:2], self._paths.trial], log) as process:
@@ -75,7 +75,7 @@ class Native:
                 wait_until_ready(address + _HEALTH, seconds, lambda: _ended(process))
                 self._ask(address, side)
         except DreamError as error:
-            return "%s%s" % (error.what, trial.last_words("\n".join(text_file.last_lines(log, 20))))
+            return "%s%s" % (error.what, trial.last_words("\n".join(logs.last_lines(log, 20))))
         finally:
             for path in (self._paths.trial, log):
                 with contextlib.suppress(FileNotFoundError):

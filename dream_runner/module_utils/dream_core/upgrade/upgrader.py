@@ -29,7 +29,7 @@ from ..fetch.request import FetchRequest, Network, Patience, Progress
 from ..native import background
 from ..records import bounds, locks
 from ..resources import kind as kind_
-from ..system import atomic, env_file, streams, systemd
+from ..system import env_file, json_file, streams, systemd
 from . import progress
 from .receipt_changes import Receipts
 from .switch_containers import Containers
@@ -167,7 +167,7 @@ class Upgrader:
 
     def _why_wait(self) -> str:
         """Return why it is not yet time to switch, or an empty string."""
-        now, _ = atomic.read_json(self._paths.document)
+        now, _ = json_file.read_json(self._paths.document)
         if not isinstance(now, dict) or digest_of(now) != self._digest:
             # Another model was chosen meanwhile; the next start reads the new document.
             raise SystemExit(1)
@@ -183,7 +183,7 @@ class Upgrader:
             raise Refused(str(refused.get("why", "")))
 
     def _refused(self) -> Dict[str, Any]:
-        said, _ = atomic.read_json(self._paths.state)
+        said, _ = json_file.read_json(self._paths.state)
         refused = said.get("refused") if isinstance(said, dict) else None
         return refused if isinstance(refused, dict) else {}
 
@@ -287,7 +287,7 @@ class Upgrader:
             "refused": refused or self._refused(),
         }
         with contextlib.suppress(DreamError):
-            atomic.write_json(self._paths.state, said)
+            json_file.write_json(self._paths.state, said)
 
 
 # --- decisions --------------------------------------------------------------------------
@@ -343,7 +343,7 @@ def _print(text: str) -> None:
 
 def load(path: str) -> Document:
     """Return the document of an upgrade. Raises UsageError UPGRADE_UNREADABLE."""
-    document, why = atomic.read_json(path)
+    document, why = json_file.read_json(path)
     if not isinstance(document, dict) or document.get("schema") != progress.SCHEMA:
         raise UsageError(
             "%s is not an upgrade's document: %s" % (path, why or "its schema is different"),

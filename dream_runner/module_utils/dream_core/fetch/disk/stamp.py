@@ -14,7 +14,7 @@ import stat as stat_module
 from typing import Any, Callable, Dict, Optional, Tuple
 
 from ...errors import DreamError
-from ...system import atomic
+from ...system import json_file
 from ...system.hashing import hash_file
 from ..request import Presence
 from .names import stem
@@ -45,7 +45,7 @@ def write_stamp(
         if stamps_dir:
             os.makedirs(stamps_dir, mode=0o700, exist_ok=True)
         target = stamp_path(path, stamps_dir)
-        atomic.write_json(target, _describe(path, status or os.stat(path), sha256), 0o600)
+        json_file.write_json(target, _describe(path, status or os.stat(path), sha256), 0o600)
 
 
 def remove_stamp(path: str, stamps_dir: str = "") -> None:
@@ -56,7 +56,7 @@ def remove_stamp(path: str, stamps_dir: str = "") -> None:
 
 def recorded_digest(path: str, record: str) -> str:
     """Return the digest that ``record`` keeps of ``path``; empty where the file has changed."""
-    known, _ = atomic.read_json(record, limit=65536)
+    known, _ = json_file.read_json(record, limit=65536)
     digest = known.get("sha256") if isinstance(known, dict) else None
     try:
         is_same = isinstance(digest, str) and known == _describe(path, os.stat(path), digest)
@@ -69,7 +69,7 @@ def write_record(path: str, sha256: str, record: str) -> None:
     """Keep the digest of ``path`` in the file ``record``; failing to is no error."""
     with contextlib.suppress(OSError, DreamError):
         os.makedirs(os.path.dirname(record), mode=0o700, exist_ok=True)
-        atomic.write_json(record, _describe(path, os.stat(path), sha256), 0o600)
+        json_file.write_json(record, _describe(path, os.stat(path), sha256), 0o600)
 
 
 def is_present(
@@ -98,7 +98,7 @@ def is_present(
         why = "it has %d bytes instead of %d" % (size, size_bytes)
         return Presence(False, why=why, size_bytes=size)
     if not verify:
-        known, _ = atomic.read_json(stamp_path(path, stamps_dir), limit=65536)
+        known, _ = json_file.read_json(stamp_path(path, stamps_dir), limit=65536)
         if known == _describe(path, status, sha256):
             return Presence(True, "stamp", size_bytes=size)
     return _hashed(path, sha256, size, stamps_dir if write else None, on_bytes)

@@ -1,0 +1,95 @@
+"""Read and write JSON: state files, which may hold anything by now."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import stat
+from typing import Any, Optional, Tuple
+
+from .atomic import write_bytes
+
+_DEEPEST = 64
+
+
+def unusable(document: Any) -> str:
+    """Return why no program can rely on a parsed document, whatever its form, or "".
+
+    Numbers that are none, text that no encoding can write, and nesting that exhausts the stack
+    of whoever walks through it.
+    """
+    layer, depth = [document], 0
+    while layer:
+        if depth > _DEEPEST:
+            return "it is nested more than %d levels deep" % _DEEPEST
+        if any(map(_is_unusable, layer)):
+            return "it holds a number or text that nothing can use"
+        layer = [item for value in layer for item in _inner(value)]
+        depth += 1
+    return ""
+
+
+def _inner(value: Any) -> Any:
+    if isinstance(value, dict):
+        return [*value.keys(), *value.values()]
+    return value if isinstance(value, list) else ()
+
+
+def _is_unusable(value: Any) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, int):
+        return value.bit_length() > 1024
+    return isinstance(value, str) and not _can_be_written(value)
+
+
+def _can_be_written(value: str) -> bool:
+    if value.isascii():
+        return True
+    try:
+        return bool(value.encode("utf-8"))
+    except UnicodeEncodeError:
+        return False
+
+
+def write_json(path: str, document: Any, mode: int = 0o600) -> None:
+    """Replace ``path`` by ``document`` as sorted, indented JSON."""
+    text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False)
+    try:
+        content = (text + "\n").encode("utf-8")
+    except UnicodeEncodeError:
+        # The name of a file that is not UTF-8: escaped, it comes back as it was.
+        content = (json.dumps(document, indent=2, sort_keys=True) + "\n").encode("ascii")
+    write_bytes(path, content, mode)
+
+
+def read_json(path: str, limit: int = 16 * 1024 * 1024) -> Tuple[Optional[Any], Optional[str]]:
+    """Return ``(document, None)``, or ``(None, why)`` when there is none to trust.
+
+    A missing file gives ``(None, None)``. A state file is a hint, so that
+    nothing about its content can be an error: truncated, foreign, too large,
+    a link or a directory are all reasons, not exceptions.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None, None
+    except OSError as error:
+        reason = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror
+        return None, reason or str(error)
+    try:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            return None, "it is not a regular file"
+        if status.st_size > limit:
+            return None, "it is larger than %d bytes" % limit
+        with os.fdopen(os.dup(handle), "rb") as stream:
+            document = json.loads(stream.read().decode("utf-8"))
+        why = unusable(document)
+        return (None, why) if why else (document, None)
+    except (OSError, ValueError, RecursionError) as error:
+        return None, "it cannot be read as JSON (%s)" % error
+    finally:
+        os.close(handle)
