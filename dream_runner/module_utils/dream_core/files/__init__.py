@@ -1,0 +1,1 @@
+"""What stands in files: text, JSON, .env, the ends of logs, digests."""
