@@ -20,8 +20,9 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from dream_runner.module_utils.dream_core.errors import DreamError
+from dream_runner.module_utils.dream_core.files import text_file
 from dream_runner.module_utils.dream_core.phases import PHASES
-from dream_runner.module_utils.dream_core.system import streams, text_file
+from dream_runner.module_utils.dream_core.system import streams
 from dream_runner.module_utils.dream_core.system.account import gather_session
 from dream_runner.version import __version__
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from .module_utils.dream_core.system import text_file
-from .module_utils.dream_core.system.text_file import Unreadable
+from .module_utils.dream_core.files import text_file
+from .module_utils.dream_core.files.text_file import Unreadable
 
 #: The safe loader, in C where PyYAML was built so.
 SafeLoader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

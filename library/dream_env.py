@@ -61,7 +61,7 @@ restored: {description: The file came back from its backup., type: bool, returne
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core.errors import DreamError
-from ansible.module_utils.dream_core.system.env_file_write import SPEC, carry_out
+from ansible.module_utils.dream_core.files.env_file_write import SPEC, carry_out
 from ansible.module_utils.dream_core.system.umask import tighten_umask
 
 

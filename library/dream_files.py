@@ -61,7 +61,7 @@ changes:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core.errors import DreamError
-from ansible.module_utils.dream_core.system.files import SPEC, carry_out
+from ansible.module_utils.dream_core.files.wanted_files import SPEC, carry_out
 from ansible.module_utils.dream_core.system.umask import tighten_umask
 
 

@@ -22,10 +22,11 @@ from ..module_utils.dream_core.bundle import contents
 from ..module_utils.dream_core.errors import DiskError, UsageError
 from ..module_utils.dream_core.fetch.fetcher import fetch
 from ..module_utils.dream_core.fetch.request import FetchRequest, Network, Progress
+from ..module_utils.dream_core.files import json_file
+from ..module_utils.dream_core.files.hashing import hash_files
 from ..module_utils.dream_core.network import network_env
-from ..module_utils.dream_core.system import atomic, json_file
+from ..module_utils.dream_core.system import atomic
 from ..module_utils.dream_core.system.filesystems import parts_of
-from ..module_utils.dream_core.system.hashing import hash_files
 from ..version import __version__
 from . import images, packages, sbom
 from .parts import PART_BYTES, split

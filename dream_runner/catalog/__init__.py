@@ -19,7 +19,7 @@ import yaml
 
 from dream_runner import yaml_file
 from dream_runner.module_utils.dream_core.errors import UsageError
-from dream_runner.module_utils.dream_core.system import text_file
+from dream_runner.module_utils.dream_core.files import text_file
 
 HERE = Path(__file__).parent
 

@@ -28,8 +28,8 @@ from ..module_utils.dream_core.facts.interpret import interpret
 from ..module_utils.dream_core.facts.probe_system import gather
 from ..module_utils.dream_core.facts.schema import CAPTURE_SCHEMA
 from ..module_utils.dream_core.facts.totals import accelerator
+from ..module_utils.dream_core.files.text_file import Unreadable
 from ..module_utils.dream_core.system.atomic import write_bytes
-from ..module_utils.dream_core.system.text_file import Unreadable
 from ..version import __version__
 from ..wording import size
 

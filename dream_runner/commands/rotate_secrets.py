@@ -13,8 +13,9 @@ import yaml
 from .. import paths
 from ..machine import secret_rotation
 from ..module_utils.dream_core.errors import Interrupted, UsageError
+from ..module_utils.dream_core.files import text_file
 from ..module_utils.dream_core.records.receipt import read_all
-from ..module_utils.dream_core.system import atomic, text_file
+from ..module_utils.dream_core.system import atomic
 from ..paths import default_state_dir
 from ..run.processes import lock
 from ..ui import Listener, terminal

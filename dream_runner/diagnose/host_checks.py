@@ -10,8 +10,9 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..module_utils.dream_core.files import json_file
 from ..module_utils.dream_core.packages import installed
-from ..module_utils.dream_core.system import filesystems, json_file, kernel
+from ..module_utils.dream_core.system import filesystems, kernel
 from .finding import ERROR, WARNING, Finding, Place
 
 #: Less than this and the next log line may be the last.

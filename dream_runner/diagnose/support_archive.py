@@ -18,11 +18,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..module_utils.dream_core.errors import DreamError
+from ..module_utils.dream_core.files import env_file, text_file
 from ..module_utils.dream_core.network import listeners
 from ..module_utils.dream_core.printable import printable
 from ..module_utils.dream_core.records.receipt import read_all
 from ..module_utils.dream_core.redact import SECRET_NAME, Redactor
-from ..module_utils.dream_core.system import atomic, env_file, filesystems, text_file
+from ..module_utils.dream_core.system import atomic, filesystems
 from ..version import __version__
 
 #: The end of a log says what went wrong.

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from ..module_utils.dream_core.system import env_file
+from ..module_utils.dream_core.files import env_file
 
 #: Secrets by the beginning of their names, with the directory whose databases were made with them.
 #: A new value would lock their owner out: only the service itself can change it.

@@ -12,8 +12,8 @@ from typing import Any
 
 from .. import wording
 from ..module_utils.dream_core.errors import DreamError, Interrupted, from_dict
+from ..module_utils.dream_core.files import json_file
 from ..module_utils.dream_core.health import access
-from ..module_utils.dream_core.system import json_file
 from ..module_utils.dream_core.upgrade import progress
 from ..run.events import (
     Event,

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..module_utils.dream_core.errors import DreamError
+from ..module_utils.dream_core.files import json_file, text_file
+from ..module_utils.dream_core.files.text_file import Unreadable
 from ..module_utils.dream_core.records.receipt import read_all
-from ..module_utils.dream_core.system import json_file, text_file
-from ..module_utils.dream_core.system.text_file import Unreadable
 from ..version import __version__
 from .parsers import Known
 from .problems import Problem

@@ -11,7 +11,7 @@ from ..catalog import gguf
 from ..module_utils.dream_core.errors import DreamError, UsageError
 from ..module_utils.dream_core.fetch.disk.stamp import recorded_digest, write_record
 from ..module_utils.dream_core.fetch.sources.local import local_path
-from ..module_utils.dream_core.system.hashing import hash_file
+from ..module_utils.dream_core.files.hashing import hash_file
 from .values import Chosen, Settings
 
 #: In the state directory: the digest of the file, good until the file changes.

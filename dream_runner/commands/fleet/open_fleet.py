@@ -22,8 +22,8 @@ from ...fleet.ssh_sockets import Wires
 from ...fleet.view import View
 from ...machine import target
 from ...module_utils.dream_core.errors import DreamError
+from ...module_utils.dream_core.files import json_file
 from ...module_utils.dream_core.network import network_env
-from ...module_utils.dream_core.system import json_file
 from ...paths import default_state_dir
 from ...run import history
 from ...run.environment import ansible_environment, bare_environment

@@ -8,7 +8,7 @@ import stat
 from ... import wording
 from ...fleet.session import HostAccess, Passwords
 from ...module_utils.dream_core.errors import UsageError
-from ...module_utils.dream_core.system import text_file
+from ...module_utils.dream_core.files import text_file
 from ...ui import terminal
 
 

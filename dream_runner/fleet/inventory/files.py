@@ -10,9 +10,9 @@ from pathlib import Path
 
 from ... import yaml_file
 from ...module_utils.dream_core import printable
+from ...module_utils.dream_core.files import text_file
+from ...module_utils.dream_core.files.text_file import Unreadable
 from ...module_utils.dream_core.redact import Redactor
-from ...module_utils.dream_core.system import text_file
-from ...module_utils.dream_core.system.text_file import Unreadable
 from ...settings.problems import Problem
 
 #: A fleet of thousands of hosts, each with many variables.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dream_runner.module_utils.dream_core.system.env_file_write import SPEC, carry_out
+from dream_runner.module_utils.dream_core.files.env_file_write import SPEC, carry_out
 from dream_runner.plugins.in_process import HereOrThere
 
 

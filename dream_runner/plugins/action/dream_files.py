@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dream_runner.module_utils.dream_core.system.files import SPEC, carry_out
+from dream_runner.module_utils.dream_core.files.wanted_files import SPEC, carry_out
 from dream_runner.plugins.in_process import HereOrThere
 
 

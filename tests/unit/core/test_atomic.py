@@ -9,7 +9,8 @@ import pytest
 from fixtures.devices import make_device
 
 from dream_runner.module_utils.dream_core.errors import DiskError, DreamError
-from dream_runner.module_utils.dream_core.system import atomic, json_file
+from dream_runner.module_utils.dream_core.files import json_file
+from dream_runner.module_utils.dream_core.system import atomic
 
 
 def test_writes_content_and_mode_exactly(tmp_path: Path) -> None:

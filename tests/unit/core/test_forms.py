@@ -16,6 +16,7 @@ from dream_runner.machine import resume
 from dream_runner.machine.target import known
 from dream_runner.module_utils.dream_core import forms
 from dream_runner.module_utils.dream_core.fetch.disk import journal
+from dream_runner.module_utils.dream_core.files import json_file
 from dream_runner.module_utils.dream_core.health import serving as engine_serving
 from dream_runner.module_utils.dream_core.network import listeners
 from dream_runner.module_utils.dream_core.phases import PHASES
@@ -27,7 +28,7 @@ from dream_runner.module_utils.dream_core.records import (
     receipt_form,
     survey,
 )
-from dream_runner.module_utils.dream_core.system import json_file, tools
+from dream_runner.module_utils.dream_core.system import tools
 from dream_runner.module_utils.dream_core.undo.uninstall import remove
 from dream_runner.module_utils.dream_core.upgrade import progress
 from dream_runner.settings import answers

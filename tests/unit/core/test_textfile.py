@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dream_runner.module_utils.dream_core.system import text_file
-from dream_runner.module_utils.dream_core.system.text_file import Unreadable
+from dream_runner.module_utils.dream_core.files import text_file
+from dream_runner.module_utils.dream_core.files.text_file import Unreadable
 
 TEXT = "tier: T1\nname: Grüße 日本\n"
 

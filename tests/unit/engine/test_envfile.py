@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dream_runner.module_utils.dream_core.system import env_file
+from dream_runner.module_utils.dream_core.files import env_file
 
 SECRETS = {"A_SECRET": "hex:8", "B_SECRET": "sk-|hex:8"}
 MANAGED = {"PORT": "1"}

@@ -13,7 +13,8 @@ from raising import raised, told
 from dream_runner.module_utils.dream_core.checks import finding, judge, preflight, requirements
 from dream_runner.module_utils.dream_core.facts.finding_texts import CATALOGUE
 from dream_runner.module_utils.dream_core.facts.finding_texts import finding as hardware
-from dream_runner.module_utils.dream_core.system import atomic, env_file_write
+from dream_runner.module_utils.dream_core.files import env_file_write
+from dream_runner.module_utils.dream_core.system import atomic
 from dream_runner.run.processes import lock
 
 HOST = {"os": {"family": "debian", "kernel": "6.1.0-18-amd64"}, "arch": "amd64"}

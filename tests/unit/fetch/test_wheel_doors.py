@@ -24,7 +24,8 @@ from dream_runner.module_utils.dream_core.errors import DreamError
 from dream_runner.module_utils.dream_core.facts.interpret import interpret
 from dream_runner.module_utils.dream_core.fetch.fetcher import fetch
 from dream_runner.module_utils.dream_core.fetch.request import FetchRequest, Network
-from dream_runner.module_utils.dream_core.system import env_file_write, kernel
+from dream_runner.module_utils.dream_core.files import env_file_write
+from dream_runner.module_utils.dream_core.system import kernel
 from dream_runner.module_utils.dream_core.undo import uninstall
 from dream_runner.module_utils.dream_core.upgrade import upgrader
 from dream_runner.settings import merge, table, values

@@ -15,12 +15,13 @@ import pytest
 
 from dream_runner import catalog, paths
 from dream_runner.module_utils.dream_core.errors import EngineError
+from dream_runner.module_utils.dream_core.files import json_file
 from dream_runner.module_utils.dream_core.health import ask_model
 from dream_runner.module_utils.dream_core.native import supervisord
 from dream_runner.module_utils.dream_core.phases import PHASES
 from dream_runner.module_utils.dream_core.records import receipt, survey
 from dream_runner.module_utils.dream_core.resources import registry
-from dream_runner.module_utils.dream_core.system import json_file, systemd
+from dream_runner.module_utils.dream_core.system import systemd
 from dream_runner.module_utils.dream_core.system.processes import command_lines, end_processes
 from dream_runner.module_utils.dream_core.upgrade import progress, switch_native, trial, upgrader
 

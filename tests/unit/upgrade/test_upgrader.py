@@ -22,6 +22,7 @@ from dream_runner.module_utils.dream_core.errors import (
     NetworkError,
     UsageError,
 )
+from dream_runner.module_utils.dream_core.files import json_file
 from dream_runner.module_utils.dream_core.health import access
 from dream_runner.module_utils.dream_core.layout import UPGRADE_UNIT
 from dream_runner.module_utils.dream_core.phases import PHASES
@@ -32,7 +33,6 @@ from dream_runner.module_utils.dream_core.records import (
     receipt,
     record_phase,
 )
-from dream_runner.module_utils.dream_core.system import json_file
 from dream_runner.module_utils.dream_core.upgrade import (
     progress,
     receipt_changes,

@@ -7,8 +7,8 @@ import pytest
 
 from dream_runner.commands import rotate_secrets
 from dream_runner.module_utils.dream_core.errors import UsageError
+from dream_runner.module_utils.dream_core.files import env_file
 from dream_runner.module_utils.dream_core.records import receipt
-from dream_runner.module_utils.dream_core.system import env_file
 from dream_runner.ui import terminal
 from dream_runner.ui.plain import QuietListener
 

@@ -7,7 +7,7 @@ import pytest
 from dream_runner import catalog, yaml_file
 from dream_runner.commands import facts
 from dream_runner.module_utils.dream_core.errors import UsageError
-from dream_runner.module_utils.dream_core.system.text_file import Unreadable
+from dream_runner.module_utils.dream_core.files.text_file import Unreadable
 from dream_runner.settings import answers
 
 BOMB = "a0: &a0 [x, x]\n" + "".join(

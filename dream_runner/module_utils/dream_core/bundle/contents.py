@@ -16,9 +16,9 @@ import stat
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 from ..errors import IntegrityError
+from ..files.hashing import hash_file, hash_files
 from ..system import tools
 from ..system.filesystems import parts_of
-from ..system.hashing import hash_file, hash_files
 
 MANIFEST = "bundle.json"
 SUMS = "SHA256SUMS"

@@ -15,8 +15,9 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from .. import layout
 from ..errors import EngineError, RequirementError, UsageError
-from ..system import atomic, text_file
-from ..system import env_file as envfile
+from ..files import env_file as envfile
+from ..files import text_file
+from ..system import atomic
 from ..system.process import Finished
 from . import compose_diff, engine, engine_images, project_containers
 

@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, FrozenSet, Iterator, Mapping, Sequence, 
 from urllib.parse import quote
 
 from ..errors import DiskError, DreamError, EngineError, IntegrityError, NetworkError
-from ..system.unix_http import UnixConnection
+from ..network.unix_http import UnixConnection
 from . import engine
 
 #: No byte and no word for so long: the connection is dead (D6, K2).

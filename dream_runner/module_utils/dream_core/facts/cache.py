@@ -14,7 +14,7 @@ import time
 from typing import Any, Dict, Optional, Tuple
 
 from ..errors import DreamError
-from ..system import json_file
+from ..files import json_file
 from .fingerprint import fingerprint
 from .probe_system import gather
 from .schema import SCHEMA

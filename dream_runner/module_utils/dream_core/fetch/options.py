@@ -10,7 +10,7 @@ from typing import Any, Callable, Mapping
 
 from .. import redact
 from ..errors import UsageError
-from ..system import text_file
+from ..files import text_file
 from .request import FetchRequest, Network
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Collection, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
-from ..system import env_file, text_file
+from ..files import env_file, text_file
 from .chat_probes import Chat
 from .local_page import Failed, Unproven
 from .workflow_probe import Workflows

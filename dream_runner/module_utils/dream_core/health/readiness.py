@@ -15,8 +15,8 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 from .. import arguments
 from ..containers import project_containers
 from ..errors import DreamError, EngineError
+from ..files.logs import last_lines
 from ..resources.registry import failed_for_good
-from ..system.logs import last_lines
 from . import ask_model, feature_probes, serving
 
 Service = Mapping[str, Any]

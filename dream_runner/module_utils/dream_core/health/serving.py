@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 
 from ..containers import engine, project_containers
 from ..errors import DreamError, EngineError
+from ..files import env_file, text_file
 from ..native.supervisord import program_info
 from ..network import listeners
-from ..system import env_file, ip_addresses, systemd, text_file
+from ..system import ip_addresses, systemd
 from . import ask_model
 
 Receipts = Mapping[str, Any]

@@ -19,10 +19,10 @@ from configparser import RawConfigParser
 from typing import Any, Dict, List, Optional, Sequence
 
 from ..errors import EngineError, UsageError
+from ..network.unix_http import UnixConnection
 from ..system import atomic
 from ..system.process import start_detached
 from ..system.processes import await_end, command_lines, end_processes, is_alive
-from ..system.unix_http import UnixConnection
 
 _RPC_SECONDS = 15.0
 _START_SECONDS = 20.0
@@ -347,7 +347,7 @@ def _await(wanted: Program) -> None:
 
 
 def _last_words(wanted: Program) -> List[str]:
-    from ..system.logs import last_lines
+    from ..files.logs import last_lines
 
     fallback = os.path.join(wanted.base, "supervisord.out")
     return last_lines(wanted.log) or last_lines(fallback) or ["it is empty"]

@@ -11,14 +11,11 @@ import re
 import shutil
 from typing import Dict, List, Mapping, NamedTuple, Sequence
 
-from ..errors import (
-    IntegrityError,
-    RequirementError,
-    UsageError,
-)
+from ..errors import IntegrityError, RequirementError, UsageError
+from ..files import text_file
 from ..layout import former
 from ..network import network_env
-from ..system import atomic, text_file
+from ..system import atomic
 from ..system.process import run_child
 from ..system.processes import command_lines, end_processes
 from .pip_output import DownloadWatch, Report, failure

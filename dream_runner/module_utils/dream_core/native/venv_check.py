@@ -11,8 +11,8 @@ import os
 import stat
 from typing import Dict, Mapping
 
-from ..system import json_file
-from ..system.hashing import hash_file
+from ..files import json_file
+from ..files.hashing import hash_file
 from ..system.process import run_child
 
 #: The list of digests at the top of a finished environment.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Dict, Iterator, List, Mapping, Tuple
 
 from ..errors import UsageError
-from ..system import text_file
+from ..files import text_file
 
 #: The index that pip asks when nothing else is configured.
 DEFAULT_INDEX = "https://pypi.org/simple"

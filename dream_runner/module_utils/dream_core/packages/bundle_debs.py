@@ -12,9 +12,9 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Tup
 
 from ..bundle import contents
 from ..errors import IntegrityError, RequirementError
+from ..files.hashing import hash_file
 from ..layout import SYSTEM_PATH
 from ..system import tools
-from ..system.hashing import hash_file
 
 #: ``libc6:any (>= 2.36)``: a name, perhaps an architecture, perhaps an operator and a version.
 _RELATION = re.compile(r"^([a-z0-9][a-z0-9.+-]*)(?::\S+)?(?:\s*\(([<>=]+)\s*([^\s)]+)\))?$")

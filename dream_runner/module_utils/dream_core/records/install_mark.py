@@ -14,7 +14,7 @@ import stat
 from typing import Any, Dict, Iterable, List, Optional, Sequence
 
 from ..errors import DreamError
-from ..system import json_file
+from ..files import json_file
 from . import receipt
 
 Resource = Dict[str, Any]

@@ -16,8 +16,9 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional
 
 from .. import forms
 from ..errors import DreamError
+from ..files import json_file
 from ..layout import former
-from ..system import atomic, json_file
+from ..system import atomic
 from . import bounds, originals, receipt_form
 
 Receipts = Mapping[str, Mapping[str, Any]]

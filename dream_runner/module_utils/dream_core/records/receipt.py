@@ -11,8 +11,8 @@ import os
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..errors import DreamError
+from ..files import json_file
 from ..phases import PHASES, RECEIPT_SCHEMA
-from ..system import json_file
 from . import receipt_form
 
 Receipt = Dict[str, Any]

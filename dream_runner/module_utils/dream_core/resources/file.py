@@ -10,8 +10,8 @@ import stat
 from typing import Optional
 
 from .. import layout
+from ..files.hashing import hash_file
 from ..system import filesystems
-from ..system.hashing import hash_file
 from ..types import Resource, Seen
 from .kind import GLANCE, Cannot, Kind, run_or_keep
 from .observed_host import Host

@@ -12,7 +12,8 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from .. import forms, layout
 from ..fetch.disk.partial import partial_progress
-from ..system import env_file_write, json_file, systemd
+from ..files import env_file_write, json_file
+from ..system import systemd
 
 SCHEMA = "dream-runner.upgrade/1"
 

@@ -10,9 +10,9 @@ from ..containers.compose_project import FILE as COMPOSE_FILE
 from ..containers.compose_project import Stack
 from ..containers.project_containers import look
 from ..errors import DreamError, EngineError
+from ..files import wanted_files
 from ..health.ask_model import complete, wait_until_ready
 from ..health.readiness import wait_for_services
-from ..system import files
 from . import progress, trial
 
 Document = Dict[str, Any]
@@ -79,7 +79,7 @@ class Containers:
     def apply(self, name: str) -> Dict[str, str]:
         """Run a side's configuration and prove it; return the optional services that are down."""
         side = self._document[name]
-        files.settle([], side["files"], write=True)
+        wanted_files.settle([], side["files"], write=True)
         progress.write_env(self._paths.env_file, side["env"])
         stack = self._stack(side["compose"], side, str(self._document["install_dir"]))
         done = stack.settle(side["core"], write=True, say=self._say)

@@ -14,10 +14,11 @@ import subprocess
 from typing import Any, Callable, Dict, Iterator, List, Mapping
 
 from ..errors import DreamError, EngineError
+from ..files import json_file, logs, wanted_files
 from ..health import serving
 from ..health.ask_model import complete, wait_until_ready
 from ..native import supervisord
-from ..system import files, json_file, logs, systemd
+from ..system import systemd
 from ..system.process import end_child, start_child
 from ..system.processes import command_lines
 from . import progress, trial
@@ -110,7 +111,7 @@ class Native:
     def apply(self, name: str) -> Dict[str, str]:
         """Run a side's configuration and prove it; return no service, for there is no other."""
         side = self._side(name)
-        changed = files.settle([], side["files"], write=True)
+        changed = wanted_files.settle([], side["files"], write=True)
         progress.write_env(self._paths.env_file, self._document[name]["env"])
         self._run(side, is_new=bool(changed))
         url = str(self._document["url"])

@@ -26,10 +26,11 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Union
 from ..errors import DreamError, IntegrityError, UsageError
 from ..fetch.fetcher import fetch, remove
 from ..fetch.request import FetchRequest, Network, Patience, Progress
+from ..files import env_file, json_file
 from ..native import background
 from ..records import bounds, locks
 from ..resources import kind as kind_
-from ..system import env_file, json_file, streams, systemd
+from ..system import streams, systemd
 from . import progress
 from .receipt_changes import Receipts
 from .switch_containers import Containers

@@ -14,8 +14,8 @@ import stat as stat_module
 from typing import Any, Callable, Dict, Optional, Tuple
 
 from ...errors import DreamError
-from ...system import json_file
-from ...system.hashing import hash_file
+from ...files import json_file
+from ...files.hashing import hash_file
 from ..request import Presence
 from .names import stem
 from .watch import state_of

@@ -12,7 +12,7 @@ from typing import Dict, Optional, Sequence, Tuple
 from urllib.parse import SplitResult, unquote, unquote_to_bytes, urljoin, urlsplit, urlunsplit
 
 from ...errors import UsageError
-from ...system import text_file
+from ...files import text_file
 from ..request import Network
 
 #: ``http+unix://%2Fpath%2Fof.sock/...`` is HTTP over a Unix socket.

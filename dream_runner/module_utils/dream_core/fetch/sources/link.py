@@ -11,7 +11,7 @@ import time
 from typing import Dict, Optional, Tuple
 
 from ...errors import UsageError
-from ...system import unix_http
+from ...network import unix_http
 from ..faults import SourceFault, from_status
 from ..request import Network, Patience
 from . import address as addresses

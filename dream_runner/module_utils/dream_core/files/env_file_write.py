@@ -10,7 +10,8 @@ from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
 from .. import arguments
 from ..errors import IntegrityError, UsageError
-from . import atomic, env_file, text_file
+from ..system import atomic
+from . import env_file, text_file
 
 MODE = 0o600
 #: A file of settings; anything larger is something else.

@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Mapping, Sequence
 
 from .. import arguments
 from ..errors import UsageError
-from . import atomic
+from ..system import atomic
 
 Wanted = Mapping[str, Any]
 

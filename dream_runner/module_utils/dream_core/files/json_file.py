@@ -9,7 +9,7 @@ import os
 import stat
 from typing import Any, Optional, Tuple
 
-from .atomic import write_bytes
+from ..system.atomic import write_bytes
 
 _DEEPEST = 64
 
