@@ -49,7 +49,8 @@ import os
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.dream_core import arguments
 from ansible.module_utils.dream_core.errors import DreamError
-from ansible.module_utils.dream_core.native import supervisord
+from ansible.module_utils.dream_core.native import supervisord, supervisord_program
+from ansible.module_utils.dream_core.system import process
 from ansible.module_utils.dream_core.system.umask import tighten_umask
 
 SPEC = {
@@ -88,14 +89,14 @@ def leave(install_dir, write):
 
 
 def settle(asked, write):
-    wanted = supervisord.Program(
+    wanted = supervisord_program.Program(
         asked["install_dir"], asked["program"], asked["command"], asked["log"]
     )
     diff = {"before": read(wanted.config), "after": wanted.text(), "before_header": wanted.config}
     why = supervisord.problem(wanted) or ("what it runs changed" if asked["restart"] else "")
     if write and why:
         why = supervisord.ensure(
-            wanted, asked["python"], supervisord.small_environment(), asked["restart"]
+            wanted, asked["python"], process.small_environment(), asked["restart"]
         )
     return {"changed": bool(why), "action": why, "diff": diff}
 

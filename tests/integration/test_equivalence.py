@@ -27,7 +27,7 @@ from chaos import sandbox
 from e2e import test_equivalence as nodes_test
 from nodes import processes
 
-from dream_runner.module_utils.dream_core.native import supervisord
+from dream_runner.module_utils.dream_core.native import supervisord_state
 from dream_runner.module_utils.dream_core.records import receipt, survey
 from dream_runner.module_utils.dream_core.resources import kind as kind_
 
@@ -182,7 +182,9 @@ PATHS: dict[str, tuple[Callable[[Path], None], ...]] = {
 
 def stop(config: str, program: str) -> None:
     """Stop the program as an operator does, through its supervisor."""
-    assert supervisord.ask(supervisord.socket_of(config), "stopProcess", program) is True
+    assert (
+        supervisord_state.ask(supervisord_state.socket_of(config), "stopProcess", program) is True
+    )
 
 
 def kill_the_supervisor(config: str, program: str) -> None:

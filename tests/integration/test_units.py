@@ -15,7 +15,8 @@ import pytest
 
 from dream_runner import paths
 from dream_runner.decide import compose_file
-from dream_runner.module_utils.dream_core.native.supervisord import Program, _parsed
+from dream_runner.module_utils.dream_core.native.supervisord_program import Program
+from dream_runner.module_utils.dream_core.native.supervisord_state import configuration
 from dream_runner.run import ansible
 from dream_runner.run.request import Request, new_run_id
 from tests.fixtures import hostile
@@ -127,7 +128,7 @@ def test_supervisord_reads_back_what_was_written(tmp_path: Path, place: str) -> 
     )
     config = tmp_path / "supervisord.conf"
     config.write_text(program.text())
-    parsed = _parsed(str(config))
+    parsed = configuration(str(config))
     assert parsed.get("supervisord", "directory").replace("%%", "%") == place
     assert parsed.get("program:engine", "stdout_logfile").replace("%%%%", "%") == f"{place}/log"
     import shlex

@@ -11,7 +11,11 @@ from typing import Any
 
 import pytest
 
-from dream_runner.module_utils.dream_core.native import supervisord
+from dream_runner.module_utils.dream_core.native import (
+    supervisord,
+    supervisord_program,
+    supervisord_state,
+)
 from dream_runner.module_utils.dream_core.system.processes import command_lines, is_alive
 
 from .conftest import Run
@@ -43,7 +47,7 @@ def config(install: str) -> str:
 
 
 def info(wanted: dict[str, Any]) -> dict[str, Any]:
-    found = supervisord.program_info(config(wanted["install_dir"]), "engine")
+    found = supervisord_state.program_info(config(wanted["install_dir"]), "engine")
     assert found is not None
     return found
 
@@ -62,7 +66,7 @@ def test_check_run_check_run(
     assert info(wanted)["pid"] == first["pid"]
     assert "DREAM_RUN_ID" not in Path(wanted["log"]).read_text()
     # Detached: a session of its own.
-    assert os.getsid(supervisord.daemons(config(wanted["install_dir"]))[0]) != os.getsid(0)
+    assert os.getsid(supervisord_state.daemons(config(wanted["install_dir"]))[0]) != os.getsid(0)
 
     changed = wanted | {"command": [*wanted["command"][:2], "--revision=2"]}
     assert "configuration" in run_module("dream_supervisor", **changed)["action"]
@@ -88,7 +92,7 @@ def test_a_careless_umask_leaves_nothing_open_and_the_engine_alone(
 
 
 def kill_daemon(wanted: dict[str, Any]) -> None:
-    os.kill(supervisord.daemons(config(wanted["install_dir"]))[0], signal.SIGKILL)
+    os.kill(supervisord_state.daemons(config(wanted["install_dir"]))[0], signal.SIGKILL)
     time.sleep(0.3)
 
 
@@ -118,7 +122,7 @@ def test_a_lost_socket_or_a_foreign_pid_file(run_module: Run, wanted: dict[str, 
     pid_file = Path(wanted["install_dir"]) / "supervisor" / "supervisord.pid"
     pid_file.write_text(f"{os.getpid()}\n")
     assert run_module("dream_supervisor", **wanted)["changed"] is True
-    assert len(supervisord.daemons(config(wanted["install_dir"]))) == 1
+    assert len(supervisord_state.daemons(config(wanted["install_dir"]))) == 1
     assert run_module("dream_supervisor", **wanted)["changed"] is False
 
 
@@ -145,7 +149,7 @@ def test_a_config_written_but_not_loaded(run_module: Run, wanted: dict[str, Any]
     """A kill between the file and the restart leaves the two different."""
     run_module("dream_supervisor", **wanted)
     changed = wanted | {"command": [*wanted["command"][:2], "--revision=2"]}
-    new = supervisord.Program(
+    new = supervisord_program.Program(
         wanted["install_dir"], "engine", changed["command"], wanted["log"]
     ).text()
     Path(config(wanted["install_dir"])).write_text(new)
@@ -183,6 +187,6 @@ def test_an_install_directory_of_any_depth(run_module: Run, wanted: dict[str, An
         try:
             assert run_module("dream_supervisor", **it)["changed"] is True
             assert run_module("dream_supervisor", **it)["changed"] is False
-            assert supervisord.program_state(config(deep), "engine") == "RUNNING"
+            assert supervisord_state.program_state(config(deep), "engine") == "RUNNING"
         finally:
             supervisord.stop(config(deep))

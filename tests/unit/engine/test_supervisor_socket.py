@@ -14,7 +14,7 @@ from xmlrpc.server import SimpleXMLRPCDispatcher, SimpleXMLRPCRequestHandler
 
 import pytest
 
-from dream_runner.module_utils.dream_core.native import supervisord
+from dream_runner.module_utils.dream_core.native import supervisord_state
 
 
 class _Handler(SimpleXMLRPCRequestHandler):
@@ -61,16 +61,16 @@ def left_open(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 def test_an_answer(daemon: str, left_open: list[str]) -> None:
     for _ in range(3):
-        assert supervisord.ask(daemon, "getProcessInfo", "engine") == {"statename": "engine"}
+        assert supervisord_state.ask(daemon, "getProcessInfo", "engine") == {"statename": "engine"}
     gc.collect()
     assert left_open == []
 
 
 def test_a_fault_and_nobody(daemon: str, left_open: list[str], tmp_path: Path) -> None:
-    assert isinstance(supervisord.ask(daemon, "noSuchMethod"), Exception)
-    assert supervisord.ask(str(tmp_path / "none.sock"), "getState") is None
-    assert supervisord.ask(str(tmp_path / "no-folder" / "s.sock"), "getState") is None
+    assert isinstance(supervisord_state.ask(daemon, "noSuchMethod"), Exception)
+    assert supervisord_state.ask(str(tmp_path / "none.sock"), "getState") is None
+    assert supervisord_state.ask(str(tmp_path / "no-folder" / "s.sock"), "getState") is None
     (tmp_path / "file").write_text("")
-    assert supervisord.ask(str(tmp_path / "file"), "getState") is None
+    assert supervisord_state.ask(str(tmp_path / "file"), "getState") is None
     gc.collect()
     assert left_open == []

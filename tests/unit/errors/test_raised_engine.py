@@ -21,7 +21,11 @@ from dream_runner.module_utils.dream_core.containers import (
     engine_images,
 )
 from dream_runner.module_utils.dream_core.errors import EngineError, from_dict
-from dream_runner.module_utils.dream_core.native import supervisord, venv
+from dream_runner.module_utils.dream_core.native import (
+    supervisord,
+    supervisord_program,
+    venv,
+)
 from dream_runner.module_utils.dream_core.packages import repository
 from dream_runner.module_utils.dream_core.system import tools
 from dream_runner.module_utils.dream_core.system.process import Finished
@@ -140,10 +144,12 @@ def test_an_environment_that_comes_out_wrong(
     assert made(tmp_path) == ("VENV_BROKEN", 7)
 
 
-def program(tmp_path: Path) -> supervisord.Program:
+def program(tmp_path: Path) -> supervisord_program.Program:
     (tmp_path / "run").mkdir()
     (tmp_path / "supervisor").mkdir()
-    return supervisord.Program(str(tmp_path), "engine", ["sleep", "1"], str(tmp_path / "log"))
+    return supervisord_program.Program(
+        str(tmp_path), "engine", ["sleep", "1"], str(tmp_path / "log")
+    )
 
 
 def test_a_supervisor_without_its_python(tmp_path: Path) -> None:

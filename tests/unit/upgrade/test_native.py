@@ -17,11 +17,11 @@ from dream_runner import catalog, paths
 from dream_runner.module_utils.dream_core.errors import EngineError
 from dream_runner.module_utils.dream_core.files import json_file
 from dream_runner.module_utils.dream_core.health import ask_model
-from dream_runner.module_utils.dream_core.native import supervisord
+from dream_runner.module_utils.dream_core.native import supervisord, supervisord_program
 from dream_runner.module_utils.dream_core.phases import PHASES
 from dream_runner.module_utils.dream_core.records import receipt, survey
 from dream_runner.module_utils.dream_core.resources import registry
-from dream_runner.module_utils.dream_core.system import systemd
+from dream_runner.module_utils.dream_core.system import process, systemd
 from dream_runner.module_utils.dream_core.system.processes import command_lines, end_processes
 from dream_runner.module_utils.dream_core.upgrade import progress, switch_native, trial, upgrader
 
@@ -113,12 +113,12 @@ class Host:
     def start(self, name: str) -> None:
         side = self.sides[name]
         self.config.write_text(side["files"][0]["content"])
-        python, environment = sys.executable, supervisord.small_environment()
+        python, environment = sys.executable, process.small_environment()
         supervisord.ensure(self.supervised(side), python, environment)
         ask_model.wait_until_ready(self.url + "/health", 60)
 
-    def supervised(self, side: dict[str, Any]) -> supervisord.Program:
-        return supervisord.Program(str(self.home), "engine", side["command"], side["log"])
+    def supervised(self, side: dict[str, Any]) -> supervisord_program.Program:
+        return supervisord_program.Program(str(self.home), "engine", side["command"], side["log"])
 
     def write_receipts(self) -> None:
         config = self.supervised(self.sides["before"]).config

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from ..containers import engine, project_containers
 from ..errors import DreamError, EngineError
 from ..files import env_file, text_file
-from ..native.supervisord import program_info
+from ..native.supervisord_state import program_info
 from ..network import listeners
 from ..system import ip_addresses, systemd
 from . import ask_model

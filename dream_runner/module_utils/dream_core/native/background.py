@@ -16,9 +16,8 @@ import time
 from typing import Any, Dict, List, Mapping, Sequence
 
 from ..errors import EngineError
-from ..system.process import end_child, start_child, start_detached
+from ..system.process import end_child, small_environment, start_child, start_detached
 from ..system.processes import command_lines, end_processes, is_alive, started_at
-from .supervisord import small_environment
 
 KEEP = "--keep"
 _PAUSE_SECONDS = 5.0

@@ -10,7 +10,7 @@ from .observed_host import Host
 def observe_supervisor(resource: Resource, host: Host, depth: int) -> Seen:
     """Observe a program of supervisord."""
     # Imported here: only hosts without systemd have one.
-    from ..native.supervisord import program_state
+    from ..native.supervisord_state import program_state
 
     state = program_state(resource["config"], resource["program"])
     return {"present": state is not None, "active": state or "stopped"}

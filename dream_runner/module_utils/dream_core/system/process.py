@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import ctypes
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -145,3 +146,14 @@ def _bind(parent: int) -> Callable[[], None]:
             os._exit(1)
 
     return bind
+
+
+def small_environment() -> Dict[str, str]:
+    """Return what a daemon needs; above all not the mark of this run, which would end it."""
+    user = pwd.getpwuid(os.getuid())
+    return {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "HOME": user.pw_dir,
+        "USER": user.pw_name,
+        "LANG": "C.UTF-8",
+    }

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, List, Mapping
 
 from .. import profiles as profiles_
 from ..containers import compose_project
@@ -19,10 +19,10 @@ from ..errors import DreamError, EngineError
 from ..health import serving
 from ..health.ask_model import complete, wait_until_ready
 from ..health.readiness import wait_for_services
-from ..native import supervisord
+from ..native import supervisord, supervisord_program
 from ..records import bounds, last_good, originals, receipt, receipt_form
 from ..resources import registry
-from ..system import systemd
+from ..system import process, systemd
 from ..system.atomic import translate
 
 Proof = Mapping[str, Any]
@@ -126,7 +126,7 @@ def _core(services: List[Mapping[str, Any]]) -> List[str]:
 
 
 def _start_program(watch: Mapping[str, str], install_dir: str) -> None:
-    found: Optional[supervisord.Program] = supervisord.read_program(install_dir, watch["program"])
+    found = supervisord_program.read_program(install_dir, watch["program"])
     if found is None:
         raise EngineError(
             "what was kept of the engine's configuration cannot be read",
@@ -134,7 +134,7 @@ def _start_program(watch: Mapping[str, str], install_dir: str) -> None:
             where=watch["config"],
             hint="run 'dream-runner install' again",
         )
-    supervisord.ensure(found, found.argv[0], supervisord.small_environment(), restart=True)
+    supervisord.ensure(found, found.argv[0], process.small_environment(), restart=True)
 
 
 # --- ask ------------------------------------------------------------------------

@@ -17,9 +17,9 @@ from ..errors import DreamError, EngineError
 from ..files import json_file, logs, wanted_files
 from ..health import serving
 from ..health.ask_model import complete, wait_until_ready
-from ..native import supervisord
+from ..native import supervisord, supervisord_program
 from ..system import systemd
-from ..system.process import end_child, start_child
+from ..system.process import end_child, small_environment, start_child
 from ..system.processes import command_lines
 from . import progress, trial
 
@@ -89,7 +89,7 @@ class Native:
         with open(log, "wb") as output:
             process = start_child(
                 argv,
-                environment=supervisord.small_environment(),
+                environment=small_environment(),
                 directory=str(self._document["install_dir"]),
                 output=output,
             )
@@ -129,14 +129,16 @@ class Native:
     def _run(self, side: Side, is_new: bool) -> None:
         if side["supervisor"] == "supervisord":
             program = self._program(side)
-            python, environment = side["command"][0], supervisord.small_environment()
+            python, environment = side["command"][0], small_environment()
             supervisord.ensure(program, python, environment, restart=is_new)
         elif is_new or not self._runs(side):
             systemd.restart(side["unit"], _scope(side))
 
-    def _program(self, side: Side) -> supervisord.Program:
+    def _program(self, side: Side) -> supervisord_program.Program:
         install_dir = str(self._document["install_dir"])
-        return supervisord.Program(install_dir, side["program"], side["command"], side["log"])
+        return supervisord_program.Program(
+            install_dir, side["program"], side["command"], side["log"]
+        )
 
     def _runs(self, side: Side) -> bool:
         """Tell whether the running engine has the command line of this side."""
