@@ -19,7 +19,7 @@ from dream_runner.module_utils.dream_core.containers import (
 )
 from dream_runner.module_utils.dream_core.packages import removal
 from dream_runner.module_utils.dream_core.records import bounds, install_mark, last_good, receipt
-from dream_runner.module_utils.dream_core.resources import observed_host
+from dream_runner.module_utils.dream_core.resources import package
 from dream_runner.module_utils.dream_core.system import filesystems
 from dream_runner.module_utils.dream_core.undo.uninstall import remove
 
@@ -326,7 +326,7 @@ def test_packages_that_the_host_lives_by_stay_although_a_mark_lists_them(
     place.mark(["package", name])
     asked: list[Any] = []
     monkeypatch.setattr(removal, "plan", lambda names: asked.append(names))
-    monkeypatch.setattr(observed_host, "installed", frozenset)
+    monkeypatch.setattr(package, "installed", frozenset)
     answer = place.uninstall({"kind": "package", "name": name}, phase="requirements")
     assert asked == []
     assert answer["kept"] == [f"package {name} (the host needs it)"]

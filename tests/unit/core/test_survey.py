@@ -162,10 +162,10 @@ def test_what_is_still_to_come_is_no_drift(tmp_path: Path) -> None:
 
 
 def test_a_unit_that_retries_is_at_work_between_two_starts() -> None:
-    host = observed_host.Host([])
     shown = {"LoadState": "loaded", "ActiveState": "activating", "UnitFileState": "enabled"}
-    host.unit = lambda scope, name: shown  # type: ignore[method-assign]
     unit = {"kind": "unit", "name": "u.service", "scope": "system"}
+    host = observed_host.Host([unit])
+    host.once(("units", "system"), lambda: {"u.service": shown})
     assert registry.observe(unit, host)["active"] == "activating"
     assert registry.observe(dict(unit, retries=True), host)["active"] == "active"
 

@@ -16,7 +16,7 @@ import pytest
 
 from dream_runner import paths
 from dream_runner.module_utils.dream_core.errors import EngineError
-from dream_runner.module_utils.dream_core.health import ask_model, serving
+from dream_runner.module_utils.dream_core.health import ask_model, engine_key
 
 PROGRAM = paths.content() / "roles" / "services" / "files" / "dream_engine.py"
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -75,7 +75,7 @@ def test_with_a_key_only_who_has_it_is_served(start: Start, port: int, tmp_path:
     assert process.stdout is not None
     assert "serving" in process.stdout.readline()
     url = f"http://127.0.0.1:{port}"
-    assert serving.api_key(str(env)) == "k1"
+    assert engine_key.api_key(str(env)) == "k1"
     assert ask_model.complete(url, "smoke", 30, exact=True, key="k1")["text"]
     for key in ("", "old"):
         with pytest.raises(EngineError, match="401"):

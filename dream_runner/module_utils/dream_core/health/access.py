@@ -10,7 +10,7 @@ from typing import Any, Collection, Dict, List, Mapping, Sequence, Tuple
 
 from .. import arguments
 from ..system import ip_addresses
-from .serving import KEY_NAME, api_key
+from .engine_key import KEY_NAME, api_key
 
 Document = Dict[str, Any]
 

@@ -16,8 +16,8 @@ from .. import arguments
 from ..containers import project_containers
 from ..errors import DreamError, EngineError
 from ..files.logs import last_lines
-from ..resources.registry import failed_for_good
-from . import ask_model, feature_probes, serving
+from ..resources.watched import failed_for_good
+from . import ask_model, engine_key, feature_probes
 
 Service = Mapping[str, Any]
 Container = Mapping[str, Any]
@@ -70,7 +70,7 @@ def _asked(params: Mapping[str, Any]) -> Dict[str, Any]:
         seconds,
         lambda: failed_for_good(watch) if watch else "",
     )
-    key = serving.api_key(params["key_file"] or "")
+    key = engine_key.api_key(params["key_file"] or "")
     answer = ask_model.complete(params["url"], params["model"], seconds, exact=True, key=key)
     if params["page"]:
         _check_page(params["url"] + "/", key)

@@ -12,16 +12,14 @@ from urllib.parse import urlsplit
 
 from ..containers import engine, project_containers
 from ..errors import DreamError, EngineError
-from ..files import env_file, text_file
 from ..native.supervisord_state import program_info
 from ..network import listeners
 from ..system import ip_addresses, systemd
 from . import ask_model
+from .engine_key import api_key
 
 Receipts = Mapping[str, Any]
 
-#: The key of the native engine in .env; there is none where nobody wanted one.
-KEY_NAME = "ENGINE_API_KEY"
 _HEALTH_SECONDS = 5.0
 #: A person is told after so long that the engine is busy.
 _PERSON_SECONDS = 0.4
@@ -63,14 +61,6 @@ def _url(address: str, port: int) -> str:
     if not port:
         return ""
     return ip_addresses.base_url(ip_addresses.reachable(address, ip_addresses.loopbacks()), port)
-
-
-def api_key(path: str) -> str:
-    """Return the key of the engine from an ``.env`` file, or an empty string."""
-    try:
-        return env_file.parse(text_file.read(path, errors="surrogateescape")).get(KEY_NAME, "")
-    except text_file.Unreadable:
-        return ""
 
 
 def ask(receipts: Receipts, timeout_seconds: float, *, trusting: bool = False) -> Dict[str, Any]:

@@ -10,7 +10,8 @@ from .observed_host import Host
 
 def observe_container(resource: Resource, host: Host, depth: int) -> Seen:
     """Observe a container, image, network or volume through its engine."""
-    return engine_objects.observe(resource, host.engine)
+    known = host.once("engine", lambda: engine_objects.Engine(host.resources))
+    return engine_objects.observe(resource, known)
 
 
 def remove_container(resource: Resource) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..network import listeners
 from ..types import Resource, Seen
 from .kind import Kind
 from .observed_host import Host
@@ -9,7 +10,8 @@ from .observed_host import Host
 
 def observe_port(resource: Resource, host: Host, depth: int) -> Seen:
     """Observe whether a program listens on a port."""
-    return {"present": host.listens(resource["port"])}
+    found = host.once("listeners", listeners.listeners)
+    return {"present": any(item["port"] == resource["port"] for item in found)}
 
 
 KINDS = {

@@ -6,14 +6,11 @@ from typing import Dict, Iterable, List, Sequence
 
 from ..types import Resource, Seen
 from . import container, engine_access, file, kernel, model, package, port, supervised, unit
-from .kind import GLANCE, LOOK, Kind, name_of
+from .kind import GLANCE, LOOK, Kind
 from .observed_host import Host
 
 _FILES = (container, engine_access, file, kernel, model, package, port, supervised, unit)
 KINDS: Dict[str, Kind] = {name: kind for item in _FILES for name, kind in item.KINDS.items()}
-
-#: States of a unit (systemd) or program (supervisord) that never become "active" by waiting.
-_FAILED_FOR_GOOD = frozenset(("failed", "FATAL", "STOPPED", "EXITED", "UNKNOWN"))
 
 
 def observe(resource: Resource, host: Host, depth: int = LOOK) -> Seen:
@@ -39,12 +36,6 @@ def was_there(resources: Sequence[Resource]) -> List[bool]:
         KINDS[item["kind"]].can_precede_us and observe(item, host, GLANCE)["present"]
         for item in resources
     ]
-
-
-def failed_for_good(resource: Resource) -> str:
-    """Return why waiting for this unit or program is useless, or an empty string."""
-    state = observe(resource, Host([resource]), GLANCE).get("active", "")
-    return "%s is %s" % (name_of(resource), state) if state in _FAILED_FOR_GOOD else ""
 
 
 def remove(resource: Resource) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from ..layout import LINGER_DIRECTORY
+from ..system.systemd import shown_units
 from ..types import Resource, Seen
 from .kind import LOOK, Cannot, Kind, run_or_keep
 from .observed_host import Host
@@ -12,7 +13,9 @@ from .observed_host import Host
 
 def observe_unit(resource: Resource, host: Host, depth: int) -> Seen:
     """Observe a unit: whether it is loaded, active and enabled."""
-    shown = host.unit(resource["scope"], resource["name"])
+    scope = resource["scope"]
+    units = host.once(("units", scope), lambda: shown_units(scope, host.names("unit", scope)))
+    shown = units.get(resource["name"], {})
     if shown.get("LoadState") != "loaded":
         return {"present": False}
     active = shown.get("ActiveState", "unknown")

@@ -16,12 +16,12 @@ from typing import Any, Callable, Dict, List, Mapping
 from .. import profiles as profiles_
 from ..containers import compose_project
 from ..errors import DreamError, EngineError
-from ..health import serving
+from ..health import engine_key
 from ..health.ask_model import complete, wait_until_ready
 from ..health.readiness import wait_for_services
 from ..native import supervisord, supervisord_program
 from ..records import bounds, last_good, originals, receipt, receipt_form
-from ..resources import registry
+from ..resources import watched
 from ..system import process, systemd
 from ..system.atomic import translate
 
@@ -147,7 +147,7 @@ def _ask(proof: Proof, command: str) -> None:
     wait_until_ready(
         proof["url"] + proof["health_path"],
         proof["deadline_seconds"],
-        lambda: registry.failed_for_good(watch) if watch else "",
+        lambda: watched.failed_for_good(watch) if watch else "",
     )
-    key = serving.api_key(str(proof.get("key_file") or ""))
+    key = engine_key.api_key(str(proof.get("key_file") or ""))
     complete(proof["url"] + proof["api_path"], proof["model"], proof["deadline_seconds"], key=key)

@@ -198,7 +198,7 @@ class _Walk:
             if item["kind"] == "package" and item["origin"] == "made"
         ]
         host = observed_host.Host(made)
-        made = [item for item in made if host.has_package(item["name"])]
+        made = [item for item in made if registry.observe(item, host)["present"]]
         made = self._without_foreign_packages(made, document)
         if not made:
             return []

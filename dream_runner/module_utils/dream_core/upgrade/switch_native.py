@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping
 
 from ..errors import DreamError, EngineError
 from ..files import json_file, logs, wanted_files
-from ..health import serving
+from ..health import engine_key
 from ..health.ask_model import complete, wait_until_ready
 from ..native import supervisord, supervisord_program
 from ..system import systemd
@@ -103,7 +103,7 @@ class Native:
 
     def _ask(self, url: str, side: Side) -> None:
         """Get one answer of this side's model. Raises EngineError."""
-        key = serving.api_key(self._paths.env_file)
+        key = engine_key.api_key(self._paths.env_file)
         complete(url, str(side["config"]["alias"]), trial.ANSWER_SECONDS, exact=True, key=key)
 
     # --- switch

@@ -1,0 +1,29 @@
+"""The unit or program that runs the model: whether waiting for it is useless.
+
+The health phase asks this; it needs no other kind of resource.
+"""
+
+from __future__ import annotations
+
+from ..native.supervisord_state import program_state
+from ..types import Resource
+from .kind import GLANCE, name_of
+from .observed_host import Host
+from .unit import observe_unit
+
+#: States of a unit (systemd) or program (supervisord) that never become "active" by waiting.
+_FAILED_FOR_GOOD = frozenset(("failed", "FATAL", "STOPPED", "EXITED", "UNKNOWN"))
+
+
+def failed_for_good(resource: Resource) -> str:
+    """Return why waiting for this unit or program is useless, or an empty string."""
+    state = _state(resource)
+    return "%s is %s" % (name_of(resource), state) if state in _FAILED_FOR_GOOD else ""
+
+
+def _state(resource: Resource) -> str:
+    if resource["kind"] == "unit":
+        return str(observe_unit(resource, Host([resource]), GLANCE).get("active", ""))
+    if resource["kind"] == "supervisor":
+        return program_state(resource["config"], resource["program"]) or ""
+    return ""
