@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from ..module_utils.dream_core.files import env_file
+from ..module_utils.dream_core.files import env_file, env_file_merge
 
 #: Secrets by the beginning of their names, with the directory whose databases were made with them.
 #: A new value would lock their owner out: only the service itself can change it.
@@ -34,7 +34,7 @@ def rotate(text: str, forms: Mapping[str, str], bound: Mapping[str, str]) -> Rot
     )
     emptied = blank.sub(r"\1", text) if names else text
     chosen = {name: forms[name] for name in names}
-    merged = env_file.merge(emptied, managed={}, defaults={}, secrets=chosen)
+    merged = env_file_merge.merge(emptied, managed={}, defaults={}, secrets=chosen)
     kept = {name: bound[name] for name in forms if values.get(name) and name in bound}
     return Rotation(merged.text if names else text, names, kept)
 

@@ -17,6 +17,7 @@ from dream_runner.module_utils.dream_core import layout
 from dream_runner.module_utils.dream_core.containers import (
     compose_project,
     engine,
+    engine_child,
     engine_identity,
     engine_images,
 )
@@ -73,7 +74,9 @@ def test_a_project_that_compose_refuses(
     stack: compose_project.Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "inspect", lambda *_: [])
-    monkeypatch.setattr(engine, "child", lambda *_, **__: Finished(15, "KEY is missing a value"))
+    monkeypatch.setattr(
+        engine_child, "child", lambda *_, **__: Finished(15, "KEY is missing a value")
+    )
     assert settled(stack) == ("COMPOSE_REFUSED", 8)
 
 

@@ -19,7 +19,7 @@ from ..files import env_file as envfile
 from ..files import text_file
 from ..system import atomic
 from ..system.process import Finished
-from . import compose_diff, engine, engine_images, project_containers
+from . import compose_diff, engine, engine_child, engine_images, project_containers
 
 Step = Dict[str, Any]
 Say = Callable[[str], None]
@@ -166,7 +166,7 @@ class Stack:
             ) from None
 
     def _compose(self, *arguments: str) -> Finished:
-        return engine.child(
+        return engine_child.child(
             [
                 *(self._command, "compose", "--ansi", "never"),
                 *("--project-name", self.name, "--project-directory", self._directory),

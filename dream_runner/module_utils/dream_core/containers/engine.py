@@ -10,7 +10,6 @@ from typing import Any, Dict, List, Sequence
 from ..errors import EngineError
 from ..layout import SYSTEM_PATH
 from ..system import tools
-from ..system.process import Finished, run_child
 
 #: A question that the engine answers from memory.
 _ASK_SECONDS = 60
@@ -98,20 +97,3 @@ def inspect(command: str, kind: str, names: Sequence[str]) -> List[Dict[str, Any
 def lines(command: str, *arguments: str) -> List[str]:
     """Return the lines that a listing prints."""
     return [line for line in ask(command, *arguments).splitlines() if line]
-
-
-def child(
-    argv: Sequence[str],
-    directory: str = "/",
-    kept_lines: int = 40,
-    feed: Sequence[str] = (),
-) -> Finished:
-    """Run a long command of the engine, which ends with this process."""
-    program = tools.path_of(argv[0]) or argv[0]
-    return run_child(
-        [program, *argv[1:]],
-        environment=environment(),
-        directory=directory,
-        kept_lines=kept_lines,
-        feed=feed,
-    )

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from ..errors import DiskError, DreamError, EngineError, IntegrityError, NetworkError
 from ..network.unix_http import UnixConnection
-from . import engine
+from . import engine, engine_child
 
 #: No byte and no word for so long: the connection is dead (D6, K2).
 STALL_SECONDS = 180
@@ -46,9 +46,9 @@ def load(command: str, archive: str) -> None:
             hint="give the bundle that the lock was made from: --bundle DIR",
         )
     if parts == [archive]:
-        done = engine.child([command, "load", "--input", archive])
+        done = engine_child.child([command, "load", "--input", archive])
     else:
-        done = engine.child([command, "load"], feed=parts)
+        done = engine_child.child([command, "load"], feed=parts)
     if done.status != 0:
         raise classify(done.output, archive)
 
@@ -150,7 +150,7 @@ def _pull_once(command: str, reference: str, platform: str, on_progress: Progres
 
 
 def _pull_by_command(command: str, reference: str, platform: str) -> None:
-    done = engine.child([command, "pull", "--platform", platform, reference])
+    done = engine_child.child([command, "pull", "--platform", platform, reference])
     if done.status != 0:
         raise classify(done.output, reference)
 

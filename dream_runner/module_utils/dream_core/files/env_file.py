@@ -1,144 +1,26 @@
-"""Merge ``.env`` without losing anything anybody put there.
-
-Three layers, as installer-phases 7.3 asks: what we manage follows the
-settings, defaults fill gaps, and every other line (unknown keys, comments,
-order, lines that are no assignment) stays as it is. Secrets are made once.
-"""
+"""Read an environment file (``.env``)."""
 
 from __future__ import annotations
 
-import base64
 import re
-import secrets as random
-from dataclasses import dataclass
-from typing import Dict, List, Mapping, Optional, Tuple
+from typing import Dict
 
 from .text_file import plain
 
-#: Number of the layout; a later version migrates by it.
-SCHEMA_KEY = "DREAM_ENV_SCHEMA"
-SCHEMA = "1"
-
-_ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=(.*)$")
-_PLAIN = re.compile(r"^[A-Za-z0-9_@%+=:,./-]*$")
-_HEADER = "# Written by dream-runner. Your own keys, comments and order are kept."
-
-
-@dataclass(frozen=True)
-class Merged:
-    """The new text and what became of the keys; values are nowhere in it but in ``text``."""
-
-    text: str
-    added: Tuple[str, ...]
-    updated: Tuple[str, ...]
-    generated: Tuple[str, ...]
-
-    def changed_from(self, before: str) -> bool:
-        """Tell whether the file has to be written."""
-        return self.text != before
+ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=(.*)$")
 
 
 def parse(text: str) -> Dict[str, str]:
     """Return the assignments of a file; the last one of a key counts, as for compose."""
     values = {}
     for line in plain(text).split("\n"):
-        match = _ASSIGNMENT.match(line)
+        match = ASSIGNMENT.match(line)
         if match:
             values[match.group(1)] = _unquote(match.group(2).strip())
     return values
-
-
-def merge(
-    text: str,
-    *,
-    managed: Mapping[str, str],
-    defaults: Mapping[str, str],
-    secrets: Mapping[str, str],
-) -> Merged:
-    """Return ``text`` with our keys in it.
-
-    ``secrets`` maps a key to the form of its value (``secret``); one that has
-    a value keeps it whatever it looks like.
-    """
-    text = plain(text)
-    values = parse(text)
-    wanted = {SCHEMA_KEY: SCHEMA, **managed}
-    generated = [key for key in secrets if not values.get(key)]
-    fresh = {key: secret(secrets[key]) for key in generated}
-    gaps = {key: value for key, value in defaults.items() if key not in values}
-    # Not splitlines: it also breaks at characters that belong to a value.
-    lines = text.rstrip("\n").split("\n") if text.strip() else [_HEADER]
-    updates = {key: value for key, value in wanted.items() if values.get(key) != value}
-    updated = [key for key in updates if key in values]
-    added = [key for key in (*wanted, *gaps) if key not in values]
-    lines = _replace(lines, {**updates, **fresh})
-    lines += [
-        "%s=%s" % (key, _quote(value))
-        for key, value in {**wanted, **gaps, **fresh}.items()
-        if key not in values
-    ]
-    return Merged("\n".join(lines) + "\n", tuple(added), tuple(updated), tuple(generated))
-
-
-def _replace(lines: List[str], updates: Mapping[str, str]) -> List[str]:
-    """Return the lines with new values, each in its place."""
-    return [_renewed(line, updates) for line in lines]
-
-
-def _renewed(line: str, updates: Mapping[str, str]) -> str:
-    match = _ASSIGNMENT.match(line)
-    if not match or match.group(1) not in updates:
-        return line
-    return "%s=%s" % (match.group(1), _quote(updates[match.group(1)]))
-
-
-def _quote(value: str) -> str:
-    """Return the value as compose and a shell both read it; single quotes mean literal."""
-    if "\n" in value or "'" in value:
-        raise ValueError("a value of .env may hold neither a line break nor a single quote")
-    return value if _PLAIN.match(value) else "'%s'" % value
 
 
 def _unquote(value: str) -> str:
     if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
         return value[1:-1]
     return value
-
-
-def secret(form: str) -> str:
-    """Return a new random value: ``hex:N`` or ``base64:N`` of N bytes, ``PREFIX|hex:N``."""
-    prefix, _, rest = form.rpartition("|")
-    kind, _, size = rest.partition(":")
-    content = random.token_bytes(int(size))
-    if kind == "hex":
-        return prefix + content.hex()
-    if kind == "base64":
-        return prefix + base64.urlsafe_b64encode(content).decode().rstrip("=")
-    raise ValueError("unknown form of a secret: %s" % form)
-
-
-def recover(text: str, backup: str, secrets: Mapping[str, str]) -> str:
-    """Return ``text`` with the secrets that only ``backup`` holds.
-
-    A text without any of them is a lost or emptied file: the backup takes its
-    place, with everything a person had written into it.
-    """
-    if len(missing_secrets(text, secrets)) == len(secrets):
-        return backup
-    text = plain(text)
-    saved = parse(backup)
-    found = {key: saved[key] for key in missing_secrets(text, secrets) if saved.get(key)}
-    kept = [line for line in text.rstrip("\n").split("\n") if not _is_one_of(line, found)]
-    kept += ["%s=%s" % (key, _quote(value)) for key, value in found.items()]
-    return "\n".join(kept) + "\n"
-
-
-def _is_one_of(line: str, keys: Mapping[str, str]) -> bool:
-    match = _ASSIGNMENT.match(line)
-    return bool(match) and match.group(1) in keys  # type: ignore[union-attr]
-
-
-def missing_secrets(text: Optional[str], secrets: Mapping[str, str]) -> List[str]:
-    """Return the secrets that ``text`` does not hold."""
-    values = parse(text or "")
-    return [key for key in secrets if not values.get(key)]

@@ -1,4 +1,4 @@
-"""Bring an environment file to what is wanted; the deciding half is env_file.py."""
+"""Bring an environment file to what is wanted; the deciding half is env_file_merge.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 from .. import arguments
 from ..errors import IntegrityError, UsageError
 from ..system import atomic
-from . import env_file, text_file
+from . import env_file, env_file_merge, text_file
 
 MODE = 0o600
 #: A file of settings; anything larger is something else.
@@ -79,7 +79,7 @@ def settle(
     opened = write and _opened(path)
     known = {**secrets, **(dormant or {})}
     before, restored = _content(path, known)
-    if has_data and len(env_file.missing_secrets(before, known)) == len(known) > 0:
+    if has_data and len(env_file_merge.missing_secrets(before, known)) == len(known) > 0:
         raise IntegrityError(
             "%s has lost the secrets that existing data depends on" % path,
             code="SECRETS_LOST",
@@ -87,7 +87,7 @@ def settle(
             hint="restore the file from a backup; new secrets would lock you out of the data",
         )
     try:
-        merged = env_file.merge(before, managed=managed, defaults=defaults, secrets=secrets)
+        merged = env_file_merge.merge(before, managed=managed, defaults=defaults, secrets=secrets)
     except ValueError as error:
         raise UsageError(
             str(error), code="ENV_VALUE", where=path, hint="choose another value"
@@ -127,12 +127,12 @@ def _replace(path: str, before: str, after: str, restored: bool) -> None:
 def _content(path: str, secrets: Mapping[str, str]) -> Tuple[str, bool]:
     """Return the present content, and whether it had to come from the backup."""
     now = _read(path) or ""
-    if not env_file.missing_secrets(now, secrets):
+    if not env_file_merge.missing_secrets(now, secrets):
         return now, False
     backup = _read(path + ".bak") or ""
-    if len(env_file.missing_secrets(backup, secrets)) == len(secrets):
+    if len(env_file_merge.missing_secrets(backup, secrets)) == len(secrets):
         return now, False
-    recovered = env_file.recover(now, backup, secrets)
+    recovered = env_file_merge.recover(now, backup, secrets)
     return recovered, recovered != now
 
 

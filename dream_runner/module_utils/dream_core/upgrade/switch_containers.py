@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
-from ..containers import engine
+from ..containers import engine_child
 from ..containers.compose_project import FILE as COMPOSE_FILE
 from ..containers.compose_project import Stack
 from ..containers.project_containers import look
@@ -69,7 +69,7 @@ class Containers:
         if not ids:
             return ""
         return trial.last_words(
-            engine.child([self._command, "logs", "--tail", "20", ids[0]]).output
+            engine_child.child([self._command, "logs", "--tail", "20", ids[0]]).output
         )
 
     def _stack(self, project: Mapping[str, Any], side: Side, folder: str) -> Stack:
