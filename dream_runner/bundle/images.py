@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..catalog import Catalog
-from ..decide import service_selection
+from ..decide.services import service_selection
 from ..module_utils.dream_core.containers.references import name_of
 from ..module_utils.dream_core.errors import IntegrityError, NetworkError
 from ..module_utils.dream_core.system.filesystems import parts_of

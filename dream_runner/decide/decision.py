@@ -16,7 +16,8 @@ from ..module_utils.dream_core.checks import versions
 from ..module_utils.dream_core.checks.ports import choose_port
 from ..module_utils.dream_core.fetch.sources import wheel_address
 from ..module_utils.dream_core.system import ip_addresses
-from . import fast_start, features, gpu_assignment, models, ports, profiles, service_stack, tiers
+from . import fast_start, features, gpu_assignment, models, ports, profiles, tiers
+from .services import service_stack
 
 #: The override of a backend, in the words of the facts document.
 _GPU_TO_BACKEND = {"none": "cpu"}

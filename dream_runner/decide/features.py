@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..module_utils.dream_core.errors import UsageError
-from . import service_selection
+from .services import service_selection
 
 #: The features of dream-runner, in the order in which the questions are asked.
 FEATURES = ("voice", "workflows", "rag", "agents", "images", "observability", "search")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from dream_runner import paths
-from dream_runner.decide import compose_file
+from dream_runner.decide.services import compose_file
 from dream_runner.module_utils.dream_core.native.supervisord_program import Program
 from dream_runner.module_utils.dream_core.native.supervisord_state import configuration
 from dream_runner.run import ansible

@@ -180,7 +180,7 @@ def test_packages_of_the_core_hold_a_docstring_only() -> None:
 
 def test_decisions_look_at_nothing() -> None:
     effects = {"os", "subprocess", "socket", "time", "pathlib"}
-    for path in (ROOT / PACKAGE / "decide").glob("*.py"):
+    for path in (ROOT / PACKAGE / "decide").rglob("*.py"):
         found = {
             item.split(".")[0]
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))

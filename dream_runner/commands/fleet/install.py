@@ -19,11 +19,7 @@ from ...fleet.session import Fleet, HostAccess
 from ...fleet.view import View
 from ...fleet.wave_order import Order
 from ...machine import pins
-from ...module_utils.dream_core.errors import (
-    DreamError,
-    Interrupted,
-    PrivilegeError,
-)
+from ...module_utils.dream_core.errors import DreamError, Interrupted, PrivilegeError
 from ...report import record
 from ...run.request import Request
 from ...settings.values import Given

@@ -22,11 +22,7 @@ from dream_runner.module_utils.dream_core.containers import (
     engine_images,
 )
 from dream_runner.module_utils.dream_core.errors import EngineError, from_dict
-from dream_runner.module_utils.dream_core.native import (
-    supervisord,
-    supervisord_program,
-    venv,
-)
+from dream_runner.module_utils.dream_core.native import supervisord, supervisord_program, venv
 from dream_runner.module_utils.dream_core.packages import repository
 from dream_runner.module_utils.dream_core.system import tools
 from dream_runner.module_utils.dream_core.system.process import Finished

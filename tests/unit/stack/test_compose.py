@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from images import compose as real
 
-from dream_runner.decide import compose_file
+from dream_runner.decide.services import compose_file
 from dream_runner.module_utils.dream_core import layout
 from dream_runner.module_utils.dream_core.containers import compose_diff
 

@@ -12,7 +12,7 @@ from fixtures import standins
 
 from dream_runner import catalog
 from dream_runner.commands import doctor
-from dream_runner.decide import compose_file
+from dream_runner.decide.services import compose_file
 from dream_runner.module_utils.dream_core.containers import compose_diff
 from dream_runner.module_utils.dream_core.health import feature_probes, readiness
 from dream_runner.module_utils.dream_core.records import receipt

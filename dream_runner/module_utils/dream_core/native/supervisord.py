@@ -13,14 +13,7 @@ from ..system import atomic
 from ..system.process import start_detached
 from ..system.processes import await_end, command_lines, end_processes
 from .supervisord_program import Program
-from .supervisord_state import (
-    ask,
-    daemons,
-    orphans,
-    program_info,
-    program_state,
-    socket_of,
-)
+from .supervisord_state import ask, daemons, orphans, program_info, program_state, socket_of
 
 _START_SECONDS = 20.0
 _STOP_SECONDS = 30.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from ..module_utils.dream_core.facts.totals import usable_gpus
+from ...module_utils.dream_core.facts.totals import usable_gpus
 
 Service = dict[str, Any]
 

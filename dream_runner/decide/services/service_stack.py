@@ -13,9 +13,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..module_utils.dream_core.containers.references import pinned
-from ..module_utils.dream_core.system import ip_addresses
-from . import compose_file, ports
+from ...module_utils.dream_core.containers.references import pinned
+from ...module_utils.dream_core.system import ip_addresses
+from .. import ports
+from . import compose_file
 from .service_selection import (
     ENGINE,
     Service,

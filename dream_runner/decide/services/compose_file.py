@@ -10,8 +10,8 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..module_utils.dream_core.containers.compose_diff import Project
-from ..module_utils.dream_core.layout import FILES_LABEL
+from ...module_utils.dream_core.containers.compose_diff import Project
+from ...module_utils.dream_core.layout import FILES_LABEL
 
 _LOGGING = {"driver": "json-file", "options": {"max-size": "10m", "max-file": "3"}}
 
