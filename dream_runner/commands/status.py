@@ -6,7 +6,6 @@ the model has just answered one real question.
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -18,6 +17,7 @@ from ..module_utils.dream_core.health import access, feature_probes, serving
 from ..module_utils.dream_core.phases import PHASES
 from ..module_utils.dream_core.records.receipt import read_all
 from ..module_utils.dream_core.records.survey import survey
+from ..module_utils.dream_core.system import systemd
 from ..module_utils.dream_core.upgrade import progress as upgrade
 
 #: Exit code by state: 0 done, 11 degraded, 8 engine, 3 requirement (DESIGN section 8).
@@ -159,12 +159,7 @@ def _units(receipts: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _unit_state(name: str, scope: str) -> str:
     """Return what systemd says of a unit, or nothing where there is no systemd to ask."""
-    command = ["systemctl", *(["--user"] if scope == "user" else []), "is-active", name]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip()
+    return systemd.show(name, scope, ("ActiveState",)).get("ActiveState", "")
 
 
 def as_json(status: Status) -> dict[str, Any]:

@@ -10,10 +10,11 @@ import stat
 from typing import Optional
 
 from .. import layout
+from ..errors import EngineError
 from ..files.hashing import hash_file
-from ..system import filesystems
+from ..system import filesystems, systemd
 from ..types import Resource, Seen
-from .kind import GLANCE, Cannot, Kind, run_or_keep
+from .kind import GLANCE, Cannot, Kind
 from .observed_host import Host
 
 
@@ -132,9 +133,9 @@ def remove_file(resource: Resource) -> None:
     os.unlink(path)
     if path.endswith(".service"):
         # Else the manager goes on knowing a unit that is no more; one that does not run knows none.
-        scope = [] if os.path.dirname(path) == _SYSTEM_UNITS else ["--user"]
-        with contextlib.suppress(Cannot):
-            run_or_keep(["systemctl", *scope, "daemon-reload"])
+        scope = "system" if os.path.dirname(path) == _SYSTEM_UNITS else "user"
+        with contextlib.suppress(EngineError):
+            systemd.systemctl(scope, "daemon-reload")
 
 
 def remove_directory(resource: Resource) -> None:

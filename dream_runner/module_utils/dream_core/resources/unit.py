@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ..layout import LINGER_DIRECTORY
-from ..system.systemd import shown_units
+from ..system import systemd, tools
 from ..types import Resource, Seen
 from .kind import LOOK, Cannot, Kind, run_or_keep
 from .observed_host import Host
@@ -14,7 +14,9 @@ from .observed_host import Host
 def observe_unit(resource: Resource, host: Host, depth: int) -> Seen:
     """Observe a unit: whether it is loaded, active and enabled."""
     scope = resource["scope"]
-    units = host.once(("units", scope), lambda: shown_units(scope, host.names("unit", scope)))
+    units = host.once(
+        ("units", scope), lambda: systemd.shown_units(scope, host.names("unit", scope))
+    )
     shown = units.get(resource["name"], {})
     if shown.get("LoadState") != "loaded":
         return {"present": False}
@@ -36,8 +38,11 @@ def observe_linger(resource: Resource, host: Host, depth: int) -> Seen:
 
 def remove_unit(resource: Resource) -> None:
     """Stop and disable a unit. Raises Cannot if it still runs."""
-    scope = ["--user"] if resource["scope"] == "user" else []
-    run_or_keep(["systemctl", *scope, "disable", "--now", resource["name"]])
+    if not tools.path_of("systemctl"):
+        raise Cannot("systemctl is not there")
+    done = systemd.run(resource["scope"], "disable", "--now", resource["name"], seconds=60)
+    if done.status != 0:
+        raise Cannot(done.errors.strip() or "systemctl failed")
     state = observe_unit(resource, Host([resource]), LOOK).get("active")
     if state in ("active", "activating"):
         raise Cannot("it still runs")

@@ -13,6 +13,11 @@ _TELL_SECONDS = 120
 _ASK_SECONDS = 10
 
 
+def run(scope: str, *words: str, seconds: float = _TELL_SECONDS) -> tools.Ended:
+    """Run systemctl for ``scope`` (system, user); return how it ended. Raises ``tools.NOT_RUN``."""
+    return _run(_argv(scope, words), seconds)
+
+
 def systemctl(scope: str, *words: str) -> None:
     """Run systemctl for ``scope`` (system, user). Raises EngineError ENGINE_NOT_STARTED."""
     argv = _argv(scope, words)
