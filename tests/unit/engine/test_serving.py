@@ -69,7 +69,7 @@ def test_the_container_is_ours_and_publishes_the_port(
     is_ours: bool,
 ) -> None:
     seen = {"state": "running", "ports": ["127.0.0.1:11434:8080"], **container}
-    monkeypatch.setattr(serving.compose_project, "look", lambda command, project: [seen])
+    monkeypatch.setattr(serving.project_containers, "look", lambda command, project: [seen])
     assert ours(CONTAINER, **listener) is is_ours
 
 
