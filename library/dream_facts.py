@@ -9,7 +9,8 @@ module: dream_facts
 short_description: Say what this host is
 version_added: 0.1.0
 description:
-  - Returns the facts document of the host (docs/developer/captures.md lists its fields).
+  - Returns the facts document of the host (docs/developer/captures.md lists its fields), and keeps
+    it as C(ansible_facts.dream_host) for the tasks that follow.
   - Looks once and keeps the answer in the state directory, until the boot, the kernel, a device, a
     driver, the memory, the version or the install directory is another, or it is a day old.
   - A cache that cannot be read or written is a warning, never a failure.
@@ -28,13 +29,22 @@ author: dream-runner maintainers
 EXAMPLES = r"""
 - name: Look at the hardware
   dream_facts:
-    state_dir: "{{ dream_state_dir }}"
-  register: __detection_look
+    state_dir: ~/.local/state/dream-runner
+
+- name: Show the memory and the GPUs
+  ansible.builtin.debug:
+    msg: "{{ ansible_facts.dream_host.memory }}, {{ ansible_facts.dream_host.gpus }}"
 """
 
 RETURN = r"""
+ansible_facts:
+  description: Facts of the host that later tasks can use.
+  type: dict
+  returned: always
+  contains:
+    dream_host: {description: The facts document., type: dict, returned: always}
 facts:
-  description: The facts document.
+  description: The facts document, for a registered variable.
   type: dict
   returned: always
 source:
@@ -67,7 +77,13 @@ def main():
     facts, origin = load_or_gather(save=not module.check_mode, **module.params)
     if origin["why"]:
         module.warn(origin["why"])
-    module.exit_json(changed=False, facts=facts, source=origin["source"], warning=origin["why"])
+    module.exit_json(
+        changed=False,
+        ansible_facts={"dream_host": facts},
+        facts=facts,
+        source=origin["source"],
+        warning=origin["why"],
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """What the phases are made of: the text of each role, and what that text depends on.
 
 The names of a role's inputs are read from the role itself, so that no list of
-them can be forgotten when the role changes.
+them can be forgotten when the role changes: from the values of its YAML files
+and from its templates and programs. A comment, a key, the specification in
+``meta`` and the README name inputs too, but nothing runs by them.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from ..module_utils.dream_core.phases import PHASES
 from ..module_utils.dream_core.records import inputs
 
 #: A role that another one takes tasks from.
-_INCLUDED = re.compile(r"(?:include|import)_role:\s*\n\s+name:\s*([a-z_]+)")
+_INCLUDED = re.compile(r"(?:include|import)_role:\s*\n\s+name:\s*(?:\w+\.\w+\.)?([a-z_]+)")
 
 
 @dataclass(frozen=True)
@@ -75,12 +77,35 @@ def of_roles() -> dict[str, Source]:
 
 def _source(phase: str, shared: str, variables: Mapping[str, str]) -> Source:
     files = list(_files_of_role(phase))
-    text = "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in files)
-    for role in sorted(set(_INCLUDED.findall(text)) - {phase}):
-        included = list(_files_of_role(role))
-        files += included
-        text += "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in included)
+    for role in sorted(set(_INCLUDED.findall("\n".join(map(_read, files)))) - {phase}):
+        files += _files_of_role(role)
+    text = "\n".join(_inputs_text(path) for path in files)
     return Source(f"{_digest(files)}{shared}", _closure(inputs.names_in(text), variables))
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def _inputs_text(path: Path) -> str:
+    """Return the part of a role's file that can name an input."""
+    if path.parent.name == "meta":
+        return ""
+    if path.suffix == ".yml":
+        return "\n".join(_strings(yaml.safe_load(_read(path))))
+    return _read(path)
+
+
+def _strings(node: Any) -> Iterator[str]:
+    """Yield every string among the values of a YAML document."""
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, dict):
+        for value in node.values():
+            yield from _strings(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _strings(value)
 
 
 def _closure(names: frozenset[str], variables: Mapping[str, str]) -> frozenset[str]:
@@ -105,18 +130,21 @@ def _group_variables() -> dict[str, str]:
 
 
 def _files_of_role(role: str) -> Iterator[Path]:
+    """Yield the files of a role, without the page about it."""
     root = paths.content() / "roles" / role
-    return (path for path in sorted(root.rglob("*")) if path.is_file())
+    return (p for p in sorted(root.rglob("*")) if p.is_file() and p.name != "README.md")
 
 
 def _shared_files() -> Iterator[Path]:
     """Yield the code that runs for every role."""
     content, package = paths.content(), paths.PACKAGE
+    yield from _files_of_role("context")
     for root in (content / "playbooks", content / "library"):
         yield from (path for path in sorted(root.rglob("*")) if path.suffix in (".py", ".yml"))
-    for root in (package / "module_utils", package / "plugins" / "action"):
+    plugins = package / "plugins"
+    for root in (package / "module_utils", plugins / "action", plugins / "filter"):
         yield from sorted(root.rglob("*.py"))
-    yield from sorted((package / "plugins").glob("*.py"))
+    yield from sorted(plugins.glob("*.py"))
 
 
 def _digest(files: Iterable[Path]) -> str:

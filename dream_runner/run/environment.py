@@ -36,6 +36,7 @@ def ansible_environment(work: Path, caller: Mapping[str, str]) -> dict[str, str]
         "ANSIBLE_MODULE_UTILS": str(package / "module_utils"),
         "ANSIBLE_ACTION_PLUGINS": str(package / "plugins" / "action"),
         "ANSIBLE_LOOKUP_PLUGINS": str(package / "plugins" / "lookup"),
+        "ANSIBLE_FILTER_PLUGINS": str(package / "plugins" / "filter"),
         "ANSIBLE_CALLBACK_PLUGINS": str(package / "plugins" / "callback"),
         "ANSIBLE_CALLBACKS_ENABLED": "dream_events",
         "ANSIBLE_FORCE_COLOR": "0",

@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 import pytest
+import yaml
 
 from dream_runner import paths
 
@@ -50,12 +51,12 @@ def given() -> dict[str, Any]:
 
 
 @cache
-def documented() -> dict[str, Any]:
+def documented(kind: str = "module", names: tuple[str, ...] = tuple(NAMES)) -> dict[str, Any]:
     """Return what ansible-doc says about each module."""
     program = os.path.join(os.path.dirname(sys.executable), "ansible-doc")
     environment = {**os.environ, "ANSIBLE_CONFIG": str(paths.content() / "ansible.cfg")}
     done = subprocess.run(
-        [program, "--type", "module", "--json", *NAMES],
+        [program, "--type", kind, "--json", *names],
         env=environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "WARNING" not in done.stderr, done.stderr
@@ -111,8 +112,6 @@ def test_the_attributes_state_what_check_mode_and_diff_mode_do(name: str) -> Non
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_examples_use_the_module_with_options_that_it_has(name: str) -> None:
-    import yaml
-
     spec, _ = given()[name]
     tasks = yaml.safe_load(documented()[name]["examples"])
     used = [task[name] for task in tasks if name in task]
@@ -120,3 +119,15 @@ def test_the_examples_use_the_module_with_options_that_it_has(name: str) -> None
     for arguments in used:
         assert set(arguments) <= set(spec)
         assert {key for key, option in spec.items() if option.get("required")} <= set(arguments)
+
+
+@pytest.mark.parametrize("kind", ["filter", "lookup"])
+def test_every_plugin_that_roles_use_is_documented(kind: str) -> None:
+    names = tuple(sorted(path.stem for path in (paths.PACKAGE / "plugins" / kind).glob("*.py")))
+    found = documented(kind, names)
+    assert set(found) == set(names)
+    for name in names:
+        assert found[name]["doc"]["short_description"]
+        assert found[name]["doc"]["version_added"]
+        assert found[name]["examples"]
+        assert found[name]["return"]

@@ -48,6 +48,11 @@ def test_trouble_with_the_cache_is_a_warning(run_module: Run, tmp_path: Path) ->
     assert result["facts"]["schema"] == "dream-runner.facts/1"
 
 
+def test_the_facts_are_published_for_later_tasks(run_module: Run, tmp_path: Path) -> None:
+    result = run_module("dream_facts", state_dir=str(tmp_path))
+    assert result["ansible_facts"] == {"dream_host": result["facts"]}
+
+
 def test_state_dir_is_needed(run_module: Run) -> None:
     result = run_module("dream_facts")
     assert result["failed"] is True
@@ -61,7 +66,7 @@ def test_documentation_names_every_argument() -> None:
     assert set(documentation["options"]) == {
         "state_dir", "force", "max_age_seconds", "version", "install_dir"
     }  # fmt: skip
-    assert set(returned) == {"facts", "source", "warning"}
+    assert set(returned) == {"ansible_facts", "facts", "source", "warning"}
     assert set(documentation["attributes"]["check_mode"]) == {"description", "support"}
 
 

@@ -13,6 +13,7 @@ from dream_runner.module_utils.dream_core.network import network_env
 DOCUMENTATION = """
 name: dream_network
 short_description: Variables by which a program reaches the network
+version_added: 0.1.0
 description:
   - Reads proxies, certificates, tokens and the package index from this machine's environment, in
     the one place that knows all of their names.
@@ -22,6 +23,21 @@ options:
       V(programs) for a package manager (proxies in lower case, certificates under every name),
       V(unit) for a program that inherits nothing (the variables as they are).
     required: true
+author: dream-runner maintainers
+"""
+
+EXAMPLES = """
+- name: Download with the proxies of this machine
+  ansible.builtin.command:
+    argv: [curl, https://example.org/]
+  environment: "{{ lookup('dream_network', 'programs') }}"
+"""
+
+RETURN = """
+_raw:
+  description: Variables of an environment and their values.
+  type: list
+  elements: dict
 """
 
 _KINDS = {"programs": network_env.of_programs, "unit": network_env.of_unit}

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+from dream_runner.module_utils.dream_core.phases import PHASES
+
 ROOT = Path(__file__).parents[3]
 MOLECULE = ROOT / "tests" / "molecule"
 SCENARIOS = {path.parent.name: path.parent for path in MOLECULE.glob("*/molecule.yml")}
@@ -69,7 +71,7 @@ def test_the_role_as_it_is_by_default_is_tested_on_both_releases(role: str) -> N
 
 
 def test_no_scenario_sets_what_no_role_knows() -> None:
-    known = {name for path in (ROOT / "roles").iterdir() for name in defaults(path.name)}
+    known = {name for phase in PHASES for name in defaults(phase)}
     shared = ROOT / "playbooks" / "group_vars" / "all"
     known |= {name for path in shared.glob("*.yml") for name in read(path)}
     for scenario, _, _, variables in NODES:
