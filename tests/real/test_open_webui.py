@@ -22,8 +22,8 @@ from typing import Any
 import pytest
 from fixtures import standins
 from images import cache
-from unit.stack.decided import stack
-from unit.stack.test_feature_probes import ENV, environment
+from unit.decide.decided import stack
+from unit.health.test_feature_probes import ENV, environment
 
 from dream_runner import catalog
 from dream_runner.module_utils.dream_core.health import feature_probes

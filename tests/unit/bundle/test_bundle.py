@@ -11,8 +11,8 @@ from typing import Any
 
 import jsonschema
 import pytest
-from bad_bundles import BAD, BLOB, CONTENT, DIGEST, MODEL, exchanged, make, wanted
 from referencing import Registry
+from unit.bundle.bad_bundles import BAD, BLOB, CONTENT, DIGEST, MODEL, exchanged, make, wanted
 
 from dream_runner.bundle import create, sbom
 from dream_runner.module_utils.dream_core.bundle import contents

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from error_codes import ROOT, codes, in_python
+from unit.errors.error_codes import ROOT, codes, in_python
 
 from dream_runner.cli import guide, reporting
 from dream_runner.module_utils.dream_core.errors import DreamError, UsageError

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-from error_codes import ROOT
-from raising import raised, told
+from unit.errors.error_codes import ROOT
+from unit.errors.raising import raised, told
 
 from dream_runner.bundle import packages
 from dream_runner.module_utils.dream_core import layout

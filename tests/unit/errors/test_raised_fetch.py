@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from fixtures.fetching import Thing, make_thing
-from raising import raised, told
+from unit.errors.raising import raised, told
 
 from dream_runner.module_utils.dream_core.fetch import faults
 from dream_runner.module_utils.dream_core.fetch.claims import Board

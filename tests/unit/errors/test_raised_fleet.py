@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from raising import told
+from unit.errors.raising import told
 
 from dream_runner.commands.fleet import install as command
 from dream_runner.commands.fleet import passwords

@@ -8,7 +8,7 @@ from typing import Any
 
 import psutil
 import pytest
-from raising import raised, told
+from unit.errors.raising import raised, told
 
 from dream_runner.module_utils.dream_core.checks import finding, judge, preflight, requirements
 from dream_runner.module_utils.dream_core.facts.finding_texts import CATALOGUE

@@ -9,8 +9,8 @@ import inspect
 
 import pytest
 import yaml
+from unit.decide.test_tiers import host
 from unit.facts.replay import NAMES, load
-from unit.facts.test_tiers import host
 
 from dream_runner import catalog
 from dream_runner.decide import gpu_assignment, models, tiers

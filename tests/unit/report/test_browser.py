@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import samples
+from unit.report import samples
 
 from dream_runner.report import page, read
 

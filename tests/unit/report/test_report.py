@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import samples
-from samples import BEGAN, CHOICE, FACTS, STEPS
+from unit.report import samples
+from unit.report.samples import BEGAN, CHOICE, FACTS, STEPS
 
 from dream_runner.commands import report
 from dream_runner.module_utils.dream_core.errors import EngineError, UsageError

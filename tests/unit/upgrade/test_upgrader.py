@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stack.decided import HOSTS, stack
+from unit.decide.decided import HOSTS, stack
 
 from dream_runner.module_utils.dream_core.errors import (
     BusyError,

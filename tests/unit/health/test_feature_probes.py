@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from fixtures import standins
+from unit.decide.decided import stack
 
 from dream_runner import catalog
 from dream_runner.commands import doctor
@@ -16,8 +17,6 @@ from dream_runner.decide.services import compose_file
 from dream_runner.module_utils.dream_core.containers import compose_diff
 from dream_runner.module_utils.dream_core.health import feature_probes, readiness
 from dream_runner.module_utils.dream_core.records import receipt
-
-from .decided import stack
 
 ENV = {
     "WEBUI_ADMIN_PASSWORD": "chat-password",

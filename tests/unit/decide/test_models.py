@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from unit.decide.test_tiers import host
 from unit.facts.replay import NAMES, load
-from unit.facts.test_tiers import host
 
 from dream_runner import catalog
 from dream_runner.decide import models, tiers

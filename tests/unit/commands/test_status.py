@@ -26,7 +26,7 @@ GOOD = {
 
 @pytest.fixture(autouse=True)
 def _ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the test's server for the engine; ``engine/test_serving.py`` is about whose it is."""
+    """Take the test's server for the engine; ``health/test_serving.py`` is about whose it is."""
     monkeypatch.setattr(serving, "is_ours", lambda receipts, listener: True)
 
 
