@@ -72,7 +72,8 @@ BREAKS: dict[str, dict[str, str]] = {
 }
 #: Both are asked for on AMD's cards only. A volume is broken without an install below; a kernel
 #: setting is the whole machine's, in a container as well: tests/unit/records/test_survey.py. A
-#: program in the background exists only while a model is fetched: test_fast_start_native.py ends it.
+#: program in the background exists only while a model is fetched: test_fast_start_native.py ends
+#: it.
 WITHOUT_INSTALL = frozenset(("volume", "sysctl", "background"))
 _SURVEY = """
 import json, sys
