@@ -51,7 +51,7 @@ author: dream-runner maintainers
 """
 
 EXAMPLES = r"""
-- name: Bring the containers up
+- name: Start the containers
   dream_compose:
     project: "{{ dream_choice.stack.compose }}"
     directory: /srv/ai

@@ -32,7 +32,7 @@ author: dream-runner maintainers
 """
 
 EXAMPLES = r"""
-- name: Look at the engine
+- name: Inspect the engine
   dream_docker_info:
     backend: "{{ dream_choice.backend }}"
     host: "{{ dream_host }}"

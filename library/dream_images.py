@@ -49,7 +49,7 @@ author: dream-runner maintainers
 """
 
 EXAMPLES = r"""
-- name: Have the images
+- name: Make the images available
   dream_images:
     images: "{{ dream_choice.stack.images }}"
     core: [llama-server]

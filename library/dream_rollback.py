@@ -31,7 +31,7 @@ author: dream-runner maintainers
 """
 
 EXAMPLES = r"""
-- name: Turn back to what answered before
+- name: Roll back to the last working configuration
   dream_rollback:
     failed: {msg: "it gave no answer", dream_error: {}}
     phase: health

@@ -21,7 +21,7 @@ author: dream-runner maintainers
 """
 
 EXAMPLES = r"""
-- name: Name the sources that are not used
+- name: Find package sources that cannot be used
   dream_sources:
     output: "{{ lists.stderr }}"
 """

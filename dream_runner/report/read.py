@@ -123,7 +123,7 @@ class ReportedHost:
 
     def _finish_task(self, event: TaskFinished) -> None:
         title = _title(event.task, event.phase)
-        # "Rest where nothing differs" only decides whether a phase begins.
+        # "Skip the phase on hosts that need no change" only decides whether a phase begins.
         if (event.phase or CONTEXT) not in self.phases and event.status == "skipped":
             return
         phase = self._phase(event.phase, event.time - event.seconds)

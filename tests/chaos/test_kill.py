@@ -17,11 +17,11 @@ SIGNALS = {name: signal.Signals[f"SIG{name}"] for name in ("INT", "TERM", "HUP",
 GRID = [(name, part) for name in SIGNALS for part in victims.PARTS]
 #: Where a module runs long enough in a process of its own to be hit for certain.
 LONG_TASKS = (
-    "Merge the environment file and make its secrets once",
+    "Merge the environment file and create missing secrets",
     "Fetch the models",
     "Install the engine's packages",
     "Run the engine under supervisord",
-    "Ask the model one question",
+    "Ask the model a question",
 )
 #: What runs by itself when the engine is down: these need no install from the beginning.
 LATE = ("services", "health", "summary")

@@ -18,13 +18,13 @@ pytestmark = pytest.mark.timeout(900)
 
 #: The row, the task in which the run dies, and whether its work is done already at the start.
 ROWS = [
-    ("04-report", "Compare what is needed with what is here", True),
-    ("06-copying", "Make the directories", False),
-    ("06-environment", "Merge the environment file and make its secrets once", False),
+    ("04-report", "Compare the requirements with the host", True),
+    ("06-copying", "Create the directories", False),
+    ("06-environment", "Merge the environment file and create missing secrets", False),
     ("09-model", "Fetch the models", False),
     ("11-building", "Install the engine's packages", False),
     ("11-starting", "Run the engine under supervisord", True),
-    ("12-waiting", "Ask the model one question", True),
+    ("12-waiting", "Ask the model a question", True),
     ("13-summary", "Write the summary", True),
 ]
 
@@ -68,7 +68,7 @@ def test_killed_between_switch_and_proof(case: Case, origin: Origin) -> None:
     box = case.box
     box.put_back("finished")
     run = box.start(*origin.flags)
-    assert victims.wait_for_event(box, run, starts("Ask the model one question")), str(run)
+    assert victims.wait_for_event(box, run, starts("Ask the model a question")), str(run)
     victims.kill(run)
     victims.wait_until_gone(box)
     # Without flags: the choice of the model is state, and was saved.

@@ -111,7 +111,7 @@ def test_died_while_images_were_pulled(bare: Machine) -> None:
     bare.wipe()
     before = bare.sent_by_registry()
     for _ in range(TIMES):
-        die_in(bare, "Have the images", dice, within=3)
+        die_in(bare, "Make the images available", dice, within=3)
     finish_and_rest(bare)
     whole = bare.sent_by_registry() - before
     bare.wipe()
