@@ -16,6 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .module_utils.dream_core.types.facts import Facts
+from .module_utils.dream_core.types.host import Session
+
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -80,7 +83,7 @@ def pinned(lock: str) -> int:
     return sum("==" in line and not line.startswith((" ", "#")) for line in lines)
 
 
-def privilege(package: str, session: dict[str, Any]) -> str:
+def privilege(package: str, session: Session) -> str:
     """Return what installing ``package`` needs from this user."""
     if not package:
         return "none"
@@ -92,7 +95,7 @@ def privilege(package: str, session: dict[str, Any]) -> str:
     return words.get(session["sudo"], "root, which you do not have: install.sh would stop (exit 4)")
 
 
-def host() -> dict[str, Any]:
+def host() -> Facts:
     """Return the facts document of this machine, from the cache or gathered; never saved."""
     from dream_runner.module_utils.dream_core.facts.cache import load_or_gather
 
@@ -123,7 +126,7 @@ def lines(report: dict[str, Any]) -> list[str]:
     return text
 
 
-def host_lines(facts: dict[str, Any]) -> list[str]:
+def host_lines(facts: Facts) -> list[str]:
     """Return the host in a few words a line; what is unknown is said to be."""
     system, cpu, memory = facts["os"], facts["cpu"], facts["memory"]
     gpus = [str(gpu.get("name") or gpu.get("vendor")) for gpu in facts["gpus"]]

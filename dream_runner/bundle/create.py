@@ -16,6 +16,7 @@ from typing import Any
 
 from .. import catalog, install_preview, paths
 from ..catalog import image_archives
+from ..catalog.entries import ModelEntry, Models
 from ..catalog.image_archives import of_bundle
 from ..decide import fast_start, models
 from ..module_utils.dream_core.bundle import contents
@@ -27,6 +28,8 @@ from ..module_utils.dream_core.files.hashing import hash_files
 from ..module_utils.dream_core.network import network_env
 from ..module_utils.dream_core.system import atomic
 from ..module_utils.dream_core.system.filesystems import parts_of
+from ..module_utils.dream_core.types.choice import HelperModel, ModelFile
+from ..module_utils.dream_core.types.compose import Locked, LockedImage
 from ..version import __version__
 from . import images, packages, sbom
 from .parts import PART_BYTES, split
@@ -95,7 +98,7 @@ def create(
     return contents.inspect(str(root))
 
 
-def _locked(loaded: catalog.Catalog, wanted: Wanted, report: Report) -> dict[str, Any]:
+def _locked(loaded: catalog.Catalog, wanted: Wanted, report: Report) -> dict[str, LockedImage]:
     """Return the pins of the images that belong there; say which have none."""
     known = loaded.images["images"]
     needed = images.needed(loaded, wanted.tiers, wanted.features, wanted.arch)
@@ -105,7 +108,7 @@ def _locked(loaded: catalog.Catalog, wanted: Wanted, report: Report) -> dict[str
     return {tag: known[tag] for tag in needed if tag in known}
 
 
-def choose(wanted: Wanted, models_catalog: Mapping[str, Any]) -> list[dict[str, Any]]:
+def choose(wanted: Wanted, models_catalog: Models) -> list[ModelEntry | HelperModel]:
     """Return the models for the tiers and ids named; a native host always gets the small one."""
     ids = list(wanted.models)
     for tier in wanted.tiers:
@@ -118,7 +121,7 @@ def choose(wanted: Wanted, models_catalog: Mapping[str, Any]) -> list[dict[str, 
         ids += models_catalog["tiers"][tier]["models"]
     if not ids or wanted.profile == "native":
         ids.append(fast_start.small_id(models_catalog))
-    return [models.find_model(dict(models_catalog), name) for name in dict.fromkeys(ids)]
+    return [models.find_model(models_catalog, name) for name in dict.fromkeys(ids)]
 
 
 def _directory(path: str) -> Path:
@@ -155,7 +158,7 @@ def _made(root: Path, name: str) -> Path:
 
 def _fetch_model(
     root: Path,
-    item: Mapping[str, Any],
+    item: ModelFile,
     part_bytes: int,
     environment: Mapping[str, str],
     on_progress: Callable[[Progress], None] | None,
@@ -235,7 +238,7 @@ files. What else is missing the install itself brings from the bundle.
 """
 
 
-def _images(root: Path, locked: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _images(root: Path, locked: Locked) -> list[dict[str, str]]:
     """Return the image archives that lie in the bundle and that the lock knows."""
     found = []
     for tag, entry in sorted(locked.items()):
@@ -249,7 +252,10 @@ def _images(root: Path, locked: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _seal(
-    root: Path, wanted: Wanted, chosen: Sequence[Mapping[str, Any]], archives: list[dict[str, Any]]
+    root: Path,
+    wanted: Wanted,
+    chosen: Sequence[ModelEntry | HelperModel],
+    archives: list[dict[str, str]],
 ) -> None:
     """Write the manifest, the bill of materials and, last, the list of digests."""
     sums = {name: _digest([str(root / name)]) for name in _files(root)}

@@ -15,7 +15,7 @@ import re
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,6 +24,8 @@ from ..decide.services import service_selection
 from ..module_utils.dream_core.containers.references import name_of
 from ..module_utils.dream_core.errors import IntegrityError, NetworkError
 from ..module_utils.dream_core.system.filesystems import parts_of
+from ..module_utils.dream_core.types.choice import HelperModel
+from ..module_utils.dream_core.types.compose import Locked, LockedImage, Service
 from .parts import split
 
 _SECONDS = 3600
@@ -46,7 +48,7 @@ def needed(
 
 def helpers(
     loaded: Catalog, tiers: Collection[str], features: Collection[str], arch: str
-) -> list[dict[str, Any]]:
+) -> list[HelperModel]:
     """Return the helper models that the services of such an install read."""
     read = {
         name
@@ -58,7 +60,7 @@ def helpers(
 
 def _running(
     loaded: Catalog, tiers: Collection[str], features: Collection[str], arch: str
-) -> Iterator[tuple[Mapping[str, Any], str]]:
+) -> Iterator[tuple[Service, str]]:
     """Yield each service that may run, with each backend that it supports."""
     known = {item["id"]: item for item in loaded.services["services"]}
     known_features = loaded.features["features"]
@@ -77,7 +79,7 @@ def _running(
             yield known[name], backend
 
 
-def _tags(service: Mapping[str, Any], backend: str) -> set[str]:
+def _tags(service: Service, backend: str) -> set[str]:
     """Return the images of a service on a backend, with those that a setting may choose."""
     variants = service.get("variants") or {}
     found = {variants.get(backend, {}).get("image", service["image"])}
@@ -90,7 +92,7 @@ def _tags(service: Mapping[str, Any], backend: str) -> set[str]:
 
 def fetch(
     target: Path,
-    locked: Mapping[str, Mapping[str, Any]],
+    locked: Locked,
     arch: str,
     part_bytes: int,
     report: Callable[[str], None],
@@ -121,7 +123,7 @@ def file_name(tag: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "_", tag) + ".tar"
 
 
-def _copy(tag: str, entry: Mapping[str, Any], arch: str, path: Path) -> None:
+def _copy(tag: str, entry: LockedImage, arch: str, path: Path) -> None:
     source = f"{entry.get('from') or name_of(tag)}@{entry['digest']}"
     blobs, packed = path.with_suffix(".work"), path.with_suffix(".part")
     command = ["skopeo", "--override-os", "linux", "--override-arch", arch, "copy", "--quiet"]

@@ -12,13 +12,13 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from .. import paths
 from ..module_utils.dream_core.containers import engine_choice, engine_source
 from ..module_utils.dream_core.errors import IntegrityError, NetworkError, RequirementError
 from ..module_utils.dream_core.network import network_env
 from ..module_utils.dream_core.redact import without_logins
+from ..module_utils.dream_core.types.facts import Os
 
 #: What install.sh needs of a bare Debian before there is a dream-runner.
 _VENV = "python3-venv"
@@ -122,7 +122,7 @@ def make_own_wheel(target: Path, environment: Mapping[str, str]) -> None:
     name.with_suffix(".tmp").replace(name)
 
 
-def engine_debs(system: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+def engine_debs(system: Os) -> tuple[list[str], list[str]]:
     """Return the packages of a container engine that apt knows on this host, and notes.
 
     ``system`` is the part ``os`` of the facts. A target of the same release installs the same;

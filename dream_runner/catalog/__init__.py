@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,8 +18,19 @@ from typing import Any
 import yaml
 
 from dream_runner import yaml_file
+from dream_runner.catalog.entries import (
+    Features,
+    Images,
+    ModelEntry,
+    Models,
+    Rule,
+    Services,
+    Tiers,
+)
 from dream_runner.module_utils.dream_core.errors import UsageError
 from dream_runner.module_utils.dream_core.files import text_file
+from dream_runner.module_utils.dream_core.types.choice import ModelFile
+from dream_runner.module_utils.dream_core.types.compose import LockedImage, Service
 
 HERE = Path(__file__).parent
 
@@ -38,11 +49,11 @@ LOCK_SCHEMA = "dream-runner.images/1"
 class Catalog:
     """The parts of the catalogue, each as it stands in its file, and the lock of the images."""
 
-    models: dict[str, Any]
-    tiers: dict[str, Any]
-    services: dict[str, Any]
-    features: dict[str, Any]
-    images: dict[str, Any]
+    models: Models
+    tiers: Tiers
+    services: Services
+    features: Features
+    images: Images
 
 
 def load(directory: str | Path | None = None) -> Catalog:
@@ -81,13 +92,13 @@ def _load(directory: Path, locks: tuple[tuple[Path, int, int], ...]) -> Catalog:
             where=str(directory),
             hint="correct these entries; the schemas beside the files say what is allowed",
         )
-    images: dict[str, Any] = {}
+    images: dict[str, LockedImage] = {}
     for path, _, _ in locks:
         images |= read_lock(path)
     return Catalog(**parts, images={"images": images})
 
 
-def image_tags(services: Mapping[str, Any]) -> list[str]:
+def image_tags(services: Services) -> list[str]:
     """Return every image that the catalogue names, those of all variants too."""
     found: set[str] = set()
     for service in services["services"]:
@@ -96,7 +107,7 @@ def image_tags(services: Mapping[str, Any]) -> list[str]:
     return sorted(found)
 
 
-def read_lock(path: Path) -> dict[str, Any]:
+def read_lock(path: Path) -> dict[str, LockedImage]:
     """Return the entries of a lock file. Raises UsageError LOCK_INVALID.
 
     The one that is shipped is part of the program, as the rest of the catalogue is.
@@ -111,7 +122,7 @@ def read_lock(path: Path) -> dict[str, Any]:
     problems = [] if path == HERE / LOCK else schema_errors(content, "images.lock")
     if problems:
         raise _no_lock(path, "; ".join(problems[:5]))
-    entries: dict[str, Any] = content["images"]
+    entries: dict[str, LockedImage] = content["images"]
     return entries
 
 
@@ -186,7 +197,7 @@ def cross_check(parts: dict[str, Any]) -> Iterator[str]:
     yield from _check_helpers(parts["models"], parts["services"])
 
 
-def _check_tiers(tiers: dict[str, Any]) -> Iterator[str]:
+def _check_tiers(tiers: Tiers) -> Iterator[str]:
     ids = [tier["id"] for tier in tiers["tiers"]]
     rules = tiers["rules"]
     yield from _twice("tiers.yml: tier", ids)
@@ -197,7 +208,7 @@ def _check_tiers(tiers: dict[str, Any]) -> Iterator[str]:
     yield from _unreachable(rules)
 
 
-def _unreachable(rules: list[dict[str, Any]]) -> Iterator[str]:
+def _unreachable(rules: list[Rule]) -> Iterator[str]:
     """Yield kinds of hardware whose last rule has conditions, so that a host could match none."""
     last = {(rule["backend"], rule.get("memory_class")): rule for rule in rules}
     for rule in last.values():
@@ -205,7 +216,7 @@ def _unreachable(rules: list[dict[str, Any]]) -> Iterator[str]:
             yield f"tiers.yml: a {rule['backend']} host below rule {rule['id']} would match no rule"
 
 
-def _check_models(models: dict[str, Any], tiers: list[str]) -> Iterator[str]:
+def _check_models(models: Models, tiers: list[str]) -> Iterator[str]:
     ids = [model["id"] for model in models["models"]]
     yield from _twice("models.yml: model", ids)
     yield from _missing("models.yml: fallback: model", models["fallback"], ids)
@@ -230,7 +241,7 @@ HUB_FILE = re.compile(
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def lacks(file: Mapping[str, Any]) -> set[str]:
+def lacks(file: ModelFile) -> set[str]:
     """Return the missing pins of a model's file: ``commit``, ``size_bytes``, both or none."""
     places = [HUB_FILE.fullmatch(url) for url in file["urls"]]
     floating = any(place and not COMMIT.fullmatch(place["revision"]) for place in places)
@@ -238,7 +249,7 @@ def lacks(file: Mapping[str, Any]) -> set[str]:
     return found if file["size_bytes"] else found | {"size_bytes"}
 
 
-def _unpinned(model: dict[str, Any], known: Iterable[str]) -> Iterator[str]:
+def _unpinned(model: ModelEntry, known: Iterable[str]) -> Iterator[str]:
     """Yield missing pins that known_gaps does not list, and listed ones that are not missing."""
     found = set().union(*(lacks(file) for file in model["files"]))
     for name in sorted(found - set(known)):
@@ -247,7 +258,7 @@ def _unpinned(model: dict[str, Any], known: Iterable[str]) -> Iterator[str]:
         yield f"models.yml: known_gaps: {model['id']} has its {name}; remove it from the list"
 
 
-def _check_helpers(models: dict[str, Any], services: dict[str, Any]) -> Iterator[str]:
+def _check_helpers(models: Models, services: Services) -> Iterator[str]:
     """Yield helper models that no service reads, and files that share a path."""
     helpers = models.get("helpers", [])
     ids = [item["id"] for item in helpers]
@@ -260,7 +271,7 @@ def _check_helpers(models: dict[str, Any], services: dict[str, Any]) -> Iterator
     yield from _missing("models.yml: helpers: a service that reads", sorted(ids), read)
 
 
-def _check_services(services: dict[str, Any], features: dict[str, Any]) -> Iterator[str]:
+def _check_services(services: Services, features: Features) -> Iterator[str]:
     ids = [service["id"] for service in services["services"]]
     yield from _twice("services.yml: service", ids)
     ports = [str(port["host"]) for s in services["services"] for port in s.get("ports", [])]
@@ -282,9 +293,7 @@ def _check_services(services: dict[str, Any], features: dict[str, Any]) -> Itera
         yield from _missing(f"features.yml: {name}: service", wanted, ids)
 
 
-def _unchecked(
-    place: str, service: dict[str, Any], services: list[dict[str, Any]]
-) -> Iterator[str]:
+def _unchecked(place: str, service: Service, services: list[Service]) -> Iterator[str]:
     """Yield whom a service waits for in vain: without a check nobody ever gets healthy."""
     checked = {item["id"] for item in services if "healthcheck" in item}
     for name, how in service.get("depends_on", {}).items():

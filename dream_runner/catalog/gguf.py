@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from ..module_utils.dream_core.errors import UsageError
+from ..module_utils.dream_core.types import choice
 
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
@@ -47,15 +48,15 @@ class Header:
     architecture: str
     name: str
     context_tokens: int
-    attention: tuple[dict[str, int], ...]
+    attention: tuple[choice.Layers, ...]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> choice.Header:
         """Return the header as plain data."""
         return {
             "architecture": self.architecture,
             "name": self.name,
             "context_tokens": self.context_tokens,
-            "attention": [dict(group) for group in self.attention],
+            "attention": [group.copy() for group in self.attention],
         }
 
 
@@ -157,7 +158,7 @@ def _header(pairs: dict[str, Any]) -> Header:
     )
 
 
-def _attention(own: dict[str, Any]) -> tuple[dict[str, int], ...]:
+def _attention(own: dict[str, Any]) -> tuple[choice.Layers, ...]:
     """Return the layers in groups of equal shape, every layer counted with full attention.
 
     That is an upper bound for models with windows or recurrent layers. Without explicit key and

@@ -6,14 +6,14 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from os import environ
-from typing import Any
 
 from .. import catalog
 from ..module_utils.dream_core.errors import UsageError
 from ..module_utils.dream_core.fetch.request import Network
 from ..module_utils.dream_core.fetch.sources import address as addresses
 from . import image_lock
-from .image_lock import Answers, Entry
+from .entries import Helper, HubFile, ModelEntry, Models
+from .image_lock import Answers
 
 _HUB = "https://huggingface.co"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -32,19 +32,19 @@ class File:
         return self.address.rsplit("/", 1)[-1]
 
 
-def files(words: Iterable[str], models: Mapping[str, Any]) -> list[File]:
+def files(words: Iterable[str], models: Models) -> list[File]:
     """Return the files for ``words``: model ids, addresses, or OWNER/REPOSITORY/FILE.
 
     Without words, return those of the catalogue that are not fully pinned. Raises UsageError
     UNKNOWN_MODEL.
     """
     known = (*models["models"], *models.get("helpers", ()))
-    by_id = {str(model["id"]): model for model in known}
+    by_id: dict[str, ModelEntry | Helper] = {str(model["id"]): model for model in known}
     wanted = list(words) or [str(item["model"]) for item in models.get("known_gaps", ())]
     return [file for word in wanted for file in _files(word, by_id)]
 
 
-def _files(word: str, by_id: Mapping[str, Any]) -> list[File]:
+def _files(word: str, by_id: Mapping[str, ModelEntry | Helper]) -> list[File]:
     if word in by_id:
         return [
             File(url, str(item["sha256"]))
@@ -64,13 +64,13 @@ def _files(word: str, by_id: Mapping[str, Any]) -> list[File]:
     )
 
 
-def ask(wanted: Iterable[File]) -> Answers:
+def ask(wanted: Iterable[File]) -> Answers[HubFile]:
     """Return ``{url, sha256, size_bytes}`` of each file by its address; ``url`` names a commit."""
     known = {file.address: file for file in wanted}
     return image_lock.ask_all(known, lambda address, limit: _look_up(known[address], limit))
 
 
-def _look_up(file: File, limit: image_lock.Limit) -> Entry:
+def _look_up(file: File, limit: image_lock.Limit) -> HubFile:
     network = Network.from_environment(environ)
     place = addresses.apply_endpoint(file.address, network)
     headers = addresses.authorization(place, network, addresses.hub_origin([place], network))

@@ -5,23 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from ..module_utils.dream_core.errors import UsageError
 from ..module_utils.dream_core.fetch.faults import SourceFault
 from ..module_utils.dream_core.fetch.sources.local import Joined
-from .image_lock import Entry, place
+from ..module_utils.dream_core.types.compose import LockedImage
+from .image_lock import place
 
 
-def of_bundle(bundle: Path, wanted: Iterable[str]) -> dict[str, Entry]:
+def of_bundle(bundle: Path, wanted: Iterable[str]) -> dict[str, LockedImage]:
     """Return the lock entries of the images in ``bundle/images``, each with its id.
 
     Raises UsageError BUNDLE_IMAGES if the catalogue names none of them.
     """
     known = {_full(tag): tag for tag in wanted}
-    found: dict[str, Entry] = {}
+    found: dict[str, LockedImage] = {}
     for archive in archives(bundle / "images"):
         for names, entry in _archived(archive, f"images/{archive.name}"):
             found |= {known[_full(name)]: entry for name in names if _full(name) in known}
@@ -40,7 +41,7 @@ def _full(tag: str) -> tuple[str, str, str]:
     return where.host, where.name, where.reference
 
 
-def _archived(archive: Path, name: str) -> list[tuple[list[str], Entry]]:
+def _archived(archive: Path, name: str) -> list[tuple[list[str], LockedImage]]:
     """Return ``(tags, entry)`` of every image in an archive of ``docker save``."""
     try:
         with Joined(str(archive)) as stream, tarfile.open(fileobj=stream) as tar:
@@ -55,7 +56,14 @@ def _archived(archive: Path, name: str) -> list[tuple[list[str], Entry]]:
         ) from error
 
 
-def _names(tar: tarfile.TarFile, image: Mapping[str, Any]) -> list[str]:
+class Archived(TypedDict):
+    """An image in the manifest of an archive, in the words of docker save."""
+
+    RepoTags: list[str] | None
+    Config: str
+
+
+def _names(tar: tarfile.TarFile, image: Archived) -> list[str]:
     """Return the names of an image; an archive of one image may have a name in its OCI index."""
     names = list(image["RepoTags"] or [])
     if _path(tar, "index.json"):
@@ -67,10 +75,10 @@ def _names(tar: tarfile.TarFile, image: Mapping[str, Any]) -> list[str]:
     return names
 
 
-def _entry(tar: tarfile.TarFile, image: Mapping[str, Any], name: str) -> Entry:
+def _entry(tar: tarfile.TarFile, image: Archived, name: str) -> LockedImage:
     content = _member(tar, image["Config"])
     config = json.loads(content)
-    entry = {
+    entry: LockedImage = {
         "id": "sha256:" + hashlib.sha256(content).hexdigest(),
         "archive": name,
         "platforms": [f"{config['os']}/{config['architecture']}"],

@@ -17,18 +17,18 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from os import environ
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .. import catalog
 from ..module_utils.dream_core.containers.references import name_of, version_of
 from ..module_utils.dream_core.errors import UsageError
 from ..module_utils.dream_core.network import network_env
 from ..module_utils.dream_core.system import atomic
+from ..module_utils.dream_core.types.compose import LockedImage
+from .entries import Services
 
 if TYPE_CHECKING:
     import requests
-
-Entry = dict[str, Any]
 
 #: Time limit of one request, and number of requests in parallel.
 _TIMEOUT_SECONDS = 30.0
@@ -67,11 +67,14 @@ class Failure:
     is_gone: bool = False
 
 
+Pin = TypeVar("Pin")
+
+
 @dataclass(frozen=True)
-class Answers:
+class Answers(Generic[Pin]):
     """The answers of the registries, by tag."""
 
-    found: Mapping[str, Entry] = field(default_factory=dict)
+    found: Mapping[str, Pin] = field(default_factory=dict)
     failed: Mapping[str, Failure] = field(default_factory=dict)
 
     @property
@@ -99,7 +102,7 @@ def place(tag: str) -> Place:
     return Place(host, rest, digest or version_of(tag) or "latest")
 
 
-def place_of(tag: str, pin: Mapping[str, Any]) -> Place:
+def place_of(tag: str, pin: LockedImage) -> Place:
     """Return the place of ``tag``: in the mirror that its pin names, else in its own registry."""
     if not pin.get("from"):
         return place(tag)
@@ -109,12 +112,12 @@ def place_of(tag: str, pin: Mapping[str, Any]) -> Place:
 # --- the files ------------------------------------------------------------------------
 
 
-def read(path: Path) -> dict[str, Entry]:
+def read(path: Path) -> dict[str, LockedImage]:
     """Return the entries of a lock file; none if there is no file."""
     return catalog.read_lock(path) if path.is_file() else {}
 
 
-def record(path: Path, entries: Mapping[str, Entry]) -> tuple[str, ...]:
+def record(path: Path, entries: Mapping[str, LockedImage]) -> tuple[str, ...]:
     """Add ``entries`` to a lock file, and return the tags that changed; without any, write nothing.
 
     Raises DreamError when it cannot be written.
@@ -138,9 +141,9 @@ def record(path: Path, entries: Mapping[str, Entry]) -> tuple[str, ...]:
 
 def ask(
     tags: Iterable[str],
-    pins: Mapping[str, Entry] | None = None,
+    pins: Mapping[str, LockedImage] | None = None,
     seconds: float | None = None,
-) -> Answers:
+) -> Answers[LockedImage]:
     """Look up every tag in its registry, in parallel.
 
     ``pins`` name the mirrors of some tags. A tag without an answer after ``seconds`` has failed.
@@ -149,7 +152,7 @@ def ask(
     return ask_all(tags, lambda tag, limit: _look_up(tag, known.get(tag) or {}, limit), seconds)
 
 
-def check(pins: Mapping[str, Entry]) -> Answers:
+def check(pins: Mapping[str, LockedImage]) -> Answers[LockedImage]:
     """Ask the registries whether they still have every digest of ``pins``; return those found."""
     digests = {tag: entry for tag, entry in pins.items() if entry.get("digest")}
     return ask_all(digests, lambda tag, limit: _confirm(tag, digests[tag], limit))
@@ -174,12 +177,12 @@ class Limit:
 
 def ask_all(
     tags: Iterable[str],
-    question: Callable[[str, Limit], Entry],
+    question: Callable[[str, Limit], Pin],
     seconds: float | None = None,
-) -> Answers:
+) -> Answers[Pin]:
     """Ask ``question`` for every tag, in parallel; answers after the limit are ignored."""
     limit, turns = Limit(seconds), threading.BoundedSemaphore(_PARALLEL)
-    results: dict[str, Entry | Failure] = {}
+    results: dict[str, Pin | Failure] = {}
 
     def work(tag: str) -> None:
         with turns:
@@ -202,7 +205,7 @@ def ask_all(
     )
 
 
-def _answer(question: Callable[[], Entry]) -> Entry | Failure:
+def _answer(question: Callable[[], Pin]) -> Pin | Failure:
     """Return the answer, or the failure that an error of ``requests`` means."""
     # Imported here because that takes 0.1 s, which most commands do not need.
     import requests
@@ -247,7 +250,7 @@ def session() -> Any:
         yield opened
 
 
-def _look_up(tag: str, pin: Mapping[str, Any], limit: Limit) -> Entry:
+def _look_up(tag: str, pin: LockedImage, limit: Limit) -> LockedImage:
     where = place_of(tag, pin)
     with session() as opened:
         reply = _get(opened, where, f"manifests/{where.reference}", ", ".join(_KINDS), limit)
@@ -257,7 +260,11 @@ def _look_up(tag: str, pin: Mapping[str, Any], limit: Limit) -> Entry:
             raise ValueError("the registry returned a different manifest")
         manifest = json.loads(content)
         platforms = _platforms(opened, where, manifest, limit)
-    entry = {"digest": digest, "kind": _kind(manifest, platforms), "platforms": platforms}
+    entry: LockedImage = {
+        "digest": digest,
+        "kind": _kind(manifest, platforms),
+        "platforms": platforms,
+    }
     return {**entry, "from": pin["from"]} if pin.get("from") else entry
 
 
@@ -268,7 +275,7 @@ def _kind(manifest: Mapping[str, Any], platforms: list[str]) -> str:
     return one if one in ("amd64", "arm64") else "unknown"
 
 
-def _confirm(tag: str, pin: Entry, limit: Limit) -> Entry:
+def _confirm(tag: str, pin: LockedImage, limit: Limit) -> LockedImage:
     where = place_of(tag, pin)
     with session() as opened:
         _get(opened, where, f"manifests/{pin['digest']}", ", ".join(_KINDS), limit, "HEAD")
@@ -324,7 +331,7 @@ def _token(session: requests.Session, reply: requests.Response, limit: Limit) ->
     return str(content.get("token") or content["access_token"])
 
 
-def of_name(word: str, services: Mapping[str, Any]) -> list[str]:
+def of_name(word: str, services: Services) -> list[str]:
     """Return the catalogue's tags for ``word``: a tag, a repository, or the id of a service.
 
     Raises UsageError UNKNOWN_IMAGE, which names similar ones.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import getpass
 import platform
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +19,7 @@ from rich.text import Text
 from .. import yaml_file
 from ..decide import fast_start as faststart
 from ..decide import models, tiers
+from ..decide.models import Candidate, Listed
 from ..diagnose.scrub_capture import scrub
 from ..machine import output_file
 from ..module_utils.dream_core.errors import DreamError, UsageError
@@ -30,6 +30,9 @@ from ..module_utils.dream_core.facts.schema import CAPTURE_SCHEMA
 from ..module_utils.dream_core.facts.totals import accelerator
 from ..module_utils.dream_core.files.text_file import Unreadable
 from ..module_utils.dream_core.system.atomic import write_bytes
+from ..module_utils.dream_core.types import facts as documents
+from ..module_utils.dream_core.types.choice import Model, Tier
+from ..module_utils.dream_core.types.facts import Capture
 from ..version import __version__
 from ..wording import size
 
@@ -43,7 +46,7 @@ _END = "complete"
 class Facts:
     """The facts document, where it is from, and a line about its cache where one is due."""
 
-    document: Mapping[str, Any]
+    document: documents.Facts
     source: str
     why: str = ""
 
@@ -61,7 +64,7 @@ def run(
     return Facts(document, origin["source"], origin["why"])
 
 
-def write_capture(path: str) -> dict[str, Any]:
+def write_capture(path: str) -> Capture:
     """Write what the probes see on this machine to a file, without names and numbers; return it.
 
     Raises DiskError or PrivilegeError when the file cannot be written.
@@ -96,7 +99,7 @@ def _block(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _block)
 
 
-def read_capture(path: str) -> dict[str, Any]:
+def read_capture(path: str) -> Capture:
     """Return the capture in a YAML or JSON file. Raises UsageError CAPTURE_INVALID."""
     try:
         content = yaml_file.read(path, _CAPTURE_LIMIT)
@@ -140,7 +143,7 @@ def as_table(facts: Facts) -> RenderableType:
     return Group(*parts)
 
 
-def _host_table(document: Mapping[str, Any]) -> Table:
+def _host_table(document: documents.Facts) -> Table:
     table = Table.grid(padding=(0, 2))
     for name, value in _host_rows(document):
         _row(table, name, value)
@@ -152,7 +155,7 @@ def _row(table: Table, *cells: str) -> None:
     table.add_row(*(Text(cell) for cell in cells))
 
 
-def _host_rows(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _host_rows(document: documents.Facts) -> list[tuple[str, str]]:
     system, memory, cpu = document["os"], document["memory"], document["cpu"]
     where = [system["container"] or "", "WSL" if system["wsl"] else ""]
     inside = ", ".join(word for word in where if word)
@@ -171,7 +174,7 @@ def _host_rows(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _memory(memory: Mapping[str, Any]) -> str:
+def _memory(memory: documents.Memory) -> str:
     text = _megabytes(memory["total_mb"])
     if memory["limit_mb"]:
         text += f", limited to {memory['limit_mb']} MB"
@@ -180,8 +183,8 @@ def _memory(memory: Mapping[str, Any]) -> str:
     return text
 
 
-def _backend(document: Mapping[str, Any]) -> str:
-    host = accelerator(dict(document))
+def _backend(document: documents.Facts) -> str:
+    host = accelerator(document)
     if host["backend"] == "cpu":
         text = "the CPU"
     else:
@@ -200,7 +203,7 @@ def _or(value: Any) -> str:
     return "unknown" if value is None else str(value)
 
 
-def _gpu_table(document: Mapping[str, Any]) -> Table:
+def _gpu_table(document: documents.Facts) -> Table:
     table = Table(
         "GPU", "Place", "Memory", "Driver", "Target", "Used", box=None, padding=(0, 2, 0, 0)
     )
@@ -214,7 +217,7 @@ def _gpu_table(document: Mapping[str, Any]) -> Table:
     return table
 
 
-def _link_table(document: Mapping[str, Any]) -> Table:
+def _link_table(document: documents.Facts) -> Table:
     kinds = [link["kind"] for link in document["links"]]
     table = Table.grid(padding=(0, 2))
     for kind in sorted(set(kinds)):
@@ -222,7 +225,7 @@ def _link_table(document: Mapping[str, Any]) -> Table:
     return table
 
 
-def _finding_list(document: Mapping[str, Any]) -> Text:
+def _finding_list(document: documents.Facts) -> Text:
     lines = []
     for finding in document["findings"]:
         lines.append(f"{finding['severity']}: {finding['what']} [{finding['id']}]")
@@ -234,14 +237,14 @@ def _finding_list(document: Mapping[str, Any]) -> Text:
 class Explanation:
     """Why this host has its tier and its model; ``error`` where no model could be chosen."""
 
-    tier: Mapping[str, Any]
+    tier: Tier
     rules: list[dict[str, str]]
-    model: Mapping[str, Any] | None
-    models: list[dict[str, Any]]
+    model: Model | None
+    models: list[Candidate]
     error: DreamError | None = None
     changes: list[str] = field(default_factory=list)
     fast_start: str = ""
-    catalogue: list[dict[str, Any]] = field(default_factory=list)
+    catalogue: list[Listed] = field(default_factory=list)
 
 
 def explain(
@@ -257,7 +260,7 @@ def explain(
 
     Raises UsageError for a tier or model that does not exist.
     """
-    document = dict(facts.document)
+    document = facts.document
     chosen = tiers.choose_tier(document, catalog.tiers, tier, memory_limit_mb)
     rules = tiers.explain(document, catalog.tiers, memory_limit_mb)
     rows = models.explain(document, chosen, catalog.models, context_tokens, memory_limit_mb)
@@ -269,13 +272,13 @@ def explain(
 
 
 def _choose(
-    document: dict[str, Any],
-    tier: dict[str, Any],
+    document: documents.Facts,
+    tier: Tier,
     catalog: Any,
     model: str,
     context_tokens: int,
     memory_limit_mb: int,
-) -> tuple[dict[str, Any] | None, DreamError | None]:
+) -> tuple[Model | None, DreamError | None]:
     try:
         pick = models.choose_model(
             document, tier, catalog.models, model, context_tokens, memory_limit_mb
@@ -287,9 +290,7 @@ def _choose(
     return pick, None
 
 
-def _changes(
-    document: Mapping[str, Any], tier: Mapping[str, Any], rows: list[dict[str, Any]]
-) -> list[str]:
+def _changes(document: documents.Facts, tier: Tier, rows: list[Candidate]) -> list[str]:
     """Return what would lead to another tier or model."""
     changes = []
     following = tier["next"]
@@ -350,7 +351,7 @@ def _rule_table(rules: list[dict[str, str]]) -> Table:
     return table
 
 
-def _model_table(rows: list[dict[str, Any]]) -> Table:
+def _model_table(rows: list[Candidate]) -> Table:
     table = Table("Model", "Context", "Needs", "May use", "Result", box=None, padding=(0, 2, 0, 0))
     for row in rows:
         result = f"no: {row['why']}" if row["why"] else row["result"]
@@ -359,7 +360,7 @@ def _model_table(rows: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _catalogue_table(rows: list[dict[str, Any]]) -> Table:
+def _catalogue_table(rows: list[Listed]) -> Table:
     table = Table("Model", "Size", "Needs", "Fits here", box=None, padding=(0, 2, 0, 0))
     for row in rows:
         fits = f"no: {row['why_not']}" if row["why_not"] else "yes"

@@ -16,6 +16,8 @@ from ..module_utils.dream_core.errors import DreamError, Interrupted
 from ..module_utils.dream_core.health import access, serving
 from ..module_utils.dream_core.records import inputs
 from ..module_utils.dream_core.records.receipt import read_all
+from ..module_utils.dream_core.types.receipt import PhaseFacts
+from ..module_utils.dream_core.types.upgrade import UpgradeSeen
 from ..module_utils.dream_core.upgrade import progress as upgrade
 from ..report import record
 from ..run import history, offline_guard
@@ -49,8 +51,8 @@ class InstallOutcome:
     run_dir: Path
     result: Result
     seconds: float
-    summary: Mapping[str, Any]
-    upgrade: Mapping[str, Any] | None = None
+    summary: PhaseFacts
+    upgrade: UpgradeSeen | None = None
 
     @property
     def error(self) -> DreamError | None:

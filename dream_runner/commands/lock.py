@@ -14,10 +14,12 @@ from typing import Any
 
 from .. import catalog, wording
 from ..catalog import hub, image_archives, image_lock
-from ..catalog.image_lock import Answers, Entry
+from ..catalog.entries import HubFile
+from ..catalog.image_lock import Answers
 from ..machine import output_file, target
 from ..module_utils.dream_core.errors import IntegrityError, NetworkError, UsageError
 from ..module_utils.dream_core.network import network_env
+from ..module_utils.dream_core.types.compose import LockedImage
 from ..settings.values import Given
 
 
@@ -34,7 +36,7 @@ class Locked:
     """The pins of the images asked for, which of them changed, and images without a pin."""
 
     path: Path
-    images: Mapping[str, Entry]
+    images: Mapping[str, LockedImage]
     changed: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
 
@@ -69,7 +71,7 @@ def run(asked: Asked | None = None, bundle: str = "", output: str = "") -> Locke
     return locked
 
 
-def _recorded(path: Path, wanted: Sequence[str], entries: Mapping[str, Entry]) -> Locked:
+def _recorded(path: Path, wanted: Sequence[str], entries: Mapping[str, LockedImage]) -> Locked:
     changed = image_lock.record(path, entries)
     images = {**catalog.load().images["images"], **image_lock.read(path)}
     found = {tag: images[tag] for tag in wanted if tag in images}
@@ -77,7 +79,7 @@ def _recorded(path: Path, wanted: Sequence[str], entries: Mapping[str, Entry]) -
     return Locked(path, found, changed, missing)
 
 
-def _news(found: Mapping[str, Entry]) -> dict[str, Entry]:
+def _news(found: Mapping[str, LockedImage]) -> dict[str, LockedImage]:
     """Return the entries that differ from the pins in force; the others stay in their own lock."""
     known = catalog.load().images["images"]
     return {
@@ -87,7 +89,7 @@ def _news(found: Mapping[str, Entry]) -> dict[str, Entry]:
     }
 
 
-def _partly(answers: Answers, path: Path) -> str:
+def _partly(answers: Answers[LockedImage], path: Path) -> str:
     count, total = len(answers.failed), len(answers.failed) + len(answers.found)
     lines = "".join(f"\n- {line}" for line in answers.reasons())
     rest = f"; the others are recorded in {path}" if answers.found else ""
@@ -144,14 +146,14 @@ def _of_this_machine() -> list[str]:
     full = {"profile": Given("full", "--profile", "flag")}
     said = target.listen(full, None, os.environ)
     known = target.meet(said, fresh=False, save=False, locked=True)
-    return sorted({item["tag"] for item in known.choice["stack"]["images"]})
+    return sorted({item["tag"] for item in (known.choice["stack"] or {})["images"]})
 
 
 @dataclass(frozen=True)
 class Models:
     """The hub's answers about files of models, by address, and the catalogue's digests of them."""
 
-    answers: Answers
+    answers: Answers[HubFile]
     pinned: Mapping[str, str]
 
     @property

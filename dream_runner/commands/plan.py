@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import wording
-from ..decide.plan import Choice, Download, Plan
+from ..decide.plan import ChoiceRow, Download, Plan
 from ..machine import resume, target
 from ..module_utils.dream_core.checks import versions
 from ..module_utils.dream_core.phases import PHASES
@@ -70,7 +70,7 @@ def as_text(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def _choices(choices: tuple[Choice, ...]) -> list[str]:
+def _choices(choices: tuple[ChoiceRow, ...]) -> list[str]:
     wide = max(len(item.name) for item in choices)
     values = [_words(item.value) for item in choices]
     # A digest in one of them must not push the reasons of all others off the screen.

@@ -18,6 +18,10 @@ from ..module_utils.dream_core.phases import PHASES
 from ..module_utils.dream_core.records.receipt import read_all
 from ..module_utils.dream_core.records.survey import survey
 from ..module_utils.dream_core.system import systemd
+from ..module_utils.dream_core.types.access import Access
+from ..module_utils.dream_core.types.look import Drift
+from ..module_utils.dream_core.types.receipt import Receipts
+from ..module_utils.dream_core.types.upgrade import UpgradeSeen
 from ..module_utils.dream_core.upgrade import progress as upgrade
 
 #: Exit code by state: 0 done, 11 degraded, 8 engine, 3 requirement (DESIGN section 8).
@@ -45,6 +49,10 @@ class Engine:
     why: str = ""
 
 
+def _no_access() -> Access:
+    return {}
+
+
 @dataclass(frozen=True)
 class Status:
     """The state of the machine with everything that led to it."""
@@ -56,9 +64,9 @@ class Status:
     engine: Engine = field(default_factory=Engine)
     units: Mapping[str, str] = field(default_factory=dict)
     phases: Mapping[str, str] = field(default_factory=dict)
-    drift: Mapping[str, Any] = field(default_factory=dict)
-    upgrade: Mapping[str, Any] | None = None
-    access: Mapping[str, Any] = field(default_factory=dict)
+    drift: Drift = field(default_factory=dict)
+    upgrade: UpgradeSeen | None = None
+    access: Access = field(default_factory=_no_access)
     warnings: tuple[str, ...] = ()
 
     @property
@@ -95,9 +103,7 @@ def run(state_dir: str) -> Status:
     )
 
 
-def _access(
-    receipts: Mapping[str, Any], engine: Engine, pending: Mapping[str, Any] | None
-) -> dict[str, Any]:
+def _access(receipts: Receipts, engine: Engine, pending: UpgradeSeen | None) -> Access:
     """Return how it is reached, with the model that answers now: an upgrade may have changed it."""
     found = access.of(receipts.get("summary", {}).get("facts") or {})
     if found and engine.model and not serving.endpoint(receipts)["path"]:
@@ -107,21 +113,21 @@ def _access(
     return found
 
 
-def _is_switching(pending: Mapping[str, Any] | None) -> bool:
+def _is_switching(pending: UpgradeSeen | None) -> bool:
     """Tell whether the upgrade changes what receipts tell of, which they will say in a moment."""
     changing = (upgrade.SWITCHING, upgrade.RETIRING)
     return pending is not None and pending["stage"] in changing
 
 
-def _drift(receipts: Mapping[str, Any]) -> dict[str, Any]:
-    return {phase: found for phase, found in survey(dict(receipts)).items() if found}
+def _drift(receipts: Receipts) -> Drift:
+    return {phase: found for phase, found in survey(receipts).items() if found}
 
 
 def judge(
     before: resume.Before,
     engine: Engine,
     units: Mapping[str, str],
-    pending: Mapping[str, Any] | None = None,
+    pending: UpgradeSeen | None = None,
     failed: Mapping[str, str] | None = None,
 ) -> tuple[str, str]:
     """Return the state and the sentence about it.
@@ -148,7 +154,7 @@ def judge(
     return ("degraded", "; ".join(bad)) if bad else ("ready", found)
 
 
-def _units(receipts: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _units(receipts: Receipts) -> list[tuple[str, str]]:
     return [
         (str(resource["name"]), str(resource.get("scope", "system")))
         for receipt in receipts.values()

@@ -8,14 +8,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote
 
+from ..catalog import entries
 from ..module_utils.dream_core import profiles as profiles_
 from ..module_utils.dream_core.checks import versions
 from ..module_utils.dream_core.checks.ports import choose_port
 from ..module_utils.dream_core.fetch.sources import wheel_address
 from ..module_utils.dream_core.system import ip_addresses
+from ..module_utils.dream_core.types.choice import (
+    Choice,
+    GpuAssignment,
+    Header,
+    Model,
+    ModelFile,
+    Stack,
+    Tier,
+)
+from ..module_utils.dream_core.types.facts import Facts
+from ..module_utils.dream_core.types.host import Listener, Session
+from ..module_utils.dream_core.types.receipt import Receipts
+from ..module_utils.dream_core.types.settings import SettingValues
 from . import fast_start, features, gpu_assignment, models, ports, profiles, tiers
 from .services import service_stack
 
@@ -24,17 +38,17 @@ _GPU_TO_BACKEND = {"none": "cpu"}
 
 
 def decide(
-    settings: dict[str, Any],
-    facts: dict[str, Any],
-    session: dict[str, Any],
+    settings: SettingValues,
+    facts: Facts,
+    session: Session,
     catalog: Any,
-    receipts: dict[str, Any],
-    listeners: Sequence[dict[str, Any]] = (),
+    receipts: Receipts,
+    listeners: Sequence[Listener] = (),
     held: Mapping[str, int] | None = None,
     bundled: Collection[str] = (),
     in_fleet: bool = False,
-    described: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+    described: Header | None = None,
+) -> Choice:
     """Return ``dream_choice`` (docs/developer/contracts.md).
 
     ``held`` are the bytes that are there of each model file (None: nobody looked);
@@ -45,7 +59,7 @@ def decide(
     """
     facts = _with_backend(facts, settings["gpu"])
     profile, profile_why = profiles.resolve(settings, facts, session, receipts)
-    settings = dict(settings, profile=profile)
+    settings = {**settings, "profile": profile}
     tier = tiers.choose_tier(
         facts, catalog.tiers, override=settings["tier"], memory_limit_mb=settings["memory_limit_mb"]
     )
@@ -73,7 +87,7 @@ def decide(
     previous = receipts.get("requirements", {}).get("facts", {}).get("engine_port")
     loopbacks = session.get("loopbacks", ip_addresses.LOOPBACKS)
     listens = ports.engine_address(catalog.services["services"], settings, loopbacks)
-    choice = {
+    choice: Choice = {
         "profile": profile,
         "profile_why": profile_why,
         "tier": tier,
@@ -94,11 +108,11 @@ def decide(
         "upgrade": None,
     }
 
-    def stacked(served: dict[str, Any]) -> dict[str, Any] | None:
+    def stacked(served: Model) -> Stack | None:
         # A compose project needs a container engine; only ``full`` has one.
         if profile == profiles_.NATIVE:
             return None
-        told = dict(choice, model=served)
+        told: Choice = {**choice, "model": served}
         return service_stack.resolve(settings, facts, told, catalog, receipts, listeners, loopbacks)
 
     choice["url"] = ip_addresses.base_url(choice["address"], choice["engine_port"])
@@ -117,8 +131,8 @@ def decide(
 
 
 def _assign(
-    facts: dict[str, Any], model: dict[str, Any], services: Sequence[str], receipts: dict[str, Any]
-) -> dict[str, Any] | None:
+    facts: Facts, model: Model, services: Sequence[str], receipts: Receipts
+) -> GpuAssignment | None:
     """Return which cards serve what; None where no card computes.
 
     What was assigned before is kept while its cards are there, because moving a
@@ -131,21 +145,22 @@ def _assign(
     return gpu_assignment.assign(facts, model["need_mb"], helpers, previous)
 
 
-def _with_backend(facts: dict[str, Any], wanted: str) -> dict[str, Any]:
+def _with_backend(facts: Facts, wanted: str) -> Facts:
     """Return the facts with the user's backend; the document itself stays as it was found."""
     if wanted == "auto":
         return facts
-    return dict(facts, backend=_GPU_TO_BACKEND.get(wanted, wanted), backend_overridden=True)
+    backend = _GPU_TO_BACKEND.get(wanted, wanted)
+    return {**facts, "backend": backend, "backend_overridden": True}
 
 
 def _choose_model(
-    settings: dict[str, Any],
-    facts: dict[str, Any],
-    tier: dict[str, Any],
+    settings: SettingValues,
+    facts: Facts,
+    tier: Tier,
     catalog: Any,
-    described: Mapping[str, Any] | None,
+    described: Header | None,
     only: Collection[str] | None,
-) -> dict[str, Any]:
+) -> Model:
     wanted = settings["model"]
     if wanted == "small":
         wanted = fast_start.small_id(catalog.models)
@@ -166,8 +181,8 @@ def _choose_model(
 
 
 def _offline_models(
-    settings: Mapping[str, Any],
-    models_catalog: Mapping[str, Any],
+    settings: SettingValues,
+    models_catalog: entries.Models,
     bundled: Collection[str],
     held: Mapping[str, int],
 ) -> Collection[str] | None:
@@ -186,7 +201,7 @@ def _offline_models(
 _URL_CONTEXT_TOKENS = 4096
 
 
-def _model_of_url(settings: dict[str, Any]) -> dict[str, Any]:
+def _model_of_url(settings: SettingValues) -> Model:
     url = settings["model"]
     if wheel_address.is_wheel(url):
         name = wheel_address.parse(url).file
@@ -196,49 +211,54 @@ def _model_of_url(settings: dict[str, Any]) -> dict[str, Any]:
         # Unit files, command lines and receipts carry the name: letters that all of them take.
         name = re.sub(r"[^A-Za-z0-9._-]", "_", unquote(name))
     stem = name[: -len(".gguf")] if name.endswith(".gguf") else name
-    file = {
+    file: ModelFile = {
         "file": name,
         "sha256": settings["model_sha256"].lower(),
         "size_bytes": settings["model_size_bytes"] or None,
         "urls": [url],
     }
-    return dict(
-        file,
-        id=stem,
-        name=stem,
-        files=[file],
-        context_tokens=settings["context_tokens"] or _URL_CONTEXT_TOKENS,
-        why="chosen by its address",
-    )
+    return {
+        "file": file["file"],
+        "sha256": file["sha256"],
+        "size_bytes": file["size_bytes"],
+        "urls": file["urls"],
+        "id": stem,
+        "name": stem,
+        "files": [file],
+        "context_tokens": settings["context_tokens"] or _URL_CONTEXT_TOKENS,
+        "why": "chosen by its address",
+    }
 
 
-def _recorded(receipts: Mapping[str, Any], settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _recorded(receipts: Receipts, settings: SettingValues) -> Header | None:
     """Return the header that the models phase recorded of the same file, if it did."""
     facts = (receipts.get("models") or {}).get("facts") or {}
     is_same = facts.get("sha256") and facts.get("sha256") == settings["model_sha256"]
     found = facts.get("described") if is_same else None
-    return found if isinstance(found, dict) else None
+    return cast("Header", found) if isinstance(found, dict) else None
 
 
 def _model_of_header(
-    model: dict[str, Any],
-    described: Mapping[str, Any],
-    settings: Mapping[str, Any],
-    facts: dict[str, Any],
-    tier: Mapping[str, Any],
-    models_catalog: dict[str, Any],
-) -> dict[str, Any]:
+    model: Model,
+    described: Header,
+    settings: SettingValues,
+    facts: Facts,
+    tier: Tier,
+    models_catalog: entries.Models,
+) -> Model:
     """Return ``model`` at the largest context that its own header and this host allow."""
-    shaped = dict(
-        model,
-        size_mb=-(-int(model["size_bytes"] or 0) // 1_000_000),
-        max_context_tokens=int(described["context_tokens"]),
-        architecture={"attention": described["attention"]},
-    )
+    shaped: entries.ModelEntry = {
+        "id": model["id"],
+        "name": model["name"],
+        "files": model["files"],
+        "size_mb": -(-int(model["size_bytes"] or 0) // 1_000_000),
+        "max_context_tokens": int(described["context_tokens"]),
+        "architecture": {"attention": described["attention"]},
+    }
     fitted = models.choose_given(
         shaped,
         facts,
-        dict(tier),
+        tier,
         models_catalog,
         context_tokens=int(settings["context_tokens"]),
         memory_limit_mb=int(settings["memory_limit_mb"]),
@@ -247,10 +267,10 @@ def _model_of_header(
         f"chosen by its path: {described['architecture']}, "
         f"trained for {described['context_tokens']} tokens of context"
     )
-    return dict(fitted, described=dict(described), why=why)
+    return {**fitted, "described": described, "why": why}
 
 
-def choose_supervisor(facts: dict[str, Any], session: dict[str, Any]) -> str:
+def choose_supervisor(facts: Facts, session: Session) -> str:
     """Return who keeps the native engine running on this host.
 
     A unit only where PID 1 is systemd; the user's manager only where it can

@@ -8,14 +8,17 @@ place by a program in the background (upgrader.py); the decision holds until tha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
+from ..catalog import entries
 from ..module_utils.dream_core.errors import DreamError
 from ..module_utils.dream_core.layout import BACKGROUND, UPGRADE_PROGRAM, UPGRADE_UNIT
+from ..module_utils.dream_core.types.choice import Choice, Model, Tier
+from ..module_utils.dream_core.types.facts import Facts
+from ..module_utils.dream_core.types.receipt import Receipts
+from ..module_utils.dream_core.types.settings import SettingValues
 from ..module_utils.dream_core.upgrade.progress import pending
 from . import models
-
-Model = dict[str, Any]
 
 #: Proves an installation in tests and gives no useful answers.
 _TEST_MODEL = "smoke"
@@ -35,9 +38,16 @@ class HostState(NamedTuple):
     """
 
     supervisor: str
-    receipts: Mapping[str, Any]
+    receipts: Receipts
     held: Mapping[str, int] | None
     in_fleet: bool
+
+
+class Keeper(TypedDict):
+    """The program that a fast start leaves running; ``scope`` is who keeps it."""
+
+    name: str
+    scope: str
 
 
 class Start(NamedTuple):
@@ -48,10 +58,10 @@ class Start(NamedTuple):
 
 
 def decide(
-    settings: Mapping[str, Any],
-    facts: Mapping[str, Any],
-    tier: Mapping[str, Any],
-    catalog_models: Mapping[str, Any],
+    settings: SettingValues,
+    facts: Facts,
+    tier: Tier,
+    catalog_models: entries.Models,
     final: Model,
     host: HostState,
 ) -> Start:
@@ -76,49 +86,52 @@ def decide(
     return Start(small, "{} answers until {} is downloaded".format(small["id"], final["id"]))
 
 
-def small_id(catalog_models: Mapping[str, Any]) -> str:
+def small_id(catalog_models: entries.Models) -> str:
     """Return the id of the catalogue's small model; a site's own catalogue need not have one."""
-    return str((catalog_models.get("fast_start") or {}).get("model") or "")
+    rule = catalog_models.get("fast_start")
+    return str(rule["model"] or "") if rule else ""
 
 
-def outlook(catalog_models: Mapping[str, Any], final: Model) -> str:
+def outlook(catalog_models: entries.Models, final: Model) -> str:
     """Return what ``auto`` makes of a model on a first install, in words for people."""
     usual = small_id(catalog_models)
     if not usual:
         return _NO_SMALL
     if usual == final["id"]:
         return "it is the small model itself"
-    small = models.find_model(dict(catalog_models), usual)
+    small = models.find_model(catalog_models, usual)
     why_not = _too_small(final, small, {}, int(catalog_models["fast_start"]["at_least_mb"]))
     return why_not or f"{usual} answers until it is downloaded"
 
 
-def keeper(supervisor: str) -> dict[str, str]:
+def keeper(supervisor: str) -> Keeper:
     """Return ``{name, scope}`` of the program that a fast start leaves running."""
     if supervisor == "supervisord":
         return {"name": UPGRADE_PROGRAM, "scope": BACKGROUND}
     return {"name": UPGRADE_UNIT, "scope": "user" if supervisor == "systemd-user" else "system"}
 
 
-def is_pending(receipts: Mapping[str, Any], final: Model) -> bool:
+def is_pending(receipts: Receipts, final: Model) -> bool:
     """Tell whether an install has left ``final`` to the unit, which has not ended its work."""
     return bool(pending(receipts).get("sha256") == final["sha256"])
 
 
-def after(choice: dict[str, Any]) -> dict[str, Any]:
+def after(choice: Choice) -> Choice:
     """Return what ``choice.decide`` will say when the host's own model answers."""
     upgrade = choice["upgrade"]
-    return dict(
-        choice,
-        model=upgrade["model"],
-        context_tokens=upgrade["model"]["context_tokens"],
-        stack=upgrade["stack"],
-        upgrade=None,
-        fast_start={"use": False, "why": _HERE},
-    )
+    if upgrade is None:
+        return choice
+    return {
+        **choice,
+        "model": upgrade["model"],
+        "context_tokens": upgrade["model"]["context_tokens"],
+        "stack": upgrade["stack"],
+        "upgrade": None,
+        "fast_start": {"use": False, "why": _HERE},
+    }
 
 
-def _never(settings: Mapping[str, Any], host: HostState, wish: str) -> str:
+def _never(settings: SettingValues, host: HostState, wish: str) -> str:
     """Return why this host cannot, or shall not, have a fast start at all."""
     if wish == "no":
         return "switched off"
@@ -128,8 +141,8 @@ def _never(settings: Mapping[str, Any], host: HostState, wish: str) -> str:
 
 
 def _not_now(
-    settings: Mapping[str, Any],
-    catalog_models: Mapping[str, Any],
+    settings: SettingValues,
+    catalog_models: entries.Models,
     final: Model,
     host: HostState,
     wish: str,
@@ -152,14 +165,14 @@ def _not_now(
         return "a fleet fetches a model once and hands it on"
     if _is_local(final):
         return "its model comes from a file of this machine"
-    known = models.find_model(dict(catalog_models), small)
+    known = models.find_model(catalog_models, small)
     if not _size(final) and settings["profile"] == "native":
         # The small model is small enough to be fetched for a download of any size.
         return ""
     return _too_small(final, known, held, int(catalog_models["fast_start"]["at_least_mb"]))
 
 
-def _is_local(model: Mapping[str, Any]) -> bool:
+def _is_local(model: Model) -> bool:
     """Tell whether every file has a source that needs no network."""
     return all(
         any(url.startswith(("file:", "package:", "/")) for url in item["urls"])
@@ -167,7 +180,9 @@ def _is_local(model: Mapping[str, Any]) -> bool:
     )
 
 
-def _too_small(final: Model, small: Model, held: Mapping[str, int], least_mb: int) -> str:
+def _too_small(
+    final: Model, small: Model | entries.ModelEntry, held: Mapping[str, int], least_mb: int
+) -> str:
     """Return why waiting for ``final`` is no longer than it is worth, or an empty string."""
     whole = _size(final)
     if not whole:
@@ -178,13 +193,13 @@ def _too_small(final: Model, small: Model, held: Mapping[str, int], least_mb: in
     return "the small model would save less than %.1f GB of waiting" % (least_mb / 1000)
 
 
-def _size(model: Mapping[str, Any]) -> int:
+def _size(model: Model | entries.ModelEntry) -> int:
     """Return the bytes of a model, by the planning figure where none is exact; 0: unknown."""
     exact = [int(item.get("size_bytes") or 0) for item in model["files"]]
     return sum(exact) if all(exact) else int(model.get("size_mb") or 0) * _MB
 
 
-def _missing(model: Mapping[str, Any], whole: int, held: Mapping[str, int]) -> int:
+def _missing(model: Model | entries.ModelEntry, whole: int, held: Mapping[str, int]) -> int:
     names = [item["file"] for item in model["files"]]
     here = sum(held.get(name, held.get(name + ".part", 0)) for name in names)
     return max(0, whole - here)
@@ -198,7 +213,7 @@ def _is_here(model: Model, held: Mapping[str, int]) -> bool:
     )
 
 
-def _serving(receipts: Mapping[str, Any], install_dir: str) -> str:
+def _serving(receipts: Receipts, install_dir: str) -> str:
     """Return the id of the model that answers since the last install of this directory."""
     health = receipts.get("health") or {}
     if health.get("state") != "done" or health.get("install_dir") != install_dir:
@@ -208,22 +223,22 @@ def _serving(receipts: Mapping[str, Any], install_dir: str) -> str:
 
 
 def _small(
-    settings: Mapping[str, Any],
-    facts: Mapping[str, Any],
-    tier: Mapping[str, Any],
-    catalog_models: Mapping[str, Any],
+    settings: SettingValues,
+    facts: Facts,
+    tier: Tier,
+    catalog_models: entries.Models,
     wanted: str,
 ) -> Model:
     """Return the small model at a context that fits; the asked one where it can offer that."""
-    known = models.find_model(dict(catalog_models), wanted)
+    known = models.find_model(catalog_models, wanted)
     asked = int(settings["context_tokens"])
     context = asked if asked <= known["max_context_tokens"] else 0
     found = models.choose_model(
-        dict(facts),
-        dict(tier),
-        dict(catalog_models),
+        facts,
+        tier,
+        catalog_models,
         wanted=wanted,
         context_tokens=context,
         memory_limit_mb=settings["memory_limit_mb"],
     )
-    return dict(found, why="answers until the host's own model is downloaded")
+    return {**found, "why": "answers until the host's own model is downloaded"}

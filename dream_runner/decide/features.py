@@ -11,23 +11,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..catalog import entries
 from ..module_utils.dream_core.errors import UsageError
+from ..module_utils.dream_core.types.choice import Features
+from ..module_utils.dream_core.types.compose import Service
+from ..module_utils.dream_core.types.facts import Facts
+from ..module_utils.dream_core.types.settings import SettingValues
 from .services import service_selection
 
 #: The features of dream-runner, in the order in which the questions are asked.
 FEATURES = ("voice", "workflows", "rag", "agents", "images", "observability", "search")
 
-Feature = Mapping[str, Any]
-
 
 def resolve(
-    settings: Mapping[str, Any],
-    facts: Mapping[str, Any],
+    settings: SettingValues,
+    facts: Facts,
     tier: Any,
-    features_catalog: Mapping[str, Any],
-    services_catalog: Mapping[str, Any] | None = None,
+    features_catalog: entries.Features,
+    services_catalog: entries.Services | None = None,
     context_tokens: int | None = None,
-) -> dict[str, Any]:
+) -> Features:
     """Return ``{"enabled": {name: bool}, "reasons": {name: text}, "services": [id]}``.
 
     ``tier`` is a tier id or a mapping with one; ``services_catalog`` says where each
@@ -35,7 +38,7 @@ def resolve(
     yet. Raises UsageError ``FEATURE_CONFLICT`` that names every explicit
     yes that cannot be.
     """
-    features = features_catalog.get("features", features_catalog)
+    features = _known(features_catalog)
     known = {item["id"]: item for item in (services_catalog or {}).get("services", ())}
     wanted = {name: _word(settings.get(name)) for name in features}
     tier_id = str(tier.get("id") if isinstance(tier, Mapping) else tier)
@@ -70,16 +73,23 @@ def _word(value: Any) -> str:
     return str(value) if value in ("yes", "no") else "auto"
 
 
-def not_offered(catalog: Mapping[str, Any]) -> dict[str, str]:
+def _known(catalog: Any) -> Mapping[str, entries.Feature]:
+    """Return the features of a catalogue, or those that are given without the rest of it."""
+    found: Mapping[str, entries.Feature] = catalog.get("features", catalog)
+    return found
+
+
+def not_offered(catalog: entries.Features) -> dict[str, str]:
     """Return the features that no machine can have, with the reason."""
-    known = catalog.get("features", catalog)
     return {
-        name: str(item["not_offered"]) for name, item in known.items() if item.get("not_offered")
+        name: str(item["not_offered"])
+        for name, item in _known(catalog).items()
+        if item.get("not_offered")
     }
 
 
 def _obstacle(
-    feature: Feature, facts: Mapping[str, Any], tier_id: str, known: Mapping[str, Any]
+    feature: entries.Feature, facts: Facts, tier_id: str, known: Mapping[str, Service]
 ) -> str | None:
     """Return why this host cannot run ``feature`` at all, or None."""
     if feature.get("not_offered"):
@@ -100,7 +110,7 @@ def _obstacle(
     return None
 
 
-def _context_obstacle(feature: Feature, context_tokens: int | None) -> str | None:
+def _context_obstacle(feature: entries.Feature, context_tokens: int | None) -> str | None:
     needed = feature.get("needs_context_tokens")
     if not needed or context_tokens is None or context_tokens >= needed:
         return None
@@ -111,7 +121,7 @@ def _context_obstacle(feature: Feature, context_tokens: int | None) -> str | Non
 
 
 def _service_obstacle(
-    service: Mapping[str, Any], facts: Mapping[str, Any], known: Mapping[str, Any]
+    service: entries.FeatureService, facts: Facts, known: Mapping[str, Service]
 ) -> str | None:
     arch = facts.get("arch")
     if service.get("arch") and arch not in service["arch"]:
@@ -120,7 +130,7 @@ def _service_obstacle(
             " and ".join(service["arch"]),
             arch or "of an unknown architecture",
         )
-    limit = (service.get("max_page_size_bytes") or {}).get(arch)
+    limit = (service.get("max_page_size_bytes") or {}).get(arch or "")
     page = facts.get("page_size_bytes")
     if limit and page and page > limit:
         return (
@@ -132,7 +142,7 @@ def _service_obstacle(
     return service_selection.obstacle(product, facts, str(facts.get("backend") or "cpu")) or None
 
 
-def _advice(feature: Feature, settings: Mapping[str, Any], tier_id: str) -> str | None:
+def _advice(feature: entries.Feature, settings: SettingValues, tier_id: str) -> str | None:
     """Return why auto means off for ``feature``, or None."""
     if not feature.get("auto"):
         return "off unless asked for"
@@ -144,7 +154,9 @@ def _advice(feature: Feature, settings: Mapping[str, Any], tier_id: str) -> str 
 
 
 def _pull(
-    features: Mapping[str, Feature], wanted: Mapping[str, str], hard: Mapping[str, str | None]
+    features: Mapping[str, entries.Feature],
+    wanted: Mapping[str, str],
+    hard: Mapping[str, str | None],
 ) -> tuple[dict[str, str], list[str]]:
     """Follow each explicit yes to all it needs.
 
@@ -171,7 +183,7 @@ def _pull(
     return pulled, problems
 
 
-def _conflicts(features: Mapping[str, Feature], name: str) -> list[str]:
+def _conflicts(features: Mapping[str, entries.Feature], name: str) -> list[str]:
     """Return what excludes ``name``, whichever of the two says so."""
     own = features[name].get("conflicts") or []
     return [
@@ -182,7 +194,7 @@ def _conflicts(features: Mapping[str, Feature], name: str) -> list[str]:
 
 
 def _decide(
-    features: Mapping[str, Feature],
+    features: Mapping[str, entries.Feature],
     wanted: Mapping[str, str],
     hard: Mapping[str, str | None],
     pulled: Mapping[str, str],
@@ -223,10 +235,10 @@ def _decide(
 
 
 def _services(
-    features: Mapping[str, Feature],
+    features: Mapping[str, entries.Feature],
     enabled: Mapping[str, bool],
-    facts: Mapping[str, Any],
-    known: Mapping[str, Any],
+    facts: Facts,
+    known: Mapping[str, Service],
 ) -> list[str]:
     """Return the ids of the services that the enabled features switch on."""
     found = {

@@ -10,11 +10,10 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Sequence
-from typing import Any
 
-from ..module_utils.dream_core.facts.totals import memory_of, usable_gpus
-
-Gpu = dict[str, Any]
+from ..module_utils.dream_core.facts.totals import is_split, memory_of, usable_gpus
+from ..module_utils.dream_core.types.choice import GpuAssignment
+from ..module_utils.dream_core.types.facts import Facts, Gpu
 
 #: Services beside the engine that can use a GPU, in the order in which they choose.
 HELPERS = ("whisper", "comfyui", "embeddings")
@@ -47,12 +46,12 @@ def link_rank(kind: str) -> int:
 
 
 def assign(
-    facts: dict[str, Any],
+    facts: Facts,
     model_mb: int,
     helpers: Sequence[str] = (),
-    previous: dict[str, Any] | None = None,
+    previous: GpuAssignment | None = None,
     reserve_mb: int = 1024,
-) -> dict[str, Any]:
+) -> GpuAssignment:
     """Return ``{engine: [id], helpers: {name: [id]}, strategy, parallel, split_mode, ...}``.
 
     ``model_mb`` is weights and cache; ``reserve_mb`` is kept free on every card. An
@@ -63,17 +62,17 @@ def assign(
     if previous and _still_good(previous, gpus, model_mb, reserve_mb, helpers):
         # An earlier version may have spread the model in another way.
         engine = [gpu for name in previous["engine"] for gpu in gpus if gpu["id"] == name]
-        return dict(previous, **_parallel(engine), kept=True)
+        return {**previous, **_parallel(engine), "kept": True}
     ranks = _ranks(facts)
     engine = _choose(gpus, ranks, model_mb, reserve_mb)
     left = [gpu for gpu in _by_size(gpus) if gpu not in engine]
-    return dict(
-        _parallel(engine),
-        engine=[gpu["id"] for gpu in engine],
-        helpers=_place(helpers, engine, left),
-        strategy="dedicated" if engine and len(left) >= len(helpers) else "colocated",
-        kept=False,
-    )
+    return {
+        **_parallel(engine),
+        "engine": [gpu["id"] for gpu in engine],
+        "helpers": _place(helpers, engine, left),
+        "strategy": "dedicated" if engine and len(left) >= len(helpers) else "colocated",
+        "kept": False,
+    }
 
 
 def _free(gpu: Gpu, reserve_mb: int) -> int:
@@ -85,7 +84,7 @@ def _by_size(gpus: Sequence[Gpu]) -> list[Gpu]:
     return sorted(gpus, key=lambda gpu: (-(memory_of(gpu) or 0), gpu["id"]))
 
 
-def _ranks(facts: dict[str, Any]) -> dict[tuple[str, str], int]:
+def _ranks(facts: Facts) -> dict[tuple[str, str], int]:
     ranks: dict[tuple[str, str], int] = {}
     for link in facts.get("links") or []:
         rank = link_rank(link["kind"])
@@ -103,7 +102,7 @@ def _choose(
     gpus: Sequence[Gpu], ranks: dict[tuple[str, str], int], model_mb: int, reserve_mb: int
 ) -> list[Gpu]:
     """Return the fewest cards that hold the model: best linked first, then largest."""
-    tried = _by_size([gpu for gpu in gpus if not (gpu.get("mig") or {}).get("enabled")])
+    tried = _by_size([gpu for gpu in gpus if not is_split(gpu)])
     for count in range(1, min(len(tried), _MOST_TRIED) + 1):
         groups = [list(group) for group in itertools.combinations(tried[:_MOST_TRIED], count)]
         fitting = [g for g in groups if sum(_free(gpu, reserve_mb) for gpu in g) >= model_mb]
@@ -129,7 +128,7 @@ def _place(helpers: Sequence[str], engine: list[Gpu], left: list[Gpu]) -> dict[s
     }
 
 
-def _parallel(engine: Sequence[Gpu]) -> dict[str, Any]:
+def _parallel(engine: Sequence[Gpu]) -> GpuAssignment:
     """Return how the model is spread: mode, llama.cpp's split mode and shares.
 
     Each card gets whole layers: llama.cpp dropped the split by rows in build 9890.
@@ -148,7 +147,7 @@ def _shares(engine: Sequence[Gpu]) -> list[float]:
 
 
 def _still_good(
-    previous: dict[str, Any],
+    previous: GpuAssignment,
     gpus: Sequence[Gpu],
     model_mb: int,
     reserve_mb: int,

@@ -6,26 +6,30 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..module_utils.dream_core.records import due_phases
+from ..module_utils.dream_core.types.choice import Choice, Header
+from ..module_utils.dream_core.types.look import Look
+from ..module_utils.dream_core.types.receipt import Wanted
+from ..module_utils.dream_core.types.settings import SettingValues
 from ..version import __version__
 from . import role_inputs
 from .decision import decide
 
 
 def decide_for(
-    look: Mapping[str, Any],
-    settings: Mapping[str, Any],
+    look: Look,
+    settings: SettingValues,
     catalog: Any,
     *,
     in_fleet: bool = False,
-    described: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+    described: Header | None = None,
+) -> Choice:
     """Return ``dream_choice`` for the host that ``look`` found.
 
     ``described`` is the header of a model file that the user named. Raises what
     ``decision.decide`` raises.
     """
     return decide(
-        dict(settings),
+        settings,
         look["facts"],
         look["session"],
         catalog,
@@ -39,19 +43,19 @@ def decide_for(
 
 
 def inputs_for(
-    look: Mapping[str, Any],
-    settings: Mapping[str, Any],
-    choice: Mapping[str, Any],
+    look: Look,
+    settings: SettingValues,
+    choice: Choice,
     overrides: Mapping[str, Any] | None = None,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Wanted]:
     """Return the inputs of every phase; ``overrides`` replace defaults of roles."""
     return role_inputs.wanted(settings, choice, look["facts"], look["session"], overrides)
 
 
 def due_for(
-    look: Mapping[str, Any],
-    settings: Mapping[str, Any],
-    inputs: Mapping[str, Mapping[str, Any]],
+    look: Look,
+    settings: SettingValues,
+    inputs: Mapping[str, Wanted],
     *,
     full: bool = False,
     is_silent: bool = False,

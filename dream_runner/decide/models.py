@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection
-from typing import Any
+from typing import TypedDict
 
+from ..catalog import entries
 from ..module_utils.dream_core.errors import RequirementError, UsageError
 from ..module_utils.dream_core.facts.totals import accelerator, ram_mb
-
-Model = dict[str, Any]
+from ..module_utils.dream_core.types.choice import Model, ModelFile, Tier
+from ..module_utils.dream_core.types.facts import Facts
 
 #: Bytes of a cached value (f16) and of a value of a recurrent state (f32).
 _CACHE_BYTES, _STATE_BYTES = 2, 4
@@ -23,14 +24,14 @@ _MIB = 1024 * 1024
 
 
 def choose_model(
-    facts: dict[str, Any],
-    tier: dict[str, Any],
-    models_catalog: dict[str, Any],
+    facts: Facts,
+    tier: Tier,
+    models_catalog: entries.Models,
     wanted: str = "auto",
     context_tokens: int = 0,
     memory_limit_mb: int = 0,
     only: Collection[str] | None = None,
-) -> dict[str, Any]:
+) -> Model:
     """Return ``{id, name, file, sha256, size_bytes, urls, files, context_tokens, need_mb, why}``.
 
     ``need_mb`` is weights and cache at that context. ``context_tokens`` 0 lets the
@@ -63,13 +64,13 @@ def choose_model(
 
 
 def choose_given(
-    model: Model,
-    facts: dict[str, Any],
-    tier: dict[str, Any],
-    models_catalog: dict[str, Any],
+    model: entries.ModelEntry,
+    facts: Facts,
+    tier: Tier,
+    models_catalog: entries.Models,
     context_tokens: int = 0,
     memory_limit_mb: int = 0,
-) -> dict[str, Any]:
+) -> Model:
     """Return ``model``, which need not be of the catalogue, as ``choose_model`` returns one.
 
     Raises RequirementError MODEL_TOO_LARGE where it does not fit this host.
@@ -78,20 +79,43 @@ def choose_given(
     return _wanted(models_catalog, tier, model, have, context_tokens, None)
 
 
+class Candidate(TypedDict):
+    """A model that a host's tier has, and whether it fits."""
+
+    id: str
+    need_mb: int
+    have_mb: int
+    context_tokens: int
+    #: chosen, fits (it came after the chosen one) or no.
+    result: str
+    why: str
+
+
+class Listed(TypedDict):
+    """A model of the catalogue beside this host; ``why_not`` is empty where it fits."""
+
+    id: str
+    name: str
+    size_bytes: int
+    need_mb: int
+    context_tokens: int
+    why_not: str
+
+
 def explain(
-    facts: dict[str, Any],
-    tier: dict[str, Any],
-    models_catalog: dict[str, Any],
+    facts: Facts,
+    tier: Tier,
+    models_catalog: entries.Models,
     context_tokens: int = 0,
     memory_limit_mb: int = 0,
-) -> list[dict[str, Any]]:
+) -> list[Candidate]:
     """Return every candidate in order: ``{id, need_mb, have_mb, context_tokens, result, why}``.
 
     ``result`` is ``chosen``, ``fits`` (it came after the chosen one) or ``no``.
     """
     have = budget_mb(facts, models_catalog["budgets"], memory_limit_mb)
     planned = models_catalog["tiers"][tier["id"]]["context_tokens"]
-    rows: list[dict[str, Any]] = []
+    rows: list[Candidate] = []
     for model in candidates(models_catalog, tier["id"]):
         context, problem = fit(model, have, context_tokens, planned)
         why = _avoided(model, facts) or problem
@@ -111,19 +135,19 @@ def explain(
 
 
 def listing(
-    facts: dict[str, Any],
-    tier: dict[str, Any],
-    models_catalog: dict[str, Any],
+    facts: Facts,
+    tier: Tier,
+    models_catalog: entries.Models,
     context_tokens: int = 0,
     memory_limit_mb: int = 0,
-) -> list[dict[str, Any]]:
+) -> list[Listed]:
     """Return every model of the catalogue: ``{id, name, size_bytes, need_mb, context, why_not}``.
 
     ``why_not`` is empty where it fits this host.
     """
     have = budget_mb(facts, models_catalog["budgets"], memory_limit_mb)
     planned = models_catalog["tiers"][tier["id"]]["context_tokens"]
-    rows = []
+    rows: list[Listed] = []
     for model in models_catalog["models"]:
         context, problem = fit(model, have, context_tokens, planned)
         tokens = context or context_tokens or min(planned, model["max_context_tokens"])
@@ -141,7 +165,7 @@ def listing(
     return sorted(rows, key=lambda row: row["size_bytes"])
 
 
-def candidates(models_catalog: dict[str, Any], tier_id: str) -> list[Model]:
+def candidates(models_catalog: entries.Models, tier_id: str) -> list[entries.ModelEntry]:
     """Return a tier's models in their order, then those of every lower tier."""
     order = models_catalog["fallback"]
     ids: list[str] = list(models_catalog["tiers"][tier_id]["models"])
@@ -151,13 +175,13 @@ def candidates(models_catalog: dict[str, Any], tier_id: str) -> list[Model]:
 
 
 def _wanted(
-    models_catalog: dict[str, Any],
-    tier: dict[str, Any],
-    model: Model,
+    models_catalog: entries.Models,
+    tier: Tier,
+    model: entries.ModelEntry,
     have: int,
     context_tokens: int,
     warning: str | None,
-) -> dict[str, Any]:
+) -> Model:
     plan = models_catalog["tiers"][tier["id"]]
     context, problem = fit(model, have, context_tokens, plan["context_tokens"])
     if context:
@@ -171,9 +195,11 @@ def _wanted(
     )
 
 
-def find_model(models_catalog: dict[str, Any], wanted: str) -> Model:
+def find_model(models_catalog: entries.Models, wanted: str) -> entries.ModelEntry:
     """Return a model by its id. Raises UsageError UNKNOWN_MODEL with the nearest ids."""
-    by_id: dict[str, Model] = {model["id"]: model for model in models_catalog["models"]}
+    by_id: dict[str, entries.ModelEntry] = {
+        model["id"]: model for model in models_catalog["models"]
+    }
     if wanted in by_id:
         return by_id[wanted]
     near = difflib.get_close_matches(wanted.lower(), by_id, n=3, cutoff=0.4)
@@ -188,7 +214,7 @@ def find_model(models_catalog: dict[str, Any], wanted: str) -> Model:
 # What a model needs
 
 
-def weights_mb(model: Model) -> int:
+def weights_mb(model: entries.ModelEntry) -> int:
     """Return the MiB of a model's files: exact where known, else the planning figure.
 
     The planning figure is in rounded decimal megabytes; read as MiB it errs
@@ -200,7 +226,7 @@ def weights_mb(model: Model) -> int:
     return int(model["size_mb"])
 
 
-def cache_bytes(model: Model, context_tokens: int) -> int:
+def cache_bytes(model: entries.ModelEntry, context_tokens: int) -> int:
     """Return the bytes of keys, values and recurrent state for a context.
 
     A layer with a window keeps that many tokens, and one batch more, however long
@@ -218,7 +244,7 @@ def cache_bytes(model: Model, context_tokens: int) -> int:
     return total
 
 
-def need_mb(model: Model, context_tokens: int) -> int:
+def need_mb(model: entries.ModelEntry, context_tokens: int) -> int:
     """Return the MiB that a model needs at a context: weights, cache and state."""
     return weights_mb(model) - (-cache_bytes(model, context_tokens) // _MIB)
 
@@ -226,7 +252,7 @@ def need_mb(model: Model, context_tokens: int) -> int:
 # What a host has
 
 
-def budget_mb(facts: dict[str, Any], budgets: dict[str, Any], memory_limit_mb: int = 0) -> int:
+def budget_mb(facts: Facts, budgets: entries.Budgets, memory_limit_mb: int = 0) -> int:
     """Return the MiB that a model may take on this host.
 
     Discrete GPUs: their sum less a reserve for each. Unified memory and RAM:
@@ -243,14 +269,14 @@ def budget_mb(facts: dict[str, Any], budgets: dict[str, Any], memory_limit_mb: i
     return max(0, ram * int(budgets["cpu_percent"]) // 100 - int(budgets["cpu_reserve_mb"]))
 
 
-def _windows(facts: dict[str, Any], ids: list[str]) -> list[int]:
+def _windows(facts: Facts, ids: list[str]) -> list[int]:
     """Return what unified GPUs can address at present, where their driver says it."""
     sizes = [gpu.get("window_mb") for gpu in facts["gpus"] if gpu["id"] in ids]
     return [int(size) for size in sizes if size]
 
 
 def fit(
-    model: Model, have_mb: int, asked_tokens: int, planned_tokens: int
+    model: entries.ModelEntry, have_mb: int, asked_tokens: int, planned_tokens: int
 ) -> tuple[int, str | None]:
     """Return ``(context, None)`` for the largest context that fits, else ``(0, why not)``.
 
@@ -274,7 +300,7 @@ def fit(
 _LEAST_TOKENS = 8192
 
 
-def _avoided(model: Model, facts: dict[str, Any]) -> str | None:
+def _avoided(model: entries.ModelEntry, facts: Facts) -> str | None:
     """Return why a model is known not to work on this kind of host, or None."""
     host = accelerator(facts)
     seen = {
@@ -288,7 +314,7 @@ def _avoided(model: Model, facts: dict[str, Any]) -> str | None:
     return None
 
 
-def _why(model: Model, context: int, have: int, tier: dict[str, Any], refused: list[str]) -> str:
+def _why(model: entries.ModelEntry, context: int, have: int, tier: Tier, refused: list[str]) -> str:
     text = (
         f"tier {tier['id']}: needs {need_mb(model, context)} of {have} MB"
         f" at {context} tokens of context"
@@ -296,21 +322,24 @@ def _why(model: Model, context: int, have: int, tier: dict[str, Any], refused: l
     return "{}; passed over: {}".format(text, "; ".join(refused)) if refused else text
 
 
-def _answer(model: Model, context: int, why: str) -> dict[str, Any]:
-    files = [
+def _answer(model: entries.ModelEntry, context: int, why: str) -> Model:
+    files: list[ModelFile] = [
         {"file": f["file"], "sha256": f["sha256"], "size_bytes": f["size_bytes"], "urls": f["urls"]}
         for f in model["files"]
     ]
-    return dict(
-        files[0],
+    return {
+        "file": files[0]["file"],
+        "sha256": files[0]["sha256"],
+        "size_bytes": files[0]["size_bytes"],
+        "urls": files[0]["urls"],
         # The engine's defaults; a client may ask for anything else.
-        sampling=dict(model.get("sampling") or {}),
-        chat_template=str(model.get("chat_template") or ""),
-        id=model["id"],
-        name=model["name"],
-        files=files,
-        context_tokens=context,
-        need_mb=need_mb(model, context),
-        size_mb=int(model["size_mb"]),
-        why=why,
-    )
+        "sampling": dict(model.get("sampling") or {}),
+        "chat_template": str(model.get("chat_template") or ""),
+        "id": model["id"],
+        "name": model["name"],
+        "files": files,
+        "context_tokens": context,
+        "need_mb": need_mb(model, context),
+        "size_mb": int(model["size_mb"]),
+        "why": why,
+    }

@@ -11,6 +11,9 @@ from ..module_utils.dream_core.fetch.sources import wheel_address
 from ..module_utils.dream_core.health import access
 from ..module_utils.dream_core.records import inputs
 from ..module_utils.dream_core.records.due_phases import Reason
+from ..module_utils.dream_core.types.choice import Choice, Model, ModelFile
+from ..module_utils.dream_core.types.host import Session
+from ..module_utils.dream_core.types.receipt import Receipts
 from ..module_utils.dream_core.upgrade import progress
 from ..settings.parsers import shown
 from ..settings.table import FEATURES
@@ -50,7 +53,7 @@ class Download:
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChoiceRow:
     """One decision, where it came from, and in words why."""
 
     name: str
@@ -76,19 +79,19 @@ class Plan:
     privileged: tuple[str, ...]
     root_commands: tuple[str, ...]
     ports: tuple[str, ...]
-    choices: tuple[Choice, ...]
+    choices: tuple[ChoiceRow, ...]
     about_bytes: int = 0
-    images: tuple[Mapping[str, Any], ...] = ()
+    images: tuple[plan_rows.ImageRow, ...] = ()
     own_fetches: tuple[str, ...] = ()
-    units: tuple[Mapping[str, Any], ...] = ()
+    units: tuple[plan_rows.UnitRow, ...] = ()
     restarts: tuple[str, ...] = ()
-    disk: tuple[Mapping[str, Any], ...] = ()
+    disk: tuple[plan_rows.DiskRow, ...] = ()
     later: tuple[Download, ...] = ()
     port_notes: tuple[str, ...] = ()
     open_to: str = ""
-    exposure: tuple[Mapping[str, Any], ...] = ()
-    pinned: tuple[Mapping[str, Any], ...] = ()
-    data_changes: tuple[Mapping[str, Any], ...] = ()
+    exposure: tuple[plan_rows.PortRow, ...] = ()
+    pinned: tuple[plan_rows.PinRow, ...] = ()
+    data_changes: tuple[Mapping[str, object], ...] = ()
 
     @property
     def image_bytes(self) -> int:
@@ -113,7 +116,7 @@ class Plan:
         missing = any(item.missing_bytes for item in self.downloads)
         return missing or any(step.is_due for step in self.steps)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return the plan as plain data."""
         return {
             **asdict(self),
@@ -141,20 +144,20 @@ class Found:
     lingers: bool = True
     has_containers: bool = False
     model_about_bytes: int = 0
-    receipts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    receipts: Receipts = field(default_factory=dict)
     images: frozenset[str] | None = None
     #: Images whose digest was looked up for this plan.
-    pinned: tuple[Mapping[str, Any], ...] = ()
+    pinned: tuple[plan_rows.PinRow, ...] = ()
     archive_bytes: Mapping[str, int] = field(default_factory=dict)
-    disk_needs: tuple[Mapping[str, Any], ...] = ()
+    disk_needs: tuple[plan_rows.DiskShare, ...] = ()
     #: Of files whose exact size nobody has pinned, as the disk or their server tells it.
     sizes: Mapping[str, int] = field(default_factory=dict)
 
 
 def build(
     settings: Settings,
-    session: Mapping[str, Any],
-    choice: Mapping[str, Any],
+    session: Session,
+    choice: Choice,
     reasons: Mapping[str, Reason],
     found: Found,
 ) -> Plan:
@@ -191,7 +194,7 @@ def build(
     )
 
 
-def _data_changes(settings: Settings, choice: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+def _data_changes(settings: Settings, choice: Choice) -> tuple[Mapping[str, object], ...]:
     """Return the changes of data that new versions make, each with whether it was accepted."""
     may = inputs.ACCEPT in settings["accept"]
     return tuple(
@@ -200,7 +203,7 @@ def _data_changes(settings: Settings, choice: Mapping[str, Any]) -> tuple[Mappin
     )
 
 
-def _open_to(settings: Settings, choice: Mapping[str, Any]) -> str:
+def _open_to(settings: Settings, choice: Choice) -> str:
     """Return who can use what listens on the network; empty where it is closed."""
     if not access.is_open(settings["bind_address"]):
         return ""
@@ -209,18 +212,18 @@ def _open_to(settings: Settings, choice: Mapping[str, Any]) -> str:
     return access.who(access.guard_of(services, has_key=has_key))
 
 
-def _disk(reasons: Mapping[str, Reason], found: Found) -> tuple[Mapping[str, Any], ...]:
+def _disk(reasons: Mapping[str, Reason], found: Found) -> tuple[plan_rows.DiskRow, ...]:
     """Return what is still to be written per filesystem: nothing where no phase runs."""
     if not any(reason.is_due for reason in reasons.values()):
         return ()
     return tuple(plan_rows.disk(found.disk_needs))
 
 
-def _downloads(model: Mapping[str, Any], found: Found) -> tuple[Download, ...]:
+def _downloads(model: Model, found: Found) -> tuple[Download, ...]:
     return tuple(_download(item, found) for item in model.get("files") or [model])
 
 
-def _download(item: Mapping[str, Any], found: Found) -> Download:
+def _download(item: ModelFile, found: Found) -> Download:
     total = item.get("size_bytes") or found.sizes.get(item["file"])
     here = found.present.get(item["file"], 0)
     if total:
@@ -240,7 +243,7 @@ def _source(urls: Sequence[str]) -> str:
 
 
 def _privileged(
-    settings: Settings, session: Mapping[str, Any], choice: Mapping[str, Any], found: Found
+    settings: Settings, session: Session, choice: Choice, found: Found
 ) -> list[tuple[str, str]]:
     """Return what needs root in the words of a person, each with the command that does it."""
     user = session["user"]
@@ -259,19 +262,19 @@ def _privileged(
     return actions
 
 
-def _ports(settings: Settings, choice: Mapping[str, Any]) -> tuple[str, ...]:
+def _ports(settings: Settings, choice: Choice) -> tuple[str, ...]:
     rows = plan_rows.ports(settings.values(), choice)
     return tuple(
         f"{item['address']}:{item['port']} ({item['what']}{_reached(item)})" for item in rows
     )
 
 
-def _reached(item: Mapping[str, Any]) -> str:
+def _reached(item: plan_rows.PortRow) -> str:
     """Return how a port is open to the network; empty if it is not."""
     return f": open to the network, {access.asks(item['guard'])}" if item["open"] else ""
 
 
-def _choices(settings: Settings, choice: Mapping[str, Any]) -> tuple[Choice, ...]:
+def _choices(settings: Settings, choice: Choice) -> tuple[ChoiceRow, ...]:
     tier, features = choice["tier"], choice["features"]
     decided = {
         "profile": (choice["profile"], choice["profile_why"]),
@@ -291,8 +294,8 @@ def _choices(settings: Settings, choice: Mapping[str, Any]) -> tuple[Choice, ...
     rows = [
         _decided(name, settings, decided) for name in settings.chosen if _counts(name, settings)
     ]
-    rows.append(Choice("backend", choice["backend"], "found"))
-    rows.append(Choice("supervisor", choice["supervisor"], "found"))
+    rows.append(ChoiceRow("backend", choice["backend"], "found"))
+    rows.append(ChoiceRow("supervisor", choice["supervisor"], "found"))
     return tuple(rows)
 
 
@@ -306,7 +309,7 @@ _ALWAYS = frozenset(
 )
 
 
-def _own_model(choice: Mapping[str, Any]) -> tuple[Any, str]:
+def _own_model(choice: Choice) -> tuple[Any, str]:
     """Return the model that this host is to have, which another may stand in for."""
     model = choice["upgrade"]["model"] if choice["upgrade"] else choice["model"]
     return model["id"], model.get("why", "")
@@ -316,10 +319,10 @@ def _counts(name: str, settings: Settings) -> bool:
     return name in _ALWAYS or settings.chosen[name].origin != "default"
 
 
-def _decided(name: str, settings: Settings, decided: Mapping[str, tuple[Any, str]]) -> Choice:
+def _decided(name: str, settings: Settings, decided: Mapping[str, tuple[Any, str]]) -> ChoiceRow:
     chosen = settings.chosen[name]
     value, why = decided.get(name, (chosen.value, ""))
-    return Choice(name, shown(value), _origin(chosen.origin, chosen.where), why)
+    return ChoiceRow(name, shown(value), _origin(chosen.origin, chosen.where), why)
 
 
 def _origin(origin: str, where: str) -> str:

@@ -7,55 +7,128 @@ and for ``--json`` come out. Nothing here looks at the host.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Literal, TypedDict
 
 from ..module_utils.dream_core.health import access
 from ..module_utils.dream_core.records import due_phases
+from ..module_utils.dream_core.types.choice import Choice, StackImage
+from ..module_utils.dream_core.types.receipt import Receipts
+from ..module_utils.dream_core.types.settings import SettingValues
 from . import fast_start
 
-Row = dict[str, Any]
+
+class PortRow(TypedDict):
+    """A port that will listen; ``open`` tells whether other computers can reach it."""
+
+    address: str
+    port: int
+    what: str
+    #: Its sign-in (access.py).
+    guard: str
+    open: bool
+
+
+class ImageRow(TypedDict):
+    """An image, once; ``present`` is None where the engine could not be asked."""
+
+    image: str
+    reference: str
+    services: list[str]
+    #: The size of its archive in the bundle; None for one that is pulled.
+    bytes: int | None
+    present: bool | None
+    #: bundle, registry or unknown.
+    source: str
+
+
+class UnitRow(TypedDict):
+    """What keeps running; ``scope`` is system, user, supervisord, background or compose."""
+
+    name: str
+    scope: str
+
+
+class DiskBytes(TypedDict):
+    """A part of what is to be written, in words."""
+
+    what: str
+    bytes: int
+
+
+class DiskRow(TypedDict):
+    """What is to be written on one filesystem."""
+
+    mount: str | None
+    free_bytes: int | None
+    needed_bytes: int
+    parts: list[DiskBytes]
+
+
+class DiskShare(DiskBytes):
+    """What is still to be written, with its filesystem."""
+
+    device: int | None
+    mount: str | None
+    free_bytes: int | None
+
+
+#: An image whose digest was looked up; ``from`` is a mirror's repository.
+PinRow = TypedDict("PinRow", {"image": str, "digest": str, "from": str})
 
 #: As roles and receipts call it; a test keeps it equal to the playbooks' group_vars.
 ENGINE_UNIT = "dream-runner-engine.service"
 #: What is started anew by the services phase, by the kinds of its receipt.
-_RUNNING = {"unit": "name", "supervisor": "program", "container": "service"}
+_RUNNING: dict[str, Literal["name", "program", "service"]] = {
+    "unit": "name",
+    "supervisor": "program",
+    "container": "service",
+}
 
 
-def ports(settings: Mapping[str, Any], choice: Mapping[str, Any]) -> list[Row]:
+def ports(settings: SettingValues, choice: Choice) -> list[PortRow]:
     """Return ``{address, port, what, open, guard}`` of each port that will listen, the model first.
 
     ``open`` tells whether other computers can reach it; ``guard`` is its sign-in (access.py).
     """
     stack = choice.get("stack") or {}
     titles = {item["id"]: item["title"] for item in stack.get("services", ())}
-    own = {"address": choice["engine_address"], "port": choice["engine_port"]}
+    guard = access.KEY if settings.get("api_key") and not stack else access.NO_PASSWORD
+    own = _port_row(choice["engine_address"], choice["engine_port"], "model API", guard)
     others = [
-        {
-            "address": item["address"],
-            "port": item["port"],
-            "what": titles.get(item["service"], item["service"]),
-            "guard": item["guard"],
-        }
+        _port_row(
+            item["address"],
+            item["port"],
+            titles.get(item["service"], item["service"]),
+            item["guard"],
+        )
         for item in stack.get("ports", ())
         if item["port"] != choice["engine_port"]
     ]
-    guard = access.KEY if settings.get("api_key") and not stack else access.NO_PASSWORD
-    rows = [dict(own, what="model API", guard=guard), *others]
-    return [dict(item, open=access.is_open(str(item["address"]))) for item in rows]
+    return [own, *others]
+
+
+def _port_row(address: str, port: int, what: str, guard: str) -> PortRow:
+    return {
+        "address": address,
+        "port": port,
+        "what": what,
+        "guard": guard,
+        "open": access.is_open(str(address)),
+    }
 
 
 def images(
-    choice: Mapping[str, Any],
+    choice: Choice,
     here: Collection[str] | None,
     archive_bytes: Mapping[str, int],
-) -> list[Row]:
+) -> list[ImageRow]:
     """Return ``{image, reference, services, bytes, present, source}`` for each image, once.
 
     ``here`` are the references that the engine has, None where it could not be asked: then
     ``present`` is None too. ``bytes`` is the size of the image's archive in the bundle, None for
     one that is pulled: a registry tells it only when asked.
     """
-    rows: dict[str, Row] = {}
+    rows: dict[str, ImageRow] = {}
     for item in (choice.get("stack") or {}).get("images", ()):
         row = rows.setdefault(item["tag"], _image(item, here, archive_bytes))
         row["services"].append(item["service"])
@@ -63,10 +136,10 @@ def images(
 
 
 def _image(
-    item: Mapping[str, Any],
+    item: StackImage,
     here: Collection[str] | None,
     archive_bytes: Mapping[str, int],
-) -> Row:
+) -> ImageRow:
     names = [name for name in (item["reference"], item["also"]) if name]
     source = "bundle" if item["archive"] else "registry" if item["reference"] else "unknown"
     return {
@@ -79,7 +152,7 @@ def _image(
     }
 
 
-def own_fetches(choice: Mapping[str, Any]) -> list[str]:
+def own_fetches(choice: Choice) -> list[str]:
     """Return what containers fetch by themselves once they run, with whose it is (D11)."""
     services = (choice.get("stack") or {}).get("services", ())
     return [
@@ -87,7 +160,7 @@ def own_fetches(choice: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def units(choice: Mapping[str, Any]) -> list[Row]:
+def units(choice: Choice) -> list[UnitRow]:
     """Return ``{name, scope}`` of what will keep running: units, a supervised program, containers.
 
     ``scope`` is system, user, supervisord, background or compose.
@@ -96,7 +169,7 @@ def units(choice: Mapping[str, Any]) -> list[Row]:
     return [*_engines(choice), *later]
 
 
-def _engines(choice: Mapping[str, Any]) -> list[Row]:
+def _engines(choice: Choice) -> list[UnitRow]:
     stack = choice.get("stack")
     if stack:
         running = (item for item in stack["services"] if not item["once"])
@@ -106,13 +179,11 @@ def _engines(choice: Mapping[str, Any]) -> list[Row]:
     return [{"name": ENGINE_UNIT, "scope": _scope(choice)}]
 
 
-def _scope(choice: Mapping[str, Any]) -> str:
+def _scope(choice: Choice) -> str:
     return "user" if choice["supervisor"] == "systemd-user" else "system"
 
 
-def restarts(
-    reasons: Mapping[str, due_phases.Reason], receipts: Mapping[str, Mapping[str, Any]]
-) -> list[str]:
+def restarts(reasons: Mapping[str, due_phases.Reason], receipts: Receipts) -> list[str]:
     """Return the names of what runs by an earlier install and may be started anew.
 
     No more than these are; of them only those whose program, configuration or container differs.
@@ -128,18 +199,23 @@ def restarts(
     return sorted(set(found))
 
 
-def disk(needs: Sequence[Mapping[str, Any]]) -> list[Row]:
+def disk(needs: Sequence[DiskShare]) -> list[DiskRow]:
     """Add up per filesystem: ``{mount, needed_bytes, free_bytes, parts: [{what, bytes}]}``.
 
     ``needs`` are ``{what, bytes, device, mount, free_bytes}``; what needs nothing more is left
     out. Several needs on one device share one row.
     """
-    rows: dict[Any, Row] = {}
+    rows: dict[int | None, DiskRow] = {}
     for item in needs:
         if item["bytes"] <= 0:
             continue
-        place = {"mount": item["mount"], "free_bytes": item["free_bytes"]}
-        row = rows.setdefault(item["device"], dict(place, needed_bytes=0, parts=[]))
+        new: DiskRow = {
+            "mount": item["mount"],
+            "free_bytes": item["free_bytes"],
+            "needed_bytes": 0,
+            "parts": [],
+        }
+        row = rows.setdefault(item["device"], new)
         row["needed_bytes"] += item["bytes"]
         row["parts"].append({"what": item["what"], "bytes": item["bytes"]})
     return list(rows.values())

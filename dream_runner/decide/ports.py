@@ -8,26 +8,31 @@ unless it is exposed by its name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ..module_utils.dream_core.checks.ports import PREFERRED_PORT, is_free
 from ..module_utils.dream_core.errors import RequirementError
 from ..module_utils.dream_core.network.listeners import holder
 from ..module_utils.dream_core.system import ip_addresses
+from ..module_utils.dream_core.types.choice import Choice, StackPort
+from ..module_utils.dream_core.types.compose import Service, ServicePort
+from ..module_utils.dream_core.types.host import Listener
+from ..module_utils.dream_core.types.receipt import Receipts
+from ..module_utils.dream_core.types.settings import SettingValues
 
 #: How far from its own port a service may be put.
 _SPAN = 100
 
 
 def choose_all(
-    services: Sequence[Mapping[str, Any]],
+    services: Sequence[Service],
     engine_port: int,
-    receipts: Mapping[str, Any],
-    listeners: Sequence[Mapping[str, Any]],
-    settings: Mapping[str, Any],
+    receipts: Receipts,
+    listeners: Sequence[Listener],
+    settings: SettingValues,
     loopbacks: Sequence[str] = ip_addresses.LOOPBACKS,
-) -> list[dict[str, Any]]:
+) -> list[StackPort]:
     """Return ``[{service, key, port, container, address, usual, guard}]`` of all published ports.
 
     The engine's port was chosen before. Raises RequirementError PORT_TAKEN when
@@ -39,7 +44,7 @@ def choose_all(
     own = {item["host"] for service in services for item in service.get("ports", ())}
     own |= set(chosen.values())
     taken: set[int] = {engine_port}
-    found = []
+    found: list[StackPort] = []
     for service in services:
         for item in service.get("ports", ()):
             address = _address_of(str(service["id"]), item, settings, loopbacks)
@@ -67,7 +72,7 @@ def choose_all(
 
 
 def _address_of(
-    service: str, item: Mapping[str, Any], settings: Mapping[str, Any], loopbacks: Sequence[str]
+    service: str, item: ServicePort, settings: SettingValues, loopbacks: Sequence[str]
 ) -> str:
     """Return the address that a port listens on; ``--lan`` opens pages with a sign-in only."""
     exposed = settings.get("expose") or ()
@@ -79,8 +84,8 @@ def _address_of(
 
 
 def engine_address(
-    services: Sequence[Mapping[str, Any]],
-    settings: Mapping[str, Any],
+    services: Sequence[Service],
+    settings: SettingValues,
     loopbacks: Sequence[str] = ip_addresses.LOOPBACKS,
 ) -> str:
     """Return the address that the engine listens on; the native engine serves the only page."""
@@ -93,7 +98,7 @@ def engine_address(
     raise KeyError(_ENGINE_KEY)
 
 
-def exposable(services: Sequence[Mapping[str, Any]]) -> list[str]:
+def exposable(services: Sequence[Service]) -> list[str]:
     """Return the names that ``--expose`` accepts: services with a port, and the ports' keys."""
     publishing = [item for item in services if item.get("ports")]
     keys = [port["key"] for item in publishing for port in item["ports"]]
@@ -104,10 +109,10 @@ _ENGINE_KEY = "OLLAMA_PORT"
 
 
 def notes(
-    settings: Mapping[str, Any],
-    choice: Mapping[str, Any],
-    receipts: Mapping[str, Any],
-    listeners: Sequence[Mapping[str, Any]],
+    settings: SettingValues,
+    choice: Choice,
+    receipts: Receipts,
+    listeners: Sequence[Listener],
 ) -> list[str]:
     """Return a line for each port that is another than usual, with who has the usual one.
 
@@ -127,23 +132,23 @@ def notes(
         said = [line for line in before if line.endswith(end)]
         others = [item for item in listeners if item["port"] == usual and not item.get("own")]
         if used != usual and (said or others):
-            line = said[0] if said else f"Port {usual} is used by {holder(dict(others[0]))}{end}"
+            line = said[0] if said else f"Port {usual} is used by {holder(others[0])}{end}"
             found.append(line)
     return found
 
 
-def names(services: Sequence[Mapping[str, Any]]) -> list[str]:
+def names(services: Sequence[Service]) -> list[str]:
     """Return the words a port can be chosen by: services with one port, and the keys of all."""
     single = [item["id"] for item in services if len(_own(item)) == 1]
     return single + [port["key"] for item in services for port in _own(item)]
 
 
-def _own(service: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _own(service: Service) -> list[ServicePort]:
     """Return what a service publishes; the engine's port has a setting to itself."""
     return [item for item in service.get("ports", ()) if item["key"] != _ENGINE_KEY]
 
 
-def _chosen(services: Sequence[Mapping[str, Any]], words: Sequence[str]) -> dict[str, int]:
+def _chosen(services: Sequence[Service], words: Sequence[str]) -> dict[str, int]:
     """Return the chosen ports by their keys, of the services that run."""
     found = {}
     for word in words:
@@ -156,11 +161,11 @@ def _chosen(services: Sequence[Mapping[str, Any]], words: Sequence[str]) -> dict
 
 
 def _check(
-    item: Mapping[str, Any],
+    item: ServicePort,
     port: int,
     previous: Any,
     taken: set[int],
-    listeners: Sequence[Mapping[str, Any]],
+    listeners: Sequence[Listener],
     address: str,
 ) -> None:
     if port in taken or not is_free(port, previous, listeners, address):
@@ -172,7 +177,7 @@ def _check(
         )
 
 
-def previous_ports(receipts: Mapping[str, Any]) -> dict[str, int]:
+def previous_ports(receipts: Receipts) -> dict[str, int]:
     """Return the ports that an earlier run gave, by their keys."""
     facts = (receipts.get("requirements") or {}).get("facts") or {}
     saved = facts.get("ports")
@@ -180,10 +185,10 @@ def previous_ports(receipts: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _choose(
-    item: Mapping[str, Any],
+    item: ServicePort,
     previous: Any,
     avoid: set[int],
-    listeners: Sequence[Mapping[str, Any]],
+    listeners: Sequence[Listener],
     address: str,
 ) -> int:
     wanted = [int(previous)] if previous else []

@@ -6,18 +6,19 @@ The engine of the native profile computes on the CPU only, so a usable GPU needs
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from ..module_utils.dream_core.profiles import AUTO, FULL, NATIVE, current_name
+from ..module_utils.dream_core.types.facts import Facts
+from ..module_utils.dream_core.types.host import Session
+from ..module_utils.dream_core.types.receipt import Receipts
+from ..module_utils.dream_core.types.settings import SettingValues
 from .features import FEATURES
 
 
 def resolve(
-    settings: Mapping[str, Any],
-    facts: Mapping[str, Any],
-    session: Mapping[str, Any],
-    receipts: Mapping[str, Any],
+    settings: SettingValues,
+    facts: Facts,
+    session: Session,
+    receipts: Receipts,
 ) -> tuple[str, str]:
     """Return the profile (``native`` or ``full``) and the reason in one clause.
 
@@ -41,7 +42,7 @@ def resolve(
     return FULL, f"the {backend} GPU is used through containers"
 
 
-def installed(receipts: Mapping[str, Any]) -> str:
+def installed(receipts: Receipts) -> str:
     """Return the profile that is installed, or an empty string."""
     receipt = receipts.get("features") or {}
     if receipt.get("state") == "removed":
@@ -50,6 +51,6 @@ def installed(receipts: Mapping[str, Any]) -> str:
     return name if name in (NATIVE, FULL) else ""
 
 
-def _can_have_containers(session: Mapping[str, Any]) -> bool:
+def _can_have_containers(session: Session) -> bool:
     may_become_root = session["is_root"] or session["sudo"] != "none"
     return bool(may_become_root or session.get("has_containers"))

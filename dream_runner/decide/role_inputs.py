@@ -21,6 +21,11 @@ import yaml
 from .. import paths
 from ..module_utils.dream_core.phases import PHASES
 from ..module_utils.dream_core.records import inputs
+from ..module_utils.dream_core.types.choice import Choice
+from ..module_utils.dream_core.types.facts import Facts
+from ..module_utils.dream_core.types.host import Session
+from ..module_utils.dream_core.types.receipt import Wanted
+from ..module_utils.dream_core.types.settings import SettingValues
 
 #: A role that another one takes tasks from.
 _INCLUDED = re.compile(r"(?:include|import)_role:\s*\n\s+name:\s*(?:\w+\.\w+\.)?([a-z_]+)")
@@ -35,12 +40,12 @@ class Source:
 
 
 def wanted(
-    settings: Mapping[str, Any],
-    choice: Mapping[str, Any],
-    host: Mapping[str, Any],
-    session: Mapping[str, Any],
+    settings: SettingValues,
+    choice: Choice,
+    host: Facts,
+    session: Session,
     overrides: Mapping[str, Any] | None = None,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Wanted]:
     """Return the inputs of every phase, as ``due.decide`` and the receipts take them.
 
     ``overrides`` are variables that somebody set in place of a role's default.

@@ -6,20 +6,34 @@ The first rule whose conditions hold wins, and is named. All sums come from
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
+from ..catalog import entries
 from ..module_utils.dream_core.errors import GpuError, UsageError
 from ..module_utils.dream_core.facts.totals import accelerator, ram_mb
+from ..module_utils.dream_core.types.choice import NextTier, Tier
+from ..module_utils.dream_core.types.facts import Accelerator, Facts
 
-Rule = dict[str, Any]
+
+class Measured(Accelerator):
+    """What the rules ask of a host; ``ram_mb`` is the RAM that may be counted."""
+
+    ram_mb: int | None
+
+
+#: Conditions on sizes, with what they are about.
+_SIZES: tuple[tuple[Literal["memory_mb", "ram_mb"], str], ...] = (
+    ("memory_mb", "GPU memory"),
+    ("ram_mb", "RAM"),
+)
 
 
 def choose_tier(
-    facts: dict[str, Any],
-    tiers_catalog: dict[str, Any],
+    facts: Facts,
+    tiers_catalog: entries.Tiers,
     override: str = "auto",
     memory_limit_mb: int = 0,
-) -> dict[str, Any]:
+) -> Tier:
     """Return ``{id, name, rule, reason, overridden, next, min_ram_gb, min_disk_gb}``.
 
     ``next`` is the next better tier of the same kind of hardware, ``{id, rule,
@@ -32,7 +46,7 @@ def choose_tier(
     tolerance = tiers_catalog["tolerance_percent"]
     position = next(i for i, rule in enumerate(rules) if matches(rule, host, tolerance))
     rule = rules[position]
-    result = {
+    result: Tier = {
         "id": rule["tier"],
         "rule": rule["id"],
         "reason": reason(rule, host),
@@ -42,17 +56,23 @@ def choose_tier(
     if override != "auto":
         result.update(_override(tiers_catalog, override, result))
     tier = find_tier(tiers_catalog, str(result["id"]))
-    return dict(result, **{key: tier[key] for key in ("name", "min_ram_gb", "min_disk_gb")})
+    return {
+        **result,
+        "name": tier["name"],
+        "min_ram_gb": tier["min_ram_gb"],
+        "min_disk_gb": tier["min_disk_gb"],
+    }
 
 
-def measure(facts: dict[str, Any], memory_limit_mb: int = 0) -> dict[str, Any]:
+def measure(facts: Facts, memory_limit_mb: int = 0) -> Measured:
     """Return what the rules ask for: backend, kind of memory, its MiB, and the RAM's."""
-    host = accelerator(facts, memory_limit_mb)
-    host["ram_mb"] = ram_mb(facts, memory_limit_mb)
-    return host
+    return {
+        **accelerator(facts, memory_limit_mb),
+        "ram_mb": ram_mb(facts, memory_limit_mb),
+    }
 
 
-def _check_backend(facts: dict[str, Any], host: dict[str, Any]) -> None:
+def _check_backend(facts: Facts, host: Measured) -> None:
     wanted = facts.get("backend")
     if not facts.get("backend_overridden") or host["backend"] == wanted:
         return
@@ -67,7 +87,7 @@ def _check_backend(facts: dict[str, Any], host: dict[str, Any]) -> None:
 
 
 def explain(
-    facts: dict[str, Any], tiers_catalog: dict[str, Any], memory_limit_mb: int = 0
+    facts: Facts, tiers_catalog: entries.Tiers, memory_limit_mb: int = 0
 ) -> list[dict[str, str]]:
     """Return every rule in order with what became of it: ``{rule, tier, result, why}``.
 
@@ -96,25 +116,25 @@ def _held(fired: bool) -> str:
     return "holds" if fired else "fired"
 
 
-def is_about(rule: Rule, host: dict[str, Any]) -> bool:
+def is_about(rule: entries.Rule, host: Measured) -> bool:
     """Tell whether a rule is about a host's kind of hardware, whatever its size."""
     kinds = (None, host["memory_class"])
     return bool(rule["backend"] == host["backend"] and rule.get("memory_class") in kinds)
 
 
-def matches(rule: Rule, host: dict[str, Any], tolerance_percent: int) -> bool:
+def matches(rule: entries.Rule, host: Measured, tolerance_percent: int) -> bool:
     """Tell whether every condition of a rule holds on a host."""
     return obstacle(rule, host, tolerance_percent) is None
 
 
-def obstacle(rule: Rule, host: dict[str, Any], tolerance_percent: int) -> str | None:
+def obstacle(rule: entries.Rule, host: Measured, tolerance_percent: int) -> str | None:
     """Return the first condition of a rule that does not hold on a host, or None."""
     if not is_about(rule, host):
         return "is about other hardware than {} with {} memory".format(
             host["backend"],
             host["memory_class"],
         )
-    for field in ("memory_mb", "ram_mb"):
+    for field, _ in _SIZES:
         if not _reaches(host[field], rule.get(field), tolerance_percent):
             return f"needs {needs(rule, host)}"
     return None
@@ -131,7 +151,7 @@ def _reaches(size: int | None, bound: int | None, tolerance_percent: int) -> boo
     return size is not None and size * 100 >= bound * (100 - tolerance_percent)
 
 
-def reason(rule: Rule, host: dict[str, Any]) -> str:
+def reason(rule: entries.Rule, host: Measured) -> str:
     """Return in words why a rule holds on a host."""
     if host["backend"] == "cpu":
         return "no usable GPU; {} of RAM".format(_size(host["ram_mb"]))
@@ -145,7 +165,7 @@ def _size(mib: int | None) -> str:
     return "an unknown amount" if mib is None else f"{mib} MB"
 
 
-def _better(earlier: list[Rule], fired: Rule, host: dict[str, Any]) -> dict[str, str] | None:
+def _better(earlier: list[entries.Rule], fired: entries.Rule, host: Measured) -> NextTier | None:
     same = [
         rule for rule in earlier if _kind(rule) == _kind(fired) and rule["tier"] != fired["tier"]
     ]
@@ -155,23 +175,23 @@ def _better(earlier: list[Rule], fired: Rule, host: dict[str, Any]) -> dict[str,
     return {"id": rule["tier"], "rule": rule["id"], "needs": needs(rule, host)}
 
 
-def _kind(rule: Rule) -> Any:
+def _kind(rule: entries.Rule) -> Any:
     return rule["backend"], rule.get("memory_class")
 
 
-def needs(rule: Rule, host: dict[str, Any]) -> str:
+def needs(rule: entries.Rule, host: Measured) -> str:
     """Return what a rule asks for beside what the host has."""
     parts = [
         f"{rule[field]} MB of {what} (this host: {_size(host[field])})"
-        for field, what in (("memory_mb", "GPU memory"), ("ram_mb", "RAM"))
+        for field, what in _SIZES
         if rule.get(field)
     ]
     return " and ".join(parts)
 
 
-def find_tier(tiers_catalog: dict[str, Any], wanted: str) -> dict[str, Any]:
+def find_tier(tiers_catalog: entries.Tiers, wanted: str) -> entries.TierEntry:
     """Return a tier by its id (``T2`` is ``2``). Raises UsageError UNKNOWN_TIER."""
-    tiers: list[dict[str, Any]] = tiers_catalog["tiers"]
+    tiers: list[entries.TierEntry] = tiers_catalog["tiers"]
     name = tiers_catalog.get("aliases", {}).get(wanted.upper(), wanted)
     for tier in tiers:
         if tier["id"].upper() == name.upper():
@@ -184,9 +204,7 @@ def find_tier(tiers_catalog: dict[str, Any], wanted: str) -> dict[str, Any]:
     )
 
 
-def _override(
-    tiers_catalog: dict[str, Any], override: str, found: dict[str, Any]
-) -> dict[str, Any]:
+def _override(tiers_catalog: entries.Tiers, override: str, found: Tier) -> Tier:
     tier = find_tier(tiers_catalog, override)
     return {
         "id": tier["id"],

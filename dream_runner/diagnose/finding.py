@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from ..module_utils.dream_core.types.receipt import Receipts
+from ..module_utils.dream_core.types.resource import Resource
 
 OK, WARNING, ERROR = "ok", "warning", "error"
 
@@ -22,7 +25,7 @@ class Place(NamedTuple):
     """What the checks look at; ``root`` is / but in tests."""
 
     state_dir: str
-    receipts: Mapping[str, Any]
+    receipts: Receipts
     warnings: Sequence[str]
     now: float
     root: str = "/"
@@ -31,7 +34,7 @@ class Place(NamedTuple):
         """Return a path of the host."""
         return os.path.join(self.root, *names)
 
-    def resources(self, *kinds: str) -> Iterator[dict[str, Any]]:
+    def resources(self, *kinds: str) -> Iterator[Resource]:
         """Yield the resources of some kinds."""
         for document in self.receipts.values():
             for item in document.get("resources", []):

@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..module_utils.dream_core.types.facts import Capture
+
 _UUID = re.compile(r"\b(GPU|MIG)-[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b")
 _MAC = re.compile(r"\b[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}\b")
 _ADDRESS = re.compile(
@@ -21,7 +23,7 @@ _REMOTE = re.compile(r"^(?://[^/]+|[^/\s]+:)/.*$")
 Change = Callable[[str], str]
 
 
-def scrub(capture: dict[str, Any], private: Sequence[str] = ()) -> dict[str, Any]:
+def scrub(capture: Capture, private: Sequence[str] = ()) -> dict[str, Any]:
     """Return a copy without serial numbers, names and addresses.
 
     ``private`` are words to take out of mounts and error texts: the names of

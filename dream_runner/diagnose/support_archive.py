@@ -24,6 +24,7 @@ from ..module_utils.dream_core.printable import printable
 from ..module_utils.dream_core.records.receipt import read_all
 from ..module_utils.dream_core.redact import SECRET_NAME, Redactor
 from ..module_utils.dream_core.system import atomic, filesystems
+from ..module_utils.dream_core.types.receipt import Receipts
 from ..version import __version__
 
 #: The end of a log says what went wrong.
@@ -82,7 +83,7 @@ def _json(document: Any) -> str:
 
 
 def _texts(
-    state_dir: str, install_dirs: list[str], receipts: Mapping[str, Any]
+    state_dir: str, install_dirs: list[str], receipts: Receipts
 ) -> Iterator[tuple[str, str]]:
     for name in ("settings.json", "facts.json"):
         yield from _file(f"state/{name}", os.path.join(state_dir, name))
@@ -99,7 +100,7 @@ def _texts(
     yield "system/disks.json", json.dumps([filesystems.filesystem(path) for path in install_dirs])
 
 
-def _of_install(label: str, folder: str, receipts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _of_install(label: str, folder: str, receipts: Receipts) -> Iterator[tuple[str, str]]:
     """Yield the files that an install wrote and that tell how it works; no data of the user."""
     values = _env(os.path.join(folder, ".env"))
     yield f"{label}/env-keys.txt", "".join(f"{name}\n" for name in sorted(values))

@@ -8,6 +8,8 @@ from typing import Any
 
 from ..decide.plan import Step
 from ..machine import resume
+from ..module_utils.dream_core.types.choice import Choice
+from ..module_utils.dream_core.types.receipt import Receipts
 from ..module_utils.dream_core.upgrade import progress
 from ..settings.values import Settings
 
@@ -37,15 +39,15 @@ class Seen:
         return any(step.phase == "models" and step.is_due for step in self.steps)
 
     @property
-    def choice(self) -> Mapping[str, Any]:
+    def choice(self) -> Choice:
         """Return what was decided for the host."""
-        choice: Mapping[str, Any] = self.document["decided"]["choice"]
+        choice: Choice = self.document["decided"]["choice"]
         return choice
 
     @property
-    def receipts(self) -> Mapping[str, Any]:
+    def receipts(self) -> Receipts:
         """Return the host's receipts."""
-        receipts: Mapping[str, Any] = self.document["context"]["receipts"]
+        receipts: Receipts = self.document["context"]["receipts"]
         return receipts
 
     @property

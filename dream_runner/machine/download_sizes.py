@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from ..module_utils.dream_core.errors import DreamError
 from ..module_utils.dream_core.fetch.faults import SourceFault
@@ -20,19 +19,18 @@ from ..module_utils.dream_core.fetch.sources.link import Link
 from ..module_utils.dream_core.fetch.sources.local import local_path
 from ..module_utils.dream_core.fetch.sources.web import HttpSource
 from ..module_utils.dream_core.fetch.sources.wheel_address import is_wheel
+from ..module_utils.dream_core.types.choice import ModelFile
 
 #: A person waits for the plan meanwhile.
 SECONDS = 4.0
 _PATIENCE = Patience(connect_seconds=3.0, stall_seconds=3.0, attempts=1)
 
 
-def ask(
-    files: Sequence[Mapping[str, Any]], network: Network, seconds: float = SECONDS
-) -> dict[str, int]:
+def ask(files: Sequence[ModelFile], network: Network, seconds: float = SECONDS) -> dict[str, int]:
     """Return the size of each file that its sources tell in time; files are asked for at once."""
     found: dict[str, int] = {}
 
-    def learn(item: Mapping[str, Any]) -> None:
+    def learn(item: ModelFile) -> None:
         size = _of(item, network)
         if size:
             found[str(item["file"])] = size
@@ -51,7 +49,7 @@ def _run(threads: Sequence[threading.Thread], seconds: float) -> None:
         thread.join(max(0.0, deadline - time.monotonic()))
 
 
-def _of(item: Mapping[str, Any], network: Network) -> int:
+def _of(item: ModelFile, network: Network) -> int:
     """Return the size as the first source tells it that tells any, else 0."""
     for url in item["urls"]:
         try:
@@ -63,7 +61,7 @@ def _of(item: Mapping[str, Any], network: Network) -> int:
     return 0
 
 
-def _of_source(url: str, item: Mapping[str, Any], network: Network) -> int:
+def _of_source(url: str, item: ModelFile, network: Network) -> int:
     digest = str(item.get("sha256") or "")
     place = addresses.apply_endpoint(addresses.normal(url.replace("{sha256}", digest)), network)
     if is_wheel(place):

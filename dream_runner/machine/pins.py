@@ -5,12 +5,15 @@ The user's own lock comes first, then the shipped one; only images that neither 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .. import catalog
+from ..decide.plan_rows import PinRow
 from ..module_utils.dream_core.errors import RequirementError
+from ..module_utils.dream_core.types.choice import Choice, StackImage
+from ..module_utils.dream_core.types.compose import Locked, LockedImage
 
 if TYPE_CHECKING:
     from ..catalog.image_lock import Answers
@@ -19,17 +22,18 @@ if TYPE_CHECKING:
 SECONDS = 10.0
 
 
-def unpinned(choice: Mapping[str, Any]) -> list[str]:
+def unpinned(choice: Choice) -> list[str]:
     """Return the tags of a decision that no lock pins."""
     return sorted({item["tag"] for item in _images(choice) if not item["reference"]})
 
 
-def _images(choice: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    for part in (choice, choice.get("upgrade") or {}):
-        yield from (part.get("stack") or {}).get("images", ())
+def _images(choice: Choice) -> Iterator[StackImage]:
+    upgrade = choice.get("upgrade")
+    for stack in (choice.get("stack"), upgrade["stack"] if upgrade else None):
+        yield from (stack or {}).get("images", ())
 
 
-def ask(tags: Iterable[str]) -> Answers:
+def ask(tags: Iterable[str]) -> Answers[LockedImage]:
     """Return the registries' answers for ``tags``, within the time that a plan may take."""
     # Imported here because few runs have something to ask.
     from ..catalog import image_lock
@@ -37,12 +41,12 @@ def ask(tags: Iterable[str]) -> Answers:
     return image_lock.ask(tags, seconds=SECONDS)
 
 
-def with_pins(loaded: catalog.Catalog, found: Mapping[str, Any]) -> catalog.Catalog:
+def with_pins(loaded: catalog.Catalog, found: Locked) -> catalog.Catalog:
     """Return the catalogue with the pins that were found."""
     return replace(loaded, images={"images": {**loaded.images["images"], **found}})
 
 
-def record(found: Mapping[str, Any]) -> None:
+def record(found: Locked) -> None:
     """Record the pins in the user's own lock. Raises DreamError when it cannot be written."""
     if found:
         from ..catalog import image_lock
@@ -50,7 +54,7 @@ def record(found: Mapping[str, Any]) -> None:
         image_lock.record(catalog.lock_path(), found)
 
 
-def require(choice: Mapping[str, Any], reasons: Iterable[str], *, locked: bool) -> None:
+def require(choice: Choice, reasons: Iterable[str], *, locked: bool) -> None:
     """Refuse a decision with images that have no pin: RequirementError IMAGE_NOT_LOCKED."""
     missing = unpinned(choice)
     if missing:
@@ -68,6 +72,6 @@ def refusal(missing: list[str], reasons: Iterable[str], *, locked: bool) -> Requ
     )
 
 
-def row(tag: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+def row(tag: str, entry: LockedImage) -> PinRow:
     """Return what a plan shows of a pin that was looked up for it."""
     return {"image": tag, "digest": str(entry["digest"]), "from": str(entry.get("from", ""))}

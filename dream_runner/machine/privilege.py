@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from ..module_utils.dream_core.errors import PrivilegeError
 from ..module_utils.dream_core.system.account import ask_sudo, sudo_refusal
+from ..module_utils.dream_core.types.host import Session
 
 #: sudo itself gives up after three.
 _ATTEMPTS = 3
@@ -20,7 +20,7 @@ Ask = Callable[[str], str | None]
 def refuse_hopeless(
     actions: Sequence[str],
     commands: Sequence[str],
-    session: Mapping[str, Any],
+    session: Session,
     *,
     may_ask: bool,
 ) -> None:
@@ -40,7 +40,7 @@ def refuse_hopeless(
 def become_password(
     actions: Sequence[str],
     commands: Sequence[str],
-    session: Mapping[str, Any],
+    session: Session,
     ask: Ask,
     say: Callable[[str], None],
 ) -> str | None:
@@ -73,7 +73,7 @@ def become_password(
     )
 
 
-def _needs_password(actions: Sequence[str], session: Mapping[str, Any]) -> bool:
+def _needs_password(actions: Sequence[str], session: Session) -> bool:
     return bool(actions) and not session["is_root"] and session["sudo"] != "passwordless"
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from .. import wording
 from ..module_utils.dream_core.errors import UsageError
 from ..module_utils.dream_core.phases import PHASES
 from ..module_utils.dream_core.records.receipt import directory_of, next_phase
+from ..module_utils.dream_core.types.receipt import Receipts
 
 Ask = Callable[[str, Sequence[str], str], str | None]
 
@@ -53,10 +53,10 @@ class Start:
     asked: bool = False
 
 
-def read(receipts: Mapping[str, Mapping[str, Any]]) -> Before:
+def read(receipts: Receipts) -> Before:
     """Return what the receipts of the host say about an earlier install."""
     # An uninstall keeps the receipts of what it was told to keep.
-    live = {name: dict(item) for name, item in receipts.items() if item["state"] != "removed"}
+    live = {name: item for name, item in receipts.items() if item["state"] != "removed"}
     if not live:
         return Before("absent")
     phase = next_phase(live)

@@ -7,10 +7,9 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from .. import catalog
-from ..decide import features, plan, ports
+from ..decide import features, plan, plan_rows, ports
 from ..decide.host_decision import decide_for, due_for, inputs_for
 from ..module_utils.dream_core.checks import needed_size
 from ..module_utils.dream_core.containers import engine_images
@@ -23,6 +22,10 @@ from ..module_utils.dream_core.records import due_phases
 from ..module_utils.dream_core.records.receipt import directory_of, read_all
 from ..module_utils.dream_core.system import filesystems, kernel
 from ..module_utils.dream_core.system.filesystems import parts_of
+from ..module_utils.dream_core.types.choice import Choice, ModelFile, StackImage
+from ..module_utils.dream_core.types.compose import Locked
+from ..module_utils.dream_core.types.look import Look
+from ..module_utils.dream_core.types.receipt import Receipts
 from ..module_utils.dream_core.upgrade import progress
 from ..paths import default_state_dir
 from ..settings import answers, local_model
@@ -57,19 +60,18 @@ class Target:
 
     state_dir: str
     settings: Settings
-    host: Mapping[str, Any]
-    choice: Mapping[str, Any]
+    host: Look
+    choice: Choice
     reasons: Mapping[str, due_phases.Reason]
     is_silent: bool = False
     notes: tuple[str, ...] = field(default=())
-    pinned: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    pinned: Locked = field(default_factory=dict)
     unpinned: tuple[str, ...] = ()
 
     @property
-    def receipts(self) -> Mapping[str, Any]:
+    def receipts(self) -> Receipts:
         """Return the receipts by phase."""
-        receipts: Mapping[str, Any] = self.host["receipts"]
-        return receipts
+        return self.host["receipts"]
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ def meet(
 
     loaded = catalog.load()
     choice = decide_for(host, settings, loaded, described=described)
-    pinned: Mapping[str, Any] = {}
+    pinned: Locked = {}
     unpinned: tuple[str, ...] = ()
     missing = pins.unpinned(choice)
     if missing and not (locked or settings["offline"]):
@@ -192,8 +194,8 @@ def anew(known: Target) -> Target:
 
 def _reasons(
     settings: Settings,
-    host: Mapping[str, Any],
-    choice: Mapping[str, Any],
+    host: Look,
+    choice: Choice,
     *,
     full: bool = False,
     is_silent: bool = False,
@@ -258,7 +260,7 @@ def size_hints(target: Target) -> dict[str, int]:
     return {name: size for name, size in told.items() if size}
 
 
-def _stack_images(target: Target) -> list[Mapping[str, Any]]:
+def _stack_images(target: Target) -> list[StackImage]:
     return list((target.choice.get("stack") or {}).get("images", ()))
 
 
@@ -287,16 +289,24 @@ def _archive_bytes(target: Target) -> dict[str, int]:
     return sizes
 
 
-def _disk_needs(target: Target) -> tuple[Mapping[str, Any], ...]:
+def _disk_needs(target: Target) -> tuple[plan_rows.DiskShare, ...]:
     """Return what is still to be written, each with its filesystem, in bytes."""
     done = [name for name, item in target.receipts.items() if item["state"] == "done"]
     settings = target.settings.values()
-    found = []
-    choice = {**target.choice, "size_hints": size_hints(target)}
+    found: list[plan_rows.DiskShare] = []
+    choice: Choice = {**target.choice, "size_hints": size_hints(target)}
     for need in needed_size.needs(settings, choice, target.state_dir, done)["disk"]:
         place = filesystems.filesystem(need["path"])
         there = sum(filesystems.allocated_bytes(path) for path in need["there"])
-        found.append({**place, "what": need["what"], "bytes": need["mb"] * 1024**2 - there})
+        found.append(
+            {
+                "what": need["what"],
+                "bytes": need["mb"] * 1024**2 - there,
+                "device": place["device"],
+                "mount": place["mount"],
+                "free_bytes": place["free_bytes"],
+            }
+        )
     return tuple(found)
 
 
@@ -333,7 +343,7 @@ def _present(target: Target) -> dict[str, int]:
     return {item["file"]: _progress(target, item)[0] for item in files}
 
 
-def _progress(target: Target, item: Mapping[str, Any]) -> tuple[int, int]:
+def _progress(target: Target, item: ModelFile) -> tuple[int, int]:
     """Return the bytes present and in all of one file; one of another size is not it."""
     path = os.path.join(target.settings["install_dir"], "data", "models", item["file"])
     total = item.get("size_bytes") or 0

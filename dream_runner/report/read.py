@@ -8,12 +8,14 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from .. import wording
 from ..module_utils.dream_core.errors import DreamError, Interrupted, from_dict
 from ..module_utils.dream_core.files import json_file
 from ..module_utils.dream_core.health import access
+from ..module_utils.dream_core.types.access import Access
+from ..module_utils.dream_core.types.upgrade import UpgradeSeen
 from ..module_utils.dream_core.upgrade import progress
 from ..run.events import (
     Event,
@@ -235,8 +237,8 @@ def read(run_dir: Path) -> Run:
 
 
 def _reached(report: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    document = _dictionary(_dictionary(report.get("summary")).get("access"))
-    pending = _dictionary(report.get("upgrade"))
+    document = cast("Access", _dictionary(_dictionary(report.get("summary")).get("access")))
+    pending = cast("UpgradeSeen", _dictionary(report.get("upgrade")))
     try:
         said = progress.sentence(pending, wording.size) if pending else ""
         return tuple(access.rows(document, said)) if document else ()

@@ -13,8 +13,10 @@ import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ..module_utils.dream_core.types.choice import Choice
+from ..module_utils.dream_core.types.facts import Facts
 from ..version import __version__
 
 if TYPE_CHECKING:
@@ -31,8 +33,8 @@ _PLAN = ("install_dir", "choices", "downloads", "packages", "privileged", "ports
 
 def planned(
     run_dir: Path,
-    facts: Mapping[str, Any],
-    choice: Mapping[str, Any],
+    facts: Facts,
+    choice: Choice,
     steps: Iterable[Step],
     plan: Plan | None = None,
     *,
@@ -53,13 +55,13 @@ def planned(
     _write(run_dir / PLAN, document)
 
 
-def ended(run_dir: Path, verb: str, outcome: Mapping[str, Any]) -> None:
+def ended(run_dir: Path, verb: str, outcome: Mapping[str, object]) -> None:
     """Leave how a run of one machine ended."""
     schema = "dream-runner.run-report/1"
     _write(run_dir / REPORT, {**outcome, "schema": schema, "version": __version__, "verb": verb})
 
 
-def _write(path: Path, document: Mapping[str, Any]) -> None:
+def _write(path: Path, document: Mapping[str, object]) -> None:
     """Write a file for its owner; reporting never changes how a run goes.
 
     Without fsync: a torn one only makes the report poorer.

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from ..catalog import gguf
 from ..module_utils.dream_core.errors import DreamError, UsageError
 from ..module_utils.dream_core.fetch.disk.stamp import recorded_digest, write_record
 from ..module_utils.dream_core.fetch.sources.local import local_path
 from ..module_utils.dream_core.files.hashing import hash_file
+from ..module_utils.dream_core.types.choice import Header
+from ..module_utils.dream_core.types.settings import SettingValues
 from .values import Chosen, Settings
 
 #: In the state directory: the digest of the file, good until the file changes.
@@ -54,7 +54,7 @@ def complete(settings: Settings, state_dir: str, *, save: bool) -> Settings:
     )
 
 
-def described(settings: Mapping[str, Any]) -> dict[str, Any] | None:
+def described(settings: SettingValues) -> Header | None:
     """Return what the header of the chosen file says, or None where no file can be read."""
     path = _path(settings)
     if not path or not os.path.isfile(path):
@@ -65,7 +65,7 @@ def described(settings: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
 
 
-def _path(settings: Mapping[str, Any]) -> str:
+def _path(settings: SettingValues) -> str:
     model = str(settings["model"])
     return (local_path(model, "", "") or "") if model.startswith("file:") else ""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
+from ..module_utils.dream_core.types.settings import SettingValues
 from .table import VARIABLE_PREFIX
 
 
@@ -38,9 +39,9 @@ class Settings:
     def __getitem__(self, name: str) -> Any:
         return self.chosen[name].value
 
-    def values(self) -> dict[str, Any]:
+    def values(self) -> SettingValues:
         """Return the plain values by name."""
-        return {name: chosen.value for name, chosen in self.chosen.items()}
+        return cast("SettingValues", {name: item.value for name, item in self.chosen.items()})
 
     def without(self, name: str, word: str) -> Settings:
         """Return the settings without ``word`` in a list; an empty list becomes the default."""

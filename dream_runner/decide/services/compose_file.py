@@ -10,8 +10,16 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ...module_utils.dream_core.containers.compose_diff import Project
+from ...catalog import entries
 from ...module_utils.dream_core.layout import FILES_LABEL
+from ...module_utils.dream_core.types.choice import StackPort
+from ...module_utils.dream_core.types.compose import (
+    ComposeService,
+    Healthcheck,
+    Project,
+    Service,
+    ServiceVolume,
+)
 
 _LOGGING = {"driver": "json-file", "options": {"max-size": "10m", "max-file": "3"}}
 
@@ -47,17 +55,17 @@ class Decided(NamedTuple):
     install_dir: str
     keys: Mapping[str, str]
     images: Mapping[str, str]
-    published: Sequence[Mapping[str, Any]]
+    published: Sequence[StackPort]
     cards: Mapping[str, Sequence[str]]
     contents: Mapping[str, str]
 
 
 def render(
-    services: Sequence[Mapping[str, Any]],
+    services: Sequence[Service],
     decided: Decided,
     *,
     name: str,
-    networks: Mapping[str, Any],
+    networks: Mapping[str, entries.Network],
 ) -> Project:
     """Return the compose project of ``services`` as data."""
     there = {item["id"] for item in services}
@@ -68,7 +76,7 @@ def render(
         if how == "completed"
     }
     rendered = {item["id"]: _service(item, decided, there, once) for item in services}
-    named: dict[str, Any] = {
+    named: ComposeService = {
         volume["source"]: {}
         for item in services
         for volume in item.get("volumes", ())
@@ -84,9 +92,9 @@ def render(
 
 
 def _service(
-    item: Mapping[str, Any], decided: Decided, there: Collection[str], once: Collection[str]
-) -> dict[str, Any]:
-    service: dict[str, Any] = {
+    item: Service, decided: Decided, there: Collection[str], once: Collection[str]
+) -> ComposeService:
+    service: ComposeService = {
         "image": decided.images[item["id"]],
         # The images phase has it, verified; compose must never look for another one.
         "pull_policy": "never",
@@ -112,7 +120,7 @@ def _service(
     return service
 
 
-def _process(item: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, Any]:
+def _process(item: Service, keys: Mapping[str, str]) -> ComposeService:
     """Return what runs in the container, and what it is told."""
     environment = item.get("environment") or {}
     return {
@@ -123,7 +131,7 @@ def _process(item: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, Any]
     }
 
 
-def _network(item: Mapping[str, Any], published: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _network(item: Service, published: Sequence[StackPort]) -> ComposeService:
     if "network_mode" in item:
         return {"network_mode": item["network_mode"]}
     return {
@@ -132,7 +140,7 @@ def _network(item: Mapping[str, Any], published: Sequence[Mapping[str, Any]]) ->
     }
 
 
-def _host(item: Mapping[str, Any], install_dir: str) -> dict[str, Any]:
+def _host(item: Service, install_dir: str) -> ComposeService:
     """Return what the container has of the host."""
     return {
         "volumes": [_volume(volume, install_dir) for volume in item.get("volumes", ())],
@@ -143,7 +151,7 @@ def _host(item: Mapping[str, Any], install_dir: str) -> dict[str, Any]:
     }
 
 
-def _port(port: Mapping[str, Any]) -> dict[str, Any]:
+def _port(port: StackPort) -> ComposeService:
     return {
         "target": port["container"],
         "published": str(port["port"]),
@@ -152,10 +160,10 @@ def _port(port: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _volume(volume: Mapping[str, Any], install_dir: str) -> dict[str, Any]:
+def _volume(volume: ServiceVolume, install_dir: str) -> ComposeService:
     bound = volume["kind"] != "named"
     source = f"{install_dir}/{volume['source']}" if bound else volume["source"]
-    mount: dict[str, Any] = {
+    mount: ComposeService = {
         "type": "bind" if bound else "volume",
         "source": escape(source),
         "target": volume["target"],
@@ -168,7 +176,7 @@ def _volume(volume: Mapping[str, Any], install_dir: str) -> dict[str, Any]:
     return mount
 
 
-def _healthcheck(check: Mapping[str, Any]) -> dict[str, Any]:
+def _healthcheck(check: Healthcheck) -> ComposeService:
     if "url" in check:
         test = ["CMD-SHELL", escape(_ASK.replace("{url}", f"'{check['url']}'"))]
     else:
@@ -182,9 +190,9 @@ def _healthcheck(check: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _deploy(item: Mapping[str, Any], cards: Sequence[str] | None) -> dict[str, Any]:
-    limits: dict[str, Any] = {}
-    reservations: dict[str, Any] = {}
+def _deploy(item: Service, cards: Sequence[str] | None) -> ComposeService:
+    limits: ComposeService = {}
+    reservations: ComposeService = {}
     if "cpus" in item:
         limits["cpus"] = f"{item['cpus']:g}"
     if "memory_mb" in item:
@@ -192,7 +200,7 @@ def _deploy(item: Mapping[str, Any], cards: Sequence[str] | None) -> dict[str, A
     if "reserve_mb" in item:
         reservations["memory"] = f"{item['reserve_mb']}M"
     if "gpus" in item:
-        device: dict[str, Any] = {"driver": "nvidia", "capabilities": ["gpu"]}
+        device: ComposeService = {"driver": "nvidia", "capabilities": ["gpu"]}
         if cards:
             device["device_ids"] = list(cards)
         else:

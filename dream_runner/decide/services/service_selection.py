@@ -3,48 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
 
+from ...catalog import entries
 from ...module_utils.dream_core.facts.totals import usable_gpus
-
-Service = dict[str, Any]
-
+from ...module_utils.dream_core.types.choice import Choice
+from ...module_utils.dream_core.types.compose import Service, Value
+from ...module_utils.dream_core.types.facts import Facts
+from ...module_utils.dream_core.types.settings import SettingValues
 
 #: The service that serves the model; its port is the engine's.
 ENGINE = "llama-server"
 
 
-#: A variant's environment is merged by key; its other values replace the service's.
-_MERGED = "environment"
-
-
-def variants_of(
-    settings: Mapping[str, Any], facts: Mapping[str, Any], choice: Mapping[str, Any]
-) -> list[str]:
+def variants_of(settings: SettingValues, facts: Facts, choice: Choice) -> list[str]:
     """Return the variants of this host, each laid over the one before."""
     backend = str(choice["backend"])
     names = [backend]
     if backend == "amd" and settings["amd_engine"] == "rocm":
         names.append("amd_rocm")
-    cards = [gpu for gpu in usable_gpus(dict(facts)) if gpu.get("vendor") == backend]
+    cards = [gpu for gpu in usable_gpus(facts) if gpu.get("vendor") == backend]
     return [*names, "multi_" + backend] if len(cards) > 1 else names
 
 
 def laid_over(service: Service, variants: Iterable[str], wanted: set[str]) -> Service:
-    """Return the service with this host's variants, and what other running services add to it."""
-    merged = {key: value for key, value in service.items() if key not in ("variants", "with")}
+    """Return the service with this host's variants, and what other running services add to it.
+
+    A variant's environment is merged by key; its other values replace the service's.
+    """
+    merged = service.copy()
+    merged.pop("variants", None)
+    merged.pop("with", None)
     for name, wires in (service.get("with") or {}).items():
         if name in wanted:
-            merged[_MERGED] = dict(merged.get(_MERGED) or {}, **wires.get(_MERGED, {}))
+            merged["environment"] = _joined(merged.get("environment"), wires.get("environment"))
             merged["volumes"] = [*merged.get("volumes", ()), *wires.get("volumes", ())]
     for name in variants:
         variant = (service.get("variants") or {}).get(name) or {}
-        for key, value in variant.items():
-            merged[key] = dict(merged.get(key) or {}, **value) if key == _MERGED else value
+        environment = _joined(merged.get("environment"), variant.get("environment"))
+        merged.update(variant)
+        if "environment" in variant:
+            merged["environment"] = environment
     return merged
 
 
-def unasked(known: Mapping[str, Service], features_catalog: Mapping[str, Any]) -> list[str]:
+def _joined(first: dict[str, Value] | None, then: dict[str, Value] | None) -> dict[str, Value]:
+    return {**(first or {}), **(then or {})}
+
+
+def unasked(known: Mapping[str, Service], features_catalog: entries.Features) -> list[str]:
     """Return the ids that run without being asked for: no feature has them."""
     features = features_catalog["features"].values()
     claimed = {service["id"] for feature in features for service in feature["services"]}
@@ -80,7 +86,7 @@ def _without_broken(found: set[str], catalog: Mapping[str, Service]) -> set[str]
         found = kept
 
 
-def obstacle(service: Service, facts: Mapping[str, Any], backend: str) -> str:
+def obstacle(service: Service, facts: Facts, backend: str) -> str:
     """Return why a service cannot run on this host, or an empty string."""
     seen = {"arch": str(facts.get("arch") or "none"), "backends": backend}
     for key, allowed in (service.get("supported") or {}).items():

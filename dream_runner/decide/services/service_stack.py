@@ -13,13 +13,31 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...catalog import entries
 from ...module_utils.dream_core.containers.references import pinned
 from ...module_utils.dream_core.system import ip_addresses
+from ...module_utils.dream_core.types.choice import (
+    Choice,
+    HelperModel,
+    Model,
+    Stack,
+    StackDirectory,
+    StackFile,
+    StackImage,
+    StackPort,
+    StackProblem,
+)
+from ...module_utils.dream_core.types.compose import Healthcheck, Project, Service
+from ...module_utils.dream_core.types.facts import Facts
+from ...module_utils.dream_core.types.host import Listener
+from ...module_utils.dream_core.types.receipt import Receipts
+from ...module_utils.dream_core.types.resource import Resource
+from ...module_utils.dream_core.types.service import ServiceSummary
+from ...module_utils.dream_core.types.settings import SettingValues
 from .. import ports
 from . import compose_file
 from .service_selection import (
     ENGINE,
-    Service,
     laid_over,
     obstacle,
     unasked,
@@ -33,14 +51,14 @@ _MODELS = "data/models"
 
 
 def resolve(
-    settings: Mapping[str, Any],
-    facts: Mapping[str, Any],
-    choice: Mapping[str, Any],
+    settings: SettingValues,
+    facts: Facts,
+    choice: Choice,
     catalog: Any,
-    receipts: Mapping[str, Any],
-    listeners: Sequence[Mapping[str, Any]] = (),
+    receipts: Receipts,
+    listeners: Sequence[Listener] = (),
     loopbacks: Sequence[str] = ip_addresses.LOOPBACKS,
-) -> dict[str, Any]:
+) -> Stack:
     """Return ``dream_choice.stack``; see the module's docstring.
 
     ``choice`` is what was decided so far: backend, features, model, engine_port,
@@ -84,7 +102,10 @@ def resolve(
         "secrets": sorted({key for item in services for key in item.get("secrets", ())}),
         "models": helpers,
         "directories": _directories(services, helpers, str(settings["install_dir"])),
-        "files": [{key: item[key] for key in ("path", "mode", "content")} for item in files],
+        "files": [
+            {"path": item["path"], "mode": item["mode"], "content": item["content"]}
+            for item in files
+        ],
         "api": {
             "health": engine["probe_path"],
             "model": keys["LLM_MODEL"],
@@ -98,15 +119,21 @@ def resolve(
 # --- what they are told ------------------------------------------------------------
 
 
+class ServiceText(StackFile):
+    """A configuration file with the service it is for."""
+
+    service: str
+
+
 def _keys(
-    settings: Mapping[str, Any],
-    choice: Mapping[str, Any],
-    published: Sequence[Mapping[str, Any]],
+    settings: SettingValues,
+    choice: Choice,
+    published: Sequence[StackPort],
 ) -> dict[str, str]:
     """Return the keys of ``.env`` that follow the choices on every run."""
     model, assigned = choice["model"], choice.get("gpu_assignment") or {}
     base = "http://" + ENGINE + ":8080"
-    keys = {
+    keys: dict[str, str] = {
         "BIND_ADDRESS": str(settings["bind_address"]),
         "GPU_BACKEND": str(choice["backend"]),
         "LLM_MODEL": str(model["id"]),
@@ -129,7 +156,7 @@ def _keys(
     return keys
 
 
-def _cards(services: Sequence[Service], choice: Mapping[str, Any]) -> dict[str, list[str]]:
+def _cards(services: Sequence[Service], choice: Choice) -> dict[str, list[str]]:
     """Return the ids of the cards of each service that gets assigned ones."""
     assigned = choice.get("gpu_assignment") or {}
     helpers = assigned.get("helpers") or {}
@@ -142,9 +169,9 @@ def _cards(services: Sequence[Service], choice: Mapping[str, Any]) -> dict[str, 
 
 def _files(
     services: Sequence[Service], wanted: set[str], keys: Mapping[str, str], install_dir: str
-) -> list[dict[str, str]]:
+) -> list[ServiceText]:
     """Return the configuration files; of two for one path the later one counts."""
-    found: dict[str, dict[str, str]] = {}
+    found: dict[str, ServiceText] = {}
     for service in services:
         for item in service.get("files", ()):
             if item.get("with", service["id"]) in wanted:
@@ -164,7 +191,7 @@ def _filled(content: str, keys: Mapping[str, str]) -> str:
     return _PLACE.sub(lambda match: keys[match.group(1)], content)
 
 
-def _contents_by_service(files: Sequence[Mapping[str, str]]) -> dict[str, str]:
+def _contents_by_service(files: Sequence[ServiceText]) -> dict[str, str]:
     """Return a digest of what each service reads at its start, so that a change restarts it."""
     found: dict[str, str] = {}
     for item in files:
@@ -173,16 +200,14 @@ def _contents_by_service(files: Sequence[Mapping[str, str]]) -> dict[str, str]:
     return {name: hashlib.sha256(text.encode()).hexdigest()[:16] for name, text in found.items()}
 
 
-def _helpers(
-    services: Sequence[Service], models_catalog: Mapping[str, Any]
-) -> list[dict[str, Any]]:
+def _helpers(services: Sequence[Service], models_catalog: entries.Models) -> list[HelperModel]:
     """Return the models that these services read beside the engine's: ``{id, name, files}``."""
     wanted = {name for item in services for name in item.get("models", ())}
     return [
         {
             "id": model["id"],
             "name": model["name"],
-            "files": [dict(file, urls=list(file["urls"])) for file in model["files"]],
+            "files": [{**file, "urls": list(file["urls"])} for file in model["files"]],
         }
         for model in models_catalog.get("helpers", ())
         if model["id"] in wanted
@@ -190,8 +215,8 @@ def _helpers(
 
 
 def _directories(
-    services: Sequence[Service], helpers: Sequence[Mapping[str, Any]], install_dir: str
-) -> list[dict[str, Any]]:
+    services: Sequence[Service], helpers: Sequence[HelperModel], install_dir: str
+) -> list[StackDirectory]:
     """Return the directories that are mounted, and what they lie in, shallowest first.
 
     ``data`` ones are made once and then the service's own: databases change
@@ -227,10 +252,12 @@ def _directories(
 
 
 def _images(
-    services: Sequence[Service], lock: Mapping[str, Any], arch: str
-) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    services: Sequence[Service], lock: entries.Images, arch: str
+) -> tuple[list[StackImage], list[StackProblem]]:
     """Return each service's image by digest or id, and what is wrong with them."""
-    locked, images, problems = lock.get("images") or {}, [], []
+    locked = lock.get("images") or {}
+    images: list[StackImage] = []
+    problems: list[StackProblem] = []
     missing = sorted({item["image"] for item in services if not pinned(item["image"], locked)})
     if missing:
         problems.append(
@@ -273,10 +300,10 @@ def _images(
 def _summary(
     service: Service,
     services: Sequence[Service],
-    published: Sequence[Mapping[str, Any]],
+    published: Sequence[StackPort],
     loopbacks: Sequence[str],
-    choice: Mapping[str, Any],
-) -> dict[str, Any]:
+    choice: Choice,
+) -> ServiceSummary:
     """Return what the health phase, the plan and a person need to know of a service."""
     own = [item for item in published if item["service"] == service["id"]]
     check = service.get("healthcheck") or {}
@@ -302,7 +329,7 @@ def _summary(
     }
 
 
-def _budget(check: Mapping[str, Any]) -> int:
+def _budget(check: Healthcheck) -> int:
     """Return how long a service may take: its own start, then all its retries."""
     if not check:
         return 60
@@ -313,7 +340,7 @@ def _budget(check: Mapping[str, Any]) -> int:
 _SLOW_MB_PER_SECOND = 20
 
 
-def _load_seconds(model: Mapping[str, Any]) -> int:
+def _load_seconds(model: Model) -> int:
     """Return how long a slow disk takes to read the model; no part of any start period."""
     exact = [int(item.get("size_bytes") or 0) for item in model.get("files") or ()]
     size_mb = sum(exact) // 1_000_000 if all(exact) else int(model.get("size_mb") or 0)
@@ -321,14 +348,14 @@ def _load_seconds(model: Mapping[str, Any]) -> int:
 
 
 def _resources(
-    project: Mapping[str, Any],
-    images: Sequence[Mapping[str, Any]],
-    published: Sequence[Mapping[str, Any]],
-) -> dict[str, list[dict[str, Any]]]:
+    project: Project,
+    images: Sequence[StackImage],
+    published: Sequence[StackPort],
+) -> dict[str, list[Resource]]:
     """Return the resources of two phases; uninstall walks them backwards."""
     name = project["name"]
     known = {item["reference"]: item["also"] for item in images if item["reference"]}
-    services: list[dict[str, Any]] = [
+    services: list[Resource] = [
         {"kind": "volume", "name": f"{name}_{volume}"} for volume in project["volumes"]
     ]
     services += [

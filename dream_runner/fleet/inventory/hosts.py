@@ -16,6 +16,7 @@ from typing import Any
 from ...module_utils.dream_core import printable
 from ...module_utils.dream_core.errors import UsageError
 from ...module_utils.dream_core.redact import Redactor
+from ...module_utils.dream_core.types.settings import SettingValues
 from ...settings.problems import Problem, SettingsError
 from . import files
 
@@ -45,7 +46,7 @@ class InventoryHost:
 
     name: str
     groups: tuple[str, ...] = ()
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: SettingValues = field(default_factory=lambda: SettingValues())
     overrides: Mapping[str, str] = field(default_factory=dict)
     connection: Mapping[str, str] = field(default_factory=dict)
     has_password: bool = False

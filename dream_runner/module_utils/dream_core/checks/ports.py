@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Collection, Dict, Mapping, Optional, Sequence
+from typing import Collection, Dict, Optional, Sequence
 
 from ..errors import RequirementError
 from ..network.listeners import holder
 from ..system.ip_addresses import collide
+from ..types.host import Listener
 
 PREFERRED_PORT = 11434
 PORT_SPAN = 100
@@ -15,7 +16,7 @@ PORT_SPAN = 100
 def choose_port(
     requested: int,
     previous: Optional[int],
-    listeners: Sequence[Mapping[str, Any]],
+    listeners: Sequence[Listener],
     own: Collection[int] = (),
     *,
     bind_address: str = "127.0.0.1",
@@ -30,7 +31,7 @@ def choose_port(
     if requested:
         if requested in taken:
             raise RequirementError(
-                "port %d is taken by %s" % (requested, holder(dict(taken[requested]))),
+                "port %d is taken by %s" % (requested, holder(taken[requested])),
                 code="PORT_TAKEN",
                 where="engine_port",
                 hint="stop that program, or choose another --engine-port (0: the next free one)",
@@ -52,7 +53,7 @@ def choose_port(
 def is_free(
     port: int,
     previous: Optional[int],
-    listeners: Sequence[Mapping[str, Any]],
+    listeners: Sequence[Listener],
     bind_address: str = "127.0.0.1",
 ) -> bool:
     """Tell whether a service of ours may publish ``port``; ``previous`` is what it had."""
@@ -61,10 +62,10 @@ def is_free(
 
 def _taken(
     previous: Optional[int],
-    listeners: Sequence[Mapping[str, Any]],
+    listeners: Sequence[Listener],
     own: Collection[int],
     bind_address: str,
-) -> Dict[int, Mapping[str, Any]]:
+) -> Dict[int, Listener]:
     return {
         item["port"]: item
         for item in listeners
@@ -76,7 +77,7 @@ def _taken(
 _PORT_HOLDER = "docker-proxy"
 
 
-def _is_own(item: Mapping[str, Any], previous: Optional[int], own: Collection[int]) -> bool:
+def _is_own(item: Listener, previous: Optional[int], own: Collection[int]) -> bool:
     if item.get("own") or item.get("pid") in own:
         return True
     # Whose it is cannot be seen; on the port that we were given it is taken for ours (U-25).

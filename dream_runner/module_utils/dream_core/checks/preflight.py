@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, List, Optional, Sequence, Tuple
 
 from ..system.atomic import TEMP_PREFIX
 from ..system.filesystems import SOUND_FILESYSTEMS, filesystem, names_in, probe_semantics
-from .finding import Finding, can_become, finding
+from ..types.facts import Facts, Os
+from ..types.finding import Finding, PreflightProbes
+from ..types.host import Filesystem, Session
+from ..types.receipt import Receipts
+from ..types.settings import SettingValues
+from .finding import can_become, finding
 
 #: Modes are ignored there, so that the secrets file would be readable by everybody.
 MODELESS = frozenset(
@@ -36,11 +41,11 @@ SYSTEM_DIRECTORIES = frozenset(
 
 
 def check(
-    settings: Mapping[str, Any],
-    facts: Mapping[str, Any],
-    session: Mapping[str, Any],
-    receipts: Mapping[str, Any],
-    probes: Mapping[str, Any],
+    settings: SettingValues,
+    facts: Facts,
+    session: Session,
+    receipts: Receipts,
+    probes: PreflightProbes,
 ) -> List[Finding]:
     """Return everything that preflight has to say about this host, worst class first."""
     os_facts = facts.get("os") or {}
@@ -54,7 +59,7 @@ def check(
     return found
 
 
-def _system(os_facts: Mapping[str, Any], arch: Any, profile: str) -> List[Finding]:
+def _system(os_facts: Os, arch: Any, profile: str) -> List[Finding]:
     found = []
     family = os_facts.get("family") or "unknown"
     name = os_facts.get("pretty_name") or os_facts.get("id") or "an unknown system"
@@ -93,7 +98,7 @@ def _system(os_facts: Mapping[str, Any], arch: Any, profile: str) -> List[Findin
     return found
 
 
-def _kernel(os_facts: Mapping[str, Any]) -> List[Finding]:
+def _kernel(os_facts: Os) -> List[Finding]:
     version = kernel_version(os_facts.get("kernel"))
     if version is None or version >= OLDEST_KERNEL:
         return []
@@ -130,9 +135,7 @@ def _clock(now: Any, offline: bool) -> List[Finding]:
     ]
 
 
-def _directory(
-    settings: Mapping[str, Any], session: Mapping[str, Any], probes: Mapping[str, Any]
-) -> List[Finding]:
+def _directory(settings: SettingValues, session: Session, probes: PreflightProbes) -> List[Finding]:
     place = probes["install_dir"]
     path = place["path"]
     if path in SYSTEM_DIRECTORIES or path == session.get("home"):
@@ -162,7 +165,7 @@ def _directory(
     return _writable(place, session)
 
 
-def _writable(place: Mapping[str, Any], session: Mapping[str, Any]) -> List[Finding]:
+def _writable(place: Filesystem, session: Session) -> List[Finding]:
     if place["read_only"]:
         return [
             finding(
@@ -189,7 +192,7 @@ def _writable(place: Mapping[str, Any], session: Mapping[str, Any]) -> List[Find
     return []
 
 
-def _semantics(probes: Mapping[str, Any], profile: str) -> List[Finding]:
+def _semantics(probes: PreflightProbes, profile: str) -> List[Finding]:
     place = probes["install_dir"]
     fstype, tried = place["fstype"], probes.get("semantics") or {}
     is_native = profile != "full"
@@ -242,7 +245,7 @@ def _semantics(probes: Mapping[str, Any], profile: str) -> List[Finding]:
 
 
 def _conflicts(
-    settings: Mapping[str, Any], receipts: Mapping[str, Any], probes: Mapping[str, Any]
+    settings: SettingValues, receipts: Receipts, probes: PreflightProbes
 ) -> List[Finding]:
     # --force is the user's word to go past an existing or conflicting install.
     severity = "warning" if settings.get("force") else "blocker"
@@ -283,7 +286,7 @@ LAYOUT = frozenset(
 _MARKS = frozenset((".dream-runner.json", ".env", "engine"))
 
 
-def foreign_entries(path: str, entries: Sequence[str], receipts: Mapping[str, Any]) -> List[str]:
+def foreign_entries(path: str, entries: Sequence[str], receipts: Receipts) -> List[str]:
     """Return the names in an install directory that nothing tells to be ours."""
     mine = {
         resource["path"]
@@ -304,7 +307,7 @@ def foreign_entries(path: str, entries: Sequence[str], receipts: Mapping[str, An
 
 
 def _privileges(
-    settings: Mapping[str, Any], session: Mapping[str, Any], probes: Mapping[str, Any]
+    settings: SettingValues, session: Session, probes: PreflightProbes
 ) -> List[Finding]:
     if settings.get("profile") != "full" or can_become(session) or probes.get("docker_usable"):
         return []
@@ -326,7 +329,7 @@ def _privileges(
 _OLD_MARKS = (".env", "dream-cli", "docker-compose.yml", "data")
 
 
-def look_preflight(install_dir: str, home: str, now: float, *, may_write: bool) -> Dict[str, Any]:
+def look_preflight(install_dir: str, home: str, now: float, *, may_write: bool) -> PreflightProbes:
     """Return what ``preflight.check`` judges. Writes only with ``may_write``, and cleans up.
 
     The filesystem is tried only where its type does not already tell, so that

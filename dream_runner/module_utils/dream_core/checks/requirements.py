@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 from ..errors import RequirementError
 from ..network.listeners import holder, listeners
@@ -13,8 +13,13 @@ from ..system import ip_addresses
 from ..system.filesystems import allocated_bytes, filesystem, lines
 from ..system.ip_addresses import addresses, is_everywhere
 from ..system.kernel import available_memory_mb
+from ..types.choice import Choice, Stack
+from ..types.facts import Facts
+from ..types.finding import DiskNeed, Finding, Needs, RequirementProbes
+from ..types.host import Session
+from ..types.settings import SettingValues
 from . import versions
-from .finding import Finding, can_become, finding
+from .finding import can_become, finding
 from .ports import choose_port, is_free
 
 #: A host sold with 16 GB shows less: firmware and kernel keep some.
@@ -26,12 +31,12 @@ _NO_SOURCES = "-o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts=/dev/n
 
 
 def check(
-    settings: Mapping[str, Any],
-    facts: Mapping[str, Any],
-    session: Mapping[str, Any],
-    choice: Mapping[str, Any],
-    need: Mapping[str, Any],
-    probes: Mapping[str, Any],
+    settings: SettingValues,
+    facts: Facts,
+    session: Session,
+    choice: Choice,
+    need: Needs,
+    probes: RequirementProbes,
 ) -> List[Finding]:
     """Return everything that requirements has to say; ``need`` comes from ``needs``."""
     found = _memory(need, settings, facts, probes)
@@ -48,17 +53,17 @@ def check(
     return found
 
 
-def usable_memory_mb(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> Optional[int]:
+def usable_memory_mb(settings: SettingValues, facts: Facts) -> Optional[int]:
     """Return the memory that counts: the host's or cgroup's, and the user's own limit."""
     known = [(facts.get("memory") or {}).get("usable_mb"), settings.get("memory_limit_mb")]
     return min((int(size) for size in known if size), default=None)
 
 
 def _memory(
-    need: Mapping[str, Any],
-    settings: Mapping[str, Any],
-    facts: Mapping[str, Any],
-    probes: Mapping[str, Any],
+    need: Needs,
+    settings: SettingValues,
+    facts: Facts,
+    probes: RequirementProbes,
 ) -> List[Finding]:
     have = usable_memory_mb(settings, facts)
     if have is None:
@@ -99,18 +104,18 @@ def _memory(
     return []
 
 
-def _disk(reserve_mb: int, wanted: Sequence[Mapping[str, Any]]) -> List[Finding]:
+def _disk(reserve_mb: int, wanted: Sequence[DiskNeed]) -> List[Finding]:
     """Add up what falls on one filesystem, less what is already there."""
-    groups: Dict[Any, List[Mapping[str, Any]]] = {}
+    groups: Dict[Any, List[DiskNeed]] = {}
     for item in wanted:
         if item.get("free_bytes") is not None:
             groups.setdefault(item["device"], []).append(item)
     return [found for items in groups.values() for found in _one_filesystem(reserve_mb, items)]
 
 
-def _one_filesystem(reserve_mb: int, items: Sequence[Mapping[str, Any]]) -> List[Finding]:
+def _one_filesystem(reserve_mb: int, items: Sequence[DiskNeed]) -> List[Finding]:
     missing = [max(0, item["mb"] - item["there_bytes"] // _MB) for item in items]
-    free = items[0]["free_bytes"] // _MB
+    free = (items[0]["free_bytes"] or 0) // _MB
     if not sum(missing) or free >= sum(missing) + reserve_mb:
         # Where nothing more is written, a disk that others filled is not ours to refuse.
         return []
@@ -131,13 +136,13 @@ def _one_filesystem(reserve_mb: int, items: Sequence[Mapping[str, Any]]) -> List
     ]
 
 
-def _tier_disk(wanted_mb: int, disk: Sequence[Mapping[str, Any]]) -> List[Finding]:
+def _tier_disk(wanted_mb: int, disk: Sequence[DiskNeed]) -> List[Finding]:
     """Warn of a first install on a filesystem that the tier's models will soon fill."""
     model = next((item for item in disk if item["what"] == "the model"), None)
     is_first = any(item["what"] == "images" for item in disk)
     if not wanted_mb or not is_first or model is None or model.get("free_bytes") is None:
         return []
-    have = (model["free_bytes"] + model["there_bytes"]) // _MB
+    have = ((model["free_bytes"] or 0) + model["there_bytes"]) // _MB
     if have >= wanted_mb:
         return []
     return [
@@ -151,9 +156,7 @@ def _tier_disk(wanted_mb: int, disk: Sequence[Mapping[str, Any]]) -> List[Findin
     ]
 
 
-def _address(
-    settings: Mapping[str, Any], choice: Mapping[str, Any], probes: Mapping[str, Any]
-) -> List[Finding]:
+def _address(settings: SettingValues, choice: Choice, probes: RequirementProbes) -> List[Finding]:
     """Refuse an address that this host does not have, or that no container can publish on."""
     address = str(settings.get("bind_address") or "")
     if "%" in address and choice.get("profile") == "full":
@@ -183,10 +186,10 @@ def _address(
 
 
 def _port(
-    settings: Mapping[str, Any],
-    session: Mapping[str, Any],
-    choice: Mapping[str, Any],
-    probes: Mapping[str, Any],
+    settings: SettingValues,
+    session: Session,
+    choice: Choice,
+    probes: RequirementProbes,
 ) -> List[Finding]:
     """Check the decided port again: between the decision and now, anything may have come up."""
     port = int(choice.get("engine_port") or 0)
@@ -217,7 +220,7 @@ def _port(
     return []
 
 
-def _stack(stack: Mapping[str, Any], probes: Mapping[str, Any]) -> List[Finding]:
+def _stack(stack: Stack, probes: RequirementProbes) -> List[Finding]:
     """Check what the containers need: images by digest for this machine, and their ports (U-26)."""
     found = [
         finding("images", "blocker", item["what"], hint=item["hint"], code=item["code"], final=True)
@@ -233,7 +236,7 @@ def _stack(stack: Mapping[str, Any], probes: Mapping[str, Any]) -> List[Finding]
                     "port",
                     "blocker",
                     "port %d, which %s is to have, is taken by %s"
-                    % (item["port"], item["service"], holder(dict(other))),
+                    % (item["port"], item["service"], holder(other)),
                     hint="run again: a free one is then chosen; or stop that program",
                     code="PORT_TAKEN",
                 )
@@ -242,7 +245,7 @@ def _stack(stack: Mapping[str, Any], probes: Mapping[str, Any]) -> List[Finding]
 
 
 def check_packages(
-    settings: Mapping[str, Any], session: Mapping[str, Any], missing: Sequence[str]
+    settings: SettingValues, session: Session, missing: Sequence[str]
 ) -> List[Finding]:
     """Report missing system packages where the role cannot install them.
 
@@ -280,13 +283,13 @@ def check_packages(
 
 
 def look_requirements(
-    disk: Sequence[Dict[str, Any]],
+    disk: Sequence[DiskNeed],
     ports: Sequence[int],
     *,
     bind_address: str = "127.0.0.1",
     own_paths: Sequence[str] = (),
     own_units: Sequence[str] = (),
-) -> Dict[str, Any]:
+) -> RequirementProbes:
     """Return what ``requirements.check`` judges, for the disk needs and the ports decided on."""
     return {
         "has_address": ip_addresses.has(bind_address),
@@ -300,17 +303,17 @@ def look_requirements(
     }
 
 
-def _fill_need(item: Dict[str, Any]) -> Dict[str, Any]:
+def _fill_need(item: DiskNeed) -> DiskNeed:
     place = filesystem(item["path"])
     free, wanted = place["free_bytes"], item["mb"] * 1024 * 1024
     # Counting a tree takes time; it matters only where space is short. Ten needs
     # of that size may share the filesystem before the short way could be wrong.
     plenty = free is not None and free > 10 * (wanted + 1024**3)
     there = 0 if plenty else sum(allocated_bytes(path) for path in item.get("there", ()))
-    return dict(
-        item,
-        there_bytes=there,
-        device=place["device"],
-        mount=place["mount"],
-        free_bytes=free,
-    )
+    return {
+        **item,
+        "there_bytes": there,
+        "device": place["device"],
+        "mount": place["mount"],
+        "free_bytes": free,
+    }

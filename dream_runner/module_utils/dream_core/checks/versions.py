@@ -12,7 +12,11 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from ..containers.references import name_of, pinned, version_of
 from ..records.inputs import ACCEPT
-from .finding import Finding, finding
+from ..types.choice import StackImage
+from ..types.compose import Locked, Service
+from ..types.finding import Finding
+from ..types.receipt import Receipts
+from .finding import finding
 
 Move = Dict[str, str]
 Number = Tuple[int, ...]
@@ -23,10 +27,10 @@ _EVERY = "every"
 
 
 def moves(
-    services: Iterable[Mapping[str, Any]],
-    images: Sequence[Mapping[str, Any]],
-    receipts: Mapping[str, Any],
-    pins: Mapping[str, Any],
+    services: Iterable[Service],
+    images: Sequence[StackImage],
+    receipts: Receipts,
+    pins: Locked,
 ) -> List[Move]:
     """Return ``{service, from, to, kind}`` of each migration and each downgrade.
 
@@ -109,7 +113,7 @@ def _kind(old: str, new: str, steps: Any) -> str:
     return MIGRATION if crossed else ""
 
 
-def _tags_before(receipts: Mapping[str, Any], pins: Mapping[str, Any]) -> Dict[str, str]:
+def _tags_before(receipts: Receipts, pins: Locked) -> Dict[str, str]:
     """Return the tag that each service last ran with; empty if its digest is unknown.
 
     Recorded by the images phase; earlier versions recorded the containers only.
@@ -126,7 +130,7 @@ def _tags_before(receipts: Mapping[str, Any], pins: Mapping[str, Any]) -> Dict[s
     }
 
 
-def _by_reference(pins: Mapping[str, Any]) -> Dict[str, str]:
+def _by_reference(pins: Locked) -> Dict[str, str]:
     """Return the tag by every name that a container may have for its image."""
     found: Dict[str, str] = {}
     for tag, entry in pins.items():

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+from typing import Callable, Dict, List, Mapping, Optional, Sequence
 
 from ..layout import FILES_LABEL
-
-Project = Dict[str, Any]
-
+from ..types.compose import ComposeService, Project, Step
+from ..types.service import Container, EngineJson
 
 # --- fitting --------------------------------------------------------------------
 
 
 def fit(
     project: Project,
-    engine: Mapping[str, Any],
+    engine: EngineJson,
     groups: Mapping[str, int],
     images: Mapping[str, str],
 ) -> Project:
@@ -32,21 +31,21 @@ def fit(
         )
         for name, service in project["services"].items()
     }
-    return dict(project, services=services)
+    return {**project, "services": services}
 
 
 #: The first engine that looks more often while a container starts.
 _START_INTERVAL_MAJOR = 25
 
 
-def _major(engine: Mapping[str, Any]) -> int:
+def _major(engine: EngineJson) -> int:
     found = re.match(r"\d+", str(engine.get("ServerVersion") or ""))
     return int(found[0]) if found else 0
 
 
 def _fitted(
-    service: Mapping[str, Any], engine: Mapping[str, Any], groups: Mapping[str, int]
-) -> Dict[str, Any]:
+    service: ComposeService, engine: EngineJson, groups: Mapping[str, int]
+) -> ComposeService:
     fitted = dict(service)
     if "group_add" in fitted:
         # By number: the names are the host's, and few images know them.
@@ -81,16 +80,16 @@ def _fitted(
 def due(
     project: Project,
     wanted: Mapping[str, str],
-    containers: Sequence[Mapping[str, Any]],
+    containers: Sequence[Container],
     env: Mapping[str, str],
-) -> List[Dict[str, Any]]:
+) -> List[Step]:
     """Return the steps from what runs to what should: ``{service, action, why, remove}``.
 
     ``wanted`` is the config hash of each service, from compose itself; ``containers``
     come from ``containers.look``. ``remove`` are container ids that have to go
     first. Nothing is due twice: after the steps this returns an empty list.
     """
-    by_service: Dict[str, List[Mapping[str, Any]]] = {}
+    by_service: Dict[str, List[Container]] = {}
     for container in containers:
         by_service.setdefault(str(container["service"]), []).append(container)
     steps = [
@@ -106,10 +105,10 @@ def due(
 
 def stale(
     project: Project,
-    containers: Sequence[Mapping[str, Any]],
+    containers: Sequence[Container],
     files: Sequence[Mapping[str, str]],
     lies_there: Callable[[str], Optional[str]],
-) -> List[Dict[str, Any]]:
+) -> List[Step]:
     """Return the containers to remove before what they mount or read is made anew.
 
     ``files`` are those of the stack; ``lies_there`` returns the text of a path, None where there is
@@ -129,17 +128,17 @@ def stale(
     return steps
 
 
-def _bound(service: Mapping[str, Any]) -> List[str]:
+def _bound(service: ComposeService) -> List[str]:
     """Return the paths of the host that a service has mounted."""
     volumes = [item for item in service.get("volumes", ()) if item["type"] == "bind"]
     return [item["source"].replace("$$", "$") for item in volumes]
 
 
-def _is_mounted(path: str, service: Mapping[str, Any]) -> bool:
+def _is_mounted(path: str, service: ComposeService) -> bool:
     return any((path + "/").startswith(source + "/") for source in _bound(service))
 
 
-def _gone(service: Mapping[str, Any], lies_there: Callable[[str], Optional[str]]) -> str:
+def _gone(service: ComposeService, lies_there: Callable[[str], Optional[str]]) -> str:
     gone = [path for path in _bound(service) if lies_there(path) is None]
     return "%s, which it has mounted, is gone" % gone[0] if gone else ""
 
@@ -151,7 +150,7 @@ def _edited(files: Sequence[Mapping[str, str]], lies_there: Callable[[str], Opti
     return ""
 
 
-def _step(action: str, service: str, why: str, remove: Sequence[str] = ()) -> Dict[str, Any]:
+def _step(action: str, service: str, why: str, remove: Sequence[str] = ()) -> Step:
     return {"service": service, "action": action, "why": why, "remove": list(remove)}
 
 
@@ -159,9 +158,9 @@ def _service_due(
     project: Project,
     name: str,
     wanted: str,
-    found: Sequence[Mapping[str, Any]],
+    found: Sequence[Container],
     env: Mapping[str, str],
-) -> List[Dict[str, Any]]:
+) -> List[Step]:
     service = project["services"][name]
     proper = [item for item in found if item["name"] == "%s-%s-1" % (project["name"], name)]
     # Compose renames the old container before it makes the new one: whatever bears another
@@ -186,7 +185,7 @@ def _service_due(
     return []
 
 
-def _altered(project: Project, service: Mapping[str, Any], container: Mapping[str, Any]) -> str:
+def _altered(project: Project, service: ComposeService, container: Container) -> str:
     """Return what was done to a container that its hash does not show, or an empty string."""
     if container["state"] == "paused":
         return "it was paused"
@@ -197,22 +196,20 @@ def _altered(project: Project, service: Mapping[str, Any], container: Mapping[st
     return "it was taken off the network %s" % lost[0] if lost else ""
 
 
-def _once_due(name: str, container: Mapping[str, Any]) -> List[Dict[str, Any]]:
+def _once_due(name: str, container: Container) -> List[Step]:
     done = container["state"] == "running" or (
         container["state"] == "exited" and not container["exit_code"]
     )
     return [] if done else [_step("start", name, "it was %s" % _state(container))]
 
 
-def _state(container: Mapping[str, Any]) -> str:
+def _state(container: Container) -> str:
     if container["state"] == "exited":
         return "stopped with status %s" % container["exit_code"]
     return str(container["state"])
 
 
-def difference(
-    service: Mapping[str, Any], container: Mapping[str, Any], env: Mapping[str, str]
-) -> str:
+def difference(service: ComposeService, container: Container, env: Mapping[str, str]) -> str:
     """Return what of a container is not as wanted, in words and without any value.
 
     Only for the eye: that it differs at all is known by its hash.
@@ -249,7 +246,7 @@ def filled(text: str, env: Mapping[str, str]) -> str:
     return text.replace("\0", "$")
 
 
-def _wanted_ports(service: Mapping[str, Any]) -> List[str]:
+def _wanted_ports(service: ComposeService) -> List[str]:
     return sorted(
         "%s:%s:%s" % (port["host_ip"], port["published"], port["target"])
         for port in service.get("ports", ())

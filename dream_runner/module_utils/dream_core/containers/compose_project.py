@@ -19,9 +19,10 @@ from ..files import env_file as envfile
 from ..files import text_file
 from ..system import atomic
 from ..system.process import Finished
+from ..types.compose import Project, Settled, Step
+from ..types.service import Container
 from . import compose_diff, engine, engine_child, engine_images, project_containers
 
-Step = Dict[str, Any]
 Say = Callable[[str], None]
 
 #: The compose file, beside the .env it refers to, so that 'docker compose ps' works there by
@@ -37,18 +38,18 @@ class Stack:
         command: str,
         directory: str,
         env_file: str,
-        project: Mapping[str, Any],
+        project: Project,
         also: Mapping[str, str],
     ) -> None:
         """``also`` gives the other id of images that are known by their id."""
         self._command = command
         self._directory = directory
         self._env_file = env_file
-        self._project: compose_diff.Project = dict(project)
+        self._project = project
         self._also = also
         self.name = str(project["name"])
 
-    def settle(self, core: Sequence[str], *, write: bool, say: Say) -> Dict[str, Any]:
+    def settle(self, core: Sequence[str], *, write: bool, say: Say) -> Settled:
         """Make what runs equal what should; return ``{changed, steps, degraded}``.
 
         ``degraded`` maps optional services to why they did not start. Raises
@@ -70,9 +71,7 @@ class Stack:
         self._remove_networks()
         return {"changed": True, "steps": steps, "degraded": failed}
 
-    def vacate(
-        self, files: Sequence[Mapping[str, str]], *, write: bool, say: Say
-    ) -> Dict[str, Any]:
+    def vacate(self, files: Sequence[Mapping[str, str]], *, write: bool, say: Say) -> Settled:
         """Remove the containers that hold what is gone or was altered, before it is made anew.
 
         A container keeps the directory that it mounted, although another has its name by now, and
@@ -85,9 +84,9 @@ class Stack:
             self._remove([name for step in steps for name in step["remove"]])
         return {"changed": bool(steps), "steps": steps, "degraded": {}}
 
-    def remove(self, *, write: bool, say: Say) -> Dict[str, Any]:
+    def remove(self, *, write: bool, say: Say) -> Settled:
         """Remove every container and network of the project; volumes and data stay."""
-        self._project = dict(self._project, services={}, networks={}, volumes={})
+        self._project = {**self._project, "services": {}, "networks": {}, "volumes": {}}
         steps = compose_diff.due(self._project, {}, self._containers(), {})
         if write:
             for step in steps:
@@ -125,7 +124,7 @@ class Stack:
             atomic.write_bytes(path, text.encode(), 0o644)
         return True
 
-    def _containers(self) -> List[Dict[str, Any]]:
+    def _containers(self) -> List[Container]:
         found = project_containers.look(self._command, self.name)
         for item in found:
             elsewhere = item["directory"]
@@ -139,7 +138,7 @@ class Stack:
                 )
         return found
 
-    def _due(self, containers: Sequence[Mapping[str, Any]]) -> List[Step]:
+    def _due(self, containers: Sequence[Container]) -> List[Step]:
         return compose_diff.due(self._project, self._hashes(), containers, self._env())
 
     def _hashes(self) -> Dict[str, str]:

@@ -7,6 +7,8 @@ import re
 from typing import Any, Collection, Dict, Mapping, Optional, Tuple
 
 from ..errors import DiskError, UsageError
+from ..types.engine import DaemonOptions, Engine
+from ..types.host import Filesystem
 
 DAEMON_FILE = "/etc/docker/daemon.json"
 DEFAULT_ROOT = "/var/lib/docker"
@@ -15,7 +17,7 @@ DEFAULT_ROOT = "/var/lib/docker"
 Path = Tuple[str, ...]
 
 
-def parse(text: Optional[str], path: str = DAEMON_FILE) -> Dict[str, Any]:
+def parse(text: Optional[str], path: str = DAEMON_FILE) -> DaemonOptions:
     """Return the options of the daemon's file; an absent or empty one has none.
 
     Raises UsageError for a broken one: it is somebody's, so it is not replaced.
@@ -42,11 +44,11 @@ def parse(text: Optional[str], path: str = DAEMON_FILE) -> Dict[str, Any]:
 
 
 def merge(
-    present: Mapping[str, Any],
-    wanted: Mapping[str, Any],
-    ours: Mapping[str, Any],
+    present: DaemonOptions,
+    wanted: DaemonOptions,
+    ours: DaemonOptions,
     required: Collection[str] = (),
-) -> Dict[str, Any]:
+) -> DaemonOptions:
     """Return ``{options, ours, kept}``: the file's options with ours merged in.
 
     An option of somebody else's stays and is named in ``kept``; one of ``ours``
@@ -78,7 +80,7 @@ def merge(
     return {"options": _tree(result), "ours": _tree(mine), "kept": sorted(kept)}
 
 
-def holds(text: Optional[str], ours: Mapping[str, Any]) -> bool:
+def holds(text: Optional[str], ours: DaemonOptions) -> bool:
     """Tell whether the file has every option of ``ours`` as we set it."""
     try:
         present = _leaves(parse(text))
@@ -89,12 +91,12 @@ def holds(text: Optional[str], ours: Mapping[str, Any]) -> bool:
     )
 
 
-def without(text: Optional[str], ours: Mapping[str, Any]) -> str:
+def without(text: Optional[str], ours: DaemonOptions) -> str:
     """Return the file without our options; empty when nothing else is in it."""
     return render(merge(parse(text), {}, ours)["options"])
 
 
-def render(options: Mapping[str, Any]) -> str:
+def render(options: DaemonOptions) -> str:
     """Return ``options`` as the file has them."""
     return json.dumps(options, indent=2, sort_keys=True) + "\n" if options else ""
 
@@ -107,7 +109,7 @@ def _blocked(path: Path, leaves: Mapping[Path, Any]) -> bool:
     )
 
 
-def _leaves(options: Mapping[str, Any], prefix: Path = ()) -> Dict[Path, Any]:
+def _leaves(options: DaemonOptions, prefix: Path = ()) -> Dict[Path, Any]:
     found: Dict[Path, Any] = {}
     for key, value in options.items():
         if isinstance(value, dict) and value:
@@ -117,8 +119,8 @@ def _leaves(options: Mapping[str, Any], prefix: Path = ()) -> Dict[Path, Any]:
     return found
 
 
-def _tree(leaves: Mapping[Path, Any]) -> Dict[str, Any]:
-    tree: Dict[str, Any] = {}
+def _tree(leaves: Mapping[Path, Any]) -> DaemonOptions:
+    tree: DaemonOptions = {}
     for path, value in leaves.items():
         node = tree
         for key in path[:-1]:
@@ -128,13 +130,13 @@ def _tree(leaves: Mapping[Path, Any]) -> Dict[str, Any]:
 
 
 def wanted_options(
-    options: Mapping[str, Any],
-    present: Mapping[str, Any],
+    options: DaemonOptions,
+    present: DaemonOptions,
     *,
     data_root: str = "",
     store: str = "default",
     nvidia: bool = False,
-) -> Dict[str, Any]:
+) -> DaemonOptions:
     """Return the options the daemon should have.
 
     Limits of the json-file log go with that driver only: another one refuses
@@ -155,9 +157,7 @@ def wanted_options(
     return wanted
 
 
-def image_store(
-    setting: str, engine: Mapping[str, Any], ours: Mapping[str, Any], data_root: str
-) -> str:
+def image_store(setting: str, engine: Engine, ours: DaemonOptions, data_root: str) -> str:
     """Return ``containerd`` or ``default``, which leaves it to the engine.
 
     What an engine holds never goes out of sight, and data that was sent to a
@@ -177,13 +177,11 @@ def image_store(
     )
 
 
-def _major(engine: Mapping[str, Any]) -> int:
+def _major(engine: Engine) -> int:
     return int(re.sub(r"\D.*", "", str(engine["version"])) or 0)
 
 
-def check_data_root(
-    data_root: str, engine: Mapping[str, Any], filesystem: Mapping[str, Any], least_mb: int
-) -> None:
+def check_data_root(data_root: str, engine: Engine, filesystem: Filesystem, least_mb: int) -> None:
     """Raise where the engine's data cannot go to ``data_root``."""
     now = str(engine["root_dir"])
     if data_root and now and now != data_root and engine["holds"]:

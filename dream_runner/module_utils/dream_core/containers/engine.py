@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-from typing import Any, Dict, List, Sequence
+from typing import Dict, List, Sequence
 
 from ..errors import EngineError
 from ..layout import SYSTEM_PATH
 from ..system import tools
+from ..types.service import EngineJson
 
 #: A question that the engine answers from memory.
 _ASK_SECONDS = 60
@@ -71,13 +72,13 @@ def _run(command: str, arguments: Sequence[str], timeout: float) -> tools.Ended:
         ) from error
 
 
-def info(command: str) -> Dict[str, Any]:
+def info(command: str) -> EngineJson:
     """Return what the engine says of itself, once for everything that depends on it."""
-    found: Dict[str, Any] = json.loads(ask(command, "info", "--format", "{{json .}}"))
+    found: EngineJson = json.loads(ask(command, "info", "--format", "{{json .}}"))
     return found
 
 
-def inspect(command: str, kind: str, names: Sequence[str]) -> List[Dict[str, Any]]:
+def inspect(command: str, kind: str, names: Sequence[str]) -> List[EngineJson]:
     """Return what the engine knows of those of ``names`` that it has."""
     if not names:
         return []
@@ -90,7 +91,7 @@ def inspect(command: str, kind: str, names: Sequence[str]) -> List[Dict[str, Any
             code="ENGINE_REFUSED",
             hint="'docker info' says whether the engine is well",
         )
-    found: List[Dict[str, Any]] = json.loads(done.output or "[]")
+    found: List[EngineJson] = json.loads(done.output or "[]")
     return found
 
 

@@ -6,18 +6,28 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, List, Mapping, Optional
 
 from ..errors import GpuError
+from ..types.engine import (
+    DaemonPlan,
+    DeviceGroup,
+    Engine,
+    EngineLook,
+    EnginePlan,
+    Repository,
+    ToolkitPlan,
+)
+from ..types.facts import Facts
 from . import daemon_options
-from .engine_identity import Look, bad_versions, found, identify, refusal
+from .engine_identity import bad_versions, found, identify, refusal
 from .engine_source import repository, source
 
 CDI_FILE = "/etc/cdi/nvidia.yaml"
 TOOLKIT_PACKAGES = ("nvidia-container-toolkit",)
 
 
-def plan(request: Mapping[str, Any], look: Look) -> Dict[str, Any]:
+def plan(request: Mapping[str, Any], look: EngineLook) -> EnginePlan:
     """Return all that is to be done, and raise the first thing that stands against it.
 
     ``request``: docker_source, offline, bundled (names of a bundle's packages), backend, system,
@@ -48,7 +58,7 @@ def plan(request: Mapping[str, Any], look: Look) -> Dict[str, Any]:
     }
 
 
-def _daemon(request: Mapping[str, Any], engine: Mapping[str, Any], look: Look) -> Dict[str, Any]:
+def _daemon(request: Mapping[str, Any], engine: Engine, look: EngineLook) -> DaemonPlan:
     """Return ``{differs, content, ours, kept}`` of the daemon's file."""
     options, backend = request["options"], str(request["backend"])
     root = str(options["data_root"])
@@ -76,7 +86,7 @@ def _daemon(request: Mapping[str, Any], engine: Mapping[str, Any], look: Look) -
     }
 
 
-def _repositories(request: Mapping[str, Any], origin: str, look: Look) -> List[Dict[str, Any]]:
+def _repositories(request: Mapping[str, Any], origin: str, look: EngineLook) -> List[Repository]:
     """Return the repositories that have to be here first; under any name they count as here."""
     if request["offline"]:
         return []
@@ -92,7 +102,7 @@ def _repositories(request: Mapping[str, Any], origin: str, look: Look) -> List[D
     return [item for item in wanted if item["url"] not in known or item["key"] in look["keys"]]
 
 
-def _toolkit(request: Mapping[str, Any], look: Look) -> Dict[str, Any]:
+def _toolkit(request: Mapping[str, Any], look: EngineLook) -> ToolkitPlan:
     """Return what NVIDIA's toolkit needs: ``{packages, cdi}``; nothing for other backends."""
     if request["backend"] != "nvidia":
         return {"packages": [], "cdi": False}
@@ -105,7 +115,7 @@ def _toolkit(request: Mapping[str, Any], look: Look) -> Dict[str, Any]:
 # --- devices -----------------------------------------------------------------------
 
 
-def check_devices(backend: str, devices: Mapping[str, Any]) -> None:
+def check_devices(backend: str, devices: Mapping[str, DeviceGroup]) -> None:
     """Raise where the device files that containers of ``backend`` get are not there."""
     wanted = {"amd": ("/dev/kfd", "/dev/dri"), "intel": ("/dev/dri",)}.get(backend, ())
     absent = [path for path in wanted if path not in devices]
@@ -118,7 +128,7 @@ def check_devices(backend: str, devices: Mapping[str, Any]) -> None:
         )
 
 
-def check_toolkit(engine: Mapping[str, Any], look: Look, driver: str) -> None:
+def check_toolkit(engine: Engine, look: EngineLook, driver: str) -> None:
     """Raise where NVIDIA's part does not do its work: the engine's runtime and the CDI file."""
     defects = [] if "nvidia" in engine["runtimes"] else ["the engine has no runtime nvidia"]
     if cdi_is_due(look["cdi_text"], driver):
@@ -132,7 +142,7 @@ def check_toolkit(engine: Mapping[str, Any], look: Look, driver: str) -> None:
         )
 
 
-def driver_version(host: Mapping[str, Any]) -> str:
+def driver_version(host: Facts) -> str:
     """Return the version of NVIDIA's driver by the facts; empty when there is none."""
     for gpu in host.get("gpus") or []:
         version = (gpu.get("driver") or {}).get("version")

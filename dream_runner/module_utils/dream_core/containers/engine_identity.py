@@ -6,11 +6,11 @@ An engine is known by what its API says of itself: Podman installs a program cal
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, List, Mapping, Optional
+from typing import List, Mapping, Optional
 
 from ..errors import DreamError, EngineError
-
-Look = Mapping[str, Any]
+from ..types.engine import Engine, EngineLook
+from ..types.service import EngineJson
 
 #: Engines that must not be used. ``backend`` empty: for everybody.
 KNOWN_BAD = (
@@ -23,14 +23,14 @@ KNOWN_BAD = (
 )
 
 
-def identify(look: Look) -> Dict[str, Any]:
+def identify(look: EngineLook) -> Engine:
     """Return ``{kind, version, compose, root_dir, runtimes, store, holds}`` of what answers.
 
     ``kind`` is ``docker``, ``podman``, ``denied`` (it is there, this login may
     not talk to it), ``silent`` (a program but no answer) or ``none``.
     """
     info, version = look.get("info") or {}, look.get("version") or {}
-    answer: Dict[str, Any] = {
+    answer: Engine = {
         "kind": _kind(look, info, version),
         "version": str(info.get("ServerVersion") or ""),
         "compose": _compose_version(str(look.get("compose") or "")),
@@ -46,7 +46,7 @@ def identify(look: Look) -> Dict[str, Any]:
     return answer
 
 
-def _kind(look: Look, info: Mapping[str, Any], version: Mapping[str, Any]) -> str:
+def _kind(look: EngineLook, info: EngineJson, version: EngineJson) -> str:
     if not look.get("program"):
         return "none"
     components = (version.get("Server") or {}).get("Components") or []
@@ -59,7 +59,7 @@ def _kind(look: Look, info: Mapping[str, Any], version: Mapping[str, Any]) -> st
     return "denied" if "permission denied" in str(look.get("problem")).lower() else "silent"
 
 
-def _store(info: Mapping[str, Any]) -> str:
+def _store(info: EngineJson) -> str:
     """Return where images live: ``containerd`` (pulls resume) or ``graphdriver``."""
     status = dict(item for item in info.get("DriverStatus") or [] if len(item) == 2)
     is_containerd = "containerd.snapshotter" in str(status.get("driver-type"))
@@ -71,12 +71,12 @@ def _compose_version(text: str) -> str:
     return found.group(0) if found else ""
 
 
-def has_compose(engine: Mapping[str, Any]) -> bool:
+def has_compose(engine: Engine) -> bool:
     """Tell whether ``docker compose`` has version 2 or later."""
     return int(str(engine.get("compose") or "0").split(".")[0] or 0) >= 2
 
 
-def found(engine: Mapping[str, Any], look: Look) -> str:
+def found(engine: Engine, look: EngineLook) -> str:
     """Return in words what is there."""
     what = {
         "docker": "engine " + str(engine["version"]),
@@ -89,7 +89,7 @@ def found(engine: Mapping[str, Any], look: Look) -> str:
 
 
 def refusal(
-    engine: Mapping[str, Any], look: Look, backend: str, *, ready: bool = False
+    engine: Engine, look: EngineLook, backend: str, *, ready: bool = False
 ) -> Optional[DreamError]:
     """Return why what is there cannot be used, or None. ``ready``: it should work by now."""
     if engine["kind"] == "podman":

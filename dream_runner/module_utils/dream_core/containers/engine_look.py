@@ -8,10 +8,12 @@ import json
 import os
 import re
 import stat
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from ..packages import installed
 from ..system import filesystems, systemd, tools
+from ..types.engine import DeviceGroup, EngineLook, EngineUnit
+from ..types.service import EngineJson
 from . import daemon_options
 from .daemon_options import DAEMON_FILE, DEFAULT_ROOT
 from .engine_choice import CDI_FILE
@@ -25,10 +27,10 @@ _PATIENCE_SECONDS = 60
 _SLACK_SECONDS = 2
 
 
-def look(command: str, family: str, data_root: str = "") -> Dict[str, Any]:
+def look(command: str, family: str, data_root: str = "") -> EngineLook:
     """Return what ``docker_engine.plan`` decides from."""
     program = tools.path_of(command)
-    answer: Dict[str, Any] = {"program": program, "problem": ""}
+    answer: EngineLook = {"program": program, "problem": ""}
     if program:
         answer.update(_ask(program))
     text = read(DAEMON_FILE)
@@ -37,20 +39,20 @@ def look(command: str, family: str, data_root: str = "") -> Dict[str, Any]:
     sources, keys = _sources()
     names = sorted(ENGINE_PACKAGES)
     missing = installed.missing_packages(names, family) if program else names
-    answer.update(
-        daemon_text=text,
-        filesystem=filesystems.filesystem(place),
-        installed=[name for name in names if name not in missing],
-        sources=sources,
-        keys=keys,
-        devices=_devices(),
-        toolkit=tools.path_of("nvidia-ctk"),
-        cdi_text=read(CDI_FILE),
-    )
-    return answer
+    return {
+        **answer,
+        "daemon_text": text,
+        "filesystem": filesystems.filesystem(place),
+        "installed": [name for name in names if name not in missing],
+        "sources": sources,
+        "keys": keys,
+        "devices": _devices(),
+        "toolkit": tools.path_of("nvidia-ctk"),
+        "cdi_text": read(CDI_FILE),
+    }
 
 
-def _ask(program: str) -> Dict[str, Any]:
+def _ask(program: str) -> EngineLook:
     info, problem = _json([program, "info", "--format", "{{json .}}"])
     version, _ = _json([program, "version", "--format", "{{json .}}"])
     compose, _ = _output([program, "compose", "version", "--short"])
@@ -59,7 +61,7 @@ def _ask(program: str) -> Dict[str, Any]:
     return {"info": info, "version": version, "compose": compose, "problem": said}
 
 
-def _json(argv: Sequence[str]) -> Tuple[Dict[str, Any], str]:
+def _json(argv: Sequence[str]) -> Tuple[EngineJson, str]:
     text, problem = _output(argv, also_failed=True)
     try:
         document = json.loads(text)
@@ -99,9 +101,9 @@ def _sources() -> Tuple[List[str], List[str]]:
     return sorted(set(addresses)), sorted(set(keys))
 
 
-def _devices() -> Dict[str, Dict[str, Any]]:
+def _devices() -> Dict[str, DeviceGroup]:
     """Return the device files that containers get, with their groups."""
-    found = {}
+    found: Dict[str, DeviceGroup] = {}
     for pattern in _DEVICES:
         for path in glob.glob(pattern):
             number = os.stat(path).st_gid
@@ -116,7 +118,7 @@ def _group_name(number: int) -> str:
         return str(number)
 
 
-def unit(name: str = "docker.service", proc: str = "/proc") -> Dict[str, Any]:
+def unit(name: str = "docker.service", proc: str = "/proc") -> EngineUnit:
     """Return ``{known, masked, active, enabled, stale}`` of the engine's unit.
 
     ``stale``: it was started before the daemon's file was last written.

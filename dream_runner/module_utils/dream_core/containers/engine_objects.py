@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set
+from typing import Callable, Dict, List, Optional, Sequence, Set, TypeVar
 
 from .. import layout
 from ..errors import EngineError
+from ..types.resource import Resource, Seen
+from ..types.service import Container, EngineJson
 from . import engine, engine_images, project_containers
+
+T = TypeVar("T")
 
 
 class Engine:
     """What the engine has of some resources, asked once and only when one needs it."""
 
-    def __init__(
-        self, resources: Sequence[Mapping[str, Any]] = (), command: str = "docker"
-    ) -> None:
+    def __init__(self, resources: Sequence[Resource] = (), command: str = "docker") -> None:
         self._resources = resources
         self._command = command
-        self._projects: Dict[str, Optional[List[Dict[str, Any]]]] = {}
+        self._projects: Dict[str, Optional[List[Container]]] = {}
         self._names: Dict[str, Optional[Set[str]]] = {}
 
-    def containers(self, project: str, service: str) -> Optional[List[Dict[str, Any]]]:
+    def containers(self, project: str, service: str) -> Optional[List[Container]]:
         """Return the containers of a service: one, or what a killed run left.
 
         None where this user may not ask.
@@ -45,9 +47,7 @@ class Engine:
         there = self._names[kind]
         return None if there is None else name in there
 
-    def _answer(
-        self, question: Callable[[str], List[Dict[str, Any]]]
-    ) -> Optional[List[Dict[str, Any]]]:
+    def _answer(self, question: Callable[[str], List[T]]) -> Optional[List[T]]:
         """Return the answer; an engine that is stopped or gone has nothing, as a survey must tell.
 
         None where the engine refuses this user and root cannot be had without a question.
@@ -64,33 +64,33 @@ class Engine:
         return self._answer(question)
 
 
-def _name(resource: Mapping[str, Any]) -> str:
+def _name(resource: Resource) -> str:
     return str(resource["reference"] if resource["kind"] == "image" else resource["name"])
 
 
-def _names_of(item: Mapping[str, Any]) -> List[str]:
+def _names_of(item: EngineJson) -> List[str]:
     """Return the names that an image, network or volume goes by."""
     found = [item.get("Name"), item.get("Id"), *(item.get("RepoDigests") or ())]
     return [str(name) for name in found if name]
 
 
-def observe(resource: Mapping[str, Any], known: Engine) -> Dict[str, Any]:
+def observe(resource: Resource, known: Engine) -> Seen:
     """Return what is seen of a container, image, network or volume."""
     if resource["kind"] == "container":
         return _of_service(known.containers(resource["project"], resource["service"]))
     names = [name for name in (_name(resource), resource.get("also")) if name]
     there = [known.has(resource["kind"], name) for name in names]
-    return dict(UNKNOWN) if None in there else {"present": any(there)}
+    return UNKNOWN.copy() if None in there else {"present": any(there)}
 
 
 #: What is seen by a user whom the engine refuses. It counts as there, so that nothing of
 #: somebody else's is ever taken for ours.
-UNKNOWN = {"present": True, "unknown": True}
+UNKNOWN: Seen = {"present": True, "unknown": True}
 
 
-def _of_service(found: Optional[Sequence[Mapping[str, Any]]]) -> Dict[str, Any]:
+def _of_service(found: Optional[Sequence[Container]]) -> Seen:
     if found is None:
-        return dict(UNKNOWN)
+        return UNKNOWN.copy()
     if not found:
         return {"present": False}
     first = found[0]
@@ -106,7 +106,7 @@ def _of_service(found: Optional[Sequence[Mapping[str, Any]]]) -> Dict[str, Any]:
     }
 
 
-def of_another_install(resource: Mapping[str, Any], install_dir: str) -> str:
+def of_another_install(resource: Resource, install_dir: str) -> str:
     """Return why a container, network or volume is not of the install in ``install_dir``, or ""."""
     command = "docker"
     if resource["kind"] == "container":
@@ -128,7 +128,7 @@ def _is_of(directory: str, install_dir: str) -> bool:
     return (directory + "/").startswith(install_dir.rstrip("/") + "/")
 
 
-def remove(resource: Mapping[str, Any]) -> None:
+def remove(resource: Resource) -> None:
     """Take a container, image, network or volume of ours away."""
     command = "docker"
     if resource["kind"] == "container":

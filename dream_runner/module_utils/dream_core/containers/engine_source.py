@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Collection, Dict, List, Mapping, Sequence, Tuple
+from typing import Collection, Dict, List, Mapping, Sequence, Tuple
 
 from ..errors import EngineError
-from .engine_identity import Look, found, has_compose
+from ..types.engine import Engine, EngineLook, EngineSource, Repository
+from ..types.facts import Os
+from .engine_identity import found, has_compose
 
 #: Names of ours, so that uninstall finds them and nobody else's is replaced.
 _APT_KEY = "/etc/apt/keyrings/dream-runner-%s.gpg"
@@ -60,7 +62,7 @@ ENGINE_PACKAGES = {
 _HINT = "see https://docs.docker.com/engine/install/, then run again; or use --profile native"
 
 
-def distribution_packages(system: Mapping[str, Any]) -> Tuple[str, ...]:
+def distribution_packages(system: Os) -> Tuple[str, ...]:
     """Return the packages of engine and compose 2, or () where the distribution lacks one."""
     family, name = str(system.get("family")), str(system.get("id"))
     major = int(re.sub(r"\D.*", "", str(system.get("version_id") or "")) or 0)
@@ -76,13 +78,13 @@ def distribution_packages(system: Mapping[str, Any]) -> Tuple[str, ...]:
 
 def source(
     setting: str,
-    engine: Mapping[str, Any],
-    look: Look,
-    system: Mapping[str, Any],
+    engine: Engine,
+    look: EngineLook,
+    system: Os,
     *,
     offline: bool,
     bundled: Collection[str] = (),
-) -> Dict[str, Any]:
+) -> EngineSource:
     """Return ``{source, packages, why}`` of what has to be installed; "" and [] for nothing.
 
     What is there stays: an engine that lacks compose gets it from where the
@@ -115,7 +117,7 @@ def source(
 
 
 def _origin(
-    setting: str, origins: Collection[str], is_packaged: bool, system: Mapping[str, Any]
+    setting: str, origins: Collection[str], is_packaged: bool, system: Os
 ) -> Tuple[str, str]:
     if setting == "skip":
         return "", "--docker-source is skip"
@@ -140,13 +142,13 @@ def _origin(
     return "distro", "the distribution has both"
 
 
-def upstream_packages(system: Mapping[str, Any]) -> Tuple[str, ...]:
+def upstream_packages(system: Os) -> Tuple[str, ...]:
     """Return Docker's own packages, or () for a system that Docker does not serve."""
     served = _suite(system) or _RPM_NAMES.get(str(system.get("id")))
     return UPSTREAM_PACKAGES if served else ()
 
 
-def _suite(system: Mapping[str, Any]) -> str:
+def _suite(system: Os) -> str:
     name, version = str(system.get("id")), str(system.get("version_id"))
     short = version.split(".")[0] if name == "debian" else version
     return _SUITES.get((name, short), "")
@@ -155,12 +157,12 @@ def _suite(system: Mapping[str, Any]) -> str:
 def repository(
     name: str,
     offers: Mapping[str, Mapping[str, str]],
-    system: Mapping[str, Any],
+    system: Os,
     arch: str,
     *,
     flat: bool = False,
     avoid: Sequence[str] = (),
-) -> Dict[str, Any]:
+) -> Repository:
     """Return the signed repository ``name`` for this system, as ``dream_repository`` takes it.
 
     ``offers`` has url, key and fingerprint for ``apt`` and for ``rpm``; ``{system}`` and

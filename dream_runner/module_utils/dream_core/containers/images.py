@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Dict, List, Mapping, Sequence
+from typing import Any, Callable, Dict, List, Sequence
 
 from ..errors import DiskError, DreamError, EngineError, IntegrityError, RequirementError
+from ..types.choice import StackImage
+from ..types.compose import SettledImages
 from . import engine_images
 
-Image = Mapping[str, Any]
 #: Called with the name of an image, bytes done, bytes in all (0: unknown) and a note.
 Progress = Callable[[str, int, int, str], None]
 
 
 def settle(
     command: str,
-    images: Sequence[Image],
+    images: Sequence[StackImage],
     core: Sequence[str],
     *,
     bundle: str,
@@ -25,7 +26,7 @@ def settle(
     parallel: int,
     write: bool,
     on_progress: Progress,
-) -> Dict[str, Any]:
+) -> SettledImages:
     """Make the engine have ``images``; return ``{changed, fetched, degraded}``.
 
     ``degraded`` maps services that can be missed to why their image is not here; one of
@@ -49,7 +50,7 @@ def settle(
     return {"changed": bool(done), "fetched": _names(done), "degraded": failed}
 
 
-def _missing(command: str, images: Sequence[Image]) -> List[Image]:
+def _missing(command: str, images: Sequence[StackImage]) -> List[StackImage]:
     """Return one image of each reference that the engine does not have."""
     by_reference = {image["reference"]: image for image in images}
     names = {name for image in images for name in (image["reference"], image["also"]) if name}
@@ -61,11 +62,11 @@ def _missing(command: str, images: Sequence[Image]) -> List[Image]:
     ]
 
 
-def _names(images: Sequence[Image]) -> List[str]:
+def _names(images: Sequence[StackImage]) -> List[str]:
     return [image["tag"] for image in images]
 
 
-def _refuse_network(missing: Sequence[Image]) -> None:
+def _refuse_network(missing: Sequence[StackImage]) -> None:
     wanted = [image["tag"] for image in missing if not image["archive"]]
     if wanted:
         raise RequirementError(
@@ -75,7 +76,7 @@ def _refuse_network(missing: Sequence[Image]) -> None:
         )
 
 
-def _load(command: str, missing: Sequence[Image], bundle: str, on_progress: Progress) -> None:
+def _load(command: str, missing: Sequence[StackImage], bundle: str, on_progress: Progress) -> None:
     """Load what a bundle has, then look whether that is what the lock promised."""
     # Here, because a survey, which has to be quick, never loads.
     from ..system.filesystems import parts_of
@@ -98,14 +99,14 @@ def _load(command: str, missing: Sequence[Image], bundle: str, on_progress: Prog
 
 def _pull(
     command: str,
-    missing: Sequence[Image],
+    missing: Sequence[StackImage],
     attempts: int,
     parallel: int,
     on_progress: Progress,
 ) -> Dict[str, DreamError]:
     """Pull the others, ``parallel`` at a time; return the errors by reference."""
 
-    def pull(image: Image) -> Any:
+    def pull(image: StackImage) -> Any:
         def progress(done: int, total: int, note: str) -> None:
             on_progress(image["tag"], done, total, note)
 
@@ -132,7 +133,7 @@ def _pull(
         return {reference: error for reference, error in pool.map(pull, wanted) if error}
 
 
-def _explained(error: DreamError, image: Image) -> DreamError:
+def _explained(error: DreamError, image: StackImage) -> DreamError:
     """Return an error that names the image and the remedy if its digest no longer exists."""
     if error.code == "IMAGE_NOT_FOUND":
         remedy = "'dream-runner lock %s' pins its current digest" % image["tag"]

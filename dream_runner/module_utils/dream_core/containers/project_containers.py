@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping
+from typing import List
 
 from .. import layout
+from ..types.service import Container, EngineJson
 from . import engine
 
 
-def look(command: str, project: str) -> List[Dict[str, Any]]:
+def look(command: str, project: str) -> List[Container]:
     """Return the containers of a compose project, whatever their state."""
     label = "label=%s=%s" % (layout.PROJECT_LABEL, project)
     ids = engine.lines(command, "ps", "--all", "--quiet", "--no-trunc", "--filter", label)
     return [_container(item) for item in engine.inspect(command, "container", ids)]
 
 
-def _container(item: Mapping[str, Any]) -> Dict[str, Any]:
+def _container(item: EngineJson) -> Container:
     labels, state = item["Config"].get("Labels") or {}, item["State"]
     host = item.get("HostConfig") or {}
     bindings = host.get("PortBindings") or {}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Tuple
+from typing import Tuple
+
+from ..types.compose import Locked
 
 
-def pinned(tag: str, locked: Mapping[str, Any]) -> str:
+def pinned(tag: str, locked: Locked) -> str:
     """Return ``NAME@sha256:DIGEST`` or the local id of an image; empty if it is not pinned."""
     entry = locked.get(tag)
     if entry:

@@ -7,7 +7,9 @@ the same advice can break what works.
 
 from __future__ import annotations
 
-from typing import Any, Dict, List
+from typing import Dict, List
+
+from ..types.facts import HostFinding, Os
 
 _WSL_DRIVER = (
     "install or update NVIDIA's driver in Windows, never inside WSL; then run 'wsl --update' and "
@@ -104,7 +106,7 @@ HINTS: Dict[str, Dict[str, str]] = {
 }
 
 
-def surroundings(os: Dict[str, Any], is_virtual: bool) -> List[str]:
+def surroundings(os: Os, is_virtual: bool) -> List[str]:
     """Return the rows of the table that apply here, the most specific first."""
     container = os.get("container")
     if os.get("wsl"):
@@ -114,12 +116,12 @@ def surroundings(os: Dict[str, Any], is_virtual: bool) -> List[str]:
     return ["vm"] if is_virtual else []
 
 
-def advise(found: List[Dict[str, Any]], places: List[str]) -> List[Dict[str, Any]]:
+def advise(found: List[HostFinding], places: List[str]) -> List[HostFinding]:
     """Return the findings with the hints that hold in these surroundings."""
-    return [dict(item, hint=_hint(item, places)) for item in found]
+    return [{**item, "hint": _hint(item, places)} for item in found]
 
 
-def _hint(item: Dict[str, Any], places: List[str]) -> str:
+def _hint(item: HostFinding, places: List[str]) -> str:
     for place in places:
         hint = HINTS.get(place, {}).get(item["id"])
         if hint:

@@ -10,11 +10,9 @@ from __future__ import annotations
 import re
 from typing import Any, Dict, List, Optional, Tuple
 
+from ..types.facts import Capture, Gpu, HostFinding, Unchecked
 from . import devices, exits, gpus, parse, system
 from .finding_texts import finding
-
-Gpu = gpus.Gpu
-Finding = Dict[str, Any]
 
 VENDOR = "0x1002"
 
@@ -22,7 +20,7 @@ VENDOR = "0x1002"
 _XGMI = 11
 
 
-def interpret(capture: Dict[str, Any]) -> Tuple[List[Gpu], List[Finding]]:
+def interpret(capture: Capture) -> Tuple[List[Gpu], List[HostFinding]]:
     """Return the AMD devices of a capture and what is wrong with them."""
     raw = parse.mapping(capture.get("amd"))
     names = parse.mapping(capture.get("pci_names"))
@@ -37,10 +35,10 @@ def interpret(capture: Dict[str, Any]) -> Tuple[List[Gpu], List[Finding]]:
 
 
 def _device(
-    card: Dict[str, Any],
-    names: Dict[str, Any],
-    nodes: Dict[str, Dict[str, Any]],
-    tool: Dict[str, Dict[str, Any]],
+    card: Unchecked,
+    names: Unchecked,
+    nodes: Dict[str, Unchecked],
+    tool: Dict[str, Unchecked],
 ) -> Gpu:
     said = parse.mapping(card.get("amd"))
     gpu = gpus.of_pci("amd", card, names)
@@ -61,13 +59,16 @@ def _device(
     return gpu
 
 
-def _from_tool(gpu: Gpu, said: Optional[Dict[str, Any]]) -> None:
-    for field in ("name", "memory_mb", "gfx"):
+_FROM_TOOL: Tuple[gpus.Known, ...] = ("name", "memory_mb", "gfx")
+
+
+def _from_tool(gpu: Gpu, said: Optional[Unchecked]) -> None:
+    for field in _FROM_TOOL:
         if said and gpu[field] is None:
-            gpus.put(gpu, field, said[field], said["source"])
+            gpus.put(gpu, field, said[field], str(said["source"]))
 
 
-def _core(said: Dict[str, Any]) -> Optional[str]:
+def _core(said: Unchecked) -> Optional[str]:
     parts = [parse.whole(said.get(name)) for name in ("gc_major", "gc_minor", "gc_revision")]
     return None if None in parts else "%d.%d.%d" % (parts[0] or 0, parts[1] or 0, parts[2] or 0)
 
@@ -84,7 +85,7 @@ def _unique_id(value: Any) -> Optional[str]:
     return "AMD-UID-%s" % name if good else None
 
 
-def _window(said: Dict[str, Any]) -> Optional[int]:
+def _window(said: Unchecked) -> Optional[int]:
     """Return the MiB a unified GPU can address now: set aside plus translated."""
     sizes = [parse.bytes_to_mb(said.get(name)) for name in ("vram", "gtt")]
     return None if None in sizes else sum(size or 0 for size in sizes)
@@ -93,9 +94,9 @@ def _window(said: Dict[str, Any]) -> Optional[int]:
 # The compute topology
 
 
-def _kfd_nodes(raw: Dict[str, Any]) -> Dict[str, Dict[str, Any]]:
+def _kfd_nodes(raw: Unchecked) -> Dict[str, Unchecked]:
     """Return KFD's GPU nodes by PCI address."""
-    nodes: Dict[str, Dict[str, Any]] = {}
+    nodes: Dict[str, Unchecked] = {}
     for node in parse.mappings(raw.get("kfd")):
         place, domain = parse.whole(node.get("location_id")), parse.whole(node.get("domain"))
         if parse.whole(node.get("simd_count")) and place is not None:
@@ -105,7 +106,7 @@ def _kfd_nodes(raw: Dict[str, Any]) -> Dict[str, Dict[str, Any]]:
     return nodes
 
 
-def links(capture: Dict[str, Any]) -> List[List[Any]]:
+def links(capture: Capture) -> List[List[Any]]:
     """Return ``[slot a, slot b, link]`` of AMD GPUs: XGMI by KFD, else the PCI distance."""
     nodes = _kfd_nodes(parse.mapping(capture.get("amd")))
     cards = [d for d in parse.mappings(capture.get("pci")) if d.get("vendor") == VENDOR]
@@ -119,7 +120,7 @@ def links(capture: Dict[str, Any]) -> List[List[Any]]:
     return rows
 
 
-def _joined(a: Optional[Dict[str, Any]], b: Optional[Dict[str, Any]]) -> bool:
+def _joined(a: Optional[Unchecked], b: Optional[Unchecked]) -> bool:
     if not a or not b:
         return False
     return any(
@@ -128,7 +129,7 @@ def _joined(a: Optional[Dict[str, Any]], b: Optional[Dict[str, Any]]) -> bool:
     )
 
 
-def pci_distance(a: Dict[str, Any], b: Dict[str, Any]) -> str:
+def pci_distance(a: Unchecked, b: Unchecked) -> str:
     """Return how far two PCI devices are apart, in the words of ``nvidia-smi topo``."""
     numa = [parse.whole(device.get("numa_node")) for device in (a, b)]
     if None not in numa and numa[0] != numa[1]:
@@ -144,7 +145,7 @@ def pci_distance(a: Dict[str, Any], b: Dict[str, Any]) -> str:
 # Tools, where the kernel is silent
 
 
-def _tool_cards(raw: Dict[str, Any]) -> Tuple[Dict[str, Dict[str, Any]], str]:
+def _tool_cards(raw: Unchecked) -> Tuple[Dict[str, Unchecked], str]:
     """Return the cards of the first tool that names any, and what it reported beside them."""
     for name, of_json, of_text in (
         ("amd_smi", _amd_smi, _amd_smi_text),
@@ -170,10 +171,10 @@ def _json(stdout: Any) -> Any:
         return None
 
 
-def _amd_smi_text(stdout: Any) -> List[Dict[str, Any]]:
+def _amd_smi_text(stdout: Any) -> List[Dict[str, Unchecked]]:
     """Return amd-smi's indented text in the shape of its JSON."""
-    cards: List[Dict[str, Any]] = []
-    section: Dict[str, Any] = {}
+    cards: List[Dict[str, Unchecked]] = []
+    section: Unchecked = {}
     for line in parse.lines(stdout):
         key, colon, value = line.strip().partition(":")
         if line.startswith("GPU:"):
@@ -200,10 +201,10 @@ def _rocm_smi_text(stdout: Any) -> Dict[str, Dict[str, str]]:
     return cards
 
 
-def _amd_smi(data: Any) -> Dict[str, Dict[str, Any]]:
+def _amd_smi(data: Any) -> Dict[str, Unchecked]:
     """Read ``amd-smi static --json``: a list, or one under ``gpu_data`` in newer versions."""
     cards = data if isinstance(data, list) else parse.mapping(data).get("gpu_data")
-    found: Dict[str, Dict[str, Any]] = {}
+    found: Dict[str, Unchecked] = {}
     for card in parse.mappings(cards):
         asic, vram = parse.mapping(card.get("asic")), parse.mapping(card.get("vram"))
         size = parse.mapping(vram.get("size"))
@@ -218,9 +219,9 @@ def _amd_smi(data: Any) -> Dict[str, Dict[str, Any]]:
     return found
 
 
-def _rocm_smi(data: Any) -> Dict[str, Dict[str, Any]]:
+def _rocm_smi(data: Any) -> Dict[str, Unchecked]:
     """Read ``rocm-smi --json``: one object a card, with labels as keys."""
-    found: Dict[str, Dict[str, Any]] = {}
+    found: Dict[str, Unchecked] = {}
     for card in parse.mapping(data).values():
         card = parse.mapping(card)
         place = parse.slot(card.get("PCI Bus"))
@@ -242,7 +243,7 @@ def _target(value: Any) -> Optional[str]:
 # What can be used
 
 
-def _judge(gpu: Gpu, capture: Dict[str, Any]) -> List[Finding]:
+def _judge(gpu: Gpu, capture: Capture) -> List[HostFinding]:
     where = gpu["pci_slot"] or ""
     if gpu["memory_class"] == "integrated":
         gpus.refuse(gpu, "INTEGRATED_GPU_UNUSED")
@@ -254,7 +255,7 @@ def _judge(gpu: Gpu, capture: Dict[str, Any]) -> List[Finding]:
     return []
 
 
-def _obstacle(gpu: Gpu, capture: Dict[str, Any]) -> Optional[str]:
+def _obstacle(gpu: Gpu, capture: Capture) -> Optional[str]:
     paths = system.node_paths(capture)
     if "/dev/kfd" not in paths:
         return "NO_KFD"

@@ -15,6 +15,7 @@ from typing import Any, Dict, Optional, Tuple
 
 from ..errors import DreamError
 from ..files import json_file
+from ..types.facts import Facts
 from .fingerprint import fingerprint
 from .probe_system import gather
 from .schema import SCHEMA
@@ -50,7 +51,7 @@ def load_or_gather(
     max_age_seconds: int = 86400,
     force: bool = False,
     save: bool = True,
-) -> Tuple[Dict[str, Any], Dict[str, str]]:
+) -> Tuple[Facts, Dict[str, str]]:
     """Return ``(document, {"source": "cache"|"gathered", "why": text})``.
 
     ``why`` is one line where there is something to say (an unusable cache, one
@@ -69,19 +70,19 @@ def load_or_gather(
     from .interpret import interpret
 
     document = seal(
-        dict(
-            interpret(gather()),
-            gathered_at=time.strftime(_TIME, time.gmtime(now)),
-            fingerprint=mark,
-            version=version,
-            install_dir=install_dir,
-        )
+        {
+            **interpret(gather()),
+            "gathered_at": time.strftime(_TIME, time.gmtime(now)),
+            "fingerprint": mark,
+            "version": version,
+            "install_dir": install_dir,
+        }
     )
     trouble = _save(state_dir, document) if save else ""
     return document, {"source": "gathered", "why": "; ".join(t for t in (why, trouble) if t)}
 
 
-def _cached(path: str, force: bool) -> Tuple[Optional[Dict[str, Any]], str]:
+def _cached(path: str, force: bool) -> Tuple[Optional[Facts], str]:
     if force:
         return None, ""
     content, why = json_file.read_json(path)
@@ -115,7 +116,7 @@ def _malformed(content: Any) -> Optional[str]:
     return None if seal(content)["digest"] == content.get("digest") else "their digest is wrong"
 
 
-def seal(document: Dict[str, Any]) -> Dict[str, Any]:
+def seal(document: Facts) -> Facts:
     """Return a document with the digest of its content.
 
     A flipped bit may leave valid JSON behind, with a field that nobody knows in
@@ -123,11 +124,11 @@ def seal(document: Dict[str, Any]) -> Dict[str, Any]:
     """
     content = {key: value for key, value in document.items() if key != "digest"}
     text = json.dumps(content, sort_keys=True)
-    return dict(content, digest=hashlib.sha256(text.encode("utf-8")).hexdigest())
+    return {**document, "digest": hashlib.sha256(text.encode("utf-8")).hexdigest()}
 
 
 def _outdated(
-    document: Dict[str, Any],
+    document: Facts,
     version: str,
     install_dir: str,
     mark: str,
@@ -135,9 +136,10 @@ def _outdated(
     max_age_seconds: int,
 ) -> Optional[str]:
     """Return why a sound document does not describe this run, or None."""
-    age = _age(document["gathered_at"], now)
+    stamp = document["gathered_at"] or ""
+    age = _age(stamp, now)
     if age is None or age < -_CLOCK_SLACK:
-        return "their time is not plausible (%s)" % document["gathered_at"][:40]
+        return "their time is not plausible (%s)" % stamp[:40]
     if age > max_age_seconds:
         return "they are %d hours old" % (age // 3600)
     if document.get("version") != version:
@@ -161,7 +163,7 @@ def _age(stamp: str, now: float) -> Optional[float]:
         return None
 
 
-def _save(state_dir: str, document: Dict[str, Any]) -> str:
+def _save(state_dir: str, document: Facts) -> str:
     """Write the cache; return a warning instead of raising, because facts in hand are enough."""
     try:
         os.makedirs(state_dir, mode=0o700, exist_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from typing import Any, Dict, Optional
+from typing import Dict, Mapping, Optional
 
 from . import parse
 
@@ -30,7 +30,7 @@ NVIDIA: Dict[int, str] = {
 }
 
 
-def meaning(answer: Dict[str, Any], table: Optional[Dict[int, str]] = None) -> Optional[str]:
+def meaning(answer: Mapping[str, object], table: Optional[Dict[int, str]] = None) -> Optional[str]:
     """Return what a tool's exit code says, None for 0 and for a tool that did not end by itself."""
     code = answer.get("rc")
     if not isinstance(code, int) or isinstance(code, bool) or code == 0:
@@ -48,7 +48,9 @@ def _signal(number: int) -> str:
         return "signal %d" % number
 
 
-def complaint(tool: str, answer: Dict[str, Any], table: Optional[Dict[int, str]] = None) -> str:
+def complaint(
+    tool: str, answer: Mapping[str, object], table: Optional[Dict[int, str]] = None
+) -> str:
     """Return what a tool reported beside its rows, in one line; empty when it ended well."""
     code = meaning(answer, table)
     if code is None:

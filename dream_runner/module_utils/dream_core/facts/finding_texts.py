@@ -5,7 +5,9 @@ The texts are for the user; a finding adds what was seen on this host.
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Tuple
+from typing import Dict, List, Tuple
+
+from ..types.facts import HostFinding
 
 #: id -> (severity, what it means, what to do)
 CATALOGUE: Dict[str, Tuple[str, str, str]] = {
@@ -193,14 +195,14 @@ NVIDIA_UNUSABLE = frozenset(
 _RANK = {"error": 0, "warning": 1, "info": 2}
 
 
-def finding(name: str, seen: str = "", device: str = "") -> Dict[str, Any]:
+def finding(name: str, seen: str = "", device: str = "") -> HostFinding:
     """Return a finding: what it means, what was seen here, what to do."""
     severity, what, hint = CATALOGUE[name]
     text = "%s (%s)" % (what, seen) if seen else what
     return {"id": name, "severity": severity, "what": text, "hint": hint, "device": device or None}
 
 
-def ordered(found: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
+def ordered(found: List[HostFinding]) -> List[HostFinding]:
     """Return each finding once, the worst first, in an order that does not depend on chance."""
     unique = {(f["id"], f["device"] or "", f["what"]): f for f in found}
     return [unique[key] for key in sorted(unique, key=lambda k: (_RANK[unique[k]["severity"]], k))]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Dict, List, Optional
+from typing import List, Optional
 
+from ..types.facts import Unchecked
 from . import probe_gpu, probe_system
 from .machine_reader import Host
 from .schema import SCHEMA
@@ -24,7 +25,7 @@ def fingerprint(host: Optional[Host] = None) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-def _seen(host: Host) -> Dict[str, Any]:
+def _seen(host: Host) -> Unchecked:
     return {
         "machine": probe_system.machine(host),
         "os_release": probe_system.os_release(host),

@@ -6,46 +6,55 @@ One function a vendor makes devices out of the capture; what is common
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Literal, Optional
 
+from ..types.facts import BusLink, Driver, Gpu, Unchecked
 from . import parse, totals
 
 #: Below this a model worth having does not fit: the CPU does it better (H6).
 #: 4 GB cards report down to 2 % less than 4096.
 MIN_VRAM_MB = 4096 * 98 // 100
 
-Gpu = Dict[str, Any]
 
-
-def new(vendor: str, **values: Any) -> Gpu:
+def new(
+    vendor: str,
+    *,
+    name: Optional[str] = None,
+    memory_class: str = "discrete",
+    pci_slot: Optional[str] = None,
+    pci_id: Optional[str] = None,
+    numa_node: Optional[int] = None,
+    driver: Optional[Driver] = None,
+    link: Optional[BusLink] = None,
+    render_node: Optional[str] = None,
+    sources: Optional[Dict[str, str]] = None,
+) -> Gpu:
     """Return a device with every field of the document, unknown ones None."""
-    gpu: Gpu = {
-        "id": None,
+    return {
+        "id": "",
         "vendor": vendor,
-        "name": None,
-        "memory_class": "discrete",
+        "name": name,
+        "memory_class": memory_class,
         "memory_mb": None,
         "carve_out_mb": None,
         "window_mb": None,
         "usable": True,
         "why_not": None,
         "uuid": None,
-        "pci_slot": None,
-        "pci_id": None,
-        "numa_node": None,
-        "driver": {"name": None, "version": None},
+        "pci_slot": pci_slot,
+        "pci_id": pci_id,
+        "numa_node": numa_node,
+        "driver": driver or {"name": None, "version": None},
         "compute_capability": None,
         "gfx": None,
-        "link": {"speed": None, "width": None},
-        "render_node": None,
+        "link": link or {"speed": None, "width": None},
+        "render_node": render_node,
         "mig": None,
-        "sources": {},
+        "sources": sources or {},
     }
-    gpu.update(values)
-    return gpu
 
 
-def of_pci(vendor: str, device: Dict[str, Any], names: Dict[str, Any]) -> Gpu:
+def of_pci(vendor: str, device: Unchecked, names: Unchecked) -> Gpu:
     """Return what the PCI bus tells about a device; the vendor's part is added to it."""
     pci_id = "%s:%s" % (_hex(device.get("vendor")), _hex(device.get("device")))
     renders = [n for n in parse.rows(device.get("drm")) if str(n).startswith("renderD")]
@@ -74,7 +83,11 @@ def _hex(value: Any) -> str:
     return "????" if number is None else "%04x" % number
 
 
-def put(gpu: Gpu, field: str, value: Any, source: str) -> None:
+#: Fields that are known from several sources.
+Known = Literal["name", "uuid", "memory_mb", "compute_capability", "gfx"]
+
+
+def put(gpu: Gpu, field: Known, value: Any, source: str) -> None:
     """Set a field that is known, with where it is known from; None changes nothing."""
     if value is not None:
         gpu[field] = value

@@ -7,13 +7,11 @@ the memory window on the PCI bus where the firmware made that as large.
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Tuple
+from typing import List, Tuple
 
+from ..types.facts import Capture, Gpu, HostFinding, Unchecked
 from . import devices, gpus, parse, system
 from .finding_texts import finding
-
-Gpu = gpus.Gpu
-Finding = Dict[str, Any]
 
 VENDOR = "0x8086"
 
@@ -22,23 +20,23 @@ VENDOR = "0x8086"
 _SMALL_WINDOW_MB = 256
 
 
-def interpret(capture: Dict[str, Any]) -> Tuple[List[Gpu], List[Finding]]:
+def interpret(capture: Capture) -> Tuple[List[Gpu], List[HostFinding]]:
     """Return the Intel devices of a capture and what is wrong with them."""
     names = parse.mapping(capture.get("pci_names"))
     cards = [d for d in parse.mappings(capture.get("pci")) if _is_gpu(d)]
     found = [_device(card, names) for card in cards]
-    findings: List[Finding] = []
+    findings: List[HostFinding] = []
     for gpu in found:
         findings += _judge(gpu, capture)
     return found, findings
 
 
-def _is_gpu(device: Dict[str, Any]) -> bool:
+def _is_gpu(device: Unchecked) -> bool:
     """Tell a GPU of Intel's from its neural processors, which are accelerators without display."""
     return device.get("vendor") == VENDOR and str(device.get("class")).startswith("0x03")
 
 
-def _device(card: Dict[str, Any], names: Dict[str, Any]) -> Gpu:
+def _device(card: Unchecked, names: Unchecked) -> Gpu:
     gpu = gpus.of_pci("intel", card, names)
     device = str(card.get("device")).lower()
     if not devices.intel_discrete(device):
@@ -55,12 +53,12 @@ def _device(card: Dict[str, Any], names: Dict[str, Any]) -> Gpu:
     return gpu
 
 
-def _window_mb(card: Dict[str, Any]) -> int:
+def _window_mb(card: Unchecked) -> int:
     sizes = [parse.bytes_to_mb(size) or 0 for size in parse.rows(card.get("bars"))]
     return max(sizes) if sizes else 0
 
 
-def _judge(gpu: Gpu, capture: Dict[str, Any]) -> List[Finding]:
+def _judge(gpu: Gpu, capture: Capture) -> List[HostFinding]:
     where = gpu["pci_slot"] or ""
     if gpu["memory_class"] == "integrated":
         gpus.refuse(gpu, "INTEGRATED_GPU_UNUSED")

@@ -6,8 +6,9 @@ what it cannot understand is None and, where it matters, a finding.
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, List, Optional, Tuple
 
+from ..types.facts import Capture, Facts, Gpu, GpuLink, HostFinding
 from . import advice, amd, devices, gpus, intel, nvidia, nvidia_report, parse, system, totals
 from .finding_texts import NVIDIA_UNUSABLE, finding, ordered
 from .schema import SCHEMA
@@ -15,10 +16,8 @@ from .schema import SCHEMA
 #: The vendor whose GPUs win where two could be used with equal memory.
 _PREFERENCE = ("nvidia", "amd", "intel", "apple")
 
-Finding = Dict[str, Any]
 
-
-def interpret(capture: Dict[str, Any]) -> Dict[str, Any]:
+def interpret(capture: Capture) -> Facts:
     """Return the facts document of a capture (fields: docs/developer/captures.md).
 
     Never raises. ``gathered_at`` and ``fingerprint`` are the cache's business and
@@ -28,29 +27,29 @@ def interpret(capture: Dict[str, Any]) -> Dict[str, Any]:
     base = system.interpret(capture)
     found, links, findings = _accelerators(capture, base)
     findings += system.findings(capture, base) + _probe_errors(capture)
-    document = dict(base, gpus=found, links=links)
+    document: Facts = {**base, "gpus": found, "links": links}
     backend, rival = choose_backend(document)
     if rival:
         findings.append(finding("OTHER_GPU_IDLE", rival))
-    return dict(
-        document,
-        schema=SCHEMA,
-        gathered_at=None,
-        fingerprint=None,
-        backend=backend,
-        repaired_backend=_repaired(found, backend, findings),
-        findings=ordered(advice.advise(findings, _places(capture, base))),
-    )
+    return {
+        **document,
+        "schema": SCHEMA,
+        "gathered_at": None,
+        "fingerprint": None,
+        "backend": backend,
+        "repaired_backend": _repaired(found, backend, findings),
+        "findings": ordered(advice.advise(findings, _places(capture, base))),
+    }
 
 
-def _places(capture: Dict[str, Any], base: Dict[str, Any]) -> List[str]:
+def _places(capture: Capture, base: Facts) -> List[str]:
     """Return the surroundings by which hints differ."""
     return advice.surroundings(base["os"], system.is_virtual(capture))
 
 
 def _accelerators(
-    capture: Dict[str, Any], base: Dict[str, Any]
-) -> Tuple[List[gpus.Gpu], List[Dict[str, Any]], List[Finding]]:
+    capture: Capture, base: Facts
+) -> Tuple[List[Gpu], List[GpuLink], List[HostFinding]]:
     found, findings = _reserved(capture)
     capture = dict(capture, pci=_free(capture.get("pci")))
     host = nvidia.Surroundings(base["os"]["wsl"], base["os"]["container"], bool(found))
@@ -78,7 +77,7 @@ def _free(devices: Any) -> Any:
     return [d for d in parse.mappings(devices) if d.get("driver") not in _GUEST_DRIVERS]
 
 
-def _reserved(capture: Dict[str, Any]) -> Tuple[List[gpus.Gpu], List[Finding]]:
+def _reserved(capture: Capture) -> Tuple[List[Gpu], List[HostFinding]]:
     """Return the devices that are kept for guests."""
     vendors = {nvidia.VENDOR: "nvidia", amd.VENDOR: "amd", intel.VENDOR: "intel"}
     names = parse.mapping(capture.get("pci_names"))
@@ -90,7 +89,7 @@ def _reserved(capture: Dict[str, Any]) -> Tuple[List[gpus.Gpu], List[Finding]]:
     return found, said
 
 
-def _others(capture: Dict[str, Any]) -> Tuple[List[gpus.Gpu], List[Finding]]:
+def _others(capture: Capture) -> Tuple[List[Gpu], List[HostFinding]]:
     """Return devices of vendors that nothing here knows; those that only draw are left out."""
     known = {nvidia.VENDOR, amd.VENDOR, intel.VENDOR} | devices.DISPLAY_ONLY
     names = parse.mapping(capture.get("pci_names"))
@@ -98,10 +97,12 @@ def _others(capture: Dict[str, Any]) -> Tuple[List[gpus.Gpu], List[Finding]]:
     found = [gpus.of_pci("unknown", device, names) for device in strange]
     for gpu in found:
         gpus.refuse(gpu, "GPU_UNKNOWN")
-    return found, [finding("GPU_UNKNOWN", gpu["pci_id"], gpu["pci_slot"] or "") for gpu in found]
+    return found, [
+        finding("GPU_UNKNOWN", gpu["pci_id"] or "", gpu["pci_slot"] or "") for gpu in found
+    ]
 
 
-def _jetson(capture: Dict[str, Any]) -> Tuple[List[gpus.Gpu], List[Finding]]:
+def _jetson(capture: Capture) -> Tuple[List[Gpu], List[HostFinding]]:
     tegra = parse.mapping(capture.get("tegra"))
     if not tegra:
         return [], []
@@ -112,7 +113,7 @@ def _jetson(capture: Dict[str, Any]) -> Tuple[List[gpus.Gpu], List[Finding]]:
     return [gpu], [finding("JETSON_UNSUPPORTED", name)]
 
 
-def _apple(capture: Dict[str, Any]) -> Tuple[List[gpus.Gpu], List[Finding]]:
+def _apple(capture: Capture) -> Tuple[List[Gpu], List[HostFinding]]:
     mac = parse.mapping(capture.get("darwin"))
     chip = parse.string(mac.get("machdep.cpu.brand_string")) or ""
     if not chip.startswith("Apple "):
@@ -121,7 +122,7 @@ def _apple(capture: Dict[str, Any]) -> Tuple[List[gpus.Gpu], List[Finding]]:
     return [gpus.new("apple", name=chip, memory_class="unified", sources=sources)], []
 
 
-def _access(found: List[gpus.Gpu], capture: Dict[str, Any]) -> List[Finding]:
+def _access(found: List[Gpu], capture: Capture) -> List[HostFinding]:
     """Return the nodes of usable devices that this user may not open."""
     vendors = {gpu["vendor"] for gpu in found if gpu["usable"]}
     prefixes = {"amd": ("/dev/kfd", "/dev/dri/render"), "intel": ("/dev/dri/render",)}
@@ -131,7 +132,7 @@ def _access(found: List[gpus.Gpu], capture: Dict[str, Any]) -> List[Finding]:
     return [finding("NODE_NOT_PERMITTED", p, p) for p in paths if watched and p.startswith(watched)]
 
 
-def _links(capture: Dict[str, Any], found: List[gpus.Gpu]) -> List[Dict[str, Any]]:
+def _links(capture: Capture, found: List[Gpu]) -> List[GpuLink]:
     """Return how pairs of devices are connected, by their stable ids."""
     by_index = {g["index"]: g["id"] for g in found if g.get("index") is not None}
     by_slot = {gpu["pci_slot"]: gpu["id"] for gpu in found if gpu["pci_slot"]}
@@ -143,14 +144,14 @@ def _links(capture: Dict[str, Any], found: List[gpus.Gpu]) -> List[Dict[str, Any
     return [{"a": a, "b": b, "kind": kind} for (a, b), kind in sorted(pairs.items())]
 
 
-def choose_backend(document: Dict[str, Any]) -> Tuple[str, Optional[str]]:
+def choose_backend(document: Facts) -> Tuple[str, Optional[str]]:
     """Return the backend with the most usable memory, and the vendors that stay idle."""
     vendors = [
         v for v in _PREFERENCE if any(g["vendor"] == v and g["usable"] for g in document["gpus"])
     ]
     if not vendors:
         return "cpu", None
-    hosts = {vendor: totals.accelerator(dict(document, backend=vendor)) for vendor in vendors}
+    hosts = {vendor: totals.accelerator({**document, "backend": vendor}) for vendor in vendors}
     sizes = {v: totals.weight(h["memory_mb"], h["memory_class"]) for v, h in hosts.items()}
     best = max(vendors, key=lambda vendor: (sizes[vendor], -_PREFERENCE.index(vendor)))
     return best, ", ".join(v for v in vendors if v != best) or None
@@ -162,7 +163,7 @@ _REPAIRABLE = frozenset(
 )
 
 
-def _repaired(found: List[gpus.Gpu], backend: str, findings: List[Finding]) -> Optional[str]:
+def _repaired(found: List[Gpu], backend: str, findings: List[HostFinding]) -> Optional[str]:
     """Return the backend this host would have once its drivers work, if another one (U-17).
 
     WSL shows no device of a driver that fails, so that the finding is all there is.
@@ -173,6 +174,6 @@ def _repaired(found: List[gpus.Gpu], backend: str, findings: List[Finding]) -> O
     return best if best != backend else None
 
 
-def _probe_errors(capture: Dict[str, Any]) -> List[Finding]:
+def _probe_errors(capture: Capture) -> List[HostFinding]:
     errors = parse.mapping(capture.get("errors"))
     return [finding("PROBE_FAILED", "%s: %s" % (name, errors[name])) for name in errors]

@@ -12,6 +12,8 @@ import stat
 import time
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
+from ..types.facts import CapturedNode, ToolAnswer
+
 #: Where tools may live. Never the caller's PATH: a file named nvidia-smi in
 #: some directory that comes first there must not decide what this machine is.
 TOOL_DIRECTORIES = (
@@ -36,7 +38,7 @@ TOOL_OUTPUT_LIMIT = 512 * 1024
 _READ_LIMIT = 256 * 1024
 
 #: ``run(path, arguments, seconds)`` gives ``{rc, stdout, stderr, problem}``.
-Runner = Callable[[str, Sequence[str], float], Dict[str, Any]]
+Runner = Callable[[str, Sequence[str], float], ToolAnswer]
 
 
 class Host:
@@ -99,7 +101,7 @@ class Host:
         """Return ``path`` with its links resolved, as seen below the root."""
         return os.path.realpath(self._root + path)[len(self._root) :]
 
-    def node(self, path: str) -> Optional[Dict[str, Any]]:
+    def node(self, path: str) -> Optional[CapturedNode]:
         """Return mode and access of a device node, or None when it is missing."""
         full = self._root + path
         try:
@@ -123,14 +125,14 @@ class Host:
 
     def tool(
         self, name: str, arguments: Sequence[str], seconds: float = TOOL_SECONDS
-    ) -> Optional[Dict[str, Any]]:
+    ) -> Optional[ToolAnswer]:
         """Run a tool and return ``{rc, stdout, stderr, problem}``; None: not installed."""
         path = self.find_tool(name)
         return None if path is None else self._run(path, arguments, seconds)
 
     def program(
         self, path: str, arguments: Sequence[str], seconds: float = TOOL_SECONDS
-    ) -> Dict[str, Any]:
+    ) -> ToolAnswer:
         """Run the program at ``path`` under the same bounds as a tool."""
         return self._run(path, arguments, seconds)
 
@@ -147,7 +149,7 @@ def _read_all(handle: int) -> bytes:
     return b"".join(parts)
 
 
-def run_tool(path: str, arguments: Sequence[str], seconds: float) -> Dict[str, Any]:
+def run_tool(path: str, arguments: Sequence[str], seconds: float) -> ToolAnswer:
     """Run one program in the C locale and return what it said, whatever it does.
 
     ``problem`` is None, ``timeout``, ``output too long`` or why it could not be
@@ -219,7 +221,7 @@ def _end(process: Any) -> None:
     _ended(process, time.monotonic() + 0.5)
 
 
-def _answer(rc: Optional[int], streams: Dict[str, bytes], problem: Optional[str]) -> Dict[str, Any]:
+def _answer(rc: Optional[int], streams: Dict[str, bytes], problem: Optional[str]) -> ToolAnswer:
     text = {
         name: streams.get(name, b"")[:TOOL_OUTPUT_LIMIT].decode("utf-8", "replace")
         for name in ("stdout", "stderr")

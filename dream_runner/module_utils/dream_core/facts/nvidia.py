@@ -8,14 +8,12 @@ shows no NVIDIA device at all (H1, H2).
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import List, Literal, NamedTuple, Optional, Tuple
 
+from ..types.facts import Capture, Gpu, HostFinding, Unchecked
 from . import gpus, parse, system, totals
 from .finding_texts import finding
-from .nvidia_report import report_of, unreadable
-
-Gpu = gpus.Gpu
-Finding = Dict[str, Any]
+from .nvidia_report import DriverGpu, DriverReport, report_of, unreadable
 
 VENDOR = "0x10de"
 
@@ -38,7 +36,7 @@ class Surroundings(NamedTuple):
     lent: bool
 
 
-def interpret(capture: Dict[str, Any], host: Surroundings) -> Tuple[List[Gpu], List[Finding]]:
+def interpret(capture: Capture, host: Surroundings) -> Tuple[List[Gpu], List[HostFinding]]:
     """Return the NVIDIA devices of a capture and what is wrong with them."""
     raw = parse.mapping(capture.get("nvidia"))
     cards = _cards(capture)
@@ -57,9 +55,7 @@ def interpret(capture: Dict[str, Any], host: Surroundings) -> Tuple[List[Gpu], L
     return found, _findings(capture, raw, found, report, problem)
 
 
-def _withheld(
-    capture: Dict[str, Any], host: Surroundings, report: Optional[Dict[str, Any]]
-) -> bool:
+def _withheld(capture: Capture, host: Surroundings, report: Optional[DriverReport]) -> bool:
     """Tell whether a container sees cards on the bus that it was not given.
 
     sysfs shows the whole machine in every container; device nodes only what was passed in.
@@ -68,13 +64,13 @@ def _withheld(
     return bool(host.container) and (report is not None or not given)
 
 
-def _cards(capture: Dict[str, Any]) -> List[Gpu]:
+def _cards(capture: Capture) -> List[Gpu]:
     names = parse.mapping(capture.get("pci_names"))
     devices = parse.mappings(capture.get("pci"))
     return [gpus.of_pci("nvidia", d, names) for d in devices if d.get("vendor") == VENDOR]
 
 
-def _trusted_without_pci(capture: Dict[str, Any], wsl: bool) -> bool:
+def _trusted_without_pci(capture: Capture, wsl: bool) -> bool:
     """Tell whether the driver's word counts although no PCI device is seen.
 
     In WSL there never is one; in a sandbox without sysfs the bus is not seen
@@ -86,7 +82,7 @@ def _trusted_without_pci(capture: Dict[str, Any], wsl: bool) -> bool:
 # Bus and driver together
 
 
-def _merge(cards: List[Gpu], report: Optional[Dict[str, Any]]) -> List[Gpu]:
+def _merge(cards: List[Gpu], report: Optional[DriverReport]) -> List[Gpu]:
     """Return one device for each on the bus, with the driver's words on it.
 
     Without a bus (WSL) the driver's list is the list. A device that only the
@@ -97,15 +93,19 @@ def _merge(cards: List[Gpu], report: Optional[Dict[str, Any]]) -> List[Gpu]:
     if not cards:
         return [_add(gpus.new("nvidia", pci_slot=gpu["slot"]), gpu, source) for gpu in said]
     by_slot = {gpu["slot"]: gpu for gpu in said if gpu["slot"]}
-    return [_add(card, by_slot.get(card["pci_slot"]), source) for card in cards]
+    return [_add(card, by_slot.get(card["pci_slot"] or ""), source) for card in cards]
 
 
-def _add(gpu: Gpu, said: Optional[Dict[str, Any]], source: str) -> Gpu:
+_FromDriver = Literal["uuid", "name", "memory_mb", "compute_capability"]
+_FROM_DRIVER: Tuple[_FromDriver, ...] = ("uuid", "name", "memory_mb", "compute_capability")
+
+
+def _add(gpu: Gpu, said: Optional[DriverGpu], source: str) -> Gpu:
     gpu["index"] = said["index"] if said else None
     gpu["seen"] = said is not None
     if said is None:
         return gpu
-    for field in ("uuid", "name", "memory_mb", "compute_capability"):
+    for field in _FROM_DRIVER:
         gpus.put(gpu, field, said[field], source)
     if said["mig"]:
         gpu["mig"] = {"enabled": True, "instances": said["instances"]}
@@ -113,7 +113,7 @@ def _add(gpu: Gpu, said: Optional[Dict[str, Any]], source: str) -> Gpu:
     return gpu
 
 
-def _finish(gpu: Gpu, report: Optional[Dict[str, Any]], unseen: str) -> None:
+def _finish(gpu: Gpu, report: Optional[DriverReport], unseen: str) -> None:
     """Decide memory class and use of one device; ``unseen`` is why the driver is silent on it."""
     if report:
         gpu["driver"]["version"] = report["driver"]
@@ -146,12 +146,12 @@ def _major(version: Optional[str], otherwise: int) -> int:
 
 
 def _findings(
-    capture: Dict[str, Any],
-    raw: Dict[str, Any],
+    capture: Capture,
+    raw: Unchecked,
     found: List[Gpu],
-    report: Optional[Dict[str, Any]],
+    report: Optional[DriverReport],
     problem: Optional[str],
-) -> List[Finding]:
+) -> List[HostFinding]:
     if problem == "timeout":
         tool = "NVML" if raw.get("nvml") else "nvidia-smi"
         return [finding("TOOL_HANGS", tool), finding("GPU_DRIVER_BROKEN", "%s hangs" % tool)]
@@ -168,7 +168,7 @@ def _findings(
     return [item for items in result for item in items]
 
 
-def _of_device(gpu: Gpu, raw: Dict[str, Any]) -> List[Finding]:
+def _of_device(gpu: Gpu, raw: Unchecked) -> List[HostFinding]:
     where = gpu["pci_slot"] or gpu["uuid"] or ""
     if gpu["why_not"] == "GPU_DRIVER_BROKEN":
         if _needs_open_module(gpu) and _flavour(raw) == "proprietary":
@@ -186,9 +186,7 @@ def _of_device(gpu: Gpu, raw: Dict[str, Any]) -> List[Finding]:
     return []
 
 
-def _no_driver(
-    capture: Dict[str, Any], raw: Dict[str, Any], found: List[Gpu], problem: str
-) -> Finding:
+def _no_driver(capture: Capture, raw: Unchecked, found: List[Gpu], problem: str) -> HostFinding:
     """Return why the driver says nothing, the most specific reason that the capture proves."""
     loaded = parse.mapping(capture.get("modules"))
     if re.search("version mismatch", problem, re.IGNORECASE):
@@ -213,7 +211,7 @@ def _needs_open_module(gpu: Gpu) -> bool:
     return bool(_BLACKWELL_NAMES.search(gpu["name"] or ""))
 
 
-def _flavour(raw: Dict[str, Any]) -> Optional[str]:
+def _flavour(raw: Unchecked) -> Optional[str]:
     """Return ``open`` or ``proprietary``, as the loaded module names itself."""
     version = parse.string(raw.get("proc_version"))
     if version is None:

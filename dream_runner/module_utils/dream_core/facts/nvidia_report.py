@@ -3,12 +3,40 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple, TypedDict
 
+from ..types.facts import Capture, MigPart, Unchecked
 from . import exits, parse
 
 
-def report_of(raw: Dict[str, Any]) -> Tuple[Optional[Dict[str, Any]], Optional[str]]:
+class DriverGpu(TypedDict):
+    """What NVIDIA's driver says of a GPU."""
+
+    #: By which the driver numbers it.
+    index: Optional[int]
+    uuid: Optional[str]
+    name: Optional[str]
+    slot: Optional[str]
+    memory_mb: Optional[int]
+    compute_capability: Optional[str]
+    mig: bool
+    instances: List[MigPart]
+
+
+class DriverReport(TypedDict):
+    """What NVIDIA's driver says, whoever asked it."""
+
+    #: nvml or nvidia-smi.
+    source: str
+    driver: Optional[str]
+    gpus: List[DriverGpu]
+    #: ``[index, index, kind]``
+    links: List[List[Any]]
+    #: What its exit code says beside an answer; empty: nothing.
+    complaint: str
+
+
+def report_of(raw: Unchecked) -> Tuple[Optional[DriverReport], Optional[str]]:
     """Return ``({driver, source, gpus, links}, None)``, or ``(None, what went wrong)``."""
     if raw.get("nvml") is not None:
         answer = parse.mapping(raw["nvml"])
@@ -28,14 +56,14 @@ def report_of(raw: Dict[str, Any]) -> Tuple[Optional[Dict[str, Any]], Optional[s
     return (report, None) if report else (None, _reason(query))
 
 
-def _reason(query: Dict[str, Any]) -> str:
+def _reason(query: Unchecked) -> str:
     """Return why there are no rows: what the tool said, else what its exit code means."""
     shown = [line for line in parse.lines(query.get("stdout")) if not _is_header(line)]
     said = parse.said({"stdout": "\n".join(shown), "stderr": query.get("stderr")})
     return said or exits.meaning(query, exits.NVIDIA) or "no answer"
 
 
-def unreadable(raw: Dict[str, Any], problem: str) -> bool:
+def unreadable(raw: Unchecked, problem: str) -> bool:
     """Tell whether nvidia-smi claims success, yet says neither rows nor a known failure."""
     query = parse.mapping(parse.mapping(raw.get("smi")).get("query"))
     return query.get("rc") == 0 and not re.search(_KNOWN_FAILURES, problem, re.IGNORECASE)
@@ -44,16 +72,17 @@ def unreadable(raw: Dict[str, Any], problem: str) -> bool:
 _KNOWN_FAILURES = r"version mismatch|communicate with|no devices were found|not loaded"
 
 
-def _nvml_answer(answer: Dict[str, Any]) -> Dict[str, Any]:
+def _nvml_answer(answer: Unchecked) -> Unchecked:
     import json
 
+    stdout: Any = answer.get("stdout")
     try:
-        return parse.mapping(json.loads(answer.get("stdout") or ""))
+        return parse.mapping(json.loads(stdout or ""))
     except (ValueError, TypeError, RecursionError):
         return {}
 
 
-def _nvml_problem(answer: Dict[str, Any]) -> str:
+def _nvml_problem(answer: Unchecked) -> str:
     if answer.get("problem") == "timeout":
         return "timeout"
     data = _nvml_answer(answer)
@@ -61,7 +90,7 @@ def _nvml_problem(answer: Dict[str, Any]) -> str:
     return known or parse.string(data.get("error")) or parse.said(answer) or "no answer"
 
 
-def _nvml_report(answer: Dict[str, Any]) -> Optional[Dict[str, Any]]:
+def _nvml_report(answer: Unchecked) -> Optional[DriverReport]:
     data = _nvml_answer(answer)
     if data.get("code") != 0:
         return None
@@ -77,7 +106,7 @@ def _nvml_report(answer: Dict[str, Any]) -> Optional[Dict[str, Any]]:
     }
 
 
-def _nvml_gpu(device: Dict[str, Any]) -> Dict[str, Any]:
+def _nvml_gpu(device: Unchecked) -> DriverGpu:
     parts = parse.mappings(device.get("mig_instances"))
     return {
         "index": parse.whole(device.get("index")),
@@ -98,7 +127,7 @@ def _nvml_gpu(device: Dict[str, Any]) -> Dict[str, Any]:
     }
 
 
-def _nvml_links(data: Dict[str, Any], devices: List[Dict[str, Any]]) -> List[List[Any]]:
+def _nvml_links(data: Unchecked, devices: List[Unchecked]) -> List[List[Any]]:
     links = {
         (row[0], row[1]): row[2]
         for row in parse.rows(data.get("levels"))
@@ -112,7 +141,7 @@ def _nvml_links(data: Dict[str, Any], devices: List[Dict[str, Any]]) -> List[Lis
     return [[a, b, str(kind)] for (a, b), kind in sorted(links.items())]
 
 
-def _nvlinks_between(a: Dict[str, Any], b: Dict[str, Any]) -> int:
+def _nvlinks_between(a: Unchecked, b: Unchecked) -> int:
     """Return how many NVLinks join two GPUs: direct ones, else those to common switches."""
     to_a, to_b = parse.rows(a.get("nvlinks")), parse.rows(b.get("nvlinks"))
     direct = sum(1 for remote in to_a if remote and remote == b.get("bus_id"))
@@ -122,7 +151,7 @@ def _nvlinks_between(a: Dict[str, Any], b: Dict[str, Any]) -> int:
     return min(sum(1 for r in side if str(r) in common) for side in (to_a, to_b))
 
 
-def _smi_report(query: Dict[str, Any], smi: Dict[str, Any]) -> Optional[Dict[str, Any]]:
+def _smi_report(query: Unchecked, smi: Unchecked) -> Optional[DriverReport]:
     rows = _csv(query.get("stdout"))
     if not rows:
         return None
@@ -156,7 +185,7 @@ def _is_header(line: str) -> bool:
     return line.startswith("index,") and "uuid" in line
 
 
-def _smi_gpu(row: Dict[str, str], parts: Dict[str, List[Dict[str, Any]]]) -> Dict[str, Any]:
+def _smi_gpu(row: Dict[str, str], parts: Dict[str, List[MigPart]]) -> DriverGpu:
     uuid, index = parse.string(row.get("uuid")), parse.whole(row.get("index"))
     instances = parts.get(uuid or "") or parts.get(str(index), [])
     return {
@@ -177,15 +206,15 @@ def _capability(value: Any) -> Optional[str]:
     return name if name and re.fullmatch(r"\d{1,2}\.\d", name, re.ASCII) else None
 
 
-def _mig_parts(stdout: Any) -> Dict[str, List[Dict[str, Any]]]:
+def _mig_parts(stdout: Any) -> Dict[str, List[MigPart]]:
     """Return the MIG parts under each GPU's UUID and number, out of ``nvidia-smi -L``.
 
     The tool gives a profile (``3g.40gb``) and no exact size. Read as 10**9
     bytes a gigabyte, a profile is a little smaller than its part really is:
     40 GB for one of 39.5 GiB.
     """
-    parts: Dict[str, List[Dict[str, Any]]] = {}
-    current: Optional[List[Dict[str, Any]]] = None
+    parts: Dict[str, List[MigPart]] = {}
+    current: Optional[List[MigPart]] = None
     for line in parse.lines(stdout):
         gpu = re.match(r"GPU (\d+): .*\(UUID: ([^)]+)\)", line)
         part = re.match(r"\s+MIG (\S*?(\d+)gb\S*)\s+Device\s+\d+: \(UUID: ([^)]+)\)", line)
@@ -217,7 +246,7 @@ def matrix(stdout: Any) -> List[List[Any]]:
     return found
 
 
-def links(capture: Dict[str, Any]) -> List[List[Any]]:
+def links(capture: Capture) -> List[List[Any]]:
     """Return ``[index a, index b, link]`` of NVIDIA GPUs as the driver numbers them."""
     report, _ = report_of(parse.mapping(capture.get("nvidia")))
     return report["links"] if report else []

@@ -97,7 +97,7 @@ class Library:
         return device if self.call(name, *arguments, ctypes.byref(device)) == 0 else None
 
 
-def _device(nvml: Library, index: int) -> Dict[str, Any]:
+def _device(nvml: Library, index: int) -> Dict[str, object]:
     device = nvml.handle("nvmlDeviceGetHandleByIndex_v2", ctypes.c_uint(index))
     if device is None:
         return {"index": index}
@@ -118,9 +118,9 @@ def _device(nvml: Library, index: int) -> Dict[str, Any]:
     }
 
 
-def _instances(nvml: Library, device: Any) -> List[Dict[str, Any]]:
+def _instances(nvml: Library, device: Any) -> List[Dict[str, object]]:
     count = nvml.numbers("nvmlDeviceGetMaxMigDeviceCount", device) or [0]
-    found = []
+    found: List[Dict[str, object]] = []
     for index in range(count[0]):
         part = nvml.handle("nvmlDeviceGetMigDeviceHandleByIndex", device, ctypes.c_uint(index))
         if part is not None:
@@ -165,7 +165,7 @@ def _levels(nvml: Library, count: int) -> List[List[Any]]:
     return rows
 
 
-def ask(path: str) -> Dict[str, Any]:
+def ask(path: str) -> Dict[str, object]:
     """Return ``{code, error, driver, devices, levels}``; ``code`` 0 means it worked."""
     nvml = Library(ctypes.CDLL(path))
     code = nvml.call("nvmlInit_v2")

@@ -7,7 +7,9 @@ as if somebody had measured it (H3).
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, List, Optional
+from typing import Any, List, Optional
+
+from ..types.facts import Unchecked
 
 #: No machine has more; a larger figure is a fault of its source (1 EiB).
 _MOST_BYTES = 1 << 60
@@ -52,7 +54,7 @@ def string(value: Any) -> Optional[str]:
     return None if text in ("", "[N/A]", "N/A", "[Not Supported]", "Unknown Error") else text
 
 
-def mapping(value: Any) -> Dict[str, Any]:
+def mapping(value: Any) -> Unchecked:
     """Return ``value`` when it is a mapping, else an empty one."""
     return value if isinstance(value, dict) else {}
 
@@ -62,7 +64,7 @@ def rows(value: Any) -> List[Any]:
     return value if isinstance(value, list) else []
 
 
-def mappings(value: Any) -> List[Dict[str, Any]]:
+def mappings(value: Any) -> List[Unchecked]:
     """Return the mappings in a list, in order."""
     return [item for item in rows(value) if isinstance(item, dict)]
 

@@ -10,6 +10,7 @@ import os
 import sys
 from typing import Any, Callable, Dict, Iterator, List, Optional, Set, Tuple
 
+from ..types.facts import CapturedNode, ToolAnswer, Unchecked
 from .machine_reader import TOOL_SECONDS, Host
 
 _PCI = "/sys/bus/pci/devices"
@@ -53,14 +54,14 @@ SMI_QUERY = "index,uuid,name,pci.bus_id,memory.total,driver_version,compute_cap,
 SMI_QUERY_OLD = "index,uuid,name,pci.bus_id,memory.total,driver_version"
 
 
-def pci(host: Host) -> Optional[List[Dict[str, Any]]]:
+def pci(host: Host) -> Optional[List[Unchecked]]:
     """Return display and accelerator devices; None when sysfs shows no PCI at all."""
     if host.names(_PCI) is None:
         return None
     return [_device(host, slot) for slot in _shown(host)]
 
 
-def pci_ids(host: Host) -> List[Dict[str, Any]]:
+def pci_ids(host: Host) -> List[Dict[str, Optional[str]]]:
     """Return address, ids and driver of the same devices, for little."""
     return [
         {
@@ -82,17 +83,18 @@ def _at(slot: str, name: str) -> str:
     return "%s/%s/%s" % (_PCI, slot, name)
 
 
-def _device(host: Host, slot: str) -> Dict[str, Any]:
-    device: Dict[str, Any] = {"slot": slot}
+def _device(host: Host, slot: str) -> Unchecked:
+    device: Unchecked = {"slot": slot}
     device.update(_fields(host, slot, _PCI_FIELDS))
     device["driver"] = host.link_name(_at(slot, "driver"))
     device["bars"] = _bars(host.read(_at(slot, "resource")) or "")
     device["path"] = [part for part in host.real_path(_at(slot, "")).split("/") if ":" in part]
-    device["drm"] = host.names(_at(slot, "drm")) or []
+    drm = host.names(_at(slot, "drm")) or []
+    device["drm"] = drm
     if device.get("vendor") == AMD:
         device["amd"] = _fields(host, slot, _AMD_FIELDS)
     if device.get("vendor") == INTEL:
-        device["intel"] = _intel(host, slot, device["drm"])
+        device["intel"] = _intel(host, slot, drm)
     return device
 
 
@@ -143,7 +145,7 @@ def _names_in(lines: Iterator[str], wanted: Set[Tuple[str, str]]) -> Dict[str, s
     return names
 
 
-def nodes(host: Host) -> List[Dict[str, Any]]:
+def nodes(host: Host) -> List[CapturedNode]:
     """Return the device nodes an engine would open, with mode and access."""
     paths = ["/dev/kfd", "/dev/dxg", "/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvhost-gpu"]
     paths += ["/dev/dri/" + n for n in host.names("/dev/dri") or [] if n.startswith("renderD")]
@@ -157,7 +159,7 @@ def modules(host: Host) -> Dict[str, Dict[str, Optional[str]]]:
     return {name: {"version": host.read("/sys/module/%s/version" % name)} for name in loaded}
 
 
-def secure_boot(host: Host) -> Dict[str, Any]:
+def secure_boot(host: Host) -> Unchecked:
     """Return whether the firmware lets unsigned modules in."""
     name = "SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
     data = host.read_bytes("/sys/firmware/efi/efivars/" + name)
@@ -169,7 +171,7 @@ def secure_boot(host: Host) -> Dict[str, Any]:
     }
 
 
-def tegra(host: Host) -> Optional[Dict[str, Any]]:
+def tegra(host: Host) -> Optional[Unchecked]:
     """Return what tells a Jetson; None elsewhere."""
     compatible = host.read("/proc/device-tree/compatible") or ""
     release = host.read("/etc/nv_tegra_release")
@@ -182,9 +184,9 @@ def tegra(host: Host) -> Optional[Dict[str, Any]]:
     }
 
 
-def nvidia(host: Host) -> Dict[str, Any]:
+def nvidia(host: Host) -> Unchecked:
     """Return what NVIDIA's driver, library or tool say about its GPUs."""
-    found: Dict[str, Any] = {
+    found: Unchecked = {
         "proc_version": host.read("/proc/driver/nvidia/version"),
         "proc_gpus": _proc_gpus(host),
         "nvml": None,
@@ -198,13 +200,14 @@ def nvidia(host: Host) -> Dict[str, Any]:
     if cards and "nvidia" not in modules(host):
         found["module_file"] = _module_file(host)
     seconds = TOOL_SECONDS + max(0, len(cards) - 1)
-    found["nvml"] = _nvml(host, seconds)
-    if not _settled(found["nvml"]):
+    answer = _nvml(host, seconds)
+    found["nvml"] = answer
+    if not _settled(answer):
         found["smi"] = _smi(host, seconds, len(cards))
     return found
 
 
-def _settled(answer: Optional[Dict[str, Any]]) -> bool:
+def _settled(answer: Optional[ToolAnswer]) -> bool:
     """Tell whether NVML has said all there is: it answered, or hung as its tool would too.
 
     One that crashes after its whole answer, which ends with a brace, has answered.
@@ -229,7 +232,7 @@ def _module_file(host: Host) -> bool:
     return any(name.startswith(("nvidia.ko", "nvidia-current.ko")) for name in names)
 
 
-def _nvml(host: Host, seconds: float) -> Optional[Dict[str, Any]]:
+def _nvml(host: Host, seconds: float) -> Optional[ToolAnswer]:
     """Return NVML's answer, asked in another process: a wedged driver hangs its caller."""
     # Here because it loads ctypes, which a host without NVIDIA's parts can do without.
     from . import nvml
@@ -240,8 +243,8 @@ def _nvml(host: Host, seconds: float) -> Optional[Dict[str, Any]]:
     return host.program(sys.executable, ["-I", "-S", "-c", nvml.source(), library], seconds)
 
 
-def _smi(host: Host, seconds: float, cards: int) -> Dict[str, Any]:
-    answers: Dict[str, Any] = {"query": _smi_query(host, SMI_QUERY, seconds)}
+def _smi(host: Host, seconds: float, cards: int) -> Dict[str, Optional[ToolAnswer]]:
+    answers: Dict[str, Optional[ToolAnswer]] = {"query": _smi_query(host, SMI_QUERY, seconds)}
     first = answers["query"]
     if first and first["rc"] not in (0, None) and "not a valid field" in _said(first):
         answers["query"] = _smi_query(host, SMI_QUERY_OLD, seconds)
@@ -261,28 +264,33 @@ def _has_rows(stdout: str) -> bool:
     return bool(header) and "\n" in rows.strip()
 
 
-def _smi_query(host: Host, fields: str, seconds: float) -> Optional[Dict[str, Any]]:
+def _smi_query(host: Host, fields: str, seconds: float) -> Optional[ToolAnswer]:
     return host.tool("nvidia-smi", ["--query-gpu=" + fields, "--format=csv"], seconds)
 
 
-def _said(answer: Dict[str, Any]) -> str:
+def _said(answer: ToolAnswer) -> str:
     return "%s %s" % (answer["stdout"], answer["stderr"])
 
 
-def amd(host: Host) -> Dict[str, Any]:
+def amd(host: Host) -> Unchecked:
     """Return the compute topology of amdgpu; a tool's words only where sysfs is silent."""
     base = "/sys/class/kfd/kfd/topology/nodes"
     cards = [device for device in pci(host) or [] if device.get("vendor") == AMD]
-    found: Dict[str, Any] = {"kfd": [_kfd(host, base, n) for n in host.names(base) or []]}
-    if cards and not any(card["amd"].get("vram") for card in cards):
-        found["amd_smi"] = host.tool("amd-smi", ["static", "--json"])
-        if not _tells_cards(found["amd_smi"]):
+    found: Unchecked = {"kfd": [_kfd(host, base, n) for n in host.names(base) or []]}
+    if cards and not any(_has_vram(card["amd"]) for card in cards):
+        answer = host.tool("amd-smi", ["static", "--json"])
+        found["amd_smi"] = answer
+        if not _tells_cards(answer):
             arguments = ["--showbus", "--showproductname", "--showmeminfo", "vram", "--json"]
             found["rocm_smi"] = host.tool("rocm-smi", arguments)
     return found
 
 
-def _tells_cards(answer: Optional[Dict[str, Any]]) -> bool:
+def _has_vram(fields: object) -> bool:
+    return isinstance(fields, dict) and bool(fields.get("vram"))
+
+
+def _tells_cards(answer: Optional[ToolAnswer]) -> bool:
     """Tell whether amd-smi settled the question; one that fails without a card has not."""
     return answer is not None and (answer["rc"] == 0 or "bdf" in answer["stdout"].lower())
 
@@ -297,7 +305,7 @@ _KFD_FIELDS = [
 ]
 
 
-def _kfd(host: Host, base: str, node: str) -> Dict[str, Any]:
+def _kfd(host: Host, base: str, node: str) -> Unchecked:
     here = "%s/%s" % (base, node)
     fields = _pairs(host.read(here + "/properties") or "", _KFD_FIELDS)
     links = [

@@ -12,6 +12,7 @@ import os
 import sys
 from typing import Any, Callable, Dict, List, Optional
 
+from ..types.facts import Capture, Unchecked
 from . import probe_gpu
 from .machine_reader import Host
 from .schema import CAPTURE_SCHEMA
@@ -61,7 +62,7 @@ _STORAGE = frozenset(
 _CGROUP_WORDS = ("docker", "kubepods", "libpod", "lxc", "garden", "containerd", "machine.slice")
 
 
-def machine(host: Host) -> Dict[str, Any]:
+def machine(host: Host) -> Unchecked:
     """Return kernel and architecture as ``uname`` gives them."""
     name = os.uname()
     return {
@@ -78,7 +79,7 @@ def os_release(host: Host) -> Optional[str]:
     return host.read("/etc/os-release") or host.read("/usr/lib/os-release")
 
 
-def init(host: Host) -> Dict[str, Any]:
+def init(host: Host) -> Unchecked:
     """Return who is process 1, and whether systemd runs this machine."""
     return {
         "pid1": host.read("/proc/1/comm"),
@@ -87,7 +88,7 @@ def init(host: Host) -> Dict[str, Any]:
     }
 
 
-def environment(host: Host) -> Dict[str, Any]:
+def environment(host: Host) -> Unchecked:
     """Return the traces that containers and WSL leave behind."""
     cgroup = host.read("/proc/1/cgroup") or ""
     return {
@@ -117,7 +118,7 @@ _CPU_FIELDS = (
 )
 
 
-def cpu(host: Host) -> Dict[str, Any]:
+def cpu(host: Host) -> Unchecked:
     """Return how cpuinfo describes the first processor, and how many there are."""
     text = "".join(host.lines("/proc/cpuinfo"))
     blocks = [block for block in text.split("\n\n") if block.strip()]
@@ -140,7 +141,7 @@ def _core_of(block: str) -> Optional[str]:
     return " ".join(fields) if len(fields) == 2 else None
 
 
-def memory(host: Host) -> Dict[str, Any]:
+def memory(host: Host) -> Unchecked:
     """Return the memory of the machine and every limit put on this process."""
     nodes = host.names("/sys/devices/system/node") or []
     found = memory_now(host)
@@ -149,7 +150,7 @@ def memory(host: Host) -> Dict[str, Any]:
     return found
 
 
-def memory_now(host: Host) -> Dict[str, Any]:
+def memory_now(host: Host) -> Unchecked:
     """Return the part of ``memory`` that costs nothing to read."""
     wanted = ("MemTotal:", "Hugepagesize:")
     lines = (host.read("/proc/meminfo") or "").splitlines()
@@ -246,10 +247,10 @@ PROBES: Dict[str, Callable[[Host], Any]] = {
 
 def gather(
     host: Optional[Host] = None, probes: Optional[Dict[str, Callable[[Host], Any]]] = None
-) -> Dict[str, Any]:
+) -> Unchecked:
     """Return a capture of this machine. Never raises: a failed probe is part of the result."""
     host = host or Host()
-    capture: Dict[str, Any] = {"schema": CAPTURE_SCHEMA, "python": sys.version.split()[0]}
+    capture: Capture = {"schema": CAPTURE_SCHEMA, "python": sys.version.split()[0]}
     errors: Dict[str, str] = {}
     for name, probe in (probes or PROBES).items():
         try:

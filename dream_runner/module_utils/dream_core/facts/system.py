@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Dict, List, Optional
 
+from ..types.facts import Capture, Cpu, Facts, HostFinding, Init, Memory, Mount, Node, Os, Unchecked
 from . import parse
 from .finding_texts import finding
 
@@ -48,7 +49,7 @@ _FLAGS = frozenset(
 )
 
 
-def interpret(capture: Dict[str, Any]) -> Dict[str, Any]:
+def interpret(capture: Capture) -> Facts:
     """Return the part of the facts document that is not about accelerators."""
     machine = parse.mapping(capture.get("machine"))
     return {
@@ -76,7 +77,7 @@ def _unquoted(value: str) -> str:
     return re.sub(r'\\(["$`\\])', r"\1", value)
 
 
-def _os(capture: Dict[str, Any], machine: Dict[str, Any]) -> Dict[str, Any]:
+def _os(capture: Capture, machine: Unchecked) -> Os:
     fields = os_release(capture.get("os_release"))
     like = fields.get("ID_LIKE", "").lower().split()
     name = fields.get("ID", "").lower() or None
@@ -102,19 +103,19 @@ def _family(names: List[str]) -> str:
     return "unknown"
 
 
-def _wsl(machine: Dict[str, Any]) -> bool:
+def _wsl(machine: Unchecked) -> bool:
     """Tell WSL by its kernel's name; a container in WSL has the same kernel and GPUs."""
     release = str(machine.get("release")).lower()
     return "microsoft" in release or "wsl" in release
 
 
-def is_virtual(capture: Dict[str, Any]) -> bool:
+def is_virtual(capture: Capture) -> bool:
     """Tell a virtual machine by the flag that every hypervisor for x86 sets."""
     fields = parse.mapping(parse.mapping(capture.get("cpu")).get("info"))
     return "hypervisor" in str(fields.get("flags") or "").split()
 
 
-def container(capture: Dict[str, Any]) -> Optional[str]:
+def container(capture: Capture) -> Optional[str]:
     """Return the kind of container this is (docker, podman, lxc, kubernetes...), or None."""
     traces = parse.mapping(capture.get("environment"))
     words = [str(word) for word in parse.rows(traces.get("cgroup_words"))]
@@ -132,7 +133,7 @@ def container(capture: Dict[str, Any]) -> Optional[str]:
     return "other" if _on_layers(capture) else None
 
 
-def _on_layers(capture: Dict[str, Any]) -> bool:
+def _on_layers(capture: Capture) -> bool:
     """Tell a container of any other kind: a root made of layers, and no init of a machine.
 
     A live system has such a root too, but a real init.
@@ -142,14 +143,14 @@ def _on_layers(capture: Dict[str, Any]) -> bool:
     return roots == ["overlay"] and pid1 not in ("systemd", "init", None)
 
 
-def _init(raw: Dict[str, Any]) -> Dict[str, Any]:
+def _init(raw: Unchecked) -> Init:
     pid1 = parse.string(raw.get("pid1"))
     # /run/systemd/system alone may be a leftover directory of an image.
     booted = raw.get("systemd") is True and pid1 in ("systemd", "init", None)
     return {"system": "systemd" if booted else "other", "pid1": pid1}
 
 
-def _cpu(capture: Dict[str, Any]) -> Dict[str, Any]:
+def _cpu(capture: Capture) -> Cpu:
     mac = parse.mapping(capture.get("darwin"))
     if mac:
         return {
@@ -171,7 +172,7 @@ def _cpu(capture: Dict[str, Any]) -> Dict[str, Any]:
     }
 
 
-def _memory(capture: Dict[str, Any]) -> Dict[str, Any]:
+def _memory(capture: Capture) -> Memory:
     """Return the machine's memory, the tightest limit on it, and what may be counted, in MiB."""
     raw = parse.mapping(capture.get("memory"))
     mac = parse.mapping(capture.get("darwin"))
@@ -198,9 +199,9 @@ def _meminfo_mb(body: Any) -> Optional[int]:
     return None
 
 
-def _mounts(value: Any) -> List[Dict[str, str]]:
+def _mounts(value: Any) -> List[Mount]:
     """Return one entry a path: a later mount hides the earlier one under it."""
-    found: Dict[str, Dict[str, str]] = {}
+    found: Dict[str, Mount] = {}
     for row in parse.rows(value):
         if isinstance(row, list) and len(row) == 3 and all(isinstance(part, str) for part in row):
             device, path, kind = row
@@ -213,7 +214,7 @@ def _octal(name: str) -> str:
     return re.sub(r"\\([0-3][0-7]{2})", lambda m: chr(int(m[1], 8)), name)
 
 
-def _secure_boot(capture: Dict[str, Any]) -> Optional[bool]:
+def _secure_boot(capture: Capture) -> Optional[bool]:
     raw = parse.mapping(capture.get("secure_boot"))
     if raw.get("efi") is False:
         return False
@@ -221,30 +222,33 @@ def _secure_boot(capture: Dict[str, Any]) -> Optional[bool]:
     return enabled if isinstance(enabled, bool) else None
 
 
-def node_paths(capture: Dict[str, Any]) -> List[str]:
+def node_paths(capture: Capture) -> List[str]:
     """Return the device nodes that are devices; a file or folder in their place is none."""
     nodes = parse.mappings(capture.get("nodes"))
     return [str(node.get("path")) for node in nodes if node.get("device") is not False]
 
 
-def _nodes(value: Any) -> List[Dict[str, Any]]:
+def _nodes(value: Any) -> List[Node]:
     return [
-        {"path": node["path"], "mode": node.get("mode"), "usable": node.get("usable") is True}
-        for node in parse.mappings(value)
-        if isinstance(node.get("path"), str)
+        {"path": path, "mode": node.get("mode"), "usable": node.get("usable") is True}
+        for node in parse.rows(value)
+        if isinstance(node, dict)
+        for path in [node.get("path")]
+        if isinstance(path, str)
     ]
 
 
-def findings(capture: Dict[str, Any], base: Dict[str, Any]) -> List[Dict[str, Any]]:
+def findings(capture: Capture, base: Facts) -> List[HostFinding]:
     """Return what is noteworthy about memory and pages."""
-    found: List[Dict[str, Any]] = []
+    found: List[HostFinding] = []
     memory = base["memory"]
     if memory["limit_mb"]:
-        seen = "%d of %d MB" % (memory["limit_mb"], memory["total_mb"])
+        seen = "%d of %d MB" % (memory["limit_mb"], memory["total_mb"] or 0)
         found.append(finding("MEMORY_LIMITED", seen))
     windows, total = memory["windows_mb"], memory["total_mb"]
     if base["os"]["wsl"] and windows and total and total < windows * 0.95:
         found.append(finding("WSL_MEMORY_LIMITED", "%d of %d MB" % (total, windows)))
-    if (base["page_size_bytes"] or 0) > 4096:
-        found.append(finding("LARGE_PAGES", "%d bytes" % base["page_size_bytes"]))
+    page_bytes = base["page_size_bytes"] or 0
+    if page_bytes > 4096:
+        found.append(finding("LARGE_PAGES", "%d bytes" % page_bytes))
     return found

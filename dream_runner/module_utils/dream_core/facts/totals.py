@@ -6,13 +6,15 @@ second truth that an override or a repair would leave behind.
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional
+from typing import List, Optional, Tuple
+
+from ..types.facts import Accelerator, Facts, Gpu
 
 #: Why a device that is not used by itself may be used when the user insists.
 _FORCEABLE = frozenset(["VRAM_TOO_SMALL", "DRIVER_TOO_OLD"])
 
 
-def usable_gpus(facts: Dict[str, Any]) -> List[Dict[str, Any]]:
+def usable_gpus(facts: Facts) -> List[Gpu]:
     """Return the devices that the document's backend would run on, in its order."""
     backend = facts.get("backend")
     forced = bool(facts.get("backend_overridden"))
@@ -23,7 +25,13 @@ def usable_gpus(facts: Dict[str, Any]) -> List[Dict[str, Any]]:
     ]
 
 
-def memory_of(gpu: Dict[str, Any]) -> Optional[int]:
+def is_split(gpu: Gpu) -> bool:
+    """Tell whether a device is divided into parts (MIG)."""
+    mig = gpu.get("mig")
+    return bool(mig and mig.get("enabled"))
+
+
+def memory_of(gpu: Gpu) -> Optional[int]:
     """Return the MiB one program can use on a device: of a split one, its largest part."""
     mig = gpu.get("mig")
     if mig and mig["enabled"]:
@@ -33,7 +41,7 @@ def memory_of(gpu: Dict[str, Any]) -> Optional[int]:
     return int(size) if size else None
 
 
-def accelerator(facts: Dict[str, Any], memory_limit_mb: int = 0) -> Dict[str, Any]:
+def accelerator(facts: Facts, memory_limit_mb: int = 0) -> Accelerator:
     """Return ``{backend, memory_class, memory_mb, count, gpus}`` of what would compute.
 
     ``memory_mb`` is the sum over discrete devices; for unified memory, that
@@ -46,7 +54,7 @@ def accelerator(facts: Dict[str, Any], memory_limit_mb: int = 0) -> Dict[str, An
     chosen, size, kind = _discrete([gpu for gpu in gpus if gpu["memory_class"] == "discrete"])
     shared = [gpu for gpu in gpus if gpu["memory_class"] == "unified"]
     unified = unified_mb(facts, shared, memory_limit_mb) if shared else None
-    if shared and (not chosen or weight(unified, "unified") > size):
+    if shared and (not chosen or weight(unified, "unified") > (size or 0)):
         chosen, size, kind = shared, unified, "unified"
     return {
         "backend": facts["backend"],
@@ -62,8 +70,8 @@ def weight(size_mb: Optional[int], memory_class: str) -> int:
     return (size_mb or 0) // (2 if memory_class == "unified" else 1)
 
 
-def _discrete(gpus: List[Dict[str, Any]]) -> Any:
-    whole = [gpu for gpu in gpus if not (gpu.get("mig") or {}).get("enabled")]
+def _discrete(gpus: List[Gpu]) -> Tuple[List[Gpu], Optional[int], str]:
+    whole = [gpu for gpu in gpus if not is_split(gpu)]
     split = sorted((g for g in gpus if g not in whole), key=lambda g: memory_of(g) or 0)
     total = sum(memory_of(gpu) or 0 for gpu in whole)
     part = (memory_of(split[-1]) or 0) if split else 0
@@ -72,9 +80,7 @@ def _discrete(gpus: List[Dict[str, Any]]) -> Any:
     return whole, total, "discrete"
 
 
-def unified_mb(
-    facts: Dict[str, Any], gpus: List[Dict[str, Any]], memory_limit_mb: int = 0
-) -> Optional[int]:
+def unified_mb(facts: Facts, gpus: List[Gpu], memory_limit_mb: int = 0) -> Optional[int]:
     """Return the MiB that CPU and GPU share, with what firmware set aside for the GPU."""
     ram = ram_mb(facts, memory_limit_mb)
     if ram is None:
@@ -84,7 +90,7 @@ def unified_mb(
     return min(ram + carved, memory_limit_mb) if memory_limit_mb else ram + carved
 
 
-def ram_mb(facts: Dict[str, Any], memory_limit_mb: int = 0) -> Optional[int]:
+def ram_mb(facts: Facts, memory_limit_mb: int = 0) -> Optional[int]:
     """Return the MiB of RAM that may be counted: the machine's, a limit's, the user's."""
     memory = facts.get("memory") or {}
     sizes = [memory.get("usable_mb"), memory_limit_mb]

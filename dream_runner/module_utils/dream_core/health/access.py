@@ -6,13 +6,14 @@ lines. The end of an install, ``status``, summary.json and the report show the s
 
 from __future__ import annotations
 
-from typing import Any, Collection, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence, Tuple, cast
 
 from .. import arguments
 from ..system import ip_addresses
+from ..types.access import Access, Reach
+from ..types.health import FeatureTests
+from ..types.receipt import PhaseFacts
 from .engine_key import KEY_NAME, api_key
-
-Document = Dict[str, Any]
 
 #: Who may use what is open to other computers.
 NO_PASSWORD, KEY, ACCOUNT = "none", "key", "account"
@@ -48,7 +49,7 @@ def carry_out(params: Mapping[str, Any], *, write: bool) -> Dict[str, Any]:
     return {"changed": False, "access": document, "lines": lines(document)}
 
 
-def build(params: Mapping[str, Any], addresses: Sequence[str]) -> Document:
+def build(params: Mapping[str, Any], addresses: Sequence[str]) -> Access:
     """Return the document; ``addresses`` are those under which other computers see this one."""
     bind, port = str(params["bind_address"]), int(params["port"])
     here = params.get("loopbacks") or ip_addresses.LOOPBACKS
@@ -56,7 +57,7 @@ def build(params: Mapping[str, Any], addresses: Sequence[str]) -> Document:
     root = ip_addresses.base_url(ip_addresses.reachable(engine, here), port)
     pages = {item["id"]: item["url"] for item in params["services"] if item.get("url")}
     chat = pages.get(_CHAT, root).rstrip("/") + "/"
-    features = dict(params.get("features") or {})
+    features = cast("FeatureTests", params.get("features") or {})
     # Unproven is a chat that does not know the account: one with accounts before never made it.
     account = None if "chat" in (features.get("unproven") or {}) else params.get("account")
     return {
@@ -74,7 +75,7 @@ def build(params: Mapping[str, Any], addresses: Sequence[str]) -> Document:
     }
 
 
-def _published(params: Mapping[str, Any]) -> List[Document]:
+def _published(params: Mapping[str, Any]) -> List[Reach]:
     """Return ``{what, port, address, guard}`` of every port of the stack, for people."""
     titles = {item["id"]: item.get("title") or item["id"] for item in params["services"]}
     return [
@@ -109,7 +110,7 @@ def is_open(bind_address: str) -> bool:
     return not ip_addresses.is_loopback(bind_address)
 
 
-def of(summary: Mapping[str, Any]) -> Document:
+def of(summary: PhaseFacts) -> Access:
     """Return the document in the summary's facts, with the addresses that this host has now.
 
     Empty where there is none: an older version wrote the facts, or nothing is installed.
@@ -118,20 +119,21 @@ def of(summary: Mapping[str, Any]) -> Document:
     if not isinstance(document, dict) or not document.get("chat"):
         return {}
     bind = str(document.get("bind_address") or "127.0.0.1")
-    return dict(document, lan=remote(str(document["chat"]), bind, ip_addresses.addresses()))
+    known = cast("Access", document)
+    return {**known, "lan": remote(str(document["chat"]), bind, ip_addresses.addresses())}
 
 
 # --- in words -----------------------------------------------------------------------
 
 
-def lines(document: Mapping[str, Any], pending: str = "") -> List[str]:
+def lines(document: Access, pending: str = "") -> List[str]:
     """Return the lines for a person; ``pending`` says what is still being fetched, and why."""
     found = rows(document, pending)
     width = max(len(label) for label, _ in found)
     return ["  %-*s  %s" % (width, label, value) for label, value in found]
 
 
-def rows(document: Mapping[str, Any], pending: str = "") -> List[Tuple[str, str]]:
+def rows(document: Access, pending: str = "") -> List[Tuple[str, str]]:
     """Return label and value of each line; an empty label goes on with the one before."""
     found = [
         ("Chat in your browser", str(document["chat"])),
@@ -139,18 +141,18 @@ def rows(document: Mapping[str, Any], pending: str = "") -> List[Tuple[str, str]
         *_remote_rows(document),
     ]
     found += _feature_rows(document.get("features") or {})
-    if document.get("account"):
-        found.append(
-            ("First account", "%(name)s; password: %(key)s in %(file)s" % document["account"])
-        )
-    if document.get("key"):
-        found.append(("API key", "%(name)s in %(file)s" % document["key"]))
+    account, key = document.get("account"), document.get("key")
+    if account:
+        words = (account["name"], account["key"], account["file"])
+        found.append(("First account", "%s; password: %s in %s" % words))
+    if key:
+        found.append(("API key", "%s in %s" % (key["name"], key["file"])))
     if pending:
         found.append(("In the background", pending))
     return [*found, *(("Note", str(note)) for note in document.get("port_notes") or ())]
 
 
-def _remote_rows(document: Mapping[str, Any]) -> List[Tuple[str, str]]:
+def _remote_rows(document: Access) -> List[Tuple[str, str]]:
     label = "From another computer"
     if not is_open(str(document["bind_address"])):
         return [(label, "not open; 'dream-runner install --lan' opens it")]
@@ -159,19 +161,19 @@ def _remote_rows(document: Mapping[str, Any]) -> List[Tuple[str, str]]:
     return [*rows, ("Open to", who(str(document["guard"]))), *_port_rows(document)]
 
 
-def _feature_rows(features: Mapping[str, Any]) -> List[Tuple[str, str]]:
+def _feature_rows(features: FeatureTests) -> List[Tuple[str, str]]:
     """Return which features worked when they were tested, which did not, which were not tested."""
     words = " ".join(features.get("passed") or ())
     rows = [("Ready", words)] if words else []
-    rows += [("Not working", "%s: %s" % item) for item in _sorted(features, "failed")]
-    return rows + [("Not tested", "%s: %s" % item) for item in _sorted(features, "unproven")]
+    rows += [("Not working", "%s: %s" % item) for item in _sorted(features.get("failed"))]
+    return rows + [("Not tested", "%s: %s" % item) for item in _sorted(features.get("unproven"))]
 
 
-def _sorted(features: Mapping[str, Any], key: str) -> List[Tuple[str, str]]:
-    return sorted((features.get(key) or {}).items())
+def _sorted(reasons: Optional[Mapping[str, str]]) -> List[Tuple[str, str]]:
+    return sorted((reasons or {}).items())
 
 
-def _port_rows(document: Mapping[str, Any]) -> List[Tuple[str, str]]:
+def _port_rows(document: Access) -> List[Tuple[str, str]]:
     """Return the ports that are open to the network, with their sign-in, and those that are not."""
     found = [
         ("", "%s, port %d: %s" % (item["what"], item["port"], asks(str(item["guard"]))))

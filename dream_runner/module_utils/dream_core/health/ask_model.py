@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, Mapping, Optional
 from urllib.parse import urlsplit
 
 from ..errors import EngineError
+from ..types.health import Answer, Fetched
 
 #: Pauses between attempts, in seconds; the last one repeats. A start takes
 #: milliseconds for a small model and minutes for a large one.
@@ -26,7 +27,7 @@ _SLOTS_SECONDS = 1.0
 _QUESTION = "Say hello."
 
 
-def get(url: str, timeout_seconds: float = _REQUEST_SECONDS) -> Dict[str, Any]:
+def get(url: str, timeout_seconds: float = _REQUEST_SECONDS) -> Fetched:
     """Return ``{status, error}`` of one GET; no answer is an error, not an exception."""
     try:
         status, _ = _request(url, "GET", None, timeout_seconds)
@@ -74,7 +75,7 @@ def complete(
     key: str = "",
     patience_seconds: float = PATIENCE_SECONDS,
     trusting: bool = False,
-) -> Dict[str, Any]:
+) -> Answer:
     """Ask the model one question; return ``{text, seconds, busy}``.
 
     Ready means this: HTTP 200 has been seen without any model loaded. An engine of

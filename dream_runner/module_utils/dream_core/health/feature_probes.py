@@ -9,9 +9,11 @@ The paths are those of Open WebUI 0.11 and n8n 2.41.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Collection, Dict, List, Mapping, NamedTuple, Sequence, Tuple
+from typing import Callable, Collection, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 from ..files import env_file, text_file
+from ..types.health import FeatureTests
+from ..types.service import ServiceSummary
 from .chat_probes import Chat
 from .local_page import Failed, Unproven
 from .workflow_probe import Workflows
@@ -46,14 +48,14 @@ PROBES = (
 )
 
 
-def wanted(services: Sequence[Mapping[str, Any]]) -> List[str]:
+def wanted(services: Sequence[ServiceSummary]) -> List[str]:
     """Return the names of the probes that a stack with these services can run."""
     running = {str(item["id"]) for item in services}
     return [item.name for item in PROBES if {item.page, *item.needs} <= running]
 
 
 def run(
-    services: Sequence[Mapping[str, Any]],
+    services: Sequence[ServiceSummary],
     model: str,
     env: Mapping[str, str],
     *,
@@ -61,7 +63,7 @@ def run(
     upgrading: bool = False,
     down: Collection[str] = (),
     answer_seconds: float = ANSWER_SECONDS,
-) -> Dict[str, Any]:
+) -> FeatureTests:
     """Return ``{passed: [name], failed: {name: why}, unproven: {name: why}}``.
 
     ``env`` is the content of ``.env``, which has the accounts. ``upgrading`` means that a small
@@ -69,7 +71,7 @@ def run(
     """
     urls = {str(item["id"]): str(item.get("url") or "") for item in services}
     probes = _probes(urls, model, env, answer_seconds)
-    found: Dict[str, Any] = {"passed": [], "failed": {}, "unproven": {}}
+    found: FeatureTests = {"passed": [], "failed": {}, "unproven": {}}
     reasons = _of_down(down)
     if upgrading:
         reasons[_AGENT] = _WAITS
@@ -105,11 +107,11 @@ def _probes(
     }
 
 
-def since(found: Mapping[str, Any]) -> Dict[str, Any]:
+def since(found: FeatureTests) -> FeatureTests:
     """Return what ``run`` found while ``upgrading``, worded for the time after the upgrade."""
     told = {_WAITS: _UNUSED}
     unproven = found.get("unproven") or {}
-    return dict(found, unproven={name: told.get(why, why) for name, why in unproven.items()})
+    return {**found, "unproven": {name: told.get(why, why) for name, why in unproven.items()}}
 
 
 def _of_down(down: Collection[str]) -> Dict[str, str]:
@@ -130,7 +132,7 @@ def read_env(path: str) -> Dict[str, str]:
         return {}
 
 
-def sentence(found: Mapping[str, Any]) -> str:
+def sentence(found: FeatureTests) -> str:
     """Return what passed, what failed and what was not tested, for a person."""
     parts = ["ready: " + " ".join(found["passed"])] if found.get("passed") else []
     parts += ["%s failed: %s" % item for item in sorted((found.get("failed") or {}).items())]

@@ -17,10 +17,9 @@ from ..containers import project_containers
 from ..errors import DreamError, EngineError
 from ..files.logs import last_lines
 from ..resources.watched import failed_for_good
+from ..types.health import FeatureTests
+from ..types.service import Container, ServiceSummary
 from . import ask_model, engine_key, feature_probes
-
-Service = Mapping[str, Any]
-Container = Mapping[str, Any]
 
 #: A container that the engine started again so often since we look is in a loop.
 _LOOP = 3
@@ -88,7 +87,7 @@ def _asked(params: Mapping[str, Any]) -> Dict[str, Any]:
     }
 
 
-def _features(params: Mapping[str, Any], down: Mapping[str, str]) -> Dict[str, Any]:
+def _features(params: Mapping[str, Any], down: Mapping[str, str]) -> FeatureTests:
     """Test each feature once; return what passed, what failed and what was not tested."""
     how = params["features"]
     if not how:
@@ -117,7 +116,7 @@ def _check_page(url: str, key: str) -> None:
 class Watch:
     """The project's containers, asked for at most once a second whoever asks."""
 
-    def __init__(self, look: Callable[[], List[Dict[str, Any]]]) -> None:
+    def __init__(self, look: Callable[[], List[Container]]) -> None:
         self._look = look
         self._lock = threading.Lock()
         self._seen: Dict[str, Container] = {}
@@ -140,7 +139,9 @@ class Watch:
         return int(container["restarts"]) - self._first.get(service, 0)
 
 
-def wait_for_services(command: str, project: str, services: Sequence[Service]) -> Dict[str, str]:
+def wait_for_services(
+    command: str, project: str, services: Sequence[ServiceSummary]
+) -> Dict[str, str]:
     """Return ``{id: why}`` of the optional services that are not up.
 
     Raises EngineError SERVICE_NOT_READY when a core one is not.
@@ -167,7 +168,7 @@ def wait_for_services(command: str, project: str, services: Sequence[Service]) -
     return down
 
 
-def wait_for(service: Service, watch: Watch) -> str:
+def wait_for(service: ServiceSummary, watch: Watch) -> str:
     """Return an empty string as soon as a service is up, else why it is not."""
     began = time.monotonic()
     while True:
@@ -180,7 +181,7 @@ def wait_for(service: Service, watch: Watch) -> str:
         time.sleep(_PAUSE_SECONDS)
 
 
-def look_at(service: Service, watch: Watch) -> Any:
+def look_at(service: ServiceSummary, watch: Watch) -> Any:
     """Return ``(why it is not up, whether waiting is useless)``; ``("", False)`` when it is."""
     container = watch.container(service["id"])
     if container is None:

@@ -7,7 +7,7 @@ listens on its port may answer as well as it likes: that is another program.
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, List, Optional, Sequence
 from urllib.parse import urlsplit
 
 from ..containers import engine, project_containers
@@ -15,10 +15,12 @@ from ..errors import DreamError, EngineError
 from ..native.supervisord_state import program_info
 from ..network import listeners
 from ..system import ip_addresses, systemd
+from ..types.health import Asked, Endpoint
+from ..types.host import Listener
+from ..types.receipt import PhaseFacts, Receipts
+from ..types.resource import Resource
 from . import ask_model
 from .engine_key import api_key
-
-Receipts = Mapping[str, Any]
 
 _HEALTH_SECONDS = 5.0
 #: A person is told after so long that the engine is busy.
@@ -27,7 +29,7 @@ _PERSON_SECONDS = 0.4
 _PUBLISHERS = (None, "docker-proxy", "rootlessport", "rootlesskit", "dockerd")
 
 
-def endpoint(receipts: Receipts) -> Dict[str, str]:
+def endpoint(receipts: Receipts) -> Endpoint:
     """Return ``{url, health, path, model, key_file}`` of the engine; ``url`` is empty if unknown.
 
     The last proof of the health phase tells them all; before there is one, the recorded port.
@@ -43,8 +45,8 @@ def endpoint(receipts: Receipts) -> Dict[str, str]:
     }
 
 
-def _facts(receipts: Receipts, phase: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = (receipts.get(phase) or {}).get("facts") or {}
+def _facts(receipts: Receipts, phase: str) -> PhaseFacts:
+    found: PhaseFacts = (receipts.get(phase) or {}).get("facts") or {}
     return found
 
 
@@ -63,7 +65,7 @@ def _url(address: str, port: int) -> str:
     return ip_addresses.base_url(ip_addresses.reachable(address, ip_addresses.loopbacks()), port)
 
 
-def ask(receipts: Receipts, timeout_seconds: float, *, trusting: bool = False) -> Dict[str, Any]:
+def ask(receipts: Receipts, timeout_seconds: float, *, trusting: bool = False) -> Asked:
     """Ask the engine one question; return what was seen on the way, for people and programs.
 
     ``{url, listening, holder, ours, healthy, model, answer, answers, busy, seconds, why}``.
@@ -72,22 +74,21 @@ def ask(receipts: Receipts, timeout_seconds: float, *, trusting: bool = False) -
     place = endpoint(receipts)
     if not place["url"]:
         return {"why": "no phase has recorded a port yet"}
-    found: Dict[str, Any] = {"url": place["url"]}
+    found: Asked = {"url": place["url"]}
     host, port = _split(place["url"])
     listener = _listener(host, port, _units(receipts))
     if listener is None:
-        return dict(found, why="nothing listens on port %d" % port)
-    found.update(listening=True, holder=listeners.holder(listener))
+        return {**found, "why": "nothing listens on port %d" % port}
+    found["listening"] = True
+    found["holder"] = listeners.holder(listener)
     found["ours"] = is_ours(receipts, listener)
     if not found["ours"]:
         why = "port %d belongs to %s, which is not the engine" % (port, found["holder"])
-        return dict(found, why=why)
+        return {**found, "why": why}
     return _converse(place, found, timeout_seconds, trusting)
 
 
-def _converse(
-    place: Mapping[str, str], found: Dict[str, Any], timeout_seconds: float, trusting: bool
-) -> Dict[str, Any]:
+def _converse(place: Endpoint, found: Asked, timeout_seconds: float, trusting: bool) -> Asked:
     base, key = place["url"] + place["path"], api_key(place["key_file"])
     try:
         found["healthy"] = ask_model.get(place["url"] + place["health"])["status"] == 200
@@ -101,14 +102,14 @@ def _converse(
             patience_seconds=_PERSON_SECONDS if trusting else ask_model.PATIENCE_SECONDS,
         )
     except DreamError as error:
-        return dict(found, why=error.what)
-    return dict(
-        found,
-        answer=said["text"],
-        answers=True,
-        busy=said["busy"],
-        seconds=round(said["seconds"], 2),
-    )
+        return {**found, "why": error.what}
+    return {
+        **found,
+        "answer": said["text"],
+        "answers": True,
+        "busy": said["busy"],
+        "seconds": round(said["seconds"], 2),
+    }
 
 
 def _split(url: str) -> Any:
@@ -124,7 +125,7 @@ def _units(receipts: Receipts) -> List[str]:
     return [str(item["name"]) for item in resources if item["kind"] == "unit"]
 
 
-def _listener(host: str, port: int, names: Sequence[str]) -> Optional[Dict[str, Any]]:
+def _listener(host: str, port: int, names: Sequence[str]) -> Optional[Listener]:
     """Return who gets a connection to ``host``: the kernel takes the closest address."""
     seen = listeners.listeners([port], own_units=names)
     found = {ip_addresses.canonical(item["address"]): item for item in seen}
@@ -133,7 +134,7 @@ def _listener(host: str, port: int, names: Sequence[str]) -> Optional[Dict[str, 
     return next((found[way] for way in ways if way in found), None)
 
 
-def is_ours(receipts: Receipts, listener: Mapping[str, Any]) -> bool:
+def is_ours(receipts: Receipts, listener: Listener) -> bool:
     """Tell whether a listener is the engine's process, or holds the port of its container."""
     resources = (receipts.get("services") or {}).get("resources", [])
     if any(item["kind"] == "container" for item in resources):
@@ -147,7 +148,7 @@ def is_ours(receipts: Receipts, listener: Mapping[str, Any]) -> bool:
     return listener["pid"] in pids
 
 
-def _main_pid(resource: Mapping[str, Any]) -> Optional[int]:
+def _main_pid(resource: Resource) -> Optional[int]:
     if resource["kind"] == "supervisor":
         said = program_info(str(resource["config"]), str(resource["program"])) or {}
     else:

@@ -8,7 +8,7 @@ import json
 import os
 import socket as sockets
 import sys
-from typing import Any, Dict
+from typing import Dict
 
 from ..errors import BusyError, RequirementError
 from ..health import serving
@@ -16,6 +16,8 @@ from ..layout import LINGER_DIRECTORY
 from ..records.receipt import read_all
 from ..system import file_lock, filesystems, kernel, lifeline
 from ..system.account import gather_session
+from ..types.look import EngineAnswer, Visit
+from ..types.receipt import Receipts
 from .host import held, look, place_of
 
 OLDEST_PYTHON = (3, 9)
@@ -39,7 +41,7 @@ def visit(
     full: bool = False,
     verify: bool = False,
     save: bool = True,
-) -> Dict[str, Any]:
+) -> Visit:
     """Return what ``look`` finds, with paths resolved, files present and the engine's answer.
 
     ``socket`` is the life line of the run: without it long steps could outlive
@@ -151,14 +153,17 @@ def _present(directory: str) -> Dict[str, int]:
     return {**parts, **{name: size for name, size in found.items() if not name.endswith(".part")}}
 
 
-def _ask(receipts: Dict[str, Dict[str, Any]]) -> Dict[str, Any]:
+def _ask(receipts: Receipts) -> EngineAnswer:
     """Ask the model one question, where an install once proved that it answers."""
     health = receipts.get("health", {})
     facts = health.get("facts", {})
     if health.get("state") != "done" or not facts.get("url"):
         return {"url": "", "answers": False, "why": "no install has ended here"}
     seen = serving.ask(receipts, _ANSWER_SECONDS)
-    answer = {"url": seen.get("url", ""), "model": seen.get("model") or facts.get("model", "")}
+    answer: EngineAnswer = {
+        "url": seen.get("url", ""),
+        "model": seen.get("model") or facts.get("model", ""),
+    }
     if not seen.get("answers"):
-        return dict(answer, answers=False, why=seen["why"])
-    return dict(answer, answers=True, why="", seconds=seen["seconds"])
+        return {**answer, "answers": False, "why": seen["why"]}
+    return {**answer, "answers": True, "why": "", "seconds": seen["seconds"]}

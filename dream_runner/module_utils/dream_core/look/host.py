@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Any, Dict, List, Mapping
+from typing import Dict, List
 
 from ..facts.cache import load_or_gather
 from ..fetch.disk.partial import partial_progress
 from ..network import listeners
 from ..records import receipt, survey
 from ..system.account import gather_session
+from ..types.look import Look
+from ..types.receipt import Receipts
 
 
 def look(
@@ -23,7 +25,7 @@ def look(
     full: bool = False,
     verify: bool = False,
     save: bool = True,
-) -> Dict[str, Any]:
+) -> Look:
     """Return facts, session, receipts, drift, listeners (our own are marked) and models held.
 
     ``bundled`` are the digests of the files in the directory ``bundle``.
@@ -58,7 +60,7 @@ def look(
 DEFAULT_INSTALL_DIR = "~/ai-server"
 
 
-def place_of(install_dir: str, receipts: Mapping[str, Any]) -> str:
+def place_of(install_dir: str, receipts: Receipts) -> str:
     """Return the directory to install into: the default yields to an installation that exists.
 
     An older version had another default, and what it installed stays where it is.

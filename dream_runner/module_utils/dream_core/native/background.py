@@ -13,11 +13,12 @@ import shlex
 import signal
 import sys
 import time
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any, Dict, List, Sequence
 
 from ..errors import EngineError
 from ..system.process import end_child, small_environment, start_child, start_detached
 from ..system.processes import command_lines, end_processes, is_alive, started_at
+from ..types.resource import Resource
 
 KEEP = "--keep"
 _PAUSE_SECONDS = 5.0
@@ -51,7 +52,7 @@ class Program:
         }
 
 
-def program_of(resource: Mapping[str, Any]) -> Program:
+def program_of(resource: Resource) -> Program:
     """Return the program that a resource of a receipt describes."""
     return Program("", str(resource["program"]), str(resource["path"]))
 

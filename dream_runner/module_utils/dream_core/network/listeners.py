@@ -6,9 +6,10 @@ import os
 import pwd
 import socket
 import struct
-from typing import Any, Dict, Iterable, List, Optional, Sequence, Set
+from typing import Dict, Iterable, List, Optional, Sequence, Set, TypedDict
 
 from ..system.filesystems import is_inside, lines, names_in, read_link
+from ..types.host import Listener
 
 _TCP_LISTEN = "0A"
 
@@ -19,7 +20,7 @@ def listeners(
     own_paths: Sequence[str] = (),
     own_units: Sequence[str] = (),
     proc: str = "/proc",
-) -> List[Dict[str, Any]]:
+) -> List[Listener]:
     """Return who listens on TCP: ``{port, address, uid, pid, name, exe, own}``.
 
     ``pid``, ``name`` and ``exe`` are None where this user may not look. ``own``
@@ -34,13 +35,22 @@ def listeners(
         if wanted is None or entry["port"] in wanted
     ]
     owners = _owners({entry["inode"] for entry in found}, proc) if found else {}
-    for entry in found:
-        pid = owners.get(entry.pop("inode"))
-        entry.update(_describe(pid, own_paths, own_units, proc))
-    return sorted(found, key=lambda entry: (entry["port"], entry["address"]))
+    described = [
+        _describe(entry, owners.get(entry["inode"]), own_paths, own_units, proc) for entry in found
+    ]
+    return sorted(described, key=lambda entry: (entry["port"], entry["address"]))
 
 
-def _read_table(path: str) -> Iterable[Dict[str, Any]]:
+class _Row(TypedDict):
+    """A row of the kernel's table."""
+
+    port: int
+    address: str
+    uid: int
+    inode: str
+
+
+def _read_table(path: str) -> Iterable[_Row]:
     for line in lines(path)[1:]:
         fields = line.split()
         if len(fields) < 10 or fields[3] != _TCP_LISTEN:
@@ -77,16 +87,26 @@ def _owners(inodes: Set[str], proc: str) -> Dict[str, int]:
 
 
 def _describe(
-    pid: Optional[int], own_paths: Sequence[str], own_units: Sequence[str], proc: str
-) -> Dict[str, Any]:
+    row: _Row, pid: Optional[int], own_paths: Sequence[str], own_units: Sequence[str], proc: str
+) -> Listener:
+    found: Listener = {
+        "port": row["port"],
+        "address": row["address"],
+        "uid": row["uid"],
+        "pid": None,
+        "name": None,
+        "exe": None,
+        "own": False,
+    }
     if pid is None:
-        return {"pid": None, "name": None, "exe": None, "own": False}
+        return found
     home = os.path.join(proc, str(pid))
     exe = read_link(os.path.join(home, "exe"))
     arguments = "".join(lines(os.path.join(home, "cmdline"))).split("\0")
     units = {part for line in lines(os.path.join(home, "cgroup")) for part in line.split("/")}
     own = any(is_inside(word, path) for word in (exe or "", *arguments) for path in own_paths)
     return {
+        **found,
         "pid": pid,
         "name": "".join(lines(os.path.join(home, "comm"))) or None,
         "exe": exe,
@@ -94,10 +114,11 @@ def _describe(
     }
 
 
-def holder(listener: Dict[str, Any]) -> str:
+def holder(listener: Listener) -> str:
     """Name the program behind a listener in words for a person."""
-    if listener.get("pid"):
-        return "%s (pid %d)" % (listener.get("name") or "a program", listener["pid"])
+    pid = listener.get("pid")
+    if pid:
+        return "%s (pid %d)" % (listener.get("name") or "a program", pid)
     return "a program of %s" % _user(listener.get("uid"))
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from typing import Any, Dict, List, Mapping, Optional
+from typing import List, Mapping, Optional, Sequence, TypedDict
 
 from ..errors import DreamError, IntegrityError, NetworkError
 from ..fetch.faults import SourceFault
 from ..fetch.request import Network, Patience
 from ..fetch.sources import page
 from ..system import atomic, tools
+from ..types.engine import Repository
 from .openpgp import binary, fingerprints
 
 _KEY_LIMIT_BYTES = 1024 * 1024
@@ -31,7 +32,14 @@ _UNTRUSTED = re.compile(
 )
 
 
-def provide(wanted: Mapping[str, Any], environment: Mapping[str, str], write: bool) -> List[str]:
+class _File(TypedDict):
+    """A file to write."""
+
+    path: str
+    content: bytes
+
+
+def provide(wanted: Repository, environment: Mapping[str, str], write: bool) -> List[str]:
     """Bring the repository ``wanted`` (docker_engine.repository); return the files that differed.
 
     Raises IntegrityError where key or repository are not what was pinned.
@@ -41,7 +49,7 @@ def provide(wanted: Mapping[str, Any], environment: Mapping[str, str], write: bo
         # A dry run asks no server.
         return [wanted["key"], *_differing(wanted["files"])]
     content = key or _fetch_key(wanted, environment)
-    files = [{"path": wanted["key"], "content": content}]
+    files: List[_File] = [{"path": wanted["key"], "content": content}]
     files += [
         {"path": item["path"], "content": item["content"].encode()} for item in wanted["files"]
     ]
@@ -51,9 +59,7 @@ def provide(wanted: Mapping[str, Any], environment: Mapping[str, str], write: bo
     return changed
 
 
-def _bring(
-    wanted: Mapping[str, Any], files: List[Dict[str, Any]], environment: Mapping[str, str]
-) -> None:
+def _bring(wanted: Repository, files: List[_File], environment: Mapping[str, str]) -> None:
     before = {item["path"]: _content(item["path"]) for item in files}
     try:
         for item in files:
@@ -74,7 +80,7 @@ def _restore(path: str, content: Optional[bytes]) -> None:
         os.unlink(path)
 
 
-def _differing(files: List[Mapping[str, str]]) -> List[str]:
+def _differing(files: Sequence[Mapping[str, str]]) -> List[str]:
     return [item["path"] for item in files if _content(item["path"]) != item["content"].encode()]
 
 
@@ -86,7 +92,7 @@ def _content(path: str) -> Optional[bytes]:
         return None
 
 
-def _present_key(wanted: Mapping[str, Any]) -> Optional[bytes]:
+def _present_key(wanted: Repository) -> Optional[bytes]:
     """Return the key that is here, if it is the pinned one."""
     content = _content(wanted["key"])
     try:
@@ -95,11 +101,11 @@ def _present_key(wanted: Mapping[str, Any]) -> Optional[bytes]:
         return None
 
 
-def _is_pinned(content: bytes, wanted: Mapping[str, Any]) -> bool:
+def _is_pinned(content: bytes, wanted: Repository) -> bool:
     return set(fingerprints(content)) <= set(wanted["fingerprints"])
 
 
-def _fetch_key(wanted: Mapping[str, Any], environment: Mapping[str, str]) -> bytes:
+def _fetch_key(wanted: Repository, environment: Mapping[str, str]) -> bytes:
     """Return the signing key, in the form the package manager reads, once it is the pinned one."""
     content = _download(wanted["key_url"], environment)
     try:
@@ -112,7 +118,7 @@ def _fetch_key(wanted: Mapping[str, Any], environment: Mapping[str, str]) -> byt
     return binary(content) if wanted["kind"] == "apt" else content
 
 
-def _wrong_key(wanted: Mapping[str, Any], why: str) -> IntegrityError:
+def _wrong_key(wanted: Repository, why: str) -> IntegrityError:
     return IntegrityError(
         "the key at %s is not the pinned %s: %s"
         % (wanted["key_url"], ", ".join(wanted["fingerprints"]), why),
@@ -137,7 +143,7 @@ def _download(url: str, environment: Mapping[str, str]) -> bytes:
         ) from fault
 
 
-def _prove(wanted: Mapping[str, Any], environment: Mapping[str, str]) -> None:
+def _prove(wanted: Repository, environment: Mapping[str, str]) -> None:
     """Read the lists of this repository alone; its signature is checked on the way."""
     try:
         done = tools.run(
@@ -157,7 +163,7 @@ def _prove(wanted: Mapping[str, Any], environment: Mapping[str, str]) -> None:
         raise _unproved(wanted, done.output.strip())
 
 
-def _refresh(wanted: Mapping[str, Any]) -> List[str]:
+def _refresh(wanted: Repository) -> List[str]:
     if wanted["kind"] == "apt":
         options = {
             "Dir::Etc::sourcelist": wanted["files"][0]["path"],
@@ -174,7 +180,7 @@ def _refresh(wanted: Mapping[str, Any]) -> List[str]:
     return ["dnf", "-y", "--refresh", "--disablerepo=*", "--enablerepo=" + name, "makecache"]
 
 
-def _unproved(wanted: Mapping[str, Any], said: str) -> DreamError:
+def _unproved(wanted: Repository, said: str) -> DreamError:
     lines = [line for line in said.splitlines() if re.match(r"(?i)e:|err|w:|error", line)]
     why = "; ".join(lines or said.splitlines()[-3:])
     if _UNTRUSTED.search(said):

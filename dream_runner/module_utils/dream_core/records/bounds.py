@@ -13,14 +13,13 @@ import os
 import pwd
 import re
 import stat
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from ..containers import daemon_options
 from ..fetch.disk.stamp import is_present
 from ..system.filesystems import mounts_below
+from ..types.resource import Resource
 from . import install_mark
-
-Resource = Mapping[str, Any]
 
 #: Directories that belong to the system; an install directory is never one of them.
 SYSTEM_DIRS = frozenset(
@@ -187,9 +186,8 @@ class Bounds:
         is_comparable = resource["kind"] != "data" and not resource.get("volatile")
         if not is_comparable or not isinstance(resource.get("seen"), dict):
             return False
-        return (
-            survey.drift(dict(resource, coming=False), observed_host.Host([dict(resource)])) is None
-        )
+        present: Resource = {**resource, "coming": False}
+        return survey.drift(present, observed_host.Host([resource])) is None
 
     def _is_of_the_layout(self, resource: Resource) -> bool:
         inner = os.path.relpath(os.path.realpath(str(resource["path"])), self._root).split("/")

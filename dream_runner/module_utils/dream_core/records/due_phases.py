@@ -7,9 +7,10 @@ everything the phase made.
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, NamedTuple, Sequence
+from typing import Dict, List, Mapping, NamedTuple, Sequence
 
 from ..phases import PHASES
+from ..types.receipt import Receipts, Wanted
 from . import inputs
 
 NEVER = "never ran"
@@ -42,9 +43,9 @@ class Reason(NamedTuple):
 
 
 def decide(
-    receipts: Mapping[str, Mapping[str, Any]],
+    receipts: Receipts,
     drift: Mapping[str, Sequence[Mapping[str, str]]],
-    wanted: Mapping[str, Mapping[str, Any]],
+    wanted: Mapping[str, Wanted],
     *,
     install_dir: str,
     version: str,
@@ -81,9 +82,9 @@ def with_silence(
 
 def _reason(
     phase: str,
-    receipts: Mapping[str, Mapping[str, Any]],
+    receipts: Receipts,
     drift: Mapping[str, Sequence[Mapping[str, str]]],
-    wanted: Mapping[str, Any],
+    wanted: Wanted,
     install_dir: str,
     version: str,
 ) -> Reason:
@@ -106,9 +107,7 @@ def _reason(
     return Reason(DRIFT, _several(found)) if found else Reason(UNCHANGED)
 
 
-def complete(
-    wanted: Mapping[str, Any], receipts: Mapping[str, Mapping[str, Any]]
-) -> Dict[str, str]:
+def complete(wanted: Wanted, receipts: Receipts) -> Dict[str, str]:
     """Return the digests of all inputs: those known beforehand, and what other phases found."""
     return {
         **wanted.get("inputs", {}),
@@ -123,9 +122,7 @@ def _several(items: Sequence[str]) -> str:
     return items[0] + (" and %d more" % (len(items) - 1) if len(items) > 1 else "")
 
 
-def _with_followers(
-    reasons: Dict[str, Reason], wanted: Mapping[str, Mapping[str, Any]]
-) -> Dict[str, Reason]:
+def _with_followers(reasons: Dict[str, Reason], wanted: Mapping[str, Wanted]) -> Dict[str, Reason]:
     """Let run what stands on something that runs."""
     for phase in PHASES:
         sources: List[str] = [

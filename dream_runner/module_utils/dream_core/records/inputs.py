@@ -13,6 +13,10 @@ import re
 from typing import Any, Dict, FrozenSet, Iterable, List, Mapping, Tuple
 
 from ..phases import PHASES
+from ..types.choice import Choice
+from ..types.facts import Facts
+from ..types.host import Session
+from ..types.settings import SettingValues
 
 #: Variables made of several values, each of which counts by itself.
 _COMPOSED = ("dream_choice", "dream_host", "dream_session")
@@ -53,10 +57,10 @@ def consumed(names: Iterable[str]) -> List[str]:
 
 
 def values(
-    settings: Mapping[str, Any],
-    choice: Mapping[str, Any],
-    facts: Mapping[str, Any],
-    session: Mapping[str, Any],
+    settings: SettingValues,
+    choice: Choice,
+    facts: Facts,
+    session: Session,
 ) -> Dict[str, Any]:
     """Return every value that a role can name, flat, as ``digests`` takes them."""
     flat = {"dream_" + name: value for name, value in settings.items()}

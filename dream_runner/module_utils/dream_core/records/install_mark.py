@@ -11,13 +11,13 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from typing import Any, Dict, Iterable, List, Optional, Sequence
+from typing import Iterable, List, Optional, Sequence, cast
 
 from ..errors import DreamError
 from ..files import json_file
+from ..types.receipt import Mark
+from ..types.resource import Resource
 from . import receipt
-
-Resource = Dict[str, Any]
 
 #: Name of the mark, directly in the install directory.
 NAME = ".dream-runner.json"
@@ -56,7 +56,7 @@ def note(install_dir: str, resources: Iterable[Resource]) -> Optional[str]:
     return None
 
 
-def read(install_dir: str) -> Optional[Dict[str, Any]]:
+def read(install_dir: str) -> Optional[Mark]:
     """Return the mark, or None where there is none that counts.
 
     One that was copied along with the directory names another place; one that
@@ -69,7 +69,7 @@ def read(install_dir: str) -> Optional[Dict[str, Any]]:
             return None
         document, _ = json_file.read_json(path)
         if isinstance(document, dict) and document.get("install_dir") == install_dir:
-            return document if isinstance(document.get("made"), list) else None
+            return cast("Mark", document) if isinstance(document.get("made"), list) else None
     return None
 
 

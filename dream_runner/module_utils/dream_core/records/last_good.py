@@ -12,17 +12,16 @@ import hashlib
 import os
 import shutil
 import stat
-from typing import Any, Dict, Iterator, List, Mapping, Optional
+from typing import Any, Iterator, List, Optional, cast
 
 from .. import forms
 from ..errors import DreamError
 from ..files import json_file
 from ..layout import former
 from ..system import atomic
+from ..types.receipt import LastGood, Proof, Receipt, Receipts
+from ..types.resource import Resource
 from . import bounds, originals, receipt_form
-
-Receipts = Mapping[str, Mapping[str, Any]]
-Item = Dict[str, Any]
 
 FOLDER = "proved"
 _MANIFEST = "manifest.json"
@@ -33,26 +32,24 @@ _PHASES = ("directories", "services")
 _LIMIT_BYTES = 4 * 1024 * 1024
 
 
-def keep(
-    state_dir: str, receipts: Receipts, proof: Mapping[str, Any], home: str = "~"
-) -> List[str]:
+def keep(state_dir: str, receipts: Receipts, proof: Proof, home: str = "~") -> List[str]:
     """Keep the files as they are now; return warnings. ``proof`` tells how the model was asked."""
     folder = os.path.join(state_dir, FOLDER)
     services = receipts.get("services", {})
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
         files = [_kept(folder, path) for path in sorted(set(_paths(receipts)))]
-        manifest = {
+        manifest: LastGood = {
             "schema": _SCHEMA,
             "install_dir": services.get("install_dir"),
             "version": services.get("version"),
-            "proof": dict(proof),
+            "proof": proof,
             "files": files,
         }
         # Last: until then the one before still names content that is there.
         if manifest != read(state_dir):
             json_file.write_json(os.path.join(folder, _MANIFEST), manifest)
-        _drop(folder, {item["original"]["sha256"] for item in files})
+        _drop(folder, {(item["original"] or {})["sha256"] for item in files})
         for path in trees(receipts, home):
             if os.path.isdir(former(path)):
                 shutil.rmtree(former(path))
@@ -79,24 +76,27 @@ def trees(receipts: Receipts, home: str = "~") -> List[str]:
     ]
 
 
-def _may_go(item: Item, document: Mapping[str, Any], home: str) -> bool:
+def _may_go(item: Resource, document: Receipt, home: str) -> bool:
     limits = bounds.Bounds(document.get("install_dir"), home)
-    former_one = dict(item, path=former(item["path"]))
-    return not limits.place_of(former_one["path"]) and not limits.refusal(item, "running")
+    return not limits.place_of(former(item["path"])) and not limits.refusal(item, "running")
 
 
-def _resources(receipts: Receipts) -> Iterator[Item]:
+def _resources(receipts: Receipts) -> Iterator[Resource]:
     for phase in _PHASES:
         yield from receipts.get(phase, {}).get("resources", [])
 
 
-def _kept(folder: str, path: str) -> Item:
+def _kept(folder: str, path: str) -> Resource:
     content, status = _read(path)
     digest = hashlib.sha256(content).hexdigest()
     copy = os.path.join(folder, digest)
     if not os.path.exists(copy):
         atomic.write_bytes(copy, content, 0o600)
-    return {"kind": "file", "path": path, "original": dict(originals.rights(status), sha256=digest)}
+    return {
+        "kind": "file",
+        "path": path,
+        "original": {**originals.rights(status), "sha256": digest},
+    }
 
 
 def _read(path: str) -> Any:
@@ -114,12 +114,12 @@ def _drop(folder: str, needed: Any) -> None:
             os.unlink(os.path.join(folder, name))
 
 
-def read(state_dir: str) -> Optional[Item]:
+def read(state_dir: str) -> Optional[LastGood]:
     """Return what was kept last, or None where there is nothing to trust."""
     found, _ = json_file.read_json(os.path.join(state_dir, FOLDER, _MANIFEST))
-    if _FORM(found) or found["schema"] != _SCHEMA:  # type: ignore[index]
+    if found is None or _FORM(found) or found["schema"] != _SCHEMA:
         return None
-    return dict(found)  # type: ignore[arg-type]
+    return cast("LastGood", found)
 
 
 _FORM = forms.fields(
@@ -138,7 +138,7 @@ _FORM = forms.fields(
 )
 
 
-def differing(kept: Mapping[str, Any], home: str = "~") -> List[Item]:
+def differing(kept: LastGood, home: str = "~") -> List[Resource]:
     """Return those of the kept files that the host has otherwise by now.
 
     A file outside the bounds of the install is not ours to write, whatever the manifest says.
@@ -148,7 +148,7 @@ def differing(kept: Mapping[str, Any], home: str = "~") -> List[Item]:
     return [item for item in ours if not originals.is_same(item)]
 
 
-def put_back(items: List[Item], state_dir: str) -> None:
+def put_back(items: List[Resource], state_dir: str) -> None:
     """Make the files what they were. Raises restore.Lost, DreamError or OSError."""
     for item in items:
         originals.give_back(item, state_dir, FOLDER)

@@ -11,11 +11,10 @@ import contextlib
 import hashlib
 import os
 import stat
-from typing import Any, Dict, Optional
+from typing import Optional
 
 from ..system import atomic
-
-Resource = Dict[str, Any]
+from ..types.resource import Original, Resource
 
 #: Nothing to do, to be given back, or another's by now.
 SAME, OURS, THEIRS = "same", "ours", "theirs"
@@ -41,7 +40,7 @@ def state_of(resource: Resource) -> str:
     return _state_of_file(resource, status, original)
 
 
-def _state_of_file(resource: Resource, status: os.stat_result, original: Resource) -> str:
+def _state_of_file(resource: Resource, status: os.stat_result, original: Original) -> str:
     if not stat.S_ISREG(status.st_mode):
         return THEIRS
     now = _digest(resource["path"])
@@ -53,11 +52,11 @@ def _state_of_file(resource: Resource, status: os.stat_result, original: Resourc
 
 def is_same(resource: Resource) -> bool:
     """Tell whether a file is there with the content, mode and owner of its ``original``."""
-    status, original = _status(resource["path"]), resource["original"]
-    is_file = status is not None and stat.S_ISREG(status.st_mode)
-    if not is_file or _digest(resource["path"]) != original["sha256"]:
+    status, original = _status(resource["path"]), resource["original"] or {}
+    if status is None or not stat.S_ISREG(status.st_mode):
         return False
-    return _has_rights(status, original)  # type: ignore[arg-type]
+    is_same_content = _digest(resource["path"]) == original["sha256"]
+    return is_same_content and _has_rights(status, original)
 
 
 def give_back(resource: Resource, state_dir: str, folder: str = "originals") -> None:
@@ -65,7 +64,7 @@ def give_back(resource: Resource, state_dir: str, folder: str = "originals") -> 
 
     ``folder`` is where in the state directory the content was kept.
     """
-    path, original = resource["path"], resource["original"]
+    path, original = resource["path"], resource["original"] or {}
     if resource["kind"] == "file" and _digest(path) != original["sha256"]:
         # Private until its rights are right.
         kept = os.path.join(state_dir, folder, original["sha256"])
@@ -77,7 +76,7 @@ def give_back(resource: Resource, state_dir: str, folder: str = "originals") -> 
     os.chmod(path, int(original["mode"], 8))
 
 
-def rights(status: os.stat_result) -> Dict[str, Any]:
+def rights(status: os.stat_result) -> Original:
     """Return mode and owner as an ``original`` keeps them."""
     return {
         "mode": "%04o" % stat.S_IMODE(status.st_mode),
@@ -98,8 +97,13 @@ def _content(path: str, digest: str) -> bytes:
     return content
 
 
-def _has_rights(status: os.stat_result, original: Resource) -> bool:
-    return all(original[name] == value for name, value in rights(status).items())
+def _has_rights(status: os.stat_result, original: Original) -> bool:
+    now = rights(status)
+    return (original["mode"], original["uid"], original["gid"]) == (
+        now["mode"],
+        now["uid"],
+        now["gid"],
+    )
 
 
 def _digest(path: str) -> str:

@@ -8,15 +8,14 @@ the host again every time. It is written before a phase touches anything
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from ..errors import DreamError
 from ..files import json_file
 from ..phases import PHASES, RECEIPT_SCHEMA
+from ..types.receipt import PhaseFacts, Receipt, Receipts, Stamp
+from ..types.resource import Resource
 from . import receipt_form
-
-Receipt = Dict[str, Any]
-Resource = Dict[str, Any]
 
 #: The field that tells two resources of one kind apart.
 _IDENTITY = {
@@ -104,14 +103,14 @@ def _understood(document: Receipt) -> Tuple[Receipt, Optional[str]]:
             document["schema"],
             RECEIPT_SCHEMA,
         )
-        document = dict(document, inputs=None)
+        document = {**document, "inputs": None}
     elif foreign:
         warning = "lists %d of a form unknown here: left alone" % len(foreign)
     if foreign:
         earlier = document.get("foreign")
         kept = earlier if isinstance(earlier, list) else []
-        document = dict(document, foreign=kept + foreign)
-    return dict(document, resources=known), warning
+        document = {**document, "foreign": kept + foreign}
+    return {**document, "resources": known}, warning
 
 
 def _is_recorded(resource: Any) -> bool:
@@ -151,7 +150,7 @@ def begin(
     phase: str,
     resources: Sequence[Resource],
     exists: Sequence[bool],
-    stamp: Dict[str, Any],
+    stamp: Stamp,
 ) -> Receipt:
     """Return the ``running`` receipt of a phase that is about to work.
 
@@ -160,21 +159,19 @@ def begin(
     exists on every later run. Resources that are no longer wanted are kept, so
     that uninstall still finds them.
     """
-    known = {identity(item): item for item in (before or {}).get("resources", [])}
+    receipt: Receipt = before.copy() if before else {}
+    known = {identity(item): item for item in receipt.get("resources", [])}
     merged = dict(known)
     for resource, present in zip(resources, exists):
         key = identity(resource)
         origin = known[key]["origin"] if key in known else ("found" if present else "made")
-        merged[key] = dict(known.get(key, {}), **dict(resource, origin=origin))
-    receipt = dict(before or {})
+        merged[key] = {**known.get(key, resource), **resource, "origin": origin}
     receipt.update(stamp)
-    receipt.update(
-        schema=RECEIPT_SCHEMA,
-        phase=phase,
-        state="running",
-        finished_at=None,
-        resources=list(merged.values()),
-    )
+    receipt["schema"] = RECEIPT_SCHEMA
+    receipt["phase"] = phase
+    receipt["state"] = "running"
+    receipt["finished_at"] = None
+    receipt["resources"] = list(merged.values())
     receipt.setdefault("facts", {})
     return receipt
 
@@ -183,7 +180,7 @@ def finish(
     receipt: Receipt,
     *,
     state: str,
-    facts: Dict[str, Any],
+    facts: PhaseFacts,
     inputs: Dict[str, str],
     finished_at: str,
 ) -> Receipt:
@@ -191,7 +188,13 @@ def finish(
 
     ``inputs`` are the digests of what the work depended on (inputs.py).
     """
-    return dict(receipt, state=state, facts=facts, inputs=inputs, finished_at=finished_at)
+    return {
+        **receipt,
+        "state": state,
+        "facts": facts,
+        "inputs": inputs,
+        "finished_at": finished_at,
+    }
 
 
 def write(state_dir: str, receipt: Receipt) -> Optional[str]:
@@ -216,11 +219,12 @@ def _set_aside(path: str, phase: str) -> None:
         os.replace(path, path + ".aside")
 
 
-def directory_of(receipts: Mapping[str, Mapping[str, Any]]) -> str:
+def directory_of(receipts: Receipts) -> str:
     """Return the install directory of the newest receipt in force, or an empty string.
 
     An uninstall leaves receipts of what it kept; these belong to no installation.
     """
     live = [item for item in receipts.values() if item.get("state") != "removed"]
-    newest = max(live, key=lambda item: str(item.get("started_at") or ""), default={})
+    nothing: Receipt = {}
+    newest = max(live, key=lambda item: str(item.get("started_at") or ""), default=nothing)
     return str(newest.get("install_dir") or "")

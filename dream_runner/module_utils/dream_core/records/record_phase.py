@@ -6,15 +6,24 @@ import hashlib
 import os
 import stat
 import time
-from typing import Any, Dict, List, Optional
+from typing import List, Optional, TypedDict
 
 from ..errors import DreamError
 from ..resources import registry
 from ..system import atomic
+from ..types.receipt import PhaseFacts, Receipt, Stamp, Wanted
+from ..types.resource import Original, Resource
 from . import due_phases, install_mark, last_good, locks, originals, receipt
 
 #: A file that was there before us is configuration; a larger one is not kept.
 _ORIGINAL_LIMIT_BYTES = 1024 * 1024
+
+
+class Recorded(TypedDict):
+    """What a role needs to know: the phase was found ``running``, and lines for the user."""
+
+    interrupted: bool
+    warnings: List[str]
 
 
 def record(
@@ -22,12 +31,12 @@ def record(
     state_dir: str,
     phase: str,
     state: str,
-    resources: Optional[List[Dict[str, Any]]] = None,
-    facts: Optional[Dict[str, Any]] = None,
-    stamp: Optional[Dict[str, Any]] = None,
-    wanted: Optional[Dict[str, Any]] = None,
+    resources: Optional[List[Resource]] = None,
+    facts: Optional[PhaseFacts] = None,
+    stamp: Optional[Stamp] = None,
+    wanted: Optional[Wanted] = None,
     write: bool = True,
-) -> Dict[str, Any]:
+) -> Recorded:
     """Write the receipt of ``phase`` and return what the role needs to know.
 
     ``stamp`` carries version, run_id and install_dir, ``wanted`` the inputs of
@@ -46,15 +55,16 @@ def _record(
     state_dir: str,
     phase: str,
     state: str,
-    resources: Optional[List[Dict[str, Any]]],
-    facts: Optional[Dict[str, Any]],
-    stamp: Optional[Dict[str, Any]],
-    wanted: Optional[Dict[str, Any]],
+    resources: Optional[List[Resource]],
+    facts: Optional[PhaseFacts],
+    stamp: Optional[Stamp],
+    wanted: Optional[Wanted],
     write: bool,
-) -> Dict[str, Any]:
+) -> Recorded:
     receipts, _ = receipt.read_all(state_dir)
     before = receipts.get(phase)
-    was_interrupted = bool(before) and before["state"] == "running"  # type: ignore[index]
+    was_interrupted = before is not None and before["state"] == "running"
+    begun: Stamp = {**(stamp or {}), "started_at": now()}
     warnings: List[Optional[str]] = []
     if state == "running":
         listed = resources or []
@@ -63,14 +73,12 @@ def _record(
             phase=phase,
             resources=listed,
             exists=_was_there(before, listed, str((stamp or {}).get("install_dir") or "")),
-            stamp=dict(stamp or {}, started_at=now()),
+            stamp=begun,
         )
         if write:
             warnings += _keep_originals(state_dir, before, after)
     else:
-        base = before or receipt.begin(
-            None, phase=phase, resources=[], exists=[], stamp=dict(stamp or {}, started_at=now())
-        )
+        base = before or receipt.begin(None, phase=phase, resources=[], exists=[], stamp=begun)
         base["resources"] = registry.observe_all(base["resources"])
         after = receipt.finish(
             base,
@@ -81,7 +89,7 @@ def _record(
         )
         install_dir = str(after.get("install_dir") or "")
         if write and install_dir:
-            every = dict(receipts, **{phase: after}).values()
+            every = {**receipts, phase: after}.values()
             made = [item for document in every for item in document.get("resources", [])]
             warnings.append(install_mark.note(install_dir, made))
         proof = (facts or {}).get("proof")
@@ -92,7 +100,7 @@ def _record(
 
 
 def _was_there(
-    before: Optional[receipt.Receipt], resources: List[Dict[str, Any]], install_dir: str
+    before: Optional[Receipt], resources: List[Resource], install_dir: str
 ) -> List[bool]:
     """Tell of each resource whether it was on the host before us.
 
@@ -106,15 +114,13 @@ def _was_there(
     return [present and not own for present, own in zip(found, ours)]
 
 
-def _keep_originals(
-    state_dir: str, before: Optional[receipt.Receipt], after: receipt.Receipt
-) -> List[str]:
+def _keep_originals(state_dir: str, before: Optional[Receipt], after: Receipt) -> List[str]:
     """Keep what files and directories were like before us, the first time we meet them.
 
     ``original`` of the resource then says what to restore: ``{mode, uid, gid}``,
     and ``sha256`` of a file.
     """
-    known = {receipt.identity(item) for item in (before or {}).get("resources", [])}
+    known = {receipt.identity(item) for item in before.get("resources", [])} if before else set()
     warnings = []
     for item in after["resources"]:
         is_new = receipt.identity(item) not in known
@@ -126,7 +132,7 @@ def _keep_originals(
     return warnings
 
 
-def _original(state_dir: str, path: str) -> Optional[Dict[str, Any]]:
+def _original(state_dir: str, path: str) -> Optional[Original]:
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(handle, "rb") as stream:
         status = os.fstat(handle)
@@ -138,10 +144,11 @@ def _original(state_dir: str, path: str) -> Optional[Dict[str, Any]]:
     os.makedirs(directory, mode=0o700, exist_ok=True)
     atomic.write_bytes(os.path.join(directory, digest), content, mode=0o600)
     # dream_env keeps a file's last content beside it; one of that name may be the user's.
-    return dict(originals.rights(status), sha256=digest, backup=os.path.lexists(path + ".bak"))
+    is_there = os.path.lexists(path + ".bak")
+    return {**originals.rights(status), "sha256": digest, "backup": is_there}
 
 
-def _original_directory(state_dir: str, path: str) -> Optional[Dict[str, Any]]:
+def _original_directory(state_dir: str, path: str) -> Optional[Original]:
     status = os.lstat(path)
     return originals.rights(status) if stat.S_ISDIR(status.st_mode) else None
 

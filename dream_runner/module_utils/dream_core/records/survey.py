@@ -13,12 +13,11 @@ from typing import Any, Dict, List, Optional
 from ..resources.kind import GLANCE, LOOK, READ, name_of
 from ..resources.observed_host import Host
 from ..resources.registry import observe
-from ..types import Resource, Seen
+from ..types.receipt import Receipts
+from ..types.resource import Resource, Seen
 
 
-def survey(
-    receipts: Dict[str, Dict[str, Any]], verify: bool = False
-) -> Dict[str, List[Dict[str, str]]]:
+def survey(receipts: Receipts, verify: bool = False) -> Dict[str, List[Dict[str, str]]]:
     """Return ``{phase: [{what, found}]}`` for every phase that has a receipt.
 
     An empty list means that everything the phase made still holds.

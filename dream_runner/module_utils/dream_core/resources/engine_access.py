@@ -6,7 +6,7 @@ import os
 
 from ..containers import daemon_options, engine_look
 from ..system import atomic
-from ..types import Resource, Seen
+from ..types.resource import Resource, Seen
 from .kind import Kind, run_or_keep
 from .observed_host import Host
 

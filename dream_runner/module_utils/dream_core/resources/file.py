@@ -13,7 +13,7 @@ from .. import layout
 from ..errors import EngineError
 from ..files.hashing import hash_file
 from ..system import filesystems, systemd
-from ..types import Resource, Seen
+from ..types.resource import Resource, Seen
 from .kind import GLANCE, Cannot, Kind
 from .observed_host import Host
 
@@ -34,20 +34,18 @@ def observe_file(resource: Resource, host: Host, depth: int) -> Seen:
     status = _status(resource["path"])
     if status is None:
         return {"present": False}
-    seen = {
+    seen: Seen = {
         "present": True,
         "type": _type(status),
         "mode": _mode(status),
         "owner": "%d:%d" % (status.st_uid, status.st_gid),
     }
     if not resource.get("volatile"):
-        seen.update(
-            size_bytes=status.st_size,
-            mtime_ns=status.st_mtime_ns,
-            # An editor can put the time of change back, but not this one.
-            ctime_ns=status.st_ctime_ns,
-            inode=status.st_ino,
-        )
+        seen["size_bytes"] = status.st_size
+        seen["mtime_ns"] = status.st_mtime_ns
+        # An editor can put the time of change back, but not this one.
+        seen["ctime_ns"] = status.st_ctime_ns
+        seen["inode"] = status.st_ino
         if depth > GLANCE and stat.S_ISREG(status.st_mode):
             seen["sha256"] = _sha256(resource["path"])
     return seen

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Callable, NamedTuple, Optional, Sequence
 
 from ..system import tools
-from ..types import Resource, Seen
+from ..types.resource import Resource, Seen
 
 if TYPE_CHECKING:
     from .observed_host import Host

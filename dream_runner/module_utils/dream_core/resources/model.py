@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..fetch.disk.stamp import ITS_DIGEST, is_present
-from ..types import Resource, Seen
+from ..types.resource import Resource, Seen
 from .file import observe_file, remove_file
 from .kind import GLANCE, READ, Kind
 from .observed_host import Host

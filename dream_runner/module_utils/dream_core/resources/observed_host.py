@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, Hashable, Iterable, List, TypeVar
 
-from ..types import Resource
+from ..types.resource import Resource
 
 Answer = TypeVar("Answer")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..packages.installed import installed
-from ..types import Resource, Seen
+from ..types.resource import Resource, Seen
 from .kind import Kind
 from .observed_host import Host
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, Iterable, List, Sequence
 
-from ..types import Resource, Seen
+from ..types.resource import Resource, Seen
 from . import container, engine_access, file, kernel, model, package, port, supervised, unit
 from .kind import GLANCE, LOOK, Kind
 from .observed_host import Host
@@ -22,7 +22,7 @@ def observe_all(resources: Iterable[Resource]) -> List[Resource]:
     """Return the resources, each with what is seen of it now under ``seen``."""
     known = list(resources)
     host = Host(known)
-    return [dict(item, seen=observe(item, host)) for item in known]
+    return [{**item, "seen": observe(item, host)} for item in known]
 
 
 def was_there(resources: Sequence[Resource]) -> List[bool]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..types import Resource, Seen
+from ..types.resource import Resource, Seen
 from .kind import Kind
 from .observed_host import Host
 
@@ -21,8 +21,9 @@ def observe_background(resource: Resource, host: Host, depth: int) -> Seen:
     # Imported here: only hosts without systemd have one.
     from ..native.background import problem, program_of
 
-    is_there = not problem(program_of(resource))
-    return {"present": is_there, **({"active": "active"} if is_there else {})}
+    if problem(program_of(resource)):
+        return {"present": False}
+    return {"present": True, "active": "active"}
 
 
 def remove_supervisor(resource: Resource) -> None:

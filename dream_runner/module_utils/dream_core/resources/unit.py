@@ -6,7 +6,7 @@ import os
 
 from ..layout import LINGER_DIRECTORY
 from ..system import systemd, tools
-from ..types import Resource, Seen
+from ..types.resource import Resource, Seen
 from .kind import LOOK, Cannot, Kind, run_or_keep
 from .observed_host import Host
 

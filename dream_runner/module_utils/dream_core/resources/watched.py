@@ -6,7 +6,7 @@ The health phase asks this; it needs no other kind of resource.
 from __future__ import annotations
 
 from ..native.supervisord_state import program_state
-from ..types import Resource
+from ..types.resource import Resource
 from .kind import GLANCE, name_of
 from .observed_host import Host
 from .unit import observe_unit

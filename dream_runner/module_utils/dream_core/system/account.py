@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import pwd
 import re
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, List, Optional, Tuple
 
+from ..types.host import Session
 from . import ip_addresses, tools
 
 #: A password that is wrong takes two seconds, a directory server more.
@@ -21,7 +22,7 @@ _REFUSALS = (
 )
 
 
-def gather_session() -> Dict[str, Any]:
+def gather_session() -> Session:
     """Return uid, gid, user, home, is_root, sudo, sudo_why and user_manager.
 
     ``sudo`` is ``root`` (not needed), ``passwordless``, ``password`` (sudo is

@@ -9,8 +9,9 @@ import re
 import socket
 import stat
 import tempfile
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
+from ..types.host import Filesystem
 from . import file_lock
 from .atomic import TEMP_PREFIX
 
@@ -32,7 +33,7 @@ def existing_parent(path: str) -> str:
     return path
 
 
-def filesystem(path: str, mountinfo: str = "/proc/self/mountinfo") -> Dict[str, Any]:
+def filesystem(path: str, mountinfo: str = "/proc/self/mountinfo") -> Filesystem:
     """Describe the filesystem that ``path`` is on, or would be on once it is made.
 
     ``device`` tells filesystems apart (two paths with the same one share the
@@ -41,7 +42,7 @@ def filesystem(path: str, mountinfo: str = "/proc/self/mountinfo") -> Dict[str, 
     """
     there = existing_parent(path)
     mount, fstype = _mount_of(os.path.realpath(there), mountinfo)
-    answer: Dict[str, Any] = {
+    answer: Filesystem = {
         "path": path,
         "existing": there,
         "mount": mount,
@@ -57,14 +58,12 @@ def filesystem(path: str, mountinfo: str = "/proc/self/mountinfo") -> Dict[str, 
     }
     with contextlib.suppress(OSError):
         numbers, status = os.statvfs(there), os.stat(there)
-        answer.update(
-            own=there == path and status.st_uid == os.geteuid(),
-            device=status.st_dev,
-            free_bytes=numbers.f_bavail * numbers.f_frsize,
-            total_bytes=numbers.f_blocks * numbers.f_frsize,
-            read_only=bool(numbers.f_flag & os.ST_RDONLY),
-            noexec=bool(numbers.f_flag & os.ST_NOEXEC),
-        )
+        answer["own"] = there == path and status.st_uid == os.geteuid()
+        answer["device"] = status.st_dev
+        answer["free_bytes"] = numbers.f_bavail * numbers.f_frsize
+        answer["total_bytes"] = numbers.f_blocks * numbers.f_frsize
+        answer["read_only"] = bool(numbers.f_flag & os.ST_RDONLY)
+        answer["noexec"] = bool(numbers.f_flag & os.ST_NOEXEC)
     return answer
 
 

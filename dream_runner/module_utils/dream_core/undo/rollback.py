@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from typing import Any, Callable, Dict, List, Mapping
+from typing import Callable, List, Sequence
 
 from .. import profiles as profiles_
 from ..containers import compose_project
@@ -24,8 +24,11 @@ from ..records import bounds, last_good, originals, receipt, receipt_form
 from ..resources import watched
 from ..system import process, systemd
 from ..system.atomic import translate
+from ..types.compose import Project
+from ..types.receipt import Proof
+from ..types.resource import Resource
+from ..types.service import ServiceSummary
 
-Proof = Mapping[str, Any]
 Say = Callable[[str], None]
 
 
@@ -97,7 +100,7 @@ def _start(proof: Proof, install_dir: str, command: str, say: Say) -> None:
         _start_program(proof["watch"], install_dir)
 
 
-def _refuse_foreign(unit: Mapping[str, str], install_dir: str) -> None:
+def _refuse_foreign(unit: Resource, install_dir: str) -> None:
     why = bounds.Bounds(install_dir, os.path.expanduser("~")).refusal(unit)
     if why:
         raise EngineError(
@@ -112,7 +115,7 @@ def _start_containers(proof: Proof, install_dir: str, command: str, say: Say) ->
     path = os.path.join(install_dir, compose_project.FILE)
     try:
         with open(path, encoding="utf-8") as stream:
-            project: Dict[str, Any] = json.load(stream)
+            project: Project = json.load(stream)
     except OSError as error:
         raise translate(error, path) from error
     stack = compose_project.Stack(
@@ -121,11 +124,11 @@ def _start_containers(proof: Proof, install_dir: str, command: str, say: Say) ->
     stack.settle(_core(proof["services"]), write=True, say=say)
 
 
-def _core(services: List[Mapping[str, Any]]) -> List[str]:
+def _core(services: Sequence[ServiceSummary]) -> List[str]:
     return [str(item["id"]) for item in services if item["core"]]
 
 
-def _start_program(watch: Mapping[str, str], install_dir: str) -> None:
+def _start_program(watch: Resource, install_dir: str) -> None:
     found = supervisord_program.read_program(install_dir, watch["program"])
     if found is None:
         raise EngineError(

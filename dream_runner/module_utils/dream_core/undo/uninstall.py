@@ -26,8 +26,9 @@ from ..resources import kind, observed_host, registry
 from ..resources.file import has_former
 from ..resources.kind import Cannot
 from ..system import atomic
+from ..types.receipt import Receipt
+from ..types.resource import Resource
 
-Resource = Dict[str, Any]
 Answer = Dict[str, List[str]]
 
 #: Phases whose packages go with ``purge``. The container engine holds what others run by now.
@@ -73,7 +74,7 @@ class _Walk:
         #: Paths that are gone, or would be, so that a plan knows which directories are empty.
         self._gone: Set[str] = set()
 
-    def phase(self, document: receipt.Receipt) -> None:
+    def phase(self, document: Receipt) -> None:
         """Take away what one phase made, the last thing first; keep the receipt of the rest."""
         resources = document.get("resources", [])
         remaining = [item for item in reversed(resources) if not self._settle(item, document)]
@@ -90,7 +91,7 @@ class _Walk:
             " then uninstall" % phase
         )
 
-    def _settle(self, resource: Resource, document: receipt.Receipt) -> bool:
+    def _settle(self, resource: Resource, document: Receipt) -> bool:
         """Do what is due with one resource; return whether the receipt may forget it."""
         if resource["kind"] == "package" and resource["origin"] == "made":
             return True  # All at once, afterwards.
@@ -105,7 +106,7 @@ class _Walk:
             self.answer["left"].append("%s: %s" % (name, error))
             return False
 
-    def _give_back(self, resource: Resource, document: receipt.Receipt, name: str) -> bool:
+    def _give_back(self, resource: Resource, document: Receipt, name: str) -> bool:
         state = originals.state_of(resource)
         if state == originals.OURS and _stays(resource, self._purge):
             return self._keep(resource, name)
@@ -113,7 +114,7 @@ class _Walk:
             self._guard(resource, document)
             if not self._dry:
                 originals.give_back(resource, self._state_dir)
-            if resource["original"].get("backup") is False:
+            if (resource["original"] or {}).get("backup") is False:
                 self._unlink([path for path in _belongings(resource) if os.path.lexists(path)])
             self.answer["restored"].append(name)
         else:
@@ -128,7 +129,7 @@ class _Walk:
         # What stays even after a purge is the machine's from now on.
         return not is_there or self._purge
 
-    def _take_away(self, resource: Resource, document: receipt.Receipt, name: str) -> bool:
+    def _take_away(self, resource: Resource, document: Receipt, name: str) -> bool:
         self._guard(resource, document)
         belongings = [path for path in _belongings(resource) if os.path.lexists(path)]
         if resource["kind"] == "directory":
@@ -151,24 +152,24 @@ class _Walk:
             self._gone.update((resource["path"], layout.former(resource["path"])))
         return True
 
-    def _guard(self, resource: Resource, document: receipt.Receipt) -> None:
+    def _guard(self, resource: Resource, document: Receipt) -> None:
         why = self._within(document).refusal(resource, str(document.get("state")))
         if why:
             raise Cannot(why)
 
-    def _within(self, document: receipt.Receipt) -> bounds.Bounds:
+    def _within(self, document: Receipt) -> bounds.Bounds:
         """Return the bounds of a receipt's directory, as they were when the walk began."""
         place = str(document.get("install_dir") or "")
         if place not in self._bounds:
             self._bounds[place] = bounds.Bounds(place, self._home)
         return self._bounds[place]
 
-    def _refuse_of_another_install(self, resource: Resource, document: receipt.Receipt) -> None:
+    def _refuse_of_another_install(self, resource: Resource, document: Receipt) -> None:
         why = engine_objects.of_another_install(resource, str(document.get("install_dir") or ""))
         if why:
             raise Cannot(why)
 
-    def _litter(self, path: str, document: receipt.Receipt) -> List[str]:
+    def _litter(self, path: str, document: Receipt) -> List[str]:
         """Return what of ours lies in a directory and stands in no receipt."""
         with contextlib.suppress(OSError):
             names = [name for name in os.listdir(path) if name.startswith(atomic.TEMP_PREFIX)]
@@ -190,7 +191,7 @@ class _Walk:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
 
-    def _packages(self, document: receipt.Receipt) -> List[Resource]:
+    def _packages(self, document: Receipt) -> List[Resource]:
         """Purge the packages that a phase brought; return those that stay."""
         made = [
             item
@@ -217,9 +218,7 @@ class _Walk:
         self.answer["removed"] += ["package %s" % name for name in going.names]
         return []
 
-    def _without_foreign_packages(
-        self, made: List[Resource], document: receipt.Receipt
-    ) -> List[Resource]:
+    def _without_foreign_packages(self, made: List[Resource], document: Receipt) -> List[Resource]:
         """Return the packages that may go; name the others as kept."""
         whys = [self._within(document).refusal(item) for item in made]
         self.answer["kept"] += [
@@ -227,11 +226,16 @@ class _Walk:
         ]
         return [item for item, why in zip(made, whys) if not why]
 
-    def _file(self, document: receipt.Receipt, remaining: List[Resource]) -> None:
+    def _file(self, document: Receipt, remaining: List[Resource]) -> None:
         """Drop the receipt of a phase, or keep what of it is still on the host."""
         path = receipt.path_of(self._state_dir, document["phase"])
         if remaining or document.get("foreign"):
-            rest = dict(document, state="removed", resources=remaining, facts={})
+            rest: Receipt = {
+                **document,
+                "state": "removed",
+                "resources": remaining,
+                "facts": {},
+            }
             warning = receipt.write(self._state_dir, rest)
             if warning:
                 self.answer["left"].append(warning)

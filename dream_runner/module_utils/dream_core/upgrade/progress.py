@@ -8,12 +8,15 @@ program writes beside its stage. The number of bytes comes from the journal of t
 from __future__ import annotations
 
 import os
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union, cast
 
 from .. import forms, layout
 from ..fetch.disk.partial import partial_progress
 from ..files import env_file_write, json_file
 from ..system import systemd
+from ..types.choice import Choice, ModelFile
+from ..types.receipt import PendingFile, PendingUpgrade, Receipts
+from ..types.upgrade import UpgradeSeen, UpgradeState
 
 SCHEMA = "dream-runner.upgrade/1"
 
@@ -53,8 +56,8 @@ class Paths:
 
 
 def look(
-    receipts: Mapping[str, Any], show: Optional[Callable[[str, str], Dict[str, str]]] = None
-) -> Optional[Dict[str, Any]]:
+    receipts: Receipts, show: Optional[Callable[[str, str], Dict[str, str]]] = None
+) -> Optional[UpgradeSeen]:
     """Return how far a pending upgrade is, or None where none is pending.
 
     ``{model, until, stage, why, done_bytes, total_bytes, unit, scope, unit_state}``; ``until`` is
@@ -82,10 +85,10 @@ def look(
     }
 
 
-def _read_state(paths: Paths) -> Dict[str, Any]:
+def _read_state(paths: Paths) -> UpgradeState:
     """Return the state that the program wrote; empty if there is none, or of another form."""
     found, _ = json_file.read_json(paths.state)
-    return {} if found is None or _STATE(found) else dict(found)
+    return {} if found is None or _STATE(found) else cast("UpgradeState", found)
 
 
 _STATE = forms.fields(
@@ -94,7 +97,7 @@ _STATE = forms.fields(
 )
 
 
-def stage_of(shown: Mapping[str, str], said: Mapping[str, Any]) -> Tuple[str, str]:
+def stage_of(shown: Mapping[str, str], said: UpgradeState) -> Tuple[str, str]:
     """Return the stage and its reason, from the service manager's state and the program's file."""
     active = shown.get("ActiveState", "")
     invocation = shown.get("InvocationID", "")
@@ -110,7 +113,7 @@ def stage_of(shown: Mapping[str, str], said: Mapping[str, Any]) -> Tuple[str, st
     return STOPPED, "its program is not running"
 
 
-def progress(models_dir: str, files: List[Mapping[str, Any]]) -> Tuple[int, int]:
+def progress(models_dir: str, files: Sequence[Union[ModelFile, PendingFile]]) -> Tuple[int, int]:
     """Return the bytes that are there, and all of them (0: unknown)."""
     done = total = 0
     known = True
@@ -137,20 +140,26 @@ def write_env(path: str, managed: Mapping[str, str]) -> None:
     )
 
 
-def sentence(seen: Mapping[str, Any], size: Callable[[int], str]) -> str:
+class _Words(UpgradeSeen):
+    """How far an upgrade is, with the bytes in words."""
+
+    progress: str
+
+
+def sentence(seen: UpgradeSeen, size: Callable[[int], str]) -> str:
     """Return one or two sentences for people; ``size`` writes bytes in words."""
-    known = dict(seen, progress=_progress_in_words(seen, size))
+    known: _Words = {**seen, "progress": _progress_in_words(seen, size)}
     return _SENTENCES.get(str(seen["stage"]), _loading)(known)
 
 
-def _progress_in_words(seen: Mapping[str, Any], size: Callable[[int], str]) -> str:
+def _progress_in_words(seen: UpgradeSeen, size: Callable[[int], str]) -> str:
     done, total = seen["done_bytes"], seen["total_bytes"]
     if total:
         return " (%d %% of %s)" % (min(100, 100 * done // total), size(total))
     return " (%s so far)" % size(done) if done else ""
 
 
-def _loading(known: Mapping[str, Any]) -> str:
+def _loading(known: _Words) -> str:
     text = "%(until)s answers now. %(model)s takes over when it is downloaded%(progress)s." % known
     if not known["why"]:
         return text
@@ -159,11 +168,11 @@ def _loading(known: Mapping[str, Any]) -> str:
     return "%s The download is pending: %s. It is retried automatically." % (text, known["why"])
 
 
-def _failed(known: Mapping[str, Any]) -> str:
+def _failed(known: _Words) -> str:
     return "%(until)s keeps answering. %(model)s does not take its place: %(why)s." % known
 
 
-def _stopped(known: Mapping[str, Any]) -> str:
+def _stopped(known: _Words) -> str:
     return (
         "%(until)s answers until %(model)s is downloaded%(progress)s. The download has stopped: "
         "%(why)s. Run 'dream-runner install' to continue it." % known
@@ -174,7 +183,7 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-_SENTENCES: Dict[str, Callable[[Mapping[str, Any]], str]] = {
+_SENTENCES: Dict[str, Callable[[_Words], str]] = {
     WAITING: lambda known: (
         "%(until)s answers now. %(model)s is downloaded and takes over soon: %(why)s." % known
     ),
@@ -206,26 +215,27 @@ def show_program(name: str, scope: str, paths: Paths) -> Dict[str, str]:
 # --- one at a time ----------------------------------------------------------------------
 
 
-def pending(receipts: Mapping[str, Any]) -> dict[str, Any]:
+def pending(receipts: Receipts) -> PendingUpgrade:
     """Return what the models phase has recorded of an upgrade, or an empty dictionary."""
     receipt = receipts.get("models") or {}
     if receipt.get("state") == "removed":
         return {}
-    return dict((receipt.get("facts") or {}).get("upgrade") or {})
+    found: PendingUpgrade = (receipt.get("facts") or {}).get("upgrade") or {}
+    return found
 
 
-def choice_files(choice: Mapping[str, Any]) -> list[dict[str, Any]]:
+def choice_files(choice: Choice) -> List[ModelFile]:
     """Return every file that an install leads to: those fetched now, then those of the unit."""
     later = choice.get("upgrade")
     return [*first_files(choice), *(later["model"]["files"] if later else ())]
 
 
-def first_files(choice: Mapping[str, Any]) -> list[dict[str, Any]]:
+def first_files(choice: Choice) -> List[ModelFile]:
     """Return the files that an install fetches itself: the model's, then those of the services."""
     return [*choice["model"]["files"], *helper_files(choice)]
 
 
-def helper_files(choice: Mapping[str, Any]) -> list[dict[str, Any]]:
+def helper_files(choice: Choice) -> List[ModelFile]:
     """Return the files of the helper models that the services read."""
     helpers = (choice.get("stack") or {}).get("models") or ()
     return [file for model in helpers for file in model["files"]]

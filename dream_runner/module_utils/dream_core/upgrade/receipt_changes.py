@@ -8,23 +8,28 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Callable, Dict, List, Mapping, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Sequence, cast
 
 from ..health import access
 from ..phases import PHASES
 from ..records import due_phases, install_mark, last_good, receipt
 from ..resources import observed_host, registry
 from ..system import atomic
+from ..types.access import Access
+from ..types.receipt import PhaseFacts, Receipt
+from ..types.resource import Resource, Seen
+from ..types.upgrade import UpgradeDocument
 from . import progress
 
-Document = Dict[str, Any]
 Say = Callable[[str], None]
 
 
 class Receipts:
     """The receipts of the install that an upgrade belongs to."""
 
-    def __init__(self, document: Document, paths: progress.Paths, engine: Any, say: Say) -> None:
+    def __init__(
+        self, document: UpgradeDocument, paths: progress.Paths, engine: Any, say: Say
+    ) -> None:
         self._document = document
         self._paths = paths
         self._engine = engine
@@ -48,7 +53,7 @@ class Receipts:
                 return "the install has not finished its phase %s" % name
         return ""
 
-    def made_models(self) -> List[Dict[str, Any]]:
+    def made_models(self) -> List[Resource]:
         """Return the resources of the model files that an install of ours made."""
         receipts, _ = receipt.read_all(self._state_dir)
         return [
@@ -64,10 +69,10 @@ class Receipts:
         touched = self._touched()
         told = self._told()
         for name in [name for name in PHASES if receipts.get(name, {}).get("state") == "done"]:
-            known = dict(receipts[name])
+            known = receipts[name].copy()
             known["facts"] = self._facts(name, known.get("facts") or {}, told, degraded)
             known["resources"] = [
-                dict(item, coming=False, **_seen(item)) if _key(item) in touched else item
+                {**item, "coming": False, "seen": _seen(item)} if _key(item) in touched else item
                 for item in known["resources"]
             ]
             wanted = self._document["upgraded"].get(name)
@@ -83,7 +88,7 @@ class Receipts:
             if warning:
                 self._say(warning)
 
-    def _told(self) -> Dict[str, Dict[str, Any]]:
+    def _told(self) -> Dict[str, PhaseFacts]:
         """Return the facts by phase that the switch changes."""
         told = {name: dict(facts) for name, facts in self._document["facts"].items()}
         for name, facts in self._engine.facts().items():
@@ -93,10 +98,10 @@ class Receipts:
     def _facts(
         self,
         phase: str,
-        facts: Dict[str, Any],
-        told: Mapping[str, Mapping[str, Any]],
+        facts: PhaseFacts,
+        told: Mapping[str, PhaseFacts],
         degraded: Mapping[str, str],
-    ) -> Dict[str, Any]:
+    ) -> PhaseFacts:
         merged = {**facts, **told.get(phase, {})}
         if phase == "summary":
             merged = self._with_access(merged)
@@ -120,7 +125,7 @@ class Receipts:
         summary = ("file", str(self._document["summary_file"]))
         return [*self._engine.touched(), *models, summary]
 
-    def _write_summary(self, receipts: Mapping[str, Any]) -> None:
+    def _write_summary(self, receipts: Mapping[str, Receipt]) -> None:
         """Write the summary as its role would: the recorded facts with the new model."""
         before = (receipts.get("summary") or {}).get("facts") or {}
         path = str(self._document["summary_file"])
@@ -129,13 +134,14 @@ class Receipts:
             text = json.dumps(document, indent=4, sort_keys=True) + "\n"
             atomic.write_bytes(path, text.encode(), 0o644)
 
-    def _with_access(self, summary: Dict[str, Any]) -> Dict[str, Any]:
+    def _with_access(self, summary: PhaseFacts) -> PhaseFacts:
         """Return the summary with the new model's name where it tells how the AI is reached."""
         known = summary.get("access")
         if not isinstance(known, dict):
             return summary
-        reached = dict(known, model=self._document["after"]["api"]["model"])
-        return dict(summary, access=reached, lines=access.lines(reached))
+        model = self._document["after"]["api"]["model"]
+        reached: Access = {**cast("Access", known), "model": model}
+        return {**summary, "access": reached, "lines": access.lines(reached)}
 
     def forget(self, paths: Sequence[str]) -> None:
         """Drop the resources that are gone: these paths, and the unit or program that used them."""
@@ -144,22 +150,22 @@ class Receipts:
         for name, known in receipts.items():
             left = [item for item in known["resources"] if not self._is_gone(item, paths)]
             if left != known["resources"]:
-                receipts[name] = dict(known, resources=left)
+                receipts[name] = {**known, "resources": left}
                 changed.append(name)
         for name in changed:
             receipt.write(self._state_dir, receipts[name])
         made = [item for document in receipts.values() for item in document.get("resources", [])]
         install_mark.note(str(self._document["install_dir"]), made)
 
-    def _is_gone(self, item: Mapping[str, Any], paths: Sequence[str]) -> bool:
+    def _is_gone(self, item: Resource, paths: Sequence[str]) -> bool:
         unit = self._document["unit"]["name"]
         is_unit = item["kind"] == "unit" and item["name"] == unit
         return item.get("path") in paths or is_unit or bool(self._engine.owns(item))
 
 
-def _key(item: Mapping[str, Any]) -> Any:
-    return receipt.identity(dict(item))
+def _key(item: Resource) -> Any:
+    return receipt.identity(item)
 
 
-def _seen(item: Dict[str, Any]) -> Dict[str, Any]:
-    return {"seen": registry.observe(item, observed_host.Host([item]))}
+def _seen(item: Resource) -> Seen:
+    return registry.observe(item, observed_host.Host([item]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from ..containers import engine_child
 from ..containers.compose_project import FILE as COMPOSE_FILE
@@ -13,10 +13,11 @@ from ..errors import DreamError, EngineError
 from ..files import wanted_files
 from ..health.ask_model import complete, wait_until_ready
 from ..health.readiness import wait_for_services
+from ..types.compose import Project
+from ..types.receipt import PhaseFacts
+from ..types.resource import Resource
+from ..types.upgrade import SideName, UpgradeDocument, UpgradeSide
 from . import progress, trial
-
-Document = Dict[str, Any]
-Side = Mapping[str, Any]
 
 #: The compose project of the trial; the container of a killed trial is found by it.
 TRIAL = "dream-runner-trial"
@@ -30,7 +31,9 @@ _TRIAL_KEEPS = ("image", "pull_policy", "entrypoint", "user", "environment", "vo
 class Containers:
     """The engine of the full profile, with the two sides of the switch."""
 
-    def __init__(self, document: Document, paths: progress.Paths, say: Callable[[str], None]):
+    def __init__(
+        self, document: UpgradeDocument, paths: progress.Paths, say: Callable[[str], None]
+    ):
         self._document = document
         self._paths = paths
         self._say = say
@@ -40,7 +43,7 @@ class Containers:
         """Return why the switch cannot begin yet: never, the document describes both sides."""
         return ""
 
-    def trial(self, name: str) -> str:
+    def trial(self, name: SideName) -> str:
         """Return why a side's model does not answer in a container of its own, or ""."""
         side = self._document[name]
         port = trial.free_port()
@@ -72,11 +75,11 @@ class Containers:
             engine_child.child([self._command, "logs", "--tail", "20", ids[0]]).output
         )
 
-    def _stack(self, project: Mapping[str, Any], side: Side, folder: str) -> Stack:
+    def _stack(self, project: Project, side: UpgradeSide, folder: str) -> Stack:
         also = {item["reference"]: item["also"] for item in side["images"] if item["also"]}
         return Stack(self._command, folder, self._paths.env_file, project, also)
 
-    def apply(self, name: str) -> Dict[str, str]:
+    def apply(self, name: SideName) -> Dict[str, str]:
         """Run a side's configuration and prove it; return the optional services that are down."""
         side = self._document[name]
         wanted_files.settle([], side["files"], write=True)
@@ -113,16 +116,16 @@ class Containers:
         services = [("container", project["name"], service) for service in project["services"]]
         return [*(("file", path) for path in paths), *services]
 
-    def facts(self) -> Dict[str, Dict[str, Any]]:
+    def facts(self) -> Dict[str, PhaseFacts]:
         """Return facts of phases that only this kind of engine has."""
         return {}
 
-    def owns(self, resource: Mapping[str, Any]) -> bool:
+    def owns(self, resource: Resource) -> bool:
         """Tell whether a resource of a receipt belongs to the trial."""
         return resource.get("project") == TRIAL
 
 
-def trial_project(project: Mapping[str, Any], port: int) -> Optional[Dict[str, Any]]:
+def trial_project(project: Project, port: int) -> Optional[Project]:
     """Return a project of the engine alone, on ``port`` of this machine only and without cards.
 
     The running engine keeps its memory on the cards. None for an engine that is told its

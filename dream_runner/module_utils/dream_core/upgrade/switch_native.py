@@ -11,7 +11,7 @@ import contextlib
 import os
 import signal
 import subprocess
-from typing import Any, Callable, Dict, Iterator, List, Mapping
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Tuple, cast
 
 from ..errors import DreamError, EngineError
 from ..files import json_file, logs, wanted_files
@@ -21,26 +21,29 @@ from ..native import supervisord, supervisord_program
 from ..system import systemd
 from ..system.process import end_child, small_environment, start_child
 from ..system.processes import command_lines
+from ..types.receipt import PhaseFacts
+from ..types.resource import Resource
+from ..types.upgrade import NativeSide, SideName, UpgradeDocument
 from . import progress, trial
-
-Document = Dict[str, Any]
-Side = Dict[str, Any]
 
 _HEALTH = "/health"
 _STOP_SECONDS = 20.0
+_SIDES: Tuple[SideName, ...] = ("before", "after")
 
 
 class Native:
     """The engine of the native profile, with the two sides of the switch."""
 
-    def __init__(self, document: Document, paths: progress.Paths, say: Callable[[str], None]):
+    def __init__(
+        self, document: UpgradeDocument, paths: progress.Paths, say: Callable[[str], None]
+    ):
         self._document = document
         self._paths = paths
         self._say = say
 
     def reason_to_wait(self) -> str:
         """Return why the switch cannot begin yet, or an empty string."""
-        for name in ("before", "after"):
+        for name in _SIDES:
             found, _ = json_file.read_json(self._paths.side(name))
             wanted = self._document[name]["model"]["sha256"]
             if not isinstance(found, dict) or found.get("sha256") != wanted:
@@ -50,7 +53,7 @@ class Native:
                 )
         return ""
 
-    def _side(self, name: str) -> Side:
+    def _side(self, name: SideName) -> NativeSide:
         """Return a side. Raises EngineError when it cannot be read."""
         found, why = json_file.read_json(self._paths.side(name))
         if not isinstance(found, dict):
@@ -60,11 +63,11 @@ class Native:
                 where=self._paths.side(name),
                 hint="run dream-runner install again: it writes the file again",
             )
-        return found
+        return cast("NativeSide", found)
 
     # --- try
 
-    def trial(self, name: str) -> str:
+    def trial(self, name: SideName) -> str:
         """Return why a side's model does not answer in an engine of its own, or ""."""
         side, port = self._side(name), trial.free_port()
         json_file.write_json(self._paths.trial, trial_config(side["config"], port))
@@ -101,14 +104,14 @@ class Native:
         finally:
             end_child(process, _STOP_SECONDS)
 
-    def _ask(self, url: str, side: Side) -> None:
+    def _ask(self, url: str, side: NativeSide) -> None:
         """Get one answer of this side's model. Raises EngineError."""
         key = engine_key.api_key(self._paths.env_file)
         complete(url, str(side["config"]["alias"]), trial.ANSWER_SECONDS, exact=True, key=key)
 
     # --- switch
 
-    def apply(self, name: str) -> Dict[str, str]:
+    def apply(self, name: SideName) -> Dict[str, str]:
         """Run a side's configuration and prove it; return no service, for there is no other."""
         side = self._side(name)
         changed = wanted_files.settle([], side["files"], write=True)
@@ -126,7 +129,7 @@ class Native:
             )
         return {}
 
-    def _run(self, side: Side, is_new: bool) -> None:
+    def _run(self, side: NativeSide, is_new: bool) -> None:
         if side["supervisor"] == "supervisord":
             program = self._program(side)
             python, environment = side["command"][0], small_environment()
@@ -134,13 +137,13 @@ class Native:
         elif is_new or not self._runs(side):
             systemd.restart(side["unit"], _scope(side))
 
-    def _program(self, side: Side) -> supervisord_program.Program:
+    def _program(self, side: NativeSide) -> supervisord_program.Program:
         install_dir = str(self._document["install_dir"])
         return supervisord_program.Program(
             install_dir, side["program"], side["command"], side["log"]
         )
 
-    def _runs(self, side: Side) -> bool:
+    def _runs(self, side: NativeSide) -> bool:
         """Tell whether the running engine has the command line of this side."""
         if side["supervisor"] == "supervisord":
             return not supervisord.problem(self._program(side))
@@ -158,11 +161,11 @@ class Native:
             paths.append(self._program(side).config)
         return [("file", path) for path in paths]
 
-    def facts(self) -> Dict[str, Dict[str, Any]]:
+    def facts(self) -> Dict[str, PhaseFacts]:
         """Return facts of phases that only this kind of engine has."""
         return {"services": {"revision": self._side("after")["revision"]}}
 
-    def owns(self, resource: Mapping[str, Any]) -> bool:
+    def owns(self, resource: Resource) -> bool:
         """Tell whether a resource of a receipt belongs to the trial: no file of it is recorded."""
         return False
 
@@ -173,7 +176,7 @@ def trial_config(config: Mapping[str, Any], port: int) -> Dict[str, Any]:
     return {**config, **small, "host": "127.0.0.1", "port": port}
 
 
-def _scope(side: Mapping[str, Any]) -> str:
+def _scope(side: NativeSide) -> str:
     return "user" if side["supervisor"] == "systemd-user" else "system"
 
 

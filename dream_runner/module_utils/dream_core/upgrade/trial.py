@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from typing import Any, Mapping
+
+from ..types.choice import Model
 
 #: Seconds in which an engine must be ready, in addition to the time for reading the model.
 _READY_SECONDS = 300.0
@@ -24,7 +25,7 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def ready_seconds(models_dir: str, model: Mapping[str, Any]) -> float:
+def ready_seconds(models_dir: str, model: Model) -> float:
     """Return the seconds that an engine may take to load a model from a slow disk."""
     size = sum(_size_of(os.path.join(models_dir, str(item["file"]))) for item in model["files"])
     return _READY_SECONDS + size / _SLOW_BYTES_PER_SECOND

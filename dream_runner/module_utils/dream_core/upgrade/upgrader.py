@@ -21,7 +21,7 @@ import re
 import signal
 import sys
 import time
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Union
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Union, cast
 
 from ..errors import DreamError, IntegrityError, UsageError
 from ..fetch.fetcher import fetch, remove
@@ -31,6 +31,9 @@ from ..native import background
 from ..records import bounds, locks
 from ..resources import kind as kind_
 from ..system import streams, systemd
+from ..types.choice import ModelFile
+from ..types.resource import Resource
+from ..types.upgrade import Refusal, UpgradeDocument
 from . import progress
 from .receipt_changes import Receipts
 from .switch_containers import Containers
@@ -44,8 +47,6 @@ _POLL_SECONDS = 2.0
 #: The fetch gives up early and says why; this program tries again for as long as it takes.
 _PATIENCE = Patience(connect_seconds=10.0, attempts=3)
 
-Document = Dict[str, Any]
-
 
 class Refused(Exception):
     """The host's own model cannot take its place; only a person can change that."""
@@ -54,7 +55,7 @@ class Refused(Exception):
 class Upgrader:
     """One upgrade, as its document describes it."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: UpgradeDocument) -> None:
         self._document = document
         self._paths = progress.Paths(str(document["install_dir"]))
         self._state_dir = str(document["state_dir"])
@@ -119,7 +120,7 @@ class Upgrader:
         if self._why and seen.rate > 0:
             self._say(progress.FETCHING)
 
-    def _request(self, item: Mapping[str, Any]) -> FetchRequest:
+    def _request(self, item: ModelFile) -> FetchRequest:
         known = self._document["fetch"]
         return FetchRequest(
             path=os.path.join(self._paths.models, str(item["file"])),
@@ -183,10 +184,10 @@ class Upgrader:
         if refused.get("digest") == self._digest:
             raise Refused(str(refused.get("why", "")))
 
-    def _refused(self) -> Dict[str, Any]:
+    def _refused(self) -> Refusal:
         said, _ = json_file.read_json(self._paths.state)
         refused = said.get("refused") if isinstance(said, dict) else None
-        return refused if isinstance(refused, dict) else {}
+        return cast("Refusal", refused) if isinstance(refused, dict) else {}
 
     # --- try and switch
 
@@ -224,11 +225,11 @@ class Upgrader:
             if path in made:
                 remove(path)
 
-    def _may_go(self, resource: Mapping[str, Any]) -> bool:
+    def _may_go(self, resource: Resource) -> bool:
         """Tell whether the host confirms that a resource is this install's; print why not."""
         why = self._bounds.refusal(resource, "running")
         if why:
-            _print("%s stays: %s" % (kind_.name_of(dict(resource)), why))
+            _print("%s stays: %s" % (kind_.name_of(resource), why))
         return not why
 
     def _small_files(self) -> List[str]:
@@ -264,7 +265,10 @@ class Upgrader:
         unit = self._document["unit"]
         if not unit["path"]:
             return False
-        return self._may_go(dict(unit, kind="unit")) and self._may_go(dict(unit, kind="file"))
+        known: Resource = {"kind": "unit", "name": unit["name"], "scope": unit["scope"]}
+        return self._may_go({**known, "path": unit["path"]}) and self._may_go(
+            {**known, "kind": "file", "path": unit["path"]}
+        )
 
     def _files(self) -> List[str]:
         with contextlib.suppress(OSError):
@@ -307,7 +311,7 @@ def plain(error: DreamError) -> str:
     return re.sub(r"https?://([^/\s]+)[^\s]*?(?=:? )", r"\1", reason)
 
 
-def digest_of(document: Mapping[str, Any]) -> str:
+def digest_of(document: Mapping[str, object]) -> str:
     """Return what tells one upgrade from another."""
     text = json.dumps(document, sort_keys=True)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
@@ -342,7 +346,7 @@ def _print(text: str) -> None:
     print(time.strftime("%Y-%m-%dT%H:%M:%SZ ", time.gmtime()) + text, flush=True)
 
 
-def load(path: str) -> Document:
+def load(path: str) -> UpgradeDocument:
     """Return the document of an upgrade. Raises UsageError UPGRADE_UNREADABLE."""
     document, why = json_file.read_json(path)
     if not isinstance(document, dict) or document.get("schema") != progress.SCHEMA:
@@ -352,7 +356,7 @@ def load(path: str) -> Document:
             where=path,
             hint="run dream-runner install again: it writes the file again",
         )
-    return document
+    return cast("UpgradeDocument", document)
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:

@@ -1,0 +1,233 @@
+"""The facts document (``dream-runner.facts/1``), and the capture that it is made of.
+
+A capture's parts are described in docs/developer/captures.md; the code that interprets one relies
+on none of them. In the document, unknown is None, never 0. What changes by the minute (free disk,
+free memory, listeners) is not a fact; it is read when it is needed.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, List, Optional, TypedDict
+
+#: Data that nobody has checked: every value has to be looked at before it is used.
+Unchecked = Dict[str, object]
+#: The whole capture, by the names of the probes.
+Capture = Unchecked
+
+
+class ToolAnswer(TypedDict):
+    """What a program printed; ``rc`` is None where it did not end by itself."""
+
+    rc: Optional[int]
+    stdout: str
+    stderr: str
+    #: timeout, output too long, or why it could not be started.
+    problem: Optional[str]
+
+
+class CapturedNode(TypedDict):
+    """A device node; ``mode`` is octal."""
+
+    path: str
+    mode: str
+    #: It is a character device.
+    device: bool
+    #: This user may read and write it.
+    usable: bool
+
+
+class Os(TypedDict, total=False):
+    """The operating system."""
+
+    #: As os-release names it, in lower case; ``macos`` on a Mac.
+    id: Optional[str]
+    id_like: List[str]
+    version_id: Optional[str]
+    pretty_name: Optional[str]
+    #: debian, redhat, arch, suse, alpine, void or unknown.
+    family: str
+    kernel: Optional[str]
+    wsl: bool
+    #: The kind of container this is (docker, podman, lxc, kubernetes, other), None for a machine.
+    container: Optional[str]
+
+
+class Init(TypedDict, total=False):
+    """Who starts the services."""
+
+    #: systemd or other.
+    system: str
+    pid1: Optional[str]
+
+
+class Cpu(TypedDict, total=False):
+    """The processor; ``flags`` are the instruction sets that engines are built for."""
+
+    model: Optional[str]
+    cores: Optional[int]
+    threads: Optional[int]
+    #: Threads that this process may use.
+    allowed: Optional[int]
+    flags: List[str]
+
+
+class Memory(TypedDict, total=False):
+    """The memory in MiB, the tightest limit on it, and what may be counted."""
+
+    total_mb: Optional[int]
+    limit_mb: Optional[int]
+    usable_mb: Optional[int]
+    #: Memory of Windows, in WSL only.
+    windows_mb: Optional[int]
+    numa_nodes: Optional[int]
+    #: meminfo or sysctl.
+    source: Optional[str]
+
+
+class Mount(TypedDict):
+    """A mounted filesystem that can hold files of ours."""
+
+    path: str
+    fstype: str
+    device: str
+
+
+class Node(TypedDict):
+    """A device node, with whether this user may open it; ``mode`` is octal."""
+
+    path: str
+    mode: Optional[str]
+    usable: bool
+
+
+class Driver(TypedDict):
+    """A GPU's kernel driver."""
+
+    name: Optional[str]
+    version: Optional[str]
+
+
+class BusLink(TypedDict):
+    """How a GPU is connected to the bus, in the words of sysfs; ``width`` in lanes."""
+
+    speed: Optional[str]
+    width: Optional[int]
+
+
+class MigPart(TypedDict):
+    """A part of a GPU that is split (MIG)."""
+
+    uuid: Optional[str]
+    profile: Optional[str]
+    memory_mb: Optional[int]
+
+
+class Mig(TypedDict):
+    """Whether a GPU is split, and into what."""
+
+    enabled: bool
+    instances: List[MigPart]
+
+
+class _Gpu(TypedDict):
+    #: Its UUID, else ``PCI-<slot>-<vendor>:<device>``; empty until all GPUs are known.
+    id: str
+    #: nvidia, amd, intel, apple or unknown.
+    vendor: str
+    name: Optional[str]
+    #: discrete, unified (shared with the CPU) or integrated (not used).
+    memory_class: str
+    #: MiB of its own; None for unified memory.
+    memory_mb: Optional[int]
+    #: MiB of unified memory that firmware set aside; it is missing from the host's total.
+    carve_out_mb: Optional[int]
+    #: MiB that a unified GPU can address now.
+    window_mb: Optional[int]
+    usable: bool
+    #: The id of the finding that says why it is not used.
+    why_not: Optional[str]
+    uuid: Optional[str]
+    #: ``0000:01:00.0``
+    pci_slot: Optional[str]
+    #: ``10de:2684``
+    pci_id: Optional[str]
+    numa_node: Optional[int]
+    driver: Driver
+    #: CUDA's, ``8.9``
+    compute_capability: Optional[str]
+    #: AMD's target, ``gfx1100``
+    gfx: Optional[str]
+    link: BusLink
+    render_node: Optional[str]
+    mig: Optional[Mig]
+    #: Where each field is known from: ``{field: source}``.
+    sources: Dict[str, str]
+
+
+class Gpu(_Gpu, total=False):
+    """A GPU; ``index`` and ``seen`` are the driver's, and gone when the document is whole."""
+
+    index: Optional[int]
+    seen: bool
+
+
+class GpuLink(TypedDict):
+    """How two GPUs are connected: ids, and a kind in the words of ``nvidia-smi topo``."""
+
+    a: str
+    b: str
+    kind: str
+
+
+class HostFinding(TypedDict):
+    """Something noteworthy about a host; ``severity`` is info, warning or error."""
+
+    id: str
+    severity: str
+    what: str
+    hint: str
+    #: A PCI address or a path.
+    device: Optional[str]
+
+
+class Facts(TypedDict, total=False):
+    """The whole document."""
+
+    schema: str
+    os: Os
+    #: amd64, arm64 or unknown.
+    arch: str
+    page_size_bytes: Optional[int]
+    init: Init
+    cpu: Cpu
+    memory: Memory
+    mounts: List[Mount]
+    secure_boot: Optional[bool]
+    devices: List[Node]
+    gpus: List[Gpu]
+    links: List[GpuLink]
+    #: nvidia, amd, intel, apple or cpu.
+    backend: str
+    #: The user named the backend; only in the facts that a decision is made from.
+    backend_overridden: bool
+    #: The backend once drivers are repaired, if another one.
+    repaired_backend: Optional[str]
+    findings: List[HostFinding]
+    #: In UTC, ISO 8601. This and what follows is the cache's.
+    gathered_at: Optional[str]
+    fingerprint: Optional[str]
+    version: str
+    install_dir: str
+    digest: str
+
+
+class Accelerator(TypedDict):
+    """What would compute: the sum over the GPUs that are used."""
+
+    backend: str
+    #: discrete, unified, or none for the CPU.
+    memory_class: str
+    memory_mb: Optional[int]
+    count: int
+    #: Ids.
+    gpus: List[str]
