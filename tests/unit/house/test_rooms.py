@@ -58,8 +58,8 @@ ONLY = {
     "ansible_runner": ("run/ansible.py",),
     "rich": ("ui/", "fleet/view.py", "commands/facts.py", "cli/reporting.py"),
 }
-#: Lines that a module may bring to a host.
-MOST_LINES = {"dream_probe": 2300, "dream_env": 1000, "dream_files": 700}
+#: Lines that a module may bring to a host, with the documents (types/) that its code is typed by.
+MOST_LINES = {"dream_probe": 2500, "dream_env": 1000, "dream_files": 700}
 
 
 def name_of(path: Path) -> str:
