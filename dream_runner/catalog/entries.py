@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
-
+from dream_runner.module_utils.dream_core.document import TypedDict
 from dream_runner.module_utils.dream_core.types.choice import HelperModel, Layers, ModelFile
 from dream_runner.module_utils.dream_core.types.compose import LockedImage, Service
 

@@ -7,8 +7,8 @@ import json
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TypedDict
 
+from ..module_utils.dream_core.document import TypedDict
 from ..module_utils.dream_core.errors import UsageError
 from ..module_utils.dream_core.fetch.faults import SourceFault
 from ..module_utils.dream_core.fetch.sources.local import Joined

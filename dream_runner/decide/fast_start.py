@@ -8,9 +8,10 @@ place by a program in the background (upgrader.py); the decision holds until tha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 from ..catalog import entries
+from ..module_utils.dream_core.document import TypedDict
 from ..module_utils.dream_core.errors import DreamError
 from ..module_utils.dream_core.layout import BACKGROUND, UPGRADE_PROGRAM, UPGRADE_UNIT
 from ..module_utils.dream_core.types.choice import Choice, Model, Tier

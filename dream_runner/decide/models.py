@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection
-from typing import TypedDict
 
 from ..catalog import entries
+from ..module_utils.dream_core.document import TypedDict
 from ..module_utils.dream_core.errors import RequirementError, UsageError
 from ..module_utils.dream_core.facts.totals import accelerator, ram_mb
 from ..module_utils.dream_core.types.choice import Model, ModelFile, Tier

@@ -7,8 +7,9 @@ and for ``--json`` come out. Nothing here looks at the host.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Literal, TypedDict
+from typing import Literal
 
+from ..module_utils.dream_core.document import TypedDict
 from ..module_utils.dream_core.health import access
 from ..module_utils.dream_core.records import due_phases
 from ..module_utils.dream_core.types.choice import Choice, StackImage

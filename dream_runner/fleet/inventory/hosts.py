@@ -46,7 +46,7 @@ class InventoryHost:
 
     name: str
     groups: tuple[str, ...] = ()
-    settings: SettingValues = field(default_factory=lambda: SettingValues())
+    settings: SettingValues = field(default_factory=SettingValues)
     overrides: Mapping[str, str] = field(default_factory=dict)
     connection: Mapping[str, str] = field(default_factory=dict)
     has_password: bool = False

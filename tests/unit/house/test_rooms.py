@@ -15,6 +15,7 @@ CORE = "dream_runner.module_utils.dream_core"
 #: Floors of the code that managed hosts run. A room imports rooms of lower floors only.
 CORE_FLOORS = (
     (
+        "document",
         "errors",
         "redact",
         "phases",
@@ -59,7 +60,7 @@ ONLY = {
     "rich": ("ui/", "fleet/view.py", "commands/facts.py", "cli/reporting.py"),
 }
 #: Lines that a module may bring to a host, with the documents (types/) that its code is typed by.
-MOST_LINES = {"dream_probe": 2500, "dream_env": 1000, "dream_files": 700}
+MOST_LINES = {"dream_probe": 2550, "dream_env": 1000, "dream_files": 700}
 
 
 def name_of(path: Path) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, List, Optional, Tuple, TypedDict
+from typing import Any, Dict, List, Optional, Tuple
 
+from ..document import TypedDict
 from ..types.facts import Capture, MigPart, Unchecked
 from . import exits, parse
 

@@ -6,8 +6,9 @@ import os
 import pwd
 import socket
 import struct
-from typing import Dict, Iterable, List, Optional, Sequence, Set, TypedDict
+from typing import Dict, Iterable, List, Optional, Sequence, Set
 
+from ..document import TypedDict
 from ..system.filesystems import is_inside, lines, names_in, read_link
 from ..types.host import Listener
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from typing import List, Mapping, Optional, Sequence, TypedDict
+from typing import List, Mapping, Optional, Sequence
 
+from ..document import TypedDict
 from ..errors import DreamError, IntegrityError, NetworkError
 from ..fetch.faults import SourceFault
 from ..fetch.request import Network, Patience

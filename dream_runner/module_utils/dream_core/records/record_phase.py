@@ -6,8 +6,9 @@ import hashlib
 import os
 import stat
 import time
-from typing import List, Optional, TypedDict
+from typing import List, Optional
 
+from ..document import TypedDict
 from ..errors import DreamError
 from ..resources import registry
 from ..system import atomic

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import List, Optional, TypedDict
+from typing import List, Optional
 
+from ..document import TypedDict
 from .health import FeatureTests
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, TypedDict, Union
+from typing import Any, Dict, List, Mapping, Union
+
+from ..document import TypedDict
 
 
 class FromKey(TypedDict, total=False):

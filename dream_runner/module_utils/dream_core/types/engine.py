@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, TypedDict
+from typing import Any, Dict, List, Optional
 
+from ..document import TypedDict
 from .host import Filesystem
 from .service import EngineJson
 

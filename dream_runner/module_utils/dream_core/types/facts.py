@@ -7,7 +7,9 @@ free memory, listeners) is not a fact; it is read when it is needed.
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, TypedDict
+from typing import Dict, List, Optional
+
+from ..document import TypedDict
 
 #: Data that nobody has checked: every value has to be looked at before it is used.
 Unchecked = Dict[str, object]

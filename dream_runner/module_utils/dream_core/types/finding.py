@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, TypedDict
+from typing import Dict, List, Optional
 
+from ..document import TypedDict
 from .choice import Choice
 from .facts import Facts
 from .host import Filesystem, Listener, Session

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Mapping, TypedDict
+from typing import Dict, List, Mapping
 
+from ..document import TypedDict
 from .facts import Facts
 from .host import Filesystem, Listener, Session
 from .receipt import Receipt

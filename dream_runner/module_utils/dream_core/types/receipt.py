@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional, TypedDict, Union
+from typing import Any, Dict, List, Mapping, Optional, Union
 
+from ..document import TypedDict
 from .resource import Resource
 from .service import ServiceSummary
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, TypedDict
+from typing import Any, Dict, List
+
+from ..document import TypedDict
 
 #: What an engine prints as JSON, in its own words.
 EngineJson = Dict[str, Any]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Literal, TypedDict
+from typing import Any, Dict, List, Literal
 
+from ..document import TypedDict
 from .choice import Api, Model, StackImage
 from .compose import Project
 from .receipt import PhaseFacts, Wanted
