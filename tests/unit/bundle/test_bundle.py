@@ -133,6 +133,7 @@ def test_a_bad_bundle_is_refused_and_nothing_is_written(name: str, tmp_path: Pat
 COMMAND = """
 import json, os, sys
 from dream_runner.cli import app
+from dream_runner.commands import bundle, install
 for case in json.load(sys.stdin):
     sys.stdout.flush()
     child = os.fork()
