@@ -18,11 +18,10 @@ from dream_runner.decide.host_decision import decide_for, due_for, inputs_for
 from dream_runner.module_utils.dream_core.errors import DreamError
 from dream_runner.module_utils.dream_core.look.host import look
 from dream_runner.module_utils.dream_core.records.receipt import interrupted
+from dream_runner.module_utils.dream_core.types.host import Session
 from dream_runner.module_utils.dream_core.upgrade import progress
 from dream_runner.run import host_answers
 from dream_runner.settings import local_model
-
-from ...module_utils.dream_core.types.host import Session
 
 
 class ActionModule(ActionBase):

@@ -144,6 +144,13 @@ def test_nothing_imports_the_plugins() -> None:
     assert {name: items for name, items in found.items() if items} == {}
 
 
+def test_plugins_name_their_imports_in_full() -> None:
+    """Ansible loads a plugin under a name of its own, in which nothing is relative."""
+    for path in (ROOT / PACKAGE / "plugins").glob("*/*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            assert not (isinstance(node, ast.ImportFrom) and node.level), path
+
+
 def test_there_are_no_circles() -> None:
     """A module that is not below itself: depth-first, with the way that led there."""
     done: set[str] = set()
