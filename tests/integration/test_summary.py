@@ -52,6 +52,7 @@ def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **more: Any) -> Resu
         "dream_profile": "native",
         "dream_model": "smoke",
         "dream_bind_address": "127.0.0.1",
+        "dream_api_key": False,
         "dream_choice": CHOICE,
         "dream_run": {"id": run_id, "socket": "", "version": "1"},
         "health_facts": {"degraded": {}},
