@@ -23,6 +23,8 @@ from nodes import processes
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("install.sh", "requirements.lock", "pyproject.toml", "ansible.cfg", "README.md")
 FOLDERS = ("dream_runner", "playbooks", "roles", "library", "docs", "scripts")
+#: The command line, which the checkout under test has as SAYS.
+COMMAND = Path("dream_runner") / "cli" / "app.py"
 #: pip's cache survives the tests' homes, or each environment would fetch 40 MB again.
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pip"
 SAYS = """
@@ -48,7 +50,7 @@ class Home:
         for name in FOLDERS:
             ignore = shutil.ignore_patterns("__pycache__")
             shutil.copytree(ROOT / name, self.checkout / name, ignore=ignore)
-        (self.checkout / "dream_runner" / "cli.py").write_text(SAYS)
+        (self.checkout / COMMAND).write_text(SAYS)
         self.data = self.path / ".local" / "share" / "dream-runner"
 
     def environment(self, **more: str) -> dict[str, str]:
@@ -92,7 +94,7 @@ class Home:
         return found
 
     def change_source(self) -> None:
-        with (self.checkout / "dream_runner" / "cli.py").open("a") as stream:
+        with (self.checkout / COMMAND).open("a") as stream:
             stream.write("# changed\n")
 
     def is_tidy(self) -> bool:
