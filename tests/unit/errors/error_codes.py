@@ -14,8 +14,6 @@ from dream_runner.module_utils.dream_core.facts.finding_texts import CATALOGUE
 
 ROOT = paths.PACKAGE.parent
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{3,}")
-#: Where ``finding("disk-space", ...)`` without a code makes one from the id.
-_JUDGES = {"preflight.py", "requirements.py", "check.py"}
 
 
 @cache
@@ -38,17 +36,27 @@ def codes() -> dict[str, str]:
 
 def in_python(path: Path) -> Iterator[tuple[str, int]]:
     tree = ast.parse(path.read_text())
+    judges = any(_is_import_of_finding(node) for node in ast.walk(tree))
     for node in ast.walk(tree):
-        for value in _places(node, path.name):
+        for value in _places(node, judges):
             for part in ast.walk(value):
                 if isinstance(part, ast.Constant) and _is_code(part.value):
                     yield part.value, part.lineno
 
 
-def _places(node: ast.AST, file: str) -> list[ast.expr]:
+def _is_import_of_finding(node: ast.AST) -> bool:
+    """Tell whether ``finding("disk-space", ...)`` without a code makes one from the id here."""
+    return (
+        isinstance(node, ast.ImportFrom)
+        and (node.module or "").rpartition(".")[2] == "finding"
+        and any(alias.name == "finding" for alias in node.names)
+    )
+
+
+def _places(node: ast.AST, judges: bool) -> list[ast.expr]:
     """Return the expressions in ``node`` that give a code."""
     if isinstance(node, ast.Call):
-        return _of_call(node, file)
+        return _of_call(node, judges)
     if isinstance(node, ast.Dict):
         pairs = zip(node.keys, node.values, strict=True)
         return [value for key, value in pairs if getattr(key, "value", None) == "code"]
@@ -63,12 +71,12 @@ def _places(node: ast.AST, file: str) -> list[ast.expr]:
     return []
 
 
-def _of_call(node: ast.Call, file: str) -> list[ast.expr]:
+def _of_call(node: ast.Call, judges: bool) -> list[ast.expr]:
     given = [word.value for word in node.keywords if word.arg == "code"]
     name = getattr(node.func, "id", "")
     if name in ("SourceFault", "Meaning"):
         return [*given, *node.args[:1]]
-    is_finding = name == "finding" and file in _JUDGES
+    is_finding = name == "finding" and judges
     severity = getattr(node.args[1], "value", "blocker") if is_finding else ""
     if not is_finding or given or severity in ("warning", "info"):
         return given

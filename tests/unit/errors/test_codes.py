@@ -65,8 +65,9 @@ def test_every_code_is_named_by_a_test() -> None:
 
 
 def test_every_form_of_naming_a_code_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "preflight.py"
+    path = tmp_path / "judging.py"
     path.write_text(
+        "from .finding import can_become, finding\n"
         'UsageError("x", code="AAAA")\n'
         'SourceFault("BBBB", "x")\n'
         'finding("free-memory", "blocker", "x")\n'
