@@ -118,7 +118,7 @@ def is_pending(receipts: Receipts, final: Model) -> bool:
 
 
 def after(choice: Choice) -> Choice:
-    """Return what ``choice.decide`` will say when the host's own model answers."""
+    """Return what ``decision.decide`` will say when the host's own model answers."""
     upgrade = choice["upgrade"]
     if upgrade is None:
         return choice

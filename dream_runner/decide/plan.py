@@ -163,7 +163,7 @@ def build(
 ) -> Plan:
     """Return what installing with ``settings`` on this host would do.
 
-    ``reasons`` are those of ``due.decide``, in run order.
+    ``reasons`` are those of ``due_phases.decide``, in run order.
     """
     actions = _privileged(settings, session, choice, found)
     commands = tuple(command for _, command in actions)

@@ -46,7 +46,7 @@ def wanted(
     session: Session,
     overrides: Mapping[str, Any] | None = None,
 ) -> dict[str, Wanted]:
-    """Return the inputs of every phase, as ``due.decide`` and the receipts take them.
+    """Return the inputs of every phase, as ``due_phases.decide`` and the receipts take them.
 
     ``overrides`` are variables that somebody set in place of a role's default.
     """

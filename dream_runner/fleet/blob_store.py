@@ -3,7 +3,7 @@
 The server (``dream_core/fetch/blob_server.py``) listens on a Unix socket that every SSH connection
 carries to its host, so that it needs no open port, no firewall rule and no route past a jump
 host, and is encrypted. ``--serve ADDRESS`` adds a plain HTTP port in the local network, for
-those whose network is faster than their SSH; ``--share`` lets hosts serve (shares.py).
+those whose network is faster than their SSH; ``--share`` lets hosts serve (peer_sharing.py).
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def _spelled(name: str, chosen: Mapping[str, Chosen]) -> str:
 
 def _about_model(value: Mapping[str, Any], chosen: Mapping[str, Chosen]) -> list[Problem]:
     is_url = parsers.is_url(value["model"])
-    # The digest of a file of this machine is computed (catalog/local_model.py).
+    # The digest of a file of this machine is computed (local_model.py).
     is_file = str(value["model"]).startswith("file:")
     if is_url and not is_file and not value["model_sha256"]:
         return [

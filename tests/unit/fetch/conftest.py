@@ -1,4 +1,4 @@
-"""Fixtures of the fetch tests; the helpers behind them are in support.py."""
+"""Fixtures of the fetch tests; the helpers behind them are in fixtures/fetching.py."""
 
 from __future__ import annotations
 

@@ -56,6 +56,29 @@ def test_links_between_the_pages_lead_somewhere() -> None:
             assert not anchor or anchor in anchors(place), f"{page.name}: {target}"
 
 
+#: A file or folder of this tree: a Python file, or a path that begins with a root.
+_PLACE = re.compile(
+    r"`([\w/.-]+\.py|(?:dream_core|dream_runner|library|playbooks|roles|scripts|tests)/[\w/.-]+)[`:]"
+)
+
+
+def test_files_that_the_developers_pages_name_exist() -> None:
+    roots = ("docs", "dream_runner", "library", "playbooks", "roles", "scripts", "tests")
+    tree = {f"/{path.relative_to(ROOT)}" for root in roots for path in (ROOT / root).rglob("*")}
+    known = {path[at:] for path in tree for at, sign in enumerate(path) if sign == "/"}
+    for page in (ROOT / "CONTRIBUTING.md", *(ROOT / "docs" / "developer").glob("*.md")):
+        named = {f"/{name.rstrip('/')}" for name in _PLACE.findall(page.read_text())}
+        assert named - known == set(), page.name
+
+
+def test_the_contracts_list_every_module() -> None:
+    page = (ROOT / "docs" / "developer" / "contracts.md").read_text()
+    section = page.partition("\n## Modules\n")[2].partition("\n## ")[0]
+    listed = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+    files = [*(ROOT / "library").glob("*.py"), *(paths.PACKAGE / "plugins" / "action").glob("*.py")]
+    assert sorted(listed) == sorted({path.stem for path in files})
+
+
 #: Pages that answer one question, in the reader's minute.
 ANSWERS = (
     *("another-computer", "api-key", "my-own-model", "stop-and-start", "logs"),

@@ -86,7 +86,7 @@ def due(
     """Return the steps from what runs to what should: ``{service, action, why, remove}``.
 
     ``wanted`` is the config hash of each service, from compose itself; ``containers``
-    come from ``containers.look``. ``remove`` are container ids that have to go
+    come from ``project_containers.look``. ``remove`` are container ids that have to go
     first. Nothing is due twice: after the steps this returns an empty list.
     """
     by_service: Dict[str, List[Container]] = {}

@@ -28,7 +28,7 @@ _SLACK_SECONDS = 2
 
 
 def look(command: str, family: str, data_root: str = "") -> EngineLook:
-    """Return what ``docker_engine.plan`` decides from."""
+    """Return what ``engine_choice.plan`` decides from."""
     program = tools.path_of(command)
     answer: EngineLook = {"program": program, "problem": ""}
     if program:

@@ -1,6 +1,6 @@
 """The hint of a finding, for the surroundings it is read in: one table.
 
-The hints of ``findings.CATALOGUE`` are those for a machine of its own. Inside
+The hints of ``finding_texts.CATALOGUE`` are those for a machine of its own. Inside
 WSL, a container or a virtual machine the driver belongs to somebody else, and
 the same advice can break what works.
 """

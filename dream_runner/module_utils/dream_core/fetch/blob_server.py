@@ -1,7 +1,7 @@
 """Verified files by their digest over HTTP: from the controller, and from hosts that share theirs.
 
 Imports nothing of its package, because the controller sends this file as it is to a host
-(``fleet/shares.py``): nothing has to be installed there, and nothing stays.
+(``fleet/peer_sharing.py``): nothing has to be installed there, and nothing stays.
 
 A request shows the token of the run and names a digest; there is no path in it to play with.
 Who shows no token in time is hung up on, and nobody has more than a share of the places.
@@ -50,7 +50,7 @@ class Shelf:
     """The verified files of one directory, by digest.
 
     Only a regular file directly in ``directory`` is opened, no link, and only while its stamp
-    (``fetch/stamp.py``) says that it was verified as it is now.
+    (``fetch/disk/stamp.py``) says that it was verified as it is now.
     """
 
     def __init__(self, directory: str, files: Mapping[str, str]) -> None:

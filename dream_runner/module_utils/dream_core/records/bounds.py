@@ -179,7 +179,7 @@ class Bounds:
         from . import survey
 
         if resource.get("origin") == "found":
-            return True  # What is given back is compared with its record by restore.py.
+            return True  # What is given back is compared with its record by originals.py.
         path = str(resource["path"])
         if os.path.isdir(path) and not os.listdir(path):
             return True

@@ -41,7 +41,7 @@ def record(
     """Write the receipt of ``phase`` and return what the role needs to know.
 
     ``stamp`` carries version, run_id and install_dir, ``wanted`` the inputs of
-    the phase (due.py). The result is ``{interrupted, warnings}``: interrupted
+    the phase (due_phases.py). The result is ``{interrupted, warnings}``: interrupted
     tells that the phase was found ``running``, so that handlers that were due
     then are due now.
     """
