@@ -14,8 +14,6 @@ PAGE = paths.content() / "docs" / "user" / "troubleshooting.md"
 _ROW = re.compile(r"^\| (?:<a id=\"[A-Z0-9_]+\"></a>)?`([A-Z0-9_]+)` \| (.*?) \|$", re.MULTILINE)
 _HEADING = re.compile(r"^## (.*)$", re.MULTILINE)
 _LINK = re.compile(r"\[([^\]]+)\]\([^)]*\)")
-#: A word that is meant to be an error code rather than an option's value.
-_CODE = re.compile(r"^[A-Z][A-Z0-9_]+$")
 
 
 def entry(code: str) -> dict[str, str]:

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .. import wording
-from ..diagnose.checks import CHECKS as OF_HOST
 from ..diagnose.checks import examine
 from ..diagnose.finding import ERROR, OK, WARNING, Check, Finding, Place, exit_code
 from ..module_utils.dream_core.health import feature_probes
@@ -134,11 +133,6 @@ CHECKS: dict[str, Check] = {
     "certificate-files": _certificate_files,
     "engine": _engine,
 }
-
-
-def ids() -> Mapping[str, Check]:
-    """Return every check under the id that it reports when all is well."""
-    return {**OF_HOST, **CHECKS}
 
 
 def as_json(findings: list[Finding]) -> dict[str, Any]:

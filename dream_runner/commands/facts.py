@@ -17,8 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from .. import yaml_file
-from ..decide import fast_start as faststart
 from ..decide import models, tiers
+from ..decide.fast_start import outlook
 from ..decide.models import Candidate, Listed
 from ..diagnose.scrub_capture import scrub
 from ..machine import output_file
@@ -265,7 +265,7 @@ def explain(
     rules = tiers.explain(document, catalog.tiers, memory_limit_mb)
     rows = models.explain(document, chosen, catalog.models, context_tokens, memory_limit_mb)
     pick, error = _choose(document, chosen, catalog, model, context_tokens, memory_limit_mb)
-    fast_start = faststart.outlook(catalog.models, pick) if pick else ""
+    fast_start = outlook(catalog.models, pick) if pick else ""
     changes = _changes(document, chosen, rows)
     every = models.listing(document, chosen, catalog.models, context_tokens, memory_limit_mb)
     return Explanation(chosen, rules, pick, rows, error, changes, fast_start, every)

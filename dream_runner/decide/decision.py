@@ -12,10 +12,10 @@ from typing import Any, cast
 from urllib.parse import unquote
 
 from ..catalog import entries
-from ..module_utils.dream_core import profiles as profiles_
 from ..module_utils.dream_core.checks import versions
 from ..module_utils.dream_core.checks.ports import choose_port
 from ..module_utils.dream_core.fetch.sources import wheel_address
+from ..module_utils.dream_core.profiles import NATIVE
 from ..module_utils.dream_core.system import ip_addresses
 from ..module_utils.dream_core.types.choice import (
     Choice,
@@ -110,7 +110,7 @@ def decide(
 
     def stacked(served: Model) -> Stack | None:
         # A compose project needs a container engine; only ``full`` has one.
-        if profile == profiles_.NATIVE:
+        if profile == NATIVE:
             return None
         told: Choice = {**choice, "model": served}
         return service_stack.resolve(settings, facts, told, catalog, receipts, listeners, loopbacks)

@@ -49,7 +49,7 @@ def choose_tier(
     result: Tier = {
         "id": rule["tier"],
         "rule": rule["id"],
-        "reason": reason(rule, host),
+        "reason": reason(host),
         "overridden": False,
         "next": _better(rules[:position], rule, host),
     }
@@ -106,7 +106,7 @@ def explain(
                 "rule": rule["id"],
                 "tier": rule["tier"],
                 "result": result,
-                "why": why or reason(rule, host),
+                "why": why or reason(host),
             }
         )
     return rows
@@ -151,7 +151,7 @@ def _reaches(size: int | None, bound: int | None, tolerance_percent: int) -> boo
     return size is not None and size * 100 >= bound * (100 - tolerance_percent)
 
 
-def reason(rule: entries.Rule, host: Measured) -> str:
+def reason(host: Measured) -> str:
     """Return in words why a rule holds on a host."""
     if host["backend"] == "cpu":
         return "no usable GPU; {} of RAM".format(_size(host["ram_mb"]))

@@ -1,1 +1,1 @@
-"""Find out what is wrong: doctor, the support archive, redaction."""
+"""Find out what is wrong: doctor, the support archive, captures without names."""

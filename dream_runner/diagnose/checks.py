@@ -19,8 +19,8 @@ from ..module_utils.dream_core.fetch.disk.partial import find_partials
 from ..module_utils.dream_core.network import listeners
 from ..module_utils.dream_core.records import survey
 from ..module_utils.dream_core.records.receipt import interrupted, read_all
-from ..module_utils.dream_core.resources import kind as kind_
 from ..module_utils.dream_core.resources import observed_host, registry
+from ..module_utils.dream_core.resources.kind import GLANCE, name_of
 from ..module_utils.dream_core.system import atomic, filesystems
 from ..module_utils.dream_core.upgrade import progress
 from .finding import ERROR, OK, WARNING, Check, Finding, Place
@@ -94,13 +94,13 @@ def _services(place: Place) -> Iterator[Finding]:
     for item in place.resources("unit", "supervisor", "container"):
         if item.get("name") == layout.UPGRADE_UNIT:
             continue  # It has a check of its own.
-        seen = registry.observe(item, host, kind_.GLANCE)
+        seen = registry.observe(item, host, GLANCE)
         was = str((item.get("seen") or {}).get("active", ""))
         state = str(seen.get("active", "not there"))
         # A unit that is being started during this check fails again and again.
         if was in ("activating", *_WORKING) and state not in _WORKING:
             evidence = "%s: %s (was %s)"
-            evidence %= (kind_.name_of(item), *map(survey.state_in_words, (state, was)))
+            evidence %= (name_of(item), *map(survey.state_in_words, (state, was)))
             yield Finding("services", ERROR, evidence, _AGAIN)
 
 

@@ -45,7 +45,7 @@ def write(
     """
     receipts, _ = read_all(state_dir)
     install_dirs = sorted({str(item.get("install_dir") or "") for item in receipts.values()} - {""})
-    redactor = Redactor(_known(state_dir, install_dirs, environment))
+    redactor = Redactor(_known(install_dirs, environment))
     documents = {
         "findings.json": _json(redactor.document(findings)),
         "about.json": _json({"version": __version__, "python": platform.python_version()}),
@@ -128,9 +128,7 @@ def _file(label: str, path: str) -> Iterator[tuple[str, str]]:
     yield label, text.partition("\n")[2] if size > _LOG_BYTES else text
 
 
-def _known(
-    state_dir: str, install_dirs: list[str], environment: Mapping[str, str]
-) -> Iterator[str]:
+def _known(install_dirs: list[str], environment: Mapping[str, str]) -> Iterator[str]:
     """Yield every secret that this host is known to hold."""
     for folder in install_dirs:
         for name in (".env", ".env.bak"):

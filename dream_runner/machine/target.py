@@ -33,8 +33,7 @@ from ..settings.merge import from_environment, merge, near_misses
 from ..settings.parsers import Known
 from ..settings.values import Chosen, Given, Settings
 from ..version import __version__
-from . import download_sizes as sizes
-from . import pins
+from . import download_sizes, pins
 
 #: Who may write here needs no root to run containers.
 _CONTAINER_SOCKET = "/var/run/docker.sock"
@@ -254,7 +253,7 @@ def size_hints(target: Target) -> dict[str, int]:
     if target.settings["offline"]:
         fresh = [item for item in fresh if str(item["urls"][0]).startswith("file:")]
     if fresh:
-        found = sizes.ask(fresh, Network.from_environment(os.environ))
+        found = download_sizes.ask(fresh, Network.from_environment(os.environ))
         _told.update({tuple(item["urls"]): found.get(item["file"], 0) for item in fresh})
     told = {str(item["file"]): _told.get(tuple(item["urls"]), 0) for item in unknown}
     return {name: size for name, size in told.items() if size}

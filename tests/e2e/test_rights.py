@@ -20,7 +20,6 @@ pytestmark = [pytest.mark.node, pytest.mark.timeout(900)]
 
 PASSWORD = "open sesame"
 INSTALL = "./install.sh --profile native --model smoke"
-PACKAGES = "python3-venv libgomp1"
 #: What sudo asks for in our words; what the packages are called differs by what is missing.
 PROMPT = r"\[sudo\] password for plain \(needed to install ([^)]*)\): "
 

@@ -29,7 +29,7 @@ from nodes import processes
 
 from dream_runner.module_utils.dream_core.native import supervisord_state
 from dream_runner.module_utils.dream_core.records import receipt, survey
-from dream_runner.module_utils.dream_core.resources import kind as kind_
+from dream_runner.module_utils.dream_core.resources.kind import name_of
 
 ROOT = Path(__file__).resolve().parents[2]
 EVERY_REPAIR = os.environ.get("DREAM_CHAOS_FULL", "") not in ("", "0")
@@ -239,7 +239,7 @@ def test_every_break_is_seen_and_repaired(machine: Machine) -> None:
     unseen, unrepaired = [], []
     for phase, resource in machine.resources():
         for way, act in breaks(resource):
-            name = f"{kind_.name_of(resource)}: {way}"
+            name = f"{name_of(resource)}: {way}"
             sample = (f"{resource['kind']} {resource.get('volatile', False)}", way)
             print(f"breaks {name}")
             with kept(resource, machine.home / "aside") as put_back:
@@ -282,7 +282,7 @@ def kept(resource: dict[str, Any], aside: Path) -> Iterator[Callable[[], None]]:
         yield put_back
         aside.unlink()
     else:
-        yield lambda: pytest.fail(f"{kind_.name_of(resource)} cannot be put back by a test")
+        yield lambda: pytest.fail(f"{name_of(resource)} cannot be put back by a test")
 
 
 def test_an_engine_that_hangs_is_started_anew(machine: Machine) -> None:

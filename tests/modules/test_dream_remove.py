@@ -1,4 +1,4 @@
-"""The module around undo/uninstall.py: lists in check mode, then removes, then has nothing to do."""
+"""The module that uninstalls: lists in check mode, then removes, then has nothing to do."""
 
 from pathlib import Path
 from typing import Any

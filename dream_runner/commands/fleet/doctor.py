@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from ... import wording
-from ...fleet import visit_hosts as look
+from ...fleet import visit_hosts
 from ...fleet.seen import Seen
 from ...fleet.session import HostAccess
 from ...fleet.view import View
@@ -17,7 +17,7 @@ _LOW_DISK_BYTES = 1_000_000_000
 
 def run(environment: Mapping[str, str], access: HostAccess, view: View) -> list[HostReport]:
     """Return what is wrong on each host, with the remedy."""
-    options = look.Options(save=False, force=True, verify=True)
+    options = visit_hosts.Options(save=False, force=True, verify=True)
     return each_host("exec-doctor", {}, None, environment, access, view, options, _findings)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...fleet import visit_hosts as look
+from ...fleet import visit_hosts
 from ...fleet.seen import Seen
 from ...fleet.session import HostAccess
 from ...fleet.view import View
@@ -44,7 +44,7 @@ def each_host(
     environment: Mapping[str, str],
     access: HostAccess,
     view: View,
-    options: look.Options,
+    options: visit_hosts.Options,
     tell: Callable[[Seen], HostReport],
 ) -> list[HostReport]:
     """Look at every host and return what ``tell`` says of each; write nothing there."""

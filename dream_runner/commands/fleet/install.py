@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ... import wording
-from ...fleet import visit_hosts as look
+from ...fleet import visit_hosts
 from ...fleet.results import FleetOutcome
 from ...fleet.rollout import Crew
 from ...fleet.seen import Seen
@@ -56,7 +56,7 @@ def run(
     with open_fleet("install", flags, answers_file, environment, access, view) as opened:
         fleet, crew = opened.fleet, opened.crew
         found = opened.look(
-            look.Options(
+            visit_hosts.Options(
                 fresh=options.fresh,
                 full=options.full,
                 verify=options.verify,
@@ -68,11 +68,11 @@ def run(
         )
         traffic: Mapping[str, int] = {}
         if not crew.interrupted:
-            crew.lose({**look.failed_of(found), **_without_sudo(found, fleet)})
-            names = {seen.name for seen in look.due_of(found)}
-            crew.rest([n for n, seen in found.items() if isinstance(seen, Seen) and n not in names])
+            crew.lose({**visit_hosts.failed_of(found), **_without_sudo(found, fleet)})
+            due = {seen.name: seen for seen in visit_hosts.due_of(found)}
+            crew.rest([n for n, seen in found.items() if isinstance(seen, Seen) and n not in due])
             _record(fleet, found)
-            due = {seen.name: seen for seen in look.due_of(found) if seen.name not in crew.results}
+            due = {name: seen for name, seen in due.items() if name not in crew.results}
             pinned, unpinned = _pinned(list(due.values()), locked=options.locked)
             crew.lose(unpinned)
             due = {name: seen for name, seen in due.items() if name not in unpinned}
@@ -107,7 +107,7 @@ def _pinned(
     }
 
 
-def _record(fleet: Fleet, found: look.Found) -> None:
+def _record(fleet: Fleet, found: visit_hosts.Found) -> None:
     """Leave what every host is and what it needs, for the report."""
     for name, seen in found.items():
         if isinstance(seen, Seen):
@@ -137,7 +137,7 @@ def _install_of(
     return plan
 
 
-def _without_sudo(found: look.Found, fleet: Fleet) -> dict[str, DreamError]:
+def _without_sudo(found: visit_hosts.Found, fleet: Fleet) -> dict[str, DreamError]:
     """Return the hosts whose work would stop at sudo's question, or for want of sudo."""
     wanting = [seen for seen in found.values() if isinstance(seen, Seen) and seen.needs_root]
     errors: dict[str, DreamError] = {}

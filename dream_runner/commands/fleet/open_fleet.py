@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ... import wording
-from ...fleet import host_settings
-from ...fleet import visit_hosts as look
+from ...fleet import host_settings, visit_hosts
 from ...fleet.inventory import hosts as inventory
 from ...fleet.results import FleetOutcome
 from ...fleet.rollout import Crew
@@ -49,7 +48,7 @@ class OpenFleet:
     rested: Sequence[str] = ()
 
     def look(
-        self, options: look.Options, *, keep_rested: bool = False
+        self, options: visit_hosts.Options, *, keep_rested: bool = False
     ) -> dict[str, Seen | DreamError]:
         """Look at every host, then let the connections go: the next use may be hours away.
 
@@ -57,7 +56,7 @@ class OpenFleet:
         """
         names = list(self.fleet.hosts)
         self.view.note(f"looking at {wording.plural(len(names), 'host')}")
-        found = look.at(self.fleet, names, options, self.forks, _only_notices(self.view))
+        found = visit_hosts.at(self.fleet, names, options, self.forks, _only_notices(self.view))
         if keep_rested:
             seen = {name: item for name, item in found.items() if isinstance(item, Seen)}
             self.rested = [name for name, item in seen.items() if not item.is_due]

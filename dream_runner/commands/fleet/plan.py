@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from ...fleet import visit_hosts as look
+from ...fleet import visit_hosts
 from ...fleet.seen import Seen
 from ...fleet.session import HostAccess
 from ...fleet.view import View
@@ -27,7 +27,7 @@ def run(
     locked: bool = False,
 ) -> list[HostReport]:
     """Return what install would do on each host; write nothing there."""
-    options = look.Options(save=False, force=force)
+    options = visit_hosts.Options(save=False, force=force)
     hosts = each_host("plan", flags, answers_file, environment, access, view, options, _planned)
     return hosts if locked else _with_pins(hosts)
 

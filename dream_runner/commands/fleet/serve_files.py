@@ -9,8 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from ... import wording
-from ...fleet import blob_store
-from ...fleet import visit_hosts as look
+from ...fleet import blob_store, visit_hosts
 from ...fleet.peer_sharing import Shares, offers_of
 from ...fleet.seen import Seen
 from ...fleet.session import Fleet
@@ -45,7 +44,11 @@ class Served:
 
 @contextlib.contextmanager
 def serving(
-    fleet: Fleet, found: look.Found, due: Mapping[str, Seen], sources: Sources, opened: OpenFleet
+    fleet: Fleet,
+    found: visit_hosts.Found,
+    due: Mapping[str, Seen],
+    sources: Sources,
+    opened: OpenFleet,
 ) -> Iterator[Served]:
     """Serve the files that hosts lack."""
     store = blob_store.Store(blob_store.cache_directory(fleet.caller))
@@ -75,7 +78,7 @@ def serving(
 
 
 def _sharing(
-    fleet: Fleet, server: blob_store.Server, found: look.Found, sources: Sources
+    fleet: Fleet, server: blob_store.Server, found: visit_hosts.Found, sources: Sources
 ) -> Shares | None:
     """Return the hosts that may serve, where the user said so; this machine serves already."""
     if not sources.share:

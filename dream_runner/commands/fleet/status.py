@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ...fleet import visit_hosts as look
+from ...fleet import visit_hosts
 from ...fleet.seen import Seen
 from ...fleet.session import HostAccess
 from ...fleet.view import View
@@ -13,7 +13,7 @@ from .host_report import HostReport, each_host
 
 def run(environment: Mapping[str, str], access: HostAccess, view: View) -> list[HostReport]:
     """Return what each host does now; the model of each is asked one question."""
-    options = look.Options(save=False, force=True)
+    options = visit_hosts.Options(save=False, force=True)
     return each_host("status", {}, None, environment, access, view, options, _state)
 
 

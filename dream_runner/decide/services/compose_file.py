@@ -228,11 +228,6 @@ def value(source: Any, keys: Mapping[str, str]) -> str:
     return _key(source["key"], source.get("default"), keys)
 
 
-def literal(source: Any, keys: Mapping[str, str]) -> str:
-    """Return a value that holds nothing but text and decided keys, as plain text."""
-    return value(source, keys).replace("$$", "$")
-
-
 _TEMPLATE = re.compile(r"\{([A-Z][A-Z0-9_]*)(?:\|([^}]*))?\}")
 
 

@@ -40,7 +40,6 @@ SIZES = (5, 10, 20, 40)
 STOCK, FULL, FORKS = 20, 5, 8
 #: A run that changes nothing is to cost at most this share of the same roles by themselves.
 MOST = 1 / 8
-_MB = 1024 * 1024
 
 # --- a command and all that it starts -------------------------------------------------
 

@@ -12,6 +12,7 @@ import pytest
 
 from dream_runner.commands import doctor, status
 from dream_runner.commands.status import Engine
+from dream_runner.diagnose.checks import CHECKS as HOST_CHECKS
 from dream_runner.machine.resume import Before
 from dream_runner.module_utils.dream_core.health import serving
 from dream_runner.module_utils.dream_core.phases import PHASES
@@ -236,7 +237,7 @@ def test_doctor_on_a_healthy_machine(tmp_path: Path) -> None:
     others = ("disk", "memory", "gpu-driver", "packages", "ports")
     bad = [item for item in findings if item.severity != "ok" and item.id not in others]
     assert bad == []
-    assert {item.id for item in findings} >= set(doctor.ids()) - {*others, "gpu"}
+    assert {item.id for item in findings} >= {*HOST_CHECKS, *doctor.CHECKS} - {*others, "gpu"}
 
 
 def test_doctor_where_nothing_is_installed(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The pieces of the decision that choice.py makes itself."""
+"""The pieces of the decision that decision.py makes itself."""
 
 from typing import Any
 

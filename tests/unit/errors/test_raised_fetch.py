@@ -61,7 +61,7 @@ def test_a_name_without_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_status_that_says_no_and_nothing_more() -> None:
-    fault = faults.from_status(418, "I'm a teapot", None)
+    fault = faults.from_status(418, None)
     error = faults.verdict("/m", [("https://x", fault)])
     assert (error.code, error.exit_code) == ("HTTP_REFUSED", 5)
 

@@ -14,9 +14,9 @@ from unit.errors.raising import told
 from dream_runner.commands.fleet import install as command
 from dream_runner.commands.fleet import passwords
 from dream_runner.fleet import blob_store, ssh_errors, visit_hosts
-from dream_runner.fleet import seen as seen_
 from dream_runner.fleet.inventory.hosts import InventoryHost, Source
 from dream_runner.fleet.results import FleetOutcome
+from dream_runner.fleet.seen import Seen
 from dream_runner.fleet.session import Fleet, Passwords
 from dream_runner.fleet.ssh_sockets import Wires
 from dream_runner.module_utils.dream_core.errors import DreamError, NetworkError
@@ -118,7 +118,7 @@ def test_an_address_that_is_not_ours(address: str) -> None:
 
 
 def test_a_host_without_sudo() -> None:
-    class Bare(seen_.Seen):
+    class Bare(Seen):
         needs_root = True
         sudo = "none"
 

@@ -37,10 +37,7 @@ def refusal(status: str) -> list[bytes | float]:
 
 #: The answer, and how a fetch from it alone ends.
 ANSWERS: dict[str, tuple[Script, str]] = {
-    "early hints": (
-        [b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n", *answer(THING.content)],
-        RIGHT,
-    ),
+    "early hints": ([HINTS, *answer(THING.content)], RIGHT),
     "processing": ([b"HTTP/1.1 102 Processing\r\n\r\n" * 20, *answer(THING.content)], RIGHT),
     "continue": ([b"HTTP/1.1 100 Continue\r\n\r\n", *answer(THING.content)], RIGHT),
     "150 fields": (answer(THING.content, *(f"X-{n}: y" for n in range(150))), RIGHT),

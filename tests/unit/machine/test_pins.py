@@ -21,7 +21,7 @@ from dream_runner.commands import install
 from dream_runner.commands import plan as plan_command
 from dream_runner.commands.fleet import host_report
 from dream_runner.commands.fleet import install as fleet
-from dream_runner.commands.fleet import plan as plan_
+from dream_runner.commands.fleet import plan as fleet_plan
 from dream_runner.machine import pins, target
 from dream_runner.module_utils.dream_core.errors import RequirementError
 from dream_runner.settings.values import Given
@@ -201,7 +201,7 @@ def test_the_plan_of_a_fleet_shows_pins_host_by_host(registry: str, image: archi
         host_report.HostReport("a", "due", "images", facts=facts),
         host_report.HostReport("b", "in order"),
     ]
-    first, second = plan_._with_pins(hosts)
+    first, second = fleet_plan._with_pins(hosts)
     assert f"pinned now: {tag} {image.digest}" in first.detail
     assert first.facts["unpinned"] == [f"{registry}/gone:1"]
     assert second is hosts[1]

@@ -26,7 +26,6 @@ from dream_runner.module_utils.dream_core.undo.uninstall import remove
 ROOT = Path(__file__).parents[3]
 ME = pwd.getpwuid(os.geteuid()).pw_name
 DIGEST = "sha256:" + "a" * 64
-ELSEWHERE = Path("/home/other/ai")
 
 
 class Place:

@@ -15,8 +15,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from .. import layout
 from ..errors import EngineError, RequirementError, UsageError
-from ..files import env_file as envfile
-from ..files import text_file
+from ..files import env_file, text_file
 from ..system import atomic
 from ..system.process import Finished
 from ..types.compose import Project, Settled, Step
@@ -155,7 +154,7 @@ class Stack:
 
     def _env(self) -> Dict[str, str]:
         try:
-            return envfile.parse(text_file.read(self._env_file, errors="surrogateescape"))
+            return env_file.parse(text_file.read(self._env_file, errors="surrogateescape"))
         except text_file.Unreadable as error:
             raise EngineError(
                 "%s cannot be read: %s" % (self._env_file, error.reason),

@@ -26,7 +26,7 @@ def interpret(capture: Capture) -> Facts:
     capture = parse.mapping(capture)
     base = system.interpret(capture)
     found, links, findings = _accelerators(capture, base)
-    findings += system.findings(capture, base) + _probe_errors(capture)
+    findings += system.findings(base) + _probe_errors(capture)
     document: Facts = {**base, "gpus": found, "links": links}
     backend, rival = choose_backend(document)
     if rival:

@@ -238,7 +238,7 @@ def _nodes(value: Any) -> List[Node]:
     ]
 
 
-def findings(capture: Capture, base: Facts) -> List[HostFinding]:
+def findings(base: Facts) -> List[HostFinding]:
     """Return what is noteworthy about memory and pages."""
     found: List[HostFinding] = []
     memory = base["memory"]

@@ -126,10 +126,10 @@ class SourceFault(Exception):
         self.retry_after = retry_after
 
 
-def from_status(status: int, reason: str, retry_after: Optional[str]) -> SourceFault:
+def from_status(status: int, retry_after: Optional[str]) -> SourceFault:
     """Return the fault of an HTTP status that is no success here.
 
-    ``reason`` is not shown: a server may write anything there.
+    The server's own reason is not shown: it may write anything there.
     """
     code, passing = _STATUS.get(
         status, Meaning("SERVER_ERROR", True) if status >= 500 else Meaning("HTTP_REFUSED", False)

@@ -256,7 +256,7 @@ def _headers(body: Optional[bytes], key: str) -> Dict[str, str]:
     return dict(headers, Authorization="Bearer " + key) if key else headers
 
 
-def page(url: str, key: str = "", timeout_seconds: float = _REQUEST_SECONDS) -> str:
+def page(url: str, timeout_seconds: float = _REQUEST_SECONDS) -> str:
     """Ask for a page as a browser does; return why it is none, or an empty string."""
     try:
         with contextlib.closing(_connection(url, timeout_seconds)) as connection:

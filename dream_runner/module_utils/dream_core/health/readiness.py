@@ -72,7 +72,7 @@ def _asked(params: Mapping[str, Any]) -> Dict[str, Any]:
     key = engine_key.api_key(params["key_file"] or "")
     answer = ask_model.complete(params["url"], params["model"], seconds, exact=True, key=key)
     if params["page"]:
-        _check_page(params["url"] + "/", key)
+        _check_page(params["url"] + "/")
     features = _features(params, down)
     told = {**down, **features.get("failed", {})}
     return {
@@ -102,8 +102,8 @@ def _features(params: Mapping[str, Any], down: Mapping[str, str]) -> FeatureTest
     )
 
 
-def _check_page(url: str, key: str) -> None:
-    why = ask_model.page(url, key)
+def _check_page(url: str) -> None:
+    why = ask_model.page(url)
     if why:
         raise EngineError(
             "the model answers, but its chat page does not: %s" % why,

@@ -13,13 +13,13 @@ import os
 import subprocess
 from typing import Callable, List, Sequence
 
-from .. import profiles as profiles_
 from ..containers import compose_project
 from ..errors import DreamError, EngineError
 from ..health import engine_key
 from ..health.ask_model import complete, wait_until_ready
 from ..health.readiness import wait_for_services
 from ..native import supervisord, supervisord_program
+from ..profiles import current_name
 from ..records import bounds, last_good, originals, receipt, receipt_form
 from ..resources import watched
 from ..system import process, systemd
@@ -62,7 +62,7 @@ def turn_back(
 def _is_of(proof: Proof, profile: str) -> bool:
     """Tell whether a proof is whole, so that it can be repeated, and of this profile."""
     is_whole = not receipt_form.WHOLE_PROOF(proof)
-    return is_whole and profiles_.current_name(proof["profile"]) == profile
+    return is_whole and current_name(proof["profile"]) == profile
 
 
 def _turned_back(failed: DreamError, version: str) -> DreamError:

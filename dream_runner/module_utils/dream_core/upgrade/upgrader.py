@@ -29,7 +29,7 @@ from ..fetch.request import FetchRequest, Network, Patience, Progress
 from ..files import env_file, json_file
 from ..native import background
 from ..records import bounds, locks
-from ..resources import kind as kind_
+from ..resources.kind import name_of
 from ..system import streams, systemd
 from ..types.choice import ModelFile
 from ..types.resource import Resource
@@ -229,7 +229,7 @@ class Upgrader:
         """Tell whether the host confirms that a resource is this install's; print why not."""
         why = self._bounds.refusal(resource, "running")
         if why:
-            _print("%s stays: %s" % (kind_.name_of(resource), why))
+            _print("%s stays: %s" % (name_of(resource), why))
         return not why
 
     def _small_files(self) -> List[str]:

@@ -111,7 +111,7 @@ class Link:
         wire.send(place, {"Host": place, **credentials}, method="CONNECT")
         head = wire.head(wire.stall_seconds)
         if not 200 <= head.status < 300:
-            fault = from_status(head.status, "", head.get("Retry-After"))
+            fault = from_status(head.status, head.get("Retry-After"))
             fault.what = "the proxy says %s" % fault.what
             if fault.permanent and fault.code != "NETWORK_LOGIN":
                 fault.code = "PROXY_REFUSED"

@@ -75,7 +75,7 @@ def _redirected(current: str, response: Response) -> str:
 
 def _media_type(response: Response) -> str:
     if response.status != 200:
-        raise from_status(response.status, "", response.head.get("Retry-After"))
+        raise from_status(response.status, response.head.get("Retry-After"))
     if response.head.list("Content-Encoding") not in ([], ["identity"]):
         raise _unusable("its answer is compressed although it was asked not to")
     return response.head.get("Content-Type").split(";")[0].strip().lower()

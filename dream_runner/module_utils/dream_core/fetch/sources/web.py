@@ -152,7 +152,7 @@ class HttpSource:
         raise fault
 
     def _refusal(self, response: Response, url: str) -> SourceFault:
-        fault = from_status(response.status, "", response.head.get("Retry-After"))
+        fault = from_status(response.status, response.head.get("Retry-After"))
         if fault.permanent and fault.code not in _NOT_OF_THE_ADDRESS and url != self._url:
             # A signed URL expires; the original one leads to a new one.
             return SourceFault("SIGNED_URL_EXPIRED", fault.what + " after a redirect")
