@@ -6,11 +6,16 @@ import json
 from pathlib import Path
 
 import pytest
-from fixtures.fetching import SIZE, Thing
+from fixtures.fetching import SIZE, Thing, make_thing
 
 from dream_runner.commands import fetch as command
 from dream_runner.module_utils.dream_core.errors import DreamError
 from dream_runner.module_utils.dream_core.fetch.request import Progress
+
+
+@pytest.fixture(scope="module")
+def thing() -> Thing:
+    return make_thing(SIZE)
 
 
 def test_fetch_and_fetch_again(
