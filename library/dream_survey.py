@@ -9,8 +9,6 @@ module: dream_survey
 short_description: Look at a host of a fleet, all at once
 version_added: 0.1.0
 description:
-  - Returns what C(dream_context) does, and what only a controller wants to know. Its paths are
-    resolved on the host, the model's files are listed, and the model is asked one question.
   - Fails where a fleet run cannot work with the host, and says why.
   - The action plugin of the same name decides what follows and hands that to the wrapper.
 options:
