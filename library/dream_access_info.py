@@ -1,12 +1,12 @@
 #!/usr/bin/python
 # Part of dream-runner. SPDX-License-Identifier: Apache-2.0
-"""Tell how the installed AI is reached."""
+"""Report how to reach the installed AI."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: dream_access_info
-short_description: Tell how the installed AI is reached
+short_description: Report how to reach the installed AI
 version_added: 0.1.0
 description:
   - Returns the addresses of the chat page and of the API, for this host and for other computers,
@@ -51,7 +51,7 @@ author: dream-runner maintainers
 """
 
 EXAMPLES = r"""
-- name: Find out how the AI is reached
+- name: Get the addresses of the AI
   dream_access_info:
     bind_address: 0.0.0.0
     port: 11434
@@ -63,7 +63,7 @@ access:
   description: Addresses, the model's name, and who can use it from other computers.
   type: dict
   returned: success
-lines: {description: The same for a person., type: list, elements: str, returned: success}
+lines: {description: The same as text., type: list, elements: str, returned: success}
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -19,7 +19,7 @@ options:
   log: {description: File for its output., type: path}
   group: {description: Group to start it with (sg); empty for none., type: str, default: ""}
   state:
-    description: V(absent) ends the keeper and the program.
+    description: V(absent) stops the keeper and the program.
     type: str
     choices: [present, absent]
     default: present
@@ -40,7 +40,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-action: {description: Why it was started or ended; empty if not., type: str, returned: success}
+action:
+  description: Why it was started or stopped; empty if it was not.
+  type: str
+  returned: success
 was_running: {description: Whether it ran before., type: bool, returned: success}
 """
 

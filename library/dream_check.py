@@ -1,50 +1,52 @@
 #!/usr/bin/python
 # Part of dream-runner. SPDX-License-Identifier: Apache-2.0
-"""Judge a host for one of the phases that only look."""
+"""Check a host for a phase."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: dream_check
-short_description: Judge a host for one of the phases that only look
+short_description: Check a host for a phase
 version_added: 0.1.0
 description:
-  - Reads the host as it is at this moment and returns everything that speaks against the phase,
-    all at once.
-  - Fails once, when a blocker is left that the settings do not accept by its id; the first one
-    decides the class of the error.
+  - Reads the current state of the host and returns all findings that speak against the phase.
+  - Fails after all checks if the settings do not accept every blocker by its id. The first of these
+    blockers decides the class of the error.
   - Never changes anything.
 options:
   phase:
-    description: What to judge.
+    description: Phase to check the host for.
     type: str
     choices: [amd_tuning, detection, offline, packages, preflight, requirements]
     required: true
   settings: {description: The settings under their short names., type: dict, required: true}
   host: {description: The facts document., type: dict, required: true}
-  session: {description: Who runs on the host., type: dict, required: true}
-  choice: {description: What was decided., type: dict, default: {}}
+  session: {description: The account on the host., type: dict, required: true}
+  choice: {description: The decision., type: dict, default: {}}
   receipts: {description: The receipts by phase., type: dict, default: {}}
-  state_dir: {description: The state directory of the target user., type: path, required: true}
-  force: {description: Go past an existing or conflicting install., type: bool, default: false}
+  state_dir: {description: State directory of the target user., type: path, required: true}
+  force:
+    description: Continue despite an existing or conflicting install.
+    type: bool
+    default: false
   packages:
     description:
-      - For requirements the package that brings C(libgomp), C(venv) and C(certificates).
-      - For packages the names to look for, as keys.
+      - For requirements, the packages that provide C(libgomp), C(venv) and C(certificates).
+      - For packages, the names to look for, as keys.
     type: dict
     default: {}
   python:
-    description: The Python that will make environments; empty is the one that runs this module.
+    description: "Python that will create environments (empty: the one that runs this module)."
     type: str
     default: ""
 attributes:
-  check_mode: {description: Looks in both modes., support: full}
+  check_mode: {description: Works in the same way., support: full}
   diff_mode: {description: There is nothing to show., support: none}
 author: dream-runner maintainers
 """
 
 EXAMPLES = r"""
-- name: Judge the host
+- name: Check the host
   dream_check:
     phase: preflight
     settings: "{{ dream_settings }}"
@@ -69,15 +71,19 @@ missing_packages:
   type: list
   elements: str
   returned: if asked for
-plan: {description: What the host's tuning should be., type: dict, returned: for amd_tuning}
+plan: {description: Tuning that the host should have., type: dict, returned: for amd_tuning}
 reboot_pending:
-  description: What waits for a reboot.
+  description: Settings that need a reboot.
   type: list
   elements: str
   returned: for amd_tuning
-proved: {description: What was found and where., type: list, elements: str, returned: for offline}
+proved:
+  description: Artefacts that were found, and where.
+  type: list
+  elements: str
+  returned: for offline
 interrupted_packages:
-  description: Whether dpkg was stopped in the middle of its work.
+  description: Whether dpkg was interrupted.
   type: bool
   returned: if asked for
 """

@@ -1,33 +1,33 @@
 #!/usr/bin/python
 # Part of dream-runner. SPDX-License-Identifier: Apache-2.0
-"""Make the containers of a compose project what they should be."""
+"""Update the containers of a compose project."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: dream_compose
-short_description: Make the containers of a compose project what they should be
+short_description: Update the containers of a compose project
 version_added: 0.1.0
 description:
-  - Writes the compose file as this engine accepts it, compares the hash of each service's
-    configuration with that of its running container, and touches only what differs. Every start,
-    restart and removal says why.
+  - Writes the compose file in the form that this engine accepts, compares the hash of each
+    service's configuration with that of its running container, and changes only containers that
+    differ. Gives the reason for every start, restart and removal.
   - Removes containers of services that are no longer in the project, by the project's label only.
-  - Safe to kill at any instant; what is due follows from the containers alone.
-  - The caller's environment reaches compose in no way; values come from the compose file and
+  - Safe to kill at any time; the next run continues from the state of the containers.
+  - Compose does not see the caller's environment; values come from the compose file and
     O(env_file).
 options:
   project:
-    description: The compose project as data. Its C(name) alone is enough for O(state=absent).
+    description: The compose project as data. O(state=absent) needs only its C(name).
     type: dict
     required: true
-  directory: {description: Where the compose file is kept., type: path, required: true}
+  directory: {description: Directory of the compose file., type: path, required: true}
   env_file:
-    description: File with the values that the project refers to.
+    description: File with values for the project.
     type: path
     required: true
   core:
-    description: Services that must start; a failure of another is reported and the rest goes on.
+    description: Services that must start; the failure of another one is only reported.
     type: list
     elements: str
     default: []
@@ -41,11 +41,11 @@ options:
     default: present
   files: {description: Those of C(dream_choice.stack)., type: list, elements: dict, default: []}
   images: {description: Those of C(dream_choice.stack)., type: list, elements: dict, default: []}
-  command: {description: The engine's program., type: str, default: docker}
+  command: {description: Client program of the engine., type: str, default: docker}
   socket: {description: The wrapper's socket., type: str, default: ""}
-  phase: {description: The phase that is reported for., type: str, default: services}
+  phase: {description: Phase to report progress for., type: str, default: services}
 attributes:
-  check_mode: {description: Says what is due and does nothing., support: full}
+  check_mode: {description: Reports the steps; changes nothing., support: full}
   diff_mode: {description: Shows the steps., support: full}
 author: dream-runner maintainers
 """
@@ -61,7 +61,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 steps:
-  description: What was due, each with service, action and why.
+  description: The steps, each with service, action and reason.
   type: list
   elements: dict
   returned: success

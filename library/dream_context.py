@@ -9,17 +9,20 @@ module: dream_context
 short_description: Look at a host before any phase
 version_added: 0.1.0
 description:
-  - Loads or gathers the facts, reads the receipts, and looks at who runs and who listens.
+  - Loads or gathers the facts, and reads the receipts, the account and the listeners.
   - Its action plugin, which runs on the controller, adds the decisions that follow.
 options:
-  settings: {description: The settings by their short names., type: dict, required: true}
-  state_dir: {description: The state directory of the target user., type: path, required: true}
-  version: {description: The version of dream-runner., type: str, required: true}
-  force: {description: Gather the facts anew., type: bool, default: false}
-  full: {description: Every phase will run whatever the receipts say., type: bool, default: false}
-  verify: {description: Read every file while comparing., type: bool, default: false}
+  settings: {description: The settings under their short names., type: dict, required: true}
+  state_dir: {description: State directory of the target user., type: path, required: true}
+  version: {description: Version of dream-runner., type: str, required: true}
+  force: {description: Gather the facts again., type: bool, default: false}
+  full:
+    description: Run every phase, even if its receipt says that it is done.
+    type: bool
+    default: false
+  verify: {description: Read every file to compare it., type: bool, default: false}
 attributes:
-  check_mode: {description: The facts are then not cached., support: full}
+  check_mode: {description: Does not cache the facts., support: full}
   diff_mode: {description: There is nothing to show., support: none}
 author: dream-runner maintainers
 """
@@ -33,7 +36,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-context: {description: What was found., type: dict, returned: always}
+context: {description: Everything that was found., type: dict, returned: always}
 """
 
 from ansible.module_utils.basic import AnsibleModule

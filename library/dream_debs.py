@@ -9,15 +9,15 @@ module: dream_debs
 short_description: Choose the Debian packages of a bundle that a host lacks
 version_added: 0.1.0
 description:
-  - Finds the package files for some names, with those of their dependencies that the host has
-    not, and proves each by the bundle's list of digests. Installs nothing.
+  - Finds the package files of O(names) and of the dependencies that the host lacks, and verifies
+    each with the bundle's list of digests. Installs nothing.
 options:
-  names: {description: The packages that are missing., type: list, elements: str, required: true}
-  bundle: {description: The bundle's directory; empty for none., type: str, default: ""}
-  offline: {description: Fail where the bundle lacks one of them., type: bool, default: false}
+  names: {description: Names of the missing packages., type: list, elements: str, required: true}
+  bundle: {description: "Directory of the bundle (empty: none).", type: str, default: ""}
+  offline: {description: Fail if the bundle lacks one of them., type: bool, default: false}
 attributes:
-  check_mode: {description: Only ever looks., support: full}
-  diff_mode: {description: Changes nothing., support: none}
+  check_mode: {description: Works in the same way., support: full}
+  diff_mode: {description: There is nothing to show., support: none}
 author: dream-runner maintainers
 """
 
@@ -31,7 +31,7 @@ EXAMPLES = r"""
 RETURN = r"""
 paths: {description: Files to install together., type: list, elements: str, returned: success}
 absent:
-  description: Names that the bundle does not have.
+  description: Names that the bundle lacks.
   type: list
   elements: str
   returned: success

@@ -1,32 +1,32 @@
 #!/usr/bin/python
 # Part of dream-runner. SPDX-License-Identifier: Apache-2.0
-"""Look at the container engine and say what is to be done about it."""
+"""Inspect the container engine and plan its changes."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: dream_docker_info
-short_description: Look at the container engine and say what is to be done about it
+short_description: Inspect the container engine and plan its changes
 version_added: 0.1.0
 description:
-  - Asks the engine itself, as the login that the task runs as; reads its configuration, the
-    repositories and the devices.
-  - Fails when the engine that is there cannot be used, none can be provided, or its configuration
-    is broken; with O(ready) also when it does not work.
+  - Asks the engine with the account of the task, and reads its configuration, the repositories and
+    the devices.
+  - Fails if the installed engine cannot be used, if no engine can be installed, or if its
+    configuration is broken; with O(ready=true) also if it does not work.
   - Never changes anything.
 options:
-  command: {description: The program to talk to the engine with., type: str, default: docker}
-  docker_source: {description: Where an engine comes from., type: str, default: auto}
-  offline: {description: Nothing can be fetched., type: bool, default: false}
-  bundle: {description: The bundle's directory; empty for none., type: str, default: ""}
-  backend: {description: The backend whose devices containers get., type: str, required: true}
+  command: {description: Client program of the engine., type: str, default: docker}
+  docker_source: {description: Source of the engine., type: str, default: auto}
+  offline: {description: Use no network., type: bool, default: false}
+  bundle: {description: "Directory of the bundle (empty: none).", type: str, default: ""}
+  backend: {description: Backend whose devices containers use., type: str, required: true}
   host: {description: The facts document., type: dict, required: true}
-  options: {description: What the role is asked for., type: dict, required: true}
-  ours: {description: Options of the daemon that we set before., type: dict, default: {}}
-  user: {description: Who should be in the engine's group., type: str, default: ""}
-  ready: {description: The engine should work by now., type: bool, default: false}
+  options: {description: Options of the role docker., type: dict, required: true}
+  ours: {description: Options of the daemon that an earlier run set., type: dict, default: {}}
+  user: {description: "Account to add to the engine's group (empty: none).", type: str, default: ""}
+  ready: {description: Fail if the engine does not work., type: bool, default: false}
 attributes:
-  check_mode: {description: Looks in both modes., support: full}
+  check_mode: {description: Works in the same way., support: full}
   diff_mode: {description: There is nothing to show., support: none}
 author: dream-runner maintainers
 """
@@ -40,12 +40,12 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-engine: {description: What answers., type: dict, returned: always}
-denied: {description: Whether the engine refuses this login., type: bool, returned: always}
+engine: {description: The engine that answers., type: dict, returned: always}
+denied: {description: Whether the engine refuses this account., type: bool, returned: always}
 unit: {description: The engine's unit., type: dict, returned: always}
 devices: {description: Device files with their groups., type: dict, returned: always}
 member: {description: Whether the user is in the group., type: bool, returned: always}
-plan: {description: What is to be done., type: dict, returned: unless denied}
+plan: {description: The changes to make., type: dict, returned: unless denied}
 """
 
 import os

@@ -1,34 +1,34 @@
 #!/usr/bin/python
 # Part of dream-runner. SPDX-License-Identifier: Apache-2.0
-"""Merge an environment file and make its secrets once."""
+"""Merge an environment file and create its secrets once."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: dream_env
-short_description: Merge an environment file and make its secrets once
+short_description: Merge an environment file and create its secrets once
 version_added: 0.1.0
 description:
   - Keeps unknown keys, comments and order; updates the managed keys; fills gaps with defaults.
-  - Generates a secret only where there is none, and never shows, rotates or returns one.
-  - Replaces the file atomically, after keeping the previous content beside it with the suffix
-    C(.bak). Restores a lost or emptied file from there.
-  - Refuses to make new secrets when O(proof_of_data) shows an earlier install whose secrets are
-    gone, because databases and sessions depend on them.
+  - Generates a secret only if it is missing; never shows, rotates or returns one.
+  - Replaces the file atomically and keeps the previous content beside it with the suffix C(.bak).
+    Restores a lost or emptied file from there.
+  - Refuses to create secrets if O(proof_of_data) shows an earlier install whose secrets are lost,
+    because databases and sessions depend on them.
 options:
-  path: {description: The file., type: path, required: true}
+  path: {description: Path of the file., type: path, required: true}
   managed: {description: Keys that follow the settings., type: dict, default: {}}
-  defaults: {description: Keys that are written only when absent., type: dict, default: {}}
+  defaults: {description: Keys that are written only if they are missing., type: dict, default: {}}
   secrets:
     description: Keys with the form of their value, V(hex:N), V(base64:N) or V(PREFIX|hex:N).
     type: dict
     default: {}
   dormant:
-    description: Secrets as in O(secrets) that are kept and restored where they exist, never made.
+    description: Secrets, in the form of O(secrets), that are kept and restored but never created.
     type: dict
     default: {}
   marked:
-    description: Names of secrets whose short digest is returned, so that a change can be seen.
+    description: Names of secrets whose short digest is returned, so that a change is visible.
     type: list
     elements: str
     default: []
@@ -38,8 +38,8 @@ options:
     elements: path
     default: []
 attributes:
-  check_mode: {description: Decides and writes nothing., support: full}
-  diff_mode: {description: Shows names of keys and never a value., support: full}
+  check_mode: {description: Reports changes; writes nothing., support: full}
+  diff_mode: {description: Shows the names of keys, never a value., support: full}
 author: dream-runner maintainers
 """
 
@@ -56,7 +56,10 @@ added: {description: Names of keys that are new., type: list, elements: str, ret
 updated: {description: Keys with a new value., type: list, elements: str, returned: success}
 generated: {description: Names of new secrets., type: list, elements: str, returned: success}
 marks: {description: A short digest of each of O(marked)., type: dict, returned: success}
-restored: {description: The file came back from its backup., type: bool, returned: success}
+restored:
+  description: Whether the file was restored from its backup.
+  type: bool
+  returned: success
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -1,27 +1,33 @@
 #!/usr/bin/python
 # Part of dream-runner. SPDX-License-Identifier: Apache-2.0
-"""Say what this host is: hardware, memory, operating system."""
+"""Report the facts of a host: hardware, memory, operating system."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: dream_facts
-short_description: Say what this host is
+short_description: Report the facts of a host
 version_added: 0.1.0
 description:
   - Returns the facts document of the host (docs/developer/captures.md lists its fields), and keeps
     it as C(ansible_facts.dream_host) for the tasks that follow.
-  - Looks once and keeps the answer in the state directory, until the boot, the kernel, a device, a
-    driver, the memory, the version or the install directory is another, or it is a day old.
-  - A cache that cannot be read or written is a warning, never a failure.
+  - Caches the document in the state directory for a day, or until the boot, the kernel, a device, a
+    driver, the memory, the version or the install directory changes.
+  - A cache that cannot be read or written causes a warning, not an error.
 options:
-  state_dir: {description: The state directory of the target user., type: path, required: true}
-  force: {description: Look again whatever the cache says., type: bool, default: false}
-  max_age_seconds: {description: Age from which the cache is not used., type: int, default: 86400}
-  version: {description: Version of dream-runner; another one looks again., type: str, default: ""}
-  install_dir: {description: Install directory; another one looks again., type: str, default: ""}
+  state_dir: {description: State directory of the target user., type: path, required: true}
+  force: {description: Gather the facts again; ignore the cache., type: bool, default: false}
+  max_age_seconds:
+    description: Age in seconds at which the cache expires.
+    type: int
+    default: 86400
+  version:
+    description: Version of dream-runner; a change expires the cache.
+    type: str
+    default: ""
+  install_dir: {description: Install directory; a change expires the cache., type: str, default: ""}
 attributes:
-  check_mode: {description: "Looks, and does not write its cache.", support: full}
+  check_mode: {description: "Does not write the cache.", support: full}
   diff_mode: {description: There is nothing to show., support: none}
 author: dream-runner maintainers
 """

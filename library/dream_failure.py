@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # Part of dream-runner. SPDX-License-Identifier: Apache-2.0
-"""Fail with a class, a code and a hint, so that the exit code tells what failed."""
+"""Fail with a class, a code and a hint, which decide the exit code."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ module: dream_failure
 short_description: Fail with a class, a code and a hint
 version_added: 0.1.0
 description:
-  - What M(ansible.builtin.fail) does, in the form the wrapper turns into an exit code.
+  - Fails like M(ansible.builtin.fail), with an error that the wrapper turns into an exit code.
 options:
-  kind: {description: A class of dream_core.errors., type: str, required: true}
+  kind: {description: Class of the error in dream_core.errors., type: str, required: true}
   code: {description: Stable upper-case identifier., type: str, required: true}
   what: {description: What failed., type: str, required: true}
-  where: {description: "On which file, port or unit.", type: str, default: ""}
+  where: {description: "File, port or unit.", type: str, default: ""}
   hint: {description: What the user can do., type: str, required: true}
 attributes:
-  check_mode: {description: Fails there as well., support: full}
+  check_mode: {description: Fails in the same way., support: full}
   diff_mode: {description: There is nothing to show., support: none}
 author: dream-runner maintainers
 """
@@ -28,11 +28,11 @@ EXAMPLES = r"""
     kind: Degraded
     code: SERVICES_DEGRADED
     what: "these services do not run: n8n"
-    hint: the others do; run again when the cause is mended
+    hint: the others run; repair the cause, then run it again
 """
 
 RETURN = r"""
-dream_error: {description: The failure as data., type: dict, returned: always}
+dream_error: {description: The error as data., type: dict, returned: always}
 """
 
 from ansible.module_utils.basic import AnsibleModule

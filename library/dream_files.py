@@ -1,32 +1,32 @@
 #!/usr/bin/python
 # Part of dream-runner. SPDX-License-Identifier: Apache-2.0
-"""Make many directories and small files at the cost of one task."""
+"""Create many directories and small files in one task."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: dream_files
-short_description: Make many directories and small files at the cost of one task
+short_description: Create many directories and small files in one task
 version_added: 0.1.0
 description:
-  - Makes directories, then writes files whose content differs, each with exactly its mode.
-  - A file is replaced atomically and durably. Nothing that is not listed is touched.
+  - Creates directories, then writes files whose content differs, each with its exact mode.
+  - Replaces a file atomically and durably. Changes nothing that is not listed.
 options:
   directories:
-    description: Directories in the order in which they are made.
+    description: Directories, in the order of their creation.
     type: list
     elements: dict
     default: []
     suboptions:
       path: {description: Absolute path., type: path, required: true}
       mode: {description: Permission bits in octal., type: str, required: true}
-      owner: {description: Numbers of user and group; empty leaves both., type: str, default: ""}
+      owner: {description: "Numeric user and group (empty: keep both).", type: str, default: ""}
       data:
-        description: Make it once; its mode and owner are then the business of who works in it.
+        description: Create it once; a service may change its mode and owner later.
         type: bool
         default: false
   files:
-    description: Files; for content that is secret use another module.
+    description: Files without secret content.
     type: list
     elements: dict
     default: []
@@ -35,17 +35,17 @@ options:
       mode: {description: Permission bits in octal., type: str, required: true}
       content: {description: The whole content., type: str, required: true}
       replace_link:
-        description: Take the place of a link, whose target stays as it is, instead of failing.
+        description: Replace a link instead of failing; its target stays unchanged.
         type: bool
         default: false
 attributes:
-  check_mode: {description: Compares and writes nothing., support: full}
-  diff_mode: {description: Names what differs and how., support: full}
+  check_mode: {description: Compares; writes nothing., support: full}
+  diff_mode: {description: Shows what differs., support: full}
 author: dream-runner maintainers
 """
 
 EXAMPLES = r"""
-- name: Make the layout
+- name: Create the directories and files
   dream_files:
     directories: [{path: /srv/ai, mode: "0755"}]
     files: [{path: /srv/ai/engine.json, mode: "0644", content: "{}"}]
@@ -53,7 +53,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: Each path that differed, with what it was.
+  description: Each path that differed, with its former state.
   type: list
   elements: dict
   returned: success

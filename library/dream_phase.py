@@ -12,25 +12,25 @@ description:
   - Writes the receipt of a phase, before it touches anything (O(state=running)) and after its
     work is proved (O(state=done)).
   - A receipt that cannot be written is a warning; the phase goes on.
-  - Reports no change, because a receipt describes work and is none.
+  - Never reports a change.
 options:
-  phase: {description: Which phase., type: str, required: true}
+  phase: {description: Name of the phase., type: str, required: true}
   state:
     description: What to record.
     type: str
     choices: [running, done, failed]
     required: true
   resources:
-    description: What the phase is about to manage, as docs/developer/contracts.md lists them.
+    description: Resources that the phase manages (docs/developer/contracts.md lists the kinds).
     type: list
     elements: dict
     default: []
-  facts: {description: What later phases and runs may read., type: dict, default: {}}
-  state_dir: {description: The state directory of the target user., type: path, required: true}
+  facts: {description: Facts for later phases and runs., type: dict, default: {}}
+  state_dir: {description: State directory of the target user., type: path, required: true}
   stamp: {description: "Version, run id and install directory.", type: dict, default: {}}
-  wanted: {description: What the phase depends on., type: dict, default: {}}
+  wanted: {description: Inputs of the phase., type: dict, default: {}}
 attributes:
-  check_mode: {description: "Reads, and writes nothing.", support: full}
+  check_mode: {description: "Reads; writes nothing.", support: full}
   diff_mode: {description: There is nothing to show., support: none}
 author: dream-runner maintainers
 """
@@ -46,7 +46,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 interrupted:
-  description: The phase was found running, so that an earlier run of it never ended.
+  description: Whether an earlier run of the phase did not end.
   type: bool
   returned: always
 """

@@ -1,43 +1,43 @@
 #!/usr/bin/python
 # Part of dream-runner. SPDX-License-Identifier: Apache-2.0
-"""Wait for services and get one real answer from the model."""
+"""Wait for services and ask the model one question."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: dream_probe
-short_description: Get one real answer from the model
+short_description: Ask the model one question
 version_added: 0.1.0
 description:
   - Waits until the engine's health path answers, then asks the model one question. With
-    O(services), all of them are waited for at the same time, each as long as it may take.
+    O(services), it waits for all of them in parallel, each with its own time limit.
   - Succeeds only when the answer has text and every core service is up. Changes nothing.
 options:
   url:
     description: Base address of the engine. Name 127.0.0.1, not localhost, which may be IPv6.
     type: str
     required: true
-  health_path: {description: Path that answers 200., type: str, default: /health}
-  model: {description: Name of the model to ask for., type: str, required: true}
+  health_path: {description: Path that responds with 200., type: str, default: /health}
+  model: {description: Name of the model to ask., type: str, required: true}
   deadline_seconds:
-    description: How long to wait for the server, and then for the answer.
+    description: Seconds to wait for the server, and then again for the answer.
     type: int
     default: 300
   watch:
     description:
       - The unit or supervised program that runs the engine, as a resource of a receipt.
-      - Waiting ends early when it has failed for good.
+      - Stops waiting if it has failed permanently.
     type: dict
   services:
-    description: The services of C(dream_choice.stack); one that is not core may be down.
+    description: The services of C(dream_choice.stack); only core services must be up.
     type: list
     elements: dict
     default: []
-  project: {description: The compose project of the services., type: str, default: ""}
-  command: {description: The container engine's program., type: str, default: docker}
-  log: {description: File whose last lines explain a failure., type: path}
+  project: {description: Compose project of the services., type: str, default: ""}
+  command: {description: Client program of the container engine., type: str, default: docker}
+  log: {description: Log file whose last lines are shown after a failure., type: path}
   page:
-    description: Also ask for the chat page at C(/), as a browser does.
+    description: Also request the chat page at C(/), as a browser does.
     type: bool
     default: false
   features:
@@ -48,10 +48,10 @@ options:
         leaves out what the small model of a fast start cannot do.
     type: dict
   key_file:
-    description: The C(.env) file that holds the engine's API key, where it wants one.
+    description: The C(.env) file with the engine's API key, if the engine requires one.
     type: path
 attributes:
-  check_mode: {description: "Asks nothing, because nothing may run yet.", support: full}
+  check_mode: {description: "Asks nothing, because the engine may not run yet.", support: full}
   diff_mode: {description: There is nothing to show., support: none}
 author: dream-runner maintainers
 """
@@ -64,11 +64,17 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-ready_seconds: {description: Until the health path answered., type: float, returned: success}
-answer_seconds: {description: Until the answer was complete., type: float, returned: success}
+ready_seconds:
+  description: Seconds until the health path responded.
+  type: float
+  returned: success
+answer_seconds:
+  description: Seconds until the answer was complete.
+  type: float
+  returned: success
 answer_characters: {description: Length of the answer., type: int, returned: success}
 busy:
-  description: The engine was answering somebody else all the time, which proves as much.
+  description: Whether the engine was answering other clients all the time, which is proof enough.
   type: bool
   returned: success
 features:

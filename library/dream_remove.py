@@ -1,25 +1,25 @@
 #!/usr/bin/python
 # Part of dream-runner. SPDX-License-Identifier: Apache-2.0
-"""Remove what the receipts say was made on this host."""
+"""Uninstall what the receipts list."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: dream_remove
-short_description: Uninstall by walking the receipts backwards
+short_description: Uninstall what the receipts list
 version_added: 0.1.0
 description:
-  - Stops and removes what an install made on this host, the last thing first, and nothing else.
-  - Models and secrets stay unless O(purge=true); what was there before is given back as it was.
-  - With O(purge=true) the packages go too that an install brought and nobody else needs.
-  - Goes on after an error and fails at the end with the list of what is left.
+  - Stops and removes what an install created on this host, in reverse order, and nothing else.
+  - Keeps models and secrets unless O(purge=true). Restores files that existed before.
+  - With O(purge=true), also removes the packages that an install added and nothing else needs.
+  - Continues after an error, and fails at the end with a list of what is left.
 options:
-  state_dir: {description: The state directory of the target user., type: path, required: true}
-  home: {description: The home directory of the target user., type: path, required: true}
+  state_dir: {description: State directory of the target user., type: path, required: true}
+  home: {description: Home directory of the target user., type: path, required: true}
   purge: {description: "Remove models, secrets and saved answers too.", type: bool, default: false}
 attributes:
-  check_mode: {description: Lists what would go., support: full}
-  diff_mode: {description: Shows what goes as a list., support: full}
+  check_mode: {description: Lists what would be removed., support: full}
+  diff_mode: {description: Shows a list of what is removed., support: full}
 author: dream-runner maintainers
 """
 
@@ -31,10 +31,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-removed: {description: What went., type: list, elements: str, returned: always}
-restored: {description: What is as it was before., type: list, elements: str, returned: always}
-kept: {description: What stays on purpose., type: list, elements: str, returned: always}
-left: {description: What should have gone., type: list, elements: str, returned: always}
+removed: {description: What was removed., type: list, elements: str, returned: always}
+restored: {description: What was restored., type: list, elements: str, returned: always}
+kept: {description: What was kept on purpose., type: list, elements: str, returned: always}
+left: {description: What could not be removed., type: list, elements: str, returned: always}
 """
 
 from ansible.module_utils.basic import AnsibleModule

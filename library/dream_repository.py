@@ -9,18 +9,18 @@ module: dream_repository
 short_description: Add a signed package repository whose key is pinned by fingerprint
 version_added: 0.1.0
 description:
-  - Fetches the signing key, compares the fingerprint of every key in it, writes key and lists, and
-    reads the lists of this repository alone to prove its signature.
-  - Leaves the host as it was when anything of this fails.
-  - Needs no gpg and no further package on the host.
+  - Downloads the signing key, compares the fingerprint of every key in it, writes key and lists,
+    and refreshes only this repository's lists to check its signature.
+  - If a step fails, leaves the host unchanged.
+  - Needs neither gpg nor another package on the host.
 options:
   repository:
-    description: As C(docker_engine.repository) makes it.
+    description: The repository, as M(dream_docker_info) returns it in C(plan).
     type: dict
     required: true
 attributes:
-  check_mode: {description: Compares what is here and asks no server., support: full}
-  diff_mode: {description: Names the files that differ., support: full}
+  check_mode: {description: Compares the files; contacts no server., support: full}
+  diff_mode: {description: Shows which files differ., support: full}
 author: dream-runner maintainers
 """
 

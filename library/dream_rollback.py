@@ -1,31 +1,31 @@
 #!/usr/bin/python
 # Part of dream-runner. SPDX-License-Identifier: Apache-2.0
-"""Turn a change back that did not prove itself, and say why it failed."""
+"""Roll back to the last working configuration."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: dream_rollback
-short_description: Turn a change back that did not prove itself
+short_description: Roll back to the last working configuration
 version_added: 0.1.0
 description:
-  - For a C(rescue) after the services or their health failed. Brings back the files, containers
-    and packages that the model last answered with, and asks it once more.
-  - Always fails, with the error that was given; where something was turned back it says so.
-  - Does nothing where nothing was changed since the last answer.
+  - For a C(rescue) after the services or their health failed. Restores the files, containers and
+    packages of the last working configuration, and asks the model again.
+  - Always fails with the given error, and says if it rolled something back.
+  - Does nothing else if nothing changed since the last answer.
 options:
   failed:
-    description: C(msg) and C(dream_error) of the result that failed.
+    description: C(msg) and C(dream_error) of the failed result.
     type: dict
     required: true
-  phase: {description: The phase that failed., type: str, required: true}
-  state_dir: {description: The state directory of the target user., type: path, required: true}
-  install_dir: {description: The install directory., type: path, required: true}
-  profile: {description: The profile that is being installed., type: str, required: true}
-  command: {description: The container engine's program., type: str, default: docker}
+  phase: {description: Phase that failed., type: str, required: true}
+  state_dir: {description: State directory of the target user., type: path, required: true}
+  install_dir: {description: Install directory., type: path, required: true}
+  profile: {description: Profile of this install., type: str, required: true}
+  command: {description: Client program of the container engine., type: str, default: docker}
   socket: {description: The wrapper's socket., type: str, default: ""}
 attributes:
-  check_mode: {description: Fails as it was told and turns nothing back., support: full}
+  check_mode: {description: Fails with the given error; rolls nothing back., support: full}
   diff_mode: {description: There is nothing to show., support: none}
 author: dream-runner maintainers
 """
@@ -41,7 +41,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-dream_error: {description: The failure as data., type: dict, returned: "when there is one"}
+dream_error: {description: The error as data., type: dict, returned: "if there is one"}
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -1,21 +1,21 @@
 #!/usr/bin/python
 # Part of dream-runner. SPDX-License-Identifier: Apache-2.0
-"""Name the package sources that could not be refreshed."""
+"""Report package sources that could not be refreshed."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: dream_sources
-short_description: Name the package sources that could not be refreshed
+short_description: Report package sources that could not be refreshed
 version_added: 0.1.0
 description:
-  - Reads the output of C(apt-get update), and warns about each broken source and names its file.
+  - Reads the output of C(apt-get update), warns about each broken source, and names its file.
   - With O(failure) it fails with an error that names the sources that need to be repaired.
 options:
   output: {description: What C(apt-get update) printed., type: str, required: true}
   failure: {description: What C(apt-get install) printed when it failed., type: str, default: ""}
 attributes:
-  check_mode: {description: Changes nothing anyway., support: full}
+  check_mode: {description: Works in the same way., support: full}
   diff_mode: {description: There is nothing to show., support: none}
 author: dream-runner maintainers
 """
@@ -32,7 +32,7 @@ sources:
   returned: success
   type: list
   elements: dict
-dream_error: {description: The failure as data., type: dict, returned: failure}
+dream_error: {description: The error as data., type: dict, returned: failure}
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -9,23 +9,23 @@ module: dream_supervisor
 short_description: Keep one program running under supervisord
 version_added: 0.1.0
 description:
-  - Writes the configuration, and starts or restarts the daemon when the one that runs was started
-    with another configuration. Asks the daemon itself, not its pid file.
-  - The daemon is detached, in a session of its own, and gets a small environment.
+  - Writes the configuration, starts the daemon, and restarts it if it was started with another
+    configuration. Asks the daemon itself, not its pid file.
+  - The daemon runs detached in its own session, with a small environment.
 options:
-  install_dir: {description: Directory below which all files are., type: path, required: true}
+  install_dir: {description: Install directory, which holds all files., type: path, required: true}
   python: {description: Python of the environment with supervisor., type: path}
   program: {description: Name of the program., type: str}
-  command: {description: Its command., type: list, elements: str}
+  command: {description: Command of the program., type: list, elements: str}
   log: {description: File for its output., type: path}
   state:
-    description: V(absent) ends supervisord and all it runs.
+    description: V(absent) stops supervisord and all its programs.
     type: str
     choices: [present, absent]
     default: present
-  restart: {description: Restart even when nothing differs., type: bool, default: false}
+  restart: {description: Restart even without a change., type: bool, default: false}
 attributes:
-  check_mode: {description: Compares and touches nothing., support: full}
+  check_mode: {description: Compares; changes nothing., support: full}
   diff_mode: {description: Shows the configuration., support: full}
 author: dream-runner maintainers
 """
@@ -41,7 +41,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-action: {description: Why it was started; empty when it was not., type: str, returned: success}
+action: {description: Why it was started; empty if it was not., type: str, returned: success}
 """
 
 import os

@@ -1,26 +1,31 @@
 #!/usr/bin/python
 # Part of dream-runner. SPDX-License-Identifier: Apache-2.0
-"""Look at a host of a fleet."""
+"""Inspect a host of a fleet."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: dream_survey
-short_description: Look at a host of a fleet, all at once
+short_description: Inspect a host of a fleet
 version_added: 0.1.0
 description:
-  - Fails where a fleet run cannot work with the host, and says why.
-  - The action plugin of the same name decides what follows and hands that to the wrapper.
+  - Returns what M(dream_context) returns. For the controller it adds the paths as the host
+    resolves them, the files of the model, and the model's answer to one question.
+  - Fails with the reason if a fleet run cannot work with the host.
+  - The action plugin of the same name adds the decision and passes the result to the wrapper.
 options:
   settings: {description: The settings under their short names., type: dict, required: true}
-  state_dir: {description: The state directory of the target user., type: str, required: true}
+  state_dir: {description: State directory of the target user., type: str, required: true}
   version: {description: Version of dream-runner., type: str, required: true}
-  socket: {description: The life line of the run on the host., type: str, default: ""}
-  force: {description: Gather the facts anew., type: bool, default: false}
+  socket:
+    description: Socket of the run on the host; the module ends when it closes.
+    type: str
+    default: ""
+  force: {description: Gather the facts again., type: bool, default: false}
   full: {description: Do not compare the host with its receipts., type: bool, default: false}
   verify: {description: Read every file to compare it., type: bool, default: false}
 attributes:
-  check_mode: {description: Nothing is then written at all., support: full}
+  check_mode: {description: Writes nothing., support: full}
   diff_mode: {description: There is nothing to show., support: none}
 author: dream-runner maintainers
 """
@@ -34,7 +39,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-visit: {description: What was found., type: dict, returned: always}
+visit: {description: Everything that was found., type: dict, returned: always}
 """
 
 from ansible.module_utils.basic import AnsibleModule

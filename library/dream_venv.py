@@ -1,36 +1,36 @@
 #!/usr/bin/python
 # Part of dream-runner. SPDX-License-Identifier: Apache-2.0
-"""Keep a virtual environment exactly as a hash-pinned list says."""
+"""Build a virtual environment from a hash-pinned list."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: dream_venv
-short_description: Keep a virtual environment exactly as a hash-pinned list says
+short_description: Build a virtual environment from a hash-pinned list
 version_added: 0.1.0
 description:
-  - Compares every file with the digest it had when the environment was made from verified
-    packages, and makes the environment anew when one differs.
-  - A killed run leaves pip's cache beside it, which the next one uses; success removes it.
-  - The caller's proxy and certificate variables count, and what pip's variables and files say of
-    how packages are reached. Whatever else pip can be told is not heard.
+  - Compares every file with the digest that it had when the environment was built from verified
+    packages, and recreates the environment if one differs.
+  - An interrupted run leaves pip's cache beside it for the next one; success removes it.
+  - Uses the caller's proxy and certificate variables, and pip's settings about how to reach
+    packages. Ignores all other settings of pip.
 options:
-  path: {description: The environment., type: path, required: true}
+  path: {description: Path of the environment., type: path, required: true}
   requirements:
     description: A pip requirements file in which every package is pinned with C(--hash).
     type: path
     required: true
   python:
-    description: Pythons to make it with, the first that can is taken. Default is the system's.
+    description: Pythons to try; the first suitable one builds it.
     type: list
     elements: path
     default: [/usr/bin/python3]
-  find_links: {description: Directory of wheels; then no network is used., type: path}
-  socket: {description: The wrapper's socket for progress and life line., type: str, default: ""}
-  phase: {description: The phase that progress is reported for., type: str, default: services}
+  find_links: {description: Directory of wheels to use instead of a network., type: path}
+  socket: {description: The wrapper's socket., type: str, default: ""}
+  phase: {description: Phase to report progress for., type: str, default: services}
 attributes:
-  check_mode: {description: Compares and makes nothing., support: full}
-  diff_mode: {description: Says why it would be made anew., support: full}
+  check_mode: {description: Compares; changes nothing., support: full}
+  diff_mode: {description: Shows why it would be recreated., support: full}
 author: dream-runner maintainers
 """
 
@@ -42,7 +42,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-why: {description: Why the environment was made anew., type: str, returned: success}
+why: {description: Why the environment was recreated., type: str, returned: success}
 """
 
 import os
