@@ -1,7 +1,7 @@
 """The base of every document: a TypedDict for mypy, an empty class when the program runs.
 
-Documents are plain dictionaries, so that nobody needs their classes at run time. Python takes up
-to a millisecond for each TypedDict that it makes, in every process that imports one.
+Documents are plain dictionaries, so their classes are not needed at run time. Python takes up to a
+millisecond to create each TypedDict, in every process that imports one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 else:
 
     class TypedDict:
-        """Stands in for ``typing.TypedDict``, in both of its spellings."""
+        """A stand-in for ``typing.TypedDict``, in both of its spellings."""
 
         def __new__(cls, *words, **values):
             """Return an empty class for a name and keys, else the values as a dictionary."""

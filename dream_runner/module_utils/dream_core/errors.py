@@ -1,4 +1,4 @@
-"""Every way dream-runner can fail, as one tree.
+"""The exceptions of dream-runner, as one tree.
 
     DreamError                    1  unexpected, a bug
     ├── UsageError                2  a setting, flag or file the user gave is wrong
@@ -25,23 +25,23 @@ from typing import Any, Dict, Optional, Type
 
 from .redact import clean
 
-#: An error is read by a person: whoever wants a whole value looks into the file.
+#: Messages are for people; longer values are shortened.
 _LONGEST_WHAT, _LONGEST_WHERE = 4000, 1000
 
 
 class DreamError(Exception):
-    """A failure that a person can act on: what, where, and a hint.
+    """A failure with a message and a hint that tells a person what to do.
 
     ``code`` is a stable upper-case identifier (``PORT_TAKEN``): it names the
     entry in docs/user/troubleshooting.md and never changes its meaning.
     """
 
     exit_code = 1
-    #: The message is a foreign program's own: the end of the log says more.
+    #: The message is another program's; the end of the log gives details.
     is_foreign = False
 
     def __init__(self, what: str, *, code: str, where: str = "", hint: str = "") -> None:
-        # Either may quote another program, a server or a file.
+        # Both may quote another program, a server or a file.
         what, where = clean(what, _LONGEST_WHAT), clean(where, _LONGEST_WHERE)
         super().__init__(what)
         self.what = what
@@ -68,19 +68,19 @@ class UsageError(DreamError):
 
 
 class RequirementError(DreamError):
-    """The host cannot run what was asked for."""
+    """The host does not meet a requirement."""
 
     exit_code = 3
 
 
 class PrivilegeError(DreamError):
-    """An action needs rights that this user does not have."""
+    """An action requires rights that this user lacks."""
 
     exit_code = 4
 
 
 class NetworkError(DreamError):
-    """A server or the way to it failed."""
+    """A server or the connection to it failed."""
 
     exit_code = 5
 
@@ -92,37 +92,37 @@ class DiskError(DreamError):
 
 
 class IntegrityError(DreamError):
-    """Bytes are not the bytes that were promised."""
+    """Data does not match its digest, its size or the catalogue."""
 
     exit_code = 7
 
 
 class EngineError(DreamError):
-    """The container or inference engine does not do its work."""
+    """The container engine or the inference engine failed."""
 
     exit_code = 8
 
 
 class GpuError(DreamError):
-    """A GPU or its driver is unusable although it was asked for."""
+    """The requested GPU or its driver is not usable."""
 
     exit_code = 9
 
 
 class RebootRequired(DreamError):
-    """A change takes effect at the next boot; run again after it."""
+    """A change takes effect at the next boot; the user reboots and runs again."""
 
     exit_code = 10
 
 
 class Degraded(DreamError):
-    """The core works, an optional service does not."""
+    """The core works, but an optional service does not."""
 
     exit_code = 11
 
 
 class BusyError(DreamError):
-    """Another run holds this target."""
+    """Another run is working on this target."""
 
     exit_code = 12
 
@@ -134,7 +134,7 @@ class FleetError(DreamError):
 
 
 class Interrupted(DreamError):
-    """The user stopped the run; the next one continues."""
+    """The user stopped the run; the next run continues it."""
 
     exit_code = 130
 
@@ -161,7 +161,7 @@ _CLASSES: Dict[str, Type[DreamError]] = {
 
 
 def from_dict(data: Any) -> Optional[DreamError]:
-    """Return the error that ``to_dict`` described, or None for anything else."""
+    """Return the error that ``to_dict`` described; None if ``data`` is anything else."""
     if not isinstance(data, dict) or "what" not in data or "code" not in data:
         return None
     cls = _CLASSES.get(str(data.get("class")), DreamError)

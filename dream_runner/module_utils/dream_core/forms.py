@@ -1,8 +1,8 @@
-"""Compare a document with the form that its readers rely on.
+"""Check a document against the form that its readers rely on.
 
-State files are hints that anything may have happened to. A file that parses can still hold a
-list where a text belongs; comparing it once, where it is read, spares every reader that question.
-A form is a predicate: it takes a value and returns what is wrong, or an empty string.
+A state file may have been changed in any way. A file that parses can still hold a list in place of
+a text; one check when it is read saves every reader that check. A form is a predicate: it takes a
+value and returns what is wrong, or an empty string.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def is_plain(value: Any) -> bool:
-    """Tell whether ``value`` is text that can be a name or a path: no control characters."""
+    """Return whether ``value`` is text without control characters, as a name or path must be."""
     return isinstance(value, str) and not _CONTROL.search(value)
 
 
@@ -26,7 +26,7 @@ def anything(value: Any) -> str:
 
 
 def text(value: Any) -> str:
-    """Accept text of any content."""
+    """Accept any text."""
     return "" if isinstance(value, str) else "is not text"
 
 
@@ -46,7 +46,7 @@ def flag(value: Any) -> str:
 
 
 def whole(value: Any) -> str:
-    """Accept a whole number that a 64-bit file size or time can be."""
+    """Accept a whole number in the range of a 64-bit file size or time."""
     is_whole = isinstance(value, int) and not isinstance(value, bool)
     return "" if is_whole and abs(value) < 2**63 else "is not a whole number"
 
@@ -58,14 +58,14 @@ def number(value: Any) -> str:
 
 
 def port(value: Any) -> str:
-    """Accept a TCP port; templates may write it as text."""
+    """Accept a TCP port as a number or, as templates write it, as text."""
     is_digits = isinstance(value, str) and re.fullmatch(r"[0-9]{1,5}", value)
     is_port = is_digits or not whole(value)
     return "" if is_port and 0 <= int(value) < 65536 else "is not a port"
 
 
 def mode(value: Any) -> str:
-    """Accept the rights of a file as octal text."""
+    """Accept a file mode as octal text."""
     is_mode = isinstance(value, str) and re.fullmatch(r"0?[0-7]{3,4}", value)
     return "" if is_mode else "is not a file mode"
 

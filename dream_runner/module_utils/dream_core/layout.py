@@ -1,28 +1,27 @@
-"""Names on a managed host that several rooms use: units, folders, labels."""
+"""Names on a managed host that several packages use: units, directories, labels."""
 
 from __future__ import annotations
 
-#: Written by the models role, kept running by systemd; a test keeps it equal to the role's.
+#: The unit that the models role writes; a test keeps it equal to the role's name.
 UPGRADE_UNIT = "dream-runner-upgrade.service"
 
-#: The name of the same program where systemd does not keep it running (background.py), and the
-#: scope that stands for this in receipts, where a unit has ``system`` or ``user``.
+#: The name of the same program on a host without systemd (background.py), and its scope in
+#: receipts, where a unit has ``system`` or ``user``.
 UPGRADE_PROGRAM, BACKGROUND = "dream-runner-upgrade", "background"
 
-#: Below the install directory: the program and the document that tells it what to do.
+#: Below the install directory: the upgrade program and its document.
 UPGRADE_FOLDER = "upgrade"
 
-#: Where logind remembers whose services run without a login.
+#: Where logind records the users whose services run without a login.
 LINGER_DIRECTORY = "/var/lib/systemd/linger/"
 
-#: Tools are looked up here and nowhere else, so that a caller's PATH cannot
-#: put another program in their place.
+#: Tools are looked up only here, so that the caller's PATH cannot replace them.
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-#: The label by which a container is known to have read its present configuration files.
+#: The label that shows which version of its configuration files a container has read.
 FILES_LABEL = "dream-runner.files"
 
-#: Compose's own labels, by which a container is known to be ours.
+#: Compose's own labels, which identify our containers.
 PROJECT_LABEL = "com.docker.compose.project"
 SERVICE_LABEL = "com.docker.compose.service"
 HASH_LABEL = "com.docker.compose.config-hash"
@@ -30,5 +29,5 @@ DIRECTORY_LABEL = "com.docker.compose.project.working_dir"
 
 
 def former(path: str) -> str:
-    """Return where a directory of packages waits until its successor has proved itself."""
+    """Return where the former package directory is kept until the new one is known to work."""
     return path + ".former"

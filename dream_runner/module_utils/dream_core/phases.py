@@ -1,4 +1,4 @@
-"""The fourteen phases, in run order, each with the words a person reads."""
+"""The fourteen phases in run order, each with its title."""
 
 from __future__ import annotations
 
@@ -20,5 +20,6 @@ PHASES = (
     "summary",
 )
 
-#: Schema number of receipts. 2 added the inputs; one without them is of a phase to check again.
+#: Schema number of receipts. Schema 2 added the inputs; a phase without recorded inputs is checked
+#: again.
 RECEIPT_SCHEMA = 2

@@ -1,4 +1,4 @@
-r"""Show text from outside safely: a host, a server, a file or a user may put anything in it.
+r"""Escape text from outside: a host, a server, a file or a user may put anything in it.
 
 Escape sequences, bells, carriage returns, bidirectional controls, zero-width characters and
 Unicode's line separators are written as ``\uXXXX``. In a JSON string that is the same
@@ -23,12 +23,12 @@ def printable(text: object) -> str:
 
 
 def line(text: object, limit: int = 300) -> str:
-    """Return ``text`` as one line of at most ``limit`` characters; a space replaces the rest."""
+    """Return at most ``limit`` characters of ``text``; unprintable ones become spaces."""
     return "".join(char if char.isprintable() else " " for char in str(text)[:limit])
 
 
 def is_harmless(char: str) -> bool:
-    """Tell whether a terminal and an editor show the character and do nothing else."""
+    """Return whether a terminal and an editor only display the character."""
     return char.isprintable() or char in _KEPT or unicodedata.category(char) == "Zs"
 
 
@@ -38,9 +38,9 @@ def _escaped(char: str) -> str:
 
 
 class Screen:
-    """A text stream that escapes what it is given; all else is the stream below.
+    """A text stream that escapes what is written to it and wraps another stream.
 
-    ``unguarded`` is that stream, for a program that colours its own text.
+    ``unguarded`` is the wrapped stream, for code that colours its own text.
     """
 
     def __init__(self, stream: Any) -> None:
@@ -49,7 +49,7 @@ class Screen:
     def write(self, text: str) -> int:
         """Write ``text``, escaped; return its length."""
         if not isinstance(text, str):
-            raise TypeError("text is needed, not %s" % type(text).__name__)
+            raise TypeError("must be text, not %s" % type(text).__name__)
         self.unguarded.write(printable(text))
         return len(text)
 
@@ -66,7 +66,7 @@ class Screen:
 
 
 def guard() -> None:
-    """Escape everything that this program writes to its standard streams from now on."""
+    """Escape everything that this program writes to its standard streams."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is not None and not isinstance(stream, Screen):
@@ -74,5 +74,5 @@ def guard() -> None:
 
 
 def unguarded(stream: Any) -> Any:
-    """Return the stream below a guarded one, or the stream itself."""
+    """Return the stream that a guarded one wraps, or the stream itself."""
     return stream.unguarded if isinstance(stream, Screen) else stream

@@ -5,10 +5,10 @@ from __future__ import annotations
 AUTO, NATIVE, FULL = "auto", "native", "full"
 
 
-#: What an older version called a profile. Such a name is still accepted and still on record.
+#: Profile names of older versions, which are still accepted and still occur in records.
 _FORMER_NAMES = {"embedded": NATIVE}
 
 
 def current_name(name: str) -> str:
-    """Return today's name of a profile; any other word is returned as it is."""
+    """Return the current name of a profile; any other word is returned unchanged."""
     return _FORMER_NAMES.get(name, name)

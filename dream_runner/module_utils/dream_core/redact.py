@@ -1,8 +1,8 @@
-"""Take secrets out of text: those that are known by value, and what looks like one.
+"""Remove secrets from text: known values, and everything that looks like a secret.
 
-Known values go wherever they stand, also quoted for a URL or in base64. What
-looks like a secret goes by its form: the value of a key with a telling name,
-credentials in a URL, tokens by their prefix, private keys.
+Known values are removed everywhere, also in URL quoting or base64. Other secrets are recognised by
+their form: the value of a key such as ``password``, credentials in a URL, tokens with a known
+prefix, private keys.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any, Iterable, List, Mapping, Set
 from urllib.parse import quote
 
 GONE = "***"
-#: Shorter values are words; to remove them everywhere would remove the text.
+#: Shorter values are often ordinary words and are not removed.
 _SHORTEST = 6
 
-#: A key whose value is nobody's business. ``tokens`` counts, ``token`` opens; a key that ends in
-#: file or path names a place.
+#: Keys whose values are secret. ``tokens`` is a count, ``token`` a secret; a key that ends in file
+#: or path holds a path.
 _NAME = (
     r"[\w.-]*(?:secret|token(?!s)|passw(?:or)?d|passphrase|_pass\b|\bpass\b|api[_-]?key|_key\b"
     r"|salt|credential|private[_-]?key|cookie|authorization)(?![\w.-]*(?:file|path)\b)[\w.-]*"
@@ -35,7 +35,7 @@ _FORMS = tuple(
         ),
         # user:password@ and what is signed: the query of an address.
         (r"(\b[a-z][a-z0-9+.-]*://)[^/\s\"'@]*@", re.I, r"\1%s@" % GONE),
-        # A slash in the password that is not encoded; a port and a path with @ are none.
+        # A password with an unencoded slash; a port or a path with an @ does not match.
         (
             r"(\b[a-z][a-z0-9+.-]*://)[^/\s\"'@:]+:(?![0-9]{1,5}/@)[^\s\"'<>@]*@",
             re.I,
@@ -57,7 +57,7 @@ _FORMS = tuple(
 
 
 class Redactor:
-    """Removes a set of known secrets, and everything that has the form of one."""
+    """Remove a set of known secrets, and everything that has the form of a secret."""
 
     def __init__(self, known: Iterable[str] = ()) -> None:
         values = {value.strip() for value in known}
@@ -78,7 +78,7 @@ class Redactor:
         return text
 
     def document(self, value: Any) -> Any:
-        """Return plain data without secrets; a telling key hides whatever it holds."""
+        """Return plain data without secrets; the whole value of a secret key is replaced."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, list):
@@ -93,21 +93,21 @@ class Redactor:
         return value
 
     def leaks(self, text: str) -> bool:
-        """Tell whether a known secret stands in ``text``."""
+        """Return whether ``text`` contains a known secret."""
         return any(value in text for value in self._values)
 
 
-#: The secrets that this process has met: of its environment, typed, read from a file.
+#: The secrets that this process knows: from its environment, from the user, or from a file.
 _known: Set[str] = set()
 
 
 def remember(values: Iterable[str]) -> None:
-    """Let ``clean`` remove these values from now on, wherever they stand."""
+    """Make ``clean`` remove these values everywhere."""
     _known.update(value for value in values if value)
 
 
 def remember_environment(environment: Mapping[str, str]) -> None:
-    """Remember what variables with a telling name hold, and the passwords in addresses."""
+    """Remember the values of variables with secret names, and passwords in addresses."""
     for name, value in environment.items():
         if SECRET_NAME.fullmatch(name):
             remember([value])
@@ -117,12 +117,12 @@ def remember_environment(environment: Mapping[str, str]) -> None:
 
 
 def clean(text: str, limit: int = 0) -> str:
-    """Return text that may quote somebody else, without secrets; ``limit`` cuts its middle out."""
+    """Return text from outside without secrets; ``limit`` cuts out its middle."""
     return shortened(Redactor(_known).text(text), limit)
 
 
 def shortened(text: str, limit: int) -> str:
-    """Return ``text`` with its middle cut out where it is longer than ``limit`` (0: any length)."""
+    """Shorten ``text`` to about ``limit`` characters (0: no limit) by cutting out its middle."""
     if not limit or len(text) <= limit:
         return text
     return text[: limit * 2 // 3] + " ... " + text[-limit // 3 :]
@@ -131,6 +131,6 @@ def shortened(text: str, limit: int) -> str:
 def without_logins(text: str) -> str:
     """Return ``text`` without the user and password of any address.
 
-    A password may hold a slash, so that everything up to the last @ of a word goes.
+    A password may contain a slash, so everything up to the last @ of a word is removed.
     """
     return re.sub(r"(\w+://)\S*@", r"\1***@", text)

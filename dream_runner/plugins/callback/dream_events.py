@@ -187,7 +187,7 @@ def _culprit(data: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def _has_failed(item: Dict[str, Any]) -> bool:
-    """Tell whether an item of a loop failed; from ansible-core 2.21 on none says ``failed``."""
+    """Return whether an item of a loop failed; from ansible-core 2.21 on none says ``failed``."""
     return bool(item.get("failed") or item.get("dream_error") or "exception" in item)
 
 

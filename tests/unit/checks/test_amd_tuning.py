@@ -34,7 +34,7 @@ def test_every_other_amd_host_keeps_its_driver_options(gpus: list) -> None:
         ({"backend": "cpu"}, "backend is cpu"),
         ({"container": "podman"}, "container"),
         ({"wsl": True}, "Windows"),
-        ({"session": {"is_root": False, "sudo": "none"}}, "root is needed"),
+        ({"session": {"is_root": False, "sudo": "none"}}, "requires root"),
     ],
 )
 def test_who_is_left_alone(given: dict, why: str) -> None:

@@ -99,8 +99,8 @@ def test_all_are_said_at_once_and_the_first_decides() -> None:
     error = error_of(findings)
     assert error is not None
     assert (error.exit_code, error.code) == (3, "ARCHITECTURE")
-    assert "no engine for this processor" in str(error)
-    assert "may not write" in str(error)
+    assert "does not support this processor" in str(error)
+    assert "cannot write" in str(error)
     assert "--accept architecture --accept install-dir" in error.hint
 
 

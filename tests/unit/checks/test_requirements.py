@@ -211,7 +211,7 @@ def test_choose_port(
 
 
 def test_a_chosen_port_of_another_program_is_refused_by_name() -> None:
-    with pytest.raises(RequirementError, match=r"8080 is taken by ollama \(pid 7\)") as caught:
+    with pytest.raises(RequirementError, match=r"8080 is in use by ollama \(pid 7\)") as caught:
         choose_port(8080, None, [listener(8080)])
     assert caught.value.code == "PORT_TAKEN"
     with pytest.raises(RequirementError, match="user root"):
@@ -219,7 +219,7 @@ def test_a_chosen_port_of_another_program_is_refused_by_name() -> None:
 
 
 def test_all_taken() -> None:
-    with pytest.raises(RequirementError, match="every port"):
+    with pytest.raises(RequirementError, match="all ports"):
         choose_port(0, None, [listener(port) for port in range(11434, 11535)])
 
 
@@ -242,4 +242,4 @@ def test_what_the_containers_need_is_checked_before_anything_is_fetched() -> Non
         ("IMAGE_NOT_LOCKED", "blocker"),
         ("PORT_TAKEN", "blocker"),
     ]
-    assert "port 5678, which n8n is to have, is taken by nginx" in found[1]["what"]
+    assert "port 5678 for n8n is in use by nginx" in found[1]["what"]

@@ -1,1 +1,1 @@
-"""A bundle for an offline install: its format, and the proof that it is whole."""
+"""A bundle for an offline install: its format and its verification."""

@@ -1,8 +1,8 @@
-"""A bundle: everything an install needs, in one directory, provable without this program.
+"""A bundle: everything that an offline install needs, in one directory.
 
-``SHA256SUMS`` names every file, so that ``sha256sum -c`` alone verifies it;
-``bundle.json`` says what the files are. Nothing in either is believed before it
-was checked: names that lead outside, links and files nobody listed are refused.
+``SHA256SUMS`` lists every file, so that ``sha256sum -c`` can verify the bundle without this
+program; ``bundle.json`` describes the files. Neither file is trusted: names that lead outside the
+directory, links and unlisted files are rejected.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ MANIFEST = "bundle.json"
 SUMS = "SHA256SUMS"
 SIGNATURE = "SHA256SUMS.sig"
 SCHEMA = "dream-runner.bundle/1"
-#: What ssh-keygen binds a signature to, so that one made for another purpose is worth nothing.
+#: The namespace of the signature, so that ssh-keygen rejects one that was made for another purpose.
 NAMESPACE = "dream-runner-bundle"
-#: Signers whose word counts; where there is such a file, an unsigned bundle is refused.
+#: The trusted signers. If this file exists, an unsigned bundle is rejected.
 SIGNERS_FILES = ("/etc/dream-runner/trusted-signers", "~/.config/dream-runner/trusted-signers")
 
 _LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
-#: Letters that every filesystem takes, FAT included, and that need no quotes in a shell.
+#: Characters that every filesystem accepts, including FAT, and that need no quotes in a shell.
 _NAME = re.compile(r"[A-Za-z0-9_+~%@-][A-Za-z0-9_+.~%@-]*")
 _LIMIT_BYTES = 16 * 1024 * 1024
 
@@ -38,7 +38,7 @@ OnBytes = Callable[[int, int], None]
 
 
 class Bundle(NamedTuple):
-    """A bundle whose form is right: where it is, what it says, and the digest of each file."""
+    """A bundle with a valid form: its directory, its description, and the digest of each file."""
 
     directory: str
     manifest: Dict[str, Any]
@@ -46,7 +46,7 @@ class Bundle(NamedTuple):
 
     @property
     def size_bytes(self) -> int:
-        """Return the bytes in all files."""
+        """Return the total size of all files in bytes."""
         return sum(os.path.getsize(os.path.join(self.directory, name)) for name in self.sums)
 
 
@@ -56,10 +56,10 @@ def blob(sha256: str) -> str:
 
 
 def inspect(directory: str, signers: str = "") -> Bundle:
-    """Return the bundle in ``directory`` after a look at everything but the files' content.
+    """Check everything but the content of the files in ``directory``; return the bundle.
 
-    ``signers`` is a file of trusted signers, in the form of ssh-keygen; given,
-    one of them must have signed. Raises IntegrityError.
+    ``signers`` is a file of trusted signers in ssh-keygen's format; if it is given, one of them
+    must have signed the bundle. Raises IntegrityError.
     """
     sums = _sums(directory)
     _check_signature(directory, signers)
@@ -70,7 +70,7 @@ def inspect(directory: str, signers: str = "") -> Bundle:
 
 
 def verify(bundle: Bundle, on_bytes: Optional[OnBytes] = None) -> None:
-    """Read every file and compare. Raises IntegrityError that names those that differ."""
+    """Read and verify every file. Raises IntegrityError, which lists the files that differ."""
     total, done = bundle.size_bytes, 0
     problems = []
     for name, wanted in bundle.sums.items():
@@ -93,7 +93,7 @@ def verify(bundle: Bundle, on_bytes: Optional[OnBytes] = None) -> None:
 
 
 def trusted_signers(home: str) -> str:
-    """Return the file of signers that this host trusts; empty where there is none."""
+    """Return the file of signers that this host trusts; empty if there is none."""
     places = (place.replace("~", home, 1) for place in SIGNERS_FILES)
     return next((place for place in places if os.path.exists(place)), "")
 
@@ -101,33 +101,34 @@ def trusted_signers(home: str) -> str:
 def _broken(directory: str, problems: List[str]) -> IntegrityError:
     more = " and %d more" % (len(problems) - 5) if len(problems) > 5 else ""
     return IntegrityError(
-        "the bundle is not as it was made: %s%s" % ("; ".join(problems[:5]), more),
+        "the bundle is damaged: %s%s" % ("; ".join(problems[:5]), more),
         code="BUNDLE_BROKEN",
         where=directory,
-        hint="copy it again from its source; 'sha256sum -c SHA256SUMS' in it tells the same",
+        hint="copy it again from its source; 'sha256sum -c SHA256SUMS' in its directory verifies "
+        "it",
     )
 
 
 def _sums(directory: str) -> Dict[str, str]:
-    """Return ``{name: digest}`` of the list; every name is safe and there once."""
+    """Return ``{name: digest}`` from the list; every name is safe and occurs once."""
     found: Dict[str, str] = {}
     seen = set()
     for line in _read(directory, SUMS).decode("utf-8", "replace").splitlines():
         match = _LINE.fullmatch(line)
         if not match or not is_safe(match.group(2)):
-            raise _broken(directory, ["%s has a line that is none: %.80r" % (SUMS, line)])
-        # Two names that a FAT cannot tell apart would be one file there.
+            raise _broken(directory, ["%s has an invalid line: %.80r" % (SUMS, line)])
+        # On FAT, names that differ only in case are the same file.
         if match.group(2).lower() in seen:
-            raise _broken(directory, ["%s names %s twice" % (SUMS, match.group(2))])
+            raise _broken(directory, ["%s lists %s twice" % (SUMS, match.group(2))])
         seen.add(match.group(2).lower())
         found[match.group(2)] = match.group(1)
     if MANIFEST not in found:
-        raise _broken(directory, ["%s does not name %s" % (SUMS, MANIFEST)])
+        raise _broken(directory, ["%s does not list %s" % (SUMS, MANIFEST)])
     return found
 
 
 def is_safe(name: str) -> bool:
-    """Tell whether a name leads to a file in the bundle wherever it is copied."""
+    """Return whether a name stays inside the bundle, wherever the bundle is copied."""
     return all(_NAME.fullmatch(part) for part in name.split("/"))
 
 
@@ -156,22 +157,22 @@ def _problems_of_tree(directory: str, sums: Mapping[str, str]) -> Iterator[str]:
             elif not stat.S_ISDIR(kind):
                 yield "%s is neither a file nor a directory" % short
     for name in sorted(set(sums) - there):
-        yield "%s is not there" % name
+        yield "%s is missing" % name
     for name in sorted(there - set(sums) - {SUMS, SIGNATURE}):
-        yield "%s is in no list" % name
+        yield "%s is not listed" % name
 
 
 def _problems_of_manifest(directory: str, sums: Mapping[str, str]) -> Iterator[str]:
     content = _read(directory, MANIFEST)
     if hashlib.sha256(content).hexdigest() != sums[MANIFEST]:
-        yield "%s: its sha256 is another" % MANIFEST
+        yield "%s: its sha256 differs" % MANIFEST
         return
     try:
         manifest = _manifest(directory)
         sizes = {str(name): int(size) for name, size in manifest["sizes"].items()}
         models = list(_model_files(manifest))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        yield "%s has an unknown form (%r)" % (MANIFEST, error)
+        yield "%s has an unknown format (%r)" % (MANIFEST, error)
         return
     if set(sizes) != set(sums) - {MANIFEST}:
         yield "%s and %s name different files" % (MANIFEST, SUMS)
@@ -183,9 +184,9 @@ def _problems_of_manifest(directory: str, sums: Mapping[str, str]) -> Iterator[s
     for item in models:
         name = blob(str(item["sha256"]))
         if name not in sums and name + ".000" not in sums:
-            yield "the model file %s is not in it" % item["file"]
+            yield "it lacks the model file %s" % item["file"]
         if sums.get(name, item["sha256"]) != item["sha256"]:
-            yield "%s is not what its name says" % name
+            yield "the name of %s does not match its digest" % name
 
 
 def _manifest(directory: str) -> Dict[str, Any]:
@@ -199,7 +200,7 @@ def _model_files(manifest: Mapping[str, Any]) -> Iterator[Dict[str, Any]]:
     for model in manifest["models"]:
         for item in model["files"]:
             if not re.fullmatch("[0-9a-f]{64}", str(item["sha256"])):
-                raise ValueError("a digest of %s is none" % model.get("id"))
+                raise ValueError("%s has an invalid digest" % model.get("id"))
             yield dict(item)
 
 
@@ -211,22 +212,22 @@ def _check_signature(directory: str, signers: str) -> None:
         return
     path = os.path.join(directory, SIGNATURE)
     if not os.path.isfile(path) or os.path.islink(path):
-        raise _unsigned(directory, "it is not signed, and %s names who must have" % signers)
+        raise _unsigned(directory, "it is not signed, and %s requires a signature" % signers)
     shared = ["-f", signers, "-n", NAMESPACE, "-s", path]
     status, said = _ssh_keygen(["-Y", "find-principals", "-f", signers, "-s", path], b"")
     if status != 0 or not said.strip():
-        raise _unsigned(directory, "its signer is none of those in %s" % signers)
+        raise _unsigned(directory, "its signer is not listed in %s" % signers)
     name = said.split()[0]
     status, said = _ssh_keygen(["-Y", "verify", "-I", name, *shared], _read(directory, SUMS))
     if status != 0:
-        raise _unsigned(directory, "the signature does not fit: %s" % said.strip()[:200])
+        raise _unsigned(directory, "the signature is invalid: %s" % said.strip()[:200])
 
 
 def sign(directory: str, key: str) -> None:
     """Sign the list with the private ``key`` of ssh-keygen. Raises IntegrityError."""
     status, said = _ssh_keygen(["-Y", "sign", "-f", key, "-n", NAMESPACE], _read(directory, SUMS))
     if status != 0:
-        raise _unsigned(directory, "it cannot be signed: %s" % said.strip()[:200])
+        raise _unsigned(directory, "signing failed: %s" % said.strip()[:200])
     with open(os.path.join(directory, SIGNATURE), "w", encoding="ascii") as handle:
         handle.write(said)
 
@@ -236,14 +237,14 @@ def _unsigned(directory: str, what: str) -> IntegrityError:
         "%s: %s" % (os.path.basename(directory.rstrip("/")) or directory, what),
         code="BUNDLE_SIGNATURE",
         where=directory,
-        hint="take the bundle from somebody you trust, or correct the file of signers",
+        hint="use a bundle from a trusted signer, or correct the file of signers",
     )
 
 
 def _ssh_keygen(arguments: List[str], content: bytes) -> Tuple[int, str]:
-    """Return the exit status and what was said; a signature goes to standard output."""
+    """Run ssh-keygen; return its exit status and output (a signature goes to standard output)."""
     program = tools.path_of("ssh-keygen")
     if not program:
-        return 1, "ssh-keygen is not there (package openssh-client)"
+        return 1, "ssh-keygen is not installed (package openssh-client)"
     done = tools.run([program, *arguments], content=content)
     return done.status, done.output if done.status == 0 else done.output + done.errors

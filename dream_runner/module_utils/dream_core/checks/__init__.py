@@ -1,1 +1,1 @@
-"""Checks before and during an install, with a finding for each."""
+"""Checks before and during an install, and the findings that they report."""

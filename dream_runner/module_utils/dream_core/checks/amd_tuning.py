@@ -1,8 +1,8 @@
-"""What an AMD host's kernel should be told, and what of it waits for a reboot. Pure.
+"""Decide the kernel settings of an AMD host, and which of them need a reboot. Pure.
 
-Upstream tuned every AMD host for one APU (U-43). Here each setting says for
-whom it is: memory behaviour for every AMD host, driver and translation table
-sizes only for a single GPU that shares the host's memory.
+Upstream tuned every AMD host for one APU (U-43). Here each setting has its own condition: memory
+behaviour is set on every AMD host, driver options and translation table sizes only for a single GPU
+that shares the host's memory.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from ..types.host import Session
 
 SYSCTL_FILE = "/etc/sysctl.d/99-dream-runner.conf"
 MODPROBE_FILE = "/etc/modprobe.d/dream-runner-amdgpu.conf"
-#: Keep the model's pages in memory, and the directory of the model as well.
+#: Keep the pages of the model, and its directory entries, in memory.
 SYSCTL = {"vm.swappiness": 10, "vm.vfs_cache_pressure": 50}
-#: The modules whose parameters are compared with the wanted ones.
+#: Kernel modules whose parameters are compared with the wanted values.
 MODULES = ("amdgpu", "ttm")
 TUNED_PROFILE = "accelerator-performance"
 #: Share of the memory that the GPU may address, by the host's MB.
@@ -60,11 +60,11 @@ def _obstacle(facts: Facts, choice: Choice, session: Session) -> Optional[str]:
     if backend != "amd":
         return "the backend is %s" % backend
     if os_facts.get("wsl"):
-        return "the kernel belongs to Windows"
+        return "the kernel is managed by Windows"
     if os_facts.get("container"):
-        return "the kernel belongs to the container's host"
+        return "the kernel is managed by the host of this container"
     if not session.get("is_root") and session.get("sudo") == "none":
-        return "root is needed for it, and there is no sudo"
+        return "it requires root, and sudo is not available"
     return None
 
 
@@ -78,7 +78,7 @@ def _is_single_unified(facts: Facts) -> bool:
 
 
 def gtt(ram_mb: int) -> Dict[str, int]:
-    """Return the sizes of the translation table for a host of ``ram_mb``."""
+    """Return the sizes of the translation table for a host with ``ram_mb`` MB of memory."""
     percent = next(share for least, share in _GTT_PERCENT if ram_mb >= least)
     size_mb = ram_mb * percent // 100
     pages = size_mb * 1024 * 1024 // 4096
@@ -100,7 +100,7 @@ def _module_options(facts: Facts) -> Dict[str, Dict[str, str]]:
 
 
 def _advice(facts: Facts) -> List[str]:
-    """Return what only the user should do: firmware and boot loader."""
+    """Return advice about firmware and boot loader, which only the user may change."""
     if len(facts.get("gpus") or []) > 1:
         return ["several GPUs: boot with iommu=pt on the kernel command line"]
     if _is_single_unified(facts):
@@ -125,9 +125,9 @@ def _modprobe_text(modules: Mapping[str, Mapping[str, str]]) -> str:
 
 
 def pending(wanted: TuningPlan, in_force: Mapping[str, Mapping[str, str]]) -> List[str]:
-    """Return the module parameters that differ from the wanted ones until the next boot.
+    """Return the module parameters that differ from the wanted values until the next boot.
 
-    A module that is not loaded, or does not show a parameter, waits for nothing.
+    A module that is not loaded, or that does not publish a parameter, is skipped.
     """
     waiting = []
     for module, options in sorted((wanted.get("modules") or {}).items()):
@@ -139,9 +139,9 @@ def pending(wanted: TuningPlan, in_force: Mapping[str, Mapping[str, str]]) -> Li
 
 
 def not_in_force(wanted: TuningPlan, values: Mapping[str, Optional[str]]) -> List[str]:
-    """Return the names of the kernel settings that differ from the wanted ones now.
+    """Return the names of the kernel settings whose current value differs from the wanted one.
 
-    A kernel that lacks a setting cannot be given it.
+    Settings that this kernel lacks are skipped.
     """
     return [
         name

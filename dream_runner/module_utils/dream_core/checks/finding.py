@@ -1,4 +1,4 @@
-"""Findings: what is wrong with a host, and the one error that they become.
+"""Findings: the problems of a host, and the error that reports them.
 
 A finding is ``{id, severity: blocker|warning|info, what, needed, found, hint, error, code}``. The
 user accepts a blocker by its id (``--accept memory``).
@@ -27,7 +27,7 @@ def finding(
     code: str = "",
     final: bool = False,
 ) -> Finding:
-    """Return one finding; ``error`` is the class whose exit code a blocker has.
+    """Return one finding; ``error`` is the error class, which decides a blocker's exit code.
 
     A ``final`` blocker cannot be accepted.
     """
@@ -45,16 +45,16 @@ def finding(
 
 
 def open_blockers(findings: Sequence[Finding], accept: Sequence[str]) -> List[Finding]:
-    """Return the blockers that the user did not accept by id, or cannot."""
+    """Return the blockers that the user did not accept or cannot accept."""
     accepted = set(accept)
     blockers = [f for f in findings if f["severity"] == "blocker"]
     return [f for f in blockers if f.get("final") or f["id"] not in accepted]
 
 
 def error_of(findings: Sequence[Finding], accept: Sequence[str] = ()) -> Optional[DreamError]:
-    """Return the one error that says every open blocker, or None.
+    """Return one error that lists every open blocker, or None.
 
-    The first blocker decides class, code and exit code; the message lists all.
+    The first blocker decides the class, code and exit code.
     """
     blockers = open_blockers(findings, accept)
     if not blockers:
@@ -76,15 +76,15 @@ def error_of(findings: Sequence[Finding], accept: Sequence[str] = ()) -> Optiona
 
 
 def sentence(item: Finding) -> str:
-    """Return a finding in one line: what, needed and found."""
+    """Return a finding as one line: what, needed and found."""
     facts = ["%s %s" % (word, item[word]) for word in ("needed", "found") if item[word]]
     return str(item["what"]) + (": " + ", ".join(facts) if facts else "")
 
 
 def can_become(session: Session) -> bool:
-    """Tell whether a task can become root.
+    """Return whether a task can become root.
 
-    A sudo that asks counts: the wrapper asked for the password before it began,
-    and by hand ``--ask-become-pass`` gives it.
+    A sudo that asks for a password counts: the wrapper asked for it at the start, and a run by hand
+    uses ``--ask-become-pass``.
     """
     return bool(session.get("is_root")) or session.get("sudo") in ("passwordless", "password")

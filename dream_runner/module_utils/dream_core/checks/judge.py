@@ -1,4 +1,4 @@
-"""Look at the host and judge it, for the phases that only look (library/dream_check.py)."""
+"""Check a host for the phases that only inspect it (library/dream_check.py)."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from .finding import can_become, error_of, finding, sentence
 
 
 def judge(parameters: Mapping[str, Any], may_write: bool) -> CheckAnswer:
-    """Return what the module dream_check returns, with its warnings, for its parameters."""
+    """Return the result and the warnings of the module dream_check for its parameters."""
     request: CheckRequest = {"choice": {}, "receipts": {}, "packages": {}, "python": ""}
     request.update(cast("CheckRequest", parameters))
     request["may_write"] = may_write
     request["settings"] = {
         **request["settings"],
-        # Settings may leave the profile open; what was decided counts.
+        # The setting may be ``auto``; the decision has the profile.
         "profile": request["choice"].get("profile") or request["settings"]["profile"],
         "force": request.get("force", False),
         "install_dir": os.path.abspath(os.path.expanduser(request["settings"]["install_dir"])),
@@ -113,13 +113,13 @@ def _requirements(request: CheckRequest) -> CheckAnswer:
 
 
 def _ports(choice: Choice) -> List[int]:
-    """Return every port that something of ours is to listen on."""
+    """Return every port that this install will listen on."""
     published = (choice.get("stack") or {}).get("ports") or ()
     return sorted({choice["engine_port"], *(item["port"] for item in published)})
 
 
 def _done(receipts: Receipts, settings: SettingValues) -> List[str]:
-    """Return the phases that finished in this very install directory."""
+    """Return the phases that have finished in this install directory."""
     home = settings["install_dir"]
     return [
         name
@@ -138,7 +138,7 @@ def _units(receipts: Receipts) -> List[str]:
 
 
 def _missing(request: CheckRequest) -> List[str]:
-    """Return which of the things that packages bring are not on this host."""
+    """Return the tools and libraries that this host lacks, which packages provide."""
     urls = [
         url for item in progress.choice_files(request["choice"]) for url in item.get("urls") or []
     ]
@@ -154,7 +154,7 @@ def _missing(request: CheckRequest) -> List[str]:
 
 
 def _detection(request: CheckRequest) -> CheckAnswer:
-    """Judge the hardware findings: an error is one only for a backend that the user forced."""
+    """Evaluate the hardware findings: an error blocks only if the user chose that backend."""
     forced = request["settings"].get("gpu") or "auto"
     findings = [
         finding(
@@ -173,7 +173,7 @@ def _detection(request: CheckRequest) -> CheckAnswer:
     usable = {gpu["vendor"] for gpu in request["host"].get("gpus") or [] if gpu.get("usable")}
     if forced not in ("auto", "none") and forced not in usable:
         findings.append(_no_gpu(forced))
-    # A broken card of another vendor does not stand in the way of the one asked for.
+    # A broken card of another vendor does not block the chosen backend.
     return {"findings": findings if forced not in usable else _soften(findings)}
 
 
@@ -181,8 +181,8 @@ def _no_gpu(vendor: str) -> Finding:
     return finding(
         "gpu",
         "blocker",
-        "there is no usable GPU of %s on this host" % vendor,
-        hint="see what was found with: dream-runner facts; or choose --gpu auto",
+        "this host has no usable %s GPU" % vendor,
+        hint="run 'dream-runner facts' to see the detected hardware, or use --gpu auto",
         error="GpuError",
         code="GPU_NOT_USABLE",
     )
@@ -193,7 +193,7 @@ def _soften(findings: Sequence[Finding]) -> List[Finding]:
 
 
 def _offline(request: CheckRequest) -> CheckAnswer:
-    """Prove that every artefact is here, or can be had without a network."""
+    """Check that every artefact is available without a network."""
     settings, home = request["settings"], request["settings"]["install_dir"]
     bundle = settings.get("bundle") or ""
     findings, proved = [], []
@@ -216,7 +216,7 @@ def _offline(request: CheckRequest) -> CheckAnswer:
 
 
 def _model_at(item: ModelFile, home: str, bundle: str, may_write: bool) -> str:
-    """Return the place of a verified model file; its digest is what counts, not its name."""
+    """Return the path of a verified model file, identified by its digest and not by its name."""
     size = item.get("size_bytes") or 0
     place = os.path.join(home, "data", "models", item["file"])
     places = [place, *(url for url in item.get("urls") or [] if url.startswith("file:")), bundle]
@@ -224,7 +224,7 @@ def _model_at(item: ModelFile, home: str, bundle: str, may_write: bool) -> str:
         path = local_path(source, item["file"], item["sha256"]) or source
         parts = parts_of(path)
         if len(parts) > 1 and size == sum(map(os.path.getsize, parts)):
-            # Read where it is put together, and verified there.
+            # The parts are joined while they are read, and verified then.
             return path
         if is_present(path, item["sha256"], size, write=may_write and path == place).present:
             return path
@@ -235,14 +235,15 @@ def _absent(what: str, in_bundle: str) -> Finding:
     return finding(
         "offline",
         "blocker",
-        "offline, but %s is not here" % what,
-        hint="run once with a network (without --offline), or give a --bundle with %s" % in_bundle,
+        "offline, but this host lacks %s" % what,
+        hint="run once without --offline, or use --bundle DIR with a bundle that has %s"
+        % in_bundle,
         code="OFFLINE_ARTEFACT_MISSING",
     )
 
 
 def _amd_tuning(request: CheckRequest) -> CheckAnswer:
-    """Return what tuning this host wants, what is not in force, and what waits for a reboot."""
+    """Return the tuning for this host, what is not in force, and what needs a reboot."""
     plan = amd_tuning.plan(request["host"], request["choice"], request["session"])
     pending = amd_tuning.pending(plan, kernel.module_parameters(amd_tuning.MODULES))
     values = {name: kernel.sysctl(name) for name in plan["sysctl"]}
@@ -263,7 +264,7 @@ def _packages(request: CheckRequest) -> CheckAnswer:
         finding(
             "packages",
             "blocker",
-            "%r is not the name of a package" % name,
+            "%r is not a package name" % name,
             error="UsageError",
             code="PACKAGE_NAME",
         )
@@ -279,7 +280,7 @@ def _packages(request: CheckRequest) -> CheckAnswer:
     }
 
 
-#: What every family allows; a leading dash would be an option of the package manager.
+#: Names that every family allows; the package manager would take a leading dash for an option.
 _PACKAGE_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9+._-]*$")
 
 PHASES: Dict[str, Callable[[CheckRequest], CheckAnswer]] = {

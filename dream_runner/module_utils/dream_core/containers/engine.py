@@ -45,7 +45,7 @@ _DENIED = re.compile(
 
 
 def is_denied(error: EngineError) -> bool:
-    """Tell whether the engine refused this user, as it does before the login after an install."""
+    """Return whether the engine refused this user, as it does before the login after an install."""
     return bool(_DENIED.search(str(error)))
 
 

@@ -152,7 +152,7 @@ def driver_version(host: Facts) -> str:
 
 
 def cdi_is_due(text: Optional[str], driver: str) -> bool:
-    """Tell whether the file of NVIDIA's devices is absent or of another driver (U-28).
+    """Return whether the file of NVIDIA's devices is absent or of another driver (U-28).
 
     It names the driver's libraries, and those end in the driver's version.
     """

@@ -72,7 +72,7 @@ def _compose_version(text: str) -> str:
 
 
 def has_compose(engine: Engine) -> bool:
-    """Tell whether ``docker compose`` has version 2 or later."""
+    """Return whether ``docker compose`` has version 2 or later."""
     return int(str(engine.get("compose") or "0").split(".")[0] or 0) >= 2
 
 

@@ -150,7 +150,7 @@ def mode(path: str, default: str) -> str:
 
 
 def is_member(user: str, group: str = "docker") -> bool:
-    """Tell whether the account database has ``user`` in ``group``; not what this login has."""
+    """Return whether the account database has ``user`` in ``group``; not what this login has."""
     try:
         return user in grp.getgrnam(group).gr_mem
     except KeyError:

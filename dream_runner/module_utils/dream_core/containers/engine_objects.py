@@ -35,7 +35,7 @@ class Engine:
         return known and [item for item in known if item["service"] == service]
 
     def has(self, kind: str, name: str) -> Optional[bool]:
-        """Tell whether there is such an image, network or volume; None: this user may not ask."""
+        """Return whether there is such an image, network or volume; None: this user may not ask."""
         if kind not in self._names:
             known = [item for item in self._resources if item["kind"] == kind]
             names = {text for item in known for text in (_name(item), item.get("also")) if text}
@@ -124,7 +124,7 @@ def of_another_install(resource: Resource, install_dir: str) -> str:
 
 
 def _is_of(directory: str, install_dir: str) -> bool:
-    """Tell whether compose ran in the install directory, or below it as a trial does."""
+    """Return whether compose ran in the install directory, or below it as a trial does."""
     return (directory + "/").startswith(install_dir.rstrip("/") + "/")
 
 

@@ -143,7 +143,7 @@ DISPLAY_ONLY = frozenset(
 
 
 def intel_discrete(device: str) -> bool:
-    """Tell whether an Intel device id is one of a discrete GPU."""
+    """Return whether an Intel device id is one of a discrete GPU."""
     try:
         number = int(device, 16)
     except ValueError:

@@ -87,7 +87,7 @@ class Host:
             return None
 
     def exists(self, path: str) -> bool:
-        """Tell whether ``path`` is there, links followed."""
+        """Return whether ``path`` is there, links followed."""
         return os.path.exists(self._root + path)
 
     def link_name(self, path: str) -> Optional[str]:

@@ -56,7 +56,7 @@ def interpret(capture: Capture, host: Surroundings) -> Tuple[List[Gpu], List[Hos
 
 
 def _withheld(capture: Capture, host: Surroundings, report: Optional[DriverReport]) -> bool:
-    """Tell whether a container sees cards on the bus that it was not given.
+    """Return whether a container sees cards on the bus that it was not given.
 
     sysfs shows the whole machine in every container; device nodes only what was passed in.
     """
@@ -71,7 +71,7 @@ def _cards(capture: Capture) -> List[Gpu]:
 
 
 def _trusted_without_pci(capture: Capture, wsl: bool) -> bool:
-    """Tell whether the driver's word counts although no PCI device is seen.
+    """Return whether the driver's word counts although no PCI device is seen.
 
     In WSL there never is one; in a sandbox without sysfs the bus is not seen
     at all, which is something else than an empty bus.
@@ -130,7 +130,7 @@ def _finish(gpu: Gpu, report: Optional[DriverReport], unseen: str) -> None:
 
 
 def _shares_memory(gpu: Gpu) -> bool:
-    """Tell whether a device that reports no memory is one that has none of its own.
+    """Return whether a device that reports no memory is one that has none of its own.
 
     Only for chips known to be built so; for any other the size is unknown.
     """

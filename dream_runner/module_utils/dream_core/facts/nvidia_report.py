@@ -65,7 +65,7 @@ def _reason(query: Unchecked) -> str:
 
 
 def unreadable(raw: Unchecked, problem: str) -> bool:
-    """Tell whether nvidia-smi claims success, yet says neither rows nor a known failure."""
+    """Return whether nvidia-smi claims success, yet says neither rows nor a known failure."""
     query = parse.mapping(parse.mapping(raw.get("smi")).get("query"))
     return query.get("rc") == 0 and not re.search(_KNOWN_FAILURES, problem, re.IGNORECASE)
 

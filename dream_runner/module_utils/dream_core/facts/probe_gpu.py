@@ -208,7 +208,7 @@ def nvidia(host: Host) -> Unchecked:
 
 
 def _settled(answer: Optional[ToolAnswer]) -> bool:
-    """Tell whether NVML has said all there is: it answered, or hung as its tool would too.
+    """Return whether NVML has said all there is: it answered, or hung as its tool would too.
 
     One that crashes after its whole answer, which ends with a brace, has answered.
     """
@@ -225,7 +225,7 @@ def _proc_gpus(host: Host) -> Dict[str, str]:
 
 
 def _module_file(host: Host) -> bool:
-    """Tell whether NVIDIA's module for this kernel is installed, loaded or not."""
+    """Return whether NVIDIA's module for this kernel is installed, loaded or not."""
     path = "/lib/modules/%s/modules.dep" % os.uname().release
     # A line is "updates/dkms/nvidia.ko.zst: what it needs".
     names = (line.split(":")[0].rsplit("/", 1)[-1] for line in host.lines(path))
@@ -291,7 +291,7 @@ def _has_vram(fields: object) -> bool:
 
 
 def _tells_cards(answer: Optional[ToolAnswer]) -> bool:
-    """Tell whether amd-smi settled the question; one that fails without a card has not."""
+    """Return whether amd-smi settled the question; one that fails without a card has not."""
     return answer is not None and (answer["rc"] == 0 or "bdf" in answer["stdout"].lower())
 
 

@@ -26,7 +26,7 @@ def usable_gpus(facts: Facts) -> List[Gpu]:
 
 
 def is_split(gpu: Gpu) -> bool:
-    """Tell whether a device is divided into parts (MIG)."""
+    """Return whether a device is divided into parts (MIG)."""
     mig = gpu.get("mig")
     return bool(mig and mig.get("enabled"))
 

@@ -76,7 +76,7 @@ class Shelf:
         return None
 
     def has_any(self) -> bool:
-        """Tell whether there is something to serve."""
+        """Return whether there is something to serve."""
         for sha256 in self._files:
             stream = self.open(sha256)
             if stream is not None:

@@ -33,7 +33,7 @@ class Merged:
     generated: Tuple[str, ...]
 
     def changed_from(self, before: str) -> bool:
-        """Tell whether the file has to be written."""
+        """Return whether the file has to be written."""
         return self.text != before
 
 

@@ -106,7 +106,7 @@ def remote(chat: str, bind_address: str, addresses: Sequence[str]) -> List[str]:
 
 
 def is_open(bind_address: str) -> bool:
-    """Tell whether other computers can reach what listens there."""
+    """Return whether other computers can reach what listens there."""
     return not ip_addresses.is_loopback(bind_address)
 
 

@@ -174,7 +174,7 @@ class _Work:
         self._before = ""
 
     def is_taken(self) -> bool:
-        """Tell whether every slot works for somebody else, and got on since the last look.
+        """Return whether every slot works for somebody else, and got on since the last look.
 
         Once a server has not answered this, it is not asked again.
         """
@@ -196,7 +196,7 @@ class _Work:
 
 
 def _is_elses(slot: Mapping[str, Any]) -> bool:
-    """Tell whether a slot works, and on another question than ours."""
+    """Return whether a slot works, and on another question than ours."""
     asked = (slot.get("params") or {}).get("max_tokens")
     return bool(slot.get("is_processing")) and asked != _ANSWER_TOKENS
 

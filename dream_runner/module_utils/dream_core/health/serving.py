@@ -135,7 +135,7 @@ def _listener(host: str, port: int, names: Sequence[str]) -> Optional[Listener]:
 
 
 def is_ours(receipts: Receipts, listener: Listener) -> bool:
-    """Tell whether a listener is the engine's process, or holds the port of its container."""
+    """Return whether a listener is the engine's process, or holds the port of its container."""
     resources = (receipts.get("services") or {}).get("resources", [])
     if any(item["kind"] == "container" for item in resources):
         return listener["name"] in _PUBLISHERS and _is_published(receipts, listener["port"])
@@ -158,7 +158,7 @@ def _main_pid(resource: Resource) -> Optional[int]:
 
 
 def _is_published(receipts: Receipts, port: int) -> bool:
-    """Tell whether a running container of ours publishes the port; true where nobody may ask."""
+    """Return whether a running container of ours publishes the port; true where nobody may ask."""
     services = _facts(receipts, "services")
     command = str(_facts(receipts, "docker").get("command") or "docker")
     project = str(services.get("project") or "")

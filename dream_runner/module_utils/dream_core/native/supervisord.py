@@ -51,7 +51,7 @@ def _current_text(path: str) -> str:
 
 
 def _runs(wanted: Program) -> bool:
-    """Tell whether the running process has the wanted command line, whatever the file says.
+    """Return whether the running process has the wanted command line, whatever the file says.
 
     A kill between writing the file and restarting leaves the two different.
     """

@@ -72,7 +72,7 @@ def _described(path: str) -> str:
 
 
 def is_whole(path: str) -> bool:
-    """Tell whether an environment is as it was made, from whatever list of packages."""
+    """Return whether an environment is as it was made, from whatever list of packages."""
     manifest, _ = json_file.read_json(os.path.join(path, MANIFEST))
     files = manifest.get("files") if isinstance(manifest, dict) else None
     return isinstance(files, dict) and files == _files(path) and bool(_runs_as(path))

@@ -26,7 +26,7 @@ def missing_packages(names: Sequence[str], family: str) -> List[str]:
 
 
 def is_dpkg_interrupted(folder: str = "/var/lib/dpkg") -> bool:
-    """Tell whether dpkg was stopped in the middle: it then refuses all other work.
+    """Return whether dpkg was stopped in the middle: it then refuses all other work.
 
     Its journal is empty unless it was killed; a package between unpacked and
     configured says so in the status.

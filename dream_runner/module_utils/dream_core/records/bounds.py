@@ -61,7 +61,7 @@ _UNIT_FILE_LIMIT = 64 * 1024
 
 
 def is_system(path: str) -> bool:
-    """Tell whether ``path`` belongs to the system, so that no install directory is there."""
+    """Return whether ``path`` belongs to the system, so that no install directory is there."""
     return path in SYSTEM_DIRS or (path + "/").startswith(SYSTEM_TREES)
 
 
@@ -174,7 +174,7 @@ class Bounds:
         return "%s, and it has changed since the install" % where
 
     def _is_as_left(self, resource: Resource) -> bool:
-        """Tell whether a file, model or tree is still what it was when our work ended."""
+        """Return whether a file, model or tree is still what it was when our work ended."""
         from ..resources import observed_host
         from . import survey
 
@@ -307,7 +307,7 @@ _RULES: Dict[str, Callable[[Bounds, Resource, str], str]] = {
 
 
 def _is_model(resource: Resource) -> bool:
-    """Tell whether a regular file has the size or the content of the model that was recorded."""
+    """Return whether a regular file has the size or the content of the model that was recorded."""
     path = str(resource["path"])
     status = os.lstat(path)
     if not stat.S_ISREG(status.st_mode) or not path.endswith(".gguf"):

@@ -38,7 +38,7 @@ class Reason(NamedTuple):
 
     @property
     def is_due(self) -> bool:
-        """Tell whether the phase has to run."""
+        """Return whether the phase has to run."""
         return self.why != UNCHANGED
 
 

@@ -51,7 +51,7 @@ def _state_of_file(resource: Resource, status: os.stat_result, original: Origina
 
 
 def is_same(resource: Resource) -> bool:
-    """Tell whether a file is there with the content, mode and owner of its ``original``."""
+    """Return whether a file is there with the content, mode and owner of its ``original``."""
     status, original = _status(resource["path"]), resource["original"] or {}
     if status is None or not stat.S_ISREG(status.st_mode):
         return False

@@ -120,7 +120,7 @@ def problem(document: Any, phase: str) -> str:
 
 
 def is_resource(item: Any) -> bool:
-    """Tell whether ``item`` has the form of a resource of a known kind."""
+    """Return whether ``item`` has the form of a resource of a known kind."""
     kind = item.get("kind") if isinstance(item, dict) else None
     if not isinstance(kind, str) or kind not in _REQUIRED:
         return False

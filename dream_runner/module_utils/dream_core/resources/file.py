@@ -121,7 +121,7 @@ _SYSTEM_UNITS = "/etc/systemd/system"
 
 
 def has_former(resource: Resource) -> bool:
-    """Tell whether an environment keeps the one before it."""
+    """Return whether an environment keeps the one before it."""
     return resource["kind"] == "tree" and os.path.isdir(layout.former(resource["path"]))
 
 

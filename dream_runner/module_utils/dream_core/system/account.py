@@ -90,7 +90,7 @@ def sudo_refusal(output: str) -> str:
 
 
 def _has_user_manager(uid: int, sudo: str) -> bool:
-    """Tell whether ``systemctl --user`` works for ``uid``, or will with lingering.
+    """Return whether ``systemctl --user`` works for ``uid``, or will with lingering.
 
     Lingering needs an administrator where there is no session yet, and
     without pam_systemd a lingering manager has no runtime directory and exits.

@@ -40,7 +40,7 @@ def opened(path: str) -> int:
 
 
 def is_current(handle: int, path: str) -> bool:
-    """Tell whether ``path`` still is the file that was opened: a deleted one excludes nobody."""
+    """Return whether ``path`` still is the file that was opened: a deleted one excludes nobody."""
     try:
         return os.path.samestat(os.fstat(handle), os.lstat(path))
     except OSError:
@@ -69,6 +69,6 @@ def attempt(handle: int, *, shared: bool = False, seconds: float = 0) -> Lock:
 
 
 def has_locks(directory: str) -> bool:
-    """Tell whether files in ``directory`` can be locked. Raises OSError where none can be made."""
+    """Return whether files in ``directory`` can be locked. Raises OSError if it is not writable."""
     with tempfile.TemporaryFile(dir=directory) as stream:
         return attempt(stream.fileno()) is Lock.OURS

@@ -168,7 +168,7 @@ def allocated_bytes(path: str) -> int:
 
 
 def is_inside(path: str, directory: str) -> bool:
-    """Tell whether ``path`` is ``directory`` or lies below it, by name alone."""
+    """Return whether ``path`` is ``directory`` or lies below it, by name alone."""
     return bool(directory) and (path + "/").startswith(directory.rstrip("/") + "/")
 
 

@@ -19,7 +19,7 @@ LOOPBACKS = ("127.0.0.1", "::1")
 
 
 def is_everywhere(address: str) -> bool:
-    """Tell whether a server bound to ``address`` listens on every address of the host."""
+    """Return whether a server bound to ``address`` listens on every address of the host."""
     return address in _ASKED_AT
 
 
@@ -51,7 +51,7 @@ def loopbacks() -> List[str]:
 
 
 def has(address: str) -> bool:
-    """Tell whether this host can listen on ``address``; a wildcard needs a loopback of its kind."""
+    """Return whether this host can listen on ``address``; a wildcard needs a loopback address."""
     return _can_bind(address) and any(map(_can_bind, _ASKED_AT.get(address, (address,))))
 
 
@@ -85,7 +85,7 @@ def canonical(address: str) -> str:
 
 
 def collide(one: str, other: str) -> bool:
-    """Tell whether two servers cannot have the same port on these addresses."""
+    """Return whether two servers cannot have the same port on these addresses."""
     places = (canonical(one), canonical(other))
     if "::" in places or places[0] == places[1]:
         return True
@@ -93,7 +93,7 @@ def collide(one: str, other: str) -> bool:
 
 
 def is_loopback(address: str) -> bool:
-    """Tell whether only programs of this host reach what listens on ``address``."""
+    """Return whether only programs of this host reach what listens on ``address``."""
     try:
         return ipaddress.ip_address(canonical(address)).is_loopback
     except ValueError:

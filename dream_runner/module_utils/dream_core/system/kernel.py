@@ -22,7 +22,7 @@ def available_memory_mb(meminfo: str = "/proc/meminfo") -> Optional[int]:
 
 
 def can_load(library: str) -> bool:
-    """Tell whether the dynamic linker finds ``library`` (``libgomp.so.1``)."""
+    """Return whether the dynamic linker finds ``library`` (``libgomp.so.1``)."""
     try:
         ctypes.CDLL(library)
     except OSError:
@@ -52,7 +52,7 @@ def sysctl(name: str, proc: str = "/proc") -> Optional[str]:
 
 
 def can_make_environments(python: str = "") -> bool:
-    """Tell whether ``python`` (empty: this one) can make virtual environments.
+    """Return whether ``python`` (empty: this one) can make virtual environments.
 
     Debian keeps ensurepip in a package of its own.
     """
@@ -62,6 +62,6 @@ def can_make_environments(python: str = "") -> bool:
 
 
 def has_certificates() -> bool:
-    """Tell whether OpenSSL finds certificate authorities, so that https can be verified."""
+    """Return whether OpenSSL finds certificate authorities, so that https can be verified."""
     paths = ssl.get_default_verify_paths()
     return bool(paths.cafile) or bool(paths.capath and names_in(paths.capath))

@@ -46,7 +46,7 @@ def await_end(pids: Sequence[int], seconds: float) -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """Tell whether ``pid`` runs; a zombie does not."""
+    """Return whether ``pid`` runs; a zombie does not."""
     try:
         with open("/proc/%d/stat" % pid, "rb") as handle:
             return handle.read().rsplit(b")", 1)[1].split()[0] not in (b"Z", b"X")

@@ -36,7 +36,7 @@ class Lossy(io.RawIOBase):
         return self._handle
 
     def isatty(self) -> bool:
-        """Tell whether it is a terminal."""
+        """Return whether it is a terminal."""
         return os.isatty(self._handle)
 
     def writable(self) -> bool:

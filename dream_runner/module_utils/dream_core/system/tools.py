@@ -57,7 +57,7 @@ def run(
 
 
 def prints(argv: Sequence[str], answer: str) -> bool:
-    """Tell whether a program prints ``answer``; without one, whether it ends well."""
+    """Return whether a program prints ``answer``; without one, whether it ends well."""
     try:
         done = run(argv)
     except NOT_RUN:

@@ -60,7 +60,7 @@ def turn_back(
 
 
 def _is_of(proof: Proof, profile: str) -> bool:
-    """Tell whether a proof is whole, so that it can be repeated, and of this profile."""
+    """Return whether a proof is whole, so that it can be repeated, and of this profile."""
     is_whole = not receipt_form.WHOLE_PROOF(proof)
     return is_whole and current_name(proof["profile"]) == profile
 

@@ -37,7 +37,7 @@ class Receipts:
         self._state_dir = str(document["state_dir"])
 
     def are_upgraded(self) -> bool:
-        """Tell whether the receipts say that the model has its place already."""
+        """Return whether the receipts say that the model has its place already."""
         receipts, _ = receipt.read_all(self._state_dir)
         facts = (receipts.get("models") or {}).get("facts") or {}
         served = facts.get("sha256") == self._document["model"]["sha256"]

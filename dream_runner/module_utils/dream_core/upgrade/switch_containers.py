@@ -121,7 +121,7 @@ class Containers:
         return {}
 
     def owns(self, resource: Resource) -> bool:
-        """Tell whether a resource of a receipt belongs to the trial."""
+        """Return whether a resource of a receipt belongs to the trial."""
         return resource.get("project") == TRIAL
 
 

@@ -144,7 +144,7 @@ class Native:
         )
 
     def _runs(self, side: NativeSide) -> bool:
-        """Tell whether the running engine has the command line of this side."""
+        """Return whether the running engine has the command line of this side."""
         if side["supervisor"] == "supervisord":
             return not supervisord.problem(self._program(side))
         shown = systemd.show(side["unit"], _scope(side), ("MainPID",))
@@ -166,7 +166,7 @@ class Native:
         return {"services": {"revision": self._side("after")["revision"]}}
 
     def owns(self, resource: Resource) -> bool:
-        """Tell whether a resource of a receipt belongs to the trial: no file of it is recorded."""
+        """Return false: no file of a trial is recorded in a receipt."""
         return False
 
 

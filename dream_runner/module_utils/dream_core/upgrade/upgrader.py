@@ -226,7 +226,7 @@ class Upgrader:
                 remove(path)
 
     def _may_go(self, resource: Resource) -> bool:
-        """Tell whether the host confirms that a resource is this install's; print why not."""
+        """Return whether the host confirms that a resource is this install's; print why not."""
         why = self._bounds.refusal(resource, "running")
         if why:
             _print("%s stays: %s" % (name_of(resource), why))
@@ -261,7 +261,7 @@ class Upgrader:
         self._receipts.forget([*gone, self._paths.folder, *small])
 
     def _has_unit(self) -> bool:
-        """Tell whether a unit of this install keeps the program running."""
+        """Return whether a unit of this install keeps the program running."""
         unit = self._document["unit"]
         if not unit["path"]:
             return False
