@@ -263,7 +263,7 @@ def test_each_step_says_why_and_no_value(
     [
         ({"state": "paused"}, "it was paused"),
         ({"policy": "no"}, "its restart policy was changed to no"),
-        ({"networks": []}, "it was taken off the network p_default"),
+        ({"networks": []}, "it was disconnected from the network p_default"),
     ],
 )
 def test_what_no_hash_tells_is_seen_and_made_anew(changed: dict[str, Any], why: str) -> None:
@@ -284,9 +284,11 @@ def test_a_service_that_is_off_goes_and_only_it() -> None:
 def test_what_a_killed_run_left_is_cleared() -> None:
     left = container("a", id="id-old", name="0123456789ab_p-a-1")
     assert steps(container("a"), left, ONCE) == [
-        ("start", "a", "a stopped run left a second one", ["id-old"])
+        ("start", "a", "an interrupted run left a second container", ["id-old"])
     ]
-    assert steps(left, ONCE) == [("create", "a", "a stopped run left it half replaced", ["id-old"])]
+    assert steps(left, ONCE) == [
+        ("create", "a", "an interrupted run left it half replaced", ["id-old"])
+    ]
 
 
 def test_a_job_that_ended_well_is_not_done_again() -> None:
@@ -329,7 +331,7 @@ def test_a_container_that_holds_what_is_there_stays() -> None:
 
 def test_a_container_whose_directory_is_gone_goes_before_another_has_its_name() -> None:
     ((why, remove),) = stale({"/i/etc": "", "/i/etc/a.yml": "as written"})
-    assert why == "/i/$x/data, which it has mounted, is gone"
+    assert why == "its mounted path /i/$x/data is missing"
     assert remove == ["id-a"]
 
 
@@ -339,7 +341,7 @@ def test_a_container_that_may_have_read_another_s_text_goes(text: str | None) ->
         name: found for name, found in {**THERE, "/i/etc/a.yml": text}.items() if found is not None
     }
     ((why, _),) = stale(there)
-    assert why == "/i/etc/a.yml, which it reads, is not as it was written"
+    assert why == "its configuration file /i/etc/a.yml was changed by another program"
 
 
 def test_a_change_of_ours_waits_for_its_phase() -> None:

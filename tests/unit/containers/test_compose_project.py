@@ -354,7 +354,7 @@ def test_one_that_fails_does_not_keep_the_others_down(tmp_path: Path) -> None:
     assert list(found["degraded"]) == ["broken"]
     assert "has no legs" in found["degraded"]["broken"]
     assert stack.calls[0] == ["core"]
-    assert "core: created, because it was not there" in said
+    assert "core: created (it was missing)" in said
 
 
 def test_a_core_service_that_fails_is_an_error(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_a_data_root_is_not_moved_from_under_what_is_in_it() -> None:
 
 def test_a_data_root_without_space_is_refused_before_anything_is_in_it() -> None:
     place = {"path": "/var/lib/docker", "free_bytes": 100 * 1024 * 1024}
-    with pytest.raises(DreamError, match="needed for the engine's data: 2048 MB") as caught:
+    with pytest.raises(DreamError, match="the engine's data needs 2048 MB") as caught:
         daemon_options.check_data_root("", EMPTY, place, 2048)
     assert caught.value.code == "DISK_FULL"
     daemon_options.check_data_root("", {**EMPTY, "holds": 5}, place, 2048)

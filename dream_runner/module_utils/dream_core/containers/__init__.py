@@ -1,1 +1,1 @@
-"""The container engine: which one, its options, images, the compose project."""
+"""The container engine: detection, options, images, and the compose project."""

@@ -1,4 +1,4 @@
-"""Fit a compose project to an engine, and find what differs from the containers that run. Pure."""
+"""Adapt a compose project to an engine, and compare it with the running containers. Pure."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ def fit(
     groups: Mapping[str, int],
     images: Mapping[str, str],
 ) -> Project:
-    """Return the project as this engine accepts it.
+    """Return the project adapted to this engine.
 
-    ``engine`` is what ``docker info`` says; ``groups`` are the host's groups by name;
-    ``images`` gives what goes by another name in this engine's store.
-    A limit that the engine cannot set makes it refuse the whole container, and one
-    above its processors as well.
+    ``engine`` is the output of ``docker info``; ``groups`` are the host's groups by name;
+    ``images`` maps images to their other name in this engine's store. An engine refuses a whole
+    container because of a limit that it cannot set, or a limit above its number of processors.
     """
     services = {
         name: _fitted(
@@ -34,7 +33,7 @@ def fit(
     return {**project, "services": services}
 
 
-#: The first engine that looks more often while a container starts.
+#: The first engine version that checks health more often while a container starts.
 _START_INTERVAL_MAJOR = 25
 
 
@@ -48,10 +47,10 @@ def _fitted(
 ) -> ComposeService:
     fitted = dict(service)
     if "group_add" in fitted:
-        # By number: the names are the host's, and few images know them.
+        # By number: few images know the group names of the host.
         fitted["group_add"] = [str(groups[name]) for name in fitted["group_add"] if name in groups]
     if "healthcheck" in fitted and _major(engine) >= _START_INTERVAL_MAJOR:
-        # Else the first look comes after a whole interval, and everybody waits for it.
+        # Otherwise the first check runs after a whole interval, and everything waits for it.
         fitted["healthcheck"] = dict(fitted["healthcheck"], start_interval="2s")
     resources = {
         key: dict(part) for key, part in fitted.get("deploy", {}).get("resources", {}).items()
@@ -83,11 +82,11 @@ def due(
     containers: Sequence[Container],
     env: Mapping[str, str],
 ) -> List[Step]:
-    """Return the steps from what runs to what should: ``{service, action, why, remove}``.
+    """Return the steps to the wanted state: ``{service, action, why, remove}``.
 
-    ``wanted`` is the config hash of each service, from compose itself; ``containers``
-    come from ``project_containers.look``. ``remove`` are container ids that have to go
-    first. Nothing is due twice: after the steps this returns an empty list.
+    ``wanted`` is the config hash of each service, from compose itself; ``containers`` come from
+    ``project_containers.look``. ``remove`` holds the ids of containers to remove first. After the
+    steps have run, this returns an empty list.
     """
     by_service: Dict[str, List[Container]] = {}
     for container in containers:
@@ -107,12 +106,12 @@ def stale(
     project: Project,
     containers: Sequence[Container],
     files: Sequence[Mapping[str, str]],
-    lies_there: Callable[[str], Optional[str]],
+    text_at: Callable[[str], Optional[str]],
 ) -> List[Step]:
-    """Return the containers to remove before what they mount or read is made anew.
+    """Return the containers to remove before the files that they mount or read are recreated.
 
-    ``files`` are those of the stack; ``lies_there`` returns the text of a path, None where there is
-    nothing. A container that is made anew for a change of its files stays until then.
+    ``files`` are those of the stack; ``text_at`` returns the text at a path, or None if nothing
+    is there. A container that will be recreated because its files changed stays until then.
     """
     steps = []
     for container in containers:
@@ -122,14 +121,14 @@ def stale(
         labels = service.get("labels", {})
         kept = container["labels"].get(FILES_LABEL) == labels.get(FILES_LABEL)
         read = [item for item in files if kept and _is_mounted(item["path"], service)]
-        why = _gone(service, lies_there) or _edited(read, lies_there)
+        why = _gone(service, text_at) or _edited(read, text_at)
         if why:
             steps.append(_step("remove", container["service"], why, [container["id"]]))
     return steps
 
 
 def _bound(service: ComposeService) -> List[str]:
-    """Return the paths of the host that a service has mounted."""
+    """Return the host paths that a service mounts."""
     volumes = [item for item in service.get("volumes", ()) if item["type"] == "bind"]
     return [item["source"].replace("$$", "$") for item in volumes]
 
@@ -138,15 +137,15 @@ def _is_mounted(path: str, service: ComposeService) -> bool:
     return any((path + "/").startswith(source + "/") for source in _bound(service))
 
 
-def _gone(service: ComposeService, lies_there: Callable[[str], Optional[str]]) -> str:
-    gone = [path for path in _bound(service) if lies_there(path) is None]
-    return "%s, which it has mounted, is gone" % gone[0] if gone else ""
+def _gone(service: ComposeService, text_at: Callable[[str], Optional[str]]) -> str:
+    gone = [path for path in _bound(service) if text_at(path) is None]
+    return "its mounted path %s is missing" % gone[0] if gone else ""
 
 
-def _edited(files: Sequence[Mapping[str, str]], lies_there: Callable[[str], Optional[str]]) -> str:
+def _edited(files: Sequence[Mapping[str, str]], text_at: Callable[[str], Optional[str]]) -> str:
     for item in files:
-        if lies_there(item["path"]) != item["content"]:
-            return "%s, which it reads, is not as it was written" % item["path"]
+        if text_at(item["path"]) != item["content"]:
+            return "its configuration file %s was changed by another program" % item["path"]
     return ""
 
 
@@ -163,20 +162,20 @@ def _service_due(
 ) -> List[Step]:
     service = project["services"][name]
     proper = [item for item in found if item["name"] == "%s-%s-1" % (project["name"], name)]
-    # Compose renames the old container before it makes the new one: whatever bears another
-    # name was left by a run that was stopped there.
+    # Compose renames the old container before it creates the new one; a container with another name
+    # was left by a run that was interrupted between the two.
     stray = [item["id"] for item in found if item not in proper]
     if not proper:
-        why = "a stopped run left it half replaced" if stray else "it was not there"
+        why = "an interrupted run left it half replaced" if stray else "it was missing"
         return [_step("create", name, why, stray)]
     container = proper[0]
     if container["hash"] != wanted:
         return [_step("recreate", name, difference(service, container, env), stray)]
     if stray:
-        return [_step("start", name, "a stopped run left a second one", stray)]
+        return [_step("start", name, "an interrupted run left a second container", stray)]
     altered = _altered(project, service, container)
     if altered:
-        # Compose sees no difference, and would leave or start it as it is.
+        # Compose sees no difference here and would not recreate the container.
         return [_step("create", name, altered, [container["id"]])]
     if service["restart"] == "no":
         return _once_due(name, container)
@@ -186,14 +185,14 @@ def _service_due(
 
 
 def _altered(project: Project, service: ComposeService, container: Container) -> str:
-    """Return what was done to a container that its hash does not show, or an empty string."""
+    """Return a change to a container that its hash does not show, or an empty string."""
     if container["state"] == "paused":
         return "it was paused"
     if container["policy"] != service["restart"]:
         return "its restart policy was changed to %s" % container["policy"]
     wanted = {"%s_%s" % (project["name"], key) for key in service.get("networks", ())}
     lost = sorted(wanted - set(container["networks"]))
-    return "it was taken off the network %s" % lost[0] if lost else ""
+    return "it was disconnected from the network %s" % lost[0] if lost else ""
 
 
 def _once_due(name: str, container: Container) -> List[Step]:
@@ -210,9 +209,9 @@ def _state(container: Container) -> str:
 
 
 def difference(service: ComposeService, container: Container, env: Mapping[str, str]) -> str:
-    """Return what of a container is not as wanted, in words and without any value.
+    """Describe how a container differs from the wanted one, without any value.
 
-    Only for the eye: that it differs at all is known by its hash.
+    This is only for display; the hash decides whether it differs.
     """
     found = []
     if container["image"] != service["image"]:
@@ -236,8 +235,8 @@ _REFERENCE = re.compile(r"\$\{([A-Z0-9_]+):(?:\?|-([^${}]*))\}")
 
 
 def filled(text: str, env: Mapping[str, str]) -> str:
-    """Return a rendered value as a container gets it; ``env`` is what ``.env`` holds."""
-    # An escaped dollar is no reference, whatever follows it.
+    """Return a rendered value as the container receives it; ``env`` is the content of ``.env``."""
+    # An escaped dollar does not begin a reference, whatever follows it.
     text = text.replace("$$", "\0")
     before = ""
     while before != text:

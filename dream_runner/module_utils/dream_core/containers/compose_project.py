@@ -1,8 +1,8 @@
-"""Bring the compose project up.
+"""Start, update and remove the compose project.
 
-Safe to kill at any instant: what is due follows from the containers alone, so
-that the next run goes on where this one stopped. Only containers that bear our
-project's label, and come from our directory, are ever touched.
+A run can be killed at any time: the steps follow from the containers alone, so the next run
+continues where this one stopped. Only containers with our project's label and from our directory
+are changed.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from . import compose_diff, engine, engine_child, engine_images, project_contain
 
 Say = Callable[[str], None]
 
-#: The compose file, beside the .env it refers to, so that 'docker compose ps' works there by
-#: itself. JSON is YAML that every reader agrees about.
+#: The compose file is beside the .env that it refers to, so that 'docker compose ps' works in that
+#: directory. It is JSON, which every YAML parser reads in the same way.
 FILE = "docker-compose.yml"
 
 
@@ -40,7 +40,7 @@ class Stack:
         project: Project,
         also: Mapping[str, str],
     ) -> None:
-        """``also`` gives the other id of images that are known by their id."""
+        """``also`` holds the other id of images that are pinned by their id."""
         self._command = command
         self._directory = directory
         self._env_file = env_file
@@ -49,47 +49,48 @@ class Stack:
         self.name = str(project["name"])
 
     def settle(self, core: Sequence[str], *, write: bool, say: Say) -> Settled:
-        """Make what runs equal what should; return ``{changed, steps, degraded}``.
+        """Bring the containers to the wanted state; return ``{changed, steps, degraded}``.
 
-        ``degraded`` maps optional services to why they did not start. Raises
-        EngineError when a service of ``core`` does not.
+        ``degraded`` maps optional services to the reason why they did not start. Raises EngineError
+        if a service of ``core`` does not start.
         """
         text = self._text()
         rewritten = self._write(text, write)
         if not write and rewritten:
-            # Compose can only be asked about a file that is there.
+            # Compose needs the file for its answer.
             return {"changed": True, "steps": [], "degraded": {}}
         before = self._containers()
         steps = self._due(before)
         if not write or not steps:
             return {"changed": rewritten or bool(steps), "steps": steps, "degraded": {}}
         for step in steps:
-            say("%s: %s, because %s" % (step["service"], _DOING[step["action"]], step["why"]))
+            say("%s: %s (%s)" % (step["service"], _DOING[step["action"]], step["why"]))
         self._remove([name for step in steps for name in step["remove"]])
         failed = self._start([s["service"] for s in steps if s["action"] != "remove"], core)
         self._remove_networks()
         return {"changed": True, "steps": steps, "degraded": failed}
 
     def vacate(self, files: Sequence[Mapping[str, str]], *, write: bool, say: Say) -> Settled:
-        """Remove the containers that hold what is gone or was altered, before it is made anew.
+        """Remove the containers whose mounts or files are about to be recreated.
 
-        A container keeps the directory that it mounted, although another has its name by now, and
-        what it read at its start. A killed run leaves it missing, which the next one sees.
+        A container keeps the directory that it mounted, even if a new directory has that name, and
+        the files that it read at its start. After a kill the container is missing, and the next run
+        creates it.
         """
-        steps = compose_diff.stale(self._project, self._containers(), files, _lies_there)
+        steps = compose_diff.stale(self._project, self._containers(), files, _text_at)
         if write and steps:
             for step in steps:
-                say("%s: removed, because %s" % (step["service"], step["why"]))
+                say("%s: removed (%s)" % (step["service"], step["why"]))
             self._remove([name for step in steps for name in step["remove"]])
         return {"changed": bool(steps), "steps": steps, "degraded": {}}
 
     def remove(self, *, write: bool, say: Say) -> Settled:
-        """Remove every container and network of the project; volumes and data stay."""
+        """Remove every container and network of the project; keep volumes and data."""
         self._project = {**self._project, "services": {}, "networks": {}, "volumes": {}}
         steps = compose_diff.due(self._project, {}, self._containers(), {})
         if write:
             for step in steps:
-                say("%s: removed, because %s" % (step["service"], step["why"]))
+                say("%s: removed (%s)" % (step["service"], step["why"]))
             self._remove([name for step in steps for name in step["remove"]])
             self._remove_networks()
         return {"changed": bool(steps), "steps": steps, "degraded": {}}
@@ -102,14 +103,14 @@ class Stack:
         return json.dumps(fitted, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
     def _other_ids(self) -> Dict[str, str]:
-        """Return, of images that go by another id in this engine's store, that id."""
+        """Return the ids of images that have another id in this engine's store."""
         here = engine_images.images(self._command, sorted(self._also.values()))
         return {name: other for name, other in self._also.items() if other in here}
 
     def _write(self, text: str, write: bool) -> bool:
         path = os.path.join(self._directory, FILE)
         try:
-            # In the place of a link, or of one that is closed or open to all, comes a new one.
+            # A link, and a file that is unreadable or open to all, is replaced by a new file.
             as_made = stat.S_IFREG | 0o644
             if os.lstat(path).st_mode == as_made:
                 with open(path, "rb") as stream:
@@ -129,11 +130,11 @@ class Stack:
             elsewhere = item["directory"]
             if elsewhere not in ("", self._directory) and os.path.isdir(elsewhere):
                 raise UsageError(
-                    "the containers of project %s belong to an install in %s"
+                    "the containers of project %s belong to the install in %s"
                     % (self.name, elsewhere),
                     code="STACK_ELSEWHERE",
                     where=elsewhere,
-                    hint="a machine has one stack: uninstall that one first",
+                    hint="a machine can have only one stack: uninstall the other one first",
                 )
         return found
 
@@ -144,10 +145,10 @@ class Stack:
         done = self._compose("config", "--hash", "*")
         if done.status != 0:
             raise EngineError(
-                "compose refuses the project: %s" % done.output[-600:],
+                "docker compose rejects the project: %s" % done.output[-600:],
                 code="COMPOSE_REFUSED",
                 where=os.path.join(self._directory, FILE),
-                hint="a key that it misses belongs into .env; run again with --full",
+                hint="run 'dream-runner install --full' to write missing keys to .env",
             )
         pairs = (line.split() for line in done.output.splitlines())
         return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
@@ -180,7 +181,7 @@ class Stack:
             engine.ask(self._command, "rm", "--force", *ids)
 
     def _remove_networks(self) -> None:
-        """Remove networks of switched-off services, so that off and on again leaves nothing."""
+        """Remove the networks of services that were switched off."""
         label = "label=%s=%s" % (layout.PROJECT_LABEL, self.name)
         wanted = {"%s_%s" % (self.name, key) for key in self._project["networks"]}
         names = engine.lines(
@@ -191,7 +192,7 @@ class Stack:
                 engine.ask(self._command, "network", "rm", name)
 
     def _start(self, names: Sequence[str], core: Sequence[str]) -> Dict[str, str]:
-        """Start the core together, then the others; what fails of these is left out (K3)."""
+        """Start the core services together, then the others; skip those that fail (K3)."""
         first = [name for name in names if name in core]
         rest = [name for name in names if name not in core]
         if first:
@@ -214,8 +215,8 @@ class Stack:
 _DOING = {"create": "created", "recreate": "recreated", "start": "started", "remove": "removed"}
 
 
-def _lies_there(path: str) -> Optional[str]:
-    """Return the text of a file, nothing for what else is there, None where nothing is."""
+def _text_at(path: str) -> Optional[str]:
+    """Return the text of a file, "" for any other object, None if nothing is there."""
     try:
         with open(path, encoding="utf-8") as stream:
             return stream.read()
@@ -232,12 +233,12 @@ def _groups() -> Dict[str, int]:
 
 
 def failure(said: str, names: Sequence[str]) -> EngineError:
-    """Return why services did not start, from compose's words."""
+    """Return why services did not start, from compose's output."""
     brief = _last_words(said)
     taken = re.search(r"(?:bind for|listen tcp4?) ?([0-9.:\[\]]+)", said, re.IGNORECASE)
     if re.search(r"port is already allocated|address already in use", said):
         error: Any = RequirementError(
-            "the port %s is taken by another program" % (taken[1] if taken else "of a service"),
+            "port %s is in use by another program" % (taken[1] if taken else "of a service"),
             code="PORT_TAKEN",
             where=", ".join(names),
             hint="stop that program, then run again; 'docker ps' shows other containers",
@@ -245,21 +246,21 @@ def failure(said: str, names: Sequence[str]) -> EngineError:
         return error  # type: ignore[no-any-return]
     if re.search(r"no such image", said, re.IGNORECASE):
         return EngineError(
-            "an image that was there is gone: %s" % brief,
+            "an image was removed: %s" % brief,
             code="IMAGE_NOT_FOUND",
             where=", ".join(names),
-            hint="run again: it is fetched first",
+            hint="run again to download it",
         )
     return EngineError(
         "%s did not start: %s" % (", ".join(names), brief),
         code="SERVICE_FAILED",
         where=", ".join(names),
-        hint="'docker compose ps' and 'docker compose logs' in the install directory say more",
+        hint="see 'docker compose ps' and 'docker compose logs' in the install directory",
     )
 
 
 def _last_words(said: str) -> str:
-    """Return the lines that tell of an error, else the last one."""
+    """Return the lines that report an error, or the last line."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     telling = [line for line in lines if re.search(r"error|fail|cannot|unhealthy", line, re.I)]
-    return " ".join((telling or lines or ["no word"])[-3:])[-600:]
+    return " ".join((telling or lines or ["no output"])[-3:])[-600:]

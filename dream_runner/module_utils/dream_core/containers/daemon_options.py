@@ -1,4 +1,4 @@
-"""How the Docker daemon should be configured: its file is merged, never replaced. Pure."""
+"""The configuration of the Docker daemon: its file is merged, never replaced. Pure."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ..types.host import Filesystem
 DAEMON_FILE = "/etc/docker/daemon.json"
 DEFAULT_ROOT = "/var/lib/docker"
 
-#: The words that lead to one option.
+#: The keys that lead to one option.
 Path = Tuple[str, ...]
 
 
 def parse(text: Optional[str], path: str = DAEMON_FILE) -> DaemonOptions:
-    """Return the options of the daemon's file; an absent or empty one has none.
+    """Return the options in the daemon's file; none if it is missing or empty.
 
-    Raises UsageError for a broken one: it is somebody's, so it is not replaced.
+    Raises UsageError for a broken file, which belongs to somebody and is not replaced.
     """
     if text is None or not text.strip():
         return {}
@@ -31,7 +31,7 @@ def parse(text: Optional[str], path: str = DAEMON_FILE) -> DaemonOptions:
             "%s is not JSON: %s" % (path, error),
             code="DAEMON_FILE_BROKEN",
             where=path,
-            hint="mend it (dockerd --validate tells where), or move it away, then run again",
+            hint="correct it ('dockerd --validate' shows where), or move it away, then run again",
         ) from error
     if not isinstance(options, dict):
         raise UsageError(
@@ -51,10 +51,10 @@ def merge(
 ) -> DaemonOptions:
     """Return ``{options, ours, kept}``: the file's options with ours merged in.
 
-    An option of somebody else's stays and is named in ``kept``; one of ``ours``
-    (what we set before, as the receipt has it) is ours to change, and to take
-    away when it is no longer wanted. ``required`` are first words of options
-    that must be as wanted: UsageError where somebody set them otherwise.
+    Options set by others stay and are listed in ``kept``. Options in ``ours`` (which we set before,
+    from the receipt) are updated, or removed if they are no longer wanted. ``required`` lists the
+    first keys of options that must have the wanted value: UsageError if others set them
+    differently.
     """
     result = _leaves(present)
     before, asked = _leaves(ours), _leaves(wanted)
@@ -72,16 +72,16 @@ def merge(
     conflicts = sorted(name for name in kept if name.split(".")[0] in required)
     if conflicts:
         raise UsageError(
-            "%s sets %s otherwise than was asked for" % (DAEMON_FILE, ", ".join(conflicts)),
+            "%s sets %s to another value than requested" % (DAEMON_FILE, ", ".join(conflicts)),
             code="DAEMON_FILE_CONFLICT",
             where=DAEMON_FILE,
-            hint="change it there, or do not ask for it, then run again",
+            hint="change that file or your settings, then run again",
         )
     return {"options": _tree(result), "ours": _tree(mine), "kept": sorted(kept)}
 
 
 def holds(text: Optional[str], ours: DaemonOptions) -> bool:
-    """Return whether the file has every option of ``ours`` as we set it."""
+    """Return whether the file has every option of ``ours`` with our value."""
     try:
         present = _leaves(parse(text))
     except UsageError:
@@ -92,17 +92,17 @@ def holds(text: Optional[str], ours: DaemonOptions) -> bool:
 
 
 def without(text: Optional[str], ours: DaemonOptions) -> str:
-    """Return the file without our options; empty when nothing else is in it."""
+    """Return the file without our options; empty if nothing else is in it."""
     return render(merge(parse(text), {}, ours)["options"])
 
 
 def render(options: DaemonOptions) -> str:
-    """Return ``options`` as the file has them."""
+    """Return ``options`` as the text of the file."""
     return json.dumps(options, indent=2, sort_keys=True) + "\n" if options else ""
 
 
 def _blocked(path: Path, leaves: Mapping[Path, Any]) -> bool:
-    """Return whether a value stands where ``path`` needs an object, or the other way round."""
+    """Return whether ``path`` needs an object where a value is, or the reverse."""
     return any(
         other != path and (other == path[: len(other)] or path == other[: len(path)])
         for other in leaves
@@ -139,8 +139,8 @@ def wanted_options(
 ) -> DaemonOptions:
     """Return the options the daemon should have.
 
-    Limits of the json-file log go with that driver only: another one refuses
-    them, and the engine does not start. In containerd's store pulls resume.
+    Limits of the json-file log are set with that driver only: any other driver rejects them, and
+    the engine does not start. In containerd's store, interrupted pulls resume.
     """
     wanted = dict(options)
     driver = present.get("log-driver", wanted.get("log-driver", "json-file"))
@@ -158,10 +158,10 @@ def wanted_options(
 
 
 def image_store(setting: str, engine: Engine, ours: DaemonOptions, data_root: str) -> str:
-    """Return ``containerd`` or ``default``, which leaves it to the engine.
+    """Return ``containerd``, or ``default`` to keep the engine's choice.
 
-    What an engine holds never goes out of sight, and data that was sent to a
-    directory of the user's choice stays there: containerd keeps its own.
+    The store of an engine that holds images or containers is not changed, because they would
+    disappear. A data directory that the user chose is kept too: containerd uses another one.
     """
     if setting != "auto":
         return setting
@@ -182,12 +182,12 @@ def _major(engine: Engine) -> int:
 
 
 def check_data_root(data_root: str, engine: Engine, filesystem: Filesystem, least_mb: int) -> None:
-    """Raise where the engine's data cannot go to ``data_root``."""
+    """Raise an error if the engine's data cannot be in ``data_root``."""
     now = str(engine["root_dir"])
     if data_root and now and now != data_root and engine["holds"]:
         raise UsageError(
-            "the engine keeps its data in %s and holds images or containers; in %s they would be"
-            " out of sight" % (now, data_root),
+            "the engine has images or containers in %s; with the data directory %s it would not "
+            "find them" % (now, data_root),
             code="DATA_ROOT_IN_USE",
             where=now,
             hint="move them yourself (see Docker's documentation of data-root), or leave"
@@ -196,9 +196,9 @@ def check_data_root(data_root: str, engine: Engine, filesystem: Filesystem, leas
     free, place = filesystem.get("free_bytes"), str(filesystem["path"])
     if free is not None and not engine["holds"] and free < least_mb * 1024 * 1024:
         raise DiskError(
-            "needed for the engine's data: %d MB; free on the filesystem of %s: %d MB"
+            "the engine's data needs %d MB; the filesystem of %s has %d MB free"
             % (least_mb, place, free // (1024 * 1024)),
             code="DISK_FULL",
             where=place,
-            hint="free some, or name another directory: docker_data_root",
+            hint="free some space, or set docker_data_root to another directory",
         )

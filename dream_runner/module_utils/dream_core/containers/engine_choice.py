@@ -1,6 +1,6 @@
-"""What has to be done about the container engine: packages, options, NVIDIA's toolkit. Pure.
+"""Plan the changes to the container engine: packages, options, NVIDIA's toolkit. Pure.
 
-``engine_look`` looks, this decides, the role does.
+``engine_look`` inspects the host, this module decides, the role applies the plan.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TOOLKIT_PACKAGES = ("nvidia-container-toolkit",)
 
 
 def plan(request: Mapping[str, Any], look: EngineLook) -> EnginePlan:
-    """Return all that is to be done, and raise the first thing that stands against it.
+    """Return the plan. Raises the first problem that prevents it.
 
     ``request``: docker_source, offline, bundled (names of a bundle's packages), backend, system,
     driver (NVIDIA's version), options (the role's), ours (options we set before, by the receipt).
@@ -77,7 +77,7 @@ def _daemon(request: Mapping[str, Any], engine: Engine, look: EngineLook) -> Dae
     is_changed = merged["options"] != present
     return {
         "differs": is_changed,
-        # Somebody's way to write the same is left alone.
+        # A file that others wrote with the same options is left alone.
         "content": daemon_options.render(merged["options"])
         if is_changed
         else look["daemon_text"] or "",
@@ -87,7 +87,7 @@ def _daemon(request: Mapping[str, Any], engine: Engine, look: EngineLook) -> Dae
 
 
 def _repositories(request: Mapping[str, Any], origin: str, look: EngineLook) -> List[Repository]:
-    """Return the repositories that have to be here first; under any name they count as here."""
+    """Return the repositories to add first; one that is present under another name counts."""
     if request["offline"]:
         return []
     options, system = request["options"], request["system"]
@@ -116,12 +116,12 @@ def _toolkit(request: Mapping[str, Any], look: EngineLook) -> ToolkitPlan:
 
 
 def check_devices(backend: str, devices: Mapping[str, DeviceGroup]) -> None:
-    """Raise where the device files that containers of ``backend`` get are not there."""
+    """Raise an error if device files for the containers of ``backend`` are missing."""
     wanted = {"amd": ("/dev/kfd", "/dev/dri"), "intel": ("/dev/dri",)}.get(backend, ())
     absent = [path for path in wanted if path not in devices]
     if absent:
         raise GpuError(
-            "the backend is %s, and %s is not on this host" % (backend, " and ".join(absent)),
+            "the backend is %s, and this host lacks %s" % (backend, " and ".join(absent)),
             code="GPU_DEVICE_MISSING",
             where=absent[0],
             hint="load the driver (amdgpu with its kfd part, i915 or xe), or choose --gpu none",
@@ -129,21 +129,21 @@ def check_devices(backend: str, devices: Mapping[str, DeviceGroup]) -> None:
 
 
 def check_toolkit(engine: Engine, look: EngineLook, driver: str) -> None:
-    """Raise where NVIDIA's part does not do its work: the engine's runtime and the CDI file."""
+    """Raise an error unless the engine has NVIDIA's runtime and the CDI file fits the driver."""
     defects = [] if "nvidia" in engine["runtimes"] else ["the engine has no runtime nvidia"]
     if cdi_is_due(look["cdi_text"], driver):
         defects.append("%s does not describe driver %s" % (CDI_FILE, driver or "(unknown)"))
     if defects:
         raise GpuError(
-            "NVIDIA's container toolkit does not do its work: " + "; ".join(defects),
+            "NVIDIA's container toolkit does not work: " + "; ".join(defects),
             code="GPU_TOOLKIT",
             where=CDI_FILE,
-            hint="look with: nvidia-ctk cdi list; docker info",
+            hint="check with 'nvidia-ctk cdi list' and 'docker info'",
         )
 
 
 def driver_version(host: Facts) -> str:
-    """Return the version of NVIDIA's driver by the facts; empty when there is none."""
+    """Return the version of NVIDIA's driver from the facts; empty if there is none."""
     for gpu in host.get("gpus") or []:
         version = (gpu.get("driver") or {}).get("version")
         if gpu.get("vendor") == "nvidia" and version:
@@ -152,9 +152,9 @@ def driver_version(host: Facts) -> str:
 
 
 def cdi_is_due(text: Optional[str], driver: str) -> bool:
-    """Return whether the file of NVIDIA's devices is absent or of another driver (U-28).
+    """Return whether the CDI file is missing or describes another driver version (U-28).
 
-    It names the driver's libraries, and those end in the driver's version.
+    The file lists the driver's libraries, whose names end in the driver's version.
     """
     if text is None:
         return True

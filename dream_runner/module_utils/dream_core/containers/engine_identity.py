@@ -1,6 +1,6 @@
-"""What a container engine is, and whether it can be used. Pure.
+"""Identify a container engine, and decide whether it can be used. Pure.
 
-An engine is known by what its API says of itself: Podman installs a program called docker (K6).
+An engine is identified by its API: Podman also installs a program called docker (K6).
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from ..errors import DreamError, EngineError
 from ..types.engine import Engine, EngineLook
 from ..types.service import EngineJson
 
-#: Engines that must not be used. ``backend`` empty: for everybody.
+#: Engine versions that must not be used. ``backend`` empty: for all backends.
 KNOWN_BAD = (
     {
         "engine": "29.3.",
         "backend": "amd",
-        "why": "breaks the passing of AMD's devices into containers",
+        "why": "cannot pass AMD's devices into containers",
         "use": "29.2.1, or 29.4 and later",
     },
 )
 
 
 def identify(look: EngineLook) -> Engine:
-    """Return ``{kind, version, compose, root_dir, runtimes, store, holds}`` of what answers.
+    """Return ``{kind, version, compose, root_dir, runtimes, store, holds}`` of the engine.
 
-    ``kind`` is ``docker``, ``podman``, ``denied`` (it is there, this login may
-    not talk to it), ``silent`` (a program but no answer) or ``none``.
+    ``kind`` is ``docker``, ``podman``, ``denied`` (this login may not use it), ``silent`` (a client
+    but no answer) or ``none``.
     """
     info, version = look.get("info") or {}, look.get("version") or {}
     answer: Engine = {
@@ -51,7 +51,7 @@ def _kind(look: EngineLook, info: EngineJson, version: EngineJson) -> str:
         return "none"
     components = (version.get("Server") or {}).get("Components") or []
     names = [str(item.get("Name")) for item in components]
-    # The shim answers in Podman's own form; a real client may talk to Podman's socket.
+    # Podman's shim answers in Podman's own form; a real client may be connected to Podman's socket.
     if "host" in info or any("Podman" in name for name in names):
         return "podman"
     if info.get("ServerVersion"):
@@ -60,7 +60,7 @@ def _kind(look: EngineLook, info: EngineJson, version: EngineJson) -> str:
 
 
 def _store(info: EngineJson) -> str:
-    """Return where images live: ``containerd`` (pulls resume) or ``graphdriver``."""
+    """Return the image store: ``containerd`` (pulls resume) or ``graphdriver``."""
     status = dict(item for item in info.get("DriverStatus") or [] if len(item) == 2)
     is_containerd = "containerd.snapshotter" in str(status.get("driver-type"))
     return "containerd" if is_containerd else "graphdriver" if info.get("Driver") else ""
@@ -77,7 +77,7 @@ def has_compose(engine: Engine) -> bool:
 
 
 def found(engine: Engine, look: EngineLook) -> str:
-    """Return in words what is there."""
+    """Describe the engine that was found."""
     what = {
         "docker": "engine " + str(engine["version"]),
         "podman": "Podman %s in place of Docker" % engine["version"],
@@ -91,32 +91,32 @@ def found(engine: Engine, look: EngineLook) -> str:
 def refusal(
     engine: Engine, look: EngineLook, backend: str, *, ready: bool = False
 ) -> Optional[DreamError]:
-    """Return why what is there cannot be used, or None. ``ready``: it should work by now."""
+    """Return why the engine cannot be used, or None. ``ready``: it should work by now."""
     if engine["kind"] == "podman":
         return EngineError(
             "needed: a Docker engine; found: %s" % found(engine, look),
             code="DOCKER_IS_PODMAN",
-            hint="compose waits for health for ever with Podman without its timers: remove"
-            " podman-docker (Podman itself may stay) and run again",
+            hint="remove podman-docker (Podman itself can stay) and run again: with Podman, "
+            "compose may wait forever for health checks",
         )
     bad = known_bad(str(engine["version"]), backend)
     if bad:
         return EngineError(
             "engine %s %s" % (engine["version"], bad["why"]),
             code="DOCKER_KNOWN_BAD",
-            hint="install version %s of it, then run again" % bad["use"],
+            hint="install version %s, then run again" % bad["use"],
         )
     if ready and not (engine["kind"] == "docker" and has_compose(engine)):
         return EngineError(
             "needed: a Docker engine with compose 2; found: %s" % found(engine, look),
             code="DOCKER_NOT_READY",
-            hint="look with: journalctl -u docker; without systemd start it by hand",
+            hint="see 'journalctl -u docker'; without systemd start the engine by hand",
         )
     return None
 
 
 def known_bad(version: str, backend: str) -> Optional[Mapping[str, str]]:
-    """Return the row of the table that speaks against this version here."""
+    """Return the row of the table that excludes this version here."""
     for row in KNOWN_BAD:
         if version.startswith(row["engine"]) and row["backend"] in ("", backend):
             return row
@@ -124,5 +124,5 @@ def known_bad(version: str, backend: str) -> Optional[Mapping[str, str]]:
 
 
 def bad_versions(backend: str) -> List[str]:
-    """Return the beginnings of versions that must not be installed for ``backend``."""
+    """Return the prefixes of versions that must not be installed for ``backend``."""
     return [row["engine"] for row in KNOWN_BAD if row["backend"] in ("", backend)]

@@ -1,7 +1,7 @@
 """The images of a container engine: list, load and pull them.
 
-A pull goes through the engine's socket, because only there does the engine say how many bytes it
-has. Without that nobody could tell a slow line from a dead one.
+A pull goes through the engine's socket, because only there does the engine report bytes. Without
+them a slow connection looks like a dead one.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from ..errors import DiskError, DreamError, EngineError, IntegrityError, Network
 from ..network.unix_http import UnixConnection
 from . import engine, engine_child
 
-#: No byte and no word for so long: the connection is dead (D6, K2).
+#: After so many seconds without a byte or a message, the connection is dead (D6, K2).
 STALL_SECONDS = 180
 
 Progress = Callable[[int, int, str], None]
 
 
 def images(command: str, references: Sequence[str]) -> FrozenSet[str]:
-    """Return which of these images, by digest or id, the engine has."""
+    """Return those of these images, by digest or id, that the engine has."""
     found = engine.inspect(command, "image", references)
     names = {item["Id"] for item in found}
     names.update(digest for item in found for digest in item.get("RepoDigests") or ())
@@ -35,15 +35,15 @@ def images(command: str, references: Sequence[str]) -> FrozenSet[str]:
 
 def load(command: str, archive: str) -> None:
     """Load an image archive, whole or in parts. Raises EngineError IMAGE_ARCHIVE or DiskError."""
-    # Here, because a survey, which has to be quick, never loads.
+    # Imported here, because a survey has to be fast and never loads an image.
     from ..system.filesystems import parts_of
 
     parts = parts_of(archive)
     if not os.path.isfile(parts[0]):
         raise EngineError(
-            "the image archive %s is not there" % archive,
+            "the image archive %s is missing" % archive,
             code="IMAGE_ARCHIVE",
-            hint="give the bundle that the lock was made from: --bundle DIR",
+            hint="use --bundle DIR with the bundle that the lock was made from",
         )
     if parts == [archive]:
         done = engine_child.child([command, "load", "--input", archive])
@@ -53,7 +53,7 @@ def load(command: str, archive: str) -> None:
         raise classify(done.output, archive)
 
 
-#: What another attempt cannot change (K1): class, code, hint by the words of the engine.
+#: Permanent failures (K1): class, code and hint by the engine's message.
 _PERMANENT: Tuple[Tuple[str, Any, str, str], ...] = (
     (
         r"no space left on device|disk quota",
@@ -71,13 +71,13 @@ _PERMANENT: Tuple[Tuple[str, Any, str, str], ...] = (
         r"digest.*mismatch|verification failed|failed.*verif|unexpected.*digest",
         IntegrityError,
         "IMAGE_DIGEST",
-        "the registry delivered something else than it promised; try again from another network",
+        "the registry sent other content than requested; try another network",
     ),
     (
         r"manifest unknown|not found|no such image|404",
         EngineError,
         "IMAGE_NOT_FOUND",
-        "the registry has it no longer; make a new lock with: dream-runner lock",
+        "the registry no longer has it; create a new lock with: dream-runner lock",
     ),
     (
         r"no matching manifest|does not match the specified platform",
@@ -89,13 +89,13 @@ _PERMANENT: Tuple[Tuple[str, Any, str, str], ...] = (
         r"cannot connect to the docker daemon|connection refused.*docker\.sock",
         EngineError,
         "ENGINE_REFUSED",
-        "'docker info' says whether the engine is well",
+        "run 'docker info' to check the engine",
     ),
 )
 
 
 def classify(said: str, what: str) -> DreamError:
-    """Return the error behind the engine's words; what is not known to be final is the network."""
+    """Return the error for the engine's message; an unknown failure counts as a network error."""
     brief = " ".join(said.split())[-600:]
     for pattern, cls, code, hint in _PERMANENT:
         if re.search(pattern, said, re.IGNORECASE):
@@ -105,7 +105,7 @@ def classify(said: str, what: str) -> DreamError:
         "%s: %s" % (what, brief or "no answer"),
         code="IMAGE_PULL",
         where=what,
-        hint="check the connection, then run again: finished layers are kept",
+        hint="check the connection, then run again; finished layers are kept",
     )
 
 
@@ -118,10 +118,10 @@ def pull(
     on_progress: Progress,
     pause: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Have the engine fetch ``NAME@sha256:DIGEST``; it verifies what it gets.
+    """Make the engine pull ``NAME@sha256:DIGEST``; the engine verifies the digest.
 
-    Tried again after what may pass: with growing pauses, as many as ``attempts``.
-    Raises the classified error of the last one.
+    Tries ``attempts`` times with growing pauses, but only once for a permanent failure. Raises the
+    classified error of the last attempt.
     """
     for attempt in range(1, attempts + 1):
         try:
@@ -144,7 +144,7 @@ def _pull_once(command: str, reference: str, platform: str, on_progress: Progres
     except EngineError as error:
         if error.code != "IMAGE_DENIED":
             raise
-        # Only the command line knows the user's logins; it comes second, because a stale
+        # Only the command line uses the user's logins. It is tried second, because a stale
         # credential helper breaks every pull through it (K7).
         _pull_by_command(command, reference, platform)
 
@@ -156,7 +156,7 @@ def _pull_by_command(command: str, reference: str, platform: str) -> None:
 
 
 def socket_path(command: str) -> str:
-    """Return the engine's socket; empty where it is reached in another way."""
+    """Return the engine's socket; empty if the engine is not reached through a socket."""
     host = os.environ.get("DOCKER_HOST") or engine.ask(
         command, "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"
     )

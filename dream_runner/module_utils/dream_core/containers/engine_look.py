@@ -1,4 +1,4 @@
-"""Look at a host's container engine, as the login that runs this sees it."""
+"""Inspect a host's container engine, as far as this login may."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from .engine_source import ENGINE_PACKAGES
 
 _LISTS = ("/etc/apt/sources.list", "/etc/apt/sources.list.d/*", "/etc/yum.repos.d/*.repo")
 _DEVICES = ("/dev/kfd", "/dev/dri", "/dev/dri/renderD*")
-#: An engine that is just starting takes a few seconds; one that hangs is not waited for.
+#: An engine that is starting takes a few seconds; a hanging one is not waited for.
 _PATIENCE_SECONDS = 60
-#: What the clock of boot and that of files may differ by.
+#: Seconds by which the boot clock and file times may differ.
 _SLACK_SECONDS = 2
 
 
 def look(command: str, family: str, data_root: str = "") -> EngineLook:
-    """Return what ``engine_choice.plan`` decides from."""
+    """Return the input of ``engine_choice.plan``."""
     program = tools.path_of(command)
     answer: EngineLook = {"program": program, "problem": ""}
     if program:
@@ -56,7 +56,7 @@ def _ask(program: str) -> EngineLook:
     info, problem = _json([program, "info", "--format", "{{json .}}"])
     version, _ = _json([program, "version", "--format", "{{json .}}"])
     compose, _ = _output([program, "compose", "version", "--short"])
-    # The client puts it there when it cannot reach the engine, and ends with 0 or 1.
+    # The client writes this if it cannot reach the engine, and exits 0 or 1.
     said = "; ".join(info.get("ServerErrors") or []) or problem
     return {"info": info, "version": version, "compose": compose, "problem": said}
 
@@ -71,7 +71,7 @@ def _json(argv: Sequence[str]) -> Tuple[EngineJson, str]:
 
 
 def _output(argv: Sequence[str], also_failed: bool = False) -> Tuple[str, str]:
-    """Return what a program printed and what went wrong; a failed one prints nothing of use."""
+    """Return a program's output and its error; the output is empty if it failed."""
     try:
         done = tools.run(argv, _PATIENCE_SECONDS)
     except tools.NOT_RUN as error:
@@ -81,7 +81,7 @@ def _output(argv: Sequence[str], also_failed: bool = False) -> Tuple[str, str]:
 
 
 def read(path: str) -> Optional[str]:
-    """Return the text of a file; None when there is none."""
+    """Return the text of a file; None if there is none."""
     try:
         with open(path, encoding="utf-8", errors="replace") as handle:
             return handle.read()
@@ -90,7 +90,7 @@ def read(path: str) -> Optional[str]:
 
 
 def _sources() -> Tuple[List[str], List[str]]:
-    """Return the addresses and keys that the package manager's lists name."""
+    """Return the addresses and keys in the package manager's source lists."""
     text = ""
     for pattern in _LISTS:
         for path in glob.glob(pattern):
@@ -102,7 +102,7 @@ def _sources() -> Tuple[List[str], List[str]]:
 
 
 def _devices() -> Dict[str, DeviceGroup]:
-    """Return the device files that containers get, with their groups."""
+    """Return the device files for containers, with their groups."""
     found: Dict[str, DeviceGroup] = {}
     for pattern in _DEVICES:
         for path in glob.glob(pattern):
@@ -121,7 +121,7 @@ def _group_name(number: int) -> str:
 def unit(name: str = "docker.service", proc: str = "/proc") -> EngineUnit:
     """Return ``{known, masked, active, enabled, stale}`` of the engine's unit.
 
-    ``stale``: it was started before the daemon's file was last written.
+    ``stale`` means that it was started before the daemon's file was last written.
     """
     properties = ("LoadState", "ActiveState", "UnitFileState", "MainPID")
     shown = systemd.show(name, "system", properties)
@@ -150,7 +150,7 @@ def mode(path: str, default: str) -> str:
 
 
 def is_member(user: str, group: str = "docker") -> bool:
-    """Return whether the account database has ``user`` in ``group``; not what this login has."""
+    """Return whether the account database lists ``user`` in ``group``; the login may lack it."""
     try:
         return user in grp.getgrnam(group).gr_mem
     except KeyError:
@@ -158,7 +158,7 @@ def is_member(user: str, group: str = "docker") -> bool:
 
 
 def _started(pid: str, proc: str) -> Optional[float]:
-    """Return the time at which a process started, as seconds since 1970."""
+    """Return the start time of a process, in seconds since 1970."""
     status, boot = read("%s/%s/stat" % (proc, pid)), read("%s/stat" % proc)
     found = re.search(r"^btime (\d+)$", boot or "", re.MULTILINE)
     if status is None or found is None:

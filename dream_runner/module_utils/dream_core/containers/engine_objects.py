@@ -1,4 +1,4 @@
-"""What an engine has of the receipts' containers, images, networks and volumes."""
+"""The containers, images, networks and volumes of receipts, as the engine reports them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Engine:
-    """What the engine has of some resources, asked once and only when one needs it."""
+    """The engine's state of some resources, requested once and only if needed."""
 
     def __init__(self, resources: Sequence[Resource] = (), command: str = "docker") -> None:
         self._resources = resources
@@ -23,9 +23,9 @@ class Engine:
         self._names: Dict[str, Optional[Set[str]]] = {}
 
     def containers(self, project: str, service: str) -> Optional[List[Container]]:
-        """Return the containers of a service: one, or what a killed run left.
+        """Return the containers of a service: one, or more after a killed run.
 
-        None where this user may not ask.
+        None if this user may not use the engine.
         """
         if project not in self._projects:
             self._projects[project] = self._answer(
@@ -35,7 +35,7 @@ class Engine:
         return known and [item for item in known if item["service"] == service]
 
     def has(self, kind: str, name: str) -> Optional[bool]:
-        """Return whether there is such an image, network or volume; None: this user may not ask."""
+        """Return whether such an image, network or volume exists; None if this user may not ask."""
         if kind not in self._names:
             known = [item for item in self._resources if item["kind"] == kind]
             names = {text for item in known for text in (_name(item), item.get("also")) if text}
@@ -48,9 +48,9 @@ class Engine:
         return None if there is None else name in there
 
     def _answer(self, question: Callable[[str], List[T]]) -> Optional[List[T]]:
-        """Return the answer; an engine that is stopped or gone has nothing, as a survey must tell.
+        """Return the answer; empty if the engine is stopped or removed, which a survey must report.
 
-        None where the engine refuses this user and root cannot be had without a question.
+        None if the engine refuses this user and root needs a password.
         """
         try:
             return question(self._command)
@@ -69,13 +69,13 @@ def _name(resource: Resource) -> str:
 
 
 def _names_of(item: EngineJson) -> List[str]:
-    """Return the names that an image, network or volume goes by."""
+    """Return the names of an image, network or volume."""
     found = [item.get("Name"), item.get("Id"), *(item.get("RepoDigests") or ())]
     return [str(name) for name in found if name]
 
 
 def observe(resource: Resource, known: Engine) -> Seen:
-    """Return what is seen of a container, image, network or volume."""
+    """Return the observed state of a container, image, network or volume."""
     if resource["kind"] == "container":
         return _of_service(known.containers(resource["project"], resource["service"]))
     names = [name for name in (_name(resource), resource.get("also")) if name]
@@ -83,8 +83,8 @@ def observe(resource: Resource, known: Engine) -> Seen:
     return UNKNOWN.copy() if None in there else {"present": any(there)}
 
 
-#: What is seen by a user whom the engine refuses. It counts as there, so that nothing of
-#: somebody else's is ever taken for ours.
+#: The state that a refused user observes. The resource counts as present, so that nothing of others
+#: is taken for ours.
 UNKNOWN: Seen = {"present": True, "unknown": True}
 
 
@@ -100,20 +100,20 @@ def _of_service(found: Optional[Sequence[Container]]) -> Seen:
         "hash": first["hash"],
         "active": "running" if first["state"] == "restarting" else first["state"],
         "image": first["image"],
-        # No hash tells of these two: an engine changes them under a container that runs.
+        # No hash covers these two: the engine can change them while the container runs.
         "policy": first["policy"],
         "networks": first["networks"],
     }
 
 
 def of_another_install(resource: Resource, install_dir: str) -> str:
-    """Return why a container, network or volume is not of the install in ``install_dir``, or ""."""
+    """Return why a container, network or volume does not belong to ``install_dir``, or ""."""
     command = "docker"
     if resource["kind"] == "container":
         found = project_containers.look(command, resource["project"])
         places = [item["directory"] for item in found if item["service"] == resource["service"]]
         strange = [place for place in places if not _is_of(place, install_dir)]
-        return "it belongs to an install in %s" % strange[0] if strange else ""
+        return "it belongs to the install in %s" % strange[0] if strange else ""
     labels = [
         item.get("Labels") or {}
         for item in engine.inspect(command, resource["kind"], [resource["name"]])
@@ -124,12 +124,12 @@ def of_another_install(resource: Resource, install_dir: str) -> str:
 
 
 def _is_of(directory: str, install_dir: str) -> bool:
-    """Return whether compose ran in the install directory, or below it as a trial does."""
+    """Return whether compose ran in the install directory, or below it as for a trial."""
     return (directory + "/").startswith(install_dir.rstrip("/") + "/")
 
 
 def remove(resource: Resource) -> None:
-    """Take a container, image, network or volume of ours away."""
+    """Remove a container, image, network or volume of this install."""
     command = "docker"
     if resource["kind"] == "container":
         ids = [

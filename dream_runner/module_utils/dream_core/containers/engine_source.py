@@ -1,4 +1,4 @@
-"""Where a container engine comes from: packages and signed repositories. Pure."""
+"""Choose the source of a container engine: packages and signed repositories. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..types.engine import Engine, EngineLook, EngineSource, Repository
 from ..types.facts import Os
 from .engine_identity import found, has_compose
 
-#: Names of ours, so that uninstall finds them and nobody else's is replaced.
+#: Names with our prefix, so that uninstall finds the files and no other file is replaced.
 _APT_KEY = "/etc/apt/keyrings/dream-runner-%s.gpg"
 _APT_LIST = "/etc/apt/sources.list.d/dream-runner-%s.sources"
 _APT_PIN = "/etc/apt/preferences.d/dream-runner-%s"
@@ -18,7 +18,7 @@ _RPM_KEY = "/etc/pki/rpm-gpg/RPM-GPG-KEY-dream-runner-%s"
 _RPM_LIST = "/etc/yum.repos.d/dream-runner-%s.repo"
 UPSTREAM_PACKAGES = ("docker-ce", "docker-ce-cli", "containerd.io", "docker-compose-plugin")
 
-#: Release names that a repository for apt is divided by; Docker serves these.
+#: The releases that Docker's apt repository has.
 _SUITES = {
     ("debian", "11"): "bullseye",
     ("debian", "12"): "bookworm",
@@ -27,7 +27,7 @@ _SUITES = {
     ("ubuntu", "24.04"): "noble",
 }
 
-#: What Docker calls the rpm distributions it serves.
+#: Docker's names of the rpm distributions that it supports.
 _RPM_NAMES = {
     "fedora": "fedora",
     "rhel": "rhel",
@@ -39,7 +39,7 @@ _RPM_NAMES = {
 
 _RPM_PROCESSORS = {"amd64": "x86_64", "arm64": "aarch64"}
 
-#: Engine and compose 2 as the distribution names them, by family; () where it has not both.
+#: The distribution's packages of engine and compose 2, by family; () if it lacks one of them.
 _DISTRIBUTION_PACKAGES = {
     "arch": ("docker", "docker-compose"),
     "suse": ("docker", "docker-compose"),
@@ -47,13 +47,13 @@ _DISTRIBUTION_PACKAGES = {
     "alpine": ("docker", "docker-cli-compose"),
 }
 
-#: Packages that bring an engine or something that poses as one, and where they are from.
+#: Packages that provide an engine or a stand-in for one, and their origin.
 ENGINE_PACKAGES = {
     "docker-ce": "upstream",
     "docker.io": "distro",
     "moby-engine": "distro",
     "docker": "distro",
-    # The clients, which are left where somebody removed the engine.
+    # The client packages, which stay if only the engine was removed.
     "docker-cli": "distro",
     "docker-ce-cli": "upstream",
     "podman-docker": "podman",
@@ -63,13 +63,13 @@ _HINT = "see https://docs.docker.com/engine/install/, then run again; or use --p
 
 
 def distribution_packages(system: Os) -> Tuple[str, ...]:
-    """Return the packages of engine and compose 2, or () where the distribution lacks one."""
+    """Return the packages of engine and compose 2, or () if the distribution lacks one."""
     family, name = str(system.get("family")), str(system.get("id"))
     major = int(re.sub(r"\D.*", "", str(system.get("version_id") or "")) or 0)
     if family == "debian":
         if name != "debian":
             return ("docker.io", "docker-compose-v2")
-        # Debian 12 has no compose 2; 13 split the client off.
+        # Debian 12 has no compose 2; Debian 13 has the client in a separate package.
         return ("docker.io", "docker-cli", "docker-compose") if major >= 13 else ()
     if name == "fedora":
         return ("moby-engine", "docker-cli", "docker-compose")
@@ -85,30 +85,30 @@ def source(
     offline: bool,
     bundled: Collection[str] = (),
 ) -> EngineSource:
-    """Return ``{source, packages, why}`` of what has to be installed; "" and [] for nothing.
+    """Return ``{source, packages, why}`` of the installation; "" and [] if nothing is needed.
 
-    What is there stays: an engine that lacks compose gets it from where the
-    engine is from, for the two origins exclude each other. ``offline``, only what
-    ``bundled`` names is to be had. Raises EngineError where nothing can be provided.
+    An installed engine is kept. If it lacks compose, compose comes from the same origin as the
+    engine, because the two origins conflict. With ``offline`` only the packages in ``bundled`` are
+    available. Raises EngineError if no engine can be provided.
     """
     if engine["kind"] in ("docker", "denied") and has_compose(engine):
-        return {"source": "", "packages": [], "why": "%s is there" % found(engine, look)}
+        return {"source": "", "packages": [], "why": "%s is installed" % found(engine, look)}
     origins = {ENGINE_PACKAGES[name] for name in look.get("installed") or []}
     origin, why = _origin(setting, origins, bool(distribution_packages(system)), system)
     packages = upstream_packages(system) if origin == "upstream" else distribution_packages(system)
     if offline and origin and not set(packages) <= set(bundled):
         lacking = ", ".join(name for name in packages if name not in bundled)
-        origin, why = "", "of --offline, and no bundle here has %s" % lacking
+        origin, why = "", "of --offline, and no bundle has %s" % lacking
     if engine["kind"] in ("silent", "docker", "denied") and not origins:
-        origin, why = "", "the engine that is there came from no package known here"
+        origin, why = "", "the installed engine did not come from a known package"
     if origin and not packages:
-        why = "nobody packages it for %s" % system.get("pretty_name")
+        why = "there is no package for %s" % system.get("pretty_name")
     if not origin or not packages:
-        # With a program there may be an engine that only has to be started.
+        # If there is a client, the engine may only have to be started.
         if engine["kind"] == "silent" and has_compose(engine):
-            return {"source": "", "packages": [], "why": "it only has to be started"}
+            return {"source": "", "packages": [], "why": "it is installed but not running"}
         raise EngineError(
-            "needed: a Docker engine with compose 2; found: %s. It is not installed, because %s"
+            "needed: a Docker engine with compose 2; found: %s. It cannot be installed because %s"
             % (found(engine, look), why),
             code="DOCKER_NOT_PROVIDED",
             hint=_HINT,
@@ -122,28 +122,28 @@ def _origin(
     if setting == "skip":
         return "", "--docker-source is skip"
     if "upstream" in origins:
-        return "upstream", "the engine is Docker's own"
+        return "upstream", "the engine is from Docker's repository"
     if "distro" in origins:
         return (
-            ("distro", "the engine is the distribution's")
+            ("distro", "the engine is from the distribution")
             if is_packaged
             else (
                 "",
-                "the engine is docker.io of %s, which has no compose 2 (remove docker.io to get"
-                " Docker's own)" % system.get("pretty_name"),
+                "the engine is docker.io of %s, which has no compose 2 (remove docker.io to get "
+                "Docker's packages)" % system.get("pretty_name"),
             )
         )
     if setting == "upstream" or (setting == "auto" and not is_packaged):
-        return "upstream", "%s has not both" % system.get("pretty_name")
+        return "upstream", "%s lacks one of them" % system.get("pretty_name")
     if not is_packaged:
-        return "", "%s has no packages of both, and --docker-source is distro" % system.get(
+        return "", "%s lacks one of the packages, and --docker-source is distro" % system.get(
             "pretty_name"
         )
-    return "distro", "the distribution has both"
+    return "distro", "the distribution has both packages"
 
 
 def upstream_packages(system: Os) -> Tuple[str, ...]:
-    """Return Docker's own packages, or () for a system that Docker does not serve."""
+    """Return Docker's own packages, or () if Docker does not support this system."""
     served = _suite(system) or _RPM_NAMES.get(str(system.get("id")))
     return UPSTREAM_PACKAGES if served else ()
 
@@ -163,11 +163,11 @@ def repository(
     flat: bool = False,
     avoid: Sequence[str] = (),
 ) -> Repository:
-    """Return the signed repository ``name`` for this system, as ``dream_repository`` takes it.
+    """Return the signed repository ``name`` for this system, in the form for ``dream_repository``.
 
-    ``offers`` has url, key and fingerprint for ``apt`` and for ``rpm``; ``{system}`` and
-    ``{arch}`` in an address are this system's. ``flat``: not divided by releases. ``avoid``
-    are versions of the engine that no upgrade of tomorrow may bring either (U-30).
+    ``offers`` has url, key and fingerprint for ``apt`` and for ``rpm``; ``{system}`` and ``{arch}``
+    in an address are replaced. ``flat`` means not divided by releases. ``avoid`` lists engine
+    versions that later upgrades must not install either (U-30).
     """
     kind = "apt" if system.get("family") == "debian" else "rpm"
     called = str(system.get("id")) if kind == "apt" else _RPM_NAMES.get(str(system.get("id")), "")

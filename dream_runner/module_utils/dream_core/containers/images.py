@@ -1,4 +1,4 @@
-"""Have every image here, by digest or id: loaded from a bundle, or pulled, several at a time."""
+"""Make every image available locally: load it from a bundle, or pull it by digest or id."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..types.choice import StackImage
 from ..types.compose import SettledImages
 from . import engine_images
 
-#: Called with the name of an image, bytes done, bytes in all (0: unknown) and a note.
+#: Called with the name of an image, bytes done, total bytes (0: unknown) and a note.
 Progress = Callable[[str, int, int, str], None]
 
 
@@ -27,10 +27,10 @@ def settle(
     write: bool,
     on_progress: Progress,
 ) -> SettledImages:
-    """Make the engine have ``images``; return ``{changed, fetched, degraded}``.
+    """Make ``images`` available to the engine; return ``{changed, fetched, degraded}``.
 
-    ``degraded`` maps services that can be missed to why their image is not here; one of
-    ``core``, a full disk or a broken digest raises its error. What was fetched stays.
+    ``degraded`` maps optional services to the reason why their image is missing. A missing image of
+    ``core``, a full disk or a wrong digest raises an error. Images that were fetched are kept.
     """
     missing = _missing(command, images)
     if offline:
@@ -51,7 +51,7 @@ def settle(
 
 
 def _missing(command: str, images: Sequence[StackImage]) -> List[StackImage]:
-    """Return one image of each reference that the engine does not have."""
+    """Return one image for each reference that the engine lacks."""
     by_reference = {image["reference"]: image for image in images}
     names = {name for image in images for name in (image["reference"], image["also"]) if name}
     here = engine_images.images(command, sorted(names))
@@ -70,15 +70,15 @@ def _refuse_network(missing: Sequence[StackImage]) -> None:
     wanted = [image["tag"] for image in missing if not image["archive"]]
     if wanted:
         raise RequirementError(
-            "offline, but these images are not here: %s" % ", ".join(wanted),
+            "offline, but these images are missing: %s" % ", ".join(wanted),
             code="OFFLINE_ARTEFACT_MISSING",
-            hint="run once with a network, or make a lock from a bundle that has them",
+            hint="run once without --offline, or create a lock from a bundle that has them",
         )
 
 
 def _load(command: str, missing: Sequence[StackImage], bundle: str, on_progress: Progress) -> None:
-    """Load what a bundle has, then look whether that is what the lock promised."""
-    # Here, because a survey, which has to be quick, never loads.
+    """Load the images that a bundle has, then compare them with the lock."""
+    # Imported here, because a survey has to be fast and never loads an image.
     from ..system.filesystems import parts_of
 
     archives = {image["archive"]: image["tag"] for image in missing if image["archive"]}
@@ -93,7 +93,8 @@ def _load(command: str, missing: Sequence[StackImage], bundle: str, on_progress:
             "%s does not hold the image %s" % (image["archive"], image["reference"]),
             code="IMAGE_DIGEST",
             where=os.path.join(bundle, image["archive"]),
-            hint="the lock is of another bundle: dream-runner lock --bundle %s" % bundle,
+            hint="the lock was made from another bundle; run: dream-runner lock --bundle %s"
+            % bundle,
         )
 
 
@@ -104,7 +105,7 @@ def _pull(
     parallel: int,
     on_progress: Progress,
 ) -> Dict[str, DreamError]:
-    """Pull the others, ``parallel`` at a time; return the errors by reference."""
+    """Pull the remaining images, ``parallel`` at a time; return the errors by reference."""
 
     def pull(image: StackImage) -> Any:
         def progress(done: int, total: int, note: str) -> None:
@@ -120,9 +121,9 @@ def _pull(
             )
             if not engine_images.images(command, [image["reference"]]):
                 raise EngineError(
-                    "%s was pulled and is not here" % image["reference"],
+                    "%s was pulled, but the engine does not have it" % image["reference"],
                     code="IMAGE_PULL",
-                    hint="'docker image ls' shows what the engine has; run again",
+                    hint="run again; 'docker image ls' lists the engine's images",
                 )
         except DreamError as error:
             return image["reference"], _explained(error, image)
@@ -134,7 +135,7 @@ def _pull(
 
 
 def _explained(error: DreamError, image: StackImage) -> DreamError:
-    """Return an error that names the image and the remedy if its digest no longer exists."""
+    """Add the image and a hint to the error if the pinned digest no longer exists."""
     if error.code == "IMAGE_NOT_FOUND":
         remedy = "'dream-runner lock %s' pins its current digest" % image["tag"]
         what = "the registry no longer has the pinned digest of %s (%s); %s"
@@ -145,6 +146,6 @@ def _explained(error: DreamError, image: StackImage) -> DreamError:
             hint="%s; then run again" % remedy,
         )
     if error.code == "IMAGE_DENIED":
-        # Registries answer in the same way for a removed repository and one that needs a login.
+        # Registries give the same answer for a removed repository and for one that needs a login.
         error.hint += "; if it no longer exists: dream-runner lock %s" % image["tag"]
     return error

@@ -10,7 +10,7 @@ from . import engine
 
 
 def look(command: str, project: str) -> List[Container]:
-    """Return the containers of a compose project, whatever their state."""
+    """Return the containers of a compose project in any state."""
     label = "label=%s=%s" % (layout.PROJECT_LABEL, project)
     ids = engine.lines(command, "ps", "--all", "--quiet", "--no-trunc", "--filter", label)
     return [_container(item) for item in engine.inspect(command, "container", ids)]

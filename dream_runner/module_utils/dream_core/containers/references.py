@@ -23,12 +23,12 @@ def name_of(tag: str) -> str:
 
 
 def version_of(tag: str) -> str:
-    """Return what an image reference says behind the repository; empty where it says nothing."""
+    """Return the tag of an image reference; empty if it has none."""
     return _parts(tag)[1]
 
 
 def _parts(tag: str) -> Tuple[str, str]:
     name = tag.split("@")[0]
-    # A colon before the last slash is the port of a registry.
+    # A colon before the last slash belongs to the registry's port.
     head, colon, rest = name.rpartition(":")
     return (head, rest) if colon and "/" not in rest else (name, "")

@@ -1,1 +1,1 @@
-"""One look at a host that collects everything a run decides from."""
+"""Inspect a host and collect everything that a run needs for its decisions."""

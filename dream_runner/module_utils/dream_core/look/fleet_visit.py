@@ -1,4 +1,4 @@
-"""Look at a host from elsewhere: all that a fleet run needs to know of it, in one go."""
+"""Inspect a host for a fleet run, in one task."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from .host import held, look, place_of
 
 OLDEST_PYTHON = (3, 9)
 
-#: Where a controller puts its sockets; what an earlier one left there is removed.
+#: The controller's sockets on the host; stale ones of an earlier run are removed.
 _SOCKETS = "/tmp/dream-runner-*.sock"
-#: A large model that was swapped out needs its time for the first token.
+#: A large model that was swapped out takes long for the first token.
 _ANSWER_SECONDS = 120.0
-#: What the native engine needs from the system.
+#: The system library that the native engine needs.
 _ENGINE_LIBRARY = "libgomp.so.1"
 
 
@@ -42,11 +42,10 @@ def visit(
     verify: bool = False,
     save: bool = True,
 ) -> Visit:
-    """Return what ``look`` finds, with paths resolved, files present and the engine's answer.
+    """Return the result of ``look``, with resolved paths, present files and the engine's answer.
 
-    ``socket`` is the life line of the run: without it long steps could outlive
-    their controller, so that a host that does not have it is refused.
-    Raises RequirementError or BusyError.
+    ``socket`` connects long steps to the run. Without it they could outlive their controller, so a
+    host that lacks it is refused. Raises RequirementError or BusyError.
     """
     _require_python()
     state_dir = os.path.abspath(os.path.expanduser(state_dir))
@@ -82,10 +81,10 @@ def visit(
 
 
 def _account(state_dir: str) -> str:
-    """Return a digest that is the same for two names of one account on one machine, and only then.
+    """Return a digest that identifies this account on this machine, whatever name the host has.
 
-    Containers share the boot of their machine, but no directory; copies of a virtual machine
-    share no boot.
+    Containers on one machine share its boot id but no directory; copies of a virtual machine have
+    different boot ids.
     """
     place = state_dir
     while not os.path.isdir(place) and place != "/":
@@ -100,9 +99,9 @@ def _account(state_dir: str) -> str:
 def _require_python() -> None:
     if sys.version_info[:2] < OLDEST_PYTHON:
         raise RequirementError(
-            "the host's Python is %d.%d, 3.9 or newer is needed" % sys.version_info[:2],
+            "the host has Python %d.%d; 3.9 or newer is required" % sys.version_info[:2],
             code="HOST_PYTHON_OLD",
-            hint="install a newer one there and name it in ansible_python_interpreter",
+            hint="install a newer Python there and set ansible_python_interpreter to it",
         )
 
 
@@ -115,15 +114,15 @@ def _require_lifeline(path: str) -> None:
             line.connect(path)
     except OSError as error:
         raise RequirementError(
-            "the host's sshd forwards no sockets (%s)" % (error.strerror or error),
+            "the host's sshd does not forward sockets (%s)" % (error.strerror or error),
             code="HOST_NO_FORWARDING",
-            hint="'AllowStreamLocalForwarding yes' in its sshd_config; "
-            "long steps stop through such a socket when the controller is gone",
+            hint="set 'AllowStreamLocalForwarding yes' in its sshd_config; dream-runner needs it "
+            "to stop long steps",
         ) from error
 
 
 def _refuse_busy(state_dir: str) -> None:
-    """Refuse a host on which somebody runs dream-runner right now."""
+    """Refuse a host on which another dream-runner is running."""
     try:
         handle = os.open(os.path.join(state_dir, "lock"), os.O_RDONLY | os.O_NOFOLLOW)
     except OSError:
@@ -131,9 +130,9 @@ def _refuse_busy(state_dir: str) -> None:
     try:
         if file_lock.attempt(handle, shared=True) is file_lock.Lock.HELD:
             raise BusyError(
-                "'%s' is working on this host" % _holder(handle),
+                "'%s' is running on this host" % _holder(handle),
                 code="ANOTHER_RUN",
-                hint="wait for it to end, then run again",
+                hint="wait until it ends, then run again",
             )
     finally:
         os.close(handle)
@@ -147,18 +146,18 @@ def _holder(handle: int) -> str:
 
 
 def _present(directory: str) -> Dict[str, int]:
-    """Return the bytes that are there of each model file, whole or in parts."""
+    """Return how many bytes of each model file are present, complete or partial."""
     found = held(directory)
     parts = {name[: -len(".part")]: done for name, done in found.items() if name.endswith(".part")}
     return {**parts, **{name: size for name, size in found.items() if not name.endswith(".part")}}
 
 
 def _ask(receipts: Receipts) -> EngineAnswer:
-    """Ask the model one question, where an install once proved that it answers."""
+    """Ask the model one question if an install has recorded its answer."""
     health = receipts.get("health", {})
     facts = health.get("facts", {})
     if health.get("state") != "done" or not facts.get("url"):
-        return {"url": "", "answers": False, "why": "no install has ended here"}
+        return {"url": "", "answers": False, "why": "no install has finished on this host"}
     seen = serving.ask(receipts, _ANSWER_SECONDS)
     answer: EngineAnswer = {
         "url": seen.get("url", ""),

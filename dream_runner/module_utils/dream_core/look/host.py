@@ -1,4 +1,4 @@
-"""Look at a host: everything that the decisions of a run are made from."""
+"""Inspect a host: collect everything that a run needs for its decisions."""
 
 from __future__ import annotations
 
@@ -26,14 +26,13 @@ def look(
     verify: bool = False,
     save: bool = True,
 ) -> Look:
-    """Return facts, session, receipts, drift, listeners (our own are marked) and models held.
+    """Return facts, session, receipts, drift, listeners (ours are marked) and present models.
 
     ``bundled`` are the digests of the files in the directory ``bundle``.
 
-    ``force`` gathers the facts anew whatever the cache says; ``full`` leaves the
-    drift out, because every phase will look for itself; ``verify`` reads every
-    file to find it; ``save`` False writes nothing at all. ``notes`` are lines
-    for the user.
+    ``force`` gathers the facts again despite the cache; ``full`` skips the drift, because every
+    phase will run; ``verify`` reads every file to find drift; ``save`` False writes nothing.
+    ``notes`` in the result are lines for the user.
     """
     receipts, warnings = receipt.read_all(state_dir)
     install_dir = os.path.expanduser(place_of(install_dir, receipts))
@@ -47,8 +46,8 @@ def look(
         "session": gather_session(),
         "receipts": receipts,
         "drift": {} if full else survey.survey(receipts, verify=verify),
-        # A recorded process id may by now belong to another program; an argument
-        # below the install directory tells our own.
+        # A recorded process id may belong to another program by now; an argument below the install
+        # directory identifies ours.
         "listeners": listeners.listeners(own_paths=[install_dir]),
         "bundled": bundled(bundle),
         "held": held(os.path.join(install_dir, "data", "models")),
@@ -56,14 +55,14 @@ def look(
     }
 
 
-#: Where an installation goes unless the user says otherwise; a test compares it with the setting.
+#: The default install directory; a test compares it with the setting.
 DEFAULT_INSTALL_DIR = "~/ai-server"
 
 
 def place_of(install_dir: str, receipts: Receipts) -> str:
-    """Return the directory to install into: the default yields to an installation that exists.
+    """Return the install directory: an existing installation overrides the default.
 
-    An older version had another default, and what it installed stays where it is.
+    Older versions had another default; their installations stay in place.
     """
     if install_dir != DEFAULT_INSTALL_DIR:
         return install_dir
@@ -71,7 +70,7 @@ def place_of(install_dir: str, receipts: Receipts) -> str:
 
 
 def bundled(directory: str) -> List[str]:
-    """Return the sha256 of each file of a bundle, whole or in parts; the fetch verifies them."""
+    """Return the sha256 of each file in a bundle, complete or in parts; the fetch verifies them."""
     found = set()
     if directory:
         with contextlib.suppress(OSError):
@@ -81,7 +80,7 @@ def bundled(directory: str) -> List[str]:
 
 
 def held(directory: str) -> Dict[str, int]:
-    """Return the bytes that are there of each model file; of a partial under ``NAME.part``."""
+    """Return the present bytes of each model file; of a partial file under ``NAME.part``."""
     found: Dict[str, int] = {}
     with contextlib.suppress(OSError):
         for entry in os.scandir(directory):
