@@ -1,4 +1,4 @@
-"""Words for a person: numbers, times, sizes, and the command as it works in this shell."""
+"""Format numbers, times, sizes, and the command as it works in this shell."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
-pass
-
 NAME = "dream-runner"
 
-#: A command in a sentence: quoted, with a verb behind it.
+#: A quoted command in a sentence, followed by a subcommand or option.
 _QUOTED = re.compile(rf"(?<=['`]){NAME}(?= [a-z-])")
 
 
 def command(environment: Mapping[str, str] | None = None, launcher: str | None = None) -> str:
-    """Return ``dream-runner`` where the shell finds this one by that name, else its full path.
+    """Return ``dream-runner`` if the shell finds this program by that name, else its full path.
 
-    ``launcher`` is the program of this environment; links to it count as it. Quoted for a shell.
+    ``launcher`` is the program of this environment; links to it count too. The result is quoted
+    for a shell.
     """
     environment = os.environ if environment is None else environment
     launcher = launcher or _launcher()
@@ -37,7 +36,7 @@ def command(environment: Mapping[str, str] | None = None, launcher: str | None =
 
 
 def spelled(text: str, environment: Mapping[str, str] | None = None) -> str:
-    """Return ``text`` with each quoted command (``'dream-runner status'``) as one that works."""
+    """Return ``text`` with each quoted command (``'dream-runner status'``) as it works here."""
     if not _QUOTED.search(text):
         return text
     name = command(environment)
@@ -47,7 +46,7 @@ def spelled(text: str, environment: Mapping[str, str] | None = None) -> str:
 def path_line(
     environment: Mapping[str, str] | None = None, launcher: str | None = None
 ) -> str | None:
-    """Return the line that makes the shell find the command, or None where it does or cannot."""
+    """Return the line that puts the command on PATH; None if it is there, or has no link to add."""
     environment = os.environ if environment is None else environment
     launcher = launcher or _launcher()
     home = environment.get("HOME", "")
@@ -60,7 +59,7 @@ def path_line(
 
 
 def _links(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Return where install.sh puts the command, in the order in which a reader wants to type it."""
+    """Return where install.sh puts the command, the shortest to type first."""
     home = environment.get("HOME", "")
     data = environment.get("XDG_DATA_HOME", "")
     data = data if os.path.isabs(data) else os.path.join(home, ".local", "share")
@@ -80,7 +79,7 @@ def _is_same(path: str, other: str) -> bool:
 
 
 def size(count: float) -> str:
-    """Return ``18.6 GB``; powers of ten, as disks and model pages count."""
+    """Return ``18.6 GB``: powers of ten, as on disks and model pages."""
     value, unit = float(count), 0
     while value >= 999.5 and unit < len(_UNITS) - 1:
         value, unit = value / 1000, unit + 1
@@ -99,25 +98,25 @@ def duration(seconds: float) -> str:
 
 
 def elapsed(seconds: float) -> str:
-    """Return a time that runs, in whole seconds."""
+    """Return elapsed time in whole seconds."""
     return f"{int(seconds)} s" if seconds < 60 else duration(int(seconds))
 
 
 def countdown(seconds: float) -> str:
-    """Return a time to come in whole seconds: a tenth of them only makes an eye restless."""
+    """Return remaining time in whole seconds, rounded up."""
     whole = math.ceil(seconds)
     return f"{whole} s" if whole < 60 else duration(whole)
 
 
 def percent(done: int, total: int) -> str:
-    """Return ``42 %``; 100 only when it is all there."""
+    """Return ``42 %``; 100 only when complete."""
     if total <= 0:
         return "?"
     return f"{100 if done >= total else min(99, done * 100 // total)} %"
 
 
 def progress(done: int, total: int, rate: float = 0.0) -> str:
-    """Return ``42 % of 18.6 GB, 85.0 MB/s, 2 min 7 s left``, as far as it is known."""
+    """Return ``42 % of 18.6 GB, 85.0 MB/s, 2 min 7 s left``, without the parts that are unknown."""
     if done <= 0 and total <= 0:
         return "working"
     text = f"{percent(done, total)} of {size(total)}" if total > 0 else size(done)
@@ -134,9 +133,9 @@ def plural(count: int, noun: str) -> str:
 
 
 def fold(text: str, width: int) -> str:
-    """Return ``text`` for a terminal: longer lines go on below their last column.
+    """Wrap ``text`` for a terminal; continuation lines are indented to the last column.
 
-    A word is never broken, so that a path or a digest can be copied.
+    Words are never broken, so a path or a digest can be copied.
     """
     return "\n".join(_folded(line, width) for line in text.split("\n"))
 
@@ -160,9 +159,9 @@ def _folded(line: str, width: int) -> str:
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
-#: Where the last column of a line begins: what wraps goes on below it.
+#: The start of the last column of a line.
 _COLUMN = re.compile(r"\S {2,}(?=\S)")
 
 
-#: Narrower than this, a column is no place for words.
+#: Minimum width of a wrapped column.
 _LEAST = 16

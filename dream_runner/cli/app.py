@@ -1,7 +1,6 @@
-"""The program: run the command that was typed, and turn its errors into an exit code.
+"""Run the command that was typed and turn its errors into an exit code.
 
-Every command imports what it needs when it runs, so that ``--help`` and
-``--version`` stay fast.
+Each command imports its modules only when it runs, so ``--help`` and ``--version`` stay fast.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import sys
 
 if "--dry-run" in sys.argv:
-    # Nothing at all is written, not even compiled modules of our own.
+    # A dry run writes nothing, not even our own compiled modules.
     sys.dont_write_bytecode = True
 
 import inspect
@@ -103,12 +102,12 @@ def _dispatch(words: list[str], session: options.Session) -> int:
     return code if isinstance(code, int) else 0
 
 
-#: An option that means yes where no value follows.
+#: An option that may be given without a value; it then means yes.
 _YES_ALONE = "--api-key"
 
 
 def _completed(words: list[str]) -> list[str]:
-    """Return the words with ``--api-key`` alone spelled out; a value that follows is kept."""
+    """Return the arguments with a bare ``--api-key`` written as ``--api-key=yes``."""
     following = [*words[1:], ""]
     answers = ("yes", "no", "true", "false", "on", "off", "1", "0")
     return [
@@ -118,9 +117,9 @@ def _completed(words: list[str]) -> list[str]:
 
 
 def _usage_error(error: Exception) -> UsageError | None:
-    """Return the command line's own complaint as ours, or None for any other exception.
+    """Return a usage error of the command line as UsageError, or None for any other exception.
 
-    Told by its attributes: typer has moved these classes between its versions.
+    Recognize it by its attributes: typer has moved these classes between versions.
     """
     if not hasattr(error, "format_message") or not hasattr(error, "exit_code"):
         return None
@@ -130,9 +129,7 @@ def _usage_error(error: Exception) -> UsageError | None:
 
 
 def _interrupted() -> Interrupted:
-    return Interrupted(
-        "stopped", code="INTERRUPTED", hint="the same command again continues where it can"
-    )
+    return Interrupted("stopped", code="INTERRUPTED", hint="run the same command again to continue")
 
 
 def _unexpected(error: Exception, shows_traceback: bool) -> DreamError:
@@ -141,18 +138,18 @@ def _unexpected(error: Exception, shows_traceback: bool) -> DreamError:
     return DreamError(
         f"unexpected {type(error).__name__}{_place_of(error)}",
         code="UNEXPECTED",
-        hint="this is a bug; please report it with what --debug prints",
+        hint="this is a bug; please report it with the output of --debug",
     )
 
 
-#: Exceptions whose text somebody wrote for a reader; that of the others is made from values.
+#: Exceptions whose text was written for a reader. Texts of other exceptions can contain values.
 _WRITTEN_BY_HAND = (RuntimeError, AssertionError)
 
 
 def _place_of(error: Exception) -> str:
-    """Return what may be told of a foreign exception: the system's reason, and our line.
+    """Return the part of a foreign exception that is safe to show: errno text and source line.
 
-    Its own text can hold a value of a file, an address or a header.
+    Its own text can contain a value from a file, an address or a header.
     """
     if type(error) in _WRITTEN_BY_HAND:
         return f": {next(iter(str(error).splitlines()), '')}"
@@ -203,10 +200,10 @@ app.add_typer(fleet_commands.app, name="fleet", short_help="Install on many mach
 
 
 def _explain_by_example(commands: typer.Typer, before: str = "") -> None:
-    """Put the examples of each command below what it says of itself."""
+    """Append the examples of each command to its help text."""
     for info in commands.registered_commands:
-        said = inspect.cleandoc(info.help or (info.callback and info.callback.__doc__) or "")
-        info.help = f"{said}\n\n{examples.text(f'{before}{info.name}')}"
+        description = inspect.cleandoc(info.help or (info.callback and info.callback.__doc__) or "")
+        info.help = f"{description}\n\n{examples.text(f'{before}{info.name}')}"
     for group in commands.registered_groups:
         if group.typer_instance is not None:
             _explain_by_example(group.typer_instance, f"{before}{group.name} ")

@@ -34,19 +34,22 @@ Directory = Annotated[str, typer.Argument(help="Directory of the bundle.", metav
 def create(
     directory: Directory,
     profile: Annotated[
-        str, typer.Option("--profile", help="Profile to bundle for.", metavar="native|full")
+        str,
+        typer.Option("--profile", help="Profile that the bundle is for.", metavar="native|full"),
     ] = "full",
     tier: Annotated[
         list[str] | None,
-        typer.Option("--tier", help="Hardware class to bundle for; may be repeated.", metavar="ID"),
+        typer.Option(
+            "--tier", help="Hardware class that the bundle is for; may be repeated.", metavar="ID"
+        ),
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", help="Id of a model to include; may be repeated.", metavar="ID"),
+        typer.Option("--model", help="ID of a model to include; may be repeated.", metavar="ID"),
     ] = None,
     feature: Annotated[
         list[str] | None,
-        typer.Option("--feature", help="Feature to bundle for; may be repeated.", metavar="NAME"),
+        typer.Option("--feature", help="Feature to include; may be repeated.", metavar="NAME"),
     ] = None,
     python: Annotated[
         list[str] | None,
@@ -57,7 +60,7 @@ def create(
         ),
     ] = None,
     arch: Annotated[
-        str, typer.Option("--arch", help="Processor of the target.", metavar="amd64|arm64")
+        str, typer.Option("--arch", help="CPU architecture of the target.", metavar="amd64|arm64")
     ] = "",
     sign: Annotated[
         str, typer.Option("--sign", help="Private SSH key to sign with.", metavar="FILE")
@@ -65,7 +68,7 @@ def create(
     ui: Ui = "auto",
     json: Json = False,
 ) -> int:
-    """Fetch and verify everything that an offline install needs; run it again to continue."""
+    """Download and verify everything that an offline install needs; run it again to continue."""
     from .. import ui as interface
     from ..commands import bundle as command
 
@@ -102,7 +105,7 @@ def verify(
     ] = "",
     json: Json = False,
 ) -> int:
-    """Read every file and compare it with its record. Exit code 7 if anything differs."""
+    """Verify every file of a bundle against its checksum. Exit code 7 if anything differs."""
     from ..commands import bundle as command
 
     found = command.verify(directory, signers, os.environ)

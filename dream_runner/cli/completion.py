@@ -1,4 +1,4 @@
-"""What the shell offers for a value on Tab; nothing here may print or fail."""
+"""Suggest values to the shell on Tab. Nothing here may print or fail."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ..settings.table import Setting
 
 Suggest = Callable[[str], list[str]]
 
-#: Settings whose words are in the catalogue, and the part that has them.
+#: Settings whose values come from the catalogue, and the part of the catalogue to read.
 _IN_CATALOGUE = {"tier": ("tiers", "auto"), "model": ("models", "auto", "small")}
 
 
-#: zsh runs the file itself for the first Tab of a session; typer's only defines a function then.
+#: At the first Tab of a session zsh runs the file itself; typer's file only defines a function.
 _FIRST_TAB = '\n[[ ${funcstack[1]} == _%(prog_name)s ]] && %(complete_func)s "$@"\n'
 
 
 def mend_zsh() -> None:
-    """Let the first Tab of a zsh complete, too. Does nothing where typer has changed its parts."""
+    """Make the first Tab complete in zsh. Do nothing if typer's internals have changed."""
     from typer import _completion_shared as shared
 
     scripts = getattr(shared, "_completion_scripts", {})
@@ -29,7 +29,7 @@ def mend_zsh() -> None:
 
 
 def for_setting(setting: Setting) -> Suggest | None:
-    """Return what to offer for a setting; None leaves it to the shell, which offers files."""
+    """Return the suggestions for a setting. None: the shell suggests files."""
     if setting.choices:
         return lambda incomplete: _that_begin(incomplete, setting.choices)
     if setting.name in _IN_CATALOGUE:
@@ -38,14 +38,14 @@ def for_setting(setting: Setting) -> Suggest | None:
 
 
 def ways_to_show(incomplete: str) -> list[str]:
-    """Return the words of ``--ui``."""
+    """Return the values of ``--ui``."""
     from ..ui import KINDS
 
     return _that_begin(incomplete, KINDS)
 
 
 def runs(incomplete: str) -> list[str]:
-    """Return the ids of the runs that a report can be made of, the newest first."""
+    """Return the IDs of all runs that have a journal, newest first."""
     from ..commands.report import runs_of
 
     folders = runs_of(Path(default_state_dir(os.environ)))
@@ -53,7 +53,7 @@ def runs(incomplete: str) -> list[str]:
 
 
 def _from_catalogue(name: str) -> list[str]:
-    # Only here: it takes as long as all the rest.
+    # Imported here because it takes as long as everything else together.
     from .. import catalog
 
     part, *more = _IN_CATALOGUE[name]

@@ -1,11 +1,11 @@
-"""Examples for ``--help`` and the man page, by the words of the command.
+"""Examples for ``--help`` and the man page, by command.
 
-Every command line here is parsed by a test, so that none can go stale.
+A test parses every command line here.
 """
 
 from __future__ import annotations
 
-#: What is typed after ``dream-runner``, and what that is for.
+#: What is typed after ``dream-runner``, and what it does.
 Example = tuple[str, str]
 
 EXAMPLES: dict[str, tuple[Example, ...]] = {
@@ -18,7 +18,7 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
     ),
     "plan": (
         ("plan", "show what install would do, and why"),
-        ("plan --tier 2", "the same with another choice"),
+        ("plan --tier 2", "the same for another tier"),
         ("plan --exit-code --json", "for a program: exit 20 if something would change"),
     ),
     "status": (
@@ -40,16 +40,16 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
     ),
     "rotate-secrets": (
         ("rotate-secrets --dry-run", "show which secrets would change"),
-        ("rotate-secrets", "then: dream-runner install"),
+        ("rotate-secrets", "replace them all; then run 'dream-runner install'"),
     ),
     "fetch": (
         ("fetch https://host/m.gguf --sha256 HEX -o m.gguf", "fetch; run it again to continue"),
         ("fetch https://a/m.gguf https://b/m.gguf --sha256 HEX -o m.gguf", "use b if a fails"),
     ),
     "lock": (
-        ("lock", "ask the registries, for the features that are on"),
-        ("lock n8n qdrant/qdrant:v1.16.3", "only for these"),
-        ("lock --check --all", "ask whether every pinned digest still exists"),
+        ("lock", "look up the images of the enabled features"),
+        ("lock n8n qdrant/qdrant:v1.16.3", "look up only these images"),
+        ("lock --check --all", "check that every pinned digest still exists"),
         ("lock --models phi4-q4", "show commit, digest and size of a model's files"),
         ("lock --bundle DIR -o lock.json", "read a bundle, write another file"),
     ),
@@ -61,7 +61,7 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
     "explain": (
         ("explain", "explain the tier and the model; list all models"),
         ("explain DISK_FULL", "explain an error and its remedy"),
-        ("explain --memory-limit-mb 16000", "assume only this much memory"),
+        ("explain --memory-limit-mb 16000", "the choice with less memory"),
     ),
     "report": (
         ("report", "write the newest run as a page"),
@@ -72,12 +72,15 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("install --answers site.yml", "install with it"),
     ),
     "bundle create": (
-        ("bundle create DIR --profile native", "for machines without a network"),
-        ("bundle create DIR --tier 2 --sign ~/.ssh/id_ed25519", "for one tier, signed"),
+        ("bundle create DIR --profile native", "create a bundle for machines without a network"),
+        (
+            "bundle create DIR --tier 2 --sign ~/.ssh/id_ed25519",
+            "create a signed bundle for one tier",
+        ),
     ),
     "bundle verify": (
-        ("bundle verify DIR", "read and compare every file"),
-        ("bundle verify DIR --signers allowed_signers", "check the signature too"),
+        ("bundle verify DIR", "verify every file"),
+        ("bundle verify DIR --signers allowed_signers", "verify the signature too"),
     ),
     "bundle list": (("bundle list DIR", "list the files"),),
     "fleet install": (
@@ -90,15 +93,15 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("fleet plan -i inventory.yml", "show what install would do on each host"),
         ("fleet plan -i inventory.yml --exit-code", "exit with 20 if a host would change"),
     ),
-    "fleet status": (("fleet status -i inventory.yml", "ask each model whether it is ready"),),
+    "fleet status": (("fleet status -i inventory.yml", "show whether each model is ready"),),
     "fleet exec-doctor": (("fleet exec-doctor -i inventory.yml", "find problems on each host"),),
 }
 
 
 def text(words: str) -> str:
-    """Return the examples of a command as the end of its help."""
+    """Return the examples of a command as the last part of its help."""
     rows = [(f"dream-runner {typed}", meant) for typed, meant in EXAMPLES.get(words, ())]
     wide = max((len(typed) for typed, _ in rows), default=0)
-    # \b keeps the lines as they are.
+    # \b turns off line wrapping.
     lines = [f"    {typed:{wide}}  {meant}" for typed, meant in rows]
     return "\n".join(["For example:", "", "\b", *lines])

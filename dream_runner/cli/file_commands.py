@@ -22,13 +22,14 @@ def fetch(
     output: Annotated[str, typer.Option("--output", "-o", help="File to write.", metavar="FILE")],
     size: Annotated[int, typer.Option("--size", help="Size of the file in bytes, if known.")] = 0,
     connections: Annotated[
-        int, typer.Option("--connections", help="Number of connections (0: chosen by measuring).")
+        int, typer.Option("--connections", help="Number of connections (0: measure and choose).")
     ] = 0,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Read an existing file again and check it.")
+        bool, typer.Option("--verify", help="Verify an existing file again.")
     ] = False,
     ca_file: Annotated[
-        str, typer.Option("--ca-file", help="Additional certificates to trust.", metavar="FILE")
+        str,
+        typer.Option("--ca-file", help="PEM file with additional CA certificates.", metavar="FILE"),
     ] = "",
     netrc: Annotated[
         str, typer.Option("--netrc", help="File with user names and passwords.", metavar="FILE")
@@ -74,11 +75,11 @@ def lock(
         ),
     ] = None,
     all_: Annotated[
-        bool, typer.Option("--all", help="Look up every image of the catalogue.")
+        bool, typer.Option("--all", help="Look up every image in the catalogue.")
     ] = False,
     check: Annotated[
         bool,
-        typer.Option("--check", help="Ask whether the pinned digests still exist; write nothing."),
+        typer.Option("--check", help="Check that the pinned digests still exist; write nothing."),
     ] = False,
     models: Annotated[
         bool,
@@ -96,12 +97,15 @@ def lock(
     output: Annotated[
         str,
         typer.Option(
-            "--output", "-o", help="Lock file to write (default: your own).", metavar="FILE"
+            "--output",
+            "-o",
+            help="Lock file to write (default: yours, in the configuration directory).",
+            metavar="FILE",
         ),
     ] = "",
     json: Json = False,
 ) -> int:
-    """Ask the registries for the digests of container images, and record them.
+    """Look up the digests of container images in their registries, and record them.
 
     An install runs exactly the recorded images. Your recorded digests take precedence over those
     of the release.

@@ -22,7 +22,7 @@ For example:
     dream-runner fleet plan -i inventory.yml                  show what install would do
     dream-runner fleet install -i inventory.yml               install: a canary first, then in waves
     dream-runner fleet install -i inventory.yml --limit gpu   continue with unfinished hosts
-    dream-runner fleet status -i inventory.yml                ask each model whether it is ready
+    dream-runner fleet status -i inventory.yml                show whether each model is ready
     dream-runner fleet exec-doctor -i inventory.yml           find problems and how to fix them
 
 Hosts need sshd, Python 3.9 and, if packages are missing, sudo. Settings are variables of the
@@ -51,7 +51,8 @@ Inventory = Annotated[
     ),
 ]
 Limit = Annotated[
-    str, typer.Option("--limit", "-l", help="Work on these hosts only.", metavar="PATTERN")
+    str,
+    typer.Option("--limit", "-l", help="Work only on these hosts or groups.", metavar="PATTERN"),
 ]
 Forks = Annotated[
     int,
@@ -61,7 +62,7 @@ Forks = Annotated[
 ]
 Vault = Annotated[
     list[str],
-    typer.Option("--vault-password-file", help="Password file of a vault; may be repeated.",
+    typer.Option("--vault-password-file", help="Ansible Vault password file; may be repeated.",
                  metavar="FILE"),
 ]  # fmt: skip
 AcceptKeys = Annotated[
@@ -74,7 +75,7 @@ AcceptKeys = Annotated[
 AskPass = Annotated[bool, typer.Option("--ask-pass", "-k", help="Ask for the SSH password.")]
 PasswordFile = Annotated[
     str,
-    typer.Option("--password-file", help="File or /dev/fd/N with that password.", metavar="FILE"),
+    typer.Option("--password-file", help="File with the SSH password.", metavar="FILE|/dev/fd/N"),
 ]
 AskBecomePass = Annotated[
     bool, typer.Option("--ask-become-pass", "-K", help="Ask for the sudo password.")
@@ -82,14 +83,14 @@ AskBecomePass = Annotated[
 BecomePasswordFile = Annotated[
     str,
     typer.Option(
-        "--become-password-file", help="File or /dev/fd/N with that password.", metavar="FILE"
+        "--become-password-file", help="File with the sudo password.", metavar="FILE|/dev/fd/N"
     ),
 ]
 
 
 @dataclass(frozen=True)
 class HostOptions:
-    """The options that say which hosts to work on, and how to log in."""
+    """Options that select the hosts and configure the SSH login."""
 
     inventory: Inventory
     limit: Limit = ""
@@ -100,7 +101,7 @@ class HostOptions:
     vault_password_file: Vault = field(default_factory=list)
 
     def access(self) -> Any:
-        """Return the way to the hosts; paths are absolute, because a run changes its directory."""
+        """Return the access to the hosts, with absolute paths: a run changes its directory."""
         from ..fleet.inventory.hosts import Source
         from ..fleet.session import HostAccess
 
@@ -116,13 +117,13 @@ class HostOptions:
 
 @dataclass(frozen=True)
 class SudoOptions(HostOptions):
-    """The same, and how to become root."""
+    """Options that select the hosts and configure login and sudo."""
 
     ask_become_pass: AskBecomePass = False
     become_password_file: BecomePasswordFile = ""
 
     def access(self) -> Any:
-        """Return the way to the hosts and to root."""
+        """Return the access to the hosts, with sudo."""
         return replace(
             super().access(),
             ask_become_pass=self.ask_become_pass,
@@ -154,11 +155,11 @@ def install(
     answers: Answers = None,
     canary: Annotated[
         str,
-        typer.Option("--canary", help="Hosts to install before the first wave.", metavar="N|N%"),
+        typer.Option("--canary", help="Number of hosts to install first.", metavar="N|N%"),
     ] = "1",
     waves: Annotated[
         str,
-        typer.Option("--waves", help="Hosts started by the end of each wave.", metavar="N|N%,..."),
+        typer.Option("--waves", help="Total hosts started after each wave.", metavar="N|N%,..."),
     ] = "10%,50%,100%",
     max_fail: Annotated[
         str,
@@ -167,19 +168,21 @@ def install(
         ),
     ] = "10%",
     direct: Annotated[
-        bool, typer.Option("--direct", help="Let every host fetch its model from the origin.")
+        bool, typer.Option("--direct", help="Download the model from its origin on every host.")
     ] = False,
     serve: Annotated[
         str,
         typer.Option(
             "--serve",
-            help="Address of this machine at which to serve the model's files.",
+            help="Address of this machine on which to serve the model files.",
             metavar="IP[:PORT]",
         ),
     ] = "",
     share: Annotated[
         bool,
-        typer.Option("--share", help="Let hosts that have the files serve them to the others."),
+        typer.Option(
+            "--share", help="Allow hosts that have the model files to serve them to others."
+        ),
     ] = False,
     share_port: Annotated[
         int,
@@ -192,17 +195,19 @@ def install(
         ),
     ] = 0,
     install_python: Annotated[
-        bool, typer.Option("--install-python", help="Install Python on hosts that have none.")
+        bool, typer.Option("--install-python", help="Install Python on hosts that lack it.")
     ] = False,
     yes: Yes = False,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start over; finished downloads are kept.")
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="As --fresh, and ignore existing installs.")
+        bool, typer.Option("--force", help="Like --fresh, but also ignore existing installs.")
     ] = False,
     full: Annotated[bool, typer.Option("--full", help="Run every phase on every host.")] = False,
-    verify: Annotated[bool, typer.Option("--verify", help="Read every model file again.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Verify every model file again.")
+    ] = False,
     locked: Locked = False,
     ui: Ui = "auto",
     json: Json = False,
@@ -262,9 +267,9 @@ def plan(
     hosts: SudoOptions,
     answers: Answers = None,
     exit_code: Annotated[
-        bool, typer.Option("--exit-code", help="Exit with 20 when a host would change.")
+        bool, typer.Option("--exit-code", help="Exit with 20 if a host would change.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="As with install.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Same as for install.")] = False,
     locked: Locked = False,
     json: Json = False,
 ) -> int:
@@ -275,7 +280,7 @@ def plan(
 
     shown, access = view.make("quiet"), hosts.access()
     found = command.run(flags, answers, os.environ, access, shown, force=force, locked=locked)
-    code = host_report.exit_code(found, ("due", "in order"))
+    code = host_report.exit_code(found, ("due", "up to date"))
     if not code and exit_code and any(host.state == "due" for host in found):
         code = 20
     return _print_hosts("plan", found, code, json)
@@ -283,7 +288,7 @@ def plan(
 
 @verb(app, "status", "Show whether the models are ready.")
 def status(hosts: HostOptions, json: Json = False) -> int:
-    """Show whether the model of each host is ready; ask it one real question.
+    """Show whether the model of each host is ready, by asking it one question.
 
     Exit codes: 0 all are ready, 13 some are not.
     """
@@ -297,7 +302,7 @@ def status(hosts: HostOptions, json: Json = False) -> int:
 
 @verb(app, "exec-doctor", "Find problems on the hosts and how to fix them.")
 def exec_doctor(hosts: HostOptions, json: Json = False) -> int:
-    """Find what is wrong on the hosts: hardware, what differs, the engine, the disk.
+    """Find problems on the hosts: hardware, drift, engine, disk.
 
     Reads every file again. Exit codes: 0 no errors, 13 errors on some host.
     """
@@ -306,5 +311,5 @@ def exec_doctor(hosts: HostOptions, json: Json = False) -> int:
     from ..fleet import view
 
     found = command.run(os.environ, hosts.access(), view.make("quiet"))
-    code = host_report.exit_code(found, ("well", "warning"))
+    code = host_report.exit_code(found, ("ok", "warning"))
     return _print_hosts("exec-doctor", found, code, json)

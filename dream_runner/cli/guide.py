@@ -1,4 +1,4 @@
-"""The entries of the troubleshooting guide, for ``dream-runner explain CODE``."""
+"""Read entries of the troubleshooting guide, for ``dream-runner explain CODE``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from .. import paths
 from ..module_utils.dream_core.errors import UsageError
 
-#: Has a place for every code; a test sees to that.
+#: It has an entry for every error code; a test checks that.
 PAGE = paths.content() / "docs" / "user" / "troubleshooting.md"
 
 _ROW = re.compile(r"^\| (?:<a id=\"[A-Z0-9_]+\"></a>)?`([A-Z0-9_]+)` \| (.*?) \|$", re.MULTILINE)
@@ -24,7 +24,9 @@ def entry(code: str) -> dict[str, str]:
     if wanted not in rows:
         close = difflib.get_close_matches(wanted, rows, n=3, cutoff=0.6)
         hint = (
-            f"did you mean {' or '.join(close)}?" if close else "errors show their code in brackets"
+            f"did you mean {' or '.join(close)}?"
+            if close
+            else "the code is in the brackets of the error message"
         )
         raise UsageError(
             f"there is no error code {code!r}",
@@ -38,10 +40,10 @@ def entry(code: str) -> dict[str, str]:
 
 
 def _plain(markdown: str) -> str:
-    """Return text without links and with commands in quotes, as everywhere on a terminal."""
+    """Return Markdown as terminal text: no links, commands in quotes."""
     return re.sub(r"`([^`]+)`", r"'\1'", _LINK.sub(r"\1", markdown))
 
 
 def as_text(found: dict[str, str]) -> str:
-    """Return an entry for a person."""
+    """Return an entry as text."""
     return f"{found['code']}: {found['about']}\n\n{found['text']}"

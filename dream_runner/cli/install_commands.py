@@ -1,4 +1,4 @@
-"""The commands that change this machine, and ``plan``, which shows the change."""
+"""The commands that change this machine, and ``plan``."""
 
 from __future__ import annotations
 
@@ -30,13 +30,15 @@ def install(
     ] = False,
     force: Annotated[
         bool,
-        typer.Option("--force", help="As --fresh, and ignore an existing or conflicting install."),
+        typer.Option(
+            "--force", help="Like --fresh, but also ignore an existing or conflicting install."
+        ),
     ] = False,
     full: Annotated[
         bool, typer.Option("--full", help="Run every phase, even if nothing needs to change.")
     ] = False,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Read every model file again and check its SHA-256.")
+        bool, typer.Option("--verify", help="Verify the SHA-256 of every model file again.")
     ] = False,
     locked: Locked = False,
     dry_run: DryRun = False,
@@ -44,9 +46,9 @@ def install(
     ui: Ui = "auto",
     json: Json = False,
 ) -> int:
-    """Install, resume, repair, change or upgrade: always the same command.
+    """Install, resume, repair, change or upgrade. It is always the same command.
 
-    It checks the machine itself and does only what is missing. Choices are remembered, so a later
+    It checks the machine and does only what is missing. Choices are remembered, so a later
     run needs no options. Every option can also be set in the environment
     (--engine-port is DREAM_ENGINE_PORT) or in an answers file (engine_port: 8080).
     """
@@ -55,8 +57,8 @@ def install(
     _refuse_both(resume, fresh or force)
     listener = interface.make(ui, json_result=json, verbose=verbose)
     if not dry_run and ui != "json":
-        # A sign of life, before even the rest of the program is loaded.
-        listener.note("Looking at this machine ...")
+        # Shown before the rest of the program is loaded, which takes a moment.
+        listener.note("Checking this machine ...")
     from ..commands import install as command
     from ..machine.resume import Wish
 
@@ -73,7 +75,9 @@ def install(
 def _refuse_both(resume: bool, anew: bool) -> None:
     if resume and anew:
         raise UsageError(
-            "--resume continues and --fresh or --force begins anew", code="USAGE", hint="use one"
+            "--resume cannot be combined with --fresh or --force",
+            code="USAGE",
+            hint="use one of them",
         )
 
 
@@ -93,18 +97,18 @@ def plan(
     flags: dict[str, Given],
     answers: Answers = None,
     exit_code: Annotated[
-        bool, typer.Option("--exit-code", help="Exit with 20 when something would change.")
+        bool, typer.Option("--exit-code", help="Exit with 20 if something would change.")
     ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="As with install.")] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="As with install.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="As with install.")] = False,
-    full: Annotated[bool, typer.Option("--full", help="As with install.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Same as for install.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Same as for install.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Same as for install.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Same as for install.")] = False,
     locked: Locked = False,
     json: Json = False,
 ) -> int:
     """Show what install would do and why; change nothing.
 
-    Takes the same settings as install, so that a change can be looked at first.
+    It accepts the same settings as install, so you can check a change before you make it.
     """
     from ..commands import plan as command
     from ..machine.resume import Wish
@@ -148,9 +152,9 @@ def rotate_secrets(
     dry_run: DryRun = False,
     json: Json = False,
 ) -> int:
-    """Replace the secrets with new ones; keep and name those that existing data depends on.
+    """Replace the secrets with new ones. Secrets that existing data depends on are kept and listed.
 
-    Running install again never does this. Run install afterwards: it restarts the services.
+    'install' never replaces secrets. Run it afterwards to restart the services.
     """
     from .. import ui as interface
     from ..commands import rotate_secrets as command

@@ -22,7 +22,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 @dataclass
 class Session:
-    """What one start of the program was asked besides its command."""
+    """Options of the whole program, not of one command."""
 
     shows_traceback: bool = False
 
@@ -59,7 +59,7 @@ Locked = Annotated[
     bool,
     typer.Option("--locked", help="Refuse container images that are not pinned yet."),
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask questions.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would happen; write nothing.")]
 Answers = Annotated[
     str | None, typer.Option("--answers", help="YAML file with settings.", metavar="FILE")
@@ -75,7 +75,7 @@ FromCapture = Annotated[
 
 
 def _parameter(setting: Setting) -> inspect.Parameter:
-    """Return the option of a setting; its value stays raw, all are checked together."""
+    """Return the option of a setting. Its value stays raw: all settings are checked together."""
     spellings = (setting.flag, *setting.flags)
     shared: dict[str, Any] = {
         "help": setting.help,
@@ -104,7 +104,7 @@ def _lan_parameter() -> inspect.Parameter:
 
 
 def verb(app: typer.Typer, name: str, short_help: str) -> Callable[[Command], Command]:
-    """Return a decorator that makes a function the command ``name`` of ``app``."""
+    """Return a decorator that adds a function to ``app`` as the command ``name``."""
 
     def register(function: Command) -> Command:
         app.command(name, short_help=short_help)(with_options(function))
@@ -116,8 +116,8 @@ def verb(app: typer.Typer, name: str, short_help: str) -> Callable[[Command], Co
 def with_options(function: Command) -> Command:
     """Return the function as a command with an option for each of its parameters.
 
-    A parameter whose type is a dataclass stands for the options that are its fields. One called
-    ``flags`` stands for an option for every setting. Every command also has ``--debug``.
+    A parameter whose type is a dataclass becomes one option for each field. A parameter called
+    ``flags`` becomes one option for each setting. Every command also gets ``--debug``.
     """
     own = inspect.signature(function, eval_str=True).parameters
     groups: dict[str, Any] = {
@@ -167,7 +167,7 @@ def _default_of(item: Field[Any]) -> Any:
 
 
 def _flags(typed: dict[str, Any], *, lan: bool) -> dict[str, Given]:
-    """Return what was typed; an empty list means that an option was not used."""
+    """Return the options that were given. An empty list means that an option was not used."""
     spelled = {setting.name: setting.flag for setting in SETTINGS}
     flags = {
         name: Given(raw, spelled[name], "flag")
@@ -177,7 +177,7 @@ def _flags(typed: dict[str, Any], *, lan: bool) -> dict[str, Given]:
     if lan:
         if "bind_address" in flags:
             raise UsageError(
-                "--lan and --bind-address say two different things",
+                "--lan and --bind-address cannot be used together",
                 code="USAGE",
                 hint="use one of them",
             )

@@ -1,4 +1,4 @@
-"""How errors and results leave the program: text for people on stderr, JSON on stdout."""
+"""Print errors and results: text for people on stderr, JSON on stdout."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ..settings.problems import SettingsError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-#: Columns of a table in a file or pipe: a cut cell could not be read there.
+#: Width of a table in a file or pipe, wide enough that no cell is cut.
 _FILE_WIDTH = 200
 
 
 def error_text(error: DreamError) -> str:
-    """Return ``error[CODE]: what``, where and hint as far as known, and how to read more."""
+    """Return ``error[CODE]: what``, then where and hint if known, and how to read more."""
     lines = [f"error[{error.code}]: {error.what}"]
     if isinstance(error, SettingsError):
         for problem in error.problems:
@@ -34,15 +34,15 @@ def error_text(error: DreamError) -> str:
     return wording.spelled("\n".join(lines))
 
 
-#: As much of a log as a person reads below an error.
+#: How much of the log is shown below an error.
 _TAIL_LINES, _TAIL_WIDTH = 6, 160
 _TAIL_BYTES = 64 * 1024
-#: Ansible's excerpt of the role's own text, which is not the reader's business.
+#: Ansible's excerpt of the role's source, which does not help a user.
 _EXCERPT = re.compile(r"^(\d+( .*)?|\s+\^ column \d+|Origin: .*)$")
 
 
 def log_lines(path: str) -> list[str]:
-    """Return where the log of a failed run is, and what it says of the task that failed."""
+    """Return the path of a failed run's log and its lines about the failed task."""
     try:
         with open(path, "rb") as stream:
             stream.seek(max(0, os.fstat(stream.fileno()).st_size - _TAIL_BYTES))
@@ -64,7 +64,7 @@ def end_of_log(text: str) -> list[str]:
 
 
 def form_of(words: Sequence[str]) -> str:
-    """Return how the caller reads: json (one document), lines (JSON lines) or text."""
+    """Return the output format: json (one document), lines (JSON lines) or text."""
     if "--json" in words:
         return "json"
     lines = "--ui=json" in words or ("--ui", "json") in pairwise(words)
@@ -72,14 +72,14 @@ def form_of(words: Sequence[str]) -> str:
 
 
 def print_error(error: DreamError, form: str) -> None:
-    """Say what went wrong: always to a person, and to a program that reads along."""
+    """Write the error to stderr as text and, if asked for, to stdout as JSON."""
     sys.stderr.write(error_text(error) + "\n")
     document = {"outcome": "failed", "error": error.to_dict(), "exit_code": error.exit_code}
     print_result(document, "", form)
 
 
 def print_result(document: dict[str, Any], text: str, form: str) -> None:
-    """Write the result to stdout: the document, the last of the JSON lines, or the text."""
+    """Write the result to stdout: as a document, as the last JSON line, or as text."""
     if form == "json":
         print_json(document)
     elif form == "lines":
@@ -98,14 +98,14 @@ def print_json(document: Any) -> None:
 
 
 def print_text(text: str) -> None:
-    """Write the answer of a command to stdout."""
+    """Write the output of a command to stdout."""
     sys.stdout.write(text.rstrip("\n") + "\n")
     sys.stdout.flush()
 
 
 def print_table(table: RenderableType) -> None:
-    """Write a table to stdout; as wide as it needs where no terminal limits it."""
-    # 0.1 s to import, for tables only.
+    """Write a table to stdout. Without a terminal, use ``_FILE_WIDTH`` columns."""
+    # Imported here because it takes 0.1 s and only tables need it.
     from ..ui import console
 
     width = None if sys.stdout.isatty() else _FILE_WIDTH
@@ -113,16 +113,16 @@ def print_table(table: RenderableType) -> None:
 
 
 def form(json: bool, ui: str = "") -> str:
-    """Return how a result is printed: ``json``, ``lines`` or ``text``."""
+    """Return the output format: ``json``, ``lines`` or ``text``."""
     return "json" if json else "lines" if ui == "json" else "text"
 
 
 def finish(command: Any, outcome: Any, ui: str, json: bool) -> int:
-    """Tell how a run ended and return its exit code."""
+    """Print how a run ended and return its exit code."""
     error = outcome.error
     if error is not None:
         lines = [] if outcome.run_dir is None else log_lines(f"{outcome.run_dir}/log.txt")
-        # An error of ours has said it all.
+        # The log's lines are needed only when the error has no message of ours.
         lines = lines if error.is_foreign else lines[:1]
         sys.stderr.write("\n".join([error_text(error), *lines]) + "\n")
     text = command.as_text(outcome) if error is None else ""

@@ -1,4 +1,4 @@
-"""The commands that look at this machine and its runs, and change nothing."""
+"""Read-only commands for this machine and its runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .options import FromCapture, Json
 
 
 def status(json: Json = False) -> int:
-    """Show whether the model is ready; ask it one real question.
+    """Show whether the model is ready, by asking it one question.
 
     Exit codes: 0 ready, 11 degraded or interrupted, 8 stopped, 3 nothing installed.
     """
@@ -27,7 +27,7 @@ def status(json: Json = False) -> int:
 
 
 def open_(json: Json = False) -> int:
-    """Open the chat page in the browser; print its address where there is no desktop."""
+    """Open the chat page in the browser, or print its address if there is no desktop."""
     from ..commands import open as command
 
     opened = command.run(default_state_dir(os.environ), os.environ)
@@ -48,7 +48,7 @@ def doctor(
     ] = False,
     json: Json = False,
 ) -> int:
-    """Find problems on this machine; show the evidence and the remedy of each.
+    """Find problems on this machine; show the evidence and the fix for each.
 
     Exit codes: 0 no problem, 11 warnings, 3 errors.
     """
@@ -60,7 +60,7 @@ def doctor(
     findings = command.run(state_dir, deep=deep)
     if bundle:
         command.write_archive(bundle, state_dir, findings, os.environ)
-        sys.stderr.write(f"written: {bundle}; check it before you pass it on\n")
+        sys.stderr.write(f"Wrote {bundle}. Check it before you share it.\n")
     reporting.print_result(
         command.as_json(findings), command.as_text(findings), reporting.form(json)
     )
@@ -74,7 +74,7 @@ def facts(
     ] = "",
     from_capture: FromCapture = "",
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Gather the facts again; ignore saved ones.")
+        bool, typer.Option("--fresh", help="Detect the hardware again; ignore saved facts.")
     ] = False,
     json: Json = False,
 ) -> int:
@@ -94,7 +94,7 @@ def facts(
 
 
 def _facts(command: Any, from_capture: str, fresh: bool) -> Any:
-    """Return the facts as install would use them: the cache is bound to the install directory."""
+    """Return the facts that install would use. The cache belongs to the install directory."""
     from ..settings.answers import read_saved
 
     state_dir = default_state_dir(os.environ)
@@ -108,10 +108,8 @@ def explain(
     code: Annotated[
         str, typer.Argument(help="An error code, as in error[CODE].", metavar="[CODE]")
     ] = "",
-    tier: Annotated[str, typer.Option("--tier", help="Assume that this tier was chosen.")] = "auto",
-    model: Annotated[
-        str, typer.Option("--model", help="Assume that this model was chosen.")
-    ] = "auto",
+    tier: Annotated[str, typer.Option("--tier", help="Assume this tier.")] = "auto",
+    model: Annotated[str, typer.Option("--model", help="Assume this model.")] = "auto",
     context_tokens: Annotated[
         int, typer.Option("--context-tokens", help="Assume this context, in tokens.")
     ] = 0,
@@ -123,7 +121,7 @@ def explain(
 ) -> int:
     """Explain an error code, or the choice of tier and model for this machine.
 
-    Without a code it also lists every model of the catalogue: its size, its needs, and whether
+    Without a code, it also lists every model in the catalogue: its size, its memory, and whether
     it fits.
     """
     if code:
@@ -160,7 +158,9 @@ def report_(
     run: Annotated[
         str,
         typer.Argument(
-            help="Id of the run, or its beginning.", metavar="RUN", autocompletion=completion.runs
+            help="ID of the run, or its first characters.",
+            metavar="RUN",
+            autocompletion=completion.runs,
         ),
     ] = "",
     output: Annotated[
@@ -171,10 +171,10 @@ def report_(
     ] = "",
     json: Json = False,
 ) -> int:
-    """Write a run as one HTML page: timeline, downloads, machine, plan, outcome and failures.
+    """Write an HTML report of a run: timeline, downloads, machine, plan, outcome and failures.
 
-    The page needs no network and no script, so it can be sent or printed. RUN is the id of a run
-    or its beginning; without it, the page shows the newest run of this machine or of a fleet.
+    The page needs no network and no script, so it can be sent or printed. RUN is the ID of a run
+    or its first characters. The default is the newest run of this machine or of a fleet.
     """
     from ..commands import report as command
 

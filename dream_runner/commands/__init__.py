@@ -1,1 +1,1 @@
-"""One module a verb: ``run()`` does it, ``as_text()`` and ``as_json()`` say what came of it."""
+"""One module for each command: ``run()`` does it, ``as_text()``/``as_json()`` show the result."""

@@ -1,4 +1,4 @@
-"""``dream-runner bundle``: make, prove and show what an air-gapped host needs."""
+"""``dream-runner bundle``: create, verify and list what an air-gapped host needs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def create(
     on_progress: Callable[[Progress], None] | None = None,
     **options: Any,
 ) -> contents.Bundle:
-    """Make or complete a bundle and read it once more. Raises DreamError."""
+    """Create or complete a bundle, then verify it. Raises DreamError."""
     from ..bundle import create as work
 
     given = {name: value for name, value in options.items() if value not in ("", (), None)}
@@ -31,7 +31,7 @@ def create(
     for name in ("tiers", "models", "features"):
         given.setdefault(name, ())
     found = work.create(work.Wanted(directory, **given), environment, report, on_progress)
-    report("reading all of it once more")
+    report("verifying the bundle")
     contents.verify(found)
     return found
 
@@ -42,19 +42,19 @@ def verify(
     environment: Mapping[str, str],
     on_bytes: contents.OnBytes | None = None,
 ) -> contents.Bundle:
-    """Prove a bundle: its form, every file, and its signature where one is asked for."""
+    """Verify a bundle: its manifest, every file, and its signature if signers are given."""
     found = contents.inspect(os.path.abspath(directory), signers or trusted(environment))
     contents.verify(found, on_bytes)
     return found
 
 
 def look(directory: str, signers: str = "") -> contents.Bundle:
-    """Return what a bundle says it holds, after a look at its form and its signature."""
+    """Return the content of a bundle after checking its manifest and signature, not its files."""
     return contents.inspect(os.path.abspath(directory), signers)
 
 
 def trusted(environment: Mapping[str, str]) -> str:
-    """Return the file of signers that this user trusts, or nothing."""
+    """Return the path of this user's file of trusted signers, or an empty string."""
     return contents.trusted_signers(environment.get("HOME", ""))
 
 
@@ -65,13 +65,13 @@ def as_json(found: contents.Bundle) -> dict[str, Any]:
 
 
 def as_text(found: contents.Bundle) -> str:
-    """Return what is in the bundle, for a person."""
+    """Return the content of the bundle as text."""
     manifest = found.manifest
     lines = [
         f"Bundle {found.directory}: {len(found.sums)} files, {wording.size(found.size_bytes)},"
-        f" made {manifest['made_at']} by dream-runner {manifest['version']}",
+        f" created {manifest['made_at']} by dream-runner {manifest['version']}",
         f"  profile   {manifest['profile']}",
-        f"  tiers     {', '.join(manifest['tiers']) or 'none named'}",
+        f"  tiers     {', '.join(manifest['tiers']) or 'none'}",
         f"  for       Python {', '.join(manifest['pythons'])} on {manifest['arch']}",
     ]
     for model in manifest["models"]:
@@ -80,5 +80,7 @@ def as_text(found: contents.Bundle) -> str:
             f"  model     {model['id']} ({wording.size(size) if size else 'size unknown'})"
         )
     lines += [f"  image     {image['tag']}" for image in manifest["images"]]
-    lines.append(f"  packages  {len(manifest['wheels'])} wheels, {len(manifest['debs'])} of Debian")
+    lines.append(
+        f"  packages  {len(manifest['wheels'])} wheels, {len(manifest['debs'])} Debian packages"
+    )
     return "\n".join(lines)

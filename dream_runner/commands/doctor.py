@@ -1,4 +1,4 @@
-"""``dream-runner doctor``: independent checks, each with evidence and a remedy."""
+"""``dream-runner doctor``: independent checks, each with evidence and a fix."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from .status import NOTHING_INSTALLED
 
 __all__ = ["CHECKS", "Finding", "Place", "as_json", "as_text", "exit_code", "run", "write_archive"]
 
-#: The code of a variable that names a file of certificates which cannot be used.
+#: Error code of a variable that points to an unusable certificate file.
 _BAD_FILE = "BAD_CA_FILE"
-#: What an install needs of its own environment.
+#: Python packages that an install needs.
 _PARTS = ("ansible", "ansible_runner", "psutil", "requests", "yaml", "jsonschema", "rich")
 
 
 def run(state_dir: str, *, deep: bool = False) -> list[Finding]:
-    """Return what every check found, the worst first; ``deep`` also tests each feature."""
+    """Run every check and return the findings, worst first. ``deep`` also tests each feature."""
     return examine(state_dir, {**CHECKS, "features": _features} if deep else CHECKS)
 
 
 def _features(place: Place) -> Iterator[Finding]:
-    """Test each feature of the stack once, as the health phase does."""
+    """Test each feature once, as the health phase does."""
     facts = {name: receipt.get("facts") or {} for name, receipt in place.receipts.items()}
     proof = facts.get("health", {}).get("proof") or {}
     if proof.get("profile") != "full":
-        yield Finding("features", OK, "the native profile has only a chat page")
+        yield Finding("features", OK, "the native profile has only the chat page")
         return
     settings = facts.get("features", {}).get("settings") or {}
     found = feature_probes.run(
@@ -60,7 +60,7 @@ def _features(place: Place) -> Iterator[Finding]:
 def write_archive(
     target: str, state_dir: str, findings: list[Finding], environment: Mapping[str, str]
 ) -> list[str]:
-    """Write the support archive; return the names of what is in it."""
+    """Write the support archive and return the names of its files."""
     from ..diagnose import support_archive
 
     return support_archive.write(
@@ -71,14 +71,16 @@ def write_archive(
 def _settings(place: Place) -> Iterator[Finding]:
     _, problems = answers.read_saved(place.state_dir)
     for problem in problems:
-        yield Finding("settings", WARNING, problem, "give your choices again with the next install")
+        yield Finding(
+            "settings", WARNING, problem, "pass your settings again with the next install"
+        )
 
 
 def _program(place: Place) -> Iterator[Finding]:
     for name in _PARTS:
         if importlib.util.find_spec(name) is None:
-            remedy = "run install.sh again; it creates the private environment again"
-            yield Finding("program", ERROR, f"the Python package {name} is not there", remedy)
+            remedy = "run install.sh again: it recreates the Python environment"
+            yield Finding("program", ERROR, f"the Python package {name} is missing", remedy)
 
 
 def _ansible(place: Place) -> Iterator[Finding]:
@@ -90,8 +92,8 @@ def _processes(place: Place) -> Iterator[Finding]:
     found = lock.leftovers(place.state_dir)
     if found:
         pids = ", ".join(str(process.pid) for process in found)
-        remedy = "none if an install is active now; else the next install ends them"
-        yield Finding("processes", WARNING, f"processes of a run: {pids}", remedy)
+        remedy = "if no install is running now: the next install stops them"
+        yield Finding("processes", WARNING, f"processes of a run are still active: {pids}", remedy)
 
 
 def _network_variables(place: Place) -> Iterator[Finding]:
@@ -123,7 +125,7 @@ def _engine(place: Place) -> Iterator[Finding]:
         yield Finding("engine", severity, status.detail, "run 'dream-runner install'")
 
 
-#: What only the wrapper can tell; everything else is dream_runner/diagnose/checks.py's.
+#: The checks that need the wrapper. All others are in dream_runner/diagnose/checks.py.
 CHECKS: dict[str, Check] = {
     "settings": _settings,
     "program": _program,
@@ -141,7 +143,7 @@ def as_json(findings: list[Finding]) -> dict[str, Any]:
 
 
 def as_text(findings: list[Finding]) -> str:
-    """Return the problems, those with one remedy together; one line where there are none."""
+    """Return the problems, grouped by remedy, or one line if there are none."""
     bad = [item for item in findings if item.severity != OK]
     passed = wording.plural(len(findings) - len(bad), "check")
     if not bad:
@@ -155,7 +157,7 @@ def as_text(findings: list[Finding]) -> str:
 
 def _clean(findings: list[Finding]) -> str:
     if any(item.evidence == NOTHING_INSTALLED for item in findings):
-        return f"{NOTHING_INSTALLED} The checks of this machine passed."
+        return f"{NOTHING_INSTALLED} All checks of this machine passed."
     return f"All {len(findings)} checks passed."
 
 

@@ -1,7 +1,6 @@
-"""``dream-runner facts`` and ``dream-runner explain``: what this host is, and what follows from it.
+"""``dream-runner facts`` and ``dream-runner explain``: this host, and what is chosen for it.
 
-Both replay a capture as well as they look at this machine, so that a report
-from any host can be read on any other.
+Both can also read a capture, so that a report from one host can be examined on another.
 """
 
 from __future__ import annotations
@@ -38,13 +37,13 @@ from ..wording import size
 
 _CAPTURE_LIMIT = 4 * 1024 * 1024
 
-#: The last key of a capture: without it the file was cut off.
+#: The last key of a capture. Without it, the file is truncated.
 _END = "complete"
 
 
 @dataclass(frozen=True)
 class Facts:
-    """The facts document, where it is from, and a line about its cache where one is due."""
+    """The facts document, its source, and a note about its cache (may be empty)."""
 
     document: documents.Facts
     source: str
@@ -56,7 +55,7 @@ def run(
 ) -> Facts:
     """Return the facts of this machine, or those of the capture in a file.
 
-    Raises UsageError CAPTURE_INVALID for a file that is no capture.
+    Raises UsageError CAPTURE_INVALID if the file is not a capture.
     """
     if from_capture:
         return Facts(interpret(read_capture(from_capture)), f"capture {from_capture}")
@@ -65,7 +64,7 @@ def run(
 
 
 def write_capture(path: str) -> Capture:
-    """Write what the probes see on this machine to a file, without names and numbers; return it.
+    """Write the raw facts of this machine to a file, without names and serial numbers; return them.
 
     Raises DiskError or PrivilegeError when the file cannot be written.
     """
@@ -88,7 +87,7 @@ def _private_words() -> list[str]:
 
 
 class _Dumper(yaml.SafeDumper):
-    """YAML with every text of several lines as a block, so that people can read it."""
+    """YAML dumper that writes multi-line text as blocks."""
 
 
 def _block(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
@@ -109,10 +108,10 @@ def read_capture(path: str) -> Capture:
     if schema != CAPTURE_SCHEMA:
         raise _invalid(path, f"its schema is {str(schema)[:40]}, not {CAPTURE_SCHEMA}")
     content = dict(content)
-    # Earlier versions wrote no mark; what the probes raised was always their last part.
+    # Earlier versions wrote no mark; their last key was always ``errors``.
     is_whole = content.pop(_END, False) is True or isinstance(content.get("errors"), dict)
     if not is_whole:
-        raise _invalid(path, "it is cut off: its end is missing")
+        raise _invalid(path, "it is truncated")
     return content
 
 
@@ -131,7 +130,7 @@ def as_json(facts: Facts) -> dict[str, Any]:
 
 
 def as_table(facts: Facts) -> RenderableType:
-    """Return the facts as a person wants to read them."""
+    """Return the facts as tables."""
     document = facts.document
     parts: list[RenderableType] = [_host_table(document)]
     if document["gpus"]:
@@ -151,7 +150,7 @@ def _host_table(document: documents.Facts) -> Table:
 
 
 def _row(table: Table, *cells: str) -> None:
-    """Add a row of plain text: a device may be named ``[/x]``, which rich would take for markup."""
+    """Add a row without markup: rich would interpret a device called ``[/x]``."""
     table.add_row(*(Text(cell) for cell in cells))
 
 
@@ -170,7 +169,7 @@ def _host_rows(document: documents.Facts) -> list[tuple[str, str]]:
             f"{_or(cpu['model'])}, {_or(cpu['cores'])} cores, {_or(cpu['threads'])} threads",
         ),
         ("Memory", _memory(memory)),
-        ("Computes on", _backend(document)),
+        ("Compute", _backend(document)),
     ]
 
 
@@ -186,12 +185,12 @@ def _memory(memory: documents.Memory) -> str:
 def _backend(document: documents.Facts) -> str:
     host = accelerator(document)
     if host["backend"] == "cpu":
-        text = "the CPU"
+        text = "CPU"
     else:
         kind = f"{_megabytes(host['memory_mb'])} {host['memory_class']}"
         text = f"{host['count']} {host['backend']} GPU(s), {kind}"
     repaired = document["repaired_backend"]
-    return f"{text}; {repaired} once its driver works" if repaired else text
+    return f"{text}; {repaired} after its driver is repaired" if repaired else text
 
 
 def _megabytes(size: int | None) -> str:
@@ -199,13 +198,13 @@ def _megabytes(size: int | None) -> str:
 
 
 def _or(value: Any) -> str:
-    """Return a value in words: what is not known is said so, and is never 0."""
+    """Return a value as text; None becomes "unknown"."""
     return "unknown" if value is None else str(value)
 
 
 def _gpu_table(document: documents.Facts) -> Table:
     table = Table(
-        "GPU", "Place", "Memory", "Driver", "Target", "Used", box=None, padding=(0, 2, 0, 0)
+        "GPU", "Slot", "Memory", "Driver", "Target", "Used", box=None, padding=(0, 2, 0, 0)
     )
     for gpu in document["gpus"]:
         size = "shared" if gpu["memory_class"] != "discrete" else _megabytes(gpu["memory_mb"])
@@ -235,7 +234,7 @@ def _finding_list(document: documents.Facts) -> Text:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why this host has its tier and its model; ``error`` where no model could be chosen."""
+    """Why this host gets its tier and its model. ``error`` is set if no model could be chosen."""
 
     tier: Tier
     rules: list[dict[str, str]]
@@ -256,7 +255,7 @@ def explain(
     context_tokens: int = 0,
     memory_limit_mb: int = 0,
 ) -> Explanation:
-    """Return which rule fired, which came next, what the model needs, and what would change it.
+    """Return which rule matched, which is next, what the model needs, and what would change that.
 
     Raises UsageError for a tier or model that does not exist.
     """
@@ -291,19 +290,23 @@ def _choose(
 
 
 def _changes(document: documents.Facts, tier: Tier, rows: list[Candidate]) -> list[str]:
-    """Return what would lead to another tier or model."""
+    """Return what would change the tier or the model."""
     changes = []
     following = tier["next"]
     if tier["overridden"]:
-        changes.append("--tier auto would take the tier from the table again")
+        changes.append("--tier auto would choose the tier from the table again")
     elif following:
         changes.append(f"tier {following['id']} (rule {following['rule']}): {following['needs']}")
     if document["repaired_backend"]:
-        changes.append(f"a working driver would make {document['repaired_backend']} the backend")
+        changes.append(
+            f"with a working driver, the backend would be {document['repaired_backend']}"
+        )
     first = rows[0]
     if first["result"] == "no" and first["need_mb"] > first["have_mb"]:
         missing = first["need_mb"] - first["have_mb"]
-        changes.append(f"{missing} MB more would let {first['id']} run with its full context")
+        changes.append(
+            f"with {missing} MB more memory, {first['id']} would run with its full context"
+        )
     return changes
 
 
@@ -322,7 +325,7 @@ def explanation_as_json(explanation: Explanation) -> dict[str, Any]:
 
 
 def explanation_as_table(explanation: Explanation) -> RenderableType:
-    """Return the explanation for a person: the answer, how it came about, what would change it."""
+    """Return the explanation as tables: the choice, the reasons, and what would change it."""
     tier, model = explanation.tier, explanation.model
     head = [f"Tier {tier['id']} ({tier['name']}), by rule {tier['rule']}: {tier['reason']}"]
     if model:
@@ -330,29 +333,33 @@ def explanation_as_table(explanation: Explanation) -> RenderableType:
         head.append(f"Fast start: {explanation.fast_start}")
     if explanation.error:
         head.append(f"No model: {explanation.error.what}")
-    changes = [f"- {line}" for line in explanation.changes] or ["- nothing: this is the top"]
+    changes = [f"- {line}" for line in explanation.changes] or [
+        "- nothing: this is the highest tier"
+    ]
     return Group(
         Text("\n".join(head)),
-        Text("\nRules, the first that holds wins:"),
+        Text("\nRules (the first match is used):"),
         _rule_table(explanation.rules),
-        Text("\nModels, the first that fits wins:"),
+        Text("\nModels (the first that fits is used):"),
         _model_table(explanation.models),
-        Text("\nAll models of the catalogue ('dream-runner install --model ID' takes one):"),
+        Text("\nAll models in the catalogue (to use one: 'dream-runner install --model ID'):"),
         _catalogue_table(explanation.catalogue),
         Text("\nWhat would change it:\n" + "\n".join(changes)),
     )
 
 
 def _rule_table(rules: list[dict[str, str]]) -> Table:
-    """Return the rules about this host's kind of hardware."""
-    table = Table("Rule", "Tier", "Holds", "Why", box=None, padding=(0, 2, 0, 0))
+    """Return the rules for this host's kind of hardware."""
+    table = Table("Rule", "Tier", "Result", "Reason", box=None, padding=(0, 2, 0, 0))
     for row in (row for row in rules if row["result"] != "other"):
         _row(table, row["rule"], row["tier"], row["result"], row["why"])
     return table
 
 
 def _model_table(rows: list[Candidate]) -> Table:
-    table = Table("Model", "Context", "Needs", "May use", "Result", box=None, padding=(0, 2, 0, 0))
+    table = Table(
+        "Model", "Context", "Needs", "Available", "Result", box=None, padding=(0, 2, 0, 0)
+    )
     for row in rows:
         result = f"no: {row['why']}" if row["why"] else row["result"]
         need, have = f"{row['need_mb']} MB", f"{row['have_mb']} MB"

@@ -1,4 +1,4 @@
-"""``dream-runner fetch``: the fetching of models, from the command line."""
+"""``dream-runner fetch``: download a file as the models phase does."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run(
     environment: Mapping[str, str] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> FetchResult:
-    """Fetch the file of ``sha256`` to ``output`` from the first source that has it.
+    """Download the file with this ``sha256`` to ``output`` from the first source that has it.
 
     ``environment`` (default: the process's) gives proxies, netrc, ``HF_TOKEN`` and
     ``HF_ENDPOINT``. A path in ``urls`` may be relative. Raises a DreamError.
@@ -61,10 +61,14 @@ def as_json(result: FetchResult) -> dict[str, Any]:
 
 
 def as_text(result: FetchResult) -> str:
-    """Return the result as one line for a person."""
+    """Return the result as one line of text."""
     if not result.bytes_fetched:
-        how = "its stamp holds" if result.verified_by == "stamp" else "its sha256 was checked"
-        return f"{result.path} is there, {how}"
+        how = (
+            "unchanged since it was verified"
+            if result.verified_by == "stamp"
+            else "sha256 verified"
+        )
+        return f"{result.path} already exists: {how}"
     megabytes = result.bytes_fetched / 1e6
     reused = f", {result.bytes_reused / 1e6:.1f} MB reused" if result.bytes_reused else ""
     return (
@@ -74,12 +78,12 @@ def as_text(result: FetchResult) -> str:
 
 
 def _target(output: str) -> str:
-    """Return an absolute path; a slash at the end, which names a directory, is kept."""
+    """Return an absolute path. Keep a slash at the end: it marks a directory."""
     try:
         path = str(Path(output).expanduser().absolute())
     except RuntimeError:
-        what = f"{output} names a home directory that is not known"
-        raise UsageError(what, code="BAD_PATH", hint="give the absolute path") from None
+        what = f"cannot find the home directory in {output}"
+        raise UsageError(what, code="BAD_PATH", hint="use an absolute path") from None
     except OSError as error:
         raise atomic.translate(error, output) from error
     return path + "/" if output.endswith("/") else path

@@ -12,14 +12,14 @@ from ..module_utils.dream_core.system import atomic
 from ..settings.table import SETTINGS, Setting
 
 _HEAD = """\
-# Answers for dream-runner. Use this file with
+# Answers for dream-runner. To use this file:
 #
 #     dream-runner install --answers {name}
 #
-# Every setting is here with what it is when nobody says otherwise; take away the '# ' before
-# one to set it. Flags, the environment (DREAM_ENGINE_PORT=...) and choices of an earlier run by
-# those go before this file.
-# 'ansible-playbook -e @{name}' reads it too, with 'dream_' before each name.
+# All settings with their defaults. Remove the '# ' in front of a setting to change it.
+# Command-line options, environment variables (DREAM_ENGINE_PORT=...) and the choices that an
+# earlier run saved from them take precedence over this file.
+# To use it with 'ansible-playbook -e @{name}', put 'dream_' before each name.
 """
 _WIDTH = 96
 
@@ -27,15 +27,15 @@ _WIDTH = 96
 def run(path: str, *, force: bool) -> str:
     """Write the file and return its absolute path.
 
-    Raises UsageError FILE_EXISTS rather than write over anything, but for ``force``;
-    DiskError or PrivilegeError where it cannot be written.
+    Raises UsageError FILE_EXISTS if the file exists and ``force`` is not set,
+    DiskError or PrivilegeError if it cannot be written.
     """
     target = os.path.abspath(path)
     if os.path.lexists(target) and not force:
         raise UsageError(
-            f"{target} is there already; it was left alone",
+            f"{target} already exists; it was not changed",
             code="FILE_EXISTS",
-            hint="give another name, or --force to write over it",
+            hint="use another name, or --force to overwrite it",
         )
     target = output_file.require(path)
     atomic.write_bytes(target, text(os.path.basename(target)).encode(), 0o644)
@@ -43,7 +43,7 @@ def run(path: str, *, force: bool) -> str:
 
 
 def text(name: str) -> str:
-    """Return the content of the file, made from the table of settings."""
+    """Return the content of the file, from the table of settings."""
     groups = dict.fromkeys(setting.group for setting in SETTINGS)
     parts = [_HEAD.format(name=name)]
     for group in groups:
@@ -60,7 +60,7 @@ def _entry(setting: Setting) -> str:
 
 
 def _yaml(value: Any) -> str:
-    """Return a default as YAML; plain where YAML reads the plain form as the same."""
+    """Return a default as YAML; without quotes if YAML then reads the same value."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "[]" if value == [] else '""' if value == "" else str(value)
@@ -72,5 +72,5 @@ def as_json(path: str) -> dict[str, Any]:
 
 
 def as_text(path: str) -> str:
-    """Return where the file is and what to do with it."""
-    return f"written: {path}\nNow edit it, then: dream-runner install --answers {path}"
+    """Return the path of the file and what to do next."""
+    return f"Wrote {path}.\nEdit it, then run: dream-runner install --answers {path}"

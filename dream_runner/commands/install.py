@@ -1,4 +1,4 @@
-"""``dream-runner install``: plan, agree, save, run. Again is how to resume, repair and change."""
+"""``dream-runner install``: plan, confirm, save, run. Also resumes, repairs and changes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from . import plan as plan_command
 
 @dataclass(frozen=True)
 class Options:
-    """What holds for this run only and is never saved."""
+    """Options of this run only. They are never saved."""
 
     wish: resume.Wish = field(default_factory=resume.Wish)
     full: bool = False
@@ -45,7 +45,7 @@ class Options:
 
 @dataclass(frozen=True)
 class InstallOutcome:
-    """How an install ended; ``summary`` is what the last phase found on the host."""
+    """How an install ended. ``summary`` holds the facts of the last phase."""
 
     run_id: str
     run_dir: Path
@@ -56,7 +56,7 @@ class InstallOutcome:
 
     @property
     def error(self) -> DreamError | None:
-        """Return why it did not succeed, or None."""
+        """Return why it failed, or None."""
         return self.result.error
 
 
@@ -67,11 +67,11 @@ def run(
     options: Options,
     listener: Listener,
 ) -> InstallOutcome:
-    """Install, continue, repair or change; raise a DreamError where it cannot begin."""
+    """Install, continue, repair or change. Raises a DreamError if it cannot start."""
     began = time.monotonic()
     said = target.listen(flags, answers_file, environment, save=True)
     if said.settings["bundle"]:
-        # Before anything is believed that it says.
+        # Check the signature before the bundle's content is used.
         bundle.look(str(said.settings["bundle"]), bundle.trusted(environment))
     with lock.hold(said.state_dir, "dream-runner install", _warn(listener)):
         lock.clear_leftovers(said.state_dir, listener.note)
@@ -81,7 +81,7 @@ def run(
             if _answers(known):
                 return _rested(known, listener, began)
             known = target.unanswered(known)
-            listener.note("the model did not answer; restarting its engine", "warning")
+            listener.note("the model did not respond; restarting its engine", "warning")
         pins.require(known.choice, known.unpinned, locked=options.locked)
         _refuse_data_changes(known)
         plan = target.plan_of(known)
@@ -103,7 +103,7 @@ def run(
 
 
 def _refuse_data_changes(known: target.Target) -> None:
-    """Refuse new versions that permanently change data, unless the user accepted that."""
+    """Refuse new versions that permanently change data unless the user has accepted that."""
     found = versions.findings(known.choice["data_changes"], known.settings["install_dir"])
     error = finding.error_of(found, known.settings["accept"])
     if error:
@@ -111,7 +111,7 @@ def _refuse_data_changes(known: target.Target) -> None:
 
 
 def _forget_acceptance(known: target.Target, listener: Listener) -> None:
-    """Forget that a migration was accepted: the next one has to be accepted again."""
+    """Remove the acceptance of a migration: the next one must be accepted again."""
     if inputs.ACCEPT in known.settings["accept"]:
         settings = known.settings.without("accept", inputs.ACCEPT)
         _keep(answers.save(known.state_dir, settings), listener)
@@ -147,7 +147,7 @@ def _keep(warning: str | None, listener: Listener) -> None:
 def _meet(
     said: target.Said, options: Options, listener: Listener
 ) -> tuple[target.Target, resume.Start]:
-    """Look at the host, and settle with the person whether to continue or to begin anew."""
+    """Examine the host and ask the user whether to continue or to start over."""
     wish = options.wish
     receipts, _ = read_all(said.state_dir)
     before = resume.read(receipts)
@@ -169,29 +169,28 @@ def _meet(
     start = resume.begin(before, install_dir, wish, terminal.ask, terminal.say, line)
     for note in start.notes:
         listener.note(note)
-    # Plan, question and report tell of the run as it will be.
+    # Plan, question and report must describe the run that will really happen.
     return target.anew(known) if start.fresh else known, start
 
 
 def _rests(known: target.Target) -> bool:
-    """Tell whether every phase ended, with these inputs, and the host still shows all it made."""
+    """Tell whether no phase is due: same inputs, and every resource is as recorded."""
     return not any(reason.is_due for reason in known.reasons.values())
 
 
-#: A large model that was swapped out needs its time for the first token.
+#: A large model that was swapped out is slow to produce the first token.
 _ANSWER_SECONDS = 120.0
 
 
 def _answers(known: target.Target) -> bool:
-    """Tell whether the model answers one question now, as when the last install proved it."""
+    """Tell whether the model answers a question now."""
     return bool(serving.ask(known.receipts, _ANSWER_SECONDS).get("answers"))
 
 
 def _rested(known: target.Target, listener: Listener, began: float) -> InstallOutcome:
-    """Return the outcome of a run in which no role had anything to do.
+    """Return the outcome of a run in which no phase was due.
 
-    What a role would look at was just looked at, and the model has just
-    answered: starting Ansible could only repeat it.
+    Ansible is not started: the host was just examined and the model has just answered.
     """
     _keep(answers.save(known.state_dir, known.settings), listener)
     _forget_acceptance(known, listener)
@@ -218,7 +217,7 @@ def _ended(outcome: InstallOutcome) -> InstallOutcome:
 
 
 def _agree(plan: Plan) -> None:
-    """Show the plan and ask."""
+    """Show the plan and ask for confirmation."""
     terminal.say(plan_command.summary(plan))
     terminal.say(_short(plan))
     while True:
@@ -226,7 +225,7 @@ def _agree(plan: Plan) -> None:
         if answer == "y":
             return
         if answer != "explain":
-            raise Interrupted("not started; nothing was changed", code="DECLINED")
+            raise Interrupted("cancelled; nothing was changed", code="DECLINED")
         terminal.say(plan_command.as_text(plan))
 
 
@@ -267,7 +266,7 @@ def _execute(
         )
         result = follow(request, listener, said=known.notes)
     if trap.error and not result.interrupted:
-        # The cause of whatever else failed.
+        # It is the cause of any other error.
         result = replace(result, error=trap.error)
     if result.error is None:
         _forget_acceptance(known, listener)
@@ -278,9 +277,9 @@ def _execute(
 
 
 def follow(request: Request, listener: Listener, said: Collection[str] = ()) -> Result:
-    """Run the playbook with its events in the journal first, then on the screen.
+    """Run the playbook; write each event to the journal, then show it.
 
-    The run looks at the host once more; what was ``said`` already is not repeated.
+    The run examines the host again. Notices in ``said`` were shown before and are not repeated.
     """
     with Journal(request.run_dir) as journal:
 
@@ -317,7 +316,7 @@ def as_json(outcome: InstallOutcome) -> dict[str, Any]:
 
 
 def as_text(outcome: InstallOutcome) -> str:
-    """Return the end of a successful install: ready, and how it is reached."""
+    """Return the end screen of a successful install: the result and the addresses."""
     pending = upgrade.sentence(outcome.upgrade, wording.size) if outcome.upgrade else ""
     lines = [_changed(outcome.result), f"Ready in {wording.elapsed(outcome.seconds)}."]
     found = access.of(outcome.summary)
@@ -328,7 +327,7 @@ def as_text(outcome: InstallOutcome) -> str:
     lines.append("'dream-runner status' shows the state; 'dream-runner install' repairs it.")
     paste = wording.path_line()
     if paste:
-        lines += ["To use the command by its name, paste:", f"  {paste}"]
+        lines += ["To add dream-runner to your PATH, run:", f"  {paste}"]
     return "\n".join(lines)
 
 

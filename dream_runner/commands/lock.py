@@ -1,7 +1,7 @@
 """``dream-runner lock``: look up the digests of container images, and record them.
 
-An update is this command and never a side effect of an install (K8): it asks the registries
-for today's digests, which then take precedence over those of the release.
+Images are updated only by this command, never by an install (K8). It records the current
+digests of the registries; they then take precedence over those of the release.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..settings.values import Given
 
 @dataclass(frozen=True)
 class Asked:
-    """Which images to look up: those named, all, or those of the features that are on."""
+    """Which images to look up: the named ones, all, or those of the enabled features."""
 
     images: tuple[str, ...] = ()
     all: bool = False
@@ -33,7 +33,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Locked:
-    """The pins of the images asked for, which of them changed, and images without a pin."""
+    """The pins of the requested images, which of them changed, and images without a pin."""
 
     path: Path
     images: Mapping[str, LockedImage]
@@ -49,10 +49,10 @@ class Checked:
 
 
 def run(asked: Asked | None = None, bundle: str = "", output: str = "") -> Locked:
-    """Record the digests of the images that are asked for, or of those in a bundle.
+    """Record the digests of the requested images, or of the images in a bundle.
 
-    Raises NetworkError LOCK_FAILED, which names every image whose registry did not
-    answer; the others are recorded first.
+    Raises NetworkError LOCK_FAILED with every image whose registry did not respond;
+    the others are recorded first.
     """
     path = Path(output_file.require(output)) if output else catalog.lock_path()
     if bundle:
@@ -80,7 +80,7 @@ def _recorded(path: Path, wanted: Sequence[str], entries: Mapping[str, LockedIma
 
 
 def _news(found: Mapping[str, LockedImage]) -> dict[str, LockedImage]:
-    """Return the entries that differ from the pins in force; the others stay in their own lock."""
+    """Return the entries that differ from the current pins; the others stay in their lock."""
     known = catalog.load().images["images"]
     return {
         tag: entry
@@ -92,13 +92,13 @@ def _news(found: Mapping[str, LockedImage]) -> dict[str, LockedImage]:
 def _partly(answers: Answers[LockedImage], path: Path) -> str:
     count, total = len(answers.failed), len(answers.failed) + len(answers.found)
     lines = "".join(f"\n- {line}" for line in answers.reasons())
-    rest = f"; the others are recorded in {path}" if answers.found else ""
+    rest = f"; the others were recorded in {path}" if answers.found else ""
     return f"{count} of {total} images could not be looked up{rest}:{lines}"
 
 
-_AGAIN = "check the connection or the proxy, then run it again"
+_AGAIN = "check the connection or the proxy, then run the command again"
 _UNREACHED = f"{_AGAIN}, or use --bundle DIR"
-_GONE = "if an image no longer exists, update dream-runner, or name a mirror in the lock (from)"
+_GONE = "if an image no longer exists, update dream-runner, or set a mirror in the lock ('from')"
 
 
 def _failed(what: str, hint: str = _UNREACHED) -> NetworkError:
@@ -106,10 +106,10 @@ def _failed(what: str, hint: str = _UNREACHED) -> NetworkError:
 
 
 def check(asked: Asked | None = None) -> Checked:
-    """Ask whether the registries still have every pinned digest; write nothing.
+    """Check that the registries still have every pinned digest; write nothing.
 
-    Raises IntegrityError PIN_GONE, which names each that a registry no longer has, or NetworkError
-    LOCK_FAILED if a registry did not answer.
+    Raises IntegrityError PIN_GONE with every digest that no longer exists, or NetworkError
+    LOCK_FAILED if a registry did not respond.
     """
     network_env.require(os.environ)
     known = catalog.load().images["images"]
@@ -142,7 +142,7 @@ def _wanted(asked: Asked) -> list[str]:
 
 
 def _of_this_machine() -> list[str]:
-    """Return the images of the full profile here, with the features that are on."""
+    """Return the images that the full profile would use here, with the enabled features."""
     full = {"profile": Given("full", "--profile", "flag")}
     said = target.listen(full, None, os.environ)
     known = target.meet(said, fresh=False, save=False, locked=True)
@@ -151,7 +151,7 @@ def _of_this_machine() -> list[str]:
 
 @dataclass(frozen=True)
 class Models:
-    """The hub's answers about files of models, by address, and the catalogue's digests of them."""
+    """The hub's answers about model files, by address, and the catalogue's digests of them."""
 
     answers: Answers[HubFile]
     pinned: Mapping[str, str]
@@ -175,7 +175,7 @@ def models(words: Sequence[str] = ()) -> Models:
     return Models(answers, {file.address: file.sha256 for file in wanted})
 
 
-# --- what is shown ------------------------------------------------------------------------
+# --- output -------------------------------------------------------------------------------
 
 
 def as_json(locked: Locked) -> dict[str, Any]:
@@ -190,7 +190,7 @@ def as_json(locked: Locked) -> dict[str, Any]:
 
 
 def as_text(locked: Locked) -> str:
-    """Return what changed, a line an image."""
+    """Return the changed images, one line each."""
     lines = [
         f"{tag}: {entry.get('digest') or entry['id']}"
         for tag in locked.changed

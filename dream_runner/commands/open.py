@@ -1,4 +1,4 @@
-"""``dream-runner open``: the chat page in the browser, or its address where there is no desktop."""
+"""``dream-runner open``: open the chat page, or print its address if there is no desktop."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ..module_utils.dream_core.health import access
 from ..module_utils.dream_core.records.receipt import read_all
 from ..module_utils.dream_core.system import ip_addresses
 
-#: Any of them means that a page can be shown here.
+#: If one of them is set, there is a desktop.
 _DESKTOP = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
 
 
 @dataclass(frozen=True)
 class Opened:
-    """The address of the page, whether a browser shows it, and how to get there from afar."""
+    """The address of the page, whether a browser was opened, and the SSH tunnel that reaches it."""
 
     url: str
     is_shown: bool
@@ -33,17 +33,17 @@ def run(
     environment: Mapping[str, str],
     show: Callable[[str], bool] = webbrowser.open,
 ) -> Opened:
-    """Open the page where there is a desktop. Raises RequirementError NO_PAGE."""
+    """Open the page if there is a desktop. Raises RequirementError NO_PAGE."""
     receipts, _ = read_all(state_dir)
     found = access.of((receipts.get("summary") or {}).get("facts") or {})
     if not found:
         raise RequirementError(
-            "no finished install was found, so there is no page to open",
+            "there is no chat page: no finished install was found",
             code="NO_PAGE",
             hint="run 'dream-runner install'",
         )
     url = str(found["chat"])
-    # Over ssh a display may be forwarded, but the browser is on the other side.
+    # Over SSH a display may be forwarded, but the user's browser is on the other machine.
     is_remote = bool(environment.get("SSH_CONNECTION"))
     has_desktop = not is_remote and any(environment.get(name) for name in _DESKTOP)
     if has_desktop and show(url):
@@ -54,7 +54,7 @@ def run(
 
 
 def _tunnel(url: str) -> str:
-    """Return what to type on the computer with the browser."""
+    """Return the command that opens a tunnel from the computer with the browser."""
     parts = urlsplit(url)
     port = parts.port or 80
     place = ip_addresses.authority(str(parts.hostname), port)
@@ -67,8 +67,8 @@ def as_json(opened: Opened) -> dict[str, Any]:
 
 
 def as_text(opened: Opened) -> str:
-    """Return the address, alone on its line, and how to reach it."""
+    """Return the address on its own line, and how to reach it."""
     lines = [opened.url]
     if opened.tunnel:
-        lines += ["To reach it from your computer, keep this running there:", f"  {opened.tunnel}"]
+        lines += ["To reach it, keep this running on your own computer:", f"  {opened.tunnel}"]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""``dream-runner plan``: what install would do, and why. Changes nothing."""
+"""``dream-runner plan``: show what install would do, and why. It changes nothing."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ..module_utils.dream_core.records import inputs
 from ..settings.values import Given
 from ..ui import terminal
 
-#: The widest column of values; a longer value pushes its own line only.
+#: Maximum width of the column of values. A longer value shifts only its own line.
 _BROAD = 24
-_UNKNOWN = "size not known"
+_UNKNOWN = "size unknown"
 _NOTHING = "nothing (the model is already downloaded)"
 
 
@@ -30,10 +30,10 @@ def run(
     verify: bool = False,
     locked: bool = False,
 ) -> tuple[Plan, tuple[str, ...]]:
-    """Return the plan for this machine and the lines to say with it; write nothing.
+    """Return the plan for this machine and its notes; write nothing.
 
-    An unfinished install is planned as ``install`` would take it up from here: gone on with
-    where a person could be asked (the answer offered is yes) or with ``--resume``, else begun anew.
+    An unfinished install is planned as ``install`` would handle it: continued with ``--resume`` or
+    if a user could be asked (the default answer is yes), otherwise started over.
     Raises SettingsError, or UsageError INSTALLED_ELSEWHERE.
     """
     wish = wish or resume.Wish()
@@ -52,7 +52,7 @@ def run(
 
 
 def _answer(question: str, answers: Sequence[str], default: str) -> str | None:
-    """Answer for the person whom install would ask; None where it would find nobody."""
+    """Answer for the user whom install would ask; None if there is no terminal."""
     return default if terminal.is_present() else None
 
 
@@ -62,7 +62,7 @@ def as_json(plan: Plan, notes: tuple[str, ...]) -> dict[str, Any]:
 
 
 def as_text(plan: Plan) -> str:
-    """Return the plan for a person: the answers to what, why, how much and with which rights."""
+    """Return the plan as text: choices, phases, sizes and required privileges."""
     lines = [f"Install into {plan.install_dir}", ""]
     lines += ["Choices:", *_choices(plan.choices), ""]
     lines += ["Phases:", *_phases(plan), ""]
@@ -73,7 +73,7 @@ def as_text(plan: Plan) -> str:
 def _choices(choices: tuple[ChoiceRow, ...]) -> list[str]:
     wide = max(len(item.name) for item in choices)
     values = [_words(item.value) for item in choices]
-    # A digest in one of them must not push the reasons of all others off the screen.
+    # One long value, such as a digest, must not push all reasons off the screen.
     broad = max((len(value) for value in values if len(value) <= _BROAD), default=_BROAD)
     return [
         f"  {item.name:{wide}}  {value:{broad}}  {item.origin}"
@@ -91,7 +91,7 @@ def _words(value: Any) -> str:
 
 
 def _phases(plan: Plan) -> list[str]:
-    """Return a line a phase; a run of phases with the same reason takes one line."""
+    """Return a line per phase; consecutive phases with the same reason share a line."""
     lines: list[str] = []
     group: list[str] = []
     for number, step in enumerate(plan.steps, start=1):
@@ -110,7 +110,7 @@ def _phases(plan: Plan) -> list[str]:
 def _amounts(plan: Plan) -> list[str]:
     coming = [item for item in plan.downloads if item.missing_bytes != 0]
     lines = [f"Download:    {_download(item)}" for item in coming]
-    lines += [f"To fetch:    {_to_fetch(plan) if coming else _NOTHING}"]
+    lines += [f"To download: {_to_fetch(plan) if coming else _NOTHING}"]
     lines += [f"Then, in the background:  {_download(item)}" for item in plan.later]
     lines += _images(plan)
     lines += [f"Pinned now:  {item['image']} {item['digest']}" for item in plan.pinned]
@@ -124,7 +124,7 @@ def _amounts(plan: Plan) -> list[str]:
     lines += [f"Open to:     {plan.open_to}"] if plan.open_to else []
     lines += [f"Runs as:     {_units(plan)}"]
     again = ", ".join(plan.restarts)
-    lines += [f"Restarts:    {again} (only what differs)" if again else "Restarts:    nothing"]
+    lines += [f"Restarts:    {again} (only if changed)" if again else "Restarts:    nothing"]
     return lines
 
 
@@ -136,10 +136,10 @@ def _to_fetch(plan: Plan) -> str:
 
 
 def _images(plan: Plan) -> list[str]:
-    """Return a line an image that is not here, and one for all that are."""
+    """Return a line for each missing image, and one line for all available images."""
     here = [item for item in plan.images if item["present"]]
     lines = [f"Image:       {_image(item)}" for item in plan.images if not item["present"]]
-    return lines + ([f"Images:      {len(here)} are here already"] if here else [])
+    return lines + ([f"Images:      {len(here)} already available"] if here else [])
 
 
 def _image(item: Mapping[str, Any]) -> str:
@@ -152,7 +152,7 @@ def _image(item: Mapping[str, Any]) -> str:
 def _data_change(item: Mapping[str, Any]) -> str:
     move = versions.sentence(item)
     if item["kind"] == versions.DOWNGRADE:
-        return f"{move}: refused, the older version cannot read its data"
+        return f"{move}: refused, because the older version cannot read the data"
     if item["accepted"]:
         return f"{move} permanently changes its data (accepted)"
     return f"{move} permanently changes its data: needs --accept {inputs.ACCEPT}"
@@ -174,18 +174,18 @@ def _units(plan: Plan) -> str:
 
 def _download(item: Download) -> str:
     if item.total_bytes is None:
-        amount = f"{_UNKNOWN}: the server does not say"
+        amount = _UNKNOWN
     elif item.missing_bytes == 0:
-        amount = f"{wording.size(item.total_bytes)}, all there"
+        amount = f"{wording.size(item.total_bytes)}, already downloaded"
     else:
         amount = wording.size(item.total_bytes)
         if item.present_bytes:
-            amount += f", {wording.percent(item.present_bytes, item.total_bytes)} there"
+            amount += f", {wording.percent(item.present_bytes, item.total_bytes)} downloaded"
     return f"{item.what} ({amount}) from {item.source}"
 
 
 def summary(plan: Plan) -> str:
-    """Return in one line whether anything is to be done."""
+    """Return one line: the number of steps to run, or that everything is up to date."""
     due = [step for step in plan.steps if step.is_due]
     if not due:
         return "Everything is up to date."

@@ -1,4 +1,4 @@
-"""``dream-runner report``: a run as one HTML page that stands alone."""
+"""``dream-runner report``: write a run as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ..module_utils.dream_core.errors import UsageError
 from ..module_utils.dream_core.system import atomic
 from ..report import page, read
 
-#: Beside the journal it is made from, so that it goes when the run is forgotten.
+#: Written into the run's folder, so it is deleted with the run.
 _NAME = "report.html"
 
 
 @dataclass(frozen=True)
 class Written:
-    """A report that was written."""
+    """A report on disk."""
 
     run_id: str
     path: str
@@ -27,10 +27,10 @@ class Written:
 
 
 def run(state_dir: str, wanted: str, output: str) -> Written:
-    """Write the report of a run: the newest, or the one whose id begins so.
+    """Write the report of the newest run, or of the one whose ID starts with ``wanted``.
 
-    Raises UsageError RUN_UNKNOWN for a run that is not there, and DiskError or
-    PrivilegeError where the page cannot be written.
+    Raises UsageError RUN_UNKNOWN if there is no such run, DiskError or
+    PrivilegeError if the page cannot be written.
     """
     folder = _find(Path(state_dir), wanted)
     path = output_file.require(output) if output else str(folder / _NAME)
@@ -40,7 +40,7 @@ def run(state_dir: str, wanted: str, output: str) -> Written:
 
 
 def runs_of(state_dir: Path) -> list[Path]:
-    """Return the folders of all runs of this machine and of its fleets, the newest first."""
+    """Return the folders of all runs of this machine and of its fleets, newest first."""
     return sorted(_folders(state_dir), key=lambda item: item.name, reverse=True)
 
 
@@ -53,7 +53,7 @@ def _folders(state_dir: Path) -> Iterator[Path]:
 
 
 def _has_journal(folder: Path) -> bool:
-    """Tell whether a run left anything; a look at a fleet leaves only its own journal."""
+    """Tell whether a run has something to report; fleet status and plan leave only a journal."""
     return any((folder / name).exists() for name in ("report.json", "plan.json", "hosts")) or (
         folder.parent.parent.name != "fleet" and (folder / "events.jsonl").exists()
     )
@@ -66,15 +66,17 @@ def _find(state_dir: Path, wanted: str) -> Path:
             "there is no run to report on",
             code="RUN_UNKNOWN",
             where=str(state_dir / "runs"),
-            hint="'dream-runner install' makes one; run this as the user who ran it",
+            hint="run 'dream-runner install' first, or run this as the user who installed",
         )
     if not wanted:
         return folders[0]
     found = [item for item in folders if item.name.startswith(wanted)]
     if len(found) != 1:
-        what = f"{len(found)} runs begin so" if found else "there is no such run"
+        what = f"{len(found)} run IDs start with this" if found else "there is no such run"
         newest = ", ".join(item.name for item in folders[:5])
-        raise UsageError(f"{wanted!r}: {what}", code="RUN_UNKNOWN", hint=f"the newest are {newest}")
+        raise UsageError(
+            f"{wanted!r}: {what}", code="RUN_UNKNOWN", hint=f"the newest runs are {newest}"
+        )
     return found[0]
 
 
@@ -89,5 +91,5 @@ def as_json(written: Written) -> dict[str, Any]:
 
 
 def as_text(written: Written) -> str:
-    """Return where the report is, and nothing else: a script opens it."""
+    """Return only the path of the report, so that a script can open it."""
     return written.path

@@ -1,4 +1,4 @@
-"""``dream-runner rotate-secrets``: new secrets, by intention and never by a re-run."""
+"""``dream-runner rotate-secrets``: replace secrets. An install never does this."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ..ui import Listener, terminal
 
 @dataclass(frozen=True)
 class RotatedSecrets:
-    """The names of the secrets, never a value."""
+    """The names of the secrets, without their values."""
 
     env_file: str
     rotated: tuple[str, ...]
@@ -39,9 +39,9 @@ def run(
     yes: bool,
     dry_run: bool,
 ) -> RotatedSecrets:
-    """Give the secrets of the installed ``.env`` new values; raise UsageError where none are.
+    """Replace the secrets in the installed ``.env``. Raises UsageError if there is none.
 
-    The file is replaced in one step. Its backup goes, because it holds the old values.
+    The file is replaced atomically. Its backup is deleted, because it has the old values.
     """
     state_dir = default_state_dir(environment)
     with contextlib.ExitStack() as stack:
@@ -69,23 +69,23 @@ def _env_file(state_dir: str) -> str:
             if os.path.isfile(path) and not os.path.islink(path):
                 return path
     raise UsageError(
-        "nothing is installed whose secrets could be changed",
+        "no install with secrets was found for this user",
         code="NOT_INSTALLED",
         where=state_dir,
-        hint="run it as the user who installed",
+        hint="run this as the user who installed",
     )
 
 
 def _forms(only: Sequence[str]) -> dict[str, str]:
-    """Return the form of every secret that we make, from the role that makes them."""
+    """Return the format of each secret, from the role that creates them."""
     path = paths.content() / "roles" / "directories" / "vars" / "main.yml"
     forms: dict[str, str] = yaml.safe_load(path.read_text())["__directories_secrets"]
     unknown = sorted(set(only) - set(forms))
     if unknown:
         raise UsageError(
-            f"there is no secret {unknown[0]!r} of ours",
+            f"there is no secret called {unknown[0]!r}",
             code="USAGE",
-            hint=f"one of {', '.join(forms)}",
+            hint=f"use one of {', '.join(forms)}",
         )
     return {name: form for name, form in forms.items() if not only or name in only}
 
@@ -107,17 +107,17 @@ def _agree(names: Sequence[str], *, yes: bool) -> None:
         return
     if not terminal.is_present():
         raise UsageError(
-            "nobody is here to confirm new secrets",
+            "cannot ask for confirmation: there is no terminal",
             code="NOT_CONFIRMED",
-            hint="add --yes, or see first what would change with --dry-run",
+            hint="add --yes, or use --dry-run to see what would change",
         )
-    terminal.say(f"New values for: {', '.join(names)}. Sessions and keys given out end.")
+    terminal.say(f"Replaces: {', '.join(names)}. Current sessions and API keys stop working.")
     if terminal.ask("Go ahead?", ("y", "n"), "n") != "y":
-        raise Interrupted("not started; nothing was changed", code="DECLINED")
+        raise Interrupted("cancelled; nothing was changed", code="DECLINED")
 
 
 def as_json(outcome: RotatedSecrets) -> dict[str, Any]:
-    """Return the outcome as the data that ``--json`` prints; it holds no value."""
+    """Return the outcome as the data that ``--json`` prints; it contains no secret."""
     return {
         "outcome": "done" if outcome.done else "planned",
         "exit_code": 0,
@@ -128,12 +128,12 @@ def as_json(outcome: RotatedSecrets) -> dict[str, Any]:
 
 
 def as_text(outcome: RotatedSecrets) -> str:
-    """Return which secrets are new, and what to do next."""
-    word = "New" if outcome.done else "Would be new"
+    """Return which secrets were replaced, and what to do next."""
+    word = "Replaced" if outcome.done else "Would replace"
     lines = [f"{word}: {', '.join(outcome.rotated) or 'none'}"]
     lines += [
-        f"Kept: {name}, because {place} was made with it" for name, place in outcome.kept.items()
+        f"Kept: {name}, because {place} depends on it" for name, place in outcome.kept.items()
     ]
     if outcome.done and outcome.rotated:
-        lines.append("Run 'dream-runner install' now: it restarts what uses them.")
+        lines.append("Run 'dream-runner install' now to restart the services that use them.")
     return "\n".join(lines)

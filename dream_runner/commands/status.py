@@ -1,7 +1,7 @@
-"""``dream-runner status``: what this machine does now, read back from it.
+"""``dream-runner status``: the current state of this machine.
 
-Nothing here believes a receipt: they only say where to look. Ready means that
-the model has just answered one real question.
+Receipts only say where to look; the state itself is always observed. Ready means that
+the model has just answered a question.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from ..module_utils.dream_core.upgrade import progress as upgrade
 EXIT_CODES = {"ready": 0, "degraded": 11, "interrupted": 11, "stopped": 8, "absent": 3}
 
 NOTHING_INSTALLED = "Nothing is installed for this user."
-#: A big model that was swapped out needs its time for the first token.
+#: A large model that was swapped out is slow to produce the first token.
 ANSWER_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
 class Engine:
-    """The inference engine as found: who listens, whether it is healthy, what it answered."""
+    """The inference engine as observed: its process, health and answer."""
 
     url: str = ""
     listening: bool = False
@@ -55,7 +55,7 @@ def _no_access() -> Access:
 
 @dataclass(frozen=True)
 class Status:
-    """The state of the machine with everything that led to it."""
+    """The state of the machine and the observations behind it."""
 
     state: str
     install_dir: str = ""
@@ -71,17 +71,17 @@ class Status:
 
     @property
     def exit_code(self) -> int:
-        """Return the exit code that tells the state."""
+        """Return the exit code of the state."""
         return EXIT_CODES[self.state]
 
 
 def run(state_dir: str) -> Status:
-    """Look at the machine and say what it does."""
+    """Observe the machine and return its status."""
     receipts, warnings = read_all(state_dir)
     before = resume.read(receipts)
     if before.state == "absent":
         return Status("absent", detail=NOTHING_INSTALLED, warnings=tuple(warnings))
-    # A person waits: an engine that reads a long question of somebody else's is busy as well.
+    # Count an engine as busy while it reads another user's long prompt: someone waits for us.
     engine = Engine(**serving.ask(receipts, ANSWER_SECONDS, trusting=True))
     units = {name: _unit_state(name, scope) for name, scope in _units(receipts)}
     pending = upgrade.look(receipts)
@@ -104,7 +104,7 @@ def run(state_dir: str) -> Status:
 
 
 def _access(receipts: Receipts, engine: Engine, pending: UpgradeSeen | None) -> Access:
-    """Return how it is reached, with the model that answers now: an upgrade may have changed it."""
+    """Return the addresses, with the model that answers now: an upgrade may have changed it."""
     found = access.of(receipts.get("summary", {}).get("facts") or {})
     if found and engine.model and not serving.endpoint(receipts)["path"]:
         found["model"] = engine.model
@@ -114,7 +114,7 @@ def _access(receipts: Receipts, engine: Engine, pending: UpgradeSeen | None) -> 
 
 
 def _is_switching(pending: UpgradeSeen | None) -> bool:
-    """Tell whether the upgrade changes what receipts tell of, which they will say in a moment."""
+    """Tell whether the upgrade is changing resources whose receipts it has not updated yet."""
     changing = (upgrade.SWITCHING, upgrade.RETIRING)
     return pending is not None and pending["stage"] in changing
 
@@ -130,10 +130,10 @@ def judge(
     pending: UpgradeSeen | None = None,
     failed: Mapping[str, str] | None = None,
 ) -> tuple[str, str]:
-    """Return the state and the sentence about it.
+    """Return the state and one sentence about it.
 
-    An upgrade under way is as things should be; one that ended in vain is not. ``failed`` are the
-    features that did not work when they were last used.
+    A running upgrade is normal; a failed one is a problem. ``failed`` are the features that
+    did not work when they were last tested.
     """
     if before.is_open:
         return "interrupted", resume.sentence(before) + " Run 'dream-runner install' to continue."
@@ -164,7 +164,7 @@ def _units(receipts: Receipts) -> list[tuple[str, str]]:
 
 
 def _unit_state(name: str, scope: str) -> str:
-    """Return what systemd says of a unit, or nothing where there is no systemd to ask."""
+    """Return systemd's state of a unit, or an empty string without systemd."""
     return systemd.show(name, scope, ("ActiveState",)).get("ActiveState", "")
 
 
@@ -174,16 +174,16 @@ def as_json(status: Status) -> dict[str, Any]:
 
 
 def as_text(status: Status) -> str:
-    """Return the status for a person: the state, how it is reached, then the details."""
+    """Return the status as text: the state, the addresses, then the details."""
     if status.state == "absent":
-        return "\n".join([status.detail, "'dream-runner install' installs it."])
+        return "\n".join([status.detail, "Run 'dream-runner install' to install."])
     lines = [f"{status.state}: {status.detail}"]
     pending = upgrade.sentence(status.upgrade, wording.size) if status.upgrade else ""
     if status.access:
         lines += access.lines(status.access, pending)
     lines += _details(status, "" if status.access else pending)
     lines += [
-        f"  Differs       {item['what']} of phase {phase}: {item['found']}"
+        f"  Changed       {item['what']} (phase {phase}): {item['found']}"
         for phase, found in status.drift.items()
         for item in found
     ]

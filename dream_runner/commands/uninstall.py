@@ -1,4 +1,4 @@
-"""``dream-runner uninstall``: removes what the receipts say was made here, and nothing else."""
+"""``dream-runner uninstall``: remove what the receipts list, and nothing else."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from . import install
 
 @dataclass(frozen=True)
 class Removal:
-    """What goes, the last thing first, and what stays; each as a line for a person."""
+    """What is removed, in reverse order of creation, and what stays; one line of text each."""
 
     install_dir: str
     remove: tuple[str, ...]
@@ -46,12 +46,12 @@ class UninstallOutcome:
 
     @property
     def error(self) -> DreamError | None:
-        """Return why it did not succeed, or None."""
+        """Return why it failed, or None."""
         return self.result.error if self.result else None
 
 
 def plan(state_dir: str, home: str, *, purge: bool) -> Removal:
-    """Return what an uninstall would do, from the very code that does it."""
+    """Return what an uninstall would do, from the code that does it."""
     receipts, _ = read_all(state_dir)
     found = remove(state_dir, home, purge=purge, dry=True)
     directories = {str(item.get("install_dir") or "") for item in receipts.values()} - {""}
@@ -67,14 +67,14 @@ def plan(state_dir: str, home: str, *, purge: bool) -> Removal:
 def run(
     environment: Mapping[str, str], listener: Listener, *, purge: bool, yes: bool, dry_run: bool
 ) -> UninstallOutcome:
-    """Show what goes, ask, and remove it; raise UsageError when nothing is installed."""
+    """Show what would be removed, ask, and remove it. Raises UsageError if nothing is installed."""
     state_dir = default_state_dir(environment)
     if not _is_known(state_dir, purge):
         raise UsageError(
-            "nothing is installed, as far as the records of this user tell",
+            "nothing is installed for this user",
             code="NOT_INSTALLED",
             where=state_dir,
-            hint="run it as the user who installed",
+            hint="run this as the user who installed",
         )
     removal = plan(state_dir, gather_session()["home"], purge=purge)
     if dry_run:
@@ -88,12 +88,12 @@ def run(
         return outcome
 
 
-#: What is left of the state directory once nothing is installed; of anything else it stays.
+#: Files that may be left in the state directory. With any other file, the directory stays.
 _LAST = ("lock",)
 
 
 def _forget(state_dir: Path) -> None:
-    """Remove the state directory with the journals of past runs; called with the lock held."""
+    """Remove the state directory with the journals of past runs. The caller holds the lock."""
     with contextlib.suppress(OSError):
         shutil.rmtree(state_dir / "runs")
         for name in _LAST:
@@ -102,7 +102,7 @@ def _forget(state_dir: Path) -> None:
 
 
 def _is_known(state_dir: str, purge: bool) -> bool:
-    """Tell whether there is anything to do, be it only the end of a purge that was killed."""
+    """Tell whether there is anything to remove, including the rest of an interrupted purge."""
     if purge:
         return os.path.isdir(state_dir)
     with contextlib.suppress(OSError):
@@ -111,18 +111,18 @@ def _is_known(state_dir: str, purge: bool) -> bool:
 
 
 def _agree(removal: Removal, *, yes: bool) -> None:
-    """Ask before removing; without a terminal only ``--yes`` will do."""
+    """Ask before removing. Without a terminal, ``--yes`` is required."""
     if yes:
         return
     if not terminal.is_present():
         raise UsageError(
-            "nobody is here to confirm the removal",
+            "cannot ask for confirmation: there is no terminal",
             code="NOT_CONFIRMED",
-            hint="add --yes, or see first what would go with --dry-run",
+            hint="add --yes, or use --dry-run to see what would be removed",
         )
     terminal.say(as_text(UninstallOutcome(removal, None, None)))
     if terminal.ask("Remove all this?", ("y", "n"), "n") != "y":
-        raise Interrupted("not started; nothing was changed", code="DECLINED")
+        raise Interrupted("cancelled; nothing was changed", code="DECLINED")
 
 
 def _execute(
@@ -138,7 +138,7 @@ def _execute(
     began = time.monotonic()
     result = install.follow(request, listener)
     outcome = UninstallOutcome(removal, result, request.run_dir, time.monotonic() - began)
-    # A purge takes the folder of its own run away too.
+    # A purge also removes the folder of its own run.
     if not purge:
         record.ended(request.run_dir, "uninstall", as_json(outcome))
     return outcome
@@ -160,11 +160,11 @@ def as_json(outcome: UninstallOutcome) -> dict[str, Any]:
 
 
 def as_text(outcome: UninstallOutcome) -> str:
-    """Return what would go or is gone, and what stays."""
+    """Return what would be or was removed, and what stays."""
     done = outcome.result is not None
     lines = [
         *_section("Removed" if done else "Would remove", outcome.removal.remove),
-        *_section("As it was before" if done else "Would give back", outcome.removal.restore),
+        *_section("Restored" if done else "Would restore", outcome.removal.restore),
         *_section("Kept" if done else "Would keep", outcome.removal.keep),
         *_section("Cannot be removed", outcome.removal.left),
     ]

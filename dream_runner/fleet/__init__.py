@@ -1,1 +1,1 @@
-"""Many machines over SSH: what is ours is the order, the truth and the bytes."""
+"""Install many machines over SSH: order of hosts, their state, and model files."""

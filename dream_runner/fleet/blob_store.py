@@ -1,9 +1,9 @@
-"""One download for the whole fleet: verified files, served by digest for the time of the run.
+"""One download for the whole fleet: verified files, served by digest during the run.
 
 The server (``dream_core/fetch/blob_server.py``) listens on a Unix socket that every SSH connection
-carries to its host, so that it needs no open port, no firewall rule and no route past a jump
-host, and is encrypted. ``--serve ADDRESS`` adds a plain HTTP port in the local network, for
-those whose network is faster than their SSH; ``--share`` lets hosts serve (peer_sharing.py).
+forwards to its host. So it is encrypted and needs no open port, no firewall rule and no route
+around a jump host. ``--serve ADDRESS`` adds a plain HTTP port for local networks that are
+faster than SSH. With ``--share``, hosts serve files too (peer_sharing.py).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Wanted:
 
     @property
     def local_path(self) -> str:
-        """Return where the file lies on this machine already; empty if it does not."""
+        """Return the path of the file if its source is on this machine, else an empty string."""
         for url in self.urls:
             if url.startswith("package:"):
                 return str(paths.catalog() / url.removeprefix("package:"))
@@ -61,7 +61,7 @@ def wanted(models: Iterable[Mapping[str, Any]]) -> list[Wanted]:
 
 
 class Store:
-    """The verified files of this controller, by digest; what it fetches is kept."""
+    """The verified files of this controller, by digest. Downloads are kept for later runs."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -78,10 +78,9 @@ class Store:
     def provide(
         self, item: Wanted, network: Network, on_progress: Callable[[Progress], None]
     ) -> int:
-        """Have ``item`` here, verified; return the bytes that came from its origin.
+        """Download and verify ``item``; return the bytes that came from its origin.
 
-        Raises DreamError as ``fetch`` does, and IntegrityError for a local file that is
-        not what its digest says.
+        Raises DreamError as ``fetch`` does, IntegrityError for a local file with another digest.
         """
         if item.local_path:
             self._paths[item.sha256] = _verified(item)
@@ -107,7 +106,7 @@ def _verified(item: Wanted) -> str:
     found = is_present(path, item.sha256, item.size_bytes, verify=True, write=False)
     if not found.present:
         raise IntegrityError(
-            f"{path} is not the file of that SHA-256: {found.why}",
+            f"{path} does not have the expected SHA-256: {found.why}",
             code="LOCAL_FILE_WRONG",
             hint="check the path and the digest",
         )
@@ -115,7 +114,7 @@ def _verified(item: Wanted) -> str:
 
 
 class Server(blob_server.Server):
-    """Serves a store on a Unix socket, and on a TCP address where one is given."""
+    """Serve a store on a Unix socket and, if given, on a TCP address."""
 
     def __init__(self, store: Store, unix_path: str, address: str = "") -> None:
         super().__init__(store)
@@ -125,7 +124,7 @@ class Server(blob_server.Server):
         self.listen_unix(unix_path)
 
     def peers(self, unix_path: str) -> list[str]:
-        """Return the base addresses for a host that finds our socket at ``unix_path``."""
+        """Return the base URLs for a host on which our socket is at ``unix_path``."""
         return [*([self.url] if self.url else []), f"http+unix://{quote(unix_path, safe='')}"]
 
 
@@ -135,20 +134,20 @@ def _listen(server: blob_server.Server, address: str) -> tuple[str, int]:
         return server.listen(host, int(port))
     except (OSError, ValueError, OverflowError) as error:
         raise UsageError(
-            f"{address!r} cannot be listened on: {error}",
+            f"cannot listen on {address!r}: {error}",
             code="SERVE_ADDRESS",
             where="--serve",
-            hint="an address of this machine, with a port or without: 10.0.0.5:8123",
+            hint="use an address of this machine, with an optional port, for example 10.0.0.5:8123",
         ) from error
 
 
 def base_address(host: str, port: int) -> str:
-    """Return the beginning of every URL of a server."""
+    """Return the base URL of a server."""
     return ip_addresses.base_url(host, port)
 
 
 def cache_directory(environment: Mapping[str, str]) -> Path:
-    """Return where this controller keeps what it fetched for its fleets (XDG)."""
+    """Return the directory of downloaded files (XDG cache); create it."""
     base = environment.get("XDG_CACHE_HOME", "")
     root = Path(base) if os.path.isabs(base) else Path.home() / ".cache"
     directory = root / "dream-runner" / "blobs"

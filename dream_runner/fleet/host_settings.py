@@ -1,7 +1,7 @@
-"""The settings of each host: the table of a single host, checked for all before anything starts.
+"""The settings of each host. All are checked before anything starts.
 
-Precedence: flags, environment, inventory (Ansible's own order within it), answers file,
-default. A host's own saved answers are not asked: the inventory is what was said of it.
+Precedence: flags, environment, inventory (in Ansible's order), answers file, default.
+The answers saved on a host are not used: the inventory describes it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from ..settings.table import BY_NAME, VARIABLE_PREFIX
 from ..settings.values import Chosen, Given, Saved, Settings
 from .inventory.hosts import InventoryHost
 
-#: Paths on the host; nothing of this machine tells whether they are right.
+#: Paths on the host; this machine cannot check them.
 _REMOTE = ("install_dir", "bundle")
-#: Set by the inventory although it is no setting: where the state of a host lies.
+#: An inventory variable that is not a setting: the state directory of a host.
 STATE_DIR = "dream_state_dir"
 DEFAULT_STATE_DIR = "~/.local/state/dream-runner"
 
@@ -35,9 +35,9 @@ def of_hosts(
     answers_file: str | None,
     known: Known,
 ) -> dict[str, Settings]:
-    """Return the settings of each host, or raise SettingsError with every problem of every host."""
+    """Return the settings of each host. Raises SettingsError with all problems of all hosts."""
     told, problems = answers.read_answers(answers_file) if answers_file else ({}, [])
-    # What all share is checked once, so that a wrong flag is not said of every host.
+    # Check shared settings once, so that a wrong flag is not reported for every host.
     shared = _merged(flags, from_environment(environment), told, known, problems)
     if problems:
         raise SettingsError(problems)
@@ -56,7 +56,7 @@ def of_hosts(
 
 
 def _of_host(name: str, problems: Sequence[Problem]) -> list[Problem]:
-    """Return the problems, each with the host in front; what is said so already stays."""
+    """Return the problems, each prefixed with the host unless it is already."""
     return [
         item if item.where.startswith(f"{name}: ") else replace(item, where=f"{name}: {item.where}")
         for item in problems
@@ -73,7 +73,7 @@ def _said(host: InventoryHost) -> tuple[dict[str, Given], list[Problem]]:
         elif variable != STATE_DIR:
             problems.append(Problem(where, "there is no such setting", answers.suggestion(name)))
     if host.transport not in ("ssh", "local"):
-        what = f"{host.transport!r} cannot carry the life line; ssh and local can"
+        what = f"connection {host.transport!r} is not supported; use ssh or local"
         problems.append(Problem(f"{host.name}: ansible_connection", what))
     return given, problems
 
@@ -81,7 +81,7 @@ def _said(host: InventoryHost) -> tuple[dict[str, Given], list[Problem]]:
 def _merged(
     flags: Layer, environment: Layer, told: Layer, known: Known, problems: list[Problem]
 ) -> Settings | None:
-    """Return the settings, or None after adding what is wrong to ``problems``."""
+    """Return the settings; None, with the reasons added to ``problems``, if they are invalid."""
     remote = {name: _remote(name, (flags, environment, told), problems) for name in _REMOTE}
     layers = [
         {name: given for name, given in layer.items() if name not in _REMOTE}
@@ -96,7 +96,7 @@ def _merged(
 
 
 def _remote(name: str, layers: Sequence[Layer], problems: list[Problem]) -> Chosen:
-    """Return a path on the host: as it was said, because only the host can say where that is."""
+    """Return a path on the host as it was given: only the host can resolve it."""
     given = next((layer[name] for layer in layers if name in layer), None)
     default: Any = BY_NAME[name].default
     if given is None:

@@ -1,12 +1,11 @@
-"""Hosts that have a file become sources of it, while the run lasts and where the user said so.
+"""With ``--share``, hosts that have a file serve it to other hosts during the run.
 
-A host that is in order, or has just finished, gets a small server (``fetch/blob_server.py`` of the
-core) through the SSH connection that is there anyway: its program comes through standard input, so
-does the token, and nothing is written there. It listens on the one address at which we reached
-the host, and ends with the connection, or after a minute without a word from us.
+A host that is up to date, or has just finished, runs a small server (``fetch/blob_server.py`` of
+the core) through its existing SSH connection. Program and token arrive on standard input, so
+nothing is written on the host. The server listens only on the address at which we reached the
+host, and ends with the connection or after a minute without a message from us.
 
-What such a host says is believed as little as anything of a host: its address is checked here,
-and its bytes are checked by whoever fetches them.
+Hosts are not trusted: the address is checked here, and the downloading host verifies the bytes.
 """
 
 from __future__ import annotations
@@ -34,15 +33,15 @@ if TYPE_CHECKING:
 _BEAT_SECONDS = 10.0
 _START_SECONDS = 20.0
 _END_SECONDS = 3.0
-#: So many hosts serve at most, and so many are asked by one before the controller is.
+#: Maximum number of serving hosts, and of those that one host asks before the controller.
 _MOST_SHARERS = 16
 _MOST_PEERS = 3
-#: A longer line is not one of ours.
+#: Longer lines are rejected: our program does not send them.
 _LINE_BYTES = 4096
-#: No file has so many bytes.
+#: Upper limit of plausible byte counts.
 _LARGEST = 2**62
 
-#: Runs on the host. The library comes as text, so that nothing has to lie there.
+#: Runs on the host. The library is sent as text, so nothing has to be installed there.
 _PROGRAM = """\
 import json, os, sys, types
 said = json.loads(sys.stdin.readline())
@@ -53,14 +52,14 @@ def say(line):
     os.write(1, line.encode() + b"\\n")
 address = os.environ.get("SSH_CONNECTION", "").split()
 if len(address) != 4:
-    sys.exit("sshd does not say at which address we came in")
+    sys.exit("SSH_CONNECTION is not set")
 library.run(said, 0, say, address[2])
 """
 
 
 @dataclass(frozen=True)
 class Offer:
-    """What a host has, or will have: where, and the names of its files by digest."""
+    """The files that a host has or will have: directory, and file names by digest."""
 
     interpreter: str
     directory: str
@@ -76,9 +75,9 @@ class _Share:
 
 
 class Shares:
-    """The hosts that serve now. Use as a context manager; called from several threads.
+    """The hosts that serve files now. Use it as a context manager; it is thread-safe.
 
-    ``offers`` says of every host of the run which files it has when it is done.
+    ``offers`` lists for each host of the run the files that it will have when it is done.
     """
 
     def __init__(self, wires: Wires, token: str, offers: Mapping[str, Offer], port: int = 0):
@@ -101,14 +100,14 @@ class Shares:
 
     @property
     def bytes_served(self) -> int:
-        """Return what the hosts say they served."""
+        """Return the bytes served, as reported by the hosts."""
         with self._lock:
             return sum(share.served for share in self._shares.values())
 
     def begin(self, name: str) -> bool:
-        """Let a host serve; False where it cannot, or enough others do.
+        """Start serving from a host. Return False if it cannot, or if enough others do.
 
-        Its connection is then ours, and hung up when it ends.
+        The host's connection is then closed when its server ends.
         """
         with self._lock:
             is_enough = len(self._begun) >= _MOST_SHARERS or name in self._begun
@@ -126,9 +125,9 @@ class Shares:
         return False
 
     def peers(self, name: str) -> list[str]:
-        """Return the hosts that ``name`` is to ask, by their base addresses.
+        """Return the base URLs of the hosts that ``name`` should ask.
 
-        Each host has an order of its own, so that no sharer is asked by all.
+        The order differs from host to host, so that the load is spread.
         """
         wanted = self._offers[name].files.keys() if name in self._offers else ()
         with self._lock:
@@ -141,7 +140,7 @@ class Shares:
         return [url for _, url in sorted(found)[:_MOST_PEERS]]
 
     def close(self) -> None:
-        """End all servers and the connections to their hosts."""
+        """Stop all servers and close the connections to their hosts."""
         with self._lock:
             self._closing.set()
             shares = dict(self._shares)
@@ -184,7 +183,7 @@ class Shares:
         return share
 
     def _listen(self, share: _Share) -> None:
-        # The thread that reads closes: no other may while it waits for a line.
+        # Only the reading thread may close the stream: another could while it waits for a line.
         with contextlib.closing(_output(share.process)):
             while line := _line(share.process):
                 count = served(line)
@@ -199,7 +198,7 @@ class Shares:
                 _write(share.process, b".\n")
 
     def _stop(self, name: str, share: _Share) -> None:
-        # One more word, and its answer: what was served since the last one.
+        # One more beat: its reply has the bytes served since the last one.
         _write(share.process, b".\n")
         _end(share.process)
         if share.reader is not None:
@@ -208,9 +207,9 @@ class Shares:
 
 
 def understood(line: bytes) -> str:
-    """Return the base address that a host serves at, or nothing where it makes no sense.
+    """Return the base URL that a host reports, or an empty string if it is invalid.
 
-    A host that lies could send the others anywhere; to themselves it cannot.
+    A lying host could send other hosts to any address, but not to their own loopback.
     """
     try:
         said = json.loads(line)
@@ -229,7 +228,7 @@ def understood(line: bytes) -> str:
 
 
 def served(line: bytes) -> int:
-    """Return the bytes that a host says it served; nonsense is none."""
+    """Return the bytes that a host reports as served; 0 if the report is invalid."""
     try:
         count = json.loads(line)["served"]
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -238,7 +237,7 @@ def served(line: bytes) -> int:
 
 
 def offers_of(found: Mapping[str, Seen], names: Collection[str]) -> dict[str, Offer]:
-    """Return what each host of ``names`` has when it is done."""
+    """Return the files that each host of ``names`` will have when it is done."""
     return {name: _offer(found[name]) for name in names}
 
 
@@ -272,7 +271,7 @@ def _write(process: subprocess.Popen[bytes], data: bytes) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Close what the server listens to, and wait for it."""
+    """Close the server's standard input and wait for its end; kill it if it hangs."""
     with contextlib.suppress(OSError):
         assert process.stdin is not None
         process.stdin.close()

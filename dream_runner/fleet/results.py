@@ -1,4 +1,4 @@
-"""How a fleet run ended: each host, the groups of equal errors, one exit code."""
+"""The outcome of a fleet run: each host, groups of equal errors, one exit code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..run.results import STATES, HostResult, groups, hosts_in_words, listed
 
 @dataclass(frozen=True)
 class FleetOutcome:
-    """How a fleet run ended. ``stopped`` says why it did not go on, if it did not."""
+    """How a fleet run ended. ``stopped`` is the reason if it stopped early."""
 
     verb: str
     run_id: str
@@ -32,12 +32,12 @@ class FleetOutcome:
 
     @property
     def error(self) -> DreamError | None:
-        """Return the one error that stands for all; None when every host is fine."""
+        """Return one error that summarizes all hosts; None if every host succeeded."""
         if self.interrupted:
             return Interrupted(
                 f"stopped before the end; {self._tally()}",
                 code="INTERRUPTED",
-                hint="the same command again goes on with those that are not done",
+                hint="run the same command again to continue with the hosts that are not done",
             )
         found = self.of("failed")
         if found or self.of("untouched"):
@@ -46,19 +46,19 @@ class FleetOutcome:
                 f"{self._tally()}{why}",
                 code="FLEET_FAILED",
                 where=self.run_dir,
-                hint="mend the cause, then the same command again: it goes on with those not done",
+                hint="fix the cause, then run the same command again to continue with these hosts",
             )
         if self.of("reboot"):
             return RebootRequired(
                 f"{hosts_in_words(self.of('reboot'))} to be rebooted",
                 code="FLEET_REBOOT",
-                hint="reboot them, then the same command again",
+                hint="reboot them, then run the same command again",
             )
         if self.of("degraded"):
             return Degraded(
                 f"{hosts_in_words(self.of('degraded'))} run without some optional services",
                 code="FLEET_DEGRADED",
-                hint="the report says which",
+                hint="see the report for the services",
             )
         return None
 
@@ -90,13 +90,13 @@ class FleetOutcome:
         }
 
     def as_text(self) -> str:
-        """Return the end of the run for a person: how many, what went wrong, where to read on."""
-        lines = [f"{self._tally() or 'no host'} in {wording.duration(self.seconds)}."]
+        """Return the result as text: number of hosts by state, errors, path of the report."""
+        lines = [f"{self._tally() or 'no hosts'} in {wording.duration(self.seconds)}."]
         lines += self._traffic_line()
         for group in groups(self.hosts):
             lines += group.lines()
         names = [host.name for host in self.of("untouched")]
-        lines += [f"Not begun: {listed(names)}"] if names else []
+        lines += [f"Not started: {listed(names)}"] if names else []
         lines += [f"Report and logs: {self.run_dir}"] if self.run_dir else []
         return "\n".join(lines)
 
@@ -105,8 +105,8 @@ class FleetOutcome:
         if not served and not between:
             return []
         origin = wording.size(self.traffic.get("origin_bytes", 0))
-        shared = f", {wording.size(between)} from host to host" if between else ""
+        shared = f", {wording.size(between)} between hosts" if between else ""
         return [
-            f"Model bytes: {origin} from the origin, "
-            f"{wording.size(served)} served from here{shared}."
+            f"Model files: {origin} downloaded from the origin, "
+            f"{wording.size(served)} served by this machine{shared}."
         ]

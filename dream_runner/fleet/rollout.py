@@ -1,8 +1,8 @@
-"""Go through the hosts in order: each by itself, so many at a time, and stop when it goes wrong.
+"""Install the hosts in waves, several in parallel, and stop after too many failures.
 
-Every host has an ansible-playbook of its own, exactly as an install of one machine. So each
-goes at its own pace through all phases, has its own log, and harms no other; a second of CPU
-a host is what that costs (docs/developer/fleet.md).
+Every host has its own ansible-playbook process, exactly like an install of one machine. So hosts
+do not wait for each other, have separate logs, and fail separately. This costs one second
+of CPU time per host (docs/developer/fleet.md).
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from .ssh_errors import explained
 from .view import View
 from .wave_order import Order
 
-#: Makes the Ansible run of a host.
+#: Returns the Ansible run of a host.
 Plan = Callable[[str], Request]
 
 
 class Crew:
-    """Works through hosts; ``stop`` lets no further host begin.
+    """Runs hosts in order. After a stop, no further host is started.
 
-    ``fleet`` may get its sources of files later than its hosts are looked at.
-    ``results`` has every host that was begun, and those that were lost before.
+    ``fleet`` may be replaced when the file servers have started.
+    ``results`` has every host that was started, and those that failed before that.
     """
 
     def __init__(self, fleet: Fleet, view: View, forks: int) -> None:
@@ -50,22 +50,22 @@ class Crew:
         return self._interrupted.is_set()
 
     def interrupt(self) -> None:
-        """Let no further host begin; those at work are ended by the caller."""
+        """Start no further host. The caller ends those that are running."""
         self._interrupted.set()
         self._halt.set()
 
     def lose(self, errors: Mapping[str, DreamError], stage: str = "preflight") -> None:
-        """Count hosts that cannot be worked with."""
+        """Record hosts that failed before the first wave."""
         for name, error in errors.items():
             self._end(HostResult(name, state_of(error, 0), stage, error))
 
     def rest(self, names: Sequence[str]) -> None:
-        """Count hosts that have nothing to do."""
+        """Record hosts that need no change."""
         for name in names:
             self._end(HostResult(name, "unchanged", "preflight"))
 
     def work(self, names: Sequence[str], plan: Plan, order: Order, total: int) -> None:
-        """Go through ``names`` stage by stage until done or stopped; ``total`` is the fleet."""
+        """Run ``names`` in stages until done or stopped. ``total`` is the size of the fleet."""
         if not self._may_go_on(order, total):
             return
         stages = order.stages(names)
@@ -105,11 +105,11 @@ class Crew:
         has_all = not self.interrupted and is_good(state_of(error, result.changed))
         self.fleet.part(name, is_good=has_all)
         if self.interrupted:
-            # Ansible may call a run that was stopped a success.
+            # Ansible may report a stopped run as a success.
             error = Interrupted(
-                "stopped before the end; nothing is lost",
+                "stopped before the end; completed work is kept",
                 code="INTERRUPTED",
-                hint="the same command again continues",
+                hint="run the same command again to continue",
             )
         return HostResult(
             name,

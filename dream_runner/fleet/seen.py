@@ -1,4 +1,4 @@
-"""What a look at one host of a fleet found."""
+"""The observed state of one host of a fleet."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..settings.values import Settings
 
 @dataclass(frozen=True)
 class Seen:
-    """What a host is and what it needs; ``document`` is all that its survey found."""
+    """What a host is and what it needs. ``document`` is the result of its survey."""
 
     name: str
     settings: Settings
@@ -30,17 +30,17 @@ class Seen:
 
     @property
     def is_due(self) -> bool:
-        """Tell whether a phase has something to do, or the model does not answer."""
+        """Tell whether a phase is due or the model does not answer."""
         return any(step.is_due for step in self.steps) or not self.answers
 
     @property
     def needs_model(self) -> bool:
-        """Tell whether the model's files are to be looked after."""
+        """Tell whether the models phase is due."""
         return any(step.phase == "models" and step.is_due for step in self.steps)
 
     @property
     def choice(self) -> Choice:
-        """Return what was decided for the host."""
+        """Return the decision for the host (``dream_choice``)."""
         choice: Choice = self.document["decided"]["choice"]
         return choice
 
@@ -52,7 +52,7 @@ class Seen:
 
     @property
     def before(self) -> resume.Before:
-        """Return the install that the host's receipts tell of."""
+        """Return the state of the existing install according to its receipts."""
         return resume.read(self.receipts)
 
     @property
@@ -62,14 +62,14 @@ class Seen:
 
     @property
     def drift(self) -> list[str]:
-        """Return what differs from what was made, in words; unfinished phases made nothing yet."""
+        """Return the drift of finished phases, one line per resource."""
         found = {
             phase: items
             for phase, items in self.document["context"]["drift"].items()
             if self.receipts[phase]["state"] == "done"
         }
         return [
-            f"{item['what']} of phase {phase}: {item['found']}"
+            f"{item['what']} (phase {phase}): {item['found']}"
             for phase, items in found.items()
             for item in items
         ]
@@ -81,7 +81,7 @@ class Seen:
 
     @property
     def needs_root(self) -> bool:
-        """Tell whether the work there needs root."""
+        """Tell whether the install needs root on the host."""
         if not self.is_due:
             return False
         is_native = self.choice["profile"] == "native"
@@ -94,7 +94,7 @@ class Seen:
 
     @property
     def missing_bytes(self) -> int:
-        """Return the bytes of the model that are still to come; unknown sizes count as none."""
+        """Return the bytes of the model that are not downloaded yet; unknown sizes count as 0."""
         present = self.document["present"]
         return sum(
             max(0, int(item.get("size_bytes") or 0) - int(present.get(item["file"], 0)))
@@ -103,17 +103,17 @@ class Seen:
 
     @property
     def free_bytes(self) -> int | None:
-        """Return what is free where the install is; None if the host would not say."""
+        """Return the free bytes in the install directory's filesystem; None if unknown."""
         free = self.document["filesystem"]["free_bytes"]
         return None if free is None else int(free)
 
     @property
     def interpreter(self) -> str:
-        """Return the host's Python."""
+        """Return the path of the host's Python."""
         return str(self.document["interpreter"])
 
     def prove(self) -> None:
-        """Ask everything once: a host that answers nonsense fails here, and by itself."""
+        """Read every property once: a malformed answer fails here, for this host only."""
         for name in dir(type(self)):
             if isinstance(getattr(type(self), name), property):
                 getattr(self, name)
@@ -121,7 +121,7 @@ class Seen:
 
     @property
     def engine(self) -> Mapping[str, str]:
-        """Return the engine's address, and why it gave no answer."""
+        """Return the engine's URL, and why it did not answer."""
         engine = self.document["engine"]
         return {"url": str(engine["url"]), "why": str(engine["why"])}
 

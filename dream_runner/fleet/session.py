@@ -1,4 +1,4 @@
-"""One fleet run: its hosts, their settings, and what every Ansible run in it shares."""
+"""One fleet run: its hosts, their settings, and what its Ansible runs share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .ssh_sockets import Wires
 
 @dataclass(frozen=True)
 class Passwords:
-    """For logging in and for becoming root; None is not needed, or stands in the inventory."""
+    """The SSH and sudo passwords. None: not needed, or set in the inventory."""
 
     login: str | None = field(default=None, repr=False)
     become: str | None = field(default=None, repr=False)
@@ -29,7 +29,7 @@ class Passwords:
 
 @dataclass(frozen=True)
 class HostAccess:
-    """How to reach the hosts, whatever the verb."""
+    """How to reach the hosts; the same for all commands."""
 
     source: Source
     forks: int = 0
@@ -59,7 +59,7 @@ class Fleet:
     shares: Shares | None = None
 
     def directory(self, name: str) -> Path:
-        """Return where the log and journal of a host go."""
+        """Return the directory of a host's log and journal."""
         return self.run_dir / "hosts" / name.replace(os.sep, "_")
 
     def request(
@@ -75,7 +75,7 @@ class Fleet:
     ) -> Request:
         """Return the Ansible run of ``playbook`` over the hosts ``names``.
 
-        ``places`` are paths as a host resolved them; they go before what was said.
+        ``places`` are paths as a host resolved them; they override the settings.
         """
         chosen = list(names)
         table = {name: self._row(name, (places or {}).get(name, {})) for name in chosen}
@@ -104,7 +104,7 @@ class Fleet:
         )
 
     def _environment(self) -> dict[str, str]:
-        # ssh gets a password through Ansible's own program, which it looks up by name.
+        # Ansible passes a password to ssh through its own program, which is found on PATH.
         programs = [os.path.dirname(sys.executable), self.caller.get("PATH", os.defpath)]
         return {"DREAM_MODULES": str(self.wires.modules), "PATH": os.pathsep.join(programs)}
 
@@ -122,12 +122,12 @@ class Fleet:
         }
 
     def _peers(self, name: str) -> list[str]:
-        """Return who is asked for blobs, in this order: hosts that share, then the controller."""
+        """Return the file servers in the order of use: sharing hosts, then the controller."""
         hosts = self.shares.peers(name) if self.shares else []
         return [*hosts, *(self.server.peers(self.wires[name].blobs) if self.server else [])]
 
     def part(self, name: str, *, is_good: bool) -> None:
-        """Let a host go that is done: it serves what it has, or its connection ends."""
+        """Finish with a host: it starts to serve its files, or its connection is closed."""
         if not (is_good and self.shares and self.shares.begin(name)):
             self.wires.hang_up(name)
 
@@ -136,8 +136,8 @@ def _cell(column: str) -> str:
     return "{{ dream_fleet[inventory_hostname]['" + column + "'] }}"
 
 
-#: Extra variables stand above everything an inventory says, and are the same for all hosts;
-#: so each is a look into a table of the hosts.
+#: Extra variables override the inventory, but are the same for all hosts. So each of them
+#: looks up its value in a table of hosts.
 _FROM_TABLE = {
     **{f"dream_{name}": _cell(f"dream_{name}") for name in BY_NAME},
     STATE_DIR: _cell(STATE_DIR),

@@ -1,6 +1,6 @@
-"""Why a host cannot be reached or worked with, in the words of a person.
+"""Explain why a host cannot be reached or used.
 
-Ansible and ssh say it in sentences; rules are data, the first match wins.
+Rules match the messages of Ansible and ssh; the first match is used.
 """
 
 from __future__ import annotations
@@ -24,58 +24,58 @@ _RULES: tuple[tuple[str, type[DreamError], str, str], ...] = (
         r"HOST IDENTIFICATION HAS CHANGED|host key for .* has changed",
         NetworkError,
         "HOST_KEY_CHANGED",
-        "if the machine was made anew, remove the old key with 'ssh-keygen -R {address}'; "
-        "if not, somebody may stand in between",
+        "if the machine was reinstalled, remove the old key with 'ssh-keygen -R {address}'; "
+        "otherwise this may be a man-in-the-middle attack",
     ),
     (
         r"Host key verification failed|No .* host key is known",
         NetworkError,
         "HOST_KEY_UNKNOWN",
-        "compare the fingerprint with the machine's own; --accept-new-host-keys trusts "
-        "unknown keys this once and remembers them",
+        "compare the fingerprint with that of the machine, then use --accept-new-host-keys "
+        "once to save the key",
     ),
     (
         r"Invalid/incorrect password|Permission denied \(|Too many authentication failures",
         PrivilegeError,
         "LOGIN_REFUSED",
-        "check ansible_user and the key, or give the password with --ask-pass",
+        "check ansible_user and the SSH key, or use --ask-pass to enter a password",
     ),
     (
         r"[Ii]ncorrect \S+ password|Missing \S+ password|Sorry, try again|password is required"
         r"|privilege escalation|become success|not in the sudoers|may not run sudo",
         PrivilegeError,
         "SUDO_REFUSED",
-        "give the right password with --ask-become-pass, or check 'sudo -l' on the host",
+        "use --ask-become-pass with the correct password, or check 'sudo -l' on the host",
     ),
     (
         r"Could not resolve hostname|Name or service not known",
         NetworkError,
         "HOST_UNKNOWN",
-        "check the name, or give ansible_host",
+        "check the name, or set ansible_host",
     ),
     (
-        # ssh's words for a host behind a jump host that this one does not reach.
+        # ssh's message when the jump host cannot reach the host.
         r"timed out during banner exchange|(closed by|to) UNKNOWN port 65535(?!: invalid)",
         NetworkError,
         "HOST_UNREACHABLE",
-        "check that it is up, and that the jump host before it reaches it",
+        "check that the host is up and that the jump host can reach it",
     ),
     (
         r"kex_exchange_identification|banner exchange|Bad packet length|invalid format"
         r"|[Dd]eserialization failed|No start of json|Failed to create temporary directory",
         NetworkError,
         "HOST_GARBAGE",
-        "something else than sshd answers there, or a login script prints; try 'ssh HOST true'",
+        "the server is not sshd, or a login script prints output; check with 'ssh HOST true'",
     ),
 )
 
 
-#: All that Ansible says of a wrong host key where it would have given a password.
+#: Ansible's only message about an unknown host key when a password is used.
 _SILENT = "Using a SSH password instead of a key is not possible"
 
 
 def explained(error: DreamError, fleet: Fleet, name: str) -> DreamError:
-    """Return ``error`` as what it means for a host of a fleet, fit for a terminal."""
+    """Return ``error`` translated for a host of a fleet, and safe to print on a terminal."""
     host = fleet.hosts[name]
     error.what, error.where, error.hint = (
         "\n".join(printable.line(text, _LONGEST_LINE) for text in said.splitlines())
@@ -89,7 +89,7 @@ def explained(error: DreamError, fleet: Fleet, name: str) -> DreamError:
         if re.search(pattern, error.what):
             what = _brief(error.what)
             if code == "HOST_KEY_UNKNOWN":
-                what = f"the host key is not known: {_fingerprint(fleet, name)}"
+                what = f"the host key is unknown: {_fingerprint(fleet, name)}"
             hint = hint.format(address=host.address)
             return cls(what, code=code, where=error.where, hint=hint)
     if error.code == "HOST_UNREACHABLE":
@@ -98,21 +98,21 @@ def explained(error: DreamError, fleet: Fleet, name: str) -> DreamError:
 
 
 def _brief(what: str) -> str:
-    """Return what ssh said last, without Ansible's sentence around it."""
+    """Return the last line of ssh, without Ansible's prefix."""
     lines = [line.strip() for line in what.splitlines() if line.strip()]
     text = lines[-1] if lines else what
     return text.removeprefix("Failed to connect to the host via ssh: ")
 
 
 def _fingerprint(fleet: Fleet, name: str) -> str:
-    """Return the key that the host shows."""
-    # Behind a jump host the last one is the one in question.
+    """Return type and fingerprint of the host's key."""
+    # With jump hosts, the last key is that of the host itself.
     found = _KEY.findall(_probed(fleet, name))
     return f"{found[-1][0]} {found[-1][1]}" if found else "it could not be read"
 
 
 def _probed(fleet: Fleet, name: str) -> str:
-    """Return what ssh says on the way; through jump hosts too, which ssh-keyscan cannot."""
+    """Return ssh's verbose output. Unlike ssh-keyscan, this works through jump hosts."""
     try:
         done = subprocess.run(
             ssh_command(fleet, name),
@@ -131,7 +131,7 @@ def _probed(fleet: Fleet, name: str) -> str:
 
 
 def ssh_command(fleet: Fleet, name: str) -> list[str]:
-    """Return an ssh that shows the host's key and logs in to nothing."""
+    """Return an ssh command that prints the host's key and does not log in."""
     said = fleet.hosts[name].connection
     arguments = shlex.split(fleet.wires.config_args())
     arguments += shlex.split(said.get("ansible_ssh_args", ""))

@@ -1,9 +1,8 @@
-"""What goes between the controller and its hosts beside Ansible: life lines, and the way to blobs.
+"""The sockets between the controller and its hosts beside Ansible: life lines and file server.
 
-Every SSH connection carries two sockets of this machine to the host (``ssh -R``). The life
-line takes progress and hands out a lease: a long module that has heard nothing for so long
-ends itself, and one whose line closes ends at once. Each host has a socket of its own here,
-so that no host can speak for another.
+Every SSH connection forwards two sockets of this machine to the host (``ssh -R``). The life line
+receives progress and renews a lease: a long module ends when its lease expires or its
+line closes. Each host has its own socket here, so that no host can report for another.
 """
 
 from __future__ import annotations
@@ -33,21 +32,21 @@ from ..run.events import Event, Notice, Progress, parse
 from .inventory.hosts import InventoryHost
 
 PREFIX = "dream-runner-fleet-"
-#: A host that answers none of so many calls, so long apart, is gone.
+#: Interval in seconds and number of unanswered keepalives after which a host is unreachable.
 _KEEPALIVE_SECONDS, _KEEPALIVE_COUNT = 10, 3
-#: A host that hears nothing for so long stops what it does for us.
+#: A host that receives nothing for this long stops its modules.
 LEASE_SECONDS = 60
 _BEAT_SECONDS = 10.0
-#: A longer line is not progress.
+#: Longer lines are rejected: they are not progress.
 _LINE_BYTES = 16 * 1024
 _LISTEN_BACKLOG = 16
-#: So many lines at a time has no host, and so many notices nobody reads.
+#: Limits per host: open lines at a time, and notices that are shown.
 _MOST_LINES = 32
 _MOST_NOTICES = 200
-#: No file has so many bytes.
+#: Upper limit of plausible byte counts.
 _LARGEST = 2**62
 
-#: In a file, because a jump host sees of the command line's options only this one.
+#: Passed as a file (-F), because ssh passes only that option on to jump hosts.
 _SSH_CONFIG = """\
 StrictHostKeyChecking {}
 Include ~/.ssh/config
@@ -57,7 +56,7 @@ Include /etc/ssh/ssh_config
 
 @dataclass(frozen=True)
 class Wire:
-    """The sockets of one host: here, and under which names it finds them."""
+    """The sockets of one host: the local path, and the paths on the host."""
 
     local: str
     lifeline: str
@@ -65,10 +64,10 @@ class Wire:
 
 
 class Wires:
-    """The sockets of a fleet run in a private directory, for as long as the run lasts.
+    """The sockets of a fleet run, in a private directory that exists during the run.
 
-    ``on_event`` gets what hosts report, with the name of the host it came from. Closing
-    ends every module that holds a line.
+    ``on_event`` receives the events of hosts, with the name of the host. Closing ends every
+    module that has a line.
     """
 
     def __init__(
@@ -82,7 +81,7 @@ class Wires:
         self._checking = "accept-new" if accept_new_host_keys else "yes"
         self.directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
         self.blobs = str(self.directory / "blobs.sock")
-        #: Where Ansible's processes share the modules that they build for the hosts.
+        #: Shared by the Ansible processes for the modules that they build.
         self.modules = self.directory / "modules"
         self.modules.mkdir(mode=0o700)
         self._config = self.directory / "ssh_config"
@@ -105,8 +104,8 @@ class Wires:
         if host.is_here:
             path = str(self.directory / f"{number}.sock")
             return Wire(path, path, self.blobs)
-        # The name on the host cannot be guessed, so that nobody there can take it before us;
-        # sshd gives the socket to the login user alone.
+        # The name on the host is random, so that no other user can create it first;
+        # sshd makes the socket accessible to the login user only.
         remote = f"/tmp/dream-runner-{secrets.token_hex(12)}"  # noqa: S108
         local = str(self.directory / f"{number}.sock")
         return Wire(local, f"{remote}.life.sock", f"{remote}.blobs.sock")
@@ -115,9 +114,9 @@ class Wires:
         return self._wires[name]
 
     def ssh_args(self, name: str) -> str:
-        """Return the arguments of every ssh to the host; ours come first, and ssh keeps the first.
+        """Return the arguments of every ssh to the host. Ours come first: ssh uses the first.
 
-        So no inventory can switch the checking of host keys off.
+        So no inventory can turn off the check of host keys.
         """
         options = [
             self.config_args(),
@@ -132,7 +131,7 @@ class Wires:
         return " ".join([*options, self._said(name, "ansible_ssh_args")]).strip()
 
     def forwards(self, name: str) -> str:
-        """Return the arguments that carry our sockets; sftp and scp know no such option."""
+        """Return the arguments that forward our sockets; sftp and scp lack this option."""
         wire = self._wires[name]
         options = [f"-R {wire.lifeline}:{wire.local}", f"-R {wire.blobs}:{self.blobs}"]
         return " ".join([*options, self._said(name, "ansible_ssh_extra_args")]).strip()
@@ -141,45 +140,45 @@ class Wires:
         return self._hosts[name].connection.get(variable, "")
 
     def config_args(self) -> str:
-        """Return the arguments that check host keys, here and at jump hosts."""
+        """Return the arguments that turn on the check of host keys, also for jump hosts."""
         return f"-F {self._config} -o StrictHostKeyChecking={self._checking}"
 
     def control_path(self, name: str) -> str:
-        """Return the socket of the connection that all ssh to the host share."""
+        """Return the path of the shared connection's control socket."""
         return self._wires[name].local.replace(".sock", ".mux")
 
     def command(self, name: str, words: str) -> list[str] | None:
-        """Return an ssh that runs ``words`` over the connection that stands; None if none does."""
+        """Return an ssh command that runs ``words`` over the open connection; None without one."""
         control = self.control_path(name)
         if not os.path.exists(control):
             return None
         return [*_over(control), "-T", "host", words]
 
     def hang_up(self, name: str) -> None:
-        """Remove our sockets from the host and end the shared connection, if it still stands."""
+        """Remove our sockets from the host and close the shared connection, if it is open."""
         wire, control = self._wires[name], self.control_path(name)
         if not os.path.exists(control):
             return
         remove = shlex.join(["rm", "-f", wire.lifeline, wire.blobs])
         for arguments in (["-n", "-T", "host", remove], ["-O", "exit", "host"]):
-            # Of a host that is gone the next run finds the names, and removes them.
+            # If the host is unreachable, its next run removes the sockets.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 subprocess.run(
                     [*_over(control), *arguments], capture_output=True, timeout=5, check=False
                 )
 
     def close(self) -> None:
-        """End every line at once and remove the directory."""
+        """Close every line at once and remove the directory."""
         self.cut()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def cut(self) -> None:
-        """End every line at once: what hosts still do for us ends with it."""
+        """Close every line at once, which ends all running modules on the hosts."""
         if not self._closing.is_set():
             self._closing.set()
             self._thread.join(timeout=5)
 
-    # --- one thread for all lines ----------------------------------------------
+    # --- one thread serves all lines --------------------------------------------
 
     def _listen(self, name: str, path: str) -> None:
         server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -220,7 +219,7 @@ class Wires:
             self._grant(connection)
 
     def _grant(self, connection: socket.socket) -> None:
-        """Extend the lease; a host that does not even read it will miss it."""
+        """Extend the lease. A host that does not read it loses it."""
         with contextlib.suppress(OSError):
             connection.send(json.dumps({"lease_seconds": LEASE_SECONDS}).encode() + b"\n")
 
@@ -245,12 +244,12 @@ class Wires:
 
 
 def _over(control: str) -> list[str]:
-    """Return an ssh that uses the shared connection and can make none of its own."""
+    """Return an ssh command that uses the shared connection and cannot open a new one."""
     return ["ssh", "-o", f"ControlPath={control}", "-o", "ProxyCommand=false"]
 
 
 def understood(line: bytes, host: str) -> Event | None:
-    """Return what ``host`` reports, or None: a host tells of its own progress, nothing else."""
+    """Return the event that ``host`` reports; None if it is not progress or a notice."""
     try:
         event = parse(json.loads(line))
     except (ValueError, RecursionError):
@@ -276,7 +275,7 @@ def _is_sound(event: Progress) -> bool:
 
 
 def _raise_limit() -> None:
-    """Allow as many open files as this user may have: each host takes a few."""
+    """Raise the limit of open files to the hard limit: each host needs a few."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,4 +1,4 @@
-"""What a person or a program sees of a fleet run: a live table, lines, or JSON lines."""
+"""Show a fleet run: as a live table, as lines, or as JSON lines."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ from ..ui.console import for_stderr
 from ..ui.lines import JsonListener
 from ..ui.plain import place, title
 
-#: A line of progress a host at most this often.
+#: Minimum seconds between two progress lines of a host.
 _PROGRESS_SECONDS = 15.0
-#: More rows than this nobody reads, and some terminals have no more.
+#: Maximum number of table rows, to fit on a small terminal.
 _MOST_ROWS = 24
 
 
 class View(Protocol):
-    """Shows what happens; it decides nothing. Called from several threads."""
+    """Show events. Methods are called from several threads."""
 
     def note(self, text: str, level: str = "info") -> None:
-        """Show a line of the run's own."""
+        """Show a message of the run."""
 
     def take(self, event: Event) -> None:
-        """Show what happens on a host."""
+        """Show an event of a host."""
 
     def begin(self, name: str) -> None:
-        """Show that a host's turn has come."""
+        """Show that a host has started."""
 
     def end(self, result: HostResult) -> None:
         """Show how a host ended."""
 
     def close(self) -> None:
-        """Leave the terminal as it was found."""
+        """Restore the terminal."""
 
 
 class Plain:
-    """A line when a host begins and ends, one for its warnings, its progress now and then."""
+    """One line when a host starts and ends, and lines for warnings and progress."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -59,11 +59,11 @@ class Plain:
         self._spoke: dict[str, float] = {}
 
     def note(self, text: str, level: str = "info") -> None:
-        """Show a line of the run's own."""
+        """Show a message of the run."""
         self._line(text if level == "info" else f"{level}: {text}")
 
     def take(self, event: Event) -> None:
-        """Show what happens on a host."""
+        """Show an event of a host."""
         if isinstance(event, Notice):
             self.note(f"{event.host}: {event.text}", event.level)
         elif isinstance(event, Progress):
@@ -73,15 +73,15 @@ class Plain:
             self._line(f"{event.host}: {place(event.phase)}: {event.state} ({took})")
 
     def begin(self, name: str) -> None:
-        """Show that a host's turn has come."""
-        self._line(f"{name}: begun")
+        """Show that a host has started."""
+        self._line(f"{name}: started")
 
     def end(self, result: HostResult) -> None:
         """Show how a host ended."""
         self._line(ended(result))
 
     def close(self) -> None:
-        """Nothing to leave: every line is already out."""
+        """Do nothing: every line is already written."""
 
     def _progress(self, event: Progress) -> None:
         now = time.monotonic()
@@ -101,7 +101,7 @@ class Quiet(Plain):
     """Warnings and failed hosts only."""
 
     def note(self, text: str, level: str = "info") -> None:
-        """Show a line when it is a warning or worse."""
+        """Show a message if it is a warning or an error."""
         if level != "info":
             super().note(text, level)
 
@@ -111,7 +111,7 @@ class Quiet(Plain):
             self.note(f"{event.host}: {event.text}", event.level)
 
     def begin(self, name: str) -> None:
-        """Say nothing."""
+        """Show nothing."""
 
     def end(self, result: HostResult) -> None:
         """Show a host that failed."""
@@ -120,7 +120,7 @@ class Quiet(Plain):
 
 
 class Json:
-    """Every event as one JSON object a line, for programs."""
+    """Each event as one JSON object per line, for programs."""
 
     def __init__(self, stream: TextIO) -> None:
         self._lines = JsonListener(stream)
@@ -128,17 +128,17 @@ class Json:
         self._lock = threading.Lock()
 
     def note(self, text: str, level: str = "info") -> None:
-        """Write a line of the run's own as a notice."""
+        """Write a message of the run as a notice."""
         with self._lock:
             self._lines.note(text, level)
 
     def take(self, event: Event) -> None:
-        """Write what happens on a host."""
+        """Write an event of a host."""
         with self._lock:
             self._lines.take(event)
 
     def begin(self, name: str) -> None:
-        """Say nothing: the host's first event says it."""
+        """Write nothing: the host's first event follows."""
 
     def end(self, result: HostResult) -> None:
         """Write how a host ended."""
@@ -148,12 +148,12 @@ class Json:
             self._stream.flush()
 
     def close(self) -> None:
-        """Nothing to leave: every line is already out."""
+        """Do nothing: every line is already written."""
 
 
 @dataclass
 class _Row:
-    """What a host does now."""
+    """The current activity of a host."""
 
     phase: str = ""
     task: str = ""
@@ -162,7 +162,7 @@ class _Row:
 
 
 class Rich:
-    """Hosts that ended scroll up; below them a table of those at work, and the counts."""
+    """A table of running hosts and counts; finished hosts scroll up above it."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or for_stderr()
@@ -179,12 +179,12 @@ class Rich:
         )
 
     def note(self, text: str, level: str = "info") -> None:
-        """Show a line of the run's own above the table."""
+        """Show a message of the run above the table."""
         style = {"warning": "yellow", "error": "red"}.get(level, "")
         self._console.print(Text(text if level == "info" else f"{level}: {text}", style=style))
 
     def take(self, event: Event) -> None:
-        """Show what happens on a host."""
+        """Show an event of a host."""
         if isinstance(event, Notice):
             self.note(f"{event.host}: {event.text}", event.level)
             return
@@ -207,7 +207,7 @@ class Rich:
             self._live.start()
 
     def end(self, result: HostResult) -> None:
-        """Remove the row and let the result scroll up."""
+        """Remove the row and print the result above the table."""
         with self._lock:
             self._rows.pop(result.name, None)
             self._counts[result.state] += 1
@@ -215,12 +215,12 @@ class Rich:
         self._console.print(Text(ended(result), style=style))
 
     def close(self) -> None:
-        """Remove the table and give the cursor back."""
+        """Remove the table and restore the cursor."""
         self._live.stop()
 
     def _draw(self) -> Group:
         table = Table(box=None, padding=(0, 1), pad_edge=False)
-        for name in ("host", "phase", "progress", "rate", "left", "for"):
+        for name in ("host", "phase", "progress", "rate", "left", "time"):
             table.add_column(name, no_wrap=True, overflow="ellipsis")
         with self._lock:
             rows = list(self._rows.items())
@@ -228,14 +228,14 @@ class Rich:
         for name, row in rows[:_MOST_ROWS]:
             table.add_row(*(Text(cell) for cell in cells(name, row.phase, row.task, row.progress)),
                           Text(wording.duration(time.monotonic() - row.began)))  # fmt: skip
-        more = f", {len(rows) - _MOST_ROWS} more at work" if len(rows) > _MOST_ROWS else ""
-        line = f"{len(rows)} at work{more}" + (f"; {counts}" if counts else "")
+        more = f" ({len(rows) - _MOST_ROWS} not shown)" if len(rows) > _MOST_ROWS else ""
+        line = f"{len(rows)} running{more}" + (f"; {counts}" if counts else "")
         return Group(table, Text(line))
 
 
 def cells(name: str, phase: str, task: str, progress: Progress | None) -> tuple[str, ...]:
-    """Return what the table says of a host: name, phase, progress, rate and time left."""
-    where = place(phase) if phase else "looking"
+    """Return the cells of a host: name, phase, progress, rate and time left."""
+    where = place(phase) if phase else "starting"
     if progress is None:
         return name, where, task, "", ""
     share = progress.what
@@ -259,30 +259,30 @@ def ended(result: HostResult) -> str:
 
 
 class Guarded:
-    """A view that falls silent when it fails: what is shown never decides how a run ends."""
+    """A view that turns itself off when it fails, so that output errors never stop a run."""
 
     def __init__(self, view: View) -> None:
         self._view = view
         self._silent = False
 
     def note(self, text: str, level: str = "info") -> None:
-        """Show a line of the run's own, if that is possible."""
+        """Show a message of the run, if possible."""
         self._try(lambda: self._view.note(text, level))
 
     def take(self, event: Event) -> None:
-        """Show what happens on a host, if that is possible."""
+        """Show an event of a host, if possible."""
         self._try(lambda: self._view.take(event))
 
     def begin(self, name: str) -> None:
-        """Show that a host's turn has come, if that is possible."""
+        """Show that a host has started, if possible."""
         self._try(lambda: self._view.begin(name))
 
     def end(self, result: HostResult) -> None:
-        """Show how a host ended, if that is possible."""
+        """Show how a host ended, if possible."""
         self._try(lambda: self._view.end(result))
 
     def close(self) -> None:
-        """Leave the terminal as it was found."""
+        """Restore the terminal."""
         self._try(self._view.close)
 
     def _try(self, show: Callable[[], None]) -> None:
@@ -295,7 +295,7 @@ class Guarded:
 
 
 def make(kind: str, *, json_result: bool = False) -> View:
-    """Return the view called ``kind``, guarded: as ``dream_runner.ui.make``, for many hosts."""
+    """Return the view called ``kind``, guarded. ``dream_runner.ui.make`` does it for one host."""
     return Guarded(_make(resolve(kind, os.environ, json_result=json_result)))
 
 

@@ -1,4 +1,4 @@
-"""Look at all hosts of a fleet: one Ansible run, one task a host that is in order."""
+"""Visit all hosts of a fleet in one Ansible run; an up-to-date host needs one task."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from .seen import Seen
 from .session import Fleet
 from .ssh_errors import explained
 
-#: A longer text is none that a host of ours says.
+#: Longer texts are cut: no module of ours sends them.
 _LONGEST_TEXT = 10_000
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to look: ``save`` False writes nothing on any host.
+    """How to visit. With ``save`` False, nothing is written on any host.
 
-    ``try_become`` lets sudo say now what it thinks of the password that is there.
+    ``try_become`` tests the sudo password now.
     """
 
     save: bool = True
@@ -51,7 +51,7 @@ def at(
     forks: int,
     on_event: Callable[[Event], None],
 ) -> dict[str, Seen | DreamError]:
-    """Return what was seen of each host, or why it cannot be worked with."""
+    """Return what was observed on each host, or why it failed."""
     chosen = list(names)
     answers = fleet.run_dir / "answers"
     answers.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -82,7 +82,7 @@ def at(
 
 
 def without_twins(found: Mapping[str, Seen | DreamError]) -> dict[str, Seen | DreamError]:
-    """Return what was found, with an error for each further name of an account that was met."""
+    """Return ``found`` with an error for each host that is the same account as an earlier one."""
     first: dict[str, str] = {}
     checked: dict[str, Seen | DreamError] = {}
     for name, seen in found.items():
@@ -94,7 +94,7 @@ def without_twins(found: Mapping[str, Seen | DreamError]) -> dict[str, Seen | Dr
 
 def _twin(known: str) -> UsageError:
     return UsageError(
-        f"it is the same account of the same machine as {known}",
+        f"this is the same account on the same machine as {known}",
         code="HOST_TWICE",
         hint="remove one of the two names from the inventory",
     )
@@ -134,9 +134,9 @@ def _read(
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return problem or DreamError(
-            "the host was not looked at",
+            "the host was not checked",
             code="HOST_NOT_SEEN",
-            hint="the log of the run says why",
+            hint="see the log of the run for the reason",
         )
     seen = Seen(name, fleet.settings[name], cleaned(document))
     try:
@@ -150,7 +150,7 @@ def _read(
 
 
 def cleaned(value: Any) -> Any:
-    """Return what a host answered without control characters in any text of it."""
+    """Return the answer of a host with control characters removed from all texts."""
     if isinstance(value, dict):
         return {cleaned(key): cleaned(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -159,22 +159,22 @@ def cleaned(value: Any) -> Any:
 
 
 def _refuse(seen: Seen, options: Options) -> None:
-    """Refuse what only the host could tell about its settings."""
+    """Check the settings that only the host can resolve."""
     install_dir = seen.places()["dream_install_dir"]
     if install_dir == seen.document["home"]:
         raise UsageError(
             f"{install_dir} is the home directory of the login user",
             code="INSTALL_DIR_REFUSED",
-            hint="choose a directory of its own, for example ~/dream-runner",
+            hint="choose a separate directory, for example ~/dream-runner",
         )
     resume.refuse_second(seen.before, install_dir, options.force)
 
 
 def due_of(found: Found) -> list[Seen]:
-    """Return the hosts with something to do."""
+    """Return the hosts that need changes."""
     return [seen for seen in found.values() if isinstance(seen, Seen) and seen.is_due]
 
 
 def failed_of(found: Found) -> dict[str, DreamError]:
-    """Return the hosts that cannot be worked with, and why."""
+    """Return the hosts that failed, with the errors."""
     return {name: item for name, item in found.items() if isinstance(item, DreamError)}

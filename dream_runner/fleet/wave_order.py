@@ -1,4 +1,4 @@
-"""Who comes when, and when it stops: canary, waves and the failures allowed. Pure."""
+"""The order of hosts and when to stop: canary, waves and allowed failures. Pure."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _NUMBER = re.compile(r"(\d{1,6})(%?)", re.ASCII)
 
 @dataclass(frozen=True)
 class Amount:
-    """So many hosts, or so many of a hundred."""
+    """A number of hosts, or a percentage of them."""
 
     number: int
     is_percent: bool = False
 
     def of(self, total: int, *, up: bool) -> int:
-        """Return the hosts that this is of ``total``, a fraction rounded ``up`` or down."""
+        """Return the number of hosts out of ``total``, rounded ``up`` or down."""
         if not self.is_percent:
             return min(self.number, total)
         share = total * self.number / 100
@@ -32,10 +32,10 @@ class Amount:
 
 @dataclass(frozen=True)
 class Order:
-    """How a fleet is gone through.
+    """The order of a rollout.
 
-    ``canary`` hosts come first, by themselves. ``waves`` are cumulative: 10%, 50%, 100% of
-    the hosts are begun by the end of the first, second and third wave.
+    ``canary`` hosts come first. ``waves`` are cumulative: 10%, 50%, 100% of the hosts have
+    been started at the end of the first, second and third wave.
     """
 
     canary: Amount
@@ -43,7 +43,7 @@ class Order:
     max_fail: Amount
 
     def stages(self, hosts: Sequence[str]) -> list[list[str]]:
-        """Return the hosts by stage, the canary first; every host is in exactly one."""
+        """Return the hosts by stage, canary first. Every host is in exactly one stage."""
         total = len(hosts)
         ends = [self.canary.of(total, up=True)]
         ends += [wave.of(total, up=True) for wave in self.waves]
@@ -60,16 +60,20 @@ class Order:
         return self.canary.number > 0
 
     def allows(self, failed: int, total: int) -> bool:
-        """Tell whether the run goes on with ``failed`` of ``total`` hosts failed."""
+        """Tell whether the run continues after ``failed`` of ``total`` hosts have failed."""
         return failed <= self.max_fail.of(total, up=False)
 
 
 def parse(canary: str, waves: str, max_fail: str) -> Order:
-    """Return the order that the options describe; raises UsageError."""
+    """Return the order that the options describe. Raises UsageError."""
     parts = [part for part in waves.replace(" ", "").split(",") if part]
     steps = tuple(_amount(part, "--waves") for part in parts)
     if len({step.is_percent for step in steps}) > 1 or _numbers(steps) != sorted(_numbers(steps)):
-        raise _wrong("--waves", waves, "growing numbers of one kind: 10%,50%,100% or 5,20,100")
+        raise _wrong(
+            "--waves",
+            waves,
+            "use increasing values of one kind, for example 10%,50%,100% or 5,20,100",
+        )
     return Order(_amount(canary, "--canary"), steps, _amount(max_fail, "--max-fail"))
 
 
@@ -80,9 +84,9 @@ def _numbers(steps: Sequence[Amount]) -> list[int]:
 def _amount(text: str, flag: str) -> Amount:
     match = _NUMBER.fullmatch(text.strip())
     if match is None or (match[2] and int(match[1]) > 100):
-        raise _wrong(flag, text, "a number of hosts, or a percentage: 2 or 5%")
+        raise _wrong(flag, text, "use a number of hosts or a percentage, for example 2 or 5%")
     return Amount(int(match[1]), bool(match[2]))
 
 
 def _wrong(flag: str, text: str, hint: str) -> UsageError:
-    return UsageError(f"{text!r} is no such number", code="USAGE", where=flag, hint=hint)
+    return UsageError(f"{text!r} is not a valid value", code="USAGE", where=flag, hint=hint)

@@ -237,7 +237,7 @@ def test_usage_errors_change_nothing(
     before = listing(machine.home)
     done = machine.install(*words)
     assert done.returncode == 2
-    said = done.stderr.removeprefix("Looking at this machine ...\n")
+    said = done.stderr.removeprefix("Checking this machine ...\n")
     assert said.startswith(f"error[{code}]: ")
     assert all(part in done.stderr for part in parts), done.stderr
     assert listing(machine.home) == before
@@ -393,7 +393,7 @@ def test_the_plan_is_shown_and_no_means_no(machine: Machine) -> None:
     child.expect_exact("Choices:")
     child.expect_exact("Go ahead? [Y/n/explain] ")
     child.sendline("n")
-    child.expect_exact("error[DECLINED]: not started; nothing was changed")
+    child.expect_exact("error[DECLINED]: cancelled; nothing was changed")
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 130

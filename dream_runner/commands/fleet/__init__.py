@@ -1,1 +1,1 @@
-"""``dream-runner fleet``: the verbs of one machine, for many, over SSH."""
+"""``dream-runner fleet``: the commands of one machine, for many machines over SSH."""

@@ -1,4 +1,4 @@
-"""Find problems on each host, with the remedy of each."""
+"""Find problems on each host, with a fix for each."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ...fleet.session import HostAccess
 from ...fleet.view import View
 from .host_report import HostReport, each_host
 
-#: Less free space than this and the next log line may be the last.
+#: Warn below this: logs and state may soon fill the disk.
 _LOW_DISK_BYTES = 1_000_000_000
 
 
 def run(environment: Mapping[str, str], access: HostAccess, view: View) -> list[HostReport]:
-    """Return what is wrong on each host, with the remedy."""
+    """Return the problems of each host, each with a fix."""
     options = visit_hosts.Options(save=False, force=True, verify=True)
     return each_host("exec-doctor", {}, None, environment, access, view, options, _findings)
 
@@ -24,9 +24,9 @@ def run(environment: Mapping[str, str], access: HostAccess, view: View) -> list[
 def _findings(seen: Seen) -> HostReport:
     found = list(_problems(seen))
     bad = [item for item in found if item["severity"] == "error"]
-    state = "error" if bad else "warning" if found else "well"
+    state = "error" if bad else "warning" if found else "ok"
     lines = [f"{item['severity']}: {item['what']}" for item in found]
-    return HostReport(seen.name, state, "; ".join(lines) or "nothing is wrong",
+    return HostReport(seen.name, state, "; ".join(lines) or "no problems found",
                 facts={"findings": found})  # fmt: skip
 
 
@@ -34,7 +34,7 @@ def _problems(seen: Seen) -> Iterator[dict[str, str]]:
     for item in seen.document["decided"]["host"]["findings"]:
         if item["severity"] in ("warning", "error"):
             yield {key: str(item.get(key, "")) for key in ("id", "severity", "what", "hint")}
-    again = "'dream-runner fleet install' again repairs it"
+    again = "run 'dream-runner fleet install' to repair it"
     if seen.before.is_open:
         where = f"{seen.before.state} in phase {seen.before.phase}"
         yield _problem("interrupted", "warning", where, again)
@@ -44,7 +44,7 @@ def _problems(seen: Seen) -> Iterator[dict[str, str]]:
         yield _problem("engine", "error", seen.engine["why"], again)
     if seen.free_bytes is not None and seen.free_bytes < _LOW_DISK_BYTES:
         yield _problem(
-            "disk", "warning", f"{wording.size(seen.free_bytes)} free", "free some space"
+            "disk", "warning", f"only {wording.size(seen.free_bytes)} free", "free some disk space"
         )
 
 

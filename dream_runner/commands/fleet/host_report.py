@@ -1,4 +1,4 @@
-"""What a look at each host found: for plan, status and exec-doctor."""
+"""The result of a read-only visit to each host: for plan, status and exec-doctor."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .open_fleet import open_fleet
 
 @dataclass(frozen=True)
 class HostReport:
-    """What a look at one host says: for plan, status and exec-doctor."""
+    """The result for one host: for plan, status and exec-doctor."""
 
     name: str
     state: str
@@ -47,7 +47,7 @@ def each_host(
     options: visit_hosts.Options,
     tell: Callable[[Seen], HostReport],
 ) -> list[HostReport]:
-    """Look at every host and return what ``tell`` says of each; write nothing there."""
+    """Visit every host and return what ``tell`` makes of it; write nothing there."""
     with open_fleet(
         verb, flags, answers_file, environment, access, view, exclusive=False
     ) as opened:
@@ -63,7 +63,7 @@ def each_host(
 
 
 def as_json(verb: str, hosts: Sequence[HostReport], code: int) -> dict[str, Any]:
-    """Return what was seen as the data that ``--json`` prints."""
+    """Return the hosts as the data that ``--json`` prints."""
     counts: dict[str, int] = {}
     for host in hosts:
         counts[host.state] = counts.get(host.state, 0) + 1
@@ -77,7 +77,7 @@ def as_json(verb: str, hosts: Sequence[HostReport], code: int) -> dict[str, Any]
 
 
 def as_text(hosts: Sequence[HostReport]) -> str:
-    """Return a line a host, the errors with their hints below."""
+    """Return one line per host, with the hints of the errors below."""
     wide = max(len(host.name) for host in hosts)
     broad = max(len(host.state) for host in hosts)
     lines = [f"{host.name:{wide}}  {host.state:{broad}}  {host.detail}" for host in hosts]
@@ -86,5 +86,5 @@ def as_text(hosts: Sequence[HostReport]) -> str:
 
 
 def exit_code(hosts: Sequence[HostReport], good: Sequence[str]) -> int:
-    """Return 0 when every host is in one of the ``good`` states, else 13."""
+    """Return 0 if every host is in one of the ``good`` states, else 13."""
     return 0 if all(host.state in good for host in hosts) else FleetError.exit_code

@@ -1,6 +1,6 @@
-"""``dream-runner fleet install``: look at all hosts at once, then go through them in order.
+"""``dream-runner fleet install``: visit all hosts at once, then install them in waves.
 
-Ansible over SSH is the engine, with one process for each host.
+Each host has its own Ansible process over SSH.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .serve_files import Sources, serving
 
 @dataclass(frozen=True)
 class Options:
-    """What an install is asked besides the settings."""
+    """The options of an install besides the settings."""
 
     order: Order
     fresh: bool = False
@@ -51,7 +51,7 @@ def run(
     options: Options,
     view: View,
 ) -> FleetOutcome:
-    """Install, continue, repair or change the hosts; raise a DreamError where it cannot begin."""
+    """Install, continue, repair or change the hosts. Raises a DreamError if it cannot start."""
     began = time.monotonic()
     with open_fleet("install", flags, answers_file, environment, access, view) as opened:
         fleet, crew = opened.fleet, opened.crew
@@ -79,7 +79,7 @@ def run(
             for tag, entry in pinned.items():
                 view.note(f"pinned now: {tag} {entry['digest']}")
             _agree_to_install(list(due.values()), crew, options.yes)
-            # On this machine, whose lock applies to every host.
+            # The lock file of this machine applies to every host.
             pins.record(pinned)
             with serving(fleet, found, due, options.sources, opened) as served:
                 crew.fleet = served.fleet
@@ -92,7 +92,7 @@ def run(
 def _pinned(
     due: Sequence[Seen], *, locked: bool
 ) -> tuple[Mapping[str, Any], dict[str, DreamError]]:
-    """Return new pins for images that no lock pins, and errors for hosts that still miss some."""
+    """Return new pins for unpinned images, and errors for hosts that still lack some."""
     missing = {seen.name: pins.unpinned(seen.choice) for seen in due}
     online = {seen.name for seen in due if not seen.settings["offline"]} if not locked else set()
     tags = sorted({tag for name in online for tag in missing[name]})
@@ -108,7 +108,7 @@ def _pinned(
 
 
 def _record(fleet: Fleet, found: visit_hosts.Found) -> None:
-    """Leave what every host is and what it needs, for the report."""
+    """Record the facts and the plan of every host for the report."""
     for name, seen in found.items():
         if isinstance(seen, Seen):
             facts = seen.document["decided"]["host"]
@@ -138,7 +138,7 @@ def _install_of(
 
 
 def _without_sudo(found: visit_hosts.Found, fleet: Fleet) -> dict[str, DreamError]:
-    """Return the hosts whose work would stop at sudo's question, or for want of sudo."""
+    """Return errors for hosts that need root and lack sudo or its password."""
     wanting = [seen for seen in found.values() if isinstance(seen, Seen) and seen.needs_root]
     errors: dict[str, DreamError] = {}
     for seen in wanting:
@@ -146,15 +146,15 @@ def _without_sudo(found: visit_hosts.Found, fleet: Fleet) -> dict[str, DreamErro
         has_password = has_password or fleet.hosts[seen.name].has_become_password
         if seen.sudo == "none":
             errors[seen.name] = PrivilegeError(
-                "root is needed there, and the host has no sudo",
+                "root is needed, but the host has no sudo",
                 code="SUDO_MISSING",
-                hint="install sudo there, or log in as root: ansible_user=root",
+                hint="install sudo on the host, or log in as root: ansible_user=root",
             )
         elif seen.sudo == "password" and not has_password:
             errors[seen.name] = PrivilegeError(
-                "root is needed there, and sudo asks for a password",
+                "root is needed, but sudo asks for a password",
                 code="SUDO_NEEDED",
-                hint="--ask-become-pass, --become-password-file, or ansible_become_password "
+                hint="use --ask-become-pass, --become-password-file, or ansible_become_password "
                 "in a vault",
             )
     return errors
@@ -167,8 +167,7 @@ def _agree_to_install(due: Sequence[Seen], crew: Crew, yes: bool) -> None:
     rest = len(crew.results) - lost
     megabytes = wording.size(sum(seen.missing_bytes for seen in due))
     terminal.say(
-        f"{wording.plural(len(due), 'host')} with something to do ({megabytes} of model bytes), "
-        f"{rest} in order, {lost} that cannot be worked with."
+        f"Hosts: {len(due)} to change ({megabytes} to download), {rest} up to date, {lost} failed."
     )
     if terminal.ask("Go ahead?", ("y", "n"), "y") != "y":
-        raise Interrupted("not started; nothing was changed", code="DECLINED")
+        raise Interrupted("cancelled; nothing was changed", code="DECLINED")

@@ -1,4 +1,4 @@
-"""What every verb of a fleet begins with: read and check everything, then hold it for the run."""
+"""Open a fleet, as every fleet command does: read and check everything, hold it for the run."""
 
 from __future__ import annotations
 
@@ -37,25 +37,25 @@ from .passwords import ask_passwords
 
 @dataclass
 class OpenFleet:
-    """A fleet that is ready to be worked with."""
+    """A fleet that is ready for a run."""
 
     verb: str
     fleet: Fleet
     crew: Crew
     view: View
     forks: int
-    #: Hosts in order whose connections still stand.
+    #: Up-to-date hosts whose connections are still open.
     rested: Sequence[str] = ()
 
     def look(
         self, options: visit_hosts.Options, *, keep_rested: bool = False
     ) -> dict[str, Seen | DreamError]:
-        """Look at every host, then let the connections go: the next use may be hours away.
+        """Visit every host, then close the connections: the next use may be hours away.
 
-        ``keep_rested`` keeps those of hosts in order.
+        ``keep_rested`` keeps the connections of hosts that are up to date.
         """
         names = list(self.fleet.hosts)
-        self.view.note(f"looking at {wording.plural(len(names), 'host')}")
+        self.view.note(f"checking {wording.plural(len(names), 'host')}")
         found = visit_hosts.at(self.fleet, names, options, self.forks, _only_notices(self.view))
         if keep_rested:
             seen = {name: item for name, item in found.items() if isinstance(item, Seen)}
@@ -66,7 +66,7 @@ class OpenFleet:
         return found
 
     def outcome(self, seconds: float, traffic: Mapping[str, int]) -> FleetOutcome:
-        """Return how the run ended, and leave it as the report of the run."""
+        """Return how the run ended, and write it as the report of the run."""
         crew = self.crew
         hosts = [
             crew.results.get(name) or HostResult(name, "untouched") for name in self.fleet.hosts
@@ -86,7 +86,7 @@ class OpenFleet:
 
 
 def _only_notices(view: View) -> Callable[[Event], None]:
-    """Show of the look only what it warns of: it is one step."""
+    """Show only the notices of the visit: to the user, it is one step."""
 
     def take(event: Event) -> None:
         if type(event).__name__ == "Notice":
@@ -106,13 +106,13 @@ def open_fleet(
     *,
     exclusive: bool = True,
 ) -> Iterator[OpenFleet]:
-    """Read and check everything, then hold what a run needs until it has ended."""
+    """Read and check everything; hold the lock and the sockets until the run has ended."""
     if verb in ("install", "plan"):
         network_env.require(environment)
     caller = dict(environment)
     state_dir = Path(default_state_dir(caller)) / "fleet"
     if not exclusive:
-        # Beside the runs, so that asking often does not push out what they left.
+        # In a folder of its own, so that frequent status runs do not push out install logs.
         state_dir = state_dir / "looks"
     run_id = new_run_id()
     run_dir = history.directory(state_dir, run_id)
@@ -159,7 +159,7 @@ def _letting_go(crew: Crew, wires: Wires) -> Callable[[], None]:
 
 
 def default_forks() -> int:
-    """Return how many hosts this machine works with at a time (docs/developer/fleet.md)."""
+    """Return the default number of hosts to work on in parallel (docs/developer/fleet.md)."""
     return 4 * (os.cpu_count() or 1)
 
 
@@ -168,7 +168,7 @@ def _warning(view: View) -> Callable[[str], None]:
 
 
 def _sweep(state_dir: Path) -> None:
-    """Drop what killed runs left half-access, and all but the newest runs."""
+    """Remove the leftovers of killed runs, and all but the newest runs."""
     history.sweep(state_dir)
     for left in (*state_dir.glob("runs/*/hosts/*/work"), *state_dir.glob("runs/*/answers")):
         if not left.is_symlink():
@@ -179,4 +179,4 @@ def _write_report(run_dir: Path, outcome: FleetOutcome, view: View) -> None:
     try:
         json_file.write_json(str(run_dir / "report.json"), outcome.to_dict(), mode=0o600)
     except (DreamError, OSError) as error:
-        view.note(f"no report was written: {error}", "warning")
+        view.note(f"the report could not be written: {error}", "warning")

@@ -1,4 +1,4 @@
-"""The passwords for logging in and for becoming root: typed, or from a file."""
+"""Read the SSH and sudo passwords from the terminal or a file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...ui import terminal
 
 
 def ask_passwords(access: HostAccess, count: int) -> Passwords:
-    """Return the passwords that are read from files or typed; ``count`` hosts get them."""
+    """Return the passwords, read from files or typed, for ``count`` hosts."""
     hosts = wording.plural(count, "host")
     return Passwords(
         login=_password(access.ask_pass, access.password_file, f"SSH password for {hosts}: "),
@@ -31,30 +31,30 @@ def _password(ask: bool, file: str, prompt: str) -> str | None:
     password = terminal.password(prompt)
     if password is None:
         raise UsageError(
-            "nobody is here to type a password",
+            "cannot ask for a password: there is no terminal",
             code="NO_TERMINAL",
-            hint="give a file or a descriptor: --become-password-file /dev/fd/3",
+            hint="use a file or a descriptor, for example --become-password-file /dev/fd/3",
         )
     return password
 
 
-#: In characters; also what is read of a descriptor without an end.
+#: In characters. It also limits what is read from an endless descriptor.
 _LONGEST_PASSWORD = 4096
 
 
 def _from_file(path: str) -> str:
-    """Return the first line of a file that only its owner can read, or of a descriptor."""
+    """Return the first line of a descriptor, or of a file that only its owner can read."""
     try:
         with open(path, encoding="utf-8") as stream:
             status = os.fstat(stream.fileno())
-            # A descriptor may be a pipe, and a device has no end.
+            # Read one line only: a descriptor may be a pipe or an endless device.
             password = text_file.plain(stream.readline(_LONGEST_PASSWORD)).rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", "") or "it is not text in UTF-8"
+        reason = getattr(error, "strerror", "") or "it is not UTF-8 text"
         raise UsageError(f"{path} cannot be read: {reason}", code="PASSWORD_FILE") from None
     if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
         raise UsageError(
-            f"{path} can be read by others", code="PASSWORD_FILE", hint=f"chmod 600 {path}"
+            f"other users can read {path}", code="PASSWORD_FILE", hint=f"run: chmod 600 {path}"
         )
     if not password:
         raise UsageError(f"{path} is empty", code="PASSWORD_FILE")

@@ -53,13 +53,13 @@ def _planned(seen: Seen) -> HostReport:
     phases = f"all {len(due)} phases" if len(due) == len(seen.steps) else ""
     detail = phases or ", ".join(step.phase for step in due) or "nothing to do"
     if not due and not seen.answers:
-        detail = "the engine, which does not answer"
+        detail = "restart the engine, which does not answer"
     choice = seen.choice
     changes = list(choice.get("data_changes", ()))
     detail = "; ".join([detail, *(f"data: {versions.sentence(item)}" for item in changes)])
     return HostReport(
         seen.name,
-        "due" if seen.is_due else "in order",
+        "due" if seen.is_due else "up to date",
         detail,
         facts={
             "tier": choice["tier"]["id"],

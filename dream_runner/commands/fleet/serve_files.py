@@ -1,4 +1,4 @@
-"""Serve the files that hosts lack: from here, and from hosts that have them."""
+"""Serve the files that hosts lack: from this machine, and from hosts that have them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from .open_fleet import OpenFleet
 
 @dataclass(frozen=True)
 class Sources:
-    """Where hosts get the files of models.
+    """Where hosts get model files.
 
-    ``direct`` lets every host fetch from the origin itself; ``serve`` is an address of ours.
-    ``share`` lets hosts serve what they have, at ``share_port`` (0: any).
+    ``direct``: every host downloads from the origin. ``serve``: an address of this machine.
+    ``share``: hosts serve the files that they have, at ``share_port`` (0: any).
     """
 
     direct: bool = False
@@ -36,7 +36,7 @@ class Sources:
 
 @dataclass
 class Served:
-    """The fleet with its sources of files; ``traffic`` counts when they have closed."""
+    """The fleet with its file servers. ``traffic`` is filled in when they have closed."""
 
     fleet: Fleet
     traffic: dict[str, int] = field(default_factory=dict)
@@ -63,7 +63,7 @@ def serving(
     origin = sum(_provide(store, item, fleet, opened) for item in files)
     with blob_store.Server(store, fleet.wires.blobs, sources.serve) as server:
         if server.url:
-            opened.view.note(f"serving the model's files at {server.url}")
+            opened.view.note(f"serving the model files at {server.url}")
         shares = _sharing(fleet, server, found, sources)
         served = Served(replace(fleet, server=server, shares=shares))
         with shares or contextlib.nullcontext():
@@ -80,7 +80,7 @@ def serving(
 def _sharing(
     fleet: Fleet, server: blob_store.Server, found: visit_hosts.Found, sources: Sources
 ) -> Shares | None:
-    """Return the hosts that may serve, where the user said so; this machine serves already."""
+    """Return the hosts that may serve files, if --share is set; this machine serves already."""
     if not sources.share:
         return None
     seen = {name: item for name, item in found.items() if isinstance(item, Seen)}
@@ -89,7 +89,7 @@ def _sharing(
 
 
 def _begin_sharing(shares: Shares, is_needed: bool, opened: OpenFleet) -> None:
-    """Let hosts in order serve their files, before the first other one wants them."""
+    """Start serving from up-to-date hosts before the first other host needs files."""
 
     def begin(name: str) -> bool:
         begun = is_needed and shares.begin(name)
@@ -100,17 +100,22 @@ def _begin_sharing(shares: Shares, is_needed: bool, opened: OpenFleet) -> None:
     with ThreadPoolExecutor(max_workers=16) as pool:
         count = sum(pool.map(begin, opened.rested))
     if count:
-        opened.view.note(f"{wording.plural(count, 'host')} in order: their files go to the others")
+        opened.view.note(
+            f"{wording.plural(count, 'up-to-date host')} serving model files to the others"
+        )
 
 
 def _provide(
     store: blob_store.Store, item: blob_store.Wanted, fleet: Fleet, opened: OpenFleet
 ) -> int:
-    """Have a file here; one that cannot be had is left to the hosts, unless nobody else has it."""
+    """Download a file to this machine; return the bytes from its origin.
+
+    If that fails, the hosts download it themselves, unless only this machine has the source.
+    """
 
     def show(seen: Fetched) -> None:
         if opened.crew.interrupted:
-            raise Interrupted("stopped while fetching", code="INTERRUPTED")
+            raise Interrupted("stopped during a download", code="INTERRUPTED")
         rate, note = seen.rate, seen.note
         opened.view.take(
             Progress(
@@ -124,6 +129,7 @@ def _provide(
         if item.local_path or isinstance(error, Interrupted):
             raise
         opened.view.note(
-            f"{item.file} cannot be had here ({error}); every host fetches it itself", "warning"
+            f"cannot download {item.file} to this machine ({error}); every host downloads it",
+            "warning",
         )
         return 0

@@ -12,7 +12,7 @@ from .host_report import HostReport, each_host
 
 
 def run(environment: Mapping[str, str], access: HostAccess, view: View) -> list[HostReport]:
-    """Return what each host does now; the model of each is asked one question."""
+    """Return the state of each host; the model of each is asked one question."""
     options = visit_hosts.Options(save=False, force=True)
     return each_host("status", {}, None, environment, access, view, options, _state)
 
@@ -34,4 +34,4 @@ def _state(seen: Seen) -> HostReport:
         return HostReport(seen.name, "stopped", engine["why"], facts=facts)
     if seen.drift:
         return HostReport(seen.name, "drifted", seen.drift[0], facts=facts)
-    return HostReport(seen.name, "ready", "the model has just answered", facts=facts)
+    return HostReport(seen.name, "ready", "the model answers", facts=facts)

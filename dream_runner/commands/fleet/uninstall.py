@@ -1,4 +1,4 @@
-"""Remove from hosts what their receipts say we made."""
+"""Remove from hosts what their receipts list."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ...run.results import listed
 from ...ui import terminal
 from .open_fleet import open_fleet
 
-#: All at once: what is removed needs no canary.
+#: All hosts at once: removing needs no canary.
 _ALL = Order(Amount(0), (), Amount(100, is_percent=True))
 
 
 def run(
     environment: Mapping[str, str], access: HostAccess, view: View, *, purge: bool, yes: bool
 ) -> FleetOutcome:
-    """Remove from the hosts what their receipts say we made."""
+    """Remove from the hosts what their receipts list."""
     began = time.monotonic()
     with open_fleet("uninstall", {}, None, environment, access, view) as opened:
         _agree_to_remove(list(opened.fleet.hosts), purge=purge, yes=yes)
@@ -42,9 +42,11 @@ def _agree_to_remove(names: Sequence[str], *, purge: bool, yes: bool) -> None:
         return
     if not terminal.is_present():
         raise UsageError(
-            "nobody is here to confirm the removal", code="NOT_CONFIRMED", hint="add --yes"
+            "cannot ask for confirmation: there is no terminal",
+            code="NOT_CONFIRMED",
+            hint="add --yes",
         )
-    what = "everything, models and your data included," if purge else "what was installed"
+    what = "everything, including models and your data," if purge else "what was installed"
     terminal.say(f"This removes {what} on {wording.plural(len(names), 'host')}: {listed(names)}.")
     if terminal.ask("Remove it?", ("y", "n"), "n") != "y":
-        raise Interrupted("not started; nothing was changed", code="DECLINED")
+        raise Interrupted("cancelled; nothing was changed", code="DECLINED")

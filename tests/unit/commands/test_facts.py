@@ -104,7 +104,7 @@ def test_explain_says_the_rule_the_next_one_and_the_change():
 
 def test_explain_of_a_broken_driver_says_what_its_repair_gives():
     explanation = command.explain(replay("nvidia-driver-mismatch"), CATALOG)
-    assert any("nvidia the backend" in change for change in explanation.changes)
+    assert any("backend would be nvidia" in change for change in explanation.changes)
 
 
 def test_explain_shows_an_override_and_the_table_beside_it():

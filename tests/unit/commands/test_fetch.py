@@ -33,7 +33,7 @@ def test_fetch_and_fetch_again(
     assert seen
     assert seen[-1].done == SIZE
     assert "6.3 MB fetched" in command.as_text(first)
-    assert command.as_text(again) == f"{tmp_path}/m is there, its stamp holds"
+    assert command.as_text(again) == f"{tmp_path}/m already exists: unchanged since it was verified"
     assert json.loads(json.dumps(command.as_json(again)))["verified_by"] == "stamp"
 
 

@@ -104,21 +104,21 @@ def test_unknown_size_stays_unknown() -> None:
     result = built(found=found, more={"model": model})
     assert result.downloads[0].missing_bytes is None
     assert (result.fetch_bytes, result.is_estimate) == (5_500_000_000, True)
-    assert "size not known: the server does not say" in command.as_text(result)
+    assert "(size unknown) from" in command.as_text(result)
     told = built(
         found=Found({}, sizes={"m.gguf": 98_400_000}), more={"model": {"id": "m", "files": [file]}}
     )
     assert (told.fetch_bytes, told.is_estimate) == (98_400_000, False)
     assert "(98.4 MB) from" in command.as_text(told)
     silent = command.as_text(built(found=Found({}), more={"model": model}))
-    assert "To fetch:    the model (size not known)" in silent
+    assert "To download: the model (size unknown)" in silent
     assert "0 B" not in silent
 
 
 def test_what_is_here_is_no_download() -> None:
     text = command.as_text(built())
     assert "Download:" not in text
-    assert "To fetch:    nothing (the model is already downloaded)" in text
+    assert "To download: nothing (the model is already downloaded)" in text
 
 
 def test_no_credential_of_an_address_is_shown() -> None:
@@ -238,7 +238,7 @@ def test_images_are_told_once_with_size_source_and_whether_they_are_here() -> No
     text = command.as_text(result)
     assert "llama:1 (5.0 MB) from the bundle" in text
     assert "more:1 (size unknown, not pinned yet: dream-runner lock more:1)" in text
-    assert "1 are here already" in text
+    assert "1 already available" in text
 
 
 def test_what_containers_fetch_by_themselves_is_told() -> None:

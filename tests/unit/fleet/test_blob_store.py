@@ -161,7 +161,7 @@ def test_each_digest_is_wanted_once() -> None:
 
 @pytest.mark.parametrize("address", ["192.0.2.1", "127.0.0.1:http", "nonsense.invalid:1"])
 def test_an_address_that_is_not_ours_is_refused(tmp_path: Path, address: str) -> None:
-    with pytest.raises(UsageError, match="cannot be listened on"):
+    with pytest.raises(UsageError, match="cannot listen on"):
         Server(Store(tmp_path), str(tmp_path / "s.sock"), address)
 
 

@@ -36,12 +36,12 @@ def test_lines() -> None:
     play(Plain(stream))
     assert stream.getvalue().splitlines() == [
         "canary: 1 of 2 hosts",
-        "a: begun",
+        "a: started",
         "a: m.gguf: 25 % of 1 kB, 50 B/s, 15 s left",
         "a: [11/14] models: changed (2.0 s)",
         "warning: a: odd",
         "a: done, 3 changes (1 min 5 s)",
-        "b: begun",
+        "b: started",
         "b: failed: DISK_FULL: no space",
     ]
 
@@ -73,7 +73,7 @@ def test_the_table_has_a_row_for_each_host_at_work() -> None:
     text = capture.get()
     assert "b[red]" in text
     assert "25 % of 1 kB" in text
-    assert "2 at work" in text
+    assert "2 running" in text
     assert cells("a", "models", "", PROGRESS)[-1] == "15.0 s"
 
 

@@ -199,7 +199,7 @@ def test_the_plan_of_a_fleet_shows_pins_host_by_host(registry: str, image: archi
     facts = {"unpinned": [tag, f"{registry}/gone:1"]}
     hosts = [
         host_report.HostReport("a", "due", "images", facts=facts),
-        host_report.HostReport("b", "in order"),
+        host_report.HostReport("b", "up to date"),
     ]
     first, second = fleet_plan._with_pins(hosts)
     assert f"pinned now: {tag} {image.digest}" in first.detail
