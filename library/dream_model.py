@@ -55,11 +55,11 @@ options:
     type: str
     default: "0644"
   owner:
-    description: Name or number of the file's owner (empty: do not change it).
+    description: "Name or number of the file's owner (empty: do not change it)."
     type: str
     default: ""
   group:
-    description: Name or number of the file's group (empty: do not change it).
+    description: "Name or number of the file's group (empty: do not change it)."
     type: str
     default: ""
   state:
