@@ -72,7 +72,7 @@ options:
     type: bool
     default: false
   connections:
-    description: Number of parallel connections (V(0): the fewest that reach full speed).
+    description: "Number of parallel connections (V(0): the fewest that reach full speed)."
     type: int
     default: 0
   ca_file:
@@ -80,7 +80,7 @@ options:
     type: path
     default: ""
   netrc:
-    description: A netrc file (empty: C(NETRC), else C(~/.netrc)).
+    description: "A netrc file (empty: C(NETRC), else C(~/.netrc))."
     type: path
     default: ""
   token:
@@ -92,7 +92,7 @@ options:
     type: path
     default: ""
   stamps_dir:
-    description: Directory for stamps of verified files (empty: beside the file).
+    description: "Directory for stamps of verified files (empty: beside the file)."
     type: path
     default: ""
   reserve_bytes:
