@@ -39,7 +39,7 @@ options:
     default: []
 attributes:
   check_mode: {description: Reports changes; writes nothing., support: full}
-  diff_mode: {description: Shows the names of keys, never a value., support: full}
+  diff_mode: {description: "Shows the names of keys, never a value.", support: full}
 author: dream-runner maintainers
 """
 

@@ -13,7 +13,10 @@ description:
     configuration. Asks the daemon itself, not its pid file.
   - The daemon runs detached in its own session, with a small environment.
 options:
-  install_dir: {description: Install directory, which holds all files., type: path, required: true}
+  install_dir:
+    description: Install directory, which holds all files.
+    type: path
+    required: true
   python: {description: Python of the environment with supervisor., type: path}
   program: {description: Name of the program., type: str}
   command: {description: Command of the program., type: list, elements: str}
