@@ -85,4 +85,4 @@ def test_nvml_source_is_found_inside_a_zip(tmp_path: Path) -> None:
         [sys.executable, "-S", "-c", code], env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith('"""Ask NVIDIA')
+    assert done.stdout.startswith('"""Query NVIDIA')

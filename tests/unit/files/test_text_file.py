@@ -96,7 +96,7 @@ def test_editors_of_other_systems_write_the_same_text(
 def test_what_is_no_text_is_told_by_its_line_only(content: bytes) -> None:
     with pytest.raises(Unreadable) as caught:
         text_file.decode(content)
-    assert "not text in UTF-8" in caught.value.reason
+    assert "not valid UTF-8" in caught.value.reason
     assert "s3cret" not in caught.value.reason
     assert caught.value.__cause__ is None
 

@@ -212,8 +212,8 @@ SECRET = "hush"
 BAD_PROXIES = {
     "socks5h://proxy:1080": "SOCKS",
     "socks4://proxy:1080": "SOCKS",
-    "https://proxy:1080": "does not use http",
-    "ftp://proxy:1080": "does not use http",
+    "https://proxy:1080": "is not the address of an http proxy",
+    "ftp://proxy:1080": "is not the address of an http proxy",
     '"http://proxy:3128"': "quotes",
     "'http://proxy:3128'": "quotes",
     "\u201chttp://proxy:3128\u201d": "quotes",
@@ -227,8 +227,8 @@ BAD_PROXIES = {
     f"http://me:{SECRET}@": "invalid host or port",
     "http://": "invalid host or port",
     "http://[::1": "invalid host or port",
-    "http://a b:3128": "blank",
-    "http://proxy:31\n28": "blank",
+    "http://a b:3128": "space",
+    "http://proxy:31\n28": "space",
 }
 GOOD_PROXIES = (
     "http://proxy:3128",
@@ -268,7 +268,7 @@ def odd_files(tmp_path: Path) -> dict[str, str]:
     os.mkfifo(tmp_path / "pipe")
     return {
         str(tmp_path / "missing"): "No such file",
-        str(tmp_path / "text"): "no certificate",
+        str(tmp_path / "text"): "no PEM certificate",
         str(tmp_path / "pipe"): "not a certificate file",
     }
 

@@ -26,7 +26,7 @@ def chosen(**flags: str) -> Settings:
         (b"tier: [1", "not YAML: line"),
         (b"- tier", "the file holds no settings"),
         (b"just words", "the file holds no settings"),
-        (b"\xff\xfe\x00", "not text in UTF-8"),
+        (b"\xff\xfe\x00", "not valid UTF-8"),
         (b"x" * (1024 * 1024 + 1), "larger than 1 MB"),
         (b"a: &a [*a]\nb: !!python/object:os.system {}", "not YAML"),
     ],

@@ -1,5 +1,6 @@
-"""What this host is: a capture of it, and what the capture means.
+"""The facts of a host: capture it, and interpret the capture.
 
-``probe_system.gather`` looks and does not judge; a capture is plain data. ``interpret.interpret``
-is pure, so that any machine can be replayed. ``cache.load_or_gather`` is both, with a cache.
+``probe_system.gather`` captures the host without interpreting it; a capture is plain data.
+``interpret.interpret`` is pure, so that any machine can be replayed. ``cache.load_or_gather`` does
+both and keeps a cache.
 """

@@ -1,8 +1,7 @@
-"""The hint of a finding, for the surroundings it is read in: one table.
+"""The hints of findings for special environments, as one table.
 
-The hints of ``finding_texts.CATALOGUE`` are those for a machine of its own. Inside
-WSL, a container or a virtual machine the driver belongs to somebody else, and
-the same advice can break what works.
+The hints of ``finding_texts.CATALOGUE`` are for physical machines. In WSL, a container or a virtual
+machine, another system manages the driver, and the same advice can break a working setup.
 """
 
 from __future__ import annotations
@@ -21,20 +20,20 @@ _WSL_CONTAINER = (
     "/etc/nvidia-container-runtime/config.toml and start the container with --gpus all"
 )
 _OUTSIDE_DRIVER = (
-    "repair the driver on the machine that runs this container, not inside it; "
-    "then start the container again"
+    "repair the driver on the machine that runs this container, not inside it; then restart the "
+    "container"
 )
 _OUTSIDE_RESTART = (
-    "the driver changed on the machine that runs this container: start the container again, "
-    "and reboot that machine if nvidia-smi fails there too"
+    "the driver changed on the machine that runs this container: restart the container, and "
+    "reboot that machine if nvidia-smi fails there too"
 )
 _GUEST_DRIVER = (
-    "repair the driver in this virtual machine; a vGPU needs the guest driver of its host's "
-    "vGPU release, and a passed-through card needs vfio on the host"
+    "repair the driver in this virtual machine; a vGPU needs the guest driver of the host's vGPU "
+    "release, and a passed-through card needs vfio on the host"
 )
 _FIRMWARE = "turn Secure Boot off in the settings of this virtual machine, or enrol the signing key"
 
-#: Surroundings -> finding id -> hint.
+#: Environment -> finding id -> hint.
 HINTS: Dict[str, Dict[str, str]] = {
     "wsl": {
         "TOOL_HANGS": _WSL_RESTART,
@@ -45,11 +44,11 @@ HINTS: Dict[str, Dict[str, str]] = {
             "remove every NVIDIA driver package inside WSL (it uses the driver of Windows), "
             "then run 'wsl --shutdown' in Windows"
         ),
-        "NO_KFD": "AMD GPUs compute in Windows only; the CPU is used inside WSL",
+        "NO_KFD": "AMD GPUs can compute only in Windows; in WSL the CPU is used",
         "NO_RENDER_NODE": "this GPU has no driver for WSL; the CPU is used",
         "NVIDIA_RUNS_UNSEEN": _WSL_RESTART,
-        "MIG_ENABLED": "MIG is set in Windows: nvidia-smi -mig 0",
-        "TOOL_REPORTED_PROBLEM": "run nvidia-smi in Windows, whose driver this is",
+        "MIG_ENABLED": "turn MIG off in Windows: nvidia-smi -mig 0",
+        "TOOL_REPORTED_PROBLEM": "run nvidia-smi in Windows, which manages this driver",
     },
     "wsl container": {
         "GPU_DRIVER_BROKEN": _WSL_CONTAINER,
@@ -58,7 +57,7 @@ HINTS: Dict[str, Dict[str, str]] = {
     },
     "container": {
         "TOOL_HANGS": (
-            "see the kernel log (dmesg) of the machine that runs this container, then reboot it"
+            "check the kernel log (dmesg) of the machine that runs this container, then reboot it"
         ),
         "GPU_DRIVER_BROKEN": _OUTSIDE_DRIVER,
         "GPU_DRIVER_MISSING": _OUTSIDE_DRIVER,
@@ -72,7 +71,7 @@ HINTS: Dict[str, Dict[str, str]] = {
             "load the module on the machine that runs this container: enrol its signing key there"
         ),
         "BLACKWELL_NEEDS_OPEN_MODULE": (
-            "install the open flavour of the driver on the machine that runs this container"
+            "install the open kernel modules of the driver on the machine that runs this container"
         ),
         "MIG_ENABLED": "to use the whole GPU, turn MIG off on the machine that runs this container",
         "MIG_NO_INSTANCES": (
@@ -82,7 +81,7 @@ HINTS: Dict[str, Dict[str, str]] = {
         "NO_KFD": "start the container with --device /dev/kfd --device /dev/dri",
         "NO_RENDER_NODE": "start the container with --device /dev/dri",
         "NODE_NOT_PERMITTED": (
-            "start the container with --group-add for the group that owns the node outside"
+            "start the container with --group-add and the group that owns the device outside"
         ),
         "RESERVED_FOR_GUESTS": "unbind the GPU on the machine that runs this container",
     },
@@ -107,7 +106,7 @@ HINTS: Dict[str, Dict[str, str]] = {
 
 
 def surroundings(os: Os, is_virtual: bool) -> List[str]:
-    """Return the rows of the table that apply here, the most specific first."""
+    """Return the environments that apply here, the most specific first."""
     container = os.get("container")
     if os.get("wsl"):
         return ["wsl container", "container"] if container else ["wsl"]
@@ -117,7 +116,7 @@ def surroundings(os: Os, is_virtual: bool) -> List[str]:
 
 
 def advise(found: List[HostFinding], places: List[str]) -> List[HostFinding]:
-    """Return the findings with the hints that hold in these surroundings."""
+    """Return the findings with the hints for this environment."""
     return [{**item, "hint": _hint(item, places)} for item in found]
 
 

@@ -1,8 +1,7 @@
-"""AMD GPUs out of a capture: amdgpu's files and the compute topology (KFD).
+"""Read AMD GPUs from a capture: amdgpu's files and the compute topology (KFD).
 
-The kernel's own files name memory and gfx target of every card, one or many
-(U-12); a tool is read only where they are silent. A card whose target is not
-known is not used: a guessed one has frozen hosts (H7).
+The kernel's files give the memory and gfx target of every card (U-12); a tool is read only if they
+do not. A card with an unknown target is not used: guessed targets have frozen hosts (H7).
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _XGMI = 11
 
 
 def interpret(capture: Capture) -> Tuple[List[Gpu], List[HostFinding]]:
-    """Return the AMD devices of a capture and what is wrong with them."""
+    """Return the AMD devices of a capture and the findings about them."""
     raw = parse.mapping(capture.get("amd"))
     names = parse.mapping(capture.get("pci_names"))
     nodes = _kfd_nodes(raw)
@@ -53,7 +52,7 @@ def _device(
     gpu["memory_class"] = devices.amd_class(str(card.get("device")), core or _core_of(gpu["gfx"]))
     gpu["sources"]["memory_class"] = "ip_discovery" if core else "device id"
     if gpu["memory_class"] == "unified":
-        # What firmware set aside is missing from MemTotal, so it is added to it later.
+        # MemTotal does not include the memory that firmware reserved, so it is added later.
         gpu["carve_out_mb"], gpu["memory_mb"] = gpu["memory_mb"], None
         gpu["window_mb"] = _window(said)
     return gpu
@@ -74,19 +73,19 @@ def _core(said: Unchecked) -> Optional[str]:
 
 
 def _core_of(gfx: Optional[str]) -> Optional[str]:
-    """Return the only unified core that a gfx target stands for, where sysfs named none."""
+    """Return the unified core that a gfx target identifies, for hosts whose sysfs has none."""
     return "11.5.1" if gfx == "gfx1151" else None
 
 
 def _unique_id(value: Any) -> Optional[str]:
     name = parse.string(value)
-    # Cards without one say zero, all of them.
+    # Cards without an id all report zero.
     good = name and re.fullmatch(r"[0-9a-f]{16}", name) and name.strip("0")
     return "AMD-UID-%s" % name if good else None
 
 
 def _window(said: Unchecked) -> Optional[int]:
-    """Return the MiB a unified GPU can address now: set aside plus translated."""
+    """Return the MiB that a unified GPU can address now: reserved plus translated memory."""
     sizes = [parse.bytes_to_mb(said.get(name)) for name in ("vram", "gtt")]
     return None if None in sizes else sum(size or 0 for size in sizes)
 
@@ -138,15 +137,15 @@ def pci_distance(a: Unchecked, b: Unchecked) -> str:
     common = 0
     while common < min(map(len, paths)) and paths[0][common] == paths[1][common]:
         common += 1
-    # One common part is the root complex alone, two the same port below it.
+    # One common part is the root complex; two are the same port below it.
     return {0: "SYS", 1: "PHB", 2: "PXB"}.get(common, "PIX")
 
 
-# Tools, where the kernel is silent
+# Tools, for what the kernel does not report
 
 
 def _tool_cards(raw: Unchecked) -> Tuple[Dict[str, Unchecked], str]:
-    """Return the cards of the first tool that names any, and what it reported beside them."""
+    """Return the cards from the first tool that lists any, and the problem that it reported."""
     for name, of_json, of_text in (
         ("amd_smi", _amd_smi, _amd_smi_text),
         ("rocm_smi", _rocm_smi, _rocm_smi_text),
@@ -172,7 +171,7 @@ def _json(stdout: Any) -> Any:
 
 
 def _amd_smi_text(stdout: Any) -> List[Dict[str, Unchecked]]:
-    """Return amd-smi's indented text in the shape of its JSON."""
+    """Convert amd-smi's indented text to the form of its JSON."""
     cards: List[Dict[str, Unchecked]] = []
     section: Unchecked = {}
     for line in parse.lines(stdout):
@@ -192,7 +191,7 @@ def _quantity(value: str) -> Any:
 
 
 def _rocm_smi_text(stdout: Any) -> Dict[str, Dict[str, str]]:
-    """Return rocm-smi's lines ``GPU[0] : label: value`` in the shape of its JSON."""
+    """Convert rocm-smi's lines ``GPU[0] : label: value`` to the form of its JSON."""
     cards: Dict[str, Dict[str, str]] = {}
     for line in parse.lines(stdout):
         match = re.match(r"GPU\[(\d{1,3})\]\s*:\s*([^:]+):\s*(.+)", line)
@@ -220,7 +219,7 @@ def _amd_smi(data: Any) -> Dict[str, Unchecked]:
 
 
 def _rocm_smi(data: Any) -> Dict[str, Unchecked]:
-    """Read ``rocm-smi --json``: one object a card, with labels as keys."""
+    """Read ``rocm-smi --json``: one object per card, with labels as keys."""
     found: Dict[str, Unchecked] = {}
     for card in parse.mapping(data).values():
         card = parse.mapping(card)

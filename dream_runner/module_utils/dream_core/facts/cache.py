@@ -1,7 +1,7 @@
-"""The facts document on disk: used while it is surely still true, gathered anew else.
+"""The cached facts document: used while it is certainly valid, otherwise gathered again.
 
-The file is a hint and never an authority. Whatever is wrong with it, the
-answer is a fresh look at the machine and one line that says why.
+The cache is never trusted blindly. If anything is wrong with it, the facts are gathered again and
+one line gives the reason.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ FILE_NAME = "facts.json"
 
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
-#: Seconds by which a clock may run back before a file from the future is refused.
+#: How many seconds in the future the time of the cache may be.
 _CLOCK_SLACK = 300
 
-#: What every later reader relies on; a document without it is none of ours.
+#: The fields that readers rely on; a document without them is not used.
 _SHAPE = {
     "os": dict,
     "arch": str,
@@ -54,8 +54,8 @@ def load_or_gather(
 ) -> Tuple[Facts, Dict[str, str]]:
     """Return ``(document, {"source": "cache"|"gathered", "why": text})``.
 
-    ``why`` is one line where there is something to say (an unusable cache, one
-    that could not be written), else empty. Never raises for the cache's sake.
+    ``why`` is one line if the cache is unusable or could not be written, else empty. Problems with
+    the cache never raise an error.
     """
     now = time.time()
     mark = fingerprint()
@@ -65,8 +65,8 @@ def load_or_gather(
         if reason is None:
             return document, {"source": "cache", "why": ""}
         why = "the saved hardware facts are not used: %s" % reason
-    # Here and not above: Ansible compiles what it imports at every call, and a cached
-    # answer needs none of the judgement.
+    # Imported here, because Ansible compiles imports in every call and a cached answer does not
+    # need this module.
     from .interpret import interpret
 
     document = seal(
@@ -93,13 +93,13 @@ def _cached(path: str, force: bool) -> Tuple[Optional[Facts], str]:
 
 
 def _foreign(path: str) -> Optional[str]:
-    """Return why a file that somebody else made is not ours to believe."""
+    """Return why a file of another user is not trusted, or None."""
     try:
         owner = os.lstat(path).st_uid
         home = os.lstat(os.path.dirname(path)).st_uid
     except OSError as error:
         return "the file cannot be examined (%s)" % error.strerror
-    # Root may run for the user whose state this is.
+    # Root may run for the user who owns this state.
     trusted = (0, os.geteuid()) if os.geteuid() else (0, home)
     return None if owner in trusted else "the file belongs to user %d" % owner
 
@@ -117,10 +117,9 @@ def _malformed(content: Any) -> Optional[str]:
 
 
 def seal(document: Facts) -> Facts:
-    """Return a document with the digest of its content.
+    """Add the digest of its content to a document.
 
-    A flipped bit may leave valid JSON behind, with a field that nobody knows in
-    the place of one that everybody reads.
+    A flipped bit can leave valid JSON with a wrong field name or value.
     """
     content = {key: value for key, value in document.items() if key != "digest"}
     text = json.dumps(content, sort_keys=True)
@@ -135,7 +134,7 @@ def _outdated(
     now: float,
     max_age_seconds: int,
 ) -> Optional[str]:
-    """Return why a sound document does not describe this run, or None."""
+    """Return why a valid document does not describe this run, or None."""
     stamp = document["gathered_at"] or ""
     age = _age(stamp, now)
     if age is None or age < -_CLOCK_SLACK:
@@ -145,16 +144,16 @@ def _outdated(
     if document.get("version") != version:
         return "they are from version %s" % str(document.get("version"))[:40]
     if document.get("install_dir") != install_dir:
-        return "they are of another install directory (%s)" % document.get("install_dir")
+        return "they are for another install directory (%s)" % document.get("install_dir")
     if document["fingerprint"] != mark:
         return "the machine has changed since (boot, kernel, devices, drivers or memory)"
     return None
 
 
 def _age(stamp: str, now: float) -> Optional[float]:
-    """Return the age in seconds of a time in UTC, or None for what is no time.
+    """Return the age in seconds of a time in UTC, or None if it is not a time.
 
-    Not by ``strptime``: it loads the locale, for longer than all the rest takes.
+    ``strptime`` is not used: it loads the locale, which takes longer than everything else.
     """
     try:
         moment = datetime.datetime.fromisoformat(stamp[:-1] if stamp.endswith("Z") else "")
@@ -164,7 +163,7 @@ def _age(stamp: str, now: float) -> Optional[float]:
 
 
 def _save(state_dir: str, document: Facts) -> str:
-    """Write the cache; return a warning instead of raising, because facts in hand are enough."""
+    """Write the cache; return a warning instead of raising, because the run has its facts."""
     try:
         os.makedirs(state_dir, mode=0o700, exist_ok=True)
         json_file.write_json(os.path.join(state_dir, FILE_NAME), document, mode=0o600)

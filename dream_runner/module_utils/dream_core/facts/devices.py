@@ -1,16 +1,16 @@
-"""What PCI device ids and kernel versions of a graphics core mean.
+"""The meaning of PCI device ids and of graphics core versions.
 
-Facts about silicon that no file of a running machine offers. Sources: the id
-tables of the Linux drivers amdgpu, i915 and xe, and the vendors' published
-memory sizes. A device that is not here is unknown, never the nearest one.
+Hardware facts that a running machine does not report. Sources: the id tables of the Linux drivers
+amdgpu, i915 and xe, and the vendors' published memory sizes. A device that is not listed is
+unknown; the nearest one is never used.
 """
 
 from __future__ import annotations
 
 from typing import Dict, Optional, Tuple
 
-#: Graphics core versions whose devices amdgpu marks AMD_IS_APU
-#: (amdgpu_discovery.c): they sit beside the CPU, whatever their memory looks like.
+#: Graphics core versions whose devices amdgpu marks AMD_IS_APU (amdgpu_discovery.c): they are part
+#: of the processor, whatever memory they report.
 AMD_APU_CORES = frozenset(
     [
         "9.1.0",
@@ -31,7 +31,7 @@ AMD_APU_CORES = frozenset(
     ]
 )
 
-#: The same for kernels that offer no ip_discovery: PCI ids of integrated GPUs.
+#: The same for kernels without ip_discovery: PCI ids of integrated GPUs.
 AMD_APU_IDS = frozenset(
     [
         "0x15dd",
@@ -118,7 +118,7 @@ INTEL_DISCRETE: Dict[str, Tuple[str, int]] = {
 #: but its memory is unknown.
 _INTEL_RANGES = ((0x5690, 0x569F), (0x56A0, 0x56CF), (0xE200, 0xE22F))
 
-#: Adapters that only draw: management controllers, virtual and remote displays.
+#: Adapters that only display: management controllers, virtual and remote displays.
 DISPLAY_ONLY = frozenset(
     [
         "0x1a03",
@@ -154,17 +154,16 @@ def intel_discrete(device: str) -> bool:
 def amd_class(device: str, core: Optional[str]) -> str:
     """Return ``unified``, ``integrated`` or ``discrete`` for an AMD GPU.
 
-    By what it is, never by the size of its memory windows: the graphics
-    translation table grows with the RAM of the host and says nothing (U-19).
+    The device id decides, never the size of its memory windows: the graphics translation table
+    grows with the RAM of the host (U-19).
     """
     if device in AMD_UNIFIED_IDS or core in AMD_UNIFIED_CORES:
         return "unified"
     return "integrated" if device in AMD_APU_IDS or core in AMD_APU_CORES else "discrete"
 
 
-#: Graphics core -> compiler target, as amdgpu's kfd_device.c has it. The digits
-#: are not the same (Navi 32 is core 11.0.3 and gfx1101), so that a core which
-#: is not listed has no known target.
+#: Graphics core -> compiler target, from amdgpu's kfd_device.c. The digits can differ (Navi 32 is
+#: core 11.0.3 and gfx1101), so the target of an unlisted core is unknown.
 _CORE_TARGETS = {
     "9.0.1": "gfx900",
     "9.1.0": "gfx902",
@@ -199,7 +198,7 @@ _CORE_TARGETS = {
 
 
 def gfx_of_core(core: Optional[str]) -> Optional[str]:
-    """Return the gfx target of a graphics core version, or None for one not known."""
+    """Return the gfx target of a graphics core version, or None if it is unknown."""
     return _CORE_TARGETS.get(core or "")
 
 

@@ -1,4 +1,4 @@
-"""What the exit codes of vendor tools mean. Rows that parse are facts; a code is a finding."""
+"""The exit codes of vendor tools. Rows that parse are facts; an exit code is a finding."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from . import parse
 NVIDIA: Dict[int, str] = {
     2: "an argument is invalid",
     3: "the operation is not supported by this GPU",
-    4: "this user has no permission for it",
+    4: "this user lacks the permission",
     6: "the GPU was not found",
     8: "a GPU lacks its external power cable",
     9: "the NVIDIA driver is not loaded",
@@ -31,7 +31,7 @@ NVIDIA: Dict[int, str] = {
 
 
 def meaning(answer: Mapping[str, object], table: Optional[Dict[int, str]] = None) -> Optional[str]:
-    """Return what a tool's exit code says, None for 0 and for a tool that did not end by itself."""
+    """Return the meaning of a tool's exit code; None for 0 or if it did not exit by itself."""
     code = answer.get("rc")
     if not isinstance(code, int) or isinstance(code, bool) or code == 0:
         return None
@@ -51,7 +51,7 @@ def _signal(number: int) -> str:
 def complaint(
     tool: str, answer: Mapping[str, object], table: Optional[Dict[int, str]] = None
 ) -> str:
-    """Return what a tool reported beside its rows, in one line; empty when it ended well."""
+    """Return the problem that a tool reported beside its rows, as one line; empty on success."""
     code = meaning(answer, table)
     if code is None:
         return ""

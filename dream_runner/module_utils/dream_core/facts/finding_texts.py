@@ -1,6 +1,6 @@
-"""What can be wrong with a host's hardware, each under an id that never changes.
+"""The findings about a host's hardware, by ids that never change.
 
-The texts are for the user; a finding adds what was seen on this host.
+The texts are for the user; a finding adds the details of this host.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Dict, List, Tuple
 
 from ..types.facts import HostFinding
 
-#: id -> (severity, what it means, what to do)
+#: id -> (severity, meaning, what to do)
 CATALOGUE: Dict[str, Tuple[str, str, str]] = {
     "PROBE_FAILED": (
         "warning",
@@ -19,46 +19,46 @@ CATALOGUE: Dict[str, Tuple[str, str, str]] = {
     "TOOL_HANGS": (
         "warning",
         "a vendor tool did not answer in time",
-        "a hanging tool often means a wedged driver: see the kernel log (dmesg), then reboot",
+        "this often means a hung driver: check the kernel log (dmesg), then reboot",
     ),
     "TOOL_OUTPUT_UNREADABLE": (
         "warning",
-        "a vendor tool answered something that cannot be understood",
+        "the output of a vendor tool cannot be read",
         "report this with the output of: dream-runner facts --capture FILE",
     ),
     "TOOL_REPORTED_PROBLEM": (
         "warning",
-        "a vendor tool listed the GPUs and reported a problem; they are used",
+        "a vendor tool listed the GPUs but also reported a problem; the GPUs are used",
         "watch the kernel log (dmesg) for errors of this GPU",
     ),
     "GPU_DRIVER_BROKEN": (
         "error",
-        "there is an NVIDIA GPU, but its driver does not work",
+        "this host has an NVIDIA GPU, but its driver does not work",
         "repair or reinstall the driver, reboot, then run again",
     ),
     "GPU_DRIVER_MISSING": (
         "error",
-        "there is an NVIDIA GPU, but no driver for it is installed",
+        "this host has an NVIDIA GPU, but its driver is not installed",
         "install NVIDIA's driver (570 or newer), reboot, then run again",
     ),
     "DRIVER_MISMATCH": (
         "error",
-        "NVIDIA's kernel module and library are of different versions",
-        "the driver was updated while running: reboot, then run again",
+        "NVIDIA's kernel module and library have different versions",
+        "the driver was updated while it was running: reboot, then run again",
     ),
     "DRIVER_TOO_OLD": (
         "error",
-        "NVIDIA's driver is older than the engine's CUDA runtime needs",
+        "NVIDIA's driver is too old for the engine's CUDA runtime",
         "install driver 570 or newer, reboot, then run again",
     ),
     "STALE_NVIDIA_SMI": (
         "info",
         "nvidia-smi is installed, but this machine has no NVIDIA GPU",
-        "nothing needs to be done; the tool is a leftover",
+        "no action needed; the tool is a leftover",
     ),
     "NOUVEAU_IN_USE": (
         "error",
-        "the NVIDIA GPU is driven by nouveau, which cannot compute",
+        "the NVIDIA GPU uses the nouveau driver, which cannot compute",
         "install NVIDIA's driver, which disables nouveau, then reboot",
     ),
     "SECURE_BOOT_BLOCKS_MODULE": (
@@ -68,13 +68,13 @@ CATALOGUE: Dict[str, Tuple[str, str, str]] = {
     ),
     "BLACKWELL_NEEDS_OPEN_MODULE": (
         "error",
-        "this NVIDIA GPU works with the open kernel module only",
-        "install the open flavour of the driver (nvidia-open), reboot, then run again",
+        "this NVIDIA GPU works only with the open kernel modules",
+        "install the open kernel modules (nvidia-open), reboot, then run again",
     ),
     "NVIDIA_RUNS_UNSEEN": (
         "warning",
         "NVIDIA's driver does not report a GPU that is on the PCI bus",
-        "see the kernel log (dmesg | grep NVRM) for what stopped it",
+        "check the kernel log: dmesg | grep NVRM",
     ),
     "NOT_IN_CONTAINER": (
         "info",
@@ -83,18 +83,18 @@ CATALOGUE: Dict[str, Tuple[str, str, str]] = {
     ),
     "RESERVED_FOR_GUESTS": (
         "info",
-        "a GPU is bound to vfio and so reserved for virtual machines; it is not used",
-        "bind it to its own driver to use it here",
+        "a GPU is bound to vfio and reserved for virtual machines; it is not used",
+        "to use it here, bind it to its own driver",
     ),
     "MIG_ENABLED": (
         "info",
-        "an NVIDIA GPU is split by MIG; a program can use one of its parts only",
-        "turn MIG off to use the whole GPU: nvidia-smi -mig 0",
+        "an NVIDIA GPU is split by MIG; a program can use only one of its parts",
+        "to use the whole GPU, turn MIG off: nvidia-smi -mig 0",
     ),
     "MIG_NO_INSTANCES": (
         "warning",
-        "an NVIDIA GPU is in MIG mode but has no part that a program could use",
-        "make instances (nvidia-smi mig -cgi), or turn MIG off (nvidia-smi -mig 0)",
+        "an NVIDIA GPU is in MIG mode but has no usable instance",
+        "create instances (nvidia-smi mig -cgi), or turn MIG off (nvidia-smi -mig 0)",
     ),
     "VRAM_TOO_SMALL": (
         "warning",
@@ -108,48 +108,48 @@ CATALOGUE: Dict[str, Tuple[str, str, str]] = {
     ),
     "NO_KFD": (
         "error",
-        "there is an AMD GPU, but /dev/kfd is missing",
-        "load amdgpu; in a container, pass /dev/kfd and /dev/dri through",
+        "this host has an AMD GPU, but /dev/kfd is missing",
+        "load the amdgpu driver; for a container, pass through /dev/kfd and /dev/dri",
     ),
     "NO_RENDER_NODE": (
         "error",
-        "there is a GPU, but no /dev/dri/renderD* device",
-        "load the GPU's driver; in a container, pass /dev/dri through",
+        "this host has a GPU, but no /dev/dri/renderD* device",
+        "load the GPU's driver; for a container, pass through /dev/dri",
     ),
     "NODE_NOT_PERMITTED": (
         "warning",
-        "this user may not open a GPU's device node",
+        "this user cannot open a GPU's device node",
         "add the user to the groups render and video, then log in again",
     ),
     "GFX_UNKNOWN": (
         "warning",
-        "the gfx target of an AMD GPU is unknown and is never guessed; it is not used",
+        "the gfx target of an AMD GPU is unknown; the GPU is not used",
         "report this with the output of: dream-runner facts --capture FILE",
     ),
     "GFX_UNSUPPORTED": (
         "warning",
-        "the engine has no code for this AMD GPU; it is not used",
+        "the engine does not support this AMD GPU; it is not used",
         "the CPU is used instead",
     ),
     "INTEGRATED_GPU_UNUSED": (
         "info",
-        "an integrated GPU shares the CPU's memory and gains nothing; it is not used",
+        "an integrated GPU shares the CPU's memory and is not faster; it is not used",
         "nothing needs to be done",
     ),
     "LEVEL_ZERO_MISSING": (
         "warning",
-        "there is an Intel GPU, but the Level Zero loader is not installed on the host",
-        "only needed to run without containers: install libze1 (or level-zero)",
+        "this host has an Intel GPU, but the Level Zero loader is not installed",
+        "install libze1 (or level-zero); only the native profile needs it",
     ),
     "GPU_UNKNOWN": (
         "warning",
-        "there is a graphics device that dream-runner does not know; it is not used",
+        "this host has an unknown graphics device; it is not used",
         "report this with the output of: dream-runner facts --capture FILE",
     ),
     "OTHER_GPU_IDLE": (
         "info",
-        "there are usable GPUs of another vendor; an engine uses one vendor's at a time",
-        "choose the other one with --gpu",
+        "GPUs of another vendor are usable too; an engine uses one vendor at a time",
+        "to use the other one, choose it with --gpu",
     ),
     "JETSON_UNSUPPORTED": (
         "info",
@@ -158,27 +158,27 @@ CATALOGUE: Dict[str, Tuple[str, str, str]] = {
     ),
     "MEMORY_LIMITED": (
         "info",
-        "a control group limits the memory below what the machine has",
-        "the limit is what is counted",
+        "a control group limits the memory to less than the machine has",
+        "dream-runner uses the limit as the available memory",
     ),
     "WSL_MEMORY_LIMITED": (
         "info",
-        "Windows has more memory than this WSL machine may use",
-        "raise memory= in .wslconfig to use more",
+        "this WSL machine can use only part of the memory of Windows",
+        "to use more, raise memory= in .wslconfig",
     ),
     "LARGE_PAGES": (
         "info",
         "the kernel uses memory pages larger than 4 KiB; some services do not run with them",
-        "nothing needs to be done; such services are left out",
+        "no action needed; such services are left out",
     ),
     "TOPOLOGY_UNKNOWN": (
         "info",
-        "how the GPUs are connected could not be determined",
-        "they are treated as if connected over the slowest link",
+        "the connection between the GPUs could not be determined",
+        "dream-runner assumes the slowest link",
     ),
 }
 
-#: The findings that prove an NVIDIA GPU, even where the PCI bus shows none (WSL).
+#: The findings that prove an NVIDIA GPU, even if the PCI bus shows none (WSL).
 NVIDIA_UNUSABLE = frozenset(
     [
         "GPU_DRIVER_BROKEN",
@@ -196,13 +196,13 @@ _RANK = {"error": 0, "warning": 1, "info": 2}
 
 
 def finding(name: str, seen: str = "", device: str = "") -> HostFinding:
-    """Return a finding: what it means, what was seen here, what to do."""
+    """Return a finding: its meaning, the details, and what to do."""
     severity, what, hint = CATALOGUE[name]
     text = "%s (%s)" % (what, seen) if seen else what
     return {"id": name, "severity": severity, "what": text, "hint": hint, "device": device or None}
 
 
 def ordered(found: List[HostFinding]) -> List[HostFinding]:
-    """Return each finding once, the worst first, in an order that does not depend on chance."""
+    """Return each finding once, the worst first, in a fixed order."""
     unique = {(f["id"], f["device"] or "", f["what"]): f for f in found}
     return [unique[key] for key in sorted(unique, key=lambda k: (_RANK[unique[k]["severity"]], k))]

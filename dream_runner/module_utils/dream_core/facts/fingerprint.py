@@ -1,7 +1,7 @@
-"""A digest of what the facts depend on, cheap enough to take at every run.
+"""A digest of everything that the facts depend on, cheap enough to compute in every run.
 
-Boot, kernel, display devices, drivers, memory and its limit, the operating system's
-own description: while none changed, gathering again would find the same.
+It covers boot, kernel, display devices, drivers, memory and its limit, and os-release. While none
+of them changes, the facts stay the same.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _TOOLS = ("nvidia-smi", "amd-smi", "rocm-smi")
 
 
 def fingerprint(host: Optional[Host] = None) -> str:
-    """Return the digest of this machine as it is now. Reads files only, starts nothing."""
+    """Return the digest of the current machine. Only reads files and starts no program."""
     host = host or Host()
     text = json.dumps([SCHEMA, _seen(host)], sort_keys=True)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()

@@ -1,7 +1,7 @@
-"""The list of a host's GPUs: what each is, what it has, whether it can be used.
+"""The list of a host's GPUs: identity, memory, and whether each can be used.
 
-One function a vendor makes devices out of the capture; what is common
-(ids, order, totals) is here. Every value knows its source.
+One function per vendor reads the devices from the capture; the common parts (ids, order, totals)
+are here. The source of every value is recorded.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any, Dict, List, Literal, Optional
 from ..types.facts import BusLink, Driver, Gpu, Unchecked
 from . import parse, totals
 
-#: Below this a model worth having does not fit: the CPU does it better (H6).
-#: 4 GB cards report down to 2 % less than 4096.
+#: Below this no useful model fits, and the CPU is the better choice (H6). 4 GB cards report up to 2
+#: % less than 4096.
 MIN_VRAM_MB = 4096 * 98 // 100
 
 
@@ -55,7 +55,7 @@ def new(
 
 
 def of_pci(vendor: str, device: Unchecked, names: Unchecked) -> Gpu:
-    """Return what the PCI bus tells about a device; the vendor's part is added to it."""
+    """Return a device with the values from the PCI bus; the vendor's part adds the others."""
     pci_id = "%s:%s" % (_hex(device.get("vendor")), _hex(device.get("device")))
     renders = [n for n in parse.rows(device.get("drm")) if str(n).startswith("renderD")]
     node = device.get("numa_node")
@@ -83,28 +83,28 @@ def _hex(value: Any) -> str:
     return "????" if number is None else "%04x" % number
 
 
-#: Fields that are known from several sources.
+#: Fields that can come from several sources.
 Known = Literal["name", "uuid", "memory_mb", "compute_capability", "gfx"]
 
 
 def put(gpu: Gpu, field: Known, value: Any, source: str) -> None:
-    """Set a field that is known, with where it is known from; None changes nothing."""
+    """Set a field and its source; None changes nothing."""
     if value is not None:
         gpu[field] = value
         gpu["sources"][field] = source
 
 
 def refuse(gpu: Gpu, why: str) -> None:
-    """Mark a device as not usable; the first reason is the one that is kept."""
+    """Mark a device as not usable; the first reason is kept."""
     if gpu["usable"]:
         gpu["usable"] = False
         gpu["why_not"] = why
 
 
 def name_all(gpus: List[Gpu]) -> None:
-    """Give every device its stable id: UUID, else its PCI address and device id.
+    """Set the stable id of every device: its UUID, else its PCI address and device id.
 
-    A UUID that two devices claim is none.
+    A UUID that two devices report is not used.
     """
     uuids = [gpu["uuid"] for gpu in gpus]
     for gpu in gpus:
@@ -113,14 +113,14 @@ def name_all(gpus: List[Gpu]) -> None:
 
 
 def in_order(gpus: List[Gpu]) -> List[Gpu]:
-    """Return the devices by vendor and place, whatever order they were found in."""
+    """Sort the devices by vendor and PCI address."""
     return sorted(gpus, key=lambda g: (g["vendor"], g["pci_slot"] or "", g["id"] or ""))
 
 
 def check_memory(gpu: Gpu) -> Optional[str]:
-    """Refuse a discrete device without known or sufficient memory; return the finding's id.
+    """Reject a discrete device with unknown or too little memory; return the finding's id.
 
-    Of a device that is split, the part counts that a program can use.
+    For a split device, the part that one program can use counts.
     """
     if not gpu["usable"] or gpu["memory_class"] != "discrete":
         return None

@@ -1,8 +1,8 @@
-"""Intel GPUs out of a capture: discrete ones by device id, their memory by three ways.
+"""Read Intel GPUs from a capture: discrete ones by device id, memory from three sources.
 
-Mainline i915 and xe offer no file with the size of local memory; Intel's
-own drivers do. Else the published size of the device id counts, bounded by
-the memory window on the PCI bus where the firmware made that as large.
+The mainline drivers i915 and xe have no file with the size of local memory; Intel's own drivers do.
+Otherwise the published size of the device id is used, limited by the PCI memory window if the
+firmware made that as large.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from .finding_texts import finding
 
 VENDOR = "0x8086"
 
-#: A window of this size is the one that firmware without resizable BARs gives
-#: to every card, and tells nothing about it.
+#: Firmware without resizable BARs gives every card a window of this size, so it says nothing about
+#: the memory.
 _SMALL_WINDOW_MB = 256
 
 
 def interpret(capture: Capture) -> Tuple[List[Gpu], List[HostFinding]]:
-    """Return the Intel devices of a capture and what is wrong with them."""
+    """Return the Intel devices of a capture and the findings about them."""
     names = parse.mapping(capture.get("pci_names"))
     cards = [d for d in parse.mappings(capture.get("pci")) if _is_gpu(d)]
     found = [_device(card, names) for card in cards]
@@ -32,7 +32,7 @@ def interpret(capture: Capture) -> Tuple[List[Gpu], List[HostFinding]]:
 
 
 def _is_gpu(device: Unchecked) -> bool:
-    """Tell a GPU of Intel's from its neural processors, which are accelerators without display."""
+    """Return whether a device is a GPU; neural processors are accelerators without display."""
     return device.get("vendor") == VENDOR and str(device.get("class")).startswith("0x03")
 
 

@@ -1,7 +1,7 @@
-"""Turn a capture into the facts document: pure, total, the same everywhere.
+"""Turn a capture into the facts document. Pure.
 
-``interpret`` accepts whatever a capture may hold, mutilated ones included:
-what it cannot understand is None and, where it matters, a finding.
+``interpret`` accepts any capture, even a damaged one: what it cannot read becomes None and, if it
+matters, a finding.
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ from . import advice, amd, devices, gpus, intel, nvidia, nvidia_report, parse, s
 from .finding_texts import NVIDIA_UNUSABLE, finding, ordered
 from .schema import SCHEMA
 
-#: The vendor whose GPUs win where two could be used with equal memory.
+#: The order of vendors if two could be used with equal memory.
 _PREFERENCE = ("nvidia", "amd", "intel", "apple")
 
 
 def interpret(capture: Capture) -> Facts:
     """Return the facts document of a capture (fields: docs/developer/captures.md).
 
-    Never raises. ``gathered_at`` and ``fingerprint`` are the cache's business and
-    None here.
+    Never raises. ``gathered_at`` and ``fingerprint`` are None here; the cache sets them.
     """
     capture = parse.mapping(capture)
     base = system.interpret(capture)
@@ -43,7 +42,7 @@ def interpret(capture: Capture) -> Facts:
 
 
 def _places(capture: Capture, base: Facts) -> List[str]:
-    """Return the surroundings by which hints differ."""
+    """Return the environments of the host, which select the hints."""
     return advice.surroundings(base["os"], system.is_virtual(capture))
 
 
@@ -66,19 +65,19 @@ def _accelerators(
     return gpus.in_order(found), _links(capture, found), findings
 
 
-#: Drivers that keep a device for the guests of this machine.
+#: Drivers that reserve a device for virtual machines.
 _GUEST_DRIVERS = ("vfio-pci", "pci-stub", "xen-pciback")
 
 
 def _free(devices: Any) -> Any:
-    """Return the devices that this machine keeps for itself; None stays None."""
+    """Return the devices that are not reserved for virtual machines; None stays None."""
     if devices is None:
         return None
     return [d for d in parse.mappings(devices) if d.get("driver") not in _GUEST_DRIVERS]
 
 
 def _reserved(capture: Capture) -> Tuple[List[Gpu], List[HostFinding]]:
-    """Return the devices that are kept for guests."""
+    """Return the devices that are reserved for virtual machines, and the findings about them."""
     vendors = {nvidia.VENDOR: "nvidia", amd.VENDOR: "amd", intel.VENDOR: "intel"}
     names = parse.mapping(capture.get("pci_names"))
     kept = [d for d in parse.mappings(capture.get("pci")) if d.get("driver") in _GUEST_DRIVERS]
@@ -90,7 +89,7 @@ def _reserved(capture: Capture) -> Tuple[List[Gpu], List[HostFinding]]:
 
 
 def _others(capture: Capture) -> Tuple[List[Gpu], List[HostFinding]]:
-    """Return devices of vendors that nothing here knows; those that only draw are left out."""
+    """Return devices of unknown vendors, except those that only display."""
     known = {nvidia.VENDOR, amd.VENDOR, intel.VENDOR} | devices.DISPLAY_ONLY
     names = parse.mapping(capture.get("pci_names"))
     strange = [d for d in parse.mappings(capture.get("pci")) if str(d.get("vendor")) not in known]
@@ -123,7 +122,7 @@ def _apple(capture: Capture) -> Tuple[List[Gpu], List[HostFinding]]:
 
 
 def _access(found: List[Gpu], capture: Capture) -> List[HostFinding]:
-    """Return the nodes of usable devices that this user may not open."""
+    """Return the findings about device nodes that this user cannot open."""
     vendors = {gpu["vendor"] for gpu in found if gpu["usable"]}
     prefixes = {"amd": ("/dev/kfd", "/dev/dri/render"), "intel": ("/dev/dri/render",)}
     watched = tuple(p for vendor in vendors for p in prefixes.get(vendor, ("/dev/nvidia",)))
@@ -133,7 +132,7 @@ def _access(found: List[Gpu], capture: Capture) -> List[HostFinding]:
 
 
 def _links(capture: Capture, found: List[Gpu]) -> List[GpuLink]:
-    """Return how pairs of devices are connected, by their stable ids."""
+    """Return the connections between devices, by their stable ids."""
     by_index = {g["index"]: g["id"] for g in found if g.get("index") is not None}
     by_slot = {gpu["pci_slot"]: gpu["id"] for gpu in found if gpu["pci_slot"]}
     rows = [(by_index.get(a), by_index.get(b), kind) for a, b, kind in nvidia_report.links(capture)]
@@ -145,7 +144,7 @@ def _links(capture: Capture, found: List[Gpu]) -> List[GpuLink]:
 
 
 def choose_backend(document: Facts) -> Tuple[str, Optional[str]]:
-    """Return the backend with the most usable memory, and the vendors that stay idle."""
+    """Return the backend with the most usable memory, and the vendors that are not used."""
     vendors = [
         v for v in _PREFERENCE if any(g["vendor"] == v and g["usable"] for g in document["gpus"])
     ]
@@ -157,16 +156,16 @@ def choose_backend(document: Facts) -> Tuple[str, Optional[str]]:
     return best, ", ".join(v for v in vendors if v != best) or None
 
 
-#: Reasons that a repair of the host takes away; the others lie in the hardware.
+#: Problems that a repair of the host can solve; the others are in the hardware.
 _REPAIRABLE = frozenset(
     ["GPU_DRIVER_BROKEN", "DRIVER_TOO_OLD", "NO_KFD", "NO_RENDER_NODE", "NOT_IN_CONTAINER"]
 )
 
 
 def _repaired(found: List[Gpu], backend: str, findings: List[HostFinding]) -> Optional[str]:
-    """Return the backend this host would have once its drivers work, if another one (U-17).
+    """Return the backend that this host would have with working drivers, if it differs (U-17).
 
-    WSL shows no device of a driver that fails, so that the finding is all there is.
+    WSL shows no device if the driver fails, so only the finding is left.
     """
     vendors = [gpu["vendor"] for gpu in found if gpu["why_not"] in _REPAIRABLE]
     vendors += ["nvidia" for item in findings if item["id"] in NVIDIA_UNUSABLE]

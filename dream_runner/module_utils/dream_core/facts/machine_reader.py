@@ -1,7 +1,7 @@
-"""The one way the probes look at a machine: small reads and bounded tool runs.
+"""Access of the probes to a machine: small reads and bounded tool runs.
 
-A probe gets a ``Host`` and nothing else, so that a test can give it a folder in
-place of ``/`` and a function in place of the tools.
+A probe uses only a ``Host``, so that a test can pass a directory in place of ``/`` and a function
+in place of the tools.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 from ..types.facts import CapturedNode, ToolAnswer
 
-#: Where tools may live. Never the caller's PATH: a file named nvidia-smi in
-#: some directory that comes first there must not decide what this machine is.
+#: Directories of tools. The caller's PATH is not used: an nvidia-smi from another directory must
+#: not decide what this machine is.
 TOOL_DIRECTORIES = (
     "/usr/bin",
     "/bin",
@@ -28,11 +28,11 @@ TOOL_DIRECTORIES = (
     "/run/current-system/sw/bin",
 )
 
-#: Seconds after which a tool that says nothing is a finding (a wedged driver
-#: makes nvidia-smi hang for good).
+#: Seconds after which a tool that does not answer is a finding (a hung driver makes nvidia-smi hang
+#: forever).
 TOOL_SECONDS = 3.0
 
-#: Bytes of output that are kept; more than this is no answer but a fault.
+#: Bytes of output that are kept; more than this is an error.
 TOOL_OUTPUT_LIMIT = 512 * 1024
 
 _READ_LIMIT = 256 * 1024
@@ -42,10 +42,10 @@ Runner = Callable[[str, Sequence[str], float], ToolAnswer]
 
 
 class Host:
-    """A machine seen through its filesystem and its tools.
+    """A machine, read through its filesystem and its tools.
 
-    ``root`` is put before every path; ``run`` starts a tool. No method raises
-    OSError: what cannot be read is None, as if it were not there.
+    ``root`` is the prefix of every path; ``run`` starts a tool. No method raises OSError: what
+    cannot be read is None, as if it were missing.
     """
 
     def __init__(self, root: str = "/", run: Optional[Runner] = None) -> None:
@@ -58,9 +58,9 @@ class Host:
         return None if data is None else data.decode("utf-8", "replace").rstrip("\n")
 
     def read_bytes(self, path: str) -> Optional[bytes]:
-        """Return at most 256 KiB of a file, or None when it cannot be read."""
+        """Return at most 256 KiB of a file, or None if it cannot be read."""
         try:
-            # Not blocking: a FIFO in the place of a file must not stop us.
+            # Non-blocking, because the file may be a FIFO.
             handle = os.open(self._root + path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except (OSError, ValueError):
             return None
@@ -72,7 +72,7 @@ class Host:
             os.close(handle)
 
     def lines(self, path: str) -> Iterator[str]:
-        """Yield the lines of a text file of any size; none when it cannot be read."""
+        """Yield the lines of a text file of any size; none if it cannot be read."""
         try:
             with open(self._root + path, encoding="utf-8", errors="replace") as stream:
                 yield from stream
@@ -80,29 +80,29 @@ class Host:
             return
 
     def names(self, path: str) -> Optional[List[str]]:
-        """Return the sorted names in a directory, or None when there is none."""
+        """Return the sorted names in a directory, or None if there is none."""
         try:
             return sorted(os.listdir(self._root + path))
         except OSError:
             return None
 
     def exists(self, path: str) -> bool:
-        """Return whether ``path`` is there, links followed."""
+        """Return whether ``path`` exists; links are followed."""
         return os.path.exists(self._root + path)
 
     def link_name(self, path: str) -> Optional[str]:
-        """Return the last part of where a link points, or None."""
+        """Return the last part of a link's target, or None."""
         try:
             return os.path.basename(os.readlink(self._root + path))
         except OSError:
             return None
 
     def real_path(self, path: str) -> str:
-        """Return ``path`` with its links resolved, as seen below the root."""
+        """Return ``path`` with its links resolved, relative to the root."""
         return os.path.realpath(self._root + path)[len(self._root) :]
 
     def node(self, path: str) -> Optional[CapturedNode]:
-        """Return mode and access of a device node, or None when it is missing."""
+        """Return mode and access of a device node, or None if it is missing."""
         full = self._root + path
         try:
             status = os.stat(full)
@@ -116,7 +116,7 @@ class Host:
         }
 
     def find_tool(self, name: str) -> Optional[str]:
-        """Return where a tool is in the fixed directories, or None."""
+        """Return the path of a tool in the fixed directories, or None."""
         for directory in TOOL_DIRECTORIES:
             path = "%s%s/%s" % (self._root, directory, name)
             if os.path.isfile(path) and os.access(path, os.X_OK):
@@ -126,14 +126,14 @@ class Host:
     def tool(
         self, name: str, arguments: Sequence[str], seconds: float = TOOL_SECONDS
     ) -> Optional[ToolAnswer]:
-        """Run a tool and return ``{rc, stdout, stderr, problem}``; None: not installed."""
+        """Run a tool and return ``{rc, stdout, stderr, problem}``; None if it is not installed."""
         path = self.find_tool(name)
         return None if path is None else self._run(path, arguments, seconds)
 
     def program(
         self, path: str, arguments: Sequence[str], seconds: float = TOOL_SECONDS
     ) -> ToolAnswer:
-        """Run the program at ``path`` under the same bounds as a tool."""
+        """Run the program at ``path`` with the same limits as a tool."""
         return self._run(path, arguments, seconds)
 
 
@@ -150,13 +150,13 @@ def _read_all(handle: int) -> bytes:
 
 
 def run_tool(path: str, arguments: Sequence[str], seconds: float) -> ToolAnswer:
-    """Run one program in the C locale and return what it said, whatever it does.
+    """Run one program in the C locale and return its output in every case.
 
-    ``problem`` is None, ``timeout``, ``output too long`` or why it could not be
-    started; ``rc`` is None whenever the program did not end by itself.
+    ``problem`` is None, ``timeout``, ``output too long`` or why it could not be started; ``rc`` is
+    None if the program did not exit by itself.
     """
-    # Here and not above: a cached answer never starts a program, and this
-    # import alone costs half of what such an answer may take.
+    # Imported here, because a cached answer never starts a program, and this import takes half of
+    # the time of such an answer.
     import subprocess
 
     try:
@@ -196,7 +196,7 @@ def _collect(process: Any, seconds: float) -> Any:
                     return kept, "output too long"
             if time.monotonic() >= deadline:
                 return kept, "timeout"
-    # Both ends closed although the program lives on: it gets the time left.
+    # The program closed its output but still runs; it gets the remaining time.
     return kept, None if _ended(process, deadline) else "timeout"
 
 
@@ -209,10 +209,10 @@ def _ended(process: Any, deadline: float) -> bool:
 
 
 def _end(process: Any) -> None:
-    """Kill the tool with everything it started, and do not wait for a stuck one.
+    """Kill the tool and all its children; do not wait for a stuck one.
 
-    A process inside a broken driver ignores even SIGKILL until the driver lets
-    go, so that waiting for it would pass its hang on to us.
+    A process in a broken driver ignores even SIGKILL until the driver returns, so waiting for it
+    would hang this program too.
     """
     try:
         os.killpg(process.pid, signal.SIGKILL)

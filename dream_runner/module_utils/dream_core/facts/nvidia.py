@@ -1,8 +1,7 @@
-"""NVIDIA GPUs out of a capture: the PCI bus first, then NVML or nvidia-smi.
+"""Read NVIDIA GPUs from a capture: the PCI bus first, then NVML or nvidia-smi.
 
-The bus says what is there, the driver whether it works. A tool that lists a
-GPU which the bus does not have is a leftover, except in WSL, whose PCI bus
-shows no NVIDIA device at all (H1, H2).
+The bus shows which GPUs exist, the driver whether they work. A tool that lists a GPU which is not
+on the bus is a leftover, except in WSL, whose PCI bus shows no NVIDIA device (H1, H2).
 """
 
 from __future__ import annotations
@@ -17,27 +16,27 @@ from .nvidia_report import DriverGpu, DriverReport, report_of, unreadable
 
 VENDOR = "0x10de"
 
-#: The CUDA 12.8 runtime of the engine's images needs this driver (H12).
+#: The driver that the CUDA 12.8 runtime of the engine's images requires (H12).
 MIN_DRIVER_MAJOR = 570
 
-#: Compute capability from which on only the open kernel module drives a GPU
-#: (Blackwell: 10.x data centre, 12.x workstation and consumer).
+#: The lowest compute capability that requires the open kernel modules (Blackwell: 10.x data centre,
+#: 12.x workstation and consumer).
 _OPEN_MODULE_FROM = 10
 
 _BLACKWELL_NAMES = re.compile(r"Blackwell|\bGB[12]0|\bB[123]00\b|RTX 50\d\d", re.IGNORECASE)
 
 
 class Surroundings(NamedTuple):
-    """What decides how far the bus and the tool are to be believed."""
+    """Properties of the host that decide whether the bus or the tool is trusted."""
 
     wsl: bool
     container: Optional[str]
-    #: A GPU of this machine belongs to its guests, and a tool without a card to that.
+    #: A GPU is reserved for virtual machines, which explains a tool without a card.
     lent: bool
 
 
 def interpret(capture: Capture, host: Surroundings) -> Tuple[List[Gpu], List[HostFinding]]:
-    """Return the NVIDIA devices of a capture and what is wrong with them."""
+    """Return the NVIDIA devices of a capture and the findings about them."""
     raw = parse.mapping(capture.get("nvidia"))
     cards = _cards(capture)
     report, problem = report_of(raw)
@@ -56,9 +55,9 @@ def interpret(capture: Capture, host: Surroundings) -> Tuple[List[Gpu], List[Hos
 
 
 def _withheld(capture: Capture, host: Surroundings, report: Optional[DriverReport]) -> bool:
-    """Return whether a container sees cards on the bus that it was not given.
+    """Return whether a container sees cards on the bus that were not passed to it.
 
-    sysfs shows the whole machine in every container; device nodes only what was passed in.
+    sysfs shows the whole machine in every container; device nodes exist only for passed devices.
     """
     given = ("/dev/dxg" if host.wsl else "/dev/nvidiactl") in system.node_paths(capture)
     return bool(host.container) and (report is not None or not given)
@@ -71,10 +70,10 @@ def _cards(capture: Capture) -> List[Gpu]:
 
 
 def _trusted_without_pci(capture: Capture, wsl: bool) -> bool:
-    """Return whether the driver's word counts although no PCI device is seen.
+    """Return whether the driver is trusted although no PCI device is visible.
 
-    In WSL there never is one; in a sandbox without sysfs the bus is not seen
-    at all, which is something else than an empty bus.
+    WSL never has one; in a sandbox without sysfs the bus is not visible, which differs from an
+    empty bus.
     """
     return wsl or capture.get("pci") is None
 
@@ -83,10 +82,10 @@ def _trusted_without_pci(capture: Capture, wsl: bool) -> bool:
 
 
 def _merge(cards: List[Gpu], report: Optional[DriverReport]) -> List[Gpu]:
-    """Return one device for each on the bus, with the driver's words on it.
+    """Return one device for each on the bus, with the values from the driver.
 
-    Without a bus (WSL) the driver's list is the list. A device that only the
-    driver lists, next to a bus that has others, is left out: the bus is right.
+    Without a bus (WSL) the driver's list counts. If there is a bus, a device that only the driver
+    lists is left out.
     """
     said = report["gpus"] if report else []
     source = report["source"] if report else ""
@@ -114,7 +113,7 @@ def _add(gpu: Gpu, said: Optional[DriverGpu], source: str) -> Gpu:
 
 
 def _finish(gpu: Gpu, report: Optional[DriverReport], unseen: str) -> None:
-    """Decide memory class and use of one device; ``unseen`` is why the driver is silent on it."""
+    """Decide memory class and use of one device; ``unseen`` is why the driver does not list it."""
     if report:
         gpu["driver"]["version"] = report["driver"]
     if not gpu.pop("seen"):
@@ -130,9 +129,9 @@ def _finish(gpu: Gpu, report: Optional[DriverReport], unseen: str) -> None:
 
 
 def _shares_memory(gpu: Gpu) -> bool:
-    """Return whether a device that reports no memory is one that has none of its own.
+    """Return whether a device without a reported size shares the memory of the host.
 
-    Only for chips known to be built so; for any other the size is unknown.
+    Only true for chips that are known to do so; for others the size is unknown.
     """
     return bool(re.search(r"\bGB10\b|\bGB20[0-9]\b|\bGH200\b|Grace|Thor", gpu["name"] or ""))
 
@@ -187,7 +186,7 @@ def _of_device(gpu: Gpu, raw: Unchecked) -> List[HostFinding]:
 
 
 def _no_driver(capture: Capture, raw: Unchecked, found: List[Gpu], problem: str) -> HostFinding:
-    """Return why the driver says nothing, the most specific reason that the capture proves."""
+    """Return why the driver does not answer: the most specific reason in the capture."""
     loaded = parse.mapping(capture.get("modules"))
     if re.search("version mismatch", problem, re.IGNORECASE):
         return finding("DRIVER_MISMATCH", problem)
@@ -212,7 +211,7 @@ def _needs_open_module(gpu: Gpu) -> bool:
 
 
 def _flavour(raw: Unchecked) -> Optional[str]:
-    """Return ``open`` or ``proprietary``, as the loaded module names itself."""
+    """Return ``open`` or ``proprietary``, as the loaded module reports."""
     version = parse.string(raw.get("proc_version"))
     if version is None:
         return None

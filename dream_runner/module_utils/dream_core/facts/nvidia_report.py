@@ -1,4 +1,4 @@
-"""What NVIDIA's driver reports, in one form, from NVML or nvidia-smi."""
+"""The report of NVIDIA's driver, in one form, from NVML or nvidia-smi."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from . import exits, parse
 
 
 class DriverGpu(TypedDict):
-    """What NVIDIA's driver says of a GPU."""
+    """A GPU as NVIDIA's driver reports it."""
 
-    #: By which the driver numbers it.
+    #: The driver's number of the GPU.
     index: Optional[int]
     uuid: Optional[str]
     name: Optional[str]
@@ -25,7 +25,7 @@ class DriverGpu(TypedDict):
 
 
 class DriverReport(TypedDict):
-    """What NVIDIA's driver says, whoever asked it."""
+    """The report of NVIDIA's driver, from either source."""
 
     #: nvml or nvidia-smi.
     source: str
@@ -33,7 +33,7 @@ class DriverReport(TypedDict):
     gpus: List[DriverGpu]
     #: ``[index, index, kind]``
     links: List[List[Any]]
-    #: What its exit code says beside an answer; empty: nothing.
+    #: The meaning of its exit code beside an answer; empty if there is none.
     complaint: str
 
 
@@ -58,14 +58,14 @@ def report_of(raw: Unchecked) -> Tuple[Optional[DriverReport], Optional[str]]:
 
 
 def _reason(query: Unchecked) -> str:
-    """Return why there are no rows: what the tool said, else what its exit code means."""
+    """Return why there are no rows: the tool's message, else the meaning of its exit code."""
     shown = [line for line in parse.lines(query.get("stdout")) if not _is_header(line)]
     said = parse.said({"stdout": "\n".join(shown), "stderr": query.get("stderr")})
     return said or exits.meaning(query, exits.NVIDIA) or "no answer"
 
 
 def unreadable(raw: Unchecked, problem: str) -> bool:
-    """Return whether nvidia-smi claims success, yet says neither rows nor a known failure."""
+    """Return whether nvidia-smi reports success but prints neither rows nor a known failure."""
     query = parse.mapping(parse.mapping(raw.get("smi")).get("query"))
     return query.get("rc") == 0 and not re.search(_KNOWN_FAILURES, problem, re.IGNORECASE)
 
@@ -102,7 +102,7 @@ def _nvml_report(answer: Unchecked) -> Optional[DriverReport]:
         "driver": parse.string(data.get("driver")),
         "gpus": found,
         "links": _nvml_links(data, devices),
-        # The library may crash while it shuts down, after all was told.
+        # The library may crash while it shuts down, after its complete answer.
         "complaint": exits.complaint("NVML", answer),
     }
 
@@ -143,7 +143,7 @@ def _nvml_links(data: Unchecked, devices: List[Unchecked]) -> List[List[Any]]:
 
 
 def _nvlinks_between(a: Unchecked, b: Unchecked) -> int:
-    """Return how many NVLinks join two GPUs: direct ones, else those to common switches."""
+    """Return the number of NVLinks between two GPUs: direct ones, else through common switches."""
     to_a, to_b = parse.rows(a.get("nvlinks")), parse.rows(b.get("nvlinks"))
     direct = sum(1 for remote in to_a if remote and remote == b.get("bus_id"))
     if direct:
@@ -167,10 +167,10 @@ def _smi_report(query: Unchecked, smi: Unchecked) -> Optional[DriverReport]:
 
 
 def _csv(stdout: Any) -> List[Dict[str, str]]:
-    """Return rows by field name, out of the header that nvidia-smi prints itself.
+    """Return rows by field name, from the header that nvidia-smi prints.
 
-    Lines before the header (warnings) are skipped; a row that does not have
-    as many fields as the header is not a row, nor is one that was cut off.
+    Lines before the header (warnings) are skipped, and so are incomplete rows and rows with another
+    number of fields than the header.
     """
     whole = stdout[: stdout.rfind("\n") + 1] if isinstance(stdout, str) else ""
     lines = parse.lines(whole)
@@ -196,7 +196,7 @@ def _smi_gpu(row: Dict[str, str], parts: Dict[str, List[MigPart]]) -> DriverGpu:
         "slot": parse.slot(row.get("pci.bus_id")),
         "memory_mb": parse.mib(row.get("memory.total")),
         "compute_capability": _capability(row.get("compute_cap")),
-        # A container may see its part and not be told the mode of the whole.
+        # A container may see its part but not the mode of the whole GPU.
         "mig": row.get("mig.mode.current") == "Enabled" or bool(instances),
         "instances": instances,
     }
@@ -208,11 +208,10 @@ def _capability(value: Any) -> Optional[str]:
 
 
 def _mig_parts(stdout: Any) -> Dict[str, List[MigPart]]:
-    """Return the MIG parts under each GPU's UUID and number, out of ``nvidia-smi -L``.
+    """Return the MIG parts by the GPU's UUID and number, from ``nvidia-smi -L``.
 
-    The tool gives a profile (``3g.40gb``) and no exact size. Read as 10**9
-    bytes a gigabyte, a profile is a little smaller than its part really is:
-    40 GB for one of 39.5 GiB.
+    The tool reports a profile (``3g.40gb``) and no exact size. With 10**9 bytes per gigabyte, the
+    profile is a little smaller than the real part: 40 GB for 39.5 GiB.
     """
     parts: Dict[str, List[MigPart]] = {}
     current: Optional[List[MigPart]] = None
@@ -228,10 +227,10 @@ def _mig_parts(stdout: Any) -> Dict[str, List[MigPart]]:
 
 
 def matrix(stdout: Any) -> List[List[Any]]:
-    """Return ``[a, b, link]`` rows with a < b out of ``nvidia-smi topo -m``.
+    """Return ``[a, b, link]`` rows with a < b from ``nvidia-smi topo -m``.
 
-    Columns are found by their heading, because a driver may put network
-    cards and affinities after, and colours around them.
+    Columns are found by their heading, because a driver may add network cards and affinities after
+    them, and colours.
     """
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in parse.lines(stdout)]
     heading = next((line for line in lines if re.match(r"\s+GPU0\b", line)), "")
@@ -248,6 +247,6 @@ def matrix(stdout: Any) -> List[List[Any]]:
 
 
 def links(capture: Capture) -> List[List[Any]]:
-    """Return ``[index a, index b, link]`` of NVIDIA GPUs as the driver numbers them."""
+    """Return ``[index a, index b, link]`` of NVIDIA GPUs, with the driver's numbers."""
     report, _ = report_of(parse.mapping(capture.get("nvidia")))
     return report["links"] if report else []

@@ -1,9 +1,8 @@
-"""Ask NVIDIA's management library (NVML) about its GPUs, from a process of its own.
+"""Query NVIDIA's management library (NVML) about the GPUs, in a separate process.
 
-Run as a program with the library's path as its only argument; prints one JSON
-object. It is a program because a wedged driver hangs whoever calls into it,
-and because a broken library may crash its process. Functions, structures and
-numbers are those of NVML's public header (nvml.h, API version 12).
+Run as a program with the library's path as its only argument; prints one JSON object. It is a
+program because a hung driver hangs its caller, and because a broken library may crash its process.
+Functions, structures and numbers are those of NVML's public header (nvml.h, API version 12).
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import json
 import sys
 from typing import Any, Dict, List, Optional
 
-#: Where the driver installs the library; WSL brings its own.
+#: Where the driver installs the library; WSL has its own path.
 LIBRARIES = (
     "/usr/lib/wsl/lib/libnvidia-ml.so.1",
     "/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1",
@@ -26,17 +25,17 @@ LIBRARIES = (
 
 _TEXT = 96
 _MAX_LINKS = 18
-#: nvmlGpuTopologyLevel_t in the words of ``nvidia-smi topo -m``.
+#: nvmlGpuTopologyLevel_t in the terms of ``nvidia-smi topo -m``.
 _LEVELS = {0: "PIX", 10: "PIX", 20: "PXB", 30: "PHB", 40: "NODE", 50: "SYS"}
 
 
 def source() -> str:
-    """Return this file's text, from a folder or from Ansible's zip alike."""
+    """Return the source text of this file, from a directory or from Ansible's zip file."""
     import pkgutil
 
     data = pkgutil.get_data(__package__, "nvml.py")
     if data is None:
-        raise OSError("the source of nvml.py cannot be found")
+        raise OSError("the source of nvml.py was not found")
     return data.decode("utf-8")
 
 
@@ -57,7 +56,7 @@ class _Pci(ctypes.Structure):
 
 
 class Library:
-    """The few calls that are needed; each gives None where NVML refuses."""
+    """The required NVML calls; each returns None if NVML refuses."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
@@ -68,19 +67,19 @@ class Library:
         return 13 if function is None else int(function(*arguments))
 
     def text(self, name: str, *arguments: Any) -> Optional[str]:
-        """Return what a call writes into a text buffer."""
+        """Return the text that a call writes into a buffer."""
         buffer = ctypes.create_string_buffer(_TEXT)
         code = self.call(name, *arguments, buffer, ctypes.c_uint(_TEXT))
         return buffer.value.decode("utf-8", "replace") if code == 0 else None
 
     def numbers(self, name: str, device: Any, count: int = 1) -> Optional[List[int]]:
-        """Return what a call writes into its ``count`` unsigned outputs."""
+        """Return the ``count`` unsigned numbers that a call writes."""
         values = [ctypes.c_uint() for _ in range(count)]
         code = self.call(name, device, *[ctypes.byref(value) for value in values])
         return [value.value for value in values] if code == 0 else None
 
     def memory(self, device: Any) -> Optional[int]:
-        """Return the memory of a device in bytes; None on unified-memory parts."""
+        """Return the memory of a device in bytes; None for unified memory."""
         memory = _Memory()
         code = self.call("nvmlDeviceGetMemoryInfo", device, ctypes.byref(memory))
         return memory.total if code == 0 else None
@@ -92,7 +91,7 @@ class Library:
         return pci.bus_id.decode("ascii", "replace") if code == 0 else None
 
     def handle(self, name: str, *arguments: Any) -> Optional[ctypes.c_void_p]:
-        """Return the device handle that a call gives."""
+        """Return the device handle that a call writes."""
         device = ctypes.c_void_p()
         return device if self.call(name, *arguments, ctypes.byref(device)) == 0 else None
 
@@ -103,7 +102,7 @@ def _device(nvml: Library, index: int) -> Dict[str, object]:
         return {"index": index}
     capability = nvml.numbers("nvmlDeviceGetCudaComputeCapability", device, 2)
     mig = nvml.numbers("nvmlDeviceGetMigMode", device, 2)
-    # A container may see its part and not be told the mode of the whole.
+    # A container may see its part but not the mode of the whole GPU.
     parts = _instances(nvml, device) if mig is None or mig[0] else []
     return {
         "index": index,
@@ -166,7 +165,7 @@ def _levels(nvml: Library, count: int) -> List[List[Any]]:
 
 
 def ask(path: str) -> Dict[str, object]:
-    """Return ``{code, error, driver, devices, levels}``; ``code`` 0 means it worked."""
+    """Return ``{code, error, driver, devices, levels}``; ``code`` 0 means success."""
     nvml = Library(ctypes.CDLL(path))
     code = nvml.call("nvmlInit_v2")
     if code != 0:

@@ -1,7 +1,7 @@
-"""Strict readers of what kernels and tools print: a value or None, never a guess.
+"""Strict parsers for the output of kernels and tools: a value or None, never a guess.
 
-Unknown is None and never 0, because a 0 flows into sums and comparisons
-as if somebody had measured it (H3).
+Unknown is None and never 0, because a 0 would enter sums and comparisons like a measured value
+(H3).
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import Any, List, Optional
 
 from ..types.facts import Unchecked
 
-#: No machine has more; a larger figure is a fault of its source (1 EiB).
+#: No machine has more (1 EiB); a larger number is an error of its source.
 _MOST_BYTES = 1 << 60
 
 MIB = 1024 * 1024
 
 
 def whole(value: Any) -> Optional[int]:
-    """Return a whole number >= 0 out of a number or its decimal or 0x text, else None."""
+    """Return a whole number >= 0 from a number or its decimal or 0x text, else None."""
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         return None
     if isinstance(value, int):
@@ -31,23 +31,23 @@ def whole(value: Any) -> Optional[int]:
 
 
 def bytes_to_mb(value: Any) -> Optional[int]:
-    """Return MiB, rounded down, out of a number of bytes; None for unknown or none at all."""
+    """Return MiB, rounded down, from a number of bytes; None for unknown or 0."""
     number = whole(value)
     return number // MIB or None if number else None
 
 
 def mib(value: Any) -> Optional[int]:
-    """Return the number out of ``24564 MiB``; None for ``[N/A]`` and any other form.
+    """Return the number in ``24564 MiB``; None for ``[N/A]`` and any other form.
 
-    A form with separators (``24.564 MiB``, ``24 564 MiB``) is refused: in one
-    locale it means twenty-four thousand, in another twenty-four.
+    Numbers with separators (``24.564 MiB``, ``24 564 MiB``) are rejected: their meaning depends on
+    the locale.
     """
     match = re.fullmatch(r"([0-9]{1,9}) MiB", string(value) or "", re.ASCII)
     return int(match.group(1)) or None if match else None
 
 
 def string(value: Any) -> Optional[str]:
-    """Return a trimmed, printable text of at most 200 characters, or None."""
+    """Return trimmed, printable text of at most 200 characters, or None."""
     if not isinstance(value, str):
         return None
     text = "".join(c for c in value if c.isprintable()).strip()[:200]
@@ -55,27 +55,27 @@ def string(value: Any) -> Optional[str]:
 
 
 def mapping(value: Any) -> Unchecked:
-    """Return ``value`` when it is a mapping, else an empty one."""
+    """Return ``value`` if it is a mapping, else an empty one."""
     return value if isinstance(value, dict) else {}
 
 
 def rows(value: Any) -> List[Any]:
-    """Return ``value`` when it is a list, else an empty one."""
+    """Return ``value`` if it is a list, else an empty one."""
     return value if isinstance(value, list) else []
 
 
 def mappings(value: Any) -> List[Unchecked]:
-    """Return the mappings in a list, in order."""
+    """Return the mappings in a list, in their order."""
     return [item for item in rows(value) if isinstance(item, dict)]
 
 
 def lines(value: Any) -> List[str]:
-    """Return the lines of a text; none when it is no text."""
+    """Return the lines of a text; none if it is not text."""
     return value.splitlines() if isinstance(value, str) else []
 
 
 def said(answer: Any) -> str:
-    """Return in one line what a tool printed: its first words on either stream."""
+    """Return the beginning of a tool's output, from either stream, as one line."""
     answer = mapping(answer)
     for stream in ("stdout", "stderr"):
         for line in lines(answer.get(stream)):
@@ -87,7 +87,7 @@ def said(answer: Any) -> str:
 def slot(value: Any) -> Optional[str]:
     """Return a PCI address as sysfs writes it (``0000:65:00.0``), or None.
 
-    NVIDIA writes the domain with eight digits and in capitals.
+    NVIDIA writes the domain with eight digits in upper case.
     """
     match = re.fullmatch(
         r"([0-9a-f]{4,8}):([0-9a-f]{2}):([0-9a-f]{2})(?:\.([0-7]))?", (string(value) or "").lower()

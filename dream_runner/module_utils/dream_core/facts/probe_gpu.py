@@ -1,7 +1,7 @@
-"""Probes of accelerators and what they need: PCI, drivers, device nodes, vendor tools.
+"""Probes for accelerators: PCI, drivers, device nodes, vendor tools.
 
-PCI comes first and needs no tool (H1). A vendor's tool is started only where
-its hardware, its driver or WSL gives it something to talk about.
+PCI comes first and needs no tool (H1). A vendor's tool is started only if its hardware or driver is
+present, or in WSL.
 """
 
 from __future__ import annotations
@@ -47,22 +47,22 @@ _AMD_FIELDS = {
 
 _DRIVERS = ("nvidia", "nvidia_drm", "nouveau", "amdgpu", "radeon", "i915", "xe", "nova_core")
 
-#: Named by NVIDIA's documentation; the header line of the answer is what is parsed.
+#: Field names from NVIDIA's documentation; the header line of the answer is parsed.
 SMI_QUERY = "index,uuid,name,pci.bus_id,memory.total,driver_version,compute_cap,mig.mode.current"
-#: The fields that every nvidia-smi knows; an old one refuses the whole query
-#: for a single unknown name.
+#: The fields that every nvidia-smi knows; an old version rejects the whole query because of one
+#: unknown name.
 SMI_QUERY_OLD = "index,uuid,name,pci.bus_id,memory.total,driver_version"
 
 
 def pci(host: Host) -> Optional[List[Unchecked]]:
-    """Return display and accelerator devices; None when sysfs shows no PCI at all."""
+    """Return display and accelerator devices; None if sysfs shows no PCI bus."""
     if host.names(_PCI) is None:
         return None
     return [_device(host, slot) for slot in _shown(host)]
 
 
 def pci_ids(host: Host) -> List[Dict[str, Optional[str]]]:
-    """Return address, ids and driver of the same devices, for little."""
+    """Return only address, ids and driver of the same devices, which is fast."""
     return [
         {
             "slot": slot,
@@ -104,7 +104,7 @@ def _fields(host: Host, slot: str, names: Dict[str, str]) -> Dict[str, str]:
 
 
 def _bars(resource: str) -> List[int]:
-    """Return the sizes in bytes of the six memory windows; 0 for an unused one."""
+    """Return the sizes of the six memory windows in bytes; 0 for an unused one."""
     sizes: List[int] = []
     for line in resource.splitlines()[:6]:
         start, _, rest = line.partition(" ")
@@ -115,7 +115,7 @@ def _bars(resource: str) -> List[int]:
 
 def _intel(host: Host, slot: str, drm: List[str]) -> Dict[str, str]:
     cards = [name for name in drm if name.startswith("card")]
-    # Only Intel's out-of-tree drivers offer these; mainline i915 and xe do not.
+    # Only Intel's out-of-tree drivers have these files; mainline i915 and xe do not.
     names = ["drm/%s/lmem_total_bytes" % card for card in cards]
     names.append("tile0/physical_vram_size_bytes")
     texts = [text for text in (host.read(_at(slot, name)) for name in names) if text]
@@ -123,7 +123,7 @@ def _intel(host: Host, slot: str, drm: List[str]) -> Dict[str, str]:
 
 
 def pci_names(host: Host) -> Dict[str, str]:
-    """Return names from the machine's own PCI database for its display devices."""
+    """Return the names of the display devices from the machine's PCI database."""
     wanted = {(str(d["vendor"])[2:], str(d["device"])[2:]) for d in pci_ids(host)}
     path = next((p for p in _PCI_IDS if host.exists(p)), None)
     return _names_in(host.lines(path), wanted) if path and wanted else {}
@@ -133,7 +133,7 @@ _PCI_IDS = ("/usr/share/hwdata/pci.ids", "/usr/share/misc/pci.ids")
 
 
 def _names_in(lines: Iterator[str], wanted: Set[Tuple[str, str]]) -> Dict[str, str]:
-    """Return the names of devices, which stand indented below the line of their vendor."""
+    """Return the names of devices, which are indented below the line of their vendor."""
     vendors = {vendor for vendor, _ in wanted}
     names: Dict[str, str] = {}
     vendor = ""
@@ -146,7 +146,7 @@ def _names_in(lines: Iterator[str], wanted: Set[Tuple[str, str]]) -> Dict[str, s
 
 
 def nodes(host: Host) -> List[CapturedNode]:
-    """Return the device nodes an engine would open, with mode and access."""
+    """Return the device nodes that an engine opens, with mode and access."""
     paths = ["/dev/kfd", "/dev/dxg", "/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvhost-gpu"]
     paths += ["/dev/dri/" + n for n in host.names("/dev/dri") or [] if n.startswith("renderD")]
     paths += ["/dev/nvidia%d" % number for number in range(16)]
@@ -154,13 +154,13 @@ def nodes(host: Host) -> List[CapturedNode]:
 
 
 def modules(host: Host) -> Dict[str, Dict[str, Optional[str]]]:
-    """Return the graphics drivers that are loaded, with their versions."""
+    """Return the loaded graphics drivers and their versions."""
     loaded = [name for name in _DRIVERS if host.exists("/sys/module/" + name)]
     return {name: {"version": host.read("/sys/module/%s/version" % name)} for name in loaded}
 
 
 def secure_boot(host: Host) -> Unchecked:
-    """Return whether the firmware lets unsigned modules in."""
+    """Return the state of Secure Boot, which blocks unsigned modules."""
     name = "SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
     data = host.read_bytes("/sys/firmware/efi/efivars/" + name)
     return {
@@ -172,7 +172,7 @@ def secure_boot(host: Host) -> Unchecked:
 
 
 def tegra(host: Host) -> Optional[Unchecked]:
-    """Return what tells a Jetson; None elsewhere."""
+    """Return the data that identifies a Jetson; None elsewhere."""
     compatible = host.read("/proc/device-tree/compatible") or ""
     release = host.read("/etc/nv_tegra_release")
     if "nvidia,tegra" not in compatible and release is None:
@@ -185,7 +185,7 @@ def tegra(host: Host) -> Optional[Unchecked]:
 
 
 def nvidia(host: Host) -> Unchecked:
-    """Return what NVIDIA's driver, library or tool say about its GPUs."""
+    """Return the reports of NVIDIA's driver, library or tool about the GPUs."""
     found: Unchecked = {
         "proc_version": host.read("/proc/driver/nvidia/version"),
         "proc_gpus": _proc_gpus(host),
@@ -208,9 +208,9 @@ def nvidia(host: Host) -> Unchecked:
 
 
 def _settled(answer: Optional[ToolAnswer]) -> bool:
-    """Return whether NVML has said all there is: it answered, or hung as its tool would too.
+    """Return whether nvidia-smi is not needed: NVML answered, or hung, as its tool would.
 
-    One that crashes after its whole answer, which ends with a brace, has answered.
+    A crash after the complete answer, which ends with a brace, counts as an answer.
     """
     if answer is None:
         return False
@@ -225,16 +225,16 @@ def _proc_gpus(host: Host) -> Dict[str, str]:
 
 
 def _module_file(host: Host) -> bool:
-    """Return whether NVIDIA's module for this kernel is installed, loaded or not."""
+    """Return whether NVIDIA's module for this kernel is installed, whether or not it is loaded."""
     path = "/lib/modules/%s/modules.dep" % os.uname().release
-    # A line is "updates/dkms/nvidia.ko.zst: what it needs".
+    # A line is "updates/dkms/nvidia.ko.zst: dependencies".
     names = (line.split(":")[0].rsplit("/", 1)[-1] for line in host.lines(path))
     return any(name.startswith(("nvidia.ko", "nvidia-current.ko")) for name in names)
 
 
 def _nvml(host: Host, seconds: float) -> Optional[ToolAnswer]:
-    """Return NVML's answer, asked in another process: a wedged driver hangs its caller."""
-    # Here because it loads ctypes, which a host without NVIDIA's parts can do without.
+    """Return NVML's answer from another process, because a hung driver hangs its caller."""
+    # Imported here because it loads ctypes, which a host without NVIDIA does not need.
     from . import nvml
 
     library = next((path for path in nvml.LIBRARIES if host.exists(path)), None)
@@ -249,7 +249,7 @@ def _smi(host: Host, seconds: float, cards: int) -> Dict[str, Optional[ToolAnswe
     if first and first["rc"] not in (0, None) and "not a valid field" in _said(first):
         answers["query"] = _smi_query(host, SMI_QUERY_OLD, seconds)
     answer = answers["query"]
-    # Rows are facts whatever the exit code says: 14 is a damaged infoROM of a card that computes.
+    # Rows are facts despite the exit code: 14 is a damaged infoROM of a working card.
     if not answer or not _has_rows(answer["stdout"]):
         return answers
     if "Enabled" in answer["stdout"] or "[Insufficient Permissions]" in answer["stdout"]:
@@ -273,7 +273,7 @@ def _said(answer: ToolAnswer) -> str:
 
 
 def amd(host: Host) -> Unchecked:
-    """Return the compute topology of amdgpu; a tool's words only where sysfs is silent."""
+    """Return the compute topology of amdgpu; run a tool only if sysfs does not have it."""
     base = "/sys/class/kfd/kfd/topology/nodes"
     cards = [device for device in pci(host) or [] if device.get("vendor") == AMD]
     found: Unchecked = {"kfd": [_kfd(host, base, n) for n in host.names(base) or []]}
@@ -291,7 +291,7 @@ def _has_vram(fields: object) -> bool:
 
 
 def _tells_cards(answer: Optional[ToolAnswer]) -> bool:
-    """Return whether amd-smi settled the question; one that fails without a card has not."""
+    """Return whether amd-smi answered; it has not if it failed and listed no card."""
     return answer is not None and (answer["rc"] == 0 or "bdf" in answer["stdout"].lower())
 
 
@@ -321,7 +321,7 @@ def _pairs(text: str, wanted: Any) -> Dict[str, str]:
 
 
 def level_zero(host: Host) -> Optional[str]:
-    """Return where Intel's Level Zero loader is, or None."""
+    """Return the path of Intel's Level Zero loader, or None."""
     names = ("/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib")
     paths = [directory + "/libze_loader.so.1" for directory in names]
     return next((path for path in paths if host.exists(path)), None)

@@ -1,4 +1,4 @@
-"""Look at this machine and write down what it says, without a judgement.
+"""Capture this machine without interpreting it.
 
 The result is a capture (docs/developer/captures.md): plain data that
 ``interpret`` turns into the facts document here or on any other machine.
@@ -17,8 +17,7 @@ from . import probe_gpu
 from .machine_reader import Host
 from .schema import CAPTURE_SCHEMA
 
-#: Filesystems that hold files of users; everything else in the mount table is
-#: a view of the kernel.
+#: Filesystems that hold user files; the other mounts are views of the kernel.
 _STORAGE = frozenset(
     [
         "ext2",
@@ -58,12 +57,12 @@ _STORAGE = frozenset(
     ]
 )
 
-#: Words that tell a container by the control group of process 1.
+#: Names in the control group of process 1 that identify a container.
 _CGROUP_WORDS = ("docker", "kubepods", "libpod", "lxc", "garden", "containerd", "machine.slice")
 
 
 def machine(host: Host) -> Unchecked:
-    """Return kernel and architecture as ``uname`` gives them."""
+    """Return kernel and architecture from ``uname``."""
     name = os.uname()
     return {
         "system": name.sysname,
@@ -75,12 +74,12 @@ def machine(host: Host) -> Unchecked:
 
 
 def os_release(host: Host) -> Optional[str]:
-    """Return the text of os-release: data to parse, never to run (S6)."""
+    """Return the text of os-release, which is parsed and never executed (S6)."""
     return host.read("/etc/os-release") or host.read("/usr/lib/os-release")
 
 
 def init(host: Host) -> Unchecked:
-    """Return who is process 1, and whether systemd runs this machine."""
+    """Return the name of process 1, and whether systemd runs this machine."""
     return {
         "pid1": host.read("/proc/1/comm"),
         # The test that sd_booted(3) documents.
@@ -89,24 +88,24 @@ def init(host: Host) -> Unchecked:
 
 
 def environment(host: Host) -> Unchecked:
-    """Return the traces that containers and WSL leave behind."""
+    """Return the traces of containers and WSL."""
     cgroup = host.read("/proc/1/cgroup") or ""
     return {
         "dockerenv": host.exists("/.dockerenv"),
         "containerenv": host.exists("/run/.containerenv"),
-        # systemd notes here what it was told about its container.
+        # systemd writes the type of its container here.
         "systemd_container": host.read("/run/systemd/container"),
         "cgroup_words": [word for word in _CGROUP_WORDS if word in cgroup],
-        # With control groups of version 2 a pod leaves no other trace than its account.
+        # With control groups v2, the only trace of a pod is its service account.
         "kubernetes": host.exists("/var/run/secrets/kubernetes.io"),
         "wsl_interop": host.exists("/proc/sys/fs/binfmt_misc/WSLInterop"),
         "dxg": host.exists("/dev/dxg"),
-        # A host that runs containers mounts it elsewhere, for them.
+        # A host mounts it elsewhere, for its containers.
         "lxcfs": any(line.startswith("lxcfs /proc/") for line in host.lines("/proc/self/mounts")),
     }
 
 
-#: Of cpuinfo: what names a processor and what it can compute.
+#: The fields of cpuinfo with the processor's name and instruction sets.
 _CPU_FIELDS = (
     "model name",
     "Model",
@@ -119,7 +118,7 @@ _CPU_FIELDS = (
 
 
 def cpu(host: Host) -> Unchecked:
-    """Return how cpuinfo describes the first processor, and how many there are."""
+    """Return cpuinfo's description of the first processor, and the number of processors."""
     text = "".join(host.lines("/proc/cpuinfo"))
     blocks = [block for block in text.split("\n\n") if block.strip()]
     threads = [block for block in blocks if block.startswith("processor")]
@@ -142,7 +141,7 @@ def _core_of(block: str) -> Optional[str]:
 
 
 def memory(host: Host) -> Unchecked:
-    """Return the memory of the machine and every limit put on this process."""
+    """Return the memory of the machine and every limit on this process."""
     nodes = host.names("/sys/devices/system/node") or []
     found = memory_now(host)
     found["numa_nodes"] = len([name for name in nodes if name[:4] == "node"]) or None
@@ -151,7 +150,7 @@ def memory(host: Host) -> Unchecked:
 
 
 def memory_now(host: Host) -> Unchecked:
-    """Return the part of ``memory`` that costs nothing to read."""
+    """Return the part of ``memory`` that is fast to read."""
     wanted = ("MemTotal:", "Hugepagesize:")
     lines = (host.read("/proc/meminfo") or "").splitlines()
     return {
@@ -161,10 +160,10 @@ def memory_now(host: Host) -> Unchecked:
 
 
 def _cgroup_limits(host: Host) -> List[str]:
-    """Return the raw limits from this process's group up to the root.
+    """Return the raw limits from this process's control group up to the root.
 
-    A limit on any parent binds too; inside a container the parents are out of
-    sight and the root itself carries the limit.
+    A limit on any parent applies too; in a container the parents are not visible, and the root has
+    the limit.
     """
     found: List[str] = []
     for line in (host.read("/proc/self/cgroup") or "").splitlines():
@@ -185,7 +184,7 @@ def _limits_above(host: Host, base: str, path: str, name: str) -> List[str]:
 
 
 def _windows_memory(host: Host) -> Optional[str]:
-    """Return what Windows says its memory is, in WSL only; it is reported, never used (U-14)."""
+    """Return the memory of Windows, in WSL only; it is reported but never used (U-14)."""
     path = "/mnt/c/Windows/System32/WindowsPowerShell/v1.0/powershell.exe"
     if not host.exists("/proc/sys/fs/binfmt_misc/WSLInterop") or not host.exists(path):
         return None
@@ -209,7 +208,7 @@ _FOREIGN_MOUNTS = (
 
 
 def mounts(host: Host) -> List[List[str]]:
-    """Return device, path and type of every mount that can hold files of ours."""
+    """Return device, path and type of every mount that can hold our files."""
     lines = host.lines("/proc/self/mounts")
     rows = [line.split(" ")[:3] for line in lines if line.count(" ") >= 2]
     ours = [row for row in rows if not (row[1] + "/").startswith(_FOREIGN_MOUNTS)]
@@ -217,7 +216,7 @@ def mounts(host: Host) -> List[List[str]]:
 
 
 def darwin(host: Host) -> Optional[Dict[str, Optional[str]]]:
-    """Return chip and memory of a Mac; None anywhere else."""
+    """Return chip and memory of a Mac; None elsewhere."""
     if os.uname().sysname != "Darwin":
         return None
     keys = ("machdep.cpu.brand_string", "hw.memsize", "hw.physicalcpu", "hw.logicalcpu")
@@ -231,7 +230,7 @@ def darwin(host: Host) -> Optional[Dict[str, Optional[str]]]:
     return found
 
 
-#: What is asked, in order; replace or add one to change what ``gather`` does.
+#: The probes, in their order; add or replace one to change what ``gather`` does.
 PROBES: Dict[str, Callable[[Host], Any]] = {
     "machine": machine,
     "os_release": os_release,
@@ -255,7 +254,7 @@ def gather(
     for name, probe in (probes or PROBES).items():
         try:
             capture[name] = probe(host)
-        except Exception as error:  # whatever a machine does to a probe is a finding about it
+        except Exception as error:  # any failure of a probe becomes a finding
             errors[name] = "%s: %s" % (type(error).__name__, error)
     capture["errors"] = errors
     return capture

@@ -1,4 +1,4 @@
-"""Operating system, memory, processor and mounts out of a capture."""
+"""Read operating system, memory, processor and mounts from a capture."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FAMILIES = {
     "void": ("void",),
 }
 
-#: Instruction sets that engines are built for; the rest of the flags says nothing to us.
+#: Instruction sets that engines are built for; the other flags are not used.
 _FLAGS = frozenset(
     [
         "sse4_2",
@@ -50,7 +50,7 @@ _FLAGS = frozenset(
 
 
 def interpret(capture: Capture) -> Facts:
-    """Return the part of the facts document that is not about accelerators."""
+    """Return the facts document without its accelerators."""
     machine = parse.mapping(capture.get("machine"))
     return {
         "os": _os(capture, machine),
@@ -66,7 +66,7 @@ def interpret(capture: Capture) -> Facts:
 
 
 def os_release(body: Any) -> Dict[str, str]:
-    """Return the fields of os-release, parsed as data and never run (S6)."""
+    """Return the fields of os-release, parsed and never executed (S6)."""
     rows = [line.split("=", 1) for line in parse.lines(body) if "=" in line]
     return {key.strip(): _unquoted(value.strip()) for key, value in rows}
 
@@ -104,13 +104,13 @@ def _family(names: List[str]) -> str:
 
 
 def _wsl(machine: Unchecked) -> bool:
-    """Tell WSL by its kernel's name; a container in WSL has the same kernel and GPUs."""
+    """Detect WSL by its kernel's name; a container in WSL has the same kernel and GPUs."""
     release = str(machine.get("release")).lower()
     return "microsoft" in release or "wsl" in release
 
 
 def is_virtual(capture: Capture) -> bool:
-    """Tell a virtual machine by the flag that every hypervisor for x86 sets."""
+    """Detect a virtual machine by the flag that every x86 hypervisor sets."""
     fields = parse.mapping(parse.mapping(capture.get("cpu")).get("info"))
     return "hypervisor" in str(fields.get("flags") or "").split()
 
@@ -134,9 +134,9 @@ def container(capture: Capture) -> Optional[str]:
 
 
 def _on_layers(capture: Capture) -> bool:
-    """Tell a container of any other kind: a root made of layers, and no init of a machine.
+    """Detect other kinds of containers: a layered root filesystem and no real init.
 
-    A live system has such a root too, but a real init.
+    A live system also has a layered root, but a real init.
     """
     roots = [mount["fstype"] for mount in _mounts(capture.get("mounts")) if mount["path"] == "/"]
     pid1 = parse.mapping(capture.get("init")).get("pid1")
@@ -145,7 +145,7 @@ def _on_layers(capture: Capture) -> bool:
 
 def _init(raw: Unchecked) -> Init:
     pid1 = parse.string(raw.get("pid1"))
-    # /run/systemd/system alone may be a leftover directory of an image.
+    # /run/systemd/system alone may be a leftover of an image.
     booted = raw.get("systemd") is True and pid1 in ("systemd", "init", None)
     return {"system": "systemd" if booted else "other", "pid1": pid1}
 
@@ -173,7 +173,7 @@ def _cpu(capture: Capture) -> Cpu:
 
 
 def _memory(capture: Capture) -> Memory:
-    """Return the machine's memory, the tightest limit on it, and what may be counted, in MiB."""
+    """Return the machine's memory, its tightest limit and the usable memory, in MiB."""
     raw = parse.mapping(capture.get("memory"))
     mac = parse.mapping(capture.get("darwin"))
     total = _meminfo_mb(raw.get("meminfo")) or parse.bytes_to_mb(mac.get("hw.memsize"))
@@ -200,7 +200,7 @@ def _meminfo_mb(body: Any) -> Optional[int]:
 
 
 def _mounts(value: Any) -> List[Mount]:
-    """Return one entry a path: a later mount hides the earlier one under it."""
+    """Return one entry per path: a later mount hides an earlier one."""
     found: Dict[str, Mount] = {}
     for row in parse.rows(value):
         if isinstance(row, list) and len(row) == 3 and all(isinstance(part, str) for part in row):
@@ -210,7 +210,7 @@ def _mounts(value: Any) -> List[Mount]:
 
 
 def _octal(name: str) -> str:
-    """Undo the mount table's octal writing of blanks and backslashes."""
+    """Decode the octal escapes of the mount table."""
     return re.sub(r"\\([0-3][0-7]{2})", lambda m: chr(int(m[1], 8)), name)
 
 
@@ -223,7 +223,7 @@ def _secure_boot(capture: Capture) -> Optional[bool]:
 
 
 def node_paths(capture: Capture) -> List[str]:
-    """Return the device nodes that are devices; a file or folder in their place is none."""
+    """Return the device nodes that are devices, not files or directories in their place."""
     nodes = parse.mappings(capture.get("nodes"))
     return [str(node.get("path")) for node in nodes if node.get("device") is not False]
 
@@ -239,7 +239,7 @@ def _nodes(value: Any) -> List[Node]:
 
 
 def findings(base: Facts) -> List[HostFinding]:
-    """Return what is noteworthy about memory and pages."""
+    """Return the findings about memory and page size."""
     found: List[HostFinding] = []
     memory = base["memory"]
     if memory["limit_mb"]:

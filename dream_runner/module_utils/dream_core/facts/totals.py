@@ -1,7 +1,7 @@
-"""The sums over GPUs, derived here and nowhere else (H4).
+"""Totals over GPUs, computed only here (H4).
 
-Nothing below stores a total in the document: a total next to its parts is a
-second truth that an override or a repair would leave behind.
+No total is stored in the document, because an override or a repair would leave a stored total
+outdated.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from typing import List, Optional, Tuple
 
 from ..types.facts import Accelerator, Facts, Gpu
 
-#: Why a device that is not used by itself may be used when the user insists.
+#: Reasons that the user can override for a device that is not used by default.
 _FORCEABLE = frozenset(["VRAM_TOO_SMALL", "DRIVER_TOO_OLD"])
 
 
 def usable_gpus(facts: Facts) -> List[Gpu]:
-    """Return the devices that the document's backend would run on, in its order."""
+    """Return the devices that the document's backend uses, in the document's order."""
     backend = facts.get("backend")
     forced = bool(facts.get("backend_overridden"))
     return [
@@ -32,7 +32,7 @@ def is_split(gpu: Gpu) -> bool:
 
 
 def memory_of(gpu: Gpu) -> Optional[int]:
-    """Return the MiB one program can use on a device: of a split one, its largest part."""
+    """Return the MiB that one program can use on a device; on a split one, its largest part."""
     mig = gpu.get("mig")
     if mig and mig["enabled"]:
         parts = [part["memory_mb"] for part in mig["instances"] if part["memory_mb"]]
@@ -42,11 +42,10 @@ def memory_of(gpu: Gpu) -> Optional[int]:
 
 
 def accelerator(facts: Facts, memory_limit_mb: int = 0) -> Accelerator:
-    """Return ``{backend, memory_class, memory_mb, count, gpus}`` of what would compute.
+    """Return ``{backend, memory_class, memory_mb, count, gpus}`` of the chosen accelerator.
 
-    ``memory_mb`` is the sum over discrete devices; for unified memory, that
-    of the machine counted once; for the CPU None. Split (MIG) devices count
-    with the one part that a program can use, and are not summed.
+    ``memory_mb`` is the sum over discrete devices; for unified memory, the machine's memory counted
+    once; for the CPU None. For split (MIG) devices only the one part that a program can use counts.
     """
     gpus = usable_gpus(facts)
     if not gpus:
@@ -66,7 +65,7 @@ def accelerator(facts: Facts, memory_limit_mb: int = 0) -> Accelerator:
 
 
 def weight(size_mb: Optional[int], memory_class: str) -> int:
-    """Return what memory is worth beside another kind: of shared memory, half is left."""
+    """Return the weight of memory in comparisons: shared memory counts half."""
     return (size_mb or 0) // (2 if memory_class == "unified" else 1)
 
 
@@ -81,17 +80,17 @@ def _discrete(gpus: List[Gpu]) -> Tuple[List[Gpu], Optional[int], str]:
 
 
 def unified_mb(facts: Facts, gpus: List[Gpu], memory_limit_mb: int = 0) -> Optional[int]:
-    """Return the MiB that CPU and GPU share, with what firmware set aside for the GPU."""
+    """Return the MiB that CPU and GPU share, including what firmware reserved for the GPU."""
     ram = ram_mb(facts, memory_limit_mb)
     if ram is None:
         return None
-    # A machine may carry several unified processors; each brings its own part.
+    # A machine may have several unified processors, each with its own part.
     carved = sum(gpu.get("carve_out_mb") or 0 for gpu in gpus)
     return min(ram + carved, memory_limit_mb) if memory_limit_mb else ram + carved
 
 
 def ram_mb(facts: Facts, memory_limit_mb: int = 0) -> Optional[int]:
-    """Return the MiB of RAM that may be counted: the machine's, a limit's, the user's."""
+    """Return the usable MiB of RAM: the minimum of the machine's memory and all limits."""
     memory = facts.get("memory") or {}
     sizes = [memory.get("usable_mb"), memory_limit_mb]
     known = [int(size) for size in sizes if size]

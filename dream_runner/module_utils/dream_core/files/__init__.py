@@ -1,1 +1,1 @@
-"""What stands in files: text, JSON, .env, the ends of logs, digests."""
+"""The content of files: text, JSON, .env, the ends of logs, digests."""

@@ -11,7 +11,7 @@ ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=(.*)$")
 
 
 def parse(text: str) -> Dict[str, str]:
-    """Return the assignments of a file; the last one of a key counts, as for compose."""
+    """Return the assignments in ``text``; as in compose, the last one of a key counts."""
     values = {}
     for line in plain(text).split("\n"):
         match = ASSIGNMENT.match(line)

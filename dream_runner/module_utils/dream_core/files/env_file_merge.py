@@ -1,8 +1,8 @@
-"""Merge ``.env`` without losing anything anybody put there.
+"""Merge ``.env`` without losing anything that others wrote.
 
-Three layers, as installer-phases 7.3 asks: what we manage follows the settings, defaults fill gaps,
-and every other line (unknown keys, comments, order, lines that are no assignment) stays as it is.
-Secrets are made once.
+There are three layers (installer-phases 7.3): managed keys follow the settings, defaults fill gaps,
+and every other line (unknown keys, comments, order, lines without an assignment) is kept. Secrets
+are created once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import List, Mapping, Optional, Tuple
 from .env_file import ASSIGNMENT, parse
 from .text_file import plain
 
-#: Number of the layout; a later version migrates by it.
+#: Number of the layout, for migrations by later versions.
 SCHEMA_KEY = "DREAM_ENV_SCHEMA"
 SCHEMA = "1"
 _PLAIN = re.compile(r"^[A-Za-z0-9_@%+=:,./-]*$")
@@ -25,7 +25,7 @@ _HEADER = "# Written by dream-runner. Your own keys, comments and order are kept
 
 @dataclass(frozen=True)
 class Merged:
-    """The new text and what became of the keys; values are nowhere in it but in ``text``."""
+    """The new text and the changes by key; only ``text`` contains values."""
 
     text: str
     added: Tuple[str, ...]
@@ -33,7 +33,7 @@ class Merged:
     generated: Tuple[str, ...]
 
     def changed_from(self, before: str) -> bool:
-        """Return whether the file has to be written."""
+        """Return whether the file must be written."""
         return self.text != before
 
 
@@ -44,10 +44,9 @@ def merge(
     defaults: Mapping[str, str],
     secrets: Mapping[str, str],
 ) -> Merged:
-    """Return ``text`` with our keys in it.
+    """Merge our keys into ``text``.
 
-    ``secrets`` maps a key to the form of its value (``secret``); one that has
-    a value keeps it whatever it looks like.
+    ``secrets`` maps a key to the form of its value (``secret``); an existing value is always kept.
     """
     text = plain(text)
     values = parse(text)
@@ -55,7 +54,7 @@ def merge(
     generated = [key for key in secrets if not values.get(key)]
     fresh = {key: secret(secrets[key]) for key in generated}
     gaps = {key: value for key, value in defaults.items() if key not in values}
-    # Not splitlines: it also breaks at characters that belong to a value.
+    # Not splitlines, which also splits at characters that can be part of a value.
     lines = text.rstrip("\n").split("\n") if text.strip() else [_HEADER]
     updates = {key: value for key, value in wanted.items() if values.get(key) != value}
     updated = [key for key in updates if key in values]
@@ -70,7 +69,7 @@ def merge(
 
 
 def _replace(lines: List[str], updates: Mapping[str, str]) -> List[str]:
-    """Return the lines with new values, each in its place."""
+    """Replace the values of existing lines in place."""
     return [_renewed(line, updates) for line in lines]
 
 
@@ -82,14 +81,14 @@ def _renewed(line: str, updates: Mapping[str, str]) -> str:
 
 
 def _quote(value: str) -> str:
-    """Return the value as compose and a shell both read it; single quotes mean literal."""
+    """Quote a value for compose and for a shell; single quotes keep it literal."""
     if "\n" in value or "'" in value:
-        raise ValueError("a value of .env may hold neither a line break nor a single quote")
+        raise ValueError("a value in .env cannot contain a line break or a single quote")
     return value if _PLAIN.match(value) else "'%s'" % value
 
 
 def secret(form: str) -> str:
-    """Return a new random value: ``hex:N`` or ``base64:N`` of N bytes, ``PREFIX|hex:N``."""
+    """Return a new random secret: ``hex:N`` or ``base64:N`` of N bytes, ``PREFIX|hex:N``."""
     prefix, _, rest = form.rpartition("|")
     kind, _, size = rest.partition(":")
     content = random.token_bytes(int(size))
@@ -101,10 +100,10 @@ def secret(form: str) -> str:
 
 
 def recover(text: str, backup: str, secrets: Mapping[str, str]) -> str:
-    """Return ``text`` with the secrets that only ``backup`` holds.
+    """Add the secrets that only ``backup`` has to ``text``.
 
-    A text without any of them is a lost or emptied file: the backup takes its
-    place, with everything a person had written into it.
+    A text without any secret is a lost or emptied file: the backup replaces it as a whole,
+    including the lines of the user.
     """
     if len(missing_secrets(text, secrets)) == len(secrets):
         return backup
@@ -122,6 +121,6 @@ def _is_one_of(line: str, keys: Mapping[str, str]) -> bool:
 
 
 def missing_secrets(text: Optional[str], secrets: Mapping[str, str]) -> List[str]:
-    """Return the secrets that ``text`` does not hold."""
+    """Return the secrets that ``text`` lacks."""
     values = parse(text or "")
     return [key for key in secrets if not values.get(key)]

@@ -1,4 +1,4 @@
-"""Bring an environment file to what is wanted; the deciding half is env_file_merge.py."""
+"""Write an environment file; env_file_merge.py decides its content."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..system import atomic
 from . import env_file, env_file_merge, text_file
 
 MODE = 0o600
-#: A file of settings; anything larger is something else.
+#: Maximum size; a larger file is not a file of settings.
 _LIMIT = 1024 * 1024
 
 
@@ -23,7 +23,7 @@ SPEC = {
     "path": {"type": arguments.path, "required": True},
     "managed": {"type": "dict", "default": {}},
     "defaults": {"type": "dict", "default": {}},
-    # Forms, not values: nothing here is secret.
+    # The forms of secrets, not their values.
     "secrets": {"type": "dict", "default": {}, "no_log": False},
     "dormant": {"type": "dict", "default": {}, "no_log": False},
     "marked": {"type": "list", "elements": "str", "default": [], "no_log": False},
@@ -32,7 +32,7 @@ SPEC = {
 
 
 def carry_out(params: Mapping[str, Any], *, write: bool) -> Dict[str, Any]:
-    """Return the result of a task of dream_env, wherever it runs. Raises DreamError."""
+    """Run a dream_env task, in this process or in the module. Raises DreamError."""
     done = settle(
         params["path"],
         managed={key: str(value) for key, value in params["managed"].items()},
@@ -50,7 +50,7 @@ def carry_out(params: Mapping[str, Any], *, write: bool) -> Dict[str, Any]:
 
 
 def _marks(path: str, names: Sequence[str]) -> Dict[str, str]:
-    """Return a short digest of each named secret: it tells a change and nothing else."""
+    """Return a short digest of each named secret, which shows only whether it changed."""
     values = env_file.parse(_read(path) or "") if names else {}
     return {
         name: hashlib.sha256(values[name].encode("utf-8", "surrogateescape")).hexdigest()[:12]
@@ -69,12 +69,12 @@ def settle(
     write: bool,
     dormant: Optional[Mapping[str, str]] = None,
 ) -> Dict[str, Any]:
-    """Merge and, where something differs, replace the file; return what changed by name.
+    """Merge the file and replace it if it differs; return the names of the changed keys.
 
-    ``dormant`` secrets are kept and recovered like the others, and never made.
-    The previous content stays in ``PATH.bak``. Raises IntegrityError
-    SECRETS_LOST when ``has_data`` and neither file nor backup holds any secret.
-    One that a newer version asks for was never there, so that it is made.
+    ``dormant`` secrets are kept and recovered like the others, but never created. The previous
+    content stays in ``PATH.bak``. Raises IntegrityError SECRETS_LOST if ``has_data`` and neither
+    file nor backup contains any secret. If only some are missing, a newer version has added them,
+    and they are created.
     """
     opened = write and _opened(path)
     known = {**secrets, **(dormant or {})}
@@ -84,7 +84,7 @@ def settle(
             "%s has lost the secrets that existing data depends on" % path,
             code="SECRETS_LOST",
             where=path,
-            hint="restore the file from a backup; new secrets would lock you out of the data",
+            hint="restore the file from a backup; with new secrets you could not access the data",
         )
     try:
         merged = env_file_merge.merge(before, managed=managed, defaults=defaults, secrets=secrets)
@@ -105,7 +105,7 @@ def settle(
 
 
 def _opened(path: str) -> bool:
-    """Open a file of ours again that somebody closed: the secrets in it must not be lost."""
+    """Restore the mode of our file if it is unreadable, because its secrets must not be lost."""
     try:
         status = os.lstat(path)
     except OSError:
@@ -118,14 +118,14 @@ def _opened(path: str) -> bool:
 
 
 def _replace(path: str, before: str, after: str, restored: bool) -> None:
-    # The backup first: at every instant one of the two files holds the secrets.
+    # The backup first: at every moment one of the two files has the secrets.
     if before and not restored:
         atomic.write_bytes(path + ".bak", before.encode("utf-8", "surrogateescape"), MODE)
     atomic.write_bytes(path, after.encode("utf-8", "surrogateescape"), MODE)
 
 
 def _content(path: str, secrets: Mapping[str, str]) -> Tuple[str, bool]:
-    """Return the present content, and whether it had to come from the backup."""
+    """Return the present content, and whether it came from the backup."""
     now = _read(path) or ""
     if not env_file_merge.missing_secrets(now, secrets):
         return now, False
@@ -156,7 +156,7 @@ def _read(path: str) -> Optional[str]:
 
 
 def _text(content: bytes, path: str) -> str:
-    """Return the text; a byte order mark stays in it, so that the file is seen to differ."""
+    """Return the text with its byte order mark, so that the file is rewritten without it."""
     try:
         text = text_file.decode(content, "surrogateescape")
     except text_file.Unreadable as error:

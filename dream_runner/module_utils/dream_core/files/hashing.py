@@ -1,4 +1,4 @@
-"""The sha256 of files."""
+"""Compute the sha256 of files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _CHUNK = 1024 * 1024
 
 
 def hash_file(file: Union[str, int], on_bytes: Optional[Callable[[int], None]] = None) -> str:
-    """Return the sha256 of a path or an open file, reading it once. Raises OSError."""
+    """Return the sha256 of a path or an open file. Raises OSError."""
     if isinstance(file, str):
         with open(file, "rb", buffering=0) as stream:
             return hash_file(stream.fileno(), on_bytes)
@@ -20,7 +20,7 @@ def hash_file(file: Union[str, int], on_bytes: Optional[Callable[[int], None]] =
 
 
 def hash_files(paths: Iterable[str]) -> str:
-    """Return the sha256 of files that follow each other, as the parts of one do."""
+    """Return the sha256 of several files as if they were one, for a file in parts."""
     digest = hashlib.sha256()
     for path in paths:
         with open(path, "rb", buffering=0) as stream:
@@ -31,7 +31,7 @@ def hash_files(paths: Iterable[str]) -> str:
 def _add(digest: Any, file: int, on_bytes: Optional[Callable[[int], None]] = None) -> None:
     buffer = memoryview(bytearray(_CHUNK))
     done, size = 0, os.fstat(file).st_size
-    # A file that grows faster than it is read has an end for us.
+    # Stop at the size at the start: a file could grow faster than it is read.
     while done <= size:
         count = os.preadv(file, [buffer], done)
         if not count:

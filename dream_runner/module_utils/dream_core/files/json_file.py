@@ -1,4 +1,4 @@
-"""Read and write JSON: state files, which may hold anything by now."""
+"""Read and write JSON state files, whose content is never trusted."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _DEEPEST = 64
 
 
 def unusable(document: Any) -> str:
-    """Return why no program can rely on a parsed document, whatever its form, or "".
+    """Return why a parsed document cannot be used, whatever its form, or "".
 
-    Numbers that are none, text that no encoding can write, and nesting that exhausts the stack
-    of whoever walks through it.
+    It rejects NaN and infinity, text that cannot be encoded, and nesting that would exhaust the
+    stack.
     """
     layer, depth = [document], 0
     while layer:
         if depth > _DEEPEST:
             return "it is nested more than %d levels deep" % _DEEPEST
         if any(map(_is_unusable, layer)):
-            return "it holds a number or text that nothing can use"
+            return "it contains an invalid number or invalid text"
         layer = [item for value in layer for item in _inner(value)]
         depth += 1
     return ""
@@ -55,22 +55,21 @@ def _can_be_written(value: str) -> bool:
 
 
 def write_json(path: str, document: Any, mode: int = 0o600) -> None:
-    """Replace ``path`` by ``document`` as sorted, indented JSON."""
+    """Replace ``path`` with ``document`` as sorted, indented JSON."""
     text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False)
     try:
         content = (text + "\n").encode("utf-8")
     except UnicodeEncodeError:
-        # The name of a file that is not UTF-8: escaped, it comes back as it was.
+        # A file name that is not UTF-8 is escaped and survives the round trip.
         content = (json.dumps(document, indent=2, sort_keys=True) + "\n").encode("ascii")
     write_bytes(path, content, mode)
 
 
 def read_json(path: str, limit: int = 16 * 1024 * 1024) -> Tuple[Optional[Any], Optional[str]]:
-    """Return ``(document, None)``, or ``(None, why)`` when there is none to trust.
+    """Return ``(document, None)``, or ``(None, why)`` if the file cannot be used.
 
-    A missing file gives ``(None, None)``. A state file is a hint, so that
-    nothing about its content can be an error: truncated, foreign, too large,
-    a link or a directory are all reasons, not exceptions.
+    A missing file gives ``(None, None)``. A state file is only a hint, so its content never raises
+    an error: a truncated, foreign or too large file, a link or a directory is a reason.
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -90,6 +89,6 @@ def read_json(path: str, limit: int = 16 * 1024 * 1024) -> Tuple[Optional[Any], 
         why = unusable(document)
         return (None, why) if why else (document, None)
     except (OSError, ValueError, RecursionError) as error:
-        return None, "it cannot be read as JSON (%s)" % error
+        return None, "it is not valid JSON (%s)" % error
     finally:
         os.close(handle)

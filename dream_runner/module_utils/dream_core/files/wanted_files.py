@@ -1,7 +1,7 @@
-"""Many directories and small files brought to their wanted state in one go.
+"""Create and update many directories and small files in one task.
 
-A module call costs a third of a second whatever it does, so that a loop over
-files costs more than everything in them.
+Every module call takes a third of a second, so a loop over files would take longer than the work
+itself.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SPEC = {
 
 
 def carry_out(params: Mapping[str, Any], *, write: bool) -> Dict[str, Any]:
-    """Return the result of a task of dream_files, wherever it runs. Raises DreamError."""
+    """Run a dream_files task, in this process or in the module. Raises DreamError."""
     changes = settle(params["directories"], params["files"], write=write)
     before = "".join("%(path)s: %(was)s\n" % change for change in changes)
     after = "".join("%(path)s: as wanted\n" % change for change in changes)
@@ -49,14 +49,13 @@ def carry_out(params: Mapping[str, Any], *, write: bool) -> Dict[str, Any]:
 def settle(
     directories: Sequence[Wanted], files: Sequence[Wanted], *, write: bool
 ) -> List[Dict[str, str]]:
-    """Make ``directories`` (path, mode), then ``files`` (path, mode, content).
+    """Create or update ``directories`` (path, mode), then ``files`` (path, mode, content).
 
-    A directory may have an ``owner`` (``uid:gid``). One with ``data`` is made once: its
-    mode and owner are then the business of the service that works in it. In the place of a
-    link a file comes only with ``replace_link``; what the link led to stays as it is.
-    Returns ``{path, was}`` for each that differed, in order. A file is replaced
-    atomically. Raises UsageError IN_THE_WAY for something of another kind, and
-    DiskError or PrivilegeError for what the filesystem refuses.
+    A directory may have an ``owner`` (``uid:gid``). A directory with ``data`` is created once;
+    after that its service decides its mode and owner. A file replaces a link only with
+    ``replace_link``; the target of the link is not changed. Returns ``{path, was}`` for each path
+    that differed, in order. A file is replaced atomically. Raises UsageError IN_THE_WAY if an
+    object of another type is there, and DiskError or PrivilegeError if the filesystem refuses.
     """
     changes = []
     for wanted in directories:
@@ -102,7 +101,7 @@ def _file_defect(wanted: Wanted) -> str:
         with open(wanted["path"], "rb") as handle:
             content = handle.read()
     except PermissionError as error:
-        # Ours, and closed by somebody: another takes its name.
+        # Our file, made unreadable by others: a new one replaces it.
         if status.st_uid == os.geteuid():
             return "unreadable"
         raise atomic.translate(error, wanted["path"]) from error
@@ -136,7 +135,7 @@ def _make_directory(wanted: Wanted) -> None:
 
 
 def _status(path: str, follow: bool = True) -> Any:
-    """Return what is at ``path``, or None; a directory may be reached by a link."""
+    """Return the status of ``path``, or None; a directory may be reached through a link."""
     try:
         return os.stat(path) if follow else os.lstat(path)
     except FileNotFoundError:

@@ -1,1 +1,1 @@
-"""The network of a host: listeners, proxies and what pip is configured for."""
+"""The network of a host: listeners, proxies and pip's configuration."""

@@ -1,4 +1,4 @@
-"""TCP listeners of this host, and the programs that hold them."""
+"""TCP listeners of this host, and their programs."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def listeners(
     own_units: Sequence[str] = (),
     proc: str = "/proc",
 ) -> List[Listener]:
-    """Return who listens on TCP: ``{port, address, uid, pid, name, exe, own}``.
+    """Return the TCP listeners: ``{port, address, uid, pid, name, exe, own}``.
 
-    ``pid``, ``name`` and ``exe`` are None where this user may not look. ``own``
-    is true for a process of ours: its program or one of its arguments lies in
-    ``own_paths``, or it belongs to one of the systemd units ``own_units``.
+    ``pid``, ``name`` and ``exe`` are None if this user may not read them. ``own`` is true for our
+    processes: the program or one of its arguments is in ``own_paths``, or the process belongs to
+    one of the systemd units ``own_units``.
     """
     wanted = None if ports is None else set(ports)
     found = [
@@ -73,7 +73,7 @@ def _address(text: str) -> str:
 
 
 def _owners(inodes: Set[str], proc: str) -> Dict[str, int]:
-    """Return which process holds each socket, as far as this user may see."""
+    """Return the process of each socket, as far as this user may read it."""
     wanted = {"socket:[%s]" % inode: inode for inode in inodes}
     owners: Dict[str, int] = {}
     for name in sorted(filter(str.isdigit, names_in(proc)), key=int):
@@ -116,7 +116,7 @@ def _describe(
 
 
 def holder(listener: Listener) -> str:
-    """Name the program behind a listener in words for a person."""
+    """Describe the program of a listener for a person."""
     pid = listener.get("pid")
     if pid:
         return "%s (pid %d)" % (listener.get("name") or "a program", pid)

@@ -1,8 +1,8 @@
-"""Read what the environment says of the network: one list of variables for every reader.
+"""Read the network settings from the environment, with one list of variables for all readers.
 
-The fetcher, pip, the package manager, the client of registries, doctor and the unit that fetches
-later all ask here, so that a variable that one of them knows counts for all. What cannot be
-right is named by its variable before anything starts, and no part of a login is ever shown.
+The fetcher, pip, the package manager, the registry client, doctor and the background download all
+use this module, so that they support the same variables. An invalid variable is reported by its
+name before anything starts, and no part of a login is ever shown.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 from ..errors import UsageError
 from . import pip_config
 
-#: Each in lower and in upper case; the lower case counts first, as for curl and Python.
+#: In lower and upper case; lower case takes precedence, as in curl and Python.
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 _NO_PROXY = "no_proxy"
-#: Files with authorities, then directories of them. All are trusted, besides the system's own.
+#: Files with certificate authorities, then directories. All are trusted besides the system's.
 CA_FILES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT")
 CA_DIRS = ("SSL_CERT_DIR",)
 _LOGINS = ("NETRC", "HF_TOKEN")
@@ -32,7 +32,7 @@ _PIP = (
 _PIP_ADDRESSES = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")
 _PROXY_NAMES = tuple(name for lower in _PROXIES for name in (lower, lower.upper()))
 _NO_PROXY_NAMES = (_NO_PROXY, _NO_PROXY.upper())
-#: Every variable that says how the network is reached.
+#: Every variable that configures network access.
 NAMES = (
     *(*_PROXY_NAMES, *_NO_PROXY_NAMES, *CA_FILES, *CA_DIRS),
     *(*_LOGINS, _ENDPOINT, *_PIP),
@@ -45,7 +45,7 @@ _CA_BYTES = 16 * 1024 * 1024
 
 
 class Problem(NamedTuple):
-    """A variable that cannot be right: its name, what is wrong, the code and what to do."""
+    """An invalid variable: its name, the problem, the error code and the hint."""
 
     variable: str
     what: str
@@ -55,9 +55,9 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True)
 class NetworkEnvironment:
-    """How the network is reached. ``proxies`` maps ``http`` and ``https`` to addresses.
+    """The network settings. ``proxies`` maps ``http`` and ``https`` to addresses.
 
-    ``ca`` are files and directories with authorities, in the order of ``CA_FILES``.
+    ``ca`` lists files and directories with certificate authorities, in the order of ``CA_FILES``.
     """
 
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -70,7 +70,7 @@ class NetworkEnvironment:
 
 
 def read(environment: Mapping[str, str]) -> NetworkEnvironment:
-    """Return what the variables say. Values that cannot be right are ``problems``' business."""
+    """Return the settings from the variables. ``problems`` reports invalid values."""
     home = environment.get("HOME", "")
     return NetworkEnvironment(
         proxies={scheme: url for scheme, (_, url) in _chosen_proxies(environment).items()},
@@ -84,9 +84,9 @@ def read(environment: Mapping[str, str]) -> NetworkEnvironment:
 
 
 def of_programs(environment: Mapping[str, str]) -> Dict[str, str]:
-    """Return the variables for a foreign program that may know only some of them.
+    """Return the variables for another program, which may know only some of them.
 
-    Proxies in the lower case that all know; the authorities under each name that one knows.
+    Proxies are set in lower case, which all programs know, and authorities under every name.
     """
     known = read(environment)
     found = {scheme + "_proxy": url for scheme, url in known.proxies.items()}
@@ -102,26 +102,26 @@ def of_programs(environment: Mapping[str, str]) -> Dict[str, str]:
 
 
 def of_unit(environment: Mapping[str, str]) -> Dict[str, str]:
-    """Return the variables that a program needs which inherits none of this environment."""
+    """Return the variables for a program that does not inherit this environment."""
     return {name: environment[name] for name in NAMES if environment.get(name, "").strip()}
 
 
 def of_pip(environment: Mapping[str, str]) -> Dict[str, str]:
-    """Return the variables for a pip that is to install into a place of ours.
+    """Return the variables for a pip that installs into our environment.
 
-    What pip's files and variables say of index, proxy and certificates counts; its files
-    themselves are shut, because they may also say where packages go. Raises UsageError.
+    Index, proxy and certificates come from pip's files and variables. pip itself reads no
+    configuration file, because one may also set where packages are installed. Raises UsageError.
     """
     found = pip_config.isolated(environment)
     authorities = [path for path in read(environment).ca if os.path.isfile(path)]
     if authorities:
-        # Some versions of pip know none of the other variables.
+        # Some versions of pip do not know the other variables.
         found.setdefault("PIP_CERT", authorities[0])
     return found
 
 
 def require(environment: Mapping[str, str]) -> None:
-    """Raise UsageError for the first variable that cannot be right."""
+    """Raise UsageError for the first invalid variable."""
     for problem in problems(environment):
         raise UsageError(
             "%s %s" % (problem.variable, problem.what),
@@ -132,7 +132,7 @@ def require(environment: Mapping[str, str]) -> None:
 
 
 def problems(environment: Mapping[str, str]) -> List[Problem]:
-    """Return every variable that cannot be right, without any part of a login."""
+    """Return every invalid variable, without any part of a login."""
     return [
         *_bad_proxies(environment),
         *_bad_authorities(environment),
@@ -151,12 +151,12 @@ def _first(environment: Mapping[str, str], names: Sequence[str]) -> Tuple[str, s
 
 
 def _chosen_proxies(environment: Mapping[str, str]) -> Dict[str, Tuple[str, str]]:
-    """Return the variable that counts for each scheme, and its value."""
+    """Return the effective variable for each scheme, and its value."""
     found = {}
     for scheme in ("http", "https"):
         names = [scheme + "_proxy", scheme.upper() + "_PROXY", "all_proxy", "ALL_PROXY"]
         if scheme == "http" and "REQUEST_METHOD" in environment:
-            # In a CGI program a client can set HTTP_PROXY, by a header "Proxy".
+            # In a CGI program, a client can set HTTP_PROXY with a header "Proxy".
             names.remove("HTTP_PROXY")
         name, value = _first(environment, names)
         if value:
@@ -173,22 +173,22 @@ def _bad_proxies(environment: Mapping[str, str]) -> Iterator[Problem]:
             yield Problem(name, what, "BAD_PROXY", _PROXY_HINT)
     name, value = _first(environment, _NO_PROXY_NAMES)
     if any(mark in value for mark in _QUOTES):
-        hint = "set it to host names and addresses with commas between them"
+        hint = "set it to host names and addresses, separated by commas"
         yield Problem(name, "has quotes in its value", "BAD_PROXY", hint)
 
 
 def proxy_fault(value: str) -> str:
-    """Return why a proxy's address cannot be used, without any part of it; or ``""``."""
+    """Return why a proxy's address is invalid, without any part of it, or ``""``."""
     text = value.strip()
     if any(mark in text[:1] + text[-1:] for mark in _QUOTES):
         return "has quotes in its value"
     if not text.isprintable() or " " in text:
-        return "has a blank or control character in its value"
+        return "has a space or control character in its value"
     scheme, mark, rest = text.partition("://")
     if mark and scheme.lower().startswith("socks"):
-        return "names a SOCKS proxy; only http proxies can be used"
+        return "names a SOCKS proxy; only http proxies are supported"
     if mark and scheme.lower() != "http":
-        return "names a proxy that does not use http"
+        return "is not the address of an http proxy"
     return _place_fault(rest if mark else text)
 
 
@@ -207,7 +207,7 @@ def _place_fault(rest: str) -> str:
 
 
 def _cut(rest: str) -> Tuple[str, str, str]:
-    """Return what is before the first character that ends a host and port, it, and the rest."""
+    """Split an address at the first character that ends the host and port."""
     found = re.search(r"[/?#\\]", rest)
     if not found:
         return rest, "", ""
@@ -224,7 +224,7 @@ def _authorities(environment: Mapping[str, str]) -> Iterator[str]:
             yield os.path.expanduser(value)
     for name in CA_DIRS:
         for folder in environment.get(name, "").split(os.pathsep):
-            # OpenSSL passes over one that is missing.
+            # OpenSSL ignores a missing file.
             if os.path.isdir(folder):
                 yield folder
 
@@ -239,7 +239,7 @@ def _bad_authorities(environment: Mapping[str, str]) -> Iterator[Problem]:
 
 
 def _ca_fault(path: str) -> str:
-    """Return why a file of authorities cannot be used; a directory may be one, too."""
+    """Return why a file or directory of certificate authorities cannot be used, or ""."""
     try:
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
@@ -250,7 +250,7 @@ def _ca_fault(path: str) -> str:
             content = stream.read(_CA_BYTES)
     except OSError as error:
         return "which cannot be read: %s" % (error.strerror or "error")
-    return "" if _CERTIFICATE in content else "which holds no certificate (PEM)"
+    return "" if _CERTIFICATE in content else "which contains no PEM certificate"
 
 
 # --- addresses and tokens
@@ -273,7 +273,8 @@ def _address_fault(value: str, is_hub: bool) -> str:
     if scheme.lower() not in ("http", "https"):
         return "is not an http or https address"
     place, end, behind = _cut(rest)
-    # An address may hold an @ in its path; one behind a user without one does not.
+    # A path may contain an @. It counts as part of a login only if the text before it has a colon
+    # and is not a valid host and port.
     if end and "@" in behind and ":" in place and _port_fault(place):
         return "has '%s' in its user or password; write it as %%%02X" % (end, ord(end))
     return "has an invalid host or port" if _port_fault(place) else ""
@@ -290,5 +291,5 @@ def _port_fault(place: str) -> bool:
 def _bad_token(environment: Mapping[str, str]) -> Iterator[Problem]:
     value = environment.get("HF_TOKEN", "").strip()
     if value and not _TOKEN.fullmatch(value):
-        what = "has characters that no token has, such as a blank or a line end"
-        yield Problem("HF_TOKEN", what, "BAD_TOKEN", "set it again, without blanks and line ends")
+        what = "has characters that are not valid in a token, such as a space or a line end"
+        yield Problem("HF_TOKEN", what, "BAD_TOKEN", "set it again without spaces and line ends")

@@ -1,8 +1,8 @@
-"""Read pip's configuration: where packages come from, and how to get there.
+"""Read pip's configuration: package sources and how to reach them.
 
-pip reads files and variables in a fixed order (``pip config debug`` lists it), and a person who
-set up a mirror did it there. What this program fetches from a package index follows the same
-settings, so that nothing has to be configured twice.
+pip reads files and variables in a fixed order (``pip config debug`` lists it), which is where users
+configure a mirror. Downloads from a package index follow the same settings, so that nothing has to
+be configured twice.
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ from typing import Dict, Iterator, List, Mapping, Tuple
 from ..errors import UsageError
 from ..files import text_file
 
-#: The index that pip asks when nothing else is configured.
+#: pip's default index.
 DEFAULT_INDEX = "https://pypi.org/simple"
-#: Later sections win over earlier ones, whichever file they are in; variables win over all.
+#: Later sections override earlier ones, in any file; variables override both.
 _SECTIONS = ("global", "install", "download")
-#: Variables besides PIP_* that decide which files are read.
+#: Variables besides PIP_* that select the files to read.
 _PLACES = ("HOME", "XDG_CONFIG_HOME", "XDG_CONFIG_DIRS", "VIRTUAL_ENV")
-#: Settings that say where packages come from and how to get there. All others say where packages
-#: go and whether anything is done at all ("user", "target", "dry-run", ...): in an environment of
-#: our own that is ours to say.
+#: Settings about package sources and how to reach them. The others control where and whether pip
+#: installs ("user", "target", "dry-run", ...); in our own environment we set those.
 REACHING = (
     *("index-url", "extra-index-url", "find-links", "no-index", "trusted-host"),
     *("cert", "client-cert", "proxy", "keyring-provider", "timeout", "default-timeout", "retries"),
@@ -35,7 +34,7 @@ _TRUE = frozenset(("y", "yes", "t", "true", "on", "1"))
 
 @dataclass(frozen=True)
 class PipConfig:
-    """The settings that decide where a package comes from.
+    """The settings about package sources.
 
     ``index_urls`` is empty under ``no-index``. ``find_links`` are directories, pages and files.
     """
@@ -49,7 +48,7 @@ class PipConfig:
 
 
 def relevant(environment: Mapping[str, str]) -> Dict[str, str]:
-    """Return the variables that ``read`` looks at."""
+    """Return the variables that ``read`` uses."""
     return {
         name: value
         for name, value in environment.items()
@@ -58,7 +57,7 @@ def relevant(environment: Mapping[str, str]) -> Dict[str, str]:
 
 
 def read(environment: Mapping[str, str]) -> PipConfig:
-    """Return the settings that pip would use. Raises UsageError BAD_PIP_CONFIG."""
+    """Return pip's effective settings. Raises UsageError BAD_PIP_CONFIG."""
     values = settings(environment)
     indexes = [values.get("index-url", "") or DEFAULT_INDEX]
     indexes += values.get("extra-index-url", "").split()
@@ -73,7 +72,7 @@ def read(environment: Mapping[str, str]) -> PipConfig:
 
 
 def settings(environment: Mapping[str, str]) -> Dict[str, str]:
-    """Return pip's settings by their long names, as its files and variables give them."""
+    """Return pip's settings from its files and variables, by their long names."""
     found: Dict[Tuple[str, str], str] = {}
     for path in files(environment):
         found.update(_read_file(path))
@@ -85,11 +84,11 @@ def settings(environment: Mapping[str, str]) -> Dict[str, str]:
 
 
 def isolated(environment: Mapping[str, str]) -> Dict[str, str]:
-    """Return ``environment`` for a pip that packs an environment of ours.
+    """Return ``environment`` for a pip that installs into our environment.
 
-    Settings count as far as they say where packages come from, from files as from variables;
-    pip itself reads no file. (Variables win over files, but an empty one does not, and ``target``
-    has no other neutral value.) Raises UsageError BAD_PIP_CONFIG.
+    Only settings about package sources are used, from files and variables; pip itself reads no
+    file. (A variable overrides a file, but an empty one does not, and ``target`` has no other
+    neutral value.) Raises UsageError BAD_PIP_CONFIG.
     """
     kept = {name: value for name, value in environment.items() if not name.startswith("PIP_")}
     said = settings(environment)
@@ -101,12 +100,12 @@ def isolated(environment: Mapping[str, str]) -> Dict[str, str]:
 
 
 def is_true(text: str) -> bool:
-    """Return whether pip takes ``text`` for yes."""
+    """Return whether pip reads ``text`` as true."""
     return text.strip().lower() in _TRUE
 
 
 def files(environment: Mapping[str, str]) -> List[str]:
-    """Return pip's configuration files that exist, the one that wins last."""
+    """Return pip's existing configuration files, in ascending precedence."""
     own = environment.get("PIP_CONFIG_FILE", "")
     if own == os.devnull:
         return []
@@ -142,8 +141,10 @@ def _read_file(path: str) -> Dict[Tuple[str, str], str]:
     try:
         parser.read_string(text_file.read(path))
     except (text_file.Unreadable, configparser.Error) as error:
-        # The message of a parser quotes lines, and a line may hold a password.
-        reason = getattr(error, "reason", "") or _line_of(error) or "it is not in pip's form"
+        # The parser's message quotes lines, which may contain a password.
+        reason = (
+            getattr(error, "reason", "") or _line_of(error) or "it is not a valid pip configuration"
+        )
         raise UsageError(
             "pip's configuration %s cannot be read: %s" % (path, reason),
             code="BAD_PIP_CONFIG",
@@ -164,7 +165,7 @@ def _name(key: str) -> str:
 
 
 def _line_of(error: BaseException) -> str:
-    """Return the number of the line that a parser could not read, in words."""
+    """Describe the line that the parser could not read."""
     numbers = [getattr(error, "lineno", None)]
     numbers += [entry[0] for entry in getattr(error, "errors", ())]
     known = [number for number in numbers if number]

@@ -8,12 +8,12 @@ import socket
 
 
 def connect(path: str, seconds: float) -> socket.socket:
-    """Return a socket that is connected to the Unix socket at ``path``. Raises OSError."""
+    """Connect to the Unix socket at ``path``; return the socket. Raises OSError."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.settimeout(seconds)
         folder, name = os.path.split(path)
-        # Through its directory's descriptor: a path of any length fits into the address.
+        # Through the directory's descriptor, so that a path of any length fits into the address.
         entry = os.open(folder or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             sock.connect("/proc/self/fd/%d/%s" % (entry, name))
@@ -26,7 +26,7 @@ def connect(path: str, seconds: float) -> socket.socket:
 
 
 class UnixConnection(http.client.HTTPConnection):
-    """A connection to the server that listens on a Unix socket."""
+    """An HTTP connection to a server on a Unix socket."""
 
     def __init__(self, path: str, seconds: float) -> None:
         super().__init__("localhost", timeout=seconds)
