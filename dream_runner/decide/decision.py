@@ -1,7 +1,7 @@
-"""What follows from settings, facts and catalogue: one pure decision for the whole run.
+"""Make one pure decision for the whole run from settings, facts and catalogue.
 
-The wrapper calls it for the plan, the context play for the roles; the same
-inputs give the same answer, so that what install does is what plan said.
+The wrapper calls it for the plan, the context play calls it for the roles. The same
+inputs give the same decision, so install does what plan shows.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ..module_utils.dream_core.types.settings import SettingValues
 from . import fast_start, features, gpu_assignment, models, ports, profiles, tiers
 from .services import service_stack
 
-#: The override of a backend, in the words of the facts document.
+#: Values of --gpu that the facts document calls differently.
 _GPU_TO_BACKEND = {"none": "cpu"}
 
 
@@ -51,11 +51,10 @@ def decide(
 ) -> Choice:
     """Return ``dream_choice`` (docs/developer/contracts.md).
 
-    ``held`` are the bytes that are there of each model file (None: nobody looked);
-    ``bundled`` are the digests of the bundle's files; ``described`` is the header of a
-    model file that the user named.
-    Raises UsageError for a tier, model or feature that cannot be, and
-    RequirementError for a chosen port that another program holds.
+    ``held`` maps each model file to its bytes on disk (None: not checked); ``bundled`` are
+    the digests of the bundle's files; ``described`` is the header of a model file that the
+    user named. Raises UsageError for an impossible tier, model or feature, and
+    RequirementError for a chosen port that another program uses.
     """
     facts = _with_backend(facts, settings["gpu"])
     profile, profile_why = profiles.resolve(settings, facts, session, receipts)
@@ -95,13 +94,13 @@ def decide(
         "features": chosen,
         "model": model,
         "context_tokens": model["context_tokens"],
-        # For the model that is to stay: the small one runs on the same cards.
+        # Computed for the final model; the small one uses the same cards.
         "gpu_assignment": _assign(facts, final, chosen["services"], receipts),
         "engine_port": choose_port(
             settings["engine_port"], previous, listeners, bind_address=listens
         ),
         "engine_address": listens,
-        # Where this host asks the engine.
+        # The address at which this host reaches the engine.
         "address": ip_addresses.reachable(listens, loopbacks),
         "supervisor": supervisor,
         "fast_start": {"use": bool(start.small), "why": start.why},
@@ -119,7 +118,7 @@ def decide(
     choice["stack"] = stacked(model)
     if start.small:
         choice["upgrade"] = {"model": final, "stack": stacked(final)}
-    # None of what a role depends on: it is gone once the new images ran.
+    # No role may depend on this: it is empty after the new images have run once.
     choice["data_changes"] = versions.moves(
         catalog.services["services"],
         (choice["stack"] or {}).get("images", ()),
@@ -133,10 +132,10 @@ def decide(
 def _assign(
     facts: Facts, model: Model, services: Sequence[str], receipts: Receipts
 ) -> GpuAssignment | None:
-    """Return which cards serve what; None where no card computes.
+    """Return the assignment of cards; None if the CPU computes.
 
-    What was assigned before is kept while its cards are there, because moving a
-    model restarts services.
+    An earlier assignment is kept as long as its cards exist, because moving a model
+    restarts services.
     """
     if facts["backend"] == "cpu" or not model.get("need_mb"):
         return None
@@ -146,7 +145,7 @@ def _assign(
 
 
 def _with_backend(facts: Facts, wanted: str) -> Facts:
-    """Return the facts with the user's backend; the document itself stays as it was found."""
+    """Return a copy of the facts with the user's backend."""
     if wanted == "auto":
         return facts
     backend = _GPU_TO_BACKEND.get(wanted, wanted)
@@ -186,7 +185,7 @@ def _offline_models(
     bundled: Collection[str],
     held: Mapping[str, int],
 ) -> Collection[str] | None:
-    """Return the ids that can be had without a network; None where there is one."""
+    """Return the ids of models that are available offline; None without --offline."""
     if not settings["offline"]:
         return None
     return {
@@ -196,8 +195,8 @@ def _offline_models(
     }
 
 
-#: llama.cpp's own default is the model's training context, whose cache can be
-#: larger than the host; a model nobody described gets a modest one instead.
+#: llama.cpp defaults to the context that the model was trained with, whose cache can be
+#: larger than the host's memory. A model without a description gets a small one instead.
 _URL_CONTEXT_TOKENS = 4096
 
 
@@ -208,7 +207,7 @@ def _model_of_url(settings: SettingValues) -> Model:
     else:
         name = url.split("?")[0].split("#")[0].rstrip("/").rsplit("/", 1)[-1]
     if url.startswith("file:"):
-        # Unit files, command lines and receipts carry the name: letters that all of them take.
+        # The name appears in unit files, command lines and receipts: keep only safe characters.
         name = re.sub(r"[^A-Za-z0-9._-]", "_", unquote(name))
     stem = name[: -len(".gguf")] if name.endswith(".gguf") else name
     file: ModelFile = {
@@ -226,12 +225,12 @@ def _model_of_url(settings: SettingValues) -> Model:
         "name": stem,
         "files": [file],
         "context_tokens": settings["context_tokens"] or _URL_CONTEXT_TOKENS,
-        "why": "chosen by its address",
+        "why": "chosen by its URL",
     }
 
 
 def _recorded(receipts: Receipts, settings: SettingValues) -> Header | None:
-    """Return the header that the models phase recorded of the same file, if it did."""
+    """Return the header that the models phase recorded for the same file, or None."""
     facts = (receipts.get("models") or {}).get("facts") or {}
     is_same = facts.get("sha256") and facts.get("sha256") == settings["model_sha256"]
     found = facts.get("described") if is_same else None
@@ -246,7 +245,7 @@ def _model_of_header(
     tier: Tier,
     models_catalog: entries.Models,
 ) -> Model:
-    """Return ``model`` at the largest context that its own header and this host allow."""
+    """Return ``model`` with the largest context that its header and this host allow."""
     shaped: entries.ModelEntry = {
         "id": model["id"],
         "name": model["name"],
@@ -271,10 +270,10 @@ def _model_of_header(
 
 
 def choose_supervisor(facts: Facts, session: Session) -> str:
-    """Return who keeps the native engine running on this host.
+    """Return the supervisor of the native engine on this host.
 
-    A unit only where PID 1 is systemd; the user's manager only where it can
-    run without a login; supervisord everywhere else.
+    A systemd unit needs systemd as PID 1, and the user's manager must be able to run without
+    a login. Otherwise it is supervisord.
     """
     if facts["init"]["system"] != "systemd":
         return "supervisord"

@@ -1,8 +1,8 @@
-"""Whether a small model answers while the host's own is fetched: with which, and why.
+"""Decide whether a small model answers while the host's own is downloaded.
 
-Pure. The small model is the catalogue's (``fast_start`` in models.yml) or the one
-that the setting names. The host's own model is then fetched, tried and put in its
-place by a program in the background (upgrader.py); the decision holds until that has ended.
+Pure. The small model is the catalogue's (``fast_start`` in models.yml) or the one that the
+setting names. A background program (upgrader.py) then downloads the host's own model, tests it
+and switches to it; the decision stays the same until that has ended.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from ..module_utils.dream_core.types.settings import SettingValues
 from ..module_utils.dream_core.upgrade.progress import pending
 from . import models
 
-#: Proves an installation in tests and gives no useful answers.
+#: A tiny model for tests; its answers are not useful.
 _TEST_MODEL = "smoke"
 
 _MB = 1_000_000
 _WORDS = ("auto", "yes", "no")
 _HERE = "its model is already downloaded"
-_NO_SMALL = "the catalogue names no small model"
+_NO_SMALL = "the catalogue has no small model"
 
 
 class HostState(NamedTuple):
     """What the decision needs to know of a host and its run.
 
-    ``held`` maps the names in the models directory to the bytes that are there, those of a
-    partial under ``NAME.part``; None where nobody looked. ``in_fleet``: others get the
-    same model in the same run.
+    ``held`` maps the names in the models directory to their bytes on disk, partial files as
+    ``NAME.part``; None if it was not checked. ``in_fleet``: other hosts get the same model in
+    the same run.
     """
 
     supervisor: str
@@ -45,14 +45,14 @@ class HostState(NamedTuple):
 
 
 class Keeper(TypedDict):
-    """The program that a fast start leaves running; ``scope`` is who keeps it."""
+    """The background program of a fast start; ``scope`` is its supervisor."""
 
     name: str
     scope: str
 
 
 class Start(NamedTuple):
-    """The decision: the model that answers until then (None: no fast start), and why."""
+    """The decision: the small model (None: no fast start), and the reason."""
 
     small: Model | None
     why: str
@@ -66,10 +66,10 @@ def decide(
     final: Model,
     host: HostState,
 ) -> Start:
-    """Return whether a small model answers while ``final`` is fetched.
+    """Decide whether a small model answers while ``final`` is downloaded.
 
-    While a unit is at work on ``final`` the answer stays what it was, so that
-    installing again in the meantime changes nothing.
+    While the background program works on ``final``, the decision stays the same, so that
+    another install in the meantime changes nothing.
     """
     wish = str(settings["fast_start"])
     wanted = wish if wish not in _WORDS else small_id(catalog_models)
@@ -88,37 +88,37 @@ def decide(
 
 
 def small_id(catalog_models: entries.Models) -> str:
-    """Return the id of the catalogue's small model; a site's own catalogue need not have one."""
+    """Return the id of the catalogue's small model; empty if a site's catalogue has none."""
     rule = catalog_models.get("fast_start")
     return str(rule["model"] or "") if rule else ""
 
 
 def outlook(catalog_models: entries.Models, final: Model) -> str:
-    """Return what ``auto`` makes of a model on a first install, in words for people."""
+    """Return as text what ``auto`` decides for a model on a first install."""
     usual = small_id(catalog_models)
     if not usual:
         return _NO_SMALL
     if usual == final["id"]:
-        return "it is the small model itself"
+        return "this is the small model itself"
     small = models.find_model(catalog_models, usual)
     why_not = _too_small(final, small, {}, int(catalog_models["fast_start"]["at_least_mb"]))
     return why_not or f"{usual} answers until it is downloaded"
 
 
 def keeper(supervisor: str) -> Keeper:
-    """Return ``{name, scope}`` of the program that a fast start leaves running."""
+    """Return ``{name, scope}`` of the background program of a fast start."""
     if supervisor == "supervisord":
         return {"name": UPGRADE_PROGRAM, "scope": BACKGROUND}
     return {"name": UPGRADE_UNIT, "scope": "user" if supervisor == "systemd-user" else "system"}
 
 
 def is_pending(receipts: Receipts, final: Model) -> bool:
-    """Tell whether an install has left ``final`` to the unit, which has not ended its work."""
+    """Tell whether the background program still has to download or start ``final``."""
     return bool(pending(receipts).get("sha256") == final["sha256"])
 
 
 def after(choice: Choice) -> Choice:
-    """Return what ``decision.decide`` will say when the host's own model answers."""
+    """Return what ``decision.decide`` will return when the host's own model answers."""
     upgrade = choice["upgrade"]
     if upgrade is None:
         return choice
@@ -133,12 +133,12 @@ def after(choice: Choice) -> Choice:
 
 
 def _never(settings: SettingValues, host: HostState, wish: str) -> str:
-    """Return why this host cannot, or shall not, have a fast start at all."""
+    """Return why this host cannot or must not have a fast start, or an empty string."""
     if wish == "no":
         return "switched off"
     if settings["offline"]:
-        return "offline, nothing is fetched later"
-    return "nobody has looked which models are here" if host.held is None else ""
+        return "offline: nothing can be downloaded later"
+    return "the downloaded models were not checked" if host.held is None else ""
 
 
 def _not_now(
@@ -149,26 +149,26 @@ def _not_now(
     wish: str,
     small: str,
 ) -> str:
-    """Return why no fast start begins now."""
+    """Return why no fast start begins now, or an empty string."""
     held = host.held or {}
     if small == final["id"]:
-        return "it is the small model itself"
+        return "this is the small model itself"
     if _is_here(final, held):
         return _HERE
     serving = _serving(host.receipts, str(settings["install_dir"]))
     if serving not in ("", small):
-        return f"{serving} answers until then"
+        return f"{serving} answers until it is downloaded"
     if wish != "auto":
         return ""
     if settings["bundle"]:
-        return "a bundle brings the model"
+        return "the bundle contains the model"
     if host.in_fleet:
-        return "a fleet fetches a model once and hands it on"
+        return "a fleet downloads a model only once"
     if _is_local(final):
-        return "its model comes from a file of this machine"
+        return "its model is a file on this machine"
     known = models.find_model(catalog_models, small)
     if not _size(final) and settings["profile"] == "native":
-        # The small model is small enough to be fetched for a download of any size.
+        # Of unknown size: use the small model, which costs little.
         return ""
     return _too_small(final, known, held, int(catalog_models["fast_start"]["at_least_mb"]))
 
@@ -184,18 +184,18 @@ def _is_local(model: Model) -> bool:
 def _too_small(
     final: Model, small: Model | entries.ModelEntry, held: Mapping[str, int], least_mb: int
 ) -> str:
-    """Return why waiting for ``final`` is no longer than it is worth, or an empty string."""
+    """Return why ``final`` is too small for a fast start, or an empty string."""
     whole = _size(final)
     if not whole:
-        return "the size of {} is not known".format(final["id"])
+        return "the size of {} is unknown".format(final["id"])
     more = _missing(final, whole, held) - _missing(small, _size(small), held)
     if more >= least_mb * _MB:
         return ""
-    return "the small model would save less than %.1f GB of waiting" % (least_mb / 1000)
+    return "the small model would save less than %.1f GB of download" % (least_mb / 1000)
 
 
 def _size(model: Model | entries.ModelEntry) -> int:
-    """Return the bytes of a model, by the planning figure where none is exact; 0: unknown."""
+    """Return the bytes of a model: exact, or the planning figure; 0: unknown."""
     exact = [int(item.get("size_bytes") or 0) for item in model["files"]]
     return sum(exact) if all(exact) else int(model.get("size_mb") or 0) * _MB
 
@@ -207,7 +207,7 @@ def _missing(model: Model | entries.ModelEntry, whole: int, held: Mapping[str, i
 
 
 def _is_here(model: Model, held: Mapping[str, int]) -> bool:
-    """Tell whether every file is there; that it is the right one, the fetch will see."""
+    """Tell whether every file exists with its size. The fetch verifies the content."""
     return all(
         item["file"] in held and held[item["file"]] == (item["size_bytes"] or held[item["file"]])
         for item in model["files"]
@@ -215,7 +215,7 @@ def _is_here(model: Model, held: Mapping[str, int]) -> bool:
 
 
 def _serving(receipts: Receipts, install_dir: str) -> str:
-    """Return the id of the model that answers since the last install of this directory."""
+    """Return the id of the model that the last install of this directory started."""
     health = receipts.get("health") or {}
     if health.get("state") != "done" or health.get("install_dir") != install_dir:
         return ""
@@ -230,7 +230,7 @@ def _small(
     catalog_models: entries.Models,
     wanted: str,
 ) -> Model:
-    """Return the small model at a context that fits; the asked one where it can offer that."""
+    """Return the small model with the requested context if it offers that, else one that fits."""
     known = models.find_model(catalog_models, wanted)
     asked = int(settings["context_tokens"])
     context = asked if asked <= known["max_context_tokens"] else 0

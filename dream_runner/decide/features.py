@@ -1,9 +1,8 @@
-"""Which optional features run: the user's words, the host's limits, one answer with reasons.
+"""Decide which optional features run, with the reasons.
 
-The catalogue (``catalog/features.yml``) is data: what a feature needs of the
-host, of other features, and which services it switches on. A rule of the
-host is hard for everybody; a piece of advice (``auto_off_...``) only decides
-what *auto* means, so that an explicit yes is always obeyed or refused loudly.
+The catalogue (``catalog/features.yml``) says what a feature needs of the host and of other
+features, and which services it starts. Limits of the host always apply. Advice
+(``auto_off_...``) only decides what *auto* means: an explicit yes is obeyed or refused.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from ..module_utils.dream_core.types.facts import Facts
 from ..module_utils.dream_core.types.settings import SettingValues
 from .services import service_selection
 
-#: The features of dream-runner, in the order in which the questions are asked.
+#: The features of dream-runner, in the order of the settings.
 FEATURES = ("voice", "workflows", "rag", "agents", "images", "observability", "search")
 
 
@@ -33,10 +32,9 @@ def resolve(
 ) -> Features:
     """Return ``{"enabled": {name: bool}, "reasons": {name: text}, "services": [id]}``.
 
-    ``tier`` is a tier id or a mapping with one; ``services_catalog`` says where each
-    service can run; ``context_tokens`` is the model's context, None where no model was chosen
-    yet. Raises UsageError ``FEATURE_CONFLICT`` that names every explicit
-    yes that cannot be.
+    ``tier`` is a tier id or a mapping with one; ``services_catalog`` says where each service
+    can run; ``context_tokens`` is the model's context, None if no model was chosen yet.
+    Raises UsageError ``FEATURE_CONFLICT`` with every explicit yes that is impossible.
     """
     features = _known(features_catalog)
     known = {item["id"]: item for item in (services_catalog or {}).get("services", ())}
@@ -55,7 +53,7 @@ def resolve(
         raise UsageError(
             "these features cannot be switched on:\n" + "\n".join("- " + p for p in problems),
             code="FEATURE_CONFLICT",
-            hint="set each of them to auto or no, or change what it stumbles over",
+            hint="set each of them to auto or no, or remove the cause",
         )
     advice = {name: _advice(features[name], settings, tier_id) for name in features}
     enabled, reasons = _decide(features, wanted, hard, pulled, advice)
@@ -74,13 +72,13 @@ def _word(value: Any) -> str:
 
 
 def _known(catalog: Any) -> Mapping[str, entries.Feature]:
-    """Return the features of a catalogue, or those that are given without the rest of it."""
+    """Return the features of a catalogue, or ``catalog`` itself if it has only features."""
     found: Mapping[str, entries.Feature] = catalog.get("features", catalog)
     return found
 
 
 def not_offered(catalog: entries.Features) -> dict[str, str]:
-    """Return the features that no machine can have, with the reason."""
+    """Return the features that are not available on any machine, with the reason."""
     return {
         name: str(item["not_offered"])
         for name, item in _known(catalog).items()
@@ -97,12 +95,12 @@ def _obstacle(
     backends = feature.get("needs_backend") or []
     backend = facts.get("backend") or "cpu"
     if backends and backend not in backends:
-        return "it needs a GPU of {}, this host's backend is {}".format(
+        return "it needs the backend {}, but this host has {}".format(
             " or ".join(backends), backend
         )
     tiers = feature.get("needs_tiers") or []
     if tiers and tier_id not in tiers:
-        return "it needs tier {}, this host has tier {}".format(" or ".join(tiers), tier_id)
+        return "it needs tier {}, but this host has tier {}".format(" or ".join(tiers), tier_id)
     for service in feature.get("services", []):
         why = _service_obstacle(service, facts, known)
         if why and not service.get("optional"):
@@ -115,8 +113,8 @@ def _context_obstacle(feature: entries.Feature, context_tokens: int | None) -> s
     if not needed or context_tokens is None or context_tokens >= needed:
         return None
     return (
-        f"it needs a context of {needed} tokens, and the model has {context_tokens} here;"
-        f" --context-tokens {needed} asks for it"
+        f"it needs a context of {needed} tokens, but the model has {context_tokens};"
+        f" use --context-tokens {needed}"
     )
 
 
@@ -125,7 +123,7 @@ def _service_obstacle(
 ) -> str | None:
     arch = facts.get("arch")
     if service.get("arch") and arch not in service["arch"]:
-        return "{} exists for {} only, this host is {}".format(
+        return "{} is only available for {}, but this host is {}".format(
             service["id"],
             " and ".join(service["arch"]),
             arch or "of an unknown architecture",
@@ -134,7 +132,7 @@ def _service_obstacle(
     page = facts.get("page_size_bytes")
     if limit and page and page > limit:
         return (
-            f"{service['id']} needs memory pages of at most {limit} bytes, this kernel has {page}"
+            f"{service['id']} needs memory pages of at most {limit} bytes; this kernel has {page}"
         )
     product = known.get(service["id"])
     if product is None:
@@ -145,11 +143,11 @@ def _service_obstacle(
 def _advice(feature: entries.Feature, settings: SettingValues, tier_id: str) -> str | None:
     """Return why auto means off for ``feature``, or None."""
     if not feature.get("auto"):
-        return "off unless asked for"
+        return "off by default"
     if tier_id in (feature.get("auto_off_tiers") or []):
-        return f"too much for tier {tier_id} unless asked for"
+        return f"off by default in tier {tier_id}, which is too small"
     if feature.get("auto_off_when_offline") and settings.get("offline"):
-        return "of no use offline unless asked for"
+        return "off by default when offline"
     return None
 
 
@@ -158,19 +156,18 @@ def _pull(
     wanted: Mapping[str, str],
     hard: Mapping[str, str | None],
 ) -> tuple[dict[str, str], list[str]]:
-    """Follow each explicit yes to all it needs.
+    """Collect what each explicit yes needs.
 
-    Return ``({name: reason it is on}, problems)``. Every problem is collected,
-    so that the user corrects the answers once.
+    Return ``({name: reason it is on}, problems)`` with all problems at once.
     """
-    pulled = {name: "asked for" for name in features if wanted[name] == "yes"}
+    pulled = {name: "requested" for name in features if wanted[name] == "yes"}
     problems = [f"{name}: {hard[name]}" for name in pulled if hard[name]]
     queue = list(pulled)
     while queue:
         name = queue.pop(0)
         for need in features[name].get("requires") or []:
             if wanted[need] == "no":
-                problems.append(f"{name} needs {need}, which was set to no")
+                problems.append(f"{name} needs {need}, which is set to no")
             elif need not in pulled:
                 pulled[need] = f"needed by {name}"
                 queue.append(need)
@@ -179,12 +176,12 @@ def _pull(
     for name in sorted(pulled):
         for other in _conflicts(features, name):
             if other in pulled and name < other:
-                problems.append(f"{name} and {other} exclude each other")
+                problems.append(f"{name} and {other} cannot be combined")
     return pulled, problems
 
 
 def _conflicts(features: Mapping[str, entries.Feature], name: str) -> list[str]:
-    """Return what excludes ``name``, whichever of the two says so."""
+    """Return the features that conflict with ``name``, declared on either side."""
     own = features[name].get("conflicts") or []
     return [
         other
@@ -200,21 +197,21 @@ def _decide(
     pulled: Mapping[str, str],
     advice: Mapping[str, str | None],
 ) -> tuple[dict[str, bool], dict[str, str]]:
-    """Settle every feature; what an auto feature needs is settled before it."""
+    """Decide every feature; the requirements of an auto feature are decided first."""
     enabled: dict[str, bool] = {}
     reasons: dict[str, str] = {}
 
     def settle(name: str) -> None:
         if name in enabled:
             return
-        # Against a circle in the catalogue: the one being settled counts as off.
+        # In a circular requirement, the feature that is being decided counts as off.
         enabled[name], reasons[name] = False, "it needs itself"
         why_off: str | None = None
         if name not in pulled:
             why_off = "switched off" if wanted[name] == "no" else hard[name] or advice[name]
             why_off = why_off or _missing_need(name) or _excluded(name)
         enabled[name] = why_off is None
-        reasons[name] = why_off or pulled.get(name, "this host allows it")
+        reasons[name] = why_off or pulled.get(name, "supported on this host")
 
     def _missing_need(name: str) -> str | None:
         for need in features[name].get("requires") or []:
@@ -226,7 +223,7 @@ def _decide(
     def _excluded(name: str) -> str | None:
         for other in _conflicts(features, name):
             if other in pulled or enabled.get(other):
-                return f"{other} excludes it"
+                return f"it cannot be combined with {other}"
         return None
 
     for name in features:
@@ -240,7 +237,7 @@ def _services(
     facts: Facts,
     known: Mapping[str, Service],
 ) -> list[str]:
-    """Return the ids of the services that the enabled features switch on."""
+    """Return the ids of the services that the enabled features start."""
     found = {
         service["id"]
         for name in features

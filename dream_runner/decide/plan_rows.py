@@ -1,7 +1,7 @@
-"""What an install will make on a host, counted beforehand: images, ports, units, restarts, disk.
+"""List what an install will create on a host: images, ports, units, restarts, disk space.
 
-Pure: what is decided (settings, choice, reasons) and what was found goes in, rows for people
-and for ``--json`` come out. Nothing here looks at the host.
+Pure: takes decisions (settings, choice, reasons) and observations, and returns rows for the
+text of the plan and for ``--json``. Nothing here accesses the host.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from . import fast_start
 
 
 class PortRow(TypedDict):
-    """A port that will listen; ``open`` tells whether other computers can reach it."""
+    """A port that will listen; ``open``: other computers can reach it."""
 
     address: str
     port: int
@@ -30,12 +30,12 @@ class PortRow(TypedDict):
 
 
 class ImageRow(TypedDict):
-    """An image, once; ``present`` is None where the engine could not be asked."""
+    """An image; ``present`` is None if the engine could not be asked."""
 
     image: str
     reference: str
     services: list[str]
-    #: The size of its archive in the bundle; None for one that is pulled.
+    #: Size of its archive in the bundle; None for an image that is pulled.
     bytes: int | None
     present: bool | None
     #: bundle, registry or unknown.
@@ -43,21 +43,21 @@ class ImageRow(TypedDict):
 
 
 class UnitRow(TypedDict):
-    """What keeps running; ``scope`` is system, user, supervisord, background or compose."""
+    """A service or program; ``scope`` is system, user, supervisord, background or compose."""
 
     name: str
     scope: str
 
 
 class DiskBytes(TypedDict):
-    """A part of what is to be written, in words."""
+    """A named part of the bytes to write."""
 
     what: str
     bytes: int
 
 
 class DiskRow(TypedDict):
-    """What is to be written on one filesystem."""
+    """The bytes to write on one filesystem."""
 
     mount: str | None
     free_bytes: int | None
@@ -66,7 +66,7 @@ class DiskRow(TypedDict):
 
 
 class DiskShare(DiskBytes):
-    """What is still to be written, with its filesystem."""
+    """Bytes still to write, with their filesystem."""
 
     device: int | None
     mount: str | None
@@ -76,9 +76,9 @@ class DiskShare(DiskBytes):
 #: An image whose digest was looked up; ``from`` is a mirror's repository.
 PinRow = TypedDict("PinRow", {"image": str, "digest": str, "from": str})
 
-#: As roles and receipts call it; a test keeps it equal to the playbooks' group_vars.
+#: The unit's name in roles and receipts; a test compares it with the playbooks' group_vars.
 ENGINE_UNIT = "dream-runner-engine.service"
-#: What is started anew by the services phase, by the kinds of its receipt.
+#: Kinds of resources that the services phase restarts, with the key of their name.
 _RUNNING: dict[str, Literal["name", "program", "service"]] = {
     "unit": "name",
     "supervisor": "program",
@@ -87,9 +87,9 @@ _RUNNING: dict[str, Literal["name", "program", "service"]] = {
 
 
 def ports(settings: SettingValues, choice: Choice) -> list[PortRow]:
-    """Return ``{address, port, what, open, guard}`` of each port that will listen, the model first.
+    """Return ``{address, port, what, open, guard}`` of each port that will listen, model first.
 
-    ``open`` tells whether other computers can reach it; ``guard`` is its sign-in (access.py).
+    ``open``: other computers can reach it; ``guard`` is its sign-in (access.py).
     """
     stack = choice.get("stack") or {}
     titles = {item["id"]: item["title"] for item in stack.get("services", ())}
@@ -125,9 +125,9 @@ def images(
 ) -> list[ImageRow]:
     """Return ``{image, reference, services, bytes, present, source}`` for each image, once.
 
-    ``here`` are the references that the engine has, None where it could not be asked: then
-    ``present`` is None too. ``bytes`` is the size of the image's archive in the bundle, None for
-    one that is pulled: a registry tells it only when asked.
+    ``here`` are the references that the engine has; if it could not be asked, ``here`` and
+    ``present`` are None. ``bytes`` is the size of the image's archive in the bundle, None
+    for an image that is pulled.
     """
     rows: dict[str, ImageRow] = {}
     for item in (choice.get("stack") or {}).get("images", ()):
@@ -154,7 +154,7 @@ def _image(
 
 
 def own_fetches(choice: Choice) -> list[str]:
-    """Return what containers fetch by themselves once they run, with whose it is (D11)."""
+    """Return what containers download themselves after their start, with the service (D11)."""
     services = (choice.get("stack") or {}).get("services", ())
     return [
         "{}: {}".format(item["id"], item["fetches"]) for item in services if item.get("fetches")
@@ -162,7 +162,7 @@ def own_fetches(choice: Choice) -> list[str]:
 
 
 def units(choice: Choice) -> list[UnitRow]:
-    """Return ``{name, scope}`` of what will keep running: units, a supervised program, containers.
+    """Return ``{name, scope}`` of what will run: units, a supervised program, containers.
 
     ``scope`` is system, user, supervisord, background or compose.
     """
@@ -185,9 +185,9 @@ def _scope(choice: Choice) -> str:
 
 
 def restarts(reasons: Mapping[str, due_phases.Reason], receipts: Receipts) -> list[str]:
-    """Return the names of what runs by an earlier install and may be started anew.
+    """Return the services of an earlier install that may be restarted.
 
-    No more than these are; of them only those whose program, configuration or container differs.
+    Only those whose program, configuration or container has changed are restarted.
     """
     before = receipts.get("services") or {}
     if not reasons["services"].is_due or before.get("state") in (None, "removed"):
@@ -201,10 +201,10 @@ def restarts(reasons: Mapping[str, due_phases.Reason], receipts: Receipts) -> li
 
 
 def disk(needs: Sequence[DiskShare]) -> list[DiskRow]:
-    """Add up per filesystem: ``{mount, needed_bytes, free_bytes, parts: [{what, bytes}]}``.
+    """Return sums per filesystem: ``{mount, needed_bytes, free_bytes, parts: [{what, bytes}]}``.
 
-    ``needs`` are ``{what, bytes, device, mount, free_bytes}``; what needs nothing more is left
-    out. Several needs on one device share one row.
+    ``needs`` are ``{what, bytes, device, mount, free_bytes}``; needs of 0 bytes are left out.
+    Needs on the same device share one row.
     """
     rows: dict[int | None, DiskRow] = {}
     for item in needs:

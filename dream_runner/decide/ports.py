@@ -1,9 +1,9 @@
-"""Choose the port that every service publishes, and its address.
+"""Choose the published port and address of every service.
 
-The port is the chosen one, else the last run's, else the service's own, else the next free one.
-Users bookmark ports, so a port stays the same; two services never get the same one. A page
-with a sign-in listens on the address of the settings, every other port on this machine only,
-unless it is exposed by its name.
+The port is the user's choice, else the last run's, else the service's default, else the next free
+one. Users bookmark ports, so a port stays the same; two services never share one. A page with a
+sign-in listens on the address of the settings. Every other port listens on this machine
+only, unless --expose names it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..module_utils.dream_core.types.host import Listener
 from ..module_utils.dream_core.types.receipt import Receipts
 from ..module_utils.dream_core.types.settings import SettingValues
 
-#: How far from its own port a service may be put.
+#: Maximum distance from a service's default port.
 _SPAN = 100
 
 
@@ -35,12 +35,12 @@ def choose_all(
 ) -> list[StackPort]:
     """Return ``[{service, key, port, container, address, usual, guard}]`` of all published ports.
 
-    The engine's port was chosen before. Raises RequirementError PORT_TAKEN when
-    there is none left for a service, or another program has the chosen one.
+    The engine's port was chosen before. Raises RequirementError PORT_TAKEN if no port is left
+    for a service, or if another program uses the chosen one.
     """
     chosen = _chosen(services, settings.get("ports") or ())
     previous = previous_ports(receipts)
-    # Nobody is moved onto the port that another one of ours has by itself.
+    # Do not assign a port that is the default of another service of ours.
     own = {item["host"] for service in services for item in service.get("ports", ())}
     own |= set(chosen.values())
     taken: set[int] = {engine_port}
@@ -74,7 +74,7 @@ def choose_all(
 def _address_of(
     service: str, item: ServicePort, settings: SettingValues, loopbacks: Sequence[str]
 ) -> str:
-    """Return the address that a port listens on; ``--lan`` opens pages with a sign-in only."""
+    """Return the address that a port listens on; ``--lan`` opens only pages with a sign-in."""
     exposed = settings.get("expose") or ()
     if item["exposure"] == "page" or service in exposed or item["key"] in exposed:
         return str(settings["bind_address"])
@@ -88,7 +88,7 @@ def engine_address(
     settings: SettingValues,
     loopbacks: Sequence[str] = ip_addresses.LOOPBACKS,
 ) -> str:
-    """Return the address that the engine listens on; the native engine serves the only page."""
+    """Return the address that the engine listens on. The native engine serves the only page."""
     if settings["profile"] == "native":
         return str(settings["bind_address"])
     for service in services:
@@ -114,10 +114,9 @@ def notes(
     receipts: Receipts,
     listeners: Sequence[Listener],
 ) -> list[str]:
-    """Return a line for each port that is another than usual, with who has the usual one.
+    """Return a line for each port that is not the default, with the program that uses the default.
 
-    What an earlier run said of a port that stayed is said again: whoever drove us away may
-    have gone since.
+    The line of an earlier run is repeated for a port that stayed: the other program may be gone.
     """
     before = ((receipts.get("requirements") or {}).get("facts") or {}).get("port_notes") or ()
     rows = [(int(settings["engine_port"]) or PREFERRED_PORT, int(choice["engine_port"]), "")]
@@ -138,18 +137,18 @@ def notes(
 
 
 def names(services: Sequence[Service]) -> list[str]:
-    """Return the words a port can be chosen by: services with one port, and the keys of all."""
+    """Return the names that --ports accepts: services with one port, and the keys of all ports."""
     single = [item["id"] for item in services if len(_own(item)) == 1]
     return single + [port["key"] for item in services for port in _own(item)]
 
 
 def _own(service: Service) -> list[ServicePort]:
-    """Return what a service publishes; the engine's port has a setting to itself."""
+    """Return the ports of a service without the engine's, which has its own setting."""
     return [item for item in service.get("ports", ()) if item["key"] != _ENGINE_KEY]
 
 
 def _chosen(services: Sequence[Service], words: Sequence[str]) -> dict[str, int]:
-    """Return the chosen ports by their keys, of the services that run."""
+    """Return the chosen ports of the running services, by key."""
     found = {}
     for word in words:
         name, _, port = word.partition("=")
@@ -170,15 +169,17 @@ def _check(
 ) -> None:
     if port in taken or not is_free(port, previous, listeners, address):
         raise RequirementError(
-            f"the chosen port {port} is taken",
+            f"port {port} is already in use",
             code="PORT_TAKEN",
             where=str(item["key"]),
-            hint="'ss -ltnp' shows by whom; choose another: --ports {}=PORT".format(item["key"]),
+            hint="'ss -ltnp' shows the program; choose another port: --ports {}=PORT".format(
+                item["key"]
+            ),
         )
 
 
 def previous_ports(receipts: Receipts) -> dict[str, int]:
-    """Return the ports that an earlier run gave, by their keys."""
+    """Return the ports that an earlier run assigned, by key."""
     facts = (receipts.get("requirements") or {}).get("facts") or {}
     saved = facts.get("ports")
     return dict(saved) if isinstance(saved, dict) else {}
@@ -197,8 +198,8 @@ def _choose(
         if port not in avoid and is_free(port, previous, listeners, address):
             return port
     raise RequirementError(
-        f"every port from {item['host']} to {item['host'] + _SPAN} is taken",
+        f"all ports from {item['host']} to {item['host'] + _SPAN} are in use",
         code="PORT_TAKEN",
         where=str(item["key"]),
-        hint="stop one of the programs there, then run again",
+        hint="stop one of the programs that use them ('ss -ltnp'), then run this again",
     )

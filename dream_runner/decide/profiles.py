@@ -1,7 +1,7 @@
-"""Which profile an installation gets: containers or none, and why.
+"""Choose the profile of an installation: with or without containers.
 
-Pure. ``native`` runs the engine without containers; ``full`` is the stack in containers.
-The engine of the native profile computes on the CPU only, so a usable GPU needs containers.
+Pure. ``native`` runs the engine without containers; ``full`` runs the stack in containers.
+The native engine uses the CPU only, so a usable GPU needs containers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def resolve(
     session: Session,
     receipts: Receipts,
 ) -> tuple[str, str]:
-    """Return the profile (``native`` or ``full``) and the reason in one clause.
+    """Return the profile (``native`` or ``full``) and the reason.
 
     An existing installation keeps its profile unless the user names another one.
     """
@@ -29,21 +29,21 @@ def resolve(
         return wanted, "chosen by the user"
     known = installed(receipts)
     if known:
-        return known, "this installation already has it"
-    # Features run in containers; switching one on asks for them.
+        return known, "already installed"
+    # Features run in containers, so turning one on requires them.
     feature = next((name for name in FEATURES if settings.get(name) in ("yes", True)), "")
     if feature:
         return FULL, f"{feature} runs in containers"
     backend = str(facts["backend"])
     if backend == "cpu":
-        return NATIVE, "no usable GPU was found, and the CPU needs no containers"
+        return NATIVE, "no usable GPU was found, and the CPU engine needs no containers"
     if not _can_have_containers(session):
-        return NATIVE, "containers need root once, and this user cannot become root"
-    return FULL, f"the {backend} GPU is used through containers"
+        return NATIVE, "containers need root for their setup, and this user cannot become root"
+    return FULL, f"the {backend} GPU can only be used through containers"
 
 
 def installed(receipts: Receipts) -> str:
-    """Return the profile that is installed, or an empty string."""
+    """Return the installed profile, or an empty string."""
     receipt = receipts.get("features") or {}
     if receipt.get("state") == "removed":
         return ""

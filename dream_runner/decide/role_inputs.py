@@ -1,9 +1,8 @@
-"""What the phases are made of: the text of each role, and what that text depends on.
+"""Find the inputs of each phase: the text of its role, and the variables in that text.
 
-The names of a role's inputs are read from the role itself, so that no list of
-them can be forgotten when the role changes: from the values of its YAML files
-and from its templates and programs. A comment, a key, the specification in
-``meta`` and the README name inputs too, but nothing runs by them.
+The names of a role's inputs are read from the role itself (values of YAML files, templates,
+programs), so there is no list to maintain. Comments, keys, the specification in ``meta``
+and the README are not read, because they do not affect a run.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ from ..module_utils.dream_core.types.host import Session
 from ..module_utils.dream_core.types.receipt import Wanted
 from ..module_utils.dream_core.types.settings import SettingValues
 
-#: A role that another one takes tasks from.
+#: A role whose tasks another role includes.
 _INCLUDED = re.compile(r"(?:include|import)_role:\s*\n\s+name:\s*(?:\w+\.\w+\.)?([a-z_]+)")
 
 
 @dataclass(frozen=True)
 class Source:
-    """A phase's role: a digest of all that it runs, and the variables it mentions."""
+    """A phase's role: a digest of everything that it runs, and the variables that it uses."""
 
     digest: str
     names: frozenset[str]
@@ -46,9 +45,9 @@ def wanted(
     session: Session,
     overrides: Mapping[str, Any] | None = None,
 ) -> dict[str, Wanted]:
-    """Return the inputs of every phase, as ``due_phases.decide`` and the receipts take them.
+    """Return the inputs of every phase in the form of ``due_phases.decide`` and the receipts.
 
-    ``overrides`` are variables that somebody set in place of a role's default.
+    ``overrides`` are variables that replace defaults of roles.
     """
     known = inputs.values(settings, choice, host, session)
     return {
@@ -93,7 +92,7 @@ def _read(path: Path) -> str:
 
 
 def _inputs_text(path: Path) -> str:
-    """Return the part of a role's file that can name an input."""
+    """Return the part of a role's file that can use an input."""
     if path.parent.name == "meta":
         return ""
     if path.suffix == ".yml":
@@ -114,7 +113,7 @@ def _strings(node: Any) -> Iterator[str]:
 
 
 def _closure(names: frozenset[str], variables: Mapping[str, str]) -> frozenset[str]:
-    """Return ``names`` with what the shared variables among them are made of."""
+    """Return ``names`` and the variables that the shared ones among them use."""
     found = names
     while True:
         more = found.union(
@@ -126,7 +125,7 @@ def _closure(names: frozenset[str], variables: Mapping[str, str]) -> frozenset[s
 
 
 def _group_variables() -> dict[str, str]:
-    """Return the text of each variable that all roles share, but for the settings' defaults."""
+    """Return the text of each variable that all roles share, except defaults of settings."""
     texts: dict[str, str] = {}
     for path in sorted((paths.content() / "playbooks" / "group_vars" / "all").glob("*.yml")):
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -135,13 +134,13 @@ def _group_variables() -> dict[str, str]:
 
 
 def _files_of_role(role: str) -> Iterator[Path]:
-    """Yield the files of a role, without the page about it."""
+    """Yield the files of a role without its README."""
     root = paths.content() / "roles" / role
     return (p for p in sorted(root.rglob("*")) if p.is_file() and p.name != "README.md")
 
 
 def _shared_files() -> Iterator[Path]:
-    """Yield the code that runs for every role."""
+    """Yield the files of the code that all roles use."""
     content, package = paths.content(), paths.PACKAGE
     yield from _files_of_role("context")
     for root in (content / "playbooks", content / "library"):

@@ -1,7 +1,7 @@
-"""Which tier a host is, by a table that anyone can read (docs/developer/tiers.md).
+"""Choose the tier of a host from the table in docs/developer/tiers.md.
 
-The first rule whose conditions hold wins, and is named. All sums come from
-``facts.totals``; nothing here adds memory up again.
+The first rule whose conditions are met is used and named. All sums come from
+``facts.totals``; nothing is added up here.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from ..module_utils.dream_core.types.facts import Accelerator, Facts
 
 
 class Measured(Accelerator):
-    """What the rules ask of a host; ``ram_mb`` is the RAM that may be counted."""
+    """The properties of a host that the rules use; ``ram_mb`` is the RAM that may be counted."""
 
     ram_mb: int | None
 
 
-#: Conditions on sizes, with what they are about.
+#: Conditions on sizes, with their names.
 _SIZES: tuple[tuple[Literal["memory_mb", "ram_mb"], str], ...] = (
     ("memory_mb", "GPU memory"),
     ("ram_mb", "RAM"),
@@ -36,9 +36,9 @@ def choose_tier(
 ) -> Tier:
     """Return ``{id, name, rule, reason, overridden, next, min_ram_gb, min_disk_gb}``.
 
-    ``next`` is the next better tier of the same kind of hardware, ``{id, rule,
-    needs}``, or None at the top. Raises UsageError UNKNOWN_TIER, and GpuError
-    GPU_NOT_USABLE when the user asked for a GPU that this host cannot offer.
+    ``next`` is the next higher tier of the same kind of hardware, ``{id, rule, needs}``, or
+    None at the top. Raises UsageError UNKNOWN_TIER, and GpuError GPU_NOT_USABLE if the user
+    requested a GPU that this host does not have.
     """
     host = measure(facts, memory_limit_mb)
     _check_backend(facts, host)
@@ -65,7 +65,7 @@ def choose_tier(
 
 
 def measure(facts: Facts, memory_limit_mb: int = 0) -> Measured:
-    """Return what the rules ask for: backend, kind of memory, its MiB, and the RAM's."""
+    """Return what the rules use: backend, kind of memory, its MiB, and MiB of RAM."""
     return {
         **accelerator(facts, memory_limit_mb),
         "ram_mb": ram_mb(facts, memory_limit_mb),
@@ -78,21 +78,21 @@ def _check_backend(facts: Facts, host: Measured) -> None:
         return
     found = [g["name"] or g["id"] for g in facts["gpus"] if g["vendor"] == wanted]
     raise GpuError(
-        "there is no usable GPU of {} on this host{}".format(
+        "this host has no usable {} GPU{}".format(
             wanted, ": {} cannot be used".format(", ".join(found)) if found else ""
         ),
         code="GPU_NOT_USABLE",
-        hint="see what was found with: dream-runner facts; or choose --gpu auto",
+        hint="see the detected hardware with 'dream-runner facts', or use --gpu auto",
     )
 
 
 def explain(
     facts: Facts, tiers_catalog: entries.Tiers, memory_limit_mb: int = 0
 ) -> list[dict[str, str]]:
-    """Return every rule in order with what became of it: ``{rule, tier, result, why}``.
+    """Return every rule in order with its result: ``{rule, tier, result, why}``.
 
-    ``result`` is ``fired``, ``holds`` (it came after the one that fired), ``no``, or
-    ``other`` for a rule about hardware of another kind.
+    ``result`` is ``fired`` (used), ``holds`` (met, but after the used one), ``no``, or
+    ``other`` (for other kinds of hardware).
     """
     host = measure(facts, memory_limit_mb)
     fired = False
@@ -117,20 +117,20 @@ def _held(fired: bool) -> str:
 
 
 def is_about(rule: entries.Rule, host: Measured) -> bool:
-    """Tell whether a rule is about a host's kind of hardware, whatever its size."""
+    """Tell whether a rule is for the host's kind of hardware, regardless of size."""
     kinds = (None, host["memory_class"])
     return bool(rule["backend"] == host["backend"] and rule.get("memory_class") in kinds)
 
 
 def matches(rule: entries.Rule, host: Measured, tolerance_percent: int) -> bool:
-    """Tell whether every condition of a rule holds on a host."""
+    """Tell whether a host meets every condition of a rule."""
     return obstacle(rule, host, tolerance_percent) is None
 
 
 def obstacle(rule: entries.Rule, host: Measured, tolerance_percent: int) -> str | None:
-    """Return the first condition of a rule that does not hold on a host, or None."""
+    """Return the first condition of a rule that a host does not meet, or None."""
     if not is_about(rule, host):
-        return "is about other hardware than {} with {} memory".format(
+        return "is for other hardware than {} with {} memory".format(
             host["backend"],
             host["memory_class"],
         )
@@ -141,9 +141,9 @@ def obstacle(rule: entries.Rule, host: Measured, tolerance_percent: int) -> str 
 
 
 def _reaches(size: int | None, bound: int | None, tolerance_percent: int) -> bool:
-    """Tell whether a size reaches a bound, less the tolerance.
+    """Tell whether a size reaches a bound, minus the tolerance.
 
-    Cards report up to 2 % less than they are sold with: a 12 GB one 12282, a 40 GB one
+    Cards report up to 2 % less than their nominal size: a 12 GB card 12282 MiB, a 40 GB card
     40536 MiB. An unknown size reaches no bound.
     """
     if bound is None:
@@ -152,10 +152,10 @@ def _reaches(size: int | None, bound: int | None, tolerance_percent: int) -> boo
 
 
 def reason(host: Measured) -> str:
-    """Return in words why a rule holds on a host."""
+    """Return as text why a host meets a rule."""
     if host["backend"] == "cpu":
         return "no usable GPU; {} of RAM".format(_size(host["ram_mb"]))
-    kind = "shared with the CPU" if host["memory_class"] == "unified" else "in all"
+    kind = "shared with the CPU" if host["memory_class"] == "unified" else "in total"
     plural = "s" if host["count"] > 1 else ""
     gpus = f"{host['count']} {host['backend']} GPU{plural}"
     return "{} with {} of memory {}".format(gpus, _size(host["memory_mb"]), kind)
@@ -180,7 +180,7 @@ def _kind(rule: entries.Rule) -> Any:
 
 
 def needs(rule: entries.Rule, host: Measured) -> str:
-    """Return what a rule asks for beside what the host has."""
+    """Return what a rule requires and what the host has."""
     parts = [
         f"{rule[field]} MB of {what} (this host: {_size(host[field])})"
         for field, what in _SIZES
@@ -197,10 +197,10 @@ def find_tier(tiers_catalog: entries.Tiers, wanted: str) -> entries.TierEntry:
         if tier["id"].upper() == name.upper():
             return tier
     raise UsageError(
-        "there is no tier {!r}; there are: {}".format(wanted, ", ".join(t["id"] for t in tiers)),
+        "there is no tier {!r}; tiers are {}".format(wanted, ", ".join(t["id"] for t in tiers)),
         code="UNKNOWN_TIER",
         where="tier",
-        hint="use one of these ids, or auto",
+        hint="use one of these tiers, or auto",
     )
 
 

@@ -1,4 +1,4 @@
-"""The two files that hold settings: the answers file of the user, and our own of earlier runs."""
+"""Read and write the two settings files: the user's answers file, and saved settings.json."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from .problems import Problem
 from .table import BY_NAME, VARIABLE_PREFIX
 from .values import Given, Saved, Settings
 
-#: Schema number of settings.json; a newer one is not understood and left alone.
+#: Schema number of settings.json. A newer file is ignored and not changed.
 SCHEMA = 1
 
 _LIMIT_BYTES = 1024 * 1024
-_FORM = "give the path of a YAML file: one 'key: value' a line"
+_FORM = "pass the path of a YAML file with one 'key: value' per line"
 
 
 def read_answers(path: str) -> tuple[dict[str, Given], list[Problem]]:
-    """Return the settings of an answers file and everything wrong with it.
+    """Return the settings of an answers file, and its problems.
 
-    Keys may carry the prefix ``dream_``, so that one file serves this program
-    and ``ansible-playbook -e @FILE``; for its sake ``ansible_*`` is ignored.
+    Keys may have the prefix ``dream_``, so that the same file works with
+    ``ansible-playbook -e @FILE``. For the same reason, ``ansible_*`` is ignored.
     """
     try:
         document = _load(path)
@@ -47,7 +47,7 @@ def read_answers(path: str) -> tuple[dict[str, Given], list[Problem]]:
 
 
 def _load(path: str) -> Mapping[Any, Any]:
-    # Only needed with --answers, and 20 ms to import.
+    # Imported here because it takes 20 ms and only --answers needs it.
     from .. import yaml_file
 
     text = text_file.read(path, _LIMIT_BYTES)
@@ -58,26 +58,28 @@ def _load(path: str) -> Mapping[Any, Any]:
     if document is None:
         return {}
     if not isinstance(document, dict):
-        raise Unreadable("the file holds no settings", _FORM)
+        raise Unreadable("the file contains no settings", _FORM)
     return document
 
 
 def suggestion(name: str) -> str:
-    """Return the setting that was probably meant, or where all are listed."""
+    """Return a hint with the closest setting, or with the command that lists all."""
     close = difflib.get_close_matches(name, BY_NAME, n=1)
-    return f"did you mean {close[0]}?" if close else "'dream-runner install --help' lists them"
+    return (
+        f"did you mean {close[0]}?" if close else "'dream-runner install --help' lists all settings"
+    )
 
 
 def path_of_saved(state_dir: str) -> str:
-    """Return where the choices of earlier runs are kept."""
+    """Return the path of the saved settings."""
     return os.path.join(state_dir, "settings.json")
 
 
 def read_saved(state_dir: str) -> tuple[Saved, list[str]]:
-    """Return the choices of earlier runs and at most one warning; never fail.
+    """Return the settings of earlier runs and at most one warning; never fail.
 
-    Where the file is gone or cannot be used, the record of the last install tells
-    them: with defaults the next run would change the profile.
+    If the file is missing or unusable, they are restored from the receipt of the last install:
+    with defaults, the next run could change the profile.
     """
     document, why = _document(state_dir)
     if document is None:
@@ -85,8 +87,8 @@ def read_saved(state_dir: str) -> tuple[Saved, list[str]]:
         if not (values or why or lacks_address):
             return Saved(), []
         what = f"saved settings ignored: {why}" if why else "no saved settings"
-        instead = f"; taken from what is installed: {', '.join(values)}" if values else ""
-        lost = "; the model's address is not recorded, give --model again" if lacks_address else ""
+        instead = f"; restored from the installation: {', '.join(values)}" if values else ""
+        lost = "; the URL of the model is not recorded, pass --model again" if lacks_address else ""
         return Saved(values, dict.fromkeys(values, "installed")), [what + instead + lost]
     kept = {name: raw for name, raw in document["values"].items() if name in BY_NAME}
     sources = document.get("sources")
@@ -94,18 +96,18 @@ def read_saved(state_dir: str) -> tuple[Saved, list[str]]:
 
 
 def _rebuilt(state_dir: str) -> tuple[dict[str, Any], bool]:
-    """Return the choices that the last install recorded, and whether a model's address is missing.
+    """Return the settings that the last install recorded, and whether a model URL is missing.
 
-    A default is no choice: it may be another one for the next version, or the next host.
+    Defaults are left out: another version or host may have other defaults.
     """
     facts = read_all(state_dir)[0].get("features", {}).get("facts") or {}
-    # The first version recorded two of them only, under the same names.
+    # The first version recorded only two settings, under the same names.
     settings = facts.get("settings", facts) if isinstance(facts, dict) else None
     if not isinstance(settings, dict):
         return {}, False
     chosen = {}
     for name, setting in BY_NAME.items():
-        # The wrapper records ~ resolved, a run by hand may not.
+        # The wrapper records paths with ~ resolved; a run by hand may not.
         default = setting.parse(setting.default, Known())
         if settings.get(name) not in (None, setting.default, default):
             chosen[name] = settings[name]
@@ -117,17 +119,17 @@ def _document(state_dir: str) -> tuple[dict[str, Any] | None, str]:
     if document is None:
         return None, why or ""
     if not isinstance(document, dict) or not isinstance(document.get("values"), dict):
-        return None, "settings.json has an unknown form"
+        return None, "settings.json has an unknown structure"
     schema = document.get("schema")
     if not isinstance(schema, int) or schema > SCHEMA:
-        return None, f"settings.json has schema {schema!r}, this version reads up to {SCHEMA}"
+        return None, f"settings.json has schema {schema!r}; this version supports up to {SCHEMA}"
     return document, ""
 
 
 def save(state_dir: str, settings: Settings) -> str | None:
-    """Keep the user's choices for later runs; return a warning instead of failing.
+    """Save the user's choices for later runs. Return a warning instead of failing.
 
-    The same choices again write nothing.
+    Unchanged choices write nothing.
     """
     document = _writable_document(state_dir)
     before = document.get("sources", {})
@@ -144,12 +146,12 @@ def save(state_dir: str, settings: Settings) -> str | None:
 
 
 def _dropped(kept: Mapping[str, Any], settings: Settings) -> list[str]:
-    """Return what was saved and no longer holds, such as the digest of another model."""
+    """Return saved settings that no longer apply, such as the digest of another model."""
     return [name for name in kept if name in BY_NAME and name not in settings.said()]
 
 
 def _writable_document(state_dir: str) -> dict[str, Any]:
-    """Return today's document to change; fields of another version stay in it."""
+    """Return the current document for changing. Fields of other versions are kept."""
     document, _ = _document(state_dir)
     document = document or {"values": {}}
     if not isinstance(document.get("sources"), dict):

@@ -1,4 +1,4 @@
-"""Settings that are right by themselves and wrong together."""
+"""Find settings that are valid alone but not together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .values import Chosen
 
 
 def contradictions(chosen: Mapping[str, Chosen]) -> list[Problem]:
-    """Return what is right by itself and wrong together."""
+    """Return settings that are valid alone but not together."""
     value = {name: item.value for name, item in chosen.items()}
     return [
         *_about_model(value, chosen),
@@ -28,28 +28,28 @@ def contradictions(chosen: Mapping[str, Chosen]) -> list[Problem]:
 
 
 def _spelled(name: str, chosen: Mapping[str, Chosen]) -> str:
-    """Return the word to blame: the one that was typed, else the flag to type."""
+    """Return where the setting was given, or its flag if it was not."""
     item = chosen[name]
     return BY_NAME[name].flag if item.origin in ("default", "saved") else item.where
 
 
 def _about_model(value: Mapping[str, Any], chosen: Mapping[str, Chosen]) -> list[Problem]:
     is_url = parsers.is_url(value["model"])
-    # The digest of a file of this machine is computed (local_model.py).
+    # The digest of a local file is computed (local_model.py).
     is_file = str(value["model"]).startswith("file:")
     if is_url and not is_file and not value["model_sha256"]:
         return [
             Problem(
                 _spelled("model", chosen),
-                "a model given by its address needs the SHA-256 of the file",
-                "add --sha256 HEX; the model's page or 'sha256sum FILE' tells it",
+                "a model URL needs the SHA-256 of the file",
+                "add --sha256 HEX; it is on the model's page, or use 'sha256sum FILE'",
             )
         ]
     lonely = [name for name in ("model_sha256", "model_size_bytes") if value[name] and not is_url]
     return [
         Problem(
             _spelled(name, chosen),
-            "only goes with --model URL; models of the catalogue bring their own",
+            "can only be used with --model URL; the catalogue has it for its own models",
             f"leave it out, or set {BY_NAME[name].flag} to {BY_NAME[name].default or repr('')}",
         )
         for name in lonely
@@ -62,21 +62,21 @@ def _about_key(value: Mapping[str, Any], chosen: Mapping[str, Chosen]) -> list[P
     return [
         Problem(
             _spelled("api_key", chosen),
-            "the full profile has accounts and keys of its own",
+            "the full profile has its own accounts and keys",
             "leave it out, or use --profile native",
         )
     ]
 
 
 def _about_exposure(value: Mapping[str, Any], chosen: Mapping[str, Chosen]) -> list[Problem]:
-    """Return what keeps a port closed that --expose names now; a saved one waits for --lan."""
+    """Return why --expose has no effect now. A saved one is allowed: it waits for --lan."""
     if not value["expose"] or chosen["expose"].origin == "saved":
         return []
     if value["profile"] == "native":
-        what, hint = "the native profile has one port", "leave it out; --lan opens that port"
+        what, hint = "the native profile has only one port", "leave it out and use --lan"
     elif is_loopback(value["bind_address"]):
         what = "all services listen on this machine only"
-        hint = "add --lan, or --bind-address with an address of this machine"
+        hint = "add --lan, or use --bind-address with an address of this machine"
     else:
         return []
     return [Problem(_spelled("expose", chosen), what, hint)]
@@ -101,18 +101,18 @@ def _about_offline(value: Mapping[str, Any], chosen: Mapping[str, Chosen]) -> li
         return [
             Problem(
                 _spelled("model", chosen),
-                "this model is in the network, and --offline uses none",
-                "give a file:/// address, a --bundle, or leave out --offline",
+                "--offline cannot download this model",
+                "use the path of a local file or a --bundle, or leave out --offline",
             )
         ]
     return []
 
 
 def _about_files(value: Mapping[str, Any], chosen: Mapping[str, Chosen]) -> list[Problem]:
-    """Return the files that were named now and are not there.
+    """Return the files that were given now and do not exist.
 
-    One that an earlier run named may have gone since: what was made from it is
-    there, and if it is not, the fetch will say so.
+    A file of an earlier run may be deleted after its copy was made. If the copy is missing
+    too, the fetch reports it.
     """
     model = str(value["model"])
     named = {"model": unquote(urlsplit(model).path) if model.startswith("file:") else ""}

@@ -1,4 +1,4 @@
-"""A model that the user named by its path: its digest, its size and what its header says."""
+"""A model that the user named by its path: its digest, size and header."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from ..module_utils.dream_core.types.choice import Header
 from ..module_utils.dream_core.types.settings import SettingValues
 from .values import Chosen, Settings
 
-#: In the state directory: the digest of the file, good until the file changes.
+#: In the state directory: the digest of the file, valid until the file changes.
 RECORD = "model.json"
 
 
 def complete(settings: Settings, state_dir: str, *, save: bool) -> Settings:
-    """Return the settings with the digest and size of a model that is a file of this machine.
+    """Return the settings with the digest and size of a model file on this machine.
 
-    The file is read once; later runs find its digest in the state directory as long as the
-    file's size and times are the same. A digest that the user gave is kept for the fetch to
-    check. Raises UsageError NOT_A_GGUF or MODEL_FILE_UNREADABLE.
+    The file is read once. Its digest is kept in the state directory and reused as long as size
+    and times of the file are the same. A digest from the user is kept; the fetch verifies it.
+    Raises UsageError NOT_A_GGUF or MODEL_FILE_UNREADABLE.
     """
     path = _path(settings.values())
     if not path or not os.path.isfile(path):
-        # An earlier run may have taken its copy before the file was moved away.
+        # An earlier run may have copied the file before it was moved away.
         return settings
     given = settings.chosen["model_sha256"]
     if given.value and given.origin not in ("default", "saved"):
@@ -55,7 +55,7 @@ def complete(settings: Settings, state_dir: str, *, save: bool) -> Settings:
 
 
 def described(settings: SettingValues) -> Header | None:
-    """Return what the header of the chosen file says, or None where no file can be read."""
+    """Return the header of the chosen file, or None if there is no readable file."""
     path = _path(settings)
     if not path or not os.path.isfile(path):
         return None

@@ -1,8 +1,8 @@
-"""Merge the settings from every place where they can be given, and check them as a whole.
+"""Merge the settings from all sources and check them together.
 
 A setting ``engine_port`` is ``--engine-port``, ``DREAM_ENGINE_PORT``, the key
 ``engine_port`` (or ``dream_engine_port``) of an answers file and the Ansible
-variable ``dream_engine_port``. Every problem is reported at once, in the word that was typed.
+variable ``dream_engine_port``. All problems are reported at once, by the names that were typed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .values import Chosen, Given, Saved, Settings
 
 
 def from_environment(environment: Mapping[str, str]) -> dict[str, Given]:
-    """Return the settings among the environment's ``DREAM_*``; an empty one is unsaid."""
+    """Return the settings in ``DREAM_*`` variables; empty ones are ignored."""
     return {
         setting.name: Given(environment[setting.variable], setting.variable, "environment")
         for setting in SETTINGS
@@ -39,9 +39,8 @@ def merge(
 ) -> Settings:
     """Return all settings, or raise SettingsError with every problem.
 
-    Precedence: flags, environment, saved, answers file, default. A value that
-    was saved *from* an answers file yields to the answers file of today, so
-    that editing the file has the effect the user expects.
+    Precedence: flags, environment, saved, answers file, default. A value that was saved *from* an
+    answers file has lower precedence than the current answers file, so that editing it works.
     """
     found = list(problems)
     notes: list[str] = []
@@ -88,13 +87,13 @@ def _first_valid(
     problems: list[Problem],
     notes: list[str],
 ) -> Chosen:
-    """Return what counts; what a person wrote wrongly is a problem wherever it stands."""
+    """Return the value with the highest precedence; add invalid values to ``problems``."""
     valid: list[Chosen] = []
     for given in layers:
         try:
             valid.append(Chosen(setting.parse(given.raw, known), given.origin, given.where))
         except Invalid as error:
-            # One in a file that is overruled is told as well; the rest of the file is read.
+            # An invalid value in the answers file is reported even if another source overrides it.
             if given.origin == "answers" or (given.origin != "saved" and not valid):
                 problems.append(Problem(given.where, error.what, error.hint))
             elif given.origin == "saved" and not valid:
@@ -108,7 +107,7 @@ def _first_valid(
 
 
 def _still_known(setting: Setting, raw: Any, known: Known) -> list[Any]:
-    """Return the items of a saved list that this version knows; a service may be gone."""
+    """Return the items of a saved list that this version knows; a service may be removed."""
     kept = []
     for word in raw if setting.form == "list" and isinstance(raw, list) else ():
         with contextlib.suppress(Invalid):
@@ -120,15 +119,15 @@ def _still_known(setting: Setting, raw: Any, known: Known) -> list[Any]:
 def _overruled(
     chosen: Mapping[str, Chosen], answers: Mapping[str, Given], known: Known
 ) -> list[str]:
-    """Return a line for each answer of the file that an earlier choice overrules."""
+    """Return a line for each answer of the file that an earlier choice overrides."""
     lines = []
     for name, given in answers.items():
         item = chosen[name]
         if item.origin != "saved" or _parsed(name, given, known) == item.value:
             continue
         lines.append(
-            f"{given.where} is not used: {name} was set to {parsers.shown(item.value)!r} by an "
-            f"earlier run; {BY_NAME[name].flag} changes it"
+            f"{given.where} is not used: an earlier run set {name} to "
+            f"{parsers.shown(item.value)!r}; use {BY_NAME[name].flag} to change it"
         )
     return lines
 

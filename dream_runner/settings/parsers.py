@@ -1,7 +1,7 @@
-"""How one value is read, whatever it was typed in: a flag, a variable, YAML or JSON.
+"""Parse one value of a setting from a flag, a variable, YAML or JSON.
 
-A parser takes the raw value and what is known of the catalogue, and returns
-the value or raises Invalid with what is wrong and what would be right.
+A parser takes the raw value and what is known of the catalogue. It returns the value or raises
+Invalid with the problem and a hint.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from ..module_utils.dream_core.fetch.sources import wheel_address
 from ..module_utils.dream_core.profiles import current_name
 from ..module_utils.dream_core.records.bounds import is_system
 
-#: Characters that unit files, compose files or shells would read as something else.
-#: A ; or # behind a blank begins a comment in supervisord's configuration, whatever is quoted.
+#: Characters that are special in unit files, compose files or shells.
+#: In supervisord's configuration, ; or # after a blank starts a comment, even inside quotes.
 _UNSAFE_IN_PATH = re.compile(r"""[\x00-\x1f\x7f:"'`$%\\]|\s[;#]""")
 
 _YES = ("yes", "true", "on", "1")
@@ -31,7 +31,7 @@ _NO = ("no", "false", "off", "0")
 
 
 class Invalid(Exception):
-    """A value that cannot be: what is wrong with it, and what would be right."""
+    """An invalid value: the problem and a hint."""
 
     def __init__(self, what: str, hint: str = "") -> None:
         super().__init__(what)
@@ -41,14 +41,14 @@ class Invalid(Exception):
 
 @dataclass(frozen=True)
 class Known:
-    """What the catalogue knows; an empty tuple means that it was not asked."""
+    """Names in the catalogue. An empty tuple means that it was not read."""
 
     tiers: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     #: Names that --ports accepts: services with one port, and the keys of all ports.
     ports: tuple[str, ...] = ()
     exposable: tuple[str, ...] = ()
-    #: Features that are offered on no machine, with the reason.
+    #: Features that are not available on any machine, with the reason.
     not_offered: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -56,7 +56,7 @@ Parser = Callable[[Any, Known], Any]
 
 
 def one_of(*choices: str) -> Parser:
-    """Return a parser for a closed list of words; YAML's true and false are yes and no."""
+    """Return a parser for a fixed list of words; YAML's true and false are yes and no."""
 
     def parse(raw: Any, known: Known) -> str:
         text = _yes_or_no(_word(raw), choices)
@@ -70,7 +70,7 @@ def one_of(*choices: str) -> Parser:
 
 
 def feature(name: str) -> Parser:
-    """Return a parser for yes, no and auto that refuses yes if the feature is not offered."""
+    """Return a parser for yes, no and auto that rejects yes if the feature is not available."""
     parse_word = one_of("auto", "yes", "no")
 
     def parse(raw: Any, known: Known) -> str:
@@ -83,7 +83,7 @@ def feature(name: str) -> Parser:
 
 
 def profile(raw: Any, known: Known) -> str:
-    """Return auto, native or full; the former name of native is still understood."""
+    """Return auto, native or full; accept the former name of native."""
     return str(_profile_word(current_name(_word(raw)), known))
 
 
@@ -97,7 +97,7 @@ def _word(raw: Any) -> str:
 
 
 def _yes_or_no(word: str, choices: tuple[str, ...]) -> str:
-    """Return yes or no for the other words of both, where these are among the choices."""
+    """Return yes or no for their synonyms if both are among the choices."""
     if word in choices or not {"yes", "no"} <= set(choices):
         return word
     return "yes" if word in _YES else "no" if word in _NO else word
@@ -109,7 +109,7 @@ def _near(text: str, choices: tuple[str, ...]) -> str:
 
 
 def fast_start(raw: Any, known: Known) -> str:
-    """Return auto, yes, no, or the id of a model of the catalogue."""
+    """Return auto, yes, no, or the id of a model in the catalogue."""
     choices = ("auto", "yes", "no", *known.models)
     text = _yes_or_no(_word(raw), choices)
     if text not in choices and known.models:
@@ -144,29 +144,29 @@ def boolean(raw: Any, known: Known) -> bool:
 
 
 def wants_key(raw: Any, known: Known) -> bool:
-    """Return whether there is to be an API key; never shows a value, which may be a key."""
+    """Return whether to create an API key. Never show the value: it may be a key."""
     try:
         return bool(boolean(raw, known))
     except Invalid:
         raise Invalid(
             "the value is neither yes nor no",
-            "yes creates a key and keeps it in .env; a key of your own goes there: ENGINE_API_KEY=",
+            "yes creates a key in .env; to use your own key, set ENGINE_API_KEY= there",
         ) from None
 
 
 def names(raw: Any, known: Known) -> list[str]:
-    """Return a list of names, given as a list or separated by commas; each once."""
+    """Return unique names from a list or from comma-separated text."""
     items = raw if isinstance(raw, list | tuple) else [raw]
     words = [word.strip() for item in items for word in str(item).split(",")]
     found = list(dict.fromkeys(word for word in words if word))
     for word in found:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}", word):
-            raise Invalid(f"{word!r} is not a name", "letters, digits and . _ + - only")
+            raise Invalid(f"{word!r} is not a valid name", "use only letters, digits and . _ + -")
     return found
 
 
 def ports(raw: Any, known: Known) -> list[str]:
-    """Return ``NAME=PORT`` for each, given as a list or separated by commas."""
+    """Return ``NAME=PORT`` items from a list or from comma-separated text."""
     items = raw if isinstance(raw, list | tuple) else [raw]
     words = [word.strip() for item in items for word in str(item).split(",")]
     found: dict[str, int] = {}
@@ -175,12 +175,13 @@ def ports(raw: Any, known: Known) -> list[str]:
         if known.ports and name not in known.ports:
             raise Invalid(
                 f"{shown(name)!r} publishes no port",
-                _near(name, known.ports) or "docs/user/services.md lists the services with a port",
+                _near(name, known.ports)
+                or "see docs/user/services.md for the services with a port",
             )
         found[name] = _port(number, known)
     twice = {port for port in found.values() if list(found.values()).count(port) > 1}
     if twice:
-        raise Invalid(f"port {twice.pop()} is given to two services")
+        raise Invalid(f"port {twice.pop()} is assigned to two services")
     return [f"{name}={port}" for name, port in found.items()]
 
 
@@ -188,20 +189,20 @@ _port = integer(1, 65535, "a port")
 
 
 def exposed(raw: Any, known: Known) -> list[str]:
-    """Return the names of services and ports, given as a list or separated by commas."""
+    """Return names of services and ports from a list or from comma-separated text."""
     found = names(raw, known)
     for name in found:
         if known.exposable and name not in known.exposable:
             raise Invalid(
                 f"{shown(name)!r} publishes no port",
                 _near(name, known.exposable)
-                or "docs/user/services.md lists the services with a port",
+                or "see docs/user/services.md for the services with a port",
             )
     return found
 
 
 def address(raw: Any, known: Known) -> str:
-    """Return an IP address in its usual spelling."""
+    """Return an IP address in canonical form."""
     text = str(raw).strip()
     bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     try:
@@ -209,7 +210,7 @@ def address(raw: Any, known: Known) -> str:
     except ValueError:
         raise Invalid(
             f"{text!r} is not an IP address",
-            "127.0.0.1 for this machine only, 0.0.0.0 for the whole network",
+            "use 127.0.0.1 for this machine only, or 0.0.0.0 for the whole network",
         ) from None
     if isinstance(found, ipaddress.IPv6Address):
         found = found.ipv4_mapped or found
@@ -221,44 +222,44 @@ _ZONE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
 
 
 def _refuse_address(found: ipaddress.IPv4Address | ipaddress.IPv6Address, text: str) -> None:
-    """Refuse addresses on which no server can listen."""
+    """Reject addresses on which no server can listen."""
     zone = getattr(found, "scope_id", None)
     if zone is not None and not _ZONE.fullmatch(zone):
         raise Invalid(
-            f"{text!r} does not name an interface after the %", "for example fe80::1%eth0"
+            f"{text!r} has no valid interface name after the %", "for example fe80::1%eth0"
         )
     if found.version == 6 and found.is_link_local and not zone:
-        raise Invalid(f"{text!r} is link-local and needs its interface", f"{found}%eth0")
+        raise Invalid(f"{text!r} is link-local and needs an interface", f"for example {found}%eth0")
     if found.is_multicast or str(found) == "255.255.255.255":
-        raise Invalid(f"{text!r} is not the address of one machine")
+        raise Invalid(f"{text!r} is a multicast or broadcast address")
 
 
 def sha256(raw: Any, known: Known) -> str:
-    """Return a digest in lower case, or the empty text."""
+    """Return a digest in lower case, or an empty string."""
     if isinstance(raw, int | float) and not isinstance(raw, bool):
-        raise Invalid("the digest was read as a number", "put it in quotes")
+        raise Invalid("YAML read the digest as a number", "put it in quotes")
     text = str(raw).strip().lower().removeprefix("sha256:")
     if text and not re.fullmatch(r"[0-9a-f]{64}", text):
         raise Invalid(
-            f"a SHA-256 has 64 hexadecimal digits, this has {len(text)} characters",
+            f"a SHA-256 has 64 hexadecimal digits; this value has {len(text)} characters",
             "copy the whole digest; 'sha256sum FILE' prints one",
         )
     return text
 
 
 def tier(raw: Any, known: Known) -> str:
-    """Return auto or the id of a tier, in the catalogue's spelling."""
+    """Return auto or the id of a tier as the catalogue spells it."""
     text = str(raw).strip()
     spelled = {name.lower(): name for name in ("auto", *known.tiers)}
     if text.lower() in spelled:
         return spelled[text.lower()]
     if not known.tiers and text:
         return text
-    raise Invalid(f"{text!r} is not a tier", "one of auto, " + ", ".join(known.tiers))
+    raise Invalid(f"{text!r} is not a tier", "use one of auto, " + ", ".join(known.tiers))
 
 
 def model(raw: Any, known: Known) -> str:
-    """Return auto, small, an id of the catalogue, or an address; a path becomes a file: address."""
+    """Return auto, small, an id in the catalogue, or a URL; a path becomes a file: URL."""
     text = str(raw).strip()
     if is_url(text):
         return _model_address(text)
@@ -270,38 +271,38 @@ def model(raw: Any, known: Known) -> str:
         return text
     close = difflib.get_close_matches(text, known.models, n=3, cutoff=0.4)
     raise Invalid(
-        f"{text!r} is not a model of the catalogue",
+        f"{text!r} is not a model in the catalogue",
         ("did you mean: " + ", ".join(close))
         if close
-        else "auto, small, an id that 'dream-runner explain' lists, a path, or a URL",
+        else "use auto, small, an id from 'dream-runner explain', a path, or a URL",
     )
 
 
 def _is_path(text: str) -> bool:
-    """Tell whether ``text`` means a file of this machine rather than a name of the catalogue."""
+    """Tell whether ``text`` is the path of a file rather than a name in the catalogue."""
     return text.startswith(("/", "./", "../", "~")) or os.path.isfile(text)
 
 
 def _model_address(text: str) -> str:
     if any(character.isspace() or not character.isprintable() for character in text):
-        raise Invalid("the address contains blanks or control characters")
+        raise Invalid("the URL contains blanks or control characters")
     if wheel_address.is_wheel(text):
         return _wheel(text)
     try:
         parts = urlsplit(text)
         addresses.normal(text)
     except (UsageError, ValueError) as error:
-        # What the standard library says may quote a password.
-        why = error.what if isinstance(error, UsageError) else "the address is not a URL"
+        # The message of the standard library may contain a password.
+        why = error.what if isinstance(error, UsageError) else "this is not a valid URL"
         raise Invalid(why) from None
     if parts.scheme == "file":
         path = text.removeprefix("file://")
         if not os.path.isabs(path):
-            raise Invalid(f"{text!r} is not an absolute path", "file:///path/to/model.gguf")
+            raise Invalid(f"{text!r} is not an absolute path", "use file:///path/to/model.gguf")
     elif not parts.hostname:
-        raise Invalid(f"{shown(text)!r} names no host")
+        raise Invalid(f"{shown(text)!r} has no host name")
     if parts.path.rstrip("/").rsplit("/", 1)[-1] in ("", ".", ".."):
-        raise Invalid(f"{shown(text)!r} names no file")
+        raise Invalid(f"{shown(text)!r} has no file name")
     return text
 
 
@@ -314,24 +315,24 @@ def _wheel(text: str) -> str:
 
 
 def is_url(text: Any) -> bool:
-    """Tell whether ``text`` is an address rather than a name."""
+    """Tell whether ``text`` is a URL rather than a name."""
     return str(text).startswith(("http://", "https://", "file:", wheel_address.PREFIX))
 
 
 def install_dir(raw: Any, known: Known) -> str:
-    """Return an absolute directory with links resolved that may be ours to fill.
+    """Return an absolute directory, with links resolved, that is safe to install into.
 
-    The name of the home is nobody's choice and may hold what it likes: a directory below it
-    that was saved, which is written out, is the one that was typed as ``~/...``.
+    Only the part below the home directory is checked for special characters: users do not
+    choose the name of their home, and ``~/...`` is saved as an absolute path.
     """
     text = str(raw).strip()
     if not text:
-        raise Invalid("the directory is empty text")
+        raise Invalid("the directory is empty")
     expanded = os.path.expanduser(text)
     if _UNSAFE_IN_PATH.search(_below_home(expanded)):
         raise Invalid(
-            f"{text!r} contains a character that unit and compose files cannot carry",
-            "use letters, digits, blanks and . _ - / only",
+            f"{text!r} contains a character that unit or compose files do not allow",
+            "use only letters, digits, blanks and . _ - /",
         )
     if expanded.startswith("~"):
         raise Invalid(f"{text!r}: there is no such user")
@@ -342,7 +343,7 @@ def install_dir(raw: Any, known: Known) -> str:
 
 
 def _below_home(path: str) -> str:
-    """Return the part of ``path`` below this user's home; all of it where it is elsewhere."""
+    """Return the part of ``path`` below this user's home; the whole path if it is elsewhere."""
     home = os.path.expanduser("~")
     for place in (home, os.path.realpath(home)):
         if path.startswith(place.rstrip("/") + "/"):
@@ -351,15 +352,15 @@ def _below_home(path: str) -> str:
 
 
 def remote_path(raw: Any) -> str:
-    """Return a directory of another machine, or the empty text; only the host can resolve it."""
+    """Return a directory on another machine, or an empty string; only that host can resolve it."""
     text = str(raw).strip()
     if _UNSAFE_IN_PATH.search(text):
         raise Invalid(
-            f"{text!r} contains a character that unit and compose files cannot carry",
-            "use letters, digits, blanks and . _ - / only",
+            f"{text!r} contains a character that unit or compose files do not allow",
+            "use only letters, digits, blanks and . _ - /",
         )
     if text and not text.startswith(("/", "~/")):
-        raise Invalid(f"{text!r} is not absolute", "begin with / or ~/")
+        raise Invalid(f"{text!r} is not absolute", "start it with / or ~/")
     path = os.path.normpath(text) if text else ""
     if path == "~":
         raise Invalid(f"{text!r} is a home directory", "for example ~/ai-server")
@@ -368,7 +369,7 @@ def remote_path(raw: Any) -> str:
 
 
 def _refuse_system(path: str) -> None:
-    hint = "choose a directory of its own, for example ~/ai-server"
+    hint = "choose a separate directory, for example ~/ai-server"
     if is_system(path):
         raise Invalid(f"{path} belongs to the system", hint)
     if path == os.path.realpath(os.path.expanduser("~")):
@@ -383,15 +384,15 @@ def _refuse_file(path: str) -> None:
 
 
 def path(raw: Any, known: Known) -> str:
-    """Return an absolute path, or the empty text."""
+    """Return an absolute path, or an empty string."""
     text = str(raw).strip()
     return os.path.realpath(os.path.expanduser(text)) if text else ""
 
 
 def shown(value: Any) -> Any:
-    """Return ``value`` as it may be printed: an address without user, password and query.
+    """Return ``value`` as it is safe to print: a URL without user, password and query.
 
-    Signed addresses carry their key in the query.
+    Signed URLs have their key in the query.
     """
     if isinstance(value, str) and addresses.is_web(value):
         return addresses.shown(value).partition("?")[0]

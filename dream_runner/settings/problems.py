@@ -1,4 +1,4 @@
-"""What is wrong with settings: every problem, in the words that the user typed."""
+"""Problems with settings, by the names that the user typed."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any
 from ..module_utils.dream_core.errors import UsageError
 from ..module_utils.dream_core.redact import clean, shortened
 
-#: Of what is shown of a value or a key.
+#: Maximum length of a value or key in a message.
 _LONGEST = 400
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with what the user gave."""
+    """One problem with a setting."""
 
     where: str
     what: str
     hint: str = ""
 
     def __post_init__(self) -> None:
-        # A key may be as long as a file. It is a name and not a secret: a host called "password"
-        # must not hide the variable after it.
+        # A key may be very long, but it is not a secret: a host called "password" must not
+        # hide the variable after it.
         object.__setattr__(self, "where", shortened(self.where, _LONGEST))
         object.__setattr__(self, "what", clean(self.what, _LONGEST))
 
@@ -33,12 +33,12 @@ class Problem:
 
 
 class SettingsError(UsageError):
-    """Every problem with the settings, in the words that the user typed."""
+    """All problems with the settings."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
         count = len(self.problems)
-        what = "a setting is wrong" if count == 1 else f"{count} settings are wrong"
+        what = "a setting is invalid" if count == 1 else f"{count} settings are invalid"
         super().__init__(what + "; nothing was changed", code="SETTINGS_INVALID")
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The table of settings: how each is called, read and explained, and its default."""
+"""The table of settings: name, parser, help text and default of each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ VARIABLE_PREFIX = "dream_"
 
 @dataclass(frozen=True)
 class Setting:
-    """One row of the table: how it is called, read, shown and what it is when unsaid.
+    """One row of the table: name, parser, display and default.
 
     ``flags`` are further spellings on the command line.
     """
@@ -29,17 +29,17 @@ class Setting:
 
     @property
     def flag(self) -> str:
-        """Return the spelling on the command line."""
+        """Return the option on the command line."""
         return "--" + self.name.replace("_", "-")
 
     @property
     def variable(self) -> str:
-        """Return the spelling in the environment."""
+        """Return the name of the environment variable."""
         return ENVIRONMENT_PREFIX + self.name.upper()
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """Return the only words it takes; nothing where others will do (``ID|URL`` are kinds)."""
+        """Return the allowed values; empty if any value is possible (``ID|URL`` are kinds)."""
         is_closed = "|" in self.metavar and self.metavar.islower()
         return tuple(self.metavar.split("|")) if is_closed else ()
 
@@ -264,5 +264,5 @@ BY_NAME = {setting.name: setting for setting in SETTINGS}
 
 
 def defaults() -> dict[str, Any]:
-    """Return the defaults as the playbooks spell them (group_vars/all/settings.yml)."""
+    """Return the defaults by the names of the playbooks (group_vars/all/settings.yml)."""
     return {VARIABLE_PREFIX + setting.name: setting.default for setting in SETTINGS}

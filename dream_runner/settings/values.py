@@ -1,4 +1,4 @@
-"""The values of settings: as given, as chosen with their origin, and as saved by earlier runs."""
+"""Values of settings: as given, as chosen with their origin, and as saved by earlier runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .table import VARIABLE_PREFIX
 
 @dataclass(frozen=True)
 class Given:
-    """A raw value and the word it was given by: ``--tier``, ``DREAM_TIER``, ``a.yml: tier``."""
+    """A raw value and where it was given: ``--tier``, ``DREAM_TIER``, ``a.yml: tier``."""
 
     raw: Any
     where: str
@@ -21,7 +21,7 @@ class Given:
 
 @dataclass(frozen=True)
 class Chosen:
-    """A checked value with its origin; ``source`` is flag, environment or answers if saved."""
+    """A valid value with its origin; ``source`` is flag, environment or answers if saved."""
 
     value: Any
     origin: str
@@ -31,7 +31,7 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Settings:
-    """Every setting, checked, each with its origin; ``notes`` are lines for the user."""
+    """All settings, valid, each with its origin; ``notes`` are lines for the user."""
 
     chosen: Mapping[str, Chosen]
     notes: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class Settings:
         return self.chosen[name].value
 
     def values(self) -> SettingValues:
-        """Return the plain values by name."""
+        """Return the values by name."""
         return cast("SettingValues", {name: item.value for name, item in self.chosen.items()})
 
     def without(self, name: str, word: str) -> Settings:
@@ -51,13 +51,13 @@ class Settings:
         return replace(self, chosen={**self.chosen, name: after})
 
     def said(self) -> dict[str, Chosen]:
-        """Return what somebody chose, now or earlier: all but the defaults."""
+        """Return the settings that were chosen, now or earlier: all except defaults."""
         return {name: item for name, item in self.chosen.items() if item.origin != "default"}
 
 
 @dataclass(frozen=True)
 class Saved:
-    """The choices of earlier runs; ``sources`` tells which of them came from an answers file."""
+    """The choices of earlier runs; ``sources`` tells which came from an answers file."""
 
     values: Mapping[str, Any] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)

@@ -119,7 +119,7 @@ def test_lost_choices(case: Case) -> None:
     missing(box.state_dir / "settings.json")
     done = box.ask("install", "--yes", "--json")
     assert (done.code, done.tasks) == (0, 0), str(done)
-    assert "taken from what is installed: profile" in done.err, str(done)
+    assert "restored from the installation: profile" in done.err, str(done)
     assert box.answer()
     box.put_back("finished")
 

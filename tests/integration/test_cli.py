@@ -226,7 +226,7 @@ def test_failure_has_code_place_hint_and_log(machine: Machine) -> None:
         (["--colour"], "USAGE", ["--colour", "dream-runner install --help"]),
         (["--tier", "x", "--engine-port", "x"], "SETTINGS_INVALID", ["--tier:", "--engine-port:"]),
         (["--lan", "--bind-address", "::1"], "USAGE", ["--lan and --bind-address"]),
-        (["--resume", "--fresh"], "USAGE", ["--resume continues"]),
+        (["--resume", "--fresh"], "USAGE", ["--resume cannot be combined"]),
         (["--ui", "fancy"], "USAGE", ["fancy"]),
         (["--answers", "/no/such.yml"], "SETTINGS_INVALID", ["/no/such.yml: No such file"]),
     ],

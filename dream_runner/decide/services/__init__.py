@@ -1,1 +1,1 @@
-"""The services of the full profile: which run, and the compose file that says so."""
+"""Choose the services of the full profile and write their compose file."""

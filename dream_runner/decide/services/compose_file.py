@@ -1,7 +1,7 @@
-"""The compose file of the chosen services.
+"""Create the compose file of the chosen services.
 
-Secrets and values that a user may override stay references to ``.env`` (``${KEY}``); everything
-that was decided is written into the file.
+Secrets and values that a user may change stay references to ``.env`` (``${KEY}``). All decided
+values are written into the file.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _CONDITIONS = {
     "completed": "service_completed_successfully",
 }
 
-#: An image may have any one of these, and hardly two.
+#: Tries one HTTP client after another: images contain different ones.
 _ASK = (
     "u={url}; "
     'if command -v curl >/dev/null; then exec curl -fsS -o /dev/null "$u"; '
@@ -45,11 +45,11 @@ _ASK = (
 
 
 class Decided(NamedTuple):
-    """What is known of all services when one is rendered.
+    """What is known about all services when one is rendered.
 
-    ``images`` gives each service's reference, ``published`` the ports, ``cards`` the
-    GPUs by id of those that get assigned ones, ``contents`` a digest of what each
-    service reads at its start.
+    ``images`` maps services to image references, ``published`` are the ports, ``cards`` maps
+    services to the ids of their GPUs, ``contents`` maps them to a digest of the files that
+    they read at their start.
     """
 
     install_dir: str
@@ -96,7 +96,7 @@ def _service(
 ) -> ComposeService:
     service: ComposeService = {
         "image": decided.images[item["id"]],
-        # The images phase has it, verified; compose must never look for another one.
+        # The images phase has verified it; compose must never pull another one.
         "pull_policy": "never",
         "restart": "no" if item["id"] in once else "unless-stopped",
         "logging": _LOGGING,
@@ -121,7 +121,7 @@ def _service(
 
 
 def _process(item: Service, keys: Mapping[str, str]) -> ComposeService:
-    """Return what runs in the container, and what it is told."""
+    """Return the command and environment of the container."""
     environment = item.get("environment") or {}
     return {
         "entrypoint": [value(word, keys) for word in item.get("entrypoint", ())],
@@ -141,7 +141,7 @@ def _network(item: Service, published: Sequence[StackPort]) -> ComposeService:
 
 
 def _host(item: Service, install_dir: str) -> ComposeService:
-    """Return what the container has of the host."""
+    """Return what the container uses of the host: ports, volumes, devices."""
     return {
         "volumes": [_volume(volume, install_dir) for volume in item.get("volumes", ())],
         "devices": [f"{device}:{device}" for device in item.get("devices", ())],
@@ -171,7 +171,7 @@ def _volume(volume: ServiceVolume, install_dir: str) -> ComposeService:
     if volume.get("read_only"):
         mount["read_only"] = True
     if bound:
-        # A directory that is missing is a mistake of ours: the engine would make it as root.
+        # Otherwise the engine would create a missing directory as root and hide our mistake.
         mount["bind"] = {"create_host_path": False, "selinux": "z"}
     return mount
 
@@ -212,9 +212,9 @@ def _deploy(item: Service, cards: Sequence[str] | None) -> ComposeService:
 
 
 def value(source: Any, keys: Mapping[str, str]) -> str:
-    """Return a value of the catalogue as compose reads it.
+    """Return a value of the catalogue in the syntax of compose.
 
-    A key that was decided is written out; any other one is left to ``.env``.
+    A decided key is written out; any other key stays a reference to ``.env``.
     """
     if isinstance(source, str):
         return escape(source)
@@ -240,5 +240,5 @@ def _key(name: str, default: str | None, keys: Mapping[str, str]) -> str:
 
 
 def escape(text: str) -> str:
-    """Return text that compose takes as it is."""
+    """Return text escaped so that compose does not interpolate it."""
     return text.replace("$", "$$")

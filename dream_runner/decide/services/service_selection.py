@@ -1,4 +1,4 @@
-"""Which services run on a host, and in which variant."""
+"""Choose the services of a host and their variants."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ENGINE = "llama-server"
 
 
 def variants_of(settings: SettingValues, facts: Facts, choice: Choice) -> list[str]:
-    """Return the variants of this host, each laid over the one before."""
+    """Return the variants of this host; later ones override earlier ones."""
     backend = str(choice["backend"])
     names = [backend]
     if backend == "amd" and settings["amd_engine"] == "rocm":
@@ -26,7 +26,7 @@ def variants_of(settings: SettingValues, facts: Facts, choice: Choice) -> list[s
 
 
 def laid_over(service: Service, variants: Iterable[str], wanted: set[str]) -> Service:
-    """Return the service with this host's variants, and what other running services add to it.
+    """Return the service merged with this host's variants and additions of other services.
 
     A variant's environment is merged by key; its other values replace the service's.
     """
@@ -51,7 +51,7 @@ def _joined(first: dict[str, Value] | None, then: dict[str, Value] | None) -> di
 
 
 def unasked(known: Mapping[str, Service], features_catalog: entries.Features) -> list[str]:
-    """Return the ids that run without being asked for: no feature has them."""
+    """Return the ids of services that run by default, because no feature starts them."""
     features = features_catalog["features"].values()
     claimed = {service["id"] for feature in features for service in feature["services"]}
     return [
@@ -64,7 +64,7 @@ def unasked(known: Mapping[str, Service], features_catalog: entries.Features) ->
 def with_needs(
     wanted: Iterable[str], known: Mapping[str, Service], able: Collection[str]
 ) -> set[str]:
-    """Return the ids that run, of those ``able`` to: what is wanted, with all that it needs."""
+    """Return ``wanted`` and their dependencies, limited to services that are ``able`` to run."""
     queue = list(wanted)
     found: set[str] = set()
     while queue:
@@ -78,7 +78,7 @@ def with_needs(
 
 
 def _without_broken(found: set[str], catalog: Mapping[str, Service]) -> set[str]:
-    """Drop whoever depends on what cannot run here, until nobody does."""
+    """Remove services with a missing dependency until none is left."""
     while True:
         kept = {name for name in found if set(catalog[name].get("depends_on") or {}) <= found}
         if kept == found:
@@ -91,7 +91,7 @@ def obstacle(service: Service, facts: Facts, backend: str) -> str:
     seen = {"arch": str(facts.get("arch") or "none"), "backends": backend}
     for key, allowed in (service.get("supported") or {}).items():
         if seen[key] not in allowed:
-            return "{} exists for {} only, this host has {}".format(
+            return "{} is only available for {}, but this host has {}".format(
                 service["id"],
                 " and ".join(allowed),
                 seen[key],

@@ -1,9 +1,8 @@
-"""Which containers run on a host: one pure decision from choices, facts, catalogue and lock.
+"""Decide which containers run on a host, from choices, facts, catalogue and lock. Pure.
 
-A service is on when it is core, recommended by itself, or asked for by a
-feature; with it comes all it depends on. The answer carries everything later
-phases need: images by digest, ports, keys of ``.env``, directories, files,
-the compose project, and the resources that the receipts record ahead.
+A service runs if it is core, recommended, or needed by a feature or another service. The
+result has everything that later phases need: images by digest, ports, keys of ``.env``,
+directories, files, the compose project, and the resources that receipts record beforehand.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ from .service_selection import (
 )
 
 _DIRECTORY_MODE = "0755"
-#: Models are fetched by a phase of their own, into a directory that stays ours.
+#: The models phase downloads into this directory; containers do not write to it.
 _MODELS = "data/models"
 
 
@@ -61,9 +60,8 @@ def resolve(
 ) -> Stack:
     """Return ``dream_choice.stack``; see the module's docstring.
 
-    ``choice`` is what was decided so far: backend, features, model, engine_port,
-    gpu_assignment. ``problems`` in the answer are blockers for the requirements
-    phase; the plan can still be shown with them.
+    ``choice`` has the decisions so far: backend, features, model, engine_port, gpu_assignment.
+    ``problems`` in the result make the requirements phase fail; the plan can still be shown.
     """
     known = {item["id"]: item for item in catalog.services["services"]}
     variants = variants_of(settings, facts, choice)
@@ -116,11 +114,11 @@ def resolve(
     }
 
 
-# --- what they are told ------------------------------------------------------------
+# --- configuration -----------------------------------------------------------------
 
 
 class ServiceText(StackFile):
-    """A configuration file with the service it is for."""
+    """A configuration file and its service."""
 
     service: str
 
@@ -130,7 +128,7 @@ def _keys(
     choice: Choice,
     published: Sequence[StackPort],
 ) -> dict[str, str]:
-    """Return the keys of ``.env`` that follow the choices on every run."""
+    """Return the keys of ``.env`` that every run sets from the choices."""
     model, assigned = choice["model"], choice.get("gpu_assignment") or {}
     base = "http://" + ENGINE + ":8080"
     keys: dict[str, str] = {
@@ -145,7 +143,7 @@ def _keys(
     keys.update({item["key"]: str(item["port"]) for item in published})
     for item in published:
         if item["service"] == "n8n":
-            # Over plain http a browser keeps a secure cookie to this machine's own addresses.
+            # Over plain HTTP, browsers accept secure cookies only from loopback addresses.
             keys["N8N_SECURE_COOKIE"] = (
                 "false" if ip_addresses.is_loopback(item["address"]) else "true"
             )
@@ -157,7 +155,7 @@ def _keys(
 
 
 def _cards(services: Sequence[Service], choice: Choice) -> dict[str, list[str]]:
-    """Return the ids of the cards of each service that gets assigned ones."""
+    """Return the ids of the assigned cards by service."""
     assigned = choice.get("gpu_assignment") or {}
     helpers = assigned.get("helpers") or {}
     return {
@@ -170,7 +168,7 @@ def _cards(services: Sequence[Service], choice: Choice) -> dict[str, list[str]]:
 def _files(
     services: Sequence[Service], wanted: set[str], keys: Mapping[str, str], install_dir: str
 ) -> list[ServiceText]:
-    """Return the configuration files; of two for one path the later one counts."""
+    """Return the configuration files; for equal paths, the later one is used."""
     found: dict[str, ServiceText] = {}
     for service in services:
         for item in service.get("files", ()):
@@ -192,7 +190,7 @@ def _filled(content: str, keys: Mapping[str, str]) -> str:
 
 
 def _contents_by_service(files: Sequence[ServiceText]) -> dict[str, str]:
-    """Return a digest of what each service reads at its start, so that a change restarts it."""
+    """Return a digest of the files that each service reads at its start; a change restarts it."""
     found: dict[str, str] = {}
     for item in files:
         text = found.get(item["service"], "") + item["path"] + "\n" + item["content"]
@@ -201,7 +199,7 @@ def _contents_by_service(files: Sequence[ServiceText]) -> dict[str, str]:
 
 
 def _helpers(services: Sequence[Service], models_catalog: entries.Models) -> list[HelperModel]:
-    """Return the models that these services read beside the engine's: ``{id, name, files}``."""
+    """Return the additional models of these services: ``{id, name, files}``."""
     wanted = {name for item in services for name in item.get("models", ())}
     return [
         {
@@ -217,10 +215,10 @@ def _helpers(services: Sequence[Service], models_catalog: entries.Models) -> lis
 def _directories(
     services: Sequence[Service], helpers: Sequence[HelperModel], install_dir: str
 ) -> list[StackDirectory]:
-    """Return the directories that are mounted, and what they lie in, shallowest first.
+    """Return the mounted directories and their parents, parents first.
 
-    ``data`` ones are made once and then the service's own: databases change
-    mode and owner of theirs, and that is no drift.
+    ``data`` directories belong to their service after creation: databases change mode and owner
+    of theirs, which is not drift.
     """
     owners: dict[str, str] = {}
     data: set[str] = set()
@@ -254,7 +252,7 @@ def _directories(
 def _images(
     services: Sequence[Service], lock: entries.Images, arch: str
 ) -> tuple[list[StackImage], list[StackProblem]]:
-    """Return each service's image by digest or id, and what is wrong with them."""
+    """Return each service's image by digest or id, and the problems found."""
     locked = lock.get("images") or {}
     images: list[StackImage] = []
     problems: list[StackProblem] = []
@@ -264,7 +262,7 @@ def _images(
             {
                 "code": "IMAGE_NOT_LOCKED",
                 "what": "some container images are not pinned: {}".format(", ".join(missing)),
-                "hint": "look up their digests: dream-runner lock {}; without a network, from a"
+                "hint": "look up their digests with: dream-runner lock {}; without a network, use a"
                 " bundle: dream-runner lock --bundle DIR".format(" ".join(missing)),
             }
         )
@@ -285,16 +283,16 @@ def _images(
             problems.append(
                 {
                     "code": "IMAGE_PLATFORM",
-                    "what": "the image of {} exists for {} only, this host is {}".format(
+                    "what": "the image of {} is only available for {}, but this host is {}".format(
                         item["id"], " and ".join(entry["platforms"]), platform
                     ),
-                    "hint": "switch off the feature that needs it; see dream-runner plan",
+                    "hint": "turn off the feature that needs it; see 'dream-runner plan'",
                 }
             )
     return images, problems
 
 
-# --- what others need to know ----------------------------------------------------------
+# --- data for later phases -------------------------------------------------------------
 
 
 def _summary(
@@ -304,7 +302,7 @@ def _summary(
     loopbacks: Sequence[str],
     choice: Choice,
 ) -> ServiceSummary:
-    """Return what the health phase, the plan and a person need to know of a service."""
+    """Return the data of a service for the health phase, the plan and the summary."""
     own = [item for item in published if item["service"] == service["id"]]
     check = service.get("healthcheck") or {}
     once = any(
@@ -330,18 +328,18 @@ def _summary(
 
 
 def _budget(check: Healthcheck) -> int:
-    """Return how long a service may take: its own start, then all its retries."""
+    """Return the seconds that a service may take: its start time, then all retries."""
     if not check:
         return 60
     return int(check["start_seconds"] + check["retries"] * check["interval_seconds"])
 
 
-#: A disk that reads no faster than this is given the time all the same (C4).
+#: Assumed minimum read rate of a disk (C4).
 _SLOW_MB_PER_SECOND = 20
 
 
 def _load_seconds(model: Model) -> int:
-    """Return how long a slow disk takes to read the model; no part of any start period."""
+    """Return the seconds that a slow disk takes to read the model, on top of the start time."""
     exact = [int(item.get("size_bytes") or 0) for item in model.get("files") or ()]
     size_mb = sum(exact) // 1_000_000 if all(exact) else int(model.get("size_mb") or 0)
     return size_mb // _SLOW_MB_PER_SECOND
@@ -352,7 +350,7 @@ def _resources(
     images: Sequence[StackImage],
     published: Sequence[StackPort],
 ) -> dict[str, list[Resource]]:
-    """Return the resources of two phases; uninstall walks them backwards."""
+    """Return the resources of two phases; uninstall removes them in reverse order."""
     name = project["name"]
     known = {item["reference"]: item["also"] for item in images if item["reference"]}
     services: list[Resource] = [

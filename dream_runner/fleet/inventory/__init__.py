@@ -1,1 +1,1 @@
-"""The inventory: its files, how Ansible reads them, and the hosts in them."""
+"""Read an inventory: its files, Ansible's loader, and the hosts."""

@@ -1,4 +1,4 @@
-"""The files of an inventory before Ansible reads them, and its reasons where it cannot."""
+"""Check the files of an inventory before Ansible reads them, and explain its errors."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from ...module_utils.dream_core.files.text_file import Unreadable
 from ...module_utils.dream_core.redact import Redactor
 from ...settings.problems import Problem
 
-#: A fleet of thousands of hosts, each with many variables.
+#: Enough for thousands of hosts with many variables each.
 _LIMIT_BYTES = 64 * 1024 * 1024
 _MOST_FILES = 20_000
 _LONGEST_REASON = 200
-#: Where Ansible looks for variables beside an inventory.
+#: Folders beside an inventory from which Ansible reads variables.
 _BESIDE = ("group_vars", "host_vars")
 _YAML = (".yml", ".yaml")
 
 _WARNING = re.compile(
     r"^\[WARNING\]: Failed to parse inventory with '([\w.]+)' plugin: (.+)$", re.M
 )
-#: What Ansible's parser of INI files repeats of a line, which may hold a password.
+#: Messages in which Ansible's INI parser repeats a line, which may contain a password.
 _REPEATED = (
     re.compile(r"^(?P<reason>.*?),? got: (?P<line>.*)$"),
     re.compile(r"^(?P<reason>Error parsing host definition) '(?P<line>.*)': (?P<more>.*)$"),
@@ -35,7 +35,7 @@ _REPEATED = (
 
 
 def problems(sources: Sequence[str]) -> list[Problem]:
-    """Return what is wrong with the kind, size and encoding of the files, and with their YAML."""
+    """Return problems with the type, size, encoding and YAML syntax of the files."""
     found = []
     for path in _files(sources):
         try:
@@ -74,23 +74,23 @@ def _below(folder: Path) -> Iterator[Path]:
 
 
 def _require(path: Path) -> None:
-    """Raise Unreadable for a file that Ansible would read without end, or not understand."""
+    """Raise Unreadable for a file that Ansible would read endlessly or not understand."""
     content = text_file.read_bytes(path, _LIMIT_BYTES)
     if content.startswith(b"#!") or content.startswith(b"$ANSIBLE_VAULT"):
         return
     if text_file.encoding_of(content) != "utf-8" or content.startswith(codecs.BOM_UTF8):
         raise Unreadable(
-            "line 1: it begins with a byte order mark, or is not in UTF-8",
-            "save the file in UTF-8 without a byte order mark",
+            "line 1: the file starts with a byte order mark or is not UTF-8",
+            "save the file as UTF-8 without a byte order mark",
         )
     if path.suffix in _YAML:
         yaml_file.check(text_file.decode(content))
 
 
 def reason(said: str, source: str) -> tuple[str, str]:
-    """Return ``(line, reason)`` of Ansible's parser for ``source``; empty where it gave none.
+    """Return ``(line, reason)`` from Ansible's parser for ``source``; empty strings if unknown.
 
-    ``said`` are its warnings. No text of the file is repeated.
+    ``said`` are Ansible's warnings. The result contains no text of the file.
     """
     found = {plugin: words for plugin, words in _WARNING.findall(said)}
     wanted = ("yaml", "auto") if Path(source).suffix in _YAML else ("ini", "script")

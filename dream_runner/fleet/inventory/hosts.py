@@ -1,4 +1,4 @@
-"""The hosts of an inventory: who they are, how to reach them, what was said of them."""
+"""The hosts of an inventory: their addresses, connections and settings."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from ...module_utils.dream_core.types.settings import SettingValues
 from ...settings.problems import Problem, SettingsError
 from . import files
 
-#: An inventory script may ask a cloud.
+#: Long enough for an inventory script that queries a cloud.
 _READ_SECONDS = 300
 
-#: Names go into patterns, file names, addresses and command lines.
+#: Names are used in patterns, file names, addresses and command lines.
 _HOST_NAME = re.compile(r"[\w\[:][\w.:%@+\[\]-]{0,252}")
 _NO_GROUP = re.compile(r"[{}/\\]")
 
-#: As playbooks/group_vars/all/connection.yml has it.
+#: Same as in playbooks/group_vars/all/connection.yml.
 _THIS_MACHINE = ("localhost", "127.0.0.1")
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where the hosts come from: Ansible's inventories in order, a pattern, vault files."""
+    """The source of the hosts: Ansible inventories in order, a limit pattern, vault files."""
 
     inventories: tuple[str, ...]
     limit: str = ""
@@ -42,7 +42,7 @@ class Source:
 
 @dataclass(frozen=True)
 class InventoryHost:
-    """One host as the inventory describes it; passwords are only known to be there."""
+    """One host as the inventory describes it. Of passwords, only their presence is known."""
 
     name: str
     groups: tuple[str, ...] = ()
@@ -59,14 +59,14 @@ class InventoryHost:
 
     @property
     def transport(self) -> str:
-        """Return how Ansible reaches the host: ssh, or local where it is this machine."""
+        """Return Ansible's connection type: ssh, or local for this machine."""
         usual = "local" if self.name in _THIS_MACHINE else "ssh"
         said = self.connection.get("ansible_connection", usual)
         return said.removeprefix("ansible.builtin.").replace("smart", "ssh")
 
     @property
     def account(self) -> tuple[str, ...]:
-        """Return what tells one account of one machine from all others, as far as it is written."""
+        """Return a key that identifies the account and machine, from the inventory alone."""
         if self.is_here:
             return ("local",)
         said = self.connection
@@ -81,7 +81,7 @@ class InventoryHost:
 
 
 def _plain_address(text: str) -> str:
-    """Return an address in its usual spelling, and a name as DNS compares it."""
+    """Return an IP address in canonical form, or a name in the form that DNS compares."""
     bare = text.strip("[]")
     try:
         return str(ipaddress.ip_address(bare))
@@ -90,9 +90,9 @@ def _plain_address(text: str) -> str:
 
 
 def read(source: Source, environment: Mapping[str, str]) -> list[InventoryHost]:
-    """Return the hosts in the inventory's order; raise UsageError with all that is wrong.
+    """Return the hosts in the inventory's order. Raises UsageError with all problems.
 
-    ``environment`` is that of the Ansible runs, so that both read the same.
+    ``environment`` is the same as for the Ansible runs.
     """
     _refuse_missing(source)
     _refuse_files(source)
@@ -113,7 +113,7 @@ def read(source: Source, environment: Mapping[str, str]) -> list[InventoryHost]:
 
 
 def _refuse_twice(hosts: Sequence[InventoryHost]) -> None:
-    """Refuse two names for one account: it would be planned twice, with one lock and one port."""
+    """Reject two names for one account: both would use the same lock and port."""
     first: dict[tuple[str, ...], InventoryHost] = {}
     problems = []
     for host in hosts:
@@ -123,8 +123,8 @@ def _refuse_twice(hosts: Sequence[InventoryHost]) -> None:
             problems.append(
                 Problem(
                     host.name,
-                    f"it is the same account of the same machine as {known.name}: {place}",
-                    "remove one of the two names, or leave it out with --limit "
+                    f"this is the same account on the same machine as {known.name}: {place}",
+                    "remove one of the two names, or exclude it with --limit "
                     + shlex.quote(f"!{host.name}"),
                 )
             )
@@ -133,19 +133,19 @@ def _refuse_twice(hosts: Sequence[InventoryHost]) -> None:
 
 
 def _refuse_names(hosts: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse names that Ansible's patterns, an ssh or a template would take for something else."""
+    """Reject names that are special in Ansible patterns, ssh or templates."""
     groups = {group for host in hosts for group in host["groups"]}
     problems = [
         Problem(
             printable.line(f"host {host['name']!r}"),
-            "a host's name has letters, digits and . : % @ + - _ [ ] only",
-            "put its address in ansible_host and give it a simple name",
+            "host names may contain only letters, digits and . : % @ + - _ [ ]",
+            "use a simple name and set the address with ansible_host",
         )
         for host in hosts
         if not _HOST_NAME.fullmatch(host["name"])
     ]
     problems += [
-        Problem(printable.line(f"group {name!r}"), "a group's name has no braces or slashes")
+        Problem(printable.line(f"group {name!r}"), "group names must not contain braces or slashes")
         for name in sorted(groups)
         if not name.isprintable() or _NO_GROUP.search(name)
     ]
@@ -154,22 +154,26 @@ def _refuse_names(hosts: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _refuse_missing(source: Source) -> None:
-    """Say of every file that is not there, before Ansible takes its name for a host."""
+    """Reject missing files: Ansible would use their name as a host name."""
     named = [*source.inventories, *source.vault_password_files]
     missing = [text for text in named if "," not in text and not Path(text).exists()]
     if missing:
         raise SettingsError(
-            Problem(text, "there is no such file", "a list of names ends in a comma: 'a,b,'")
+            Problem(
+                text,
+                "there is no such file",
+                "to pass a list of host names, end it with a comma: 'a,b,'",
+            )
             for text in missing
         )
 
 
 def _refuse_files(source: Source) -> None:
-    """Refuse what Ansible would read without end, or refuse without a reason."""
+    """Reject files that Ansible would read endlessly, or reject without a reason."""
     found = files.problems(source.inventories)
     if found:
         first = found[0]
-        more = f"; {len(found) - 1} more files are wrong" if len(found) > 1 else ""
+        more = f"; {len(found) - 1} more files have problems" if len(found) > 1 else ""
         raise UsageError(
             f"the inventory cannot be read: {first.what}{more}",
             code="INVENTORY_INVALID",
@@ -193,15 +197,15 @@ def _invalid(source: Source, answer: Mapping[str, Any]) -> UsageError:
 
 def _check_hint(path: str) -> str:
     command = [sys.executable, "-m", "ansible", "inventory", "--list", "-i", path]
-    return f"'{shlex.join(command)}' reads it the same way"
+    return f"to see the full error, run: {shlex.join(command)}"
 
 
 def _no_hosts(source: Source) -> UsageError:
     return UsageError(
-        "no host is left" if source.limit else "the inventory names no host",
+        "no hosts are left" if source.limit else "the inventory contains no hosts",
         code="INVENTORY_EMPTY",
         where=", ".join(source.inventories),
-        hint=f"--limit {source.limit!r} matches nothing" if source.limit else "",
+        hint=f"--limit {source.limit!r} matches no host" if source.limit else "",
     )
 
 
@@ -215,8 +219,8 @@ def _ask(source: Source, environment: Mapping[str, str]) -> dict[str, Any]:
         done = subprocess.run(
             [sys.executable, "-m", "dream_runner.fleet.inventory.reader"],
             input=json.dumps(request),
-            # Half an inventory is none: the hosts of the other half would silently stay behind.
-            # Its warnings hold the reasons, a line each where there is room.
+            # Fail on a partly readable inventory: its other hosts would be skipped silently.
+            # Wide output keeps each warning, which has the reason, on one line.
             env={
                 **environment,
                 "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1",
@@ -229,14 +233,14 @@ def _ask(source: Source, environment: Mapping[str, str]) -> dict[str, Any]:
         )
         return {**json.loads(done.stdout), "warnings": done.stderr}
     except subprocess.TimeoutExpired:
-        return {"error": f"it did not end within {_READ_SECONDS} s"}
+        return {"error": f"reading it took longer than {_READ_SECONDS} s"}
     except ValueError:
         return {"error": Redactor().text(_last_line(done.stderr))}
 
 
 def _last_line(text: str) -> str:
     lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "it ended without a word"
+    return lines[-1] if lines else "Ansible ended without a message"
 
 
 def _host(item: Mapping[str, Any]) -> InventoryHost:

@@ -1,9 +1,8 @@
-"""Read an inventory through Ansible's own loader and print what it says, as JSON.
+"""Read an inventory with Ansible's own loader and print the hosts as JSON.
 
-Runs as ``python -m dream_runner.fleet.inventory.reader`` in a process of its own: importing
-Ansible takes half a second and changes the process. The request comes through
-standard input. Only settings and what it takes to log in are printed; of a password
-only that there is one.
+Runs as ``python -m dream_runner.fleet.inventory.reader`` in a separate process: importing
+Ansible takes half a second and changes the process. The request is read from standard input.
+Only settings and connection variables are printed; of a password, only that it is set.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from dream_runner.module_utils.dream_core.phases import PHASES
 from dream_runner.module_utils.dream_core.printable import line
 from dream_runner.module_utils.dream_core.redact import Redactor
 
-#: What decides how a host is reached, besides its name.
+#: Variables that decide how a host is reached.
 CONNECTION = (
     "ansible_connection",
     "ansible_host",
@@ -34,7 +33,7 @@ _PASSWORDS = ("ansible_password", "ansible_ssh_pass", "ansible_ssh_password")
 _BECOME_PASSWORDS = ("ansible_become_password", "ansible_become_pass", "ansible_sudo_pass")
 _PREFIX = "dream_"
 _LONGEST_REASON = 300
-#: Lookups that only read: the environment, variables, and files whose text stays text.
+#: Lookups that only read: environment, variables, and files that are not evaluated.
 _READING = frozenset(
     (
         *("config", "csvfile", "dict", "env", "file", "first_found", "fileglob", "indexed_items"),
@@ -45,9 +44,9 @@ _READING = frozenset(
 
 
 def main() -> None:
-    """Answer one request."""
+    """Read one request from standard input and write the answer to standard output."""
     request = json.load(sys.stdin)
-    # Ansible's warnings belong to standard error; a plugin's prints must not spoil the answer.
+    # Keep prints of Ansible and its plugins out of the answer: send them to standard error.
     answer, sys.stdout = sys.stdout, sys.stderr
     json.dump(read(request["sources"], request["limit"], request["vault"]), answer)
 
@@ -62,7 +61,7 @@ def read(sources: list[str], limit: str, vault_password_files: list[str]) -> dic
     try:
         inventory, variables, loader = _load(sources, vault_password_files)
         for what in gate.take():
-            # A plugin of the inventory asked for it, to make hosts and groups.
+            # An inventory plugin used the lookup to create hosts or groups.
             return {"error": what}
         if limit:
             inventory.subset(limit)
@@ -126,7 +125,7 @@ def _host(
         "name": host.name,
         "groups": sorted(group.name for group in host.get_groups()),
         "settings": {name: value(name) for name in own},
-        # As a role's inputs are told apart: by the text that was written.
+        # Compared as text, like all role inputs.
         "overrides": {name: str(text) for name, text in variables.items() if _is_of_a_role(name)},
         "connection": {name: str(text) for name, text in connection.items() if text is not None},
         "has_password": any(name in variables for name in _PASSWORDS),
@@ -136,16 +135,16 @@ def _host(
 
 
 def _is_used(name: str) -> bool:
-    """Tell whether the name means something to Ansible or a role of ours, and is no password."""
+    """Tell whether Ansible or one of our roles uses the variable, and it is not a password."""
     is_password = name in (*_PASSWORDS, *_BECOME_PASSWORDS)
     return (name.startswith("ansible_") and not is_password) or _is_of_a_role(name)
 
 
 class Gate:
-    """Lets the expressions of an inventory read, and nothing else.
+    """Allow the expressions of an inventory to read data, and nothing else.
 
-    A lookup can run a program on this machine. Ansible evaluates passwords itself, with whatever
-    lookup their keeper needs.
+    A lookup can run a program on this machine. Passwords are not evaluated here, so they may use
+    any lookup, such as a password manager.
     """
 
     def __init__(self) -> None:
@@ -160,18 +159,18 @@ class Gate:
 
         if name.removeprefix("ansible.builtin.").removeprefix("ansible.legacy.") in _READING:
             return self._get(name, *args, **options)
-        words = f"the lookup {line(name, 60)!r} is not evaluated; write its value"
+        words = f"the lookup {line(name, 60)!r} is not allowed here; write the value instead"
         self._refused.append(words)
         raise AnsibleError(words)
 
     def refused(self, evaluate: Callable[[], Any]) -> list[str]:
-        """Return what was refused while ``evaluate`` ran; other errors are Ansible's business."""
+        """Return what was refused while ``evaluate`` ran; ignore all other errors."""
         with contextlib.suppress(Exception):
             evaluate()
         return self.take()
 
     def take(self) -> list[str]:
-        """Return what was refused since the last time."""
+        """Return what was refused since the last call."""
         found, self._refused = self._refused, []
         return found
 

@@ -121,7 +121,7 @@ def test_error_text_says_what_where_and_hint() -> None:
     ]
     several = SettingsError([Problem("--tier", "no", "yes"), Problem("DREAM_GPU", "no")])
     assert reporting.error_text(several).splitlines() == [
-        "error[SETTINGS_INVALID]: 2 settings are wrong; nothing was changed",
+        "error[SETTINGS_INVALID]: 2 settings are invalid; nothing was changed",
         "  --tier: no",
         "    hint: yes",
         "  DREAM_GPU: no",

@@ -114,7 +114,7 @@ def test_a_catalogue_without_a_small_model_has_no_fast_start() -> None:
     models = {key: value for key, value in loaded.models.items() if key != "fast_start"}
     site = catalog.Catalog(**{**vars(loaded), "models": models})
     choice = decide(settings_of(fast_start="yes"), facts_of(), SESSION, site, {}, held={})
-    assert choice["fast_start"] == {"use": False, "why": "the catalogue names no small model"}
+    assert choice["fast_start"] == {"use": False, "why": "the catalogue has no small model"}
 
 
 def test_the_role_and_the_code_name_the_same_unit() -> None:

@@ -87,7 +87,7 @@ def test_an_asked_context_is_kept_and_models_below_it_are_passed_over():
     choice = choose(host("nvidia", size=24564), context_tokens=65536)
     assert choice["context_tokens"] == 65536
     assert choice["id"] == "qwen3.5-27b-q4"
-    assert "qwen3-30b-a3b-q4 (its context is at most 40960" in choice["why"]
+    assert "qwen3-30b-a3b-q4 (its maximum context is 40960" in choice["why"]
 
 
 def test_a_limit_of_the_user_bounds_the_model():
@@ -131,7 +131,7 @@ def test_a_wanted_model_with_a_known_problem_is_kept_and_the_problem_said():
     unified = host("cpu", ram=131072) | {"arch": "arm64"}
     choice = choose(unified, wanted="qwen3-coder-next-q4")
     assert choice["id"] == "qwen3-coder-next-q4"
-    assert choice["why"].startswith("chosen by the user, although every token is a question mark")
+    assert choice["why"].startswith("chosen by the user; warning: every token is a question mark")
 
 
 def test_an_unknown_model_names_the_near_ones():

@@ -134,9 +134,9 @@ def test_no_credential_of_an_address_is_shown() -> None:
     [
         ("supervisord", Found({}), []),
         ("supervisord", Found({}, ("libgomp1",)), ["install packages: libgomp1"]),
-        ("systemd-system", Found({}), ["write and start a system service"]),
+        ("systemd-system", Found({}), ["create and start a system service"]),
         ("systemd-user", Found({}, lingers=True), []),
-        ("systemd-user", Found({}, lingers=False), ["let the services of me run without a login"]),
+        ("systemd-user", Found({}, lingers=False), ["enable lingering, so that the services of me run"]),
     ],
 )
 def test_privileged_actions(supervisor: str, found: Found, actions: list[str]) -> None:

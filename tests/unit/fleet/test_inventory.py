@@ -76,7 +76,7 @@ def test_a_script_and_a_list_of_names(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="a setting is wrong"):
+    with pytest.raises(SettingsError, match="a setting is invalid"):
         hosts(tmp_path, tmp_path / "none.yml")
     broken = tmp_path / "broken.yml"
     broken.write_text("all: {hosts: [")
@@ -210,7 +210,7 @@ def test_no_lookup_of_an_inventory_runs_a_program(
         hosts(tmp_path, path)
     told = " ".join(item.what for item in caught.value.problems)
     # What one cannot even reach here is undefined, and as little evaluated.
-    assert "is not evaluated" in told or "is undefined" in told
+    assert "is not allowed here" in told or "is undefined" in told
     assert not (tmp_path / "mark").exists()
 
 
@@ -277,7 +277,7 @@ def test_two_names_for_one_account_are_refused(
         hosts(tmp_path, path)
     (problem,) = caught.value.problems
     assert problem.where == "b"
-    assert "the same account of the same machine as a" in problem.what
+    assert "the same account on the same machine as a" in problem.what
     assert [host.name for host in hosts(tmp_path, path, limit="!b")] == ["a"]
 
 

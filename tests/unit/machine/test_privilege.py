@@ -90,7 +90,7 @@ def test_without_a_way_the_exact_command_is_told(who: str) -> None:
 
 
 def test_what_no_command_does_has_another_way() -> None:
-    actions = [*ACTIONS, "write and start a system service"]
+    actions = [*ACTIONS, "create and start a system service"]
     with pytest.raises(PrivilegeError) as caught:
         privilege.become_password(actions, (), session("none"), answering(None), SILENT)
     assert "as root" in caught.value.hint

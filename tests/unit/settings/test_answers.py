@@ -24,8 +24,8 @@ def chosen(**flags: str) -> Settings:
     ("content", "what"),
     [
         (b"tier: [1", "not YAML: line"),
-        (b"- tier", "the file holds no settings"),
-        (b"just words", "the file holds no settings"),
+        (b"- tier", "the file contains no settings"),
+        (b"just words", "the file contains no settings"),
         (b"\xff\xfe\x00", "not valid UTF-8"),
         (b"x" * (1024 * 1024 + 1), "larger than 1 MB"),
         (b"a: &a [*a]\nb: !!python/object:os.system {}", "not YAML"),
@@ -132,7 +132,7 @@ def test_what_is_installed_tells_the_choices_of_a_lost_file(
     saved, warnings = answers.read_saved(str(tmp_path))
     assert saved.values == made
     assert len(warnings) == 1
-    assert "taken from what is installed: profile, install_dir, engine_port, voice" in warnings[0]
+    assert "restored from the installation: profile, install_dir, engine_port, voice" in warnings[0]
 
 
 def test_a_choice_that_is_not_recorded_has_to_be_made_again(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_choice_that_is_not_recorded_has_to_be_made_again(tmp_path: Path) -> N
     record(tmp_path, {"settings": said})
     saved, warnings = answers.read_saved(str(tmp_path))
     assert saved.values == {"tier": "T1"}
-    assert "give --model again" in warnings[0]
+    assert "pass --model again" in warnings[0]
 
 
 def test_an_older_record_tells_the_profile(tmp_path: Path) -> None:
