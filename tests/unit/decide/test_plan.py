@@ -136,7 +136,11 @@ def test_no_credential_of_an_address_is_shown() -> None:
         ("supervisord", Found({}, ("libgomp1",)), ["install packages: libgomp1"]),
         ("systemd-system", Found({}), ["create and start a system service"]),
         ("systemd-user", Found({}, lingers=True), []),
-        ("systemd-user", Found({}, lingers=False), ["enable lingering, so that the services of me run"]),
+        (
+            "systemd-user",
+            Found({}, lingers=False),
+            ["enable lingering, so that the services of me"],
+        ),
     ],
 )
 def test_privileged_actions(supervisor: str, found: Found, actions: list[str]) -> None:
