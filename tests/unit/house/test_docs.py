@@ -128,3 +128,19 @@ def test_what_a_page_names_is_what_a_role_writes(
     """A log or unit that is called otherwise would be looked for in vain."""
     assert what in (ROOT / made_in).read_text()
     assert named in (USER / f"{page}.md").read_text()
+
+
+#: A line that cannot be broken: a row of a table, an image, or a heading.
+_WHOLE = ("|", "!", "#")
+
+
+def too_long(page: Path) -> list[str]:
+    """Return the lines of a page, code included, that have more than 110 characters."""
+    lines = page.read_text().splitlines()
+    return [line for line in lines if len(line) > 110 and not line.startswith(_WHOLE)]
+
+
+def test_lines_have_at_most_110_characters() -> None:
+    pages = (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"))
+    found = {str(page.relative_to(ROOT)): too_long(page) for page in pages}
+    assert {name: lines for name, lines in found.items() if lines} == {}
