@@ -96,7 +96,7 @@ def settle(asked, write):
         asked["install_dir"], asked["program"], asked["command"], asked["log"]
     )
     diff = {"before": read(wanted.config), "after": wanted.text(), "before_header": wanted.config}
-    why = supervisord.problem(wanted) or ("what it runs changed" if asked["restart"] else "")
+    why = supervisord.problem(wanted) or ("its files changed" if asked["restart"] else "")
     if write and why:
         why = supervisord.ensure(
             wanted, asked["python"], process.small_environment(), asked["restart"]

@@ -130,7 +130,7 @@ def test_a_lost_log_and_one_that_is_closed(run_module: Run, wanted: dict[str, An
     run_module("dream_supervisor", **wanted)
     log = Path(wanted["log"])
     log.unlink()
-    assert run_module("dream_supervisor", **wanted)["action"] == f"{log.name} is gone"
+    assert run_module("dream_supervisor", **wanted)["action"] == f"{log.name} is missing"
     before = info(wanted)["pid"]
     log.chmod(0)
     assert run_module("dream_supervisor", **wanted)["action"] == f"the mode of {log.name} is 0000"

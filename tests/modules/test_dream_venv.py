@@ -73,7 +73,7 @@ def test_pip_itself_is_only_installed_where_its_wheel_is_not_found(
     only_ours = {"tinyone.py", "tinyone-1.0.dist-info"}
     assert (in_packages(wanted) == only_ours) is has_wheel
     assert in_packages(wanted) >= only_ours
-    assert said[0] == "making the environment"
+    assert said[0] == "creating the environment"
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def test_a_stranger_on_the_port_is_not_believed(
         write(tmp_path, port)
         found = status.run(str(tmp_path))
     assert (found.state, found.exit_code) == ("stopped", 8)
-    assert f"port {port} belongs to " in found.detail
+    assert f"port {port} is in use by " in found.detail
     assert not found.engine.answers
 
 

@@ -428,7 +428,7 @@ SERVICE = {"id": "a", "core": False, "probe": "", "budget_seconds": 1, "once": F
         (None, {}, "it has no container"),
         (seen(state="exited", exit_code=1), {}, "its container stopped with status 1"),
         (seen(state="exited"), {"once": True}, ""),
-        (seen(state="exited", exit_code=2), {"once": True}, "it ended with status 2"),
+        (seen(state="exited", exit_code=2), {"once": True}, "it exited with status 2"),
         (seen(health="unhealthy"), {}, "its container is unhealthy, after"),
         (seen(), {"probe": "http://127.0.0.1:1/"}, "Connection refused"),
         # Its container is not up yet: whoever answers on the port is another program.
@@ -444,7 +444,7 @@ def test_a_container_in_a_loop_is_not_waited_for(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(readiness, "_PAUSE_SECONDS", 0.0)
     looks = [seen(state="restarting", restarts=n) for n in range(5)]
     found = readiness.wait_for({**SERVICE, "budget_seconds": 600}, watch(*looks))
-    assert "again and again" in found
+    assert "keeps restarting" in found
 
 
 def test_a_core_service_that_is_down_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

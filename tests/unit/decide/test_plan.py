@@ -269,7 +269,7 @@ def test_who_reaches_a_port_and_what_asks_them_is_told() -> None:
     result = built(why=NEW, more={"stack": {**STACK, "ports": [STACK["ports"][0], *opened]}})
     assert result.ports == (
         "127.0.0.1:11434 (model API)",
-        "0.0.0.0:3000 (Chat: open to the network, asks for an account)",
+        "0.0.0.0:3000 (Chat: open to the network, sign-in required)",
     )
     assert [item["open"] for item in result.to_dict()["exposure"]] == [False, True]
 

@@ -51,7 +51,7 @@ def test_the_first_account_is_not_told_where_the_chat_does_not_know_it() -> None
             """\
   Chat in your browser   http://127.0.0.1:11434/
   OpenAI-compatible API  http://127.0.0.1:11434/v1   (model: small)
-  From another computer  not open; 'dream-runner install --lan' opens it""",
+  From another computer  closed; open it with 'dream-runner install --lan'""",
         ),
         (
             build("0.0.0.0"),
@@ -59,7 +59,7 @@ def test_the_first_account_is_not_told_where_the_chat_does_not_know_it() -> None
   Chat in your browser   http://127.0.0.1:11434/
   OpenAI-compatible API  http://127.0.0.1:11434/v1   (model: small)
   From another computer  http://10.88.0.2:11434/
-  Open to                everybody who can reach this machine, WITHOUT A PASSWORD""",
+  Open to                everyone who can reach this machine, WITHOUT A PASSWORD""",
         ),
         (
             build("::", key=True),
@@ -68,7 +68,7 @@ def test_the_first_account_is_not_told_where_the_chat_does_not_know_it() -> None
   OpenAI-compatible API  http://[::1]:11434/v1   (model: small)
   From another computer  http://10.88.0.2:11434/
                          http://[fd00::2]:11434/
-  Open to                everybody who can reach this machine and has the API key
+  Open to                everyone who can reach this machine and has the API key
   API key                ENGINE_API_KEY in /srv/ai/.env""",
         ),
         (
@@ -83,8 +83,8 @@ def test_the_first_account_is_not_told_where_the_chat_does_not_know_it() -> None
   Chat in your browser   http://127.0.0.1:3000/
   OpenAI-compatible API  http://127.0.0.1:11434/v1   (model: small)
   From another computer  http://10.88.0.2:3000/
-  Open to                everybody who can reach this machine and has an account or a key
-  Open to the network    Chat, port 3000: asks for an account
+  Open to                everyone who can reach this machine and has an account or a key
+  Open to the network    Chat, port 3000: sign-in required
                          searxng, port 8888: WITHOUT A PASSWORD
   Only on this machine   Workflows 5678, qdrant 6333
   First account          admin@x; password: WEBUI_ADMIN_PASSWORD in /srv/ai/.env""",
@@ -95,7 +95,7 @@ def test_the_first_account_is_not_told_where_the_chat_does_not_know_it() -> None
   Chat in your browser   http://[fd00::2]:11434/
   OpenAI-compatible API  http://[fd00::2]:11434/v1   (model: small)
   From another computer  http://[fd00::2]:11434/
-  Open to                everybody who can reach this machine, WITHOUT A PASSWORD""",
+  Open to                everyone who can reach this machine, WITHOUT A PASSWORD""",
         ),
     ],
 )

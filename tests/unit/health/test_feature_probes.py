@@ -249,9 +249,9 @@ def test_a_cookie_for_https_is_no_fault_of_a_port_that_is_open() -> None:
 def test_a_service_that_is_down_is_not_asked_for_its_feature() -> None:
     services = stack("nvidia")["services"]
     found = feature_probes.run(services, "m", ENV, down=["whisper", "n8n", "qdrant"])
-    assert found["unproven"]["voice"] == "whisper is not up"
-    assert found["unproven"]["documents"] == "qdrant is not up"
-    assert found["unproven"]["workflows"] == "n8n is not up"
+    assert found["unproven"]["voice"] == "whisper is not running"
+    assert found["unproven"]["documents"] == "qdrant is not running"
+    assert found["unproven"]["workflows"] == "n8n is not running"
 
 
 def test_the_health_phase_uses_them_with_the_accounts_of_the_env_file(tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def test_the_health_phase_uses_them_with_the_accounts_of_the_env_file(tmp_path: 
         params = {"services": services, "model": "m", "features": how}
         assert readiness._features(params, {})["passed"] == ["workflows"]
         assert readiness._features(params, {"n8n": "down"})["unproven"] == {
-            "workflows": "n8n is not up"
+            "workflows": "n8n is not running"
         }
         assert readiness._features({**params, "features": None}, {}) == {}
 

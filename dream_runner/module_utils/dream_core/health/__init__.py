@@ -1,1 +1,1 @@
-"""Questions to the model and to the services, and the proof that they work."""
+"""Health checks: query the model and the services, and test that they work."""

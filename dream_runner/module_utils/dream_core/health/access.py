@@ -1,7 +1,7 @@
-"""How the installed AI is reached: in a browser, by programs, from another computer.
+"""Describe how to reach the installed AI: in a browser, from programs, from other computers.
 
-One document, made when an install ends, and one function that says it in
-lines. The end of an install, ``status``, summary.json and the report show the same.
+There is one document, created at the end of an install, and one function that formats it as lines.
+The end of an install, ``status``, summary.json and the report show the same lines.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from ..types.health import FeatureTests
 from ..types.receipt import PhaseFacts
 from .engine_key import KEY_NAME, api_key
 
-#: Who may use what is open to other computers.
+#: The sign-in that protects what is open to other computers.
 NO_PASSWORD, KEY, ACCOUNT = "none", "key", "account"
-#: The service that is the chat page where the stack has it.
+#: The service with the chat page.
 _CHAT = "open-webui"
-#: More addresses than a person would try.
+#: Maximum number of addresses to show.
 _MOST = 3
 
 #: The options of the module dream_access_info.
 SPEC = {
     "bind_address": {"type": "str", "required": True},
-    # Only if the engine listens on another address than the pages.
+    # Only needed if the engine listens on another address than the pages.
     "engine_address": {"type": "str", "default": ""},
     "ports": {"type": "list", "elements": "dict", "default": []},
     "account": {"type": "dict"},
@@ -33,14 +33,14 @@ SPEC = {
     "port": {"type": "int", "required": True},
     "model": {"type": "str", "required": True},
     "services": {"type": "list", "elements": "dict", "default": []},
-    # A path, not the key.
+    # A path, not the key itself.
     "key_file": {"type": arguments.path, "no_log": False},
     "port_notes": {"type": "list", "elements": "str", "default": []},
 }
 
 
 def carry_out(params: Mapping[str, Any], *, write: bool) -> Dict[str, Any]:
-    """Return the result of a task of dream_access_info, wherever it runs; it only looks."""
+    """Run a dream_access_info task, in this process or in the module; it changes nothing."""
     key_file = str(params["key_file"] or "")
     known = dict(
         params, has_key=bool(key_file and api_key(key_file)), loopbacks=ip_addresses.loopbacks()
@@ -50,7 +50,7 @@ def carry_out(params: Mapping[str, Any], *, write: bool) -> Dict[str, Any]:
 
 
 def build(params: Mapping[str, Any], addresses: Sequence[str]) -> Access:
-    """Return the document; ``addresses`` are those under which other computers see this one."""
+    """Return the document; ``addresses`` are those at which other computers reach this one."""
     bind, port = str(params["bind_address"]), int(params["port"])
     here = params.get("loopbacks") or ip_addresses.LOOPBACKS
     engine = str(params.get("engine_address") or bind)
@@ -58,7 +58,8 @@ def build(params: Mapping[str, Any], addresses: Sequence[str]) -> Access:
     pages = {item["id"]: item["url"] for item in params["services"] if item.get("url")}
     chat = pages.get(_CHAT, root).rstrip("/") + "/"
     features = cast("FeatureTests", params.get("features") or {})
-    # Unproven is a chat that does not know the account: one with accounts before never made it.
+    # The chat test is unproven if the chat does not know the account: a chat with earlier accounts
+    # never created it.
     account = None if "chat" in (features.get("unproven") or {}) else params.get("account")
     return {
         "chat": chat,
@@ -76,7 +77,7 @@ def build(params: Mapping[str, Any], addresses: Sequence[str]) -> Access:
 
 
 def _published(params: Mapping[str, Any]) -> List[Reach]:
-    """Return ``{what, port, address, guard}`` of every port of the stack, for people."""
+    """Return ``{what, port, address, guard}`` for every port of the stack."""
     titles = {item["id"]: item.get("title") or item["id"] for item in params["services"]}
     return [
         {
@@ -90,12 +91,12 @@ def _published(params: Mapping[str, Any]) -> List[Reach]:
 
 
 def guard_of(services: Collection[str], *, has_key: bool) -> str:
-    """Return what stands between the network and the AI."""
+    """Return the sign-in between the network and the AI."""
     return ACCOUNT if _CHAT in services else KEY if has_key else NO_PASSWORD
 
 
 def remote(chat: str, bind_address: str, addresses: Sequence[str]) -> List[str]:
-    """Return the addresses of the chat page for other computers; none where it is not open."""
+    """Return the addresses of the chat page for other computers; none if it is not open."""
     if not is_open(bind_address):
         return []
     port = int(chat.rstrip("/").rpartition(":")[2])
@@ -106,14 +107,14 @@ def remote(chat: str, bind_address: str, addresses: Sequence[str]) -> List[str]:
 
 
 def is_open(bind_address: str) -> bool:
-    """Return whether other computers can reach what listens there."""
+    """Return whether other computers can reach a server on ``address``."""
     return not ip_addresses.is_loopback(bind_address)
 
 
 def of(summary: PhaseFacts) -> Access:
-    """Return the document in the summary's facts, with the addresses that this host has now.
+    """Return the document from the summary's facts, with the current addresses of this host.
 
-    Empty where there is none: an older version wrote the facts, or nothing is installed.
+    It is empty if an older version wrote the facts, or if nothing is installed.
     """
     document = summary.get("access")
     if not isinstance(document, dict) or not document.get("chat"):
@@ -127,14 +128,14 @@ def of(summary: PhaseFacts) -> Access:
 
 
 def lines(document: Access, pending: str = "") -> List[str]:
-    """Return the lines for a person; ``pending`` says what is still being fetched, and why."""
+    """Return the lines to show; ``pending`` describes a download in the background."""
     found = rows(document, pending)
     width = max(len(label) for label, _ in found)
     return ["  %-*s  %s" % (width, label, value) for label, value in found]
 
 
 def rows(document: Access, pending: str = "") -> List[Tuple[str, str]]:
-    """Return label and value of each line; an empty label goes on with the one before."""
+    """Return label and value of each line; an empty label continues the line before."""
     found = [
         ("Chat in your browser", str(document["chat"])),
         ("OpenAI-compatible API", "%s   (model: %s)" % (document["api"], document["model"])),
@@ -155,14 +156,14 @@ def rows(document: Access, pending: str = "") -> List[Tuple[str, str]]:
 def _remote_rows(document: Access) -> List[Tuple[str, str]]:
     label = "From another computer"
     if not is_open(str(document["bind_address"])):
-        return [(label, "not open; 'dream-runner install --lan' opens it")]
+        return [(label, "closed; open it with 'dream-runner install --lan'")]
     urls = list(document["lan"]) or ["open, but this machine has no network address now"]
     rows = [(label, urls[0])] + [("", url) for url in urls[1:]]
     return [*rows, ("Open to", who(str(document["guard"]))), *_port_rows(document)]
 
 
 def _feature_rows(features: FeatureTests) -> List[Tuple[str, str]]:
-    """Return which features worked when they were tested, which did not, which were not tested."""
+    """Return the features by test result: working, failed, not tested."""
     words = " ".join(features.get("passed") or ())
     rows = [("Ready", words)] if words else []
     rows += [("Not working", "%s: %s" % item) for item in _sorted(features.get("failed"))]
@@ -174,7 +175,7 @@ def _sorted(reasons: Optional[Mapping[str, str]]) -> List[Tuple[str, str]]:
 
 
 def _port_rows(document: Access) -> List[Tuple[str, str]]:
-    """Return the ports that are open to the network, with their sign-in, and those that are not."""
+    """Return the ports that are open to the network, with their sign-in, and the local ones."""
     found = [
         ("", "%s, port %d: %s" % (item["what"], item["port"], asks(str(item["guard"]))))
         for item in document.get("reach") or ()
@@ -191,15 +192,15 @@ def _port_rows(document: Access) -> List[Tuple[str, str]]:
 
 
 def asks(guard: str) -> str:
-    """Return the sign-in of a port, for a person."""
-    words = {ACCOUNT: "asks for an account", KEY: "asks for a key"}
+    """Describe the sign-in of a port."""
+    words = {ACCOUNT: "sign-in required", KEY: "API key required"}
     return words.get(guard, "WITHOUT A PASSWORD")
 
 
 def who(guard: str) -> str:
-    """Return who can use what is open to other computers."""
+    """Describe who can use what is open to other computers."""
     if guard == KEY:
-        return "everybody who can reach this machine and has the API key"
+        return "everyone who can reach this machine and has the API key"
     if guard == ACCOUNT:
-        return "everybody who can reach this machine and has an account or a key"
-    return "everybody who can reach this machine, WITHOUT A PASSWORD"
+        return "everyone who can reach this machine and has an account or a key"
+    return "everyone who can reach this machine, WITHOUT A PASSWORD"

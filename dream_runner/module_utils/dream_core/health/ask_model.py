@@ -1,4 +1,4 @@
-"""Ask a server on this host, and believe nothing but its answer."""
+"""Query the model server on this host."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from urllib.parse import urlsplit
 from ..errors import EngineError
 from ..types.health import Answer, Fetched
 
-#: Pauses between attempts, in seconds; the last one repeats. A start takes
-#: milliseconds for a small model and minutes for a large one.
+#: Pauses between attempts in seconds; the last one repeats. A small model starts in milliseconds, a
+#: large one in minutes.
 _PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0)
 _REQUEST_SECONDS = 5.0
-#: Unusual, so that our own question is known among those that a server works on.
+#: An unusual limit, which identifies our request among those in the server's slots.
 _ANSWER_TOKENS = 17
-#: How long to wait for an engine that works for somebody else, and between two looks at it.
+#: Seconds to wait for an engine that is busy with other requests, and between two checks.
 PATIENCE_SECONDS = 1.0
 _GLANCE_SECONDS = 0.2
 _SLOTS_SECONDS = 1.0
@@ -28,7 +28,7 @@ _QUESTION = "Say hello."
 
 
 def get(url: str, timeout_seconds: float = _REQUEST_SECONDS) -> Fetched:
-    """Return ``{status, error}`` of one GET; no answer is an error, not an exception."""
+    """Send one GET; return ``{status, error}``. A missing answer is an error, not an exception."""
     try:
         status, _ = _request(url, "GET", None, timeout_seconds)
     except (OSError, http.client.HTTPException) as error:
@@ -41,10 +41,10 @@ def wait_until_ready(
     deadline_seconds: float,
     broken: Callable[[], str] = lambda: "",
 ) -> float:
-    """Wait until a GET of ``url`` answers 200; return the seconds it took.
+    """Wait until a GET of ``url`` returns 200; return the waiting time in seconds.
 
-    ``broken`` returns why waiting is useless (the program has failed for good),
-    or an empty string. Raises EngineError ENGINE_NOT_READY.
+    ``broken`` returns why waiting is useless (the program has failed permanently), or an empty
+    string. Raises EngineError ENGINE_NOT_READY.
     """
     began = time.monotonic()
     attempt = 0
@@ -78,12 +78,12 @@ def complete(
 ) -> Answer:
     """Ask the model one question; return ``{text, seconds, busy}``.
 
-    Ready means this: HTTP 200 has been seen without any model loaded. An engine of
-    llama.cpp that works for somebody else all through ``patience_seconds`` is ``busy``, has no
-    ``text``, and is as good as one that answers; ``trusting`` also takes one for busy that says
-    nothing of its work meanwhile. Raises EngineError ENGINE_NO_ANSWER unless the answer has text;
-    with ``exact`` also ENGINE_OTHER_MODEL where the answer names another model, as llama.cpp's
-    server does whatever it is asked for.
+    Only an answer proves that the model is ready: a server may return HTTP 200 without a loaded
+    model. A llama.cpp engine that works on other requests for all of ``patience_seconds`` is
+    ``busy`` without ``text``, and counts as working; with ``trusting``, an engine that does not
+    report its work counts as busy too. Raises EngineError ENGINE_NO_ANSWER if the answer has no
+    text. With ``exact``, also raises ENGINE_OTHER_MODEL if the answer names another model;
+    llama.cpp's server always reports the model that it has loaded.
     """
     url = base_url.rstrip("/") + "/v1/chat/completions"
     began = time.monotonic()
@@ -105,7 +105,7 @@ def complete(
 
 
 def served(base_url: str, key: str = "", timeout_seconds: float = _REQUEST_SECONDS) -> str:
-    """Return the model that the server says it serves. Raises EngineError ENGINE_NO_ANSWER."""
+    """Return the model that the server reports. Raises EngineError ENGINE_NO_ANSWER."""
     url = base_url.rstrip("/") + "/v1/models"
     try:
         status, content = _request(url, "GET", None, timeout_seconds, key)
@@ -123,18 +123,19 @@ def _check_name(url: str, model: str, found: str) -> None:
             "%s answers instead of %s" % (found, model),
             code="ENGINE_OTHER_MODEL",
             where=url,
-            hint="run 'dream-runner install' again; if it stays so, another program has the port",
+            hint="run 'dream-runner install' again; if the error persists, another program uses "
+            "the port",
         )
 
 
 class _Busy(Exception):
-    """The engine works for somebody else."""
+    """The engine is busy with other requests."""
 
 
 def _answer(
     url: str, model: str, timeout_seconds: float, key: str, watch: _Work, patience_seconds: float
 ) -> Any:
-    """Return status and body of the answer to the question. Raises _Busy."""
+    """Send the question; return status and body of the answer. Raises _Busy."""
     began = time.monotonic()
     while watch.is_taken():
         if time.monotonic() - began > patience_seconds:
@@ -151,7 +152,7 @@ def _answer(
     deadline = time.monotonic() + timeout_seconds
     with contextlib.closing(_connection(url, timeout_seconds)) as connection:
         connection.request("POST", urlsplit(url).path, body, _headers(body, key))
-        # Between the look and the question somebody else may have come first.
+        # Another request may have come between the check and the question.
         while not select.select([connection.sock], [], [], _GLANCE_SECONDS)[0]:
             now = time.monotonic()
             if now > deadline:
@@ -163,7 +164,7 @@ def _answer(
 
 
 class _Work:
-    """What llama.cpp's server says of its work, as long as it says something."""
+    """The work of llama.cpp's server, as far as the server reports it."""
 
     def __init__(self, base_url: str, key: str, trusting: bool) -> None:
         parts = urlsplit(base_url)
@@ -174,9 +175,9 @@ class _Work:
         self._before = ""
 
     def is_taken(self) -> bool:
-        """Return whether every slot works for somebody else, and got on since the last look.
+        """Return whether every slot works on another request and has progressed since then.
 
-        Once a server has not answered this, it is not asked again.
+        A server that does not answer this is not asked again.
         """
         if not self._has_slots:
             return False
@@ -185,7 +186,7 @@ class _Work:
             slots = json.loads(content.decode("utf-8")) if status == 200 else []
             taken = bool(slots) and all(_is_elses(slot) for slot in slots)
         except socket.timeout:
-            # It reads a long question: only between two parts of one does it say anything.
+            # It processes a long prompt, and answers only between two batches.
             return self._trusting
         except (OSError, http.client.HTTPException, ValueError, TypeError, AttributeError):
             self._has_slots = False
@@ -196,7 +197,7 @@ class _Work:
 
 
 def _is_elses(slot: Mapping[str, Any]) -> bool:
-    """Return whether a slot works, and on another question than ours."""
+    """Return whether a slot works on another request than ours."""
     asked = (slot.get("params") or {}).get("max_tokens")
     return bool(slot.get("is_processing")) and asked != _ANSWER_TOKENS
 
@@ -207,7 +208,7 @@ def _refusal(status: int, content: bytes) -> str:
 
 
 def _text(content: bytes) -> Optional[str]:
-    """Return the text of a chat answer; reasoning models may put it in another field."""
+    """Return the text of a chat response; reasoning models may put it in another field."""
     try:
         message = json.loads(content.decode("utf-8"))["choices"][0]["message"]
         text = message.get("content") or message.get("reasoning_content")
@@ -217,7 +218,7 @@ def _text(content: bytes) -> Optional[str]:
 
 
 def _named(content: bytes) -> str:
-    """Return the model that a chat answer says it is of, or an empty string."""
+    """Return the model that a chat response names, or an empty string."""
     try:
         return str(json.loads(content.decode("utf-8")).get("model") or "")
     except (ValueError, AttributeError):
@@ -233,7 +234,7 @@ def _no_answer(url: str, why: str) -> EngineError:
     )
 
 
-#: No answer of ours is longer; a foreign server may send without end.
+#: Maximum response size; another program's server may send without end.
 _BODY_LIMIT = 1024 * 1024
 
 
@@ -246,7 +247,7 @@ def _request(url: str, method: str, body: Optional[bytes], timeout: float, key: 
 
 def _connection(url: str, timeout: float) -> http.client.HTTPConnection:
     parts = urlsplit(url)
-    # No proxy is asked: the server is on this host.
+    # Without a proxy: the server is on this host.
     host = (parts.hostname or "").replace("%25", "%")
     return http.client.HTTPConnection(host, parts.port, timeout=timeout)
 
@@ -257,7 +258,7 @@ def _headers(body: Optional[bytes], key: str) -> Dict[str, str]:
 
 
 def page(url: str, timeout_seconds: float = _REQUEST_SECONDS) -> str:
-    """Ask for a page as a browser does; return why it is none, or an empty string."""
+    """Request a page as a browser does; return why it is not a page, or an empty string."""
     try:
         with contextlib.closing(_connection(url, timeout_seconds)) as connection:
             connection.request("GET", urlsplit(url).path or "/", None, _BROWSER)
@@ -271,5 +272,5 @@ def page(url: str, timeout_seconds: float = _REQUEST_SECONDS) -> str:
     return ""
 
 
-#: llama.cpp's server has its page in this form only.
+#: llama.cpp's server has its page only in this encoding.
 _BROWSER = {"Accept": "text/html", "Accept-Encoding": "gzip, deflate"}

@@ -82,14 +82,14 @@ class Chat:
             raise Failed("the chat does not offer the model %s (it has: %s)" % (model, listed))
 
     def chat(self) -> None:
-        """Get an answer with text from the model through the chat."""
+        """Get a text answer from the model through the chat."""
         self._sign_in()
         self._knows(self._model)
         if not _text(self._ask("Say hello.")):
             raise Failed("the chat's answer has no text")
 
     def documents(self) -> None:
-        """Upload a document with a random fact, and get that fact back through the chat."""
+        """Upload a document with a random fact, and ask for that fact through the chat."""
         self._sign_in()
         fact = "blue-%s" % uuid.uuid4().hex[:10]
         text = "The code word of the lighthouse keeper is %s. He wrote it on the door.\n" % fact
@@ -126,7 +126,7 @@ class Chat:
         reply = self._chat.request("POST", "/api/v1/files/", body, kind)
         found = reply.at("id")
         if reply.status != 200 or not found:
-            raise Failed("the chat does not accept a document: %s" % reply.reason())
+            raise Failed("the chat does not accept a document upload: %s" % reply.reason())
         return str(found)
 
     def _wait_processed(self, file: str) -> None:
@@ -164,7 +164,7 @@ class Chat:
         )
         kind = spoken.kind
         if spoken.status != 200 or not kind.startswith("audio/") or len(spoken.content) < 100:
-            raise Failed("the chat does not speak: %s" % spoken.reason())
+            raise Failed("the chat's text-to-speech failed: %s" % spoken.reason())
         ending = "wav" if "wav" in kind else "mp3"
         body, form = _form("file", "probe." + ending, kind, spoken.content)
         reply = self._chat.request(
@@ -172,10 +172,10 @@ class Chat:
         )
         text = str(reply.at("text") or "")
         if reply.status != 200 or not {"green", "apples"} & set(re.findall("[a-z]+", text.lower())):
-            raise Failed("the chat does not understand its own speech: %s" % reply.reason())
+            raise Failed("the chat's speech recognition failed: %s" % reply.reason())
 
     def agent(self) -> None:
-        """Ask the agent for the digest of a random word, which only a tool can compute."""
+        """Ask the agent for the digest of a random word, which needs a tool."""
         self._sign_in()
         self._knows("hermes-agent")
         word = uuid.uuid4().hex

@@ -1,4 +1,4 @@
-"""Test each feature of the stack once, in the way that a user would use it.
+"""Test each feature of the stack once, as a user would use it.
 
 ``wanted`` chooses the probes for a stack and is pure; ``run`` runs them. Documents, search, speech
 and the agent are tested through the chat, which tests the wiring of the chat too; workflows are
@@ -18,26 +18,26 @@ from .chat_probes import Chat
 from .local_page import Failed, Unproven
 from .workflow_probe import Workflows
 
-#: A model on a processor reads a document of some hundred tokens in a minute or two.
+#: A model on a CPU needs a minute or two for a document of some hundred tokens.
 ANSWER_SECONDS = 300.0
 
 _CHAT, _FLOWS = "open-webui", "n8n"
 
-#: A small model cannot pass this probe; what is reported until the host's own model answers.
+#: A small model cannot pass this probe; the reason until the host's own model answers.
 _AGENT = "agent"
 _WAITS = "it waits for the model that is still being downloaded"
 _UNUSED = "it was not tested with the present model; 'dream-runner doctor --deep' tests it"
 
 
 class Probe(NamedTuple):
-    """A test of a feature: its name in ``ready: ...``, the page asked, other services needed."""
+    """A test of a feature: its name in ``ready: ...``, its page, and further services."""
 
     name: str
     page: str
     needs: Tuple[str, ...] = ()
 
 
-#: In the order in which ``ready`` names them.
+#: In the order of ``ready: ...``.
 PROBES = (
     Probe("chat", _CHAT),
     Probe("documents", _CHAT, ("qdrant",)),
@@ -67,7 +67,8 @@ def run(
     """Return ``{passed: [name], failed: {name: why}, unproven: {name: why}}``.
 
     ``env`` is the content of ``.env``, which has the accounts. ``upgrading`` means that a small
-    model answers until the host's own is downloaded; ``down`` names the services that are not up.
+    model answers until the host's own is downloaded; ``down`` lists the services that are not
+    running.
     """
     urls = {str(item["id"]): str(item.get("url") or "") for item in services}
     probes = _probes(urls, model, env, answer_seconds)
@@ -108,19 +109,19 @@ def _probes(
 
 
 def since(found: FeatureTests) -> FeatureTests:
-    """Return what ``run`` found while ``upgrading``, worded for the time after the upgrade."""
+    """Adapt the result of a ``run`` with ``upgrading`` to the time after the upgrade."""
     told = {_WAITS: _UNUSED}
     unproven = found.get("unproven") or {}
     return {**found, "unproven": {name: told.get(why, why) for name, why in unproven.items()}}
 
 
 def _of_down(down: Collection[str]) -> Dict[str, str]:
-    """Return the probes that need one of these services, with the reason to leave them out."""
+    """Return the probes that need one of these services, with the reason to skip them."""
     found = {}
     for item in PROBES:
         missing = sorted({item.page, *item.needs} & set(down))
         if missing:
-            found[item.name] = "%s is not up" % " and ".join(missing)
+            found[item.name] = "%s is not running" % " and ".join(missing)
     return found
 
 
@@ -133,7 +134,7 @@ def read_env(path: str) -> Dict[str, str]:
 
 
 def sentence(found: FeatureTests) -> str:
-    """Return what passed, what failed and what was not tested, for a person."""
+    """Describe what passed, what failed and what was not tested."""
     parts = ["ready: " + " ".join(found["passed"])] if found.get("passed") else []
     parts += ["%s failed: %s" % item for item in sorted((found.get("failed") or {}).items())]
     parts += ["%s not tested: %s" % item for item in sorted((found.get("unproven") or {}).items())]

@@ -1,4 +1,4 @@
-"""Ask the pages of services on this host, as a program that signs in there."""
+"""Send requests to the pages of services on this host, with a sign-in."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Answer(NamedTuple):
         return value_at(self.json, *path)
 
     def reason(self) -> str:
-        """Return the response for an error message: the page's own reason, if it gives one."""
+        """Describe the response for an error message, with the page's own reason if it has one."""
         if self.problem:
             return self.problem
         reason = self.at("detail") or self.at("message")
@@ -58,18 +58,18 @@ class Answer(NamedTuple):
 
 
 class Page:
-    """A server on this host, with the headers that sign in there."""
+    """A server on this host, with the headers of the sign-in."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.headers: Dict[str, str] = {}
 
     def get(self, path: str) -> Answer:
-        """Return the response to a GET."""
+        """Send a GET; return the response."""
         return self.request("GET", path)
 
     def post(self, path: str, body: Any, seconds: float = REQUEST_SECONDS) -> Answer:
-        """Return the response to a POST of JSON."""
+        """POST JSON; return the response."""
         content = json.dumps(body).encode()
         return self.request("POST", path, content, "application/json", seconds)
 
@@ -81,7 +81,7 @@ class Page:
         kind: str = "",
         seconds: float = REQUEST_SECONDS,
     ) -> Answer:
-        """Return the response to a request; no response is an Answer, too."""
+        """Send a request; return the response. A missing response is an Answer, too."""
         headers = dict(self.headers, **({"Content-Type": kind} if kind else {}))
         parts = urlsplit(self.url)
         try:
@@ -94,14 +94,14 @@ class Page:
                 response = connection.getresponse()
                 content = response.read(_LIMIT_BYTES)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            # ValueError: another program's answer made a header that cannot be sent.
+            # ValueError: a value from another program's response cannot be sent in a header.
             return Answer(0, b"", "", problem=str(error) or type(error).__name__)
         cookies = tuple(response.msg.get_all("Set-Cookie") or ())
         media = (response.getheader("Content-Type") or "").partition(";")[0].strip().lower()
         return Answer(response.status, content, media, cookies)
 
     def take_cookie(self, reply: Answer) -> bool:
-        """Keep the cookies that a browser sends back over http; tell whether there are any."""
+        """Keep the cookies that a browser sends back over http; return whether there are any."""
         kept = [item.partition(";")[0] for item in reply.cookies if not _is_secure(item)]
         self.headers["Cookie"] = "; ".join(kept)
         return bool(kept)

@@ -1,8 +1,8 @@
-"""Wait for many services at once, each as long as it may take, and no longer.
+"""Wait for several services at once, each up to its own time limit.
 
-What a service says over HTTP counts; where it publishes nothing, what the
-engine's own check of its container says. A container that ended, or that ends
-again and again, is not waited for.
+A service is up when it answers over HTTP or, if it publishes no port, when the engine's health
+check of its container passes. A container that has stopped, or that restarts again and again, is
+not waited for.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..types.health import FeatureTests
 from ..types.service import Container, ServiceSummary
 from . import ask_model, engine_key, feature_probes
 
-#: A container that the engine started again so often since we look is in a loop.
+#: A container that restarts this often during the wait is in a loop.
 _LOOP = 3
 _PAUSE_SECONDS = 1.0
 
@@ -38,17 +38,18 @@ SPEC = {
     "command": {"type": "str", "default": "docker"},
     "log": {"type": arguments.path},
     "page": {"type": "bool", "default": False},
-    # How to test the features: ``env_file``, ``offline``, ``upgrading``. Without it: no tests.
+    # Options of the feature tests: ``env_file``, ``offline``, ``upgrading``. Without them no
+    # feature is tested.
     "features": {"type": "dict"},
-    # A path, not the key.
+    # A path, not the key itself.
     "key_file": {"type": arguments.path, "no_log": False},
 }
 
 
 def carry_out(params: Mapping[str, Any], *, write: bool) -> Dict[str, Any]:
-    """Return the result of a task of dream_probe, wherever it runs. Raises DreamError.
+    """Run a dream_probe task, in this process or in the module. Raises DreamError.
 
-    Without ``write`` nothing is asked, because nothing may run yet.
+    Without ``write`` nothing is tested, because nothing may be running yet.
     """
     if not write:
         return {"changed": False}
@@ -109,12 +110,12 @@ def _check_page(url: str) -> None:
             "the model answers, but its chat page does not: %s" % why,
             code="CHAT_PAGE_MISSING",
             where=url,
-            hint="run 'dream-runner install --full'; it installs the engine's packages again",
+            hint="run 'dream-runner install --full' to install the engine's packages again",
         )
 
 
 class Watch:
-    """The project's containers, asked for at most once a second whoever asks."""
+    """The project's containers, read at most once a second for all threads."""
 
     def __init__(self, look: Callable[[], List[Container]]) -> None:
         self._look = look
@@ -135,16 +136,16 @@ class Watch:
             return self._seen.get(service)
 
     def restarts(self, service: str, container: Container) -> int:
-        """Return how often it was started again since the watch began."""
+        """Return the number of restarts since the watch began."""
         return int(container["restarts"]) - self._first.get(service, 0)
 
 
 def wait_for_services(
     command: str, project: str, services: Sequence[ServiceSummary]
 ) -> Dict[str, str]:
-    """Return ``{id: why}`` of the optional services that are not up.
+    """Wait for all services; return ``{id: why}`` for the optional ones that are not up.
 
-    Raises EngineError SERVICE_NOT_READY when a core one is not.
+    Raises EngineError SERVICE_NOT_READY if a core service is not up.
     """
     if not services:
         return {}
@@ -163,13 +164,13 @@ def wait_for_services(
             "not ready: %s" % "; ".join("%s: %s" % (name, down[name]) for name in broken),
             code="SERVICE_NOT_READY",
             where=", ".join(broken),
-            hint="'docker compose logs %s' in the install directory says why" % " ".join(broken),
+            hint="see 'docker compose logs %s' in the install directory" % " ".join(broken),
         )
     return down
 
 
 def wait_for(service: ServiceSummary, watch: Watch) -> str:
-    """Return an empty string as soon as a service is up, else why it is not."""
+    """Wait for a service; return an empty string if it is up, else why it is not."""
     began = time.monotonic()
     while True:
         seen, final = look_at(service, watch)
@@ -182,7 +183,7 @@ def wait_for(service: ServiceSummary, watch: Watch) -> str:
 
 
 def look_at(service: ServiceSummary, watch: Watch) -> Any:
-    """Return ``(why it is not up, whether waiting is useless)``; ``("", False)`` when it is."""
+    """Return ``(why it is not up, whether waiting is useless)``; ``("", False)`` if it is up."""
     container = watch.container(service["id"])
     if container is None:
         return "it has no container", True
@@ -190,18 +191,18 @@ def look_at(service: ServiceSummary, watch: Watch) -> Any:
     if service.get("once"):
         if state == "exited":
             code = container["exit_code"]
-            return ("it ended with status %d" % code if code else ""), bool(code)
-        return "it is still at work", False
+            return ("it exited with status %d" % code if code else ""), bool(code)
+        return "it is still working", False
     if state in ("exited", "dead"):
         return "its container stopped with status %d" % container["exit_code"], True
     if watch.restarts(service["id"], container) >= _LOOP:
-        return "its container ends and is started again and again", True
+        return "its container keeps restarting", True
     if state != "running":
-        # Whoever answers on its port meanwhile is another program.
+        # If its port answers now, that is another program.
         return "its container is %s" % state, False
     if service.get("probe"):
         answer = ask_model.get(service["probe"])
-        # A page that asks who is there is a page.
+        # A page that requires a sign-in is up.
         up = answer["status"] is not None and (
             answer["status"] < 400 or answer["status"] in (401, 403)
         )

@@ -1,7 +1,7 @@
-"""Ask the engine of this installation, and make sure that it is the one that answers.
+"""Query the engine of this installation, and check that no other program answers.
 
-The receipts say where it is, how it is asked and what keeps it up. Whoever else
-listens on its port may answer as well as it likes: that is another program.
+The receipts hold its address, its API and its supervisor. An answer from another program on its
+port does not count.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from . import ask_model
 from .engine_key import api_key
 
 _HEALTH_SECONDS = 5.0
-#: A person is told after so long that the engine is busy.
+#: Seconds after which the user is told that the engine is busy.
 _PERSON_SECONDS = 0.4
-#: Programs that hold a port of the host for a container; None is one of another user.
+#: Programs that publish a container's port on the host; None stands for another user's program.
 _PUBLISHERS = (None, "docker-proxy", "rootlessport", "rootlesskit", "dockerd")
 
 
 def endpoint(receipts: Receipts) -> Endpoint:
     """Return ``{url, health, path, model, key_file}`` of the engine; ``url`` is empty if unknown.
 
-    The last proof of the health phase tells them all; before there is one, the recorded port.
+    They come from the last proof of the health phase or, before the first one, from the recorded
+    port.
     """
     proof = _facts(receipts, "health").get("proof") or {}
     url = str(proof.get("url") or _url(*_address(receipts)))
@@ -66,10 +67,10 @@ def _url(address: str, port: int) -> str:
 
 
 def ask(receipts: Receipts, timeout_seconds: float, *, trusting: bool = False) -> Asked:
-    """Ask the engine one question; return what was seen on the way, for people and programs.
+    """Ask the engine one question; return the observations on the way.
 
     ``{url, listening, holder, ours, healthy, model, answer, answers, busy, seconds, why}``.
-    ``answers`` is true only for the program that is ours, and also where it is ``busy``.
+    ``answers`` is true only for our own program, and also if it is ``busy``.
     """
     place = endpoint(receipts)
     if not place["url"]:
@@ -83,7 +84,7 @@ def ask(receipts: Receipts, timeout_seconds: float, *, trusting: bool = False) -
     found["holder"] = listeners.holder(listener)
     found["ours"] = is_ours(receipts, listener)
     if not found["ours"]:
-        why = "port %d belongs to %s, which is not the engine" % (port, found["holder"])
+        why = "port %d is in use by %s, which is not the engine" % (port, found["holder"])
         return {**found, "why": why}
     return _converse(place, found, timeout_seconds, trusting)
 
@@ -126,7 +127,7 @@ def _units(receipts: Receipts) -> List[str]:
 
 
 def _listener(host: str, port: int, names: Sequence[str]) -> Optional[Listener]:
-    """Return who gets a connection to ``host``: the kernel takes the closest address."""
+    """Return the listener for connections to ``host``; the most specific address wins."""
     seen = listeners.listeners([port], own_units=names)
     found = {ip_addresses.canonical(item["address"]): item for item in seen}
     place = ip_addresses.canonical(host)
@@ -142,7 +143,7 @@ def is_ours(receipts: Receipts, listener: Listener) -> bool:
     if listener["pid"] is None:
         return False
     if listener["own"] and listener["uid"] == os.geteuid():
-        # The kernel has it in the unit's control group.
+        # The process is in the unit's control group.
         return True
     pids = [_main_pid(item) for item in resources if item["kind"] in ("unit", "supervisor")]
     return listener["pid"] in pids
@@ -158,7 +159,7 @@ def _main_pid(resource: Resource) -> Optional[int]:
 
 
 def _is_published(receipts: Receipts, port: int) -> bool:
-    """Return whether a running container of ours publishes the port; true where nobody may ask."""
+    """Return whether a running container of ours publishes the port; true if it is unknown."""
     services = _facts(receipts, "services")
     command = str(_facts(receipts, "docker").get("command") or "docker")
     project = str(services.get("project") or "")
@@ -166,7 +167,8 @@ def _is_published(receipts: Receipts, port: int) -> bool:
         try:
             seen = project_containers.look(command, project)
         except EngineError:
-            # Before the next login after an install only root may ask (sudo never does here).
+            # Until the next login after an install only root may use the engine; sudo is not used
+            # here.
             seen = project_containers.look(engine.as_root(command) or command, project)
     except EngineError:
         return os.geteuid() != 0

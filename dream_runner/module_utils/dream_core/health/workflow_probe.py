@@ -21,7 +21,7 @@ class Workflows:
         """Create a workflow with the owner's account, run it and delete it."""
         reply = self._flows.get("/rest/settings")
         deadline = time.monotonic() + REQUEST_SECONDS
-        # While n8n migrates its database, it answers every path with a line of text.
+        # While n8n migrates its database, it answers every request with a line of text.
         while reply.status and reply.json is None and time.monotonic() < deadline:
             time.sleep(_PAUSE_SECONDS)
             reply = self._flows.get("/rest/settings")
@@ -36,7 +36,9 @@ class Workflows:
             raise Failed("n8n does not accept N8N_USER and N8N_PASS from .env: %s" % reply.reason())
         if not self._flows.take_cookie(reply):
             if self._env.get("N8N_SECURE_COOKIE") == "true":
-                raise Unproven("its sign-in needs HTTPS, because its port is open to the network")
+                raise Unproven(
+                    "its sign-in requires HTTPS, because its port is open to the network"
+                )
             raise Failed("n8n's sign-in sets no cookie that a browser sends back over http")
         flow_id = self._create_flow()
         try:
@@ -50,7 +52,7 @@ class Workflows:
         reply = self._flows.post("/rest/workflows", _FLOW)
         flow_id = reply.at("data", "id")
         if reply.status != 200 or not flow_id:
-            raise Failed("n8n does not create a workflow: %s" % reply.reason())
+            raise Failed("n8n cannot create a workflow: %s" % reply.reason())
         return str(flow_id)
 
     def _run_flow(self, flow_id: str) -> None:
@@ -61,12 +63,14 @@ class Workflows:
         reply = self._flows.post("/rest/workflows/%s/run" % flow_id, body)
         run_id = reply.at("data", "executionId")
         if reply.status != 200 or not run_id:
-            raise Failed("n8n does not run a workflow: %s" % reply.reason())
+            raise Failed("n8n cannot run a workflow: %s" % reply.reason())
         deadline = time.monotonic() + REQUEST_SECONDS
         state = ""
         while state not in ("success", "error", "crashed", "canceled"):
             if time.monotonic() > deadline:
-                raise Failed("n8n's workflow does not end; it is %s" % (state or "unknown"))
+                raise Failed(
+                    "n8n's workflow does not finish; its state is %s" % (state or "unknown")
+                )
             time.sleep(_PAUSE_SECONDS)
             reply = self._flows.get("/rest/executions/%s" % run_id)
             state = str(reply.at("data", "status") or "")

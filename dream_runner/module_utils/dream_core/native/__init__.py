@@ -1,1 +1,1 @@
-"""The native engine: its Python environment and the programs that keep it running."""
+"""The native engine: its Python environment and its supervisor."""

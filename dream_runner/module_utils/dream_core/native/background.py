@@ -1,8 +1,9 @@
-"""Keep one program running where no service manager does it.
+"""Keep one program running on a host without a service manager.
 
-A *keeper* starts the program again whenever it fails, until it ends for good. Both are known
-by their command lines, which name files of one installation: a process id in a file may be
-another program's by now. After a reboot nothing runs; the next install starts it again.
+A *keeper* process restarts the program whenever it fails, until it exits with a final status. Both
+are identified by their command lines, which contain paths of one installation; a process id in a
+file could belong to another program. After a reboot nothing runs; the next install starts the
+program again.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _STOP_SECONDS = 30.0
 
 
 class Program:
-    """A program packed in one file, with the document that tells it what to do."""
+    """A program packed in one file, and the document with its task."""
 
     def __init__(
         self, python: str, program: str, document: str, log: str = "", group: str = ""
@@ -35,16 +36,16 @@ class Program:
         self.program = program
         self.document = document
         self.log = log
-        #: The program may remove its own folder.
+        #: The program may remove its own directory.
         self.directory = os.path.dirname(os.path.dirname(program))
         self.argv = [python, "-B", program, document]
         self.keeper = [python, "-B", program, KEEP, document]
         keeper = " ".join(shlex.quote(word) for word in self.keeper)
-        #: A group that an install has just given the user is not in force for its processes yet.
+        #: A group that an install has just added is not yet effective for the user's processes.
         self.starter = ["/usr/bin/sg", group, "-c", keeper] if group else self.keeper
 
     def processes(self) -> Dict[str, List[int]]:
-        """Return the live processes as ``{"keeper": [pid], "program": [pid]}``."""
+        """Return the running processes as ``{"keeper": [pid], "program": [pid]}``."""
         lines = {pid: argv for pid, argv in command_lines().items() if is_alive(pid)}
         return {
             "keeper": [pid for pid, argv in lines.items() if argv[1:] == self.keeper[1:]],
@@ -58,7 +59,7 @@ def program_of(resource: Resource) -> Program:
 
 
 def show(program: Program) -> Dict[str, str]:
-    """Return the state in systemd's words: ``{ActiveState, InvocationID}``."""
+    """Return the state in systemd's terms: ``{ActiveState, InvocationID}``."""
     found = program.processes()
     if found["program"]:
         invocation = invocation_of(found["program"][0])
@@ -67,20 +68,20 @@ def show(program: Program) -> Dict[str, str]:
 
 
 def invocation_of(pid: int) -> str:
-    """Return an id of this start of a program, as systemd's ``INVOCATION_ID`` is one."""
+    """Return an id of this start of a program, like systemd's ``INVOCATION_ID``."""
     return "%d-%s" % (pid, started_at(pid))
 
 
 def problem(program: Program) -> str:
     """Return why the program does not run, or an empty string."""
-    return "" if program.processes()["keeper"] else "it does not run"
+    return "" if program.processes()["keeper"] else "it is not running"
 
 
 def ensure(program: Program, restart: bool = False, write: bool = True) -> str:
-    """Make the program run; return why it was started, empty when it was not.
+    """Start the program if needed; return why it was started, or an empty string.
 
-    Without ``write`` nothing is done.
-    Raises EngineError BACKGROUND_NOT_STARTED or BACKGROUND_STUCK.
+    Without ``write`` nothing is changed. Raises EngineError BACKGROUND_NOT_STARTED or
+    BACKGROUND_STUCK.
     """
     reason = problem(program) or ("its configuration changed" if restart else "")
     if reason and write:
@@ -90,18 +91,18 @@ def ensure(program: Program, restart: bool = False, write: bool = True) -> str:
 
 
 def stop(program: Program) -> List[int]:
-    """End the keeper and its program; return their ids. Raises EngineError BACKGROUND_STUCK."""
+    """Stop the keeper and its program; return their ids. Raises EngineError BACKGROUND_STUCK."""
     found = program.processes()
-    # The keeper first: it would start its program again.
+    # The keeper first, because it would restart its program.
     pids = [*found["keeper"], *found["program"]]
     left = end_processes(found["keeper"], _STOP_SECONDS)
     left += end_processes(program.processes()["program"], _STOP_SECONDS)
     if left:
         raise EngineError(
-            "processes %s do not end" % ", ".join(map(str, left)),
+            "processes %s do not stop" % ", ".join(map(str, left)),
             code="BACKGROUND_STUCK",
             where=program.program,
-            hint="end them with: kill -9 %s; then run again" % " ".join(map(str, left)),
+            hint="stop them with 'kill -9 %s', then run again" % " ".join(map(str, left)),
         )
     return pids
 
@@ -110,7 +111,7 @@ def _start(program: Program) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         with os.fdopen(os.open(program.log, flags, 0o600), "ab") as output:
-            # Without the mark of this run, which would end it.
+            # Without the variable of this run, by which the wrapper would find and stop it.
             start_detached(
                 program.starter,
                 environment=small_environment(),
@@ -122,7 +123,7 @@ def _start(program: Program) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while problem(program):
         if time.monotonic() > deadline:
-            raise _not_started(program, "its process ended at once")
+            raise _not_started(program, "its process exited immediately")
         time.sleep(0.05)
 
 
@@ -131,7 +132,7 @@ def _not_started(program: Program, reason: str) -> EngineError:
         "%s could not be started in the background: %s" % (program.program, reason),
         code="BACKGROUND_NOT_STARTED",
         where=program.log,
-        hint="read the end of %s, then run 'dream-runner install' again" % program.log,
+        hint="see the end of %s, then run 'dream-runner install' again" % program.log,
     )
 
 
@@ -139,14 +140,14 @@ def _not_started(program: Program, reason: str) -> EngineError:
 
 
 def keep(program: Program, final: Sequence[int]) -> int:
-    """Run the program until it ends with status 0 or one of ``final``; return that status.
+    """Run the program until it exits with 0 or one of ``final``; return that status.
 
-    The program ends with its keeper, however that ends. Files that are gone are a reason
-    to end, too: the program has removed them, or somebody else has.
+    The program stops with its keeper, however that stops. The keeper also exits when its files are
+    gone: the program or somebody else has removed them.
     """
     signal.signal(signal.SIGTERM, _leave)
     os.umask(0o077)
-    # Other programs come first.
+    # Other programs have priority.
     with contextlib.suppress(OSError):
         os.nice(10)
     while os.path.exists(program.program) and os.path.exists(program.document):
@@ -159,7 +160,7 @@ def keep(program: Program, final: Sequence[int]) -> int:
         try:
             status = child.wait()
         except SystemExit:
-            # Not in the handler: there the wait that it interrupts still holds its lock.
+            # Not in the handler, where the interrupted wait still holds its lock.
             end_child(child, _STOP_SECONDS)
             raise
         if status in (0, *final):

@@ -1,4 +1,4 @@
-"""What pip prints: how far its download is, and why it failed."""
+"""Read pip's output: the progress of its download, and why it failed."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from ..errors import (
 from ..redact import without_logins
 from ..system.process import Finished
 
-#: Takes what pip says, with bytes done and in all while it fetches, else zeros.
+#: Called with a line of pip's output, and with done and total bytes during a download, else zeros.
 Report = Callable[[str, int, int], None]
-#: pip names what it fetches, and its size where the index knows it.
+#: pip prints the name of a download, and its size if the index has it.
 _FETCHING = re.compile(r"\s*Downloading (?:\S*/)?(\S+)(?: \(([\d.]+) ([kMG]?)B\))?$")
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 
 
 class DownloadWatch:
-    """Reports how far pip's download is, which pip itself tells only to a terminal.
+    """Report the progress of pip's download, which pip itself shows only on a terminal.
 
-    It writes a file below its temporary directory, of the name it has told; to look at its size
-    twice a second is all it takes.
+    pip writes a file with the printed name below its temporary directory; its size is read twice a
+    second.
     """
 
     def __init__(self, directory: str, report: Report) -> None:
@@ -50,7 +50,7 @@ class DownloadWatch:
         self._thread.join()
 
     def take(self, line: str, done: int, total: int) -> None:
-        """Hand on a line of pip's, and note what it fetches now."""
+        """Pass on a line of pip's output, and note the current download."""
         self._wanted = fetching(line)
         self._report(line, done, total)
 
@@ -63,7 +63,7 @@ class DownloadWatch:
 
 
 def fetching(line: str) -> Tuple[str, int]:
-    """Return the file that pip says it fetches, and its bytes; nothing where it says no size."""
+    """Return the file that pip downloads and its size in bytes; empty if pip prints no size."""
     found = _FETCHING.match(line)
     if not found or not found[2]:
         return "", 0
@@ -78,7 +78,7 @@ def _size_below(directory: str, name: str) -> int:
     return 0
 
 
-#: The words of pip (23 to 26) and of the system, the more certain first.
+#: Messages of pip (23 to 26) and of the system, the most specific first.
 _FAILURES: Tuple[Tuple[str, Type[DreamError], str, str], ...] = (
     (
         "No space left|Errno 28|quota exceeded",
@@ -86,12 +86,12 @@ _FAILURES: Tuple[Tuple[str, Type[DreamError], str, str], ...] = (
         "DISK_FULL",
         "free some space, then run again",
     ),
-    ("Read-only file system", DiskError, "READ_ONLY", "choose a directory that can be written"),
+    ("Read-only file system", DiskError, "READ_ONLY", "choose a writable directory"),
     (
         "DO NOT MATCH THE HASHES",
         IntegrityError,
         "DIGEST_MISMATCH",
-        "the package source delivers other bytes than were pinned; check the mirror or proxy",
+        "the package does not match its pinned digest; check the mirror or proxy",
     ),
     (
         "407 Proxy Authentication",
@@ -106,13 +106,13 @@ _FAILURES: Tuple[Tuple[str, Type[DreamError], str, str], ...] = (
         "|HTTP error [45]|Network is unreachable",
         NetworkError,
         "NETWORK_FAILED",
-        "check the connection, the proxy and PIP_* settings, then run again",
+        "check the connection, the proxy and the PIP_* settings, then run again",
     ),
     (
         "No matching distribution|Could not find a version",
         RequirementError,
         "NO_WHEEL",
-        "there is no ready-made engine for this processor or C library",
+        "there is no pre-built engine for this processor or C library",
     ),
     (
         "No module named .?(venv|ensurepip)|ensurepip is (not available|disabled)",
@@ -124,7 +124,7 @@ _FAILURES: Tuple[Tuple[str, Type[DreamError], str, str], ...] = (
 
 
 def failure(done: Finished, where: str) -> DreamError:
-    """Return what pip's or venv's output means."""
+    """Return the error for pip's or venv's output."""
     lines = [line.strip() for line in done.output.splitlines() if line.strip()]
     for pattern, cls, code, hint in _FAILURES:
         said = next((line for line in reversed(lines) if re.search(pattern, line)), "")
@@ -134,10 +134,10 @@ def failure(done: Finished, where: str) -> DreamError:
         _sentence(lines[-1] if lines else "no output"),
         code="VENV_FAILED",
         where=where,
-        hint="log.txt of this run has the whole output",
+        hint="see log.txt of this run for the whole output",
     )
 
 
 def _sentence(line: str) -> str:
     shown = without_logins(line)
-    return "the engine's packages were not installed: %s" % shown[:300]
+    return "the engine's packages could not be installed: %s" % shown[:300]

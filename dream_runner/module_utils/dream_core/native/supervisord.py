@@ -1,4 +1,4 @@
-"""Keep one program running with supervisord: start the daemon, restart it, stop it."""
+"""Keep one program running with supervisord: start, restart and stop the daemon."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _STOP_SECONDS = 30.0
 
 
 def problem(wanted: Program) -> str:
-    """Return why the program is not running as wanted; empty when it is."""
+    """Return why the program is not running as wanted; empty if it is."""
     if _current_text(wanted.config) != wanted.text():
         return "its configuration changed" if os.path.exists(wanted.config) else "it is new"
     state = program_state(wanted.config, wanted.name)
     if state is None:
-        return "supervisord does not run"
+        return "supervisord is not running"
     if state != "RUNNING":
         return "it is %s" % state.lower()
     if not _runs(wanted):
-        return "another command runs"
+        return "it runs another command"
     return next(filter(None, map(_file_problem, wanted.files)), "")
 
 
@@ -37,7 +37,7 @@ def _file_problem(path: str) -> str:
     try:
         mode = stat.S_IMODE(os.lstat(path).st_mode)
     except OSError:
-        return "%s is gone" % os.path.basename(path)
+        return "%s is missing" % os.path.basename(path)
     usable = mode & 0o600 == 0o600 and not mode & 0o022
     return "" if usable else "the mode of %s is %04o" % (os.path.basename(path), mode)
 
@@ -51,26 +51,26 @@ def _current_text(path: str) -> str:
 
 
 def _runs(wanted: Program) -> bool:
-    """Return whether the running process has the wanted command line, whatever the file says.
+    """Return whether the running process has the wanted command line.
 
-    A kill between writing the file and restarting leaves the two different.
+    After a kill between writing the file and restarting, it differs from the file.
     """
     info = program_info(wanted.config, wanted.name) or {}
     return command_lines().get(int(info.get("pid", 0))) == wanted.argv
 
 
 def ensure(wanted: Program, python: str, environment: Dict[str, str], restart: bool = False) -> str:
-    """Make the program run as wanted; return why something was done, empty when nothing.
+    """Start or restart the program if needed; return the reason, or an empty string.
 
-    ``python`` has the package supervisor. The daemon is started detached, in a
-    session of its own, with nothing but ``environment``.
+    ``python`` has the package supervisor. The daemon is started detached, in its own session, with
+    only ``environment``.
     """
-    why = problem(wanted) or ("what it runs changed" if restart else "")
+    why = problem(wanted) or ("its files changed" if restart else "")
     if not why:
         return ""
     for path in filter(_file_problem, wanted.files):
         with contextlib.suppress(FileNotFoundError):
-            # Nobody's file is changed through a link.
+            # Do not follow a link and change another file.
             if os.path.islink(path):
                 os.unlink(path)
             else:
@@ -85,7 +85,7 @@ def ensure(wanted: Program, python: str, environment: Dict[str, str], restart: b
 
 
 def _start(wanted: Program, python: str, environment: Dict[str, str]) -> None:
-    # Left by a killed daemon. None answers (stop made sure), so nobody uses it.
+    # Left by a killed daemon. No daemon uses it, because ``stop`` has just ended it.
     with contextlib.suppress(FileNotFoundError):
         os.unlink(wanted.socket_path)
     argv = [python, "-m", "supervisor.supervisord", "-n", "-c", wanted.config]
@@ -93,7 +93,7 @@ def _start(wanted: Program, python: str, environment: Dict[str, str]) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         with os.fdopen(os.open(log, flags, 0o600), "wb") as output:
-            # With -n supervisord sets no umask: logs would be made with the caller's.
+            # With -n supervisord sets no umask, and would create logs with the caller's.
             start_detached(argv, environment=environment, directory=wanted.directory, output=output)
     except OSError as error:
         raise EngineError(
@@ -105,7 +105,7 @@ def _start(wanted: Program, python: str, environment: Dict[str, str]) -> None:
 
 
 def _await(wanted: Program) -> None:
-    """Wait until the program is up or supervisord has given up on it."""
+    """Wait until the program is running or supervisord has given up."""
     started = time.monotonic()
     while time.monotonic() - started < _START_SECONDS:
         state = program_state(wanted.config, wanted.name)
@@ -113,12 +113,12 @@ def _await(wanted: Program) -> None:
             return
         if state in ("FATAL", "EXITED"):
             break
-        # A daemon that was forked an instant ago may not be visible yet.
+        # A daemon that was just forked may not be visible yet.
         if time.monotonic() - started > 3 and not daemons(wanted.config):
             break
         time.sleep(0.1)
     raise EngineError(
-        "%s does not stay up under supervisord (state: %s)"
+        "%s does not keep running under supervisord (state: %s)"
         % (wanted.name, program_state(wanted.config, wanted.name) or "no daemon"),
         code="ENGINE_NOT_STARTED",
         where=wanted.config,
@@ -134,9 +134,9 @@ def _last_words(wanted: Program) -> List[str]:
 
 
 def stop(config: str) -> List[int]:
-    """End the daemon of ``config`` and its program; return when both are gone.
+    """Stop the daemon of ``config`` and its program; wait until both have exited.
 
-    Raises EngineError when a process is left.
+    Raises EngineError if a process is left.
     """
     pids = daemons(config)
     path = socket_of(config)
@@ -145,16 +145,16 @@ def stop(config: str) -> List[int]:
         pids += [int(item["pid"]) for item in said if item["pid"]]
         ask(path, "shutdown")
         await_end(pids, _STOP_SECONDS)
-    # The daemons first: they would start their program again.
+    # The daemons first, because they would restart their program.
     left = end_processes(pids)
-    # What a daemon that was killed left behind; it still holds its port.
+    # Programs of a killed daemon, which still hold their ports.
     abandoned = orphans(config)
     left += end_processes(abandoned)
     if left:
         raise EngineError(
-            "processes %s do not end" % ", ".join(map(str, left)),
+            "processes %s do not stop" % ", ".join(map(str, left)),
             code="SUPERVISOR_STUCK",
             where=config,
-            hint="end them by hand, then run again",
+            hint="stop them by hand, then run again",
         )
     return pids + abandoned

@@ -1,4 +1,4 @@
-"""One program of supervisord, and the configuration file that describes it."""
+"""A program under supervisord, and its configuration file."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Optional, Sequence
 from ..errors import UsageError
 from .supervisord_state import START_DIRECTORY, configuration
 
-#: The longest path that fits into the address of a Unix socket (108 with its final zero).
+#: The longest path of a Unix socket (108 bytes with the final zero).
 _ADDRESS_LIMIT = 107
 #: supervisord binds ``<path>.<pid>`` first; a pid has at most seven digits (PID_MAX_LIMIT).
 _SOCKET_PATH_LIMIT = _ADDRESS_LIMIT - len(".4194304")
 
 
 class Program:
-    """One program and the daemon that keeps it running, as paths and words."""
+    """One program and the daemon that keeps it running."""
 
     def __init__(self, install_dir: str, name: str, command: Sequence[str], log: str) -> None:
         self.name = name
@@ -28,19 +28,19 @@ class Program:
         self.config = os.path.join(self.base, "supervisord.conf")
         self.socket_path = os.path.join(install_dir, "run", "supervisor.sock")
         names = ("supervisord.log", "supervisord.out", "supervisord.pid")
-        #: What a running daemon holds open or has written; nobody else may write there.
+        #: Files that a running daemon writes; nobody else may write there.
         self.files = [log, *(os.path.join(self.base, name) for name in names)]
 
     def _address(self) -> str:
-        """Return the socket as the daemon can bind it, and supervisorctl from its directory."""
+        """Return the socket in a form that works from the directory of the daemon."""
         if len(os.fsencode(self.socket_path)) <= _SOCKET_PATH_LIMIT:
             return self.socket_path
         return os.path.join(START_DIRECTORY, os.path.relpath(self.socket_path, self.directory))
 
     def text(self) -> str:
-        """Return the configuration file: a daemon that stays small and writes few files."""
+        """Return the text of the configuration file."""
         lines = [
-            "; Written by dream-runner; changes are lost.",
+            "; Written by dream-runner; changes will be lost.",
             "[unix_http_server]",
             "file = " + _escaped(self._address()),
             "chmod = 0600",
@@ -82,14 +82,14 @@ class Program:
 
 
 def _escaped(value: str) -> str:
-    """Return ``value`` as supervisord reads it back: it expands ``%``."""
+    """Escape ``value`` for supervisord, which expands ``%``."""
     if "\n" in value or "\r" in value:
         raise UsageError("a line break in %r" % value, code="BAD_PATH")
     return value.replace("%", "%%")
 
 
 def _twice(value: str) -> str:
-    """Return a program's log as supervisord reads it back: it expands that one twice."""
+    """Escape the path of a program's log, which supervisord expands twice."""
     return _escaped(_escaped(value))
 
 
@@ -100,7 +100,7 @@ def _quoted(word: str) -> str:
 
 
 def read_program(install_dir: str, name: str) -> Optional[Program]:
-    """Return the program that the configuration file below ``install_dir`` describes, or None."""
+    """Return the program in the configuration file below ``install_dir``, or None."""
     found = Program(install_dir, name, [], "")
     try:
         section = dict(configuration(found.config).items("program:" + name))

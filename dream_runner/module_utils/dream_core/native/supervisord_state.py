@@ -1,7 +1,7 @@
-"""What a running supervisord says of its program, asked over its socket.
+"""Query a running supervisord about its program, through its socket.
 
-A daemon is known by its answer, never by a pid file: a killed one leaves pid file and socket
-behind, and the id in it may be another program's by now.
+A daemon is identified by its answer, never by a pid file: a killed daemon leaves its pid file and
+socket, and the id may belong to another program by now.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..network.unix_http import UnixConnection
 from ..system.processes import command_lines, is_alive
 
 _RPC_SECONDS = 15.0
-#: A short name for the directory in which the daemon is started: of any depth.
+#: A relative name, because the path of the daemon's directory may be too long.
 START_DIRECTORY = "/proc/self/cwd"
 
 
@@ -29,14 +29,14 @@ class _Transport(xmlrpc.client.Transport):
         self._path, self._seconds = path, seconds
 
     def make_connection(self, host: Any) -> http.client.HTTPConnection:
-        # Kept where close() looks for it; xmlrpc's own one is kept there too.
+        # Stored where close() expects it, like xmlrpc's own connection.
         if not self._connection[1]:
             self._connection = host, UnixConnection(self._path, self._seconds)
         return self._connection[1]  # type: ignore[return-value]
 
 
 def ask(socket_path: str, method: str, *arguments: Any, seconds: float = _RPC_SECONDS) -> Any:
-    """Call ``method`` of the daemon at ``socket_path``; None when no daemon answers."""
+    """Call ``method`` of the daemon at ``socket_path``; return None if no daemon answers."""
     transport = _Transport(socket_path, seconds)
     proxy = xmlrpc.client.ServerProxy("http://localhost", transport=transport, allow_none=True)
     try:
@@ -55,7 +55,7 @@ def _call(proxy: Any, method: str, arguments: Sequence[Any]) -> Any:
 
 
 def socket_of(config: str) -> str:
-    """Return the socket that a configuration file names; empty when it cannot be read."""
+    """Return the socket in a configuration file; empty if the file cannot be read."""
     parsed = configuration(config)
     try:
         path = parsed.get("unix_http_server", "file").replace("%%", "%")
@@ -68,7 +68,7 @@ def socket_of(config: str) -> str:
 
 
 def configuration(config: str) -> RawConfigParser:
-    """Return what a configuration file says; nothing when it cannot be read."""
+    """Parse a configuration file; return None if it cannot be read."""
     parser = RawConfigParser(interpolation=None)
     try:
         with open(config, encoding="utf-8") as handle:
@@ -79,7 +79,7 @@ def configuration(config: str) -> RawConfigParser:
 
 
 def orphans(config: str) -> List[int]:
-    """Return the programs of ``config`` that run, told by interpreter and program file."""
+    """Return the running programs of ``config``, identified by interpreter and program file."""
     heads = []
     parser = configuration(config)
     for section in parser.sections():
@@ -94,20 +94,20 @@ def orphans(config: str) -> List[int]:
 
 
 def program_info(config: str, program: str) -> Optional[Dict[str, Any]]:
-    """Return what the running daemon of ``config`` says of ``program``, or None."""
+    """Return the daemon's information about ``program``, or None if no daemon answers."""
     path = socket_of(config)
     said = ask(path, "getProcessInfo", program) if path else None
     return said if isinstance(said, dict) else None
 
 
 def program_state(config: str, program: str) -> Optional[str]:
-    """Return the state in supervisord's words (RUNNING, BACKOFF, FATAL ...), or None."""
+    """Return the state in supervisord's terms (RUNNING, BACKOFF, FATAL, ...), or None."""
     info = program_info(config, program)
     return str(info["statename"]) if info else None
 
 
 def daemons(config: str) -> List[int]:
-    """Return the processes that are supervisord with exactly this configuration."""
+    """Return the supervisord processes with exactly this configuration file."""
     return [
         pid
         for pid, argv in command_lines().items()

@@ -1,7 +1,7 @@
-"""Build a virtual environment that holds exactly what a hash-pinned list says.
+"""Build a virtual environment with exactly the packages of a hash-pinned list.
 
-An environment that differs (venv_check.py) is made anew; pip's cache beside it saves a killed run
-from fetching again.
+An environment that differs (venv_check.py) is recreated; pip's cache beside it is kept after a
+kill, so that nothing is downloaded twice.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from ..system.processes import command_lines, end_processes
 from .pip_output import DownloadWatch, Report, failure
 from .venv_check import MANIFEST, defect, is_whole, record
 
-#: cp310-abi3: the oldest Python the engine's wheel runs on.
+#: The oldest Python that the engine's wheel supports (cp310-abi3).
 MINIMUM_PYTHON = (3, 10)
 _PIN = re.compile(r"^[A-Za-z0-9._-]+==[A-Za-z0-9.+!-]+")
-#: What an environment, whole or half made, has at its top.
+#: The top-level names of a complete or partial environment.
 _OURS = frozenset(("bin", "include", "lib", "lib64", "share", "pyvenv.cfg", ".gitignore", MANIFEST))
 
 
 class Outcome(NamedTuple):
-    """Whether the environment was made anew, and why."""
+    """Whether the environment was recreated, and why."""
 
     changed: bool
     why: str
@@ -45,11 +45,11 @@ def ensure(
     find_links: str = "",
     write: bool = True,
 ) -> Outcome:
-    """Make ``path`` the environment that ``requirements_file`` pins.
+    """Make ``path`` an environment with the packages of ``requirements_file``.
 
-    ``pythons`` are tried in order; the first that can make environments is
-    taken. With ``find_links`` (a directory of wheels) no network is used.
-    Raises DreamError by the class of what went wrong.
+    ``pythons`` are tried in order; the first one that can create environments is used. With
+    ``find_links`` (a directory of wheels) no network is used. Raises the DreamError that fits the
+    failure.
     """
     requirements = _read(requirements_file)
     why = defect(path, requirements)
@@ -57,7 +57,7 @@ def ensure(
         return Outcome(bool(why), why)
     work = _Workspace(path)
     if not why:
-        # Left by a kill between the last proof and this line.
+        # Left by a kill between the last check and this line.
         work.close()
         return Outcome(False, "")
     _refuse_foreign(path)
@@ -66,7 +66,7 @@ def ensure(
     _end_leftovers(path)
     _put_aside(path)
     _clear(path)
-    report("making the environment", 0, 0)
+    report("creating the environment", 0, 0)
     _run([python, "-I", "-m", "venv", "--without-pip", path], work, environment, report)
     pip = _pip_of(path, work, environment, report)
     command = _install(pip, requirements_file, find_links)
@@ -76,7 +76,7 @@ def ensure(
     still = defect(path, requirements)
     if still:
         raise IntegrityError(
-            "the new environment is wrong: %s" % still,
+            "the new environment is damaged: %s" % still,
             code="VENV_BROKEN",
             where=path,
             hint="check the disk, then run again",
@@ -93,14 +93,14 @@ def _read(path: str) -> str:
             "the list of packages cannot be read: %s" % error.reason,
             code="REQUIREMENTS_UNREADABLE",
             where=path,
-            hint="give the path of a pip requirements file",
+            hint="use the path of a pip requirements file",
         ) from error
     if not any(map(_PIN.match, text.splitlines())):
         raise UsageError(
-            "the list of packages pins nothing",
+            "the list of packages has no pinned package",
             code="REQUIREMENTS_EMPTY",
             where=path,
-            hint="name each package as NAME==VERSION with its --hash",
+            hint="list each package as NAME==VERSION with its --hash",
         )
     return text
 
@@ -110,12 +110,12 @@ def _python_of(path: str) -> str:
 
 
 def _refuse_foreign(path: str) -> None:
-    """Never delete a folder that is not an environment, whole or half made or half deleted."""
+    """Refuse to delete a directory that is not a complete or partial environment."""
     if not os.path.lexists(path):
         return
     if os.path.islink(path) or not os.path.isdir(path) or not set(os.listdir(path)) <= _OURS:
         raise UsageError(
-            "%s is there and is no virtual environment" % path,
+            "%s exists and is not a virtual environment" % path,
             code="VENV_FOREIGN",
             where=path,
             hint="move it away, or choose another install directory",
@@ -123,7 +123,7 @@ def _refuse_foreign(path: str) -> None:
 
 
 def _end_leftovers(path: str) -> None:
-    """End an ensurepip or pip of a killed run: it would write where we now build."""
+    """Stop an ensurepip or pip of a killed run, which would still write to the directory."""
     below = os.path.join(path, "bin") + "/"
     end_processes(
         [
@@ -135,9 +135,9 @@ def _end_leftovers(path: str) -> None:
 
 
 def _put_aside(path: str) -> None:
-    """Keep a whole environment until the one that follows has proved itself (last_good.py).
+    """Keep a complete environment until the new one is known to work (last_good.py).
 
-    One that is kept already worked; what has come since was never proved.
+    If one is already kept, it stays: the environments after it were never known to work.
     """
     if os.path.lexists(former(path)) or not os.path.isdir(path):
         return
@@ -158,7 +158,7 @@ def _clear(path: str) -> None:
 
 
 class _Workspace:
-    """pip's cache and temporary files beside the environment: kept by a kill, gone when done."""
+    """pip's cache and temporary files; they are kept after a kill and removed at the end."""
 
     def __init__(self, path: str) -> None:
         self.directory = os.path.dirname(path)
@@ -178,7 +178,7 @@ class _Workspace:
             shutil.rmtree(path, ignore_errors=True)
 
     def environment(self, given: Mapping[str, str]) -> Dict[str, str]:
-        """Return the caller's environment less what would point Python or pip elsewhere."""
+        """Return the caller's environment without variables that redirect Python or pip."""
         kept = {
             name: value
             for name, value in given.items()
@@ -190,7 +190,7 @@ class _Workspace:
 
 
 def choose_python(pythons: Sequence[str], environment: Dict[str, str]) -> str:
-    """Return the first Python that is new enough and can make environments.
+    """Return the first Python that is new enough and can create environments.
 
     Raises RequirementError PYTHON_VENV_MISSING.
     """
@@ -201,14 +201,15 @@ def choose_python(pythons: Sequence[str], environment: Dict[str, str]) -> str:
             if done.status == 0:
                 return python
     raise RequirementError(
-        "no Python here is %d.%d or newer and can make virtual environments" % MINIMUM_PYTHON,
+        "this host has no Python %d.%d or newer that can create virtual environments"
+        % MINIMUM_PYTHON,
         code="PYTHON_VENV_MISSING",
         where=", ".join(pythons),
         hint="install it: apt-get install python3-venv (Debian and Ubuntu)",
     )
 
 
-#: Where a Python keeps the wheel of pip that ensurepip would install.
+#: Print the path of the pip wheel that ensurepip would install.
 _FIND_PIP = """
 import ensurepip, os, sysconfig
 bundled = os.path.join(ensurepip.__path__[0], "_bundled")
@@ -221,10 +222,10 @@ print(next(filter(os.path.isfile, wheels), ""))
 def _pip_of(
     path: str, work: "_Workspace", environment: Mapping[str, str], report: Report
 ) -> List[str]:
-    """Return how to start pip: out of its wheel, which leaves nothing behind.
+    """Return the command that runs pip from its wheel, without installing pip.
 
-    To install pip first takes longer than what it is for. ensurepip, which does so, is for a Python
-    whose wheel lies where nobody looks.
+    Installing pip takes longer than its actual work. ensurepip installs it only if the wheel is not
+    found.
     """
     python = _python_of(path)
     found = run_child(
@@ -235,7 +236,7 @@ def _pip_of(
     wheel = found.output.strip()
     if found.status == 0 and wheel:
         return [python, "-I", os.path.join(wheel, "pip")]
-    # Not by venv, whose grandchild it would be: a kill leaves that running.
+    # Not through venv, which would leave pip running as a grandchild after a kill.
     _run([python, "-I", "-m", "ensurepip"], work, environment, report)
     return [python, "-I", "-m", "pip"]
 

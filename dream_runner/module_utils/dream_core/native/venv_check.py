@@ -1,7 +1,7 @@
-"""Check that a virtual environment is as it was made.
+"""Check that a virtual environment is complete and unchanged.
 
-Every file is compared with the list of digests that was written last when the environment was made
-from packages that pip had verified.
+Every file is compared with a list of digests, which was written after pip had installed the
+verified packages.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from ..files import json_file
 from ..files.hashing import hash_file
 from ..system.process import run_child
 
-#: The list of digests at the top of a finished environment.
+#: The list of digests in a finished environment.
 MANIFEST = ".dream-runner.json"
 _MANIFEST_SCHEMA = 1
 
 
 def defect(path: str, requirements: str) -> str:
-    """Return why ``path`` is not the wanted environment; empty when it is."""
+    """Return why ``path`` is not the wanted environment; empty if it is."""
     if not os.path.lexists(path):
-        return "there is none"
+        return "it does not exist"
     version = _runs_as(path)
     if not version:
-        return "its Python does not run"
+        return "its Python does not start"
     manifest, why = json_file.read_json(os.path.join(path, MANIFEST))
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
-        return "its list of files is not usable: %s" % (why or "it was never finished")
+        return "its list of files cannot be used: %s" % (why or "it was never finished")
     if manifest.get("python") != version:
-        return "it was made for another Python than %s" % version
+        return "it was created for another Python than %s" % version
     if manifest.get("requirements") != _digest_of_text(requirements):
-        return "it was made from another list of packages"
+        return "it was created from another list of packages"
     return _difference(manifest["files"], _files(path))
 
 
@@ -42,12 +42,12 @@ def _difference(recorded: Mapping[str, str], found: Mapping[str, str]) -> str:
         if name not in found:
             return "%s is missing" % name
         if recorded.get(name) != found[name]:
-            return "%s is not as it was made" % name
+            return "%s has changed" % name
     return ""
 
 
 def _files(path: str) -> Dict[str, str]:
-    """Return what each file is; byte code, which Python writes by itself, is left out."""
+    """Describe each file; byte code, which Python writes by itself, is skipped."""
     found = {}
     for folder, names, files in os.walk(path):
         names[:] = [name for name in names if name != "__pycache__"]
@@ -61,7 +61,7 @@ def _files(path: str) -> Dict[str, str]:
 
 
 def _described(path: str) -> str:
-    """Return the mode and digest of a file, or where a link points."""
+    """Return the mode and digest of a file, or the target of a link."""
     try:
         status = os.lstat(path)
         if stat.S_ISLNK(status.st_mode):
@@ -72,14 +72,14 @@ def _described(path: str) -> str:
 
 
 def is_whole(path: str) -> bool:
-    """Return whether an environment is as it was made, from whatever list of packages."""
+    """Return whether an environment is complete and unchanged, whatever its list of packages."""
     manifest, _ = json_file.read_json(os.path.join(path, MANIFEST))
     files = manifest.get("files") if isinstance(manifest, dict) else None
     return isinstance(files, dict) and files == _files(path) and bool(_runs_as(path))
 
 
 def record(path: str, requirements: str) -> None:
-    """Write the list of digests: its presence says that everything before it was done."""
+    """Write the list of digests; its presence marks the environment as finished."""
     manifest = {
         "schema": _MANIFEST_SCHEMA,
         "python": _runs_as(path),
@@ -94,7 +94,7 @@ def _digest_of_text(text: str) -> str:
 
 
 def _runs_as(path: str) -> str:
-    """Return major.minor of the environment's Python; empty when it is not one that runs."""
+    """Return major.minor of the environment's Python; empty if it does not start."""
     python = os.path.join(path, "bin", "python")
     look = "import sys; print('%d.%d' % sys.version_info[:2]); print(sys.prefix)"
     try:
