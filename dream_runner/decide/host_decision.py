@@ -63,7 +63,7 @@ def due_for(
     """Return why each phase runs or not. ``is_silent``: the engine did not answer."""
     return due_phases.decide(
         look["receipts"],
-        due_phases.with_silence(look["drift"], is_silent),
+        due_phases.add_unresponsive_engine(look["drift"], is_silent),
         inputs,
         install_dir=str(settings["install_dir"]),
         version=__version__,

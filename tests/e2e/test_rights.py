@@ -224,9 +224,9 @@ def no_password(start: Start, release: str) -> None:
     done = node.install("--yes", "--profile", "native", "--model", "smoke")
     assert done.code == 0, str(done)
     assert "warning: E: The repository 'file:/srv/bad stable Release' is not signed." in done.text
-    told = re.findall(r"the package source file:/srv/bad \(\S+\) is not used", done.text)
+    told = re.findall(r"cannot use the package source file:/srv/bad \(\S+\)", done.text)
     assert told == [
-        "the package source file:/srv/bad (/etc/apt/sources.list.d/vendor-gpu.list) is not used"
+        "cannot use the package source file:/srv/bad (/etc/apt/sources.list.d/vendor-gpu.list)"
     ]
     check_ready(node)
 

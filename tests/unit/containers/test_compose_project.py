@@ -506,7 +506,7 @@ def test_who_may_not_ask_does_not_take_anything_for_gone(
     known = dict(resource, seen={"present": True, "active": "running"})
     found = survey.drift(known, observed_host.Host([known]))
     assert found is not None
-    assert found["found"] == "the engine refuses this user"
+    assert found["found"] == "this user cannot access the container engine"
 
 
 def test_an_engine_that_is_stopped_has_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

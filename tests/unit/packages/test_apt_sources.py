@@ -78,7 +78,7 @@ def test_an_entry_that_apt_cannot_read_is_named_by_apt(root: str) -> None:
 
 def test_a_password_with_a_slash_is_not_shown(root: str) -> None:
     (found,) = broken(ROTATED.replace("ada:pw@", "ada:p/w@x@"), root)
-    assert " https://***@gpu.example/deb " in warning(found)
+    assert " https://***@gpu.example/deb: " in warning(found)
 
 
 def test_the_role_waits_for_nothing_that_is_permanent() -> None:

@@ -46,7 +46,7 @@ def test_without_root_the_command_is_told(
 ) -> None:
     monkeypatch.setattr(packages.os, "geteuid", lambda: 1000)
     monkeypatch.setattr(packages, "_sudo", list)
-    assert packages.plan(["libgomp1"]).why == "needs root: sudo apt-get purge libgomp1 gcc-base"
+    assert packages.plan(["libgomp1"]).why == "requires root: sudo apt-get purge libgomp1 gcc-base"
 
 
 def test_an_apt_that_refuses_keeps_all(

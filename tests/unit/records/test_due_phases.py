@@ -83,7 +83,7 @@ def test_facts_that_changed_in_a_run_that_died_are_news() -> None:
     receipts = finished()
     receipts["docker"] = receipts["docker"] | {"facts": {"become": True}}
     reasons = decided(receipts)
-    assert reasons["images"] == due_phases.Reason(due_phases.CHANGED, "what docker found")
+    assert reasons["images"] == due_phases.Reason(due_phases.CHANGED, "the result of docker")
 
 
 def test_full_runs_everything_and_says_what_differs_all_the_same() -> None:

@@ -105,10 +105,13 @@ MINE = {"kind": "directory", "path": "/srv/ai", "origin": "made"}
     [
         ({"schema": 99, "resources": [MINE]}, "schema 99"),
         ({"schema": 99, "resources": [MINE, {"kind": "moon"}]}, "schema 99"),
-        ({"schema": 1, "resources": [MINE, {"kind": "moon"}]}, "lists 1 of a form unknown"),
+        (
+            {"schema": 1, "resources": [MINE, {"kind": "moon"}]},
+            "lists 1 resources in an unknown form",
+        ),
         (
             {"schema": 2, "resources": [MINE, {"kind": "file", "path": "/x", "origin": "stolen"}]},
-            "lists 1 of a form unknown",
+            "lists 1 resources in an unknown form",
         ),
     ],
 )

@@ -150,7 +150,7 @@ def test_a_kernel_setting_that_somebody_changed_is_drift(monkeypatch: pytest.Mon
 
 
 def test_a_resource_that_nobody_looked_at_is_drift() -> None:
-    assert "not looked at" in drift({"kind": "file", "path": "/x"})
+    assert "unknown when its phase ended" in drift({"kind": "file", "path": "/x"})
 
 
 def test_what_is_still_to_come_is_no_drift(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_what_is_still_to_come_is_no_drift(tmp_path: Path) -> None:
     coming = seen({"kind": "file", "path": str(path), "coming": True})
     path.write_text("here now")
     assert drift(coming) == ""
-    assert "there although it was not" in drift(dict(coming, coming=False))
+    assert "present (was missing)" in drift(dict(coming, coming=False))
 
 
 def test_a_unit_that_retries_is_at_work_between_two_starts() -> None:
@@ -187,7 +187,7 @@ def test_survey_names_phase_and_resource(file: dict[str, Any]) -> None:
     ("key", "before", "now", "said"),
     [
         ("active", "active", "inactive", "stopped (was running)"),
-        ("active", "active", "activating", "starting again (was running)"),
+        ("active", "active", "activating", "restarting (was running)"),
         ("active", "RUNNING", "FATAL", "failed (was running)"),
         ("active", "inactive", "dead", "dead (was inactive)"),
         ("sha256", "b" * 64, "8" * 64, f"sha256 changed: was {'b' * 12}..., now {'8' * 12}..."),

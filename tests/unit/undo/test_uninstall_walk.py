@@ -159,7 +159,7 @@ def test_an_original_that_was_altered_is_not_given_back(tmp_path: Path) -> None:
     made, config = found_before(tmp_path)
     (kept,) = (made.state / "originals").iterdir()
     kept.write_text("evil")
-    assert "altered" in made.remove(purge=True)["left"][0]
+    assert "kept original was changed" in made.remove(purge=True)["left"][0]
     assert config.read_text() == "config.json"
 
 

@@ -1,1 +1,1 @@
-"""System packages: repositories, keys, what is installed, removal."""
+"""System packages: repositories, keys, installed packages, and removal."""

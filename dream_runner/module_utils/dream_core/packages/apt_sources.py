@@ -1,7 +1,8 @@
-"""Which of apt's sources could not be refreshed, why, and in which file each is written.
+"""Find the apt sources that could not be refreshed, with the reason and their file.
 
-A machine with a GPU often has a vendor's source whose key was rotated. What is wanted here is
-mostly in the distribution's own lists: installing decides, and the broken source is named.
+Machines with a GPU often have a vendor's source with an outdated key. Most packages come from the
+distribution's own lists, so a broken source only matters if the installation fails; then it is
+reported.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _NAMED = re.compile(
     r"Malformed entry \d+ in (?:list|sources) file (\S+))",
     re.M,
 )
-#: apt's messages about permanent faults, with our reasons for them.
+#: apt's messages about permanent errors, with the reasons to show.
 REASONS = (
     ("NO_PUBKEY", "its key is missing"),
     ("EXPKEYSIG", "its key has expired"),
@@ -32,7 +33,7 @@ _MOST_FILE_BYTES = 256 * 1024
 
 
 class Broken(NamedTuple):
-    """A source that could not be refreshed; ``file`` is empty where none names it."""
+    """A source that could not be refreshed; ``file`` is empty if no file lists it."""
 
     uri: str
     file: str
@@ -71,14 +72,14 @@ def _text(path: str) -> str:
 
 
 def warning(item: Broken) -> str:
-    """Return a line about one source, without what may be a password in its address."""
+    """Return a warning about one source, without a password that its address may contain."""
     place = " (%s)" % item.file if item.file else ""
     shown = without_logins(item.uri)
-    return "the package source %s%s is not used: %s" % (shown, place, item.reason)
+    return "cannot use the package source %s%s: %s" % (shown, place, item.reason)
 
 
 def failure(sources: Sequence[Broken]) -> Optional[DreamError]:
-    """Return the error of an installation that failed beside sources that will stay broken."""
+    """Return the error of an installation that failed while sources are permanently broken."""
     bad = [item for item in sources if item.permanent]
     if not bad:
         return None

@@ -1,7 +1,7 @@
-"""Which Debian packages of a bundle a host lacks, each proved by its digest before root uses it.
+"""Choose the Debian packages of a bundle that a host lacks, and verify their digests.
 
-A missing package brings along those of its dependencies that the bundle has and the host has
-not, or not in the version asked for. The rest is apt's: it refuses what does not fit together.
+A missing package includes its dependencies that the bundle has and that the host lacks or has in an
+unsuitable version. apt checks the rest and rejects packages that do not fit together.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _FIELDS = "${Package}\\t${Pre-Depends}, ${Depends}\\t${Provides}\\n"
 _INSTALLED = "${db:Status-Status}\\t${Package}\\t${Version}\\t${Provides}\\n"
 _SECONDS = 60
 
-#: Tells whether a version stands in a relation (``>=`` and so on) to another.
+#: Returns whether a version has a relation (``>=`` and so on) to another.
 Compare = Callable[[str, str, str], bool]
 
 
 class Deb(NamedTuple):
-    """A package file: its path, and what it needs as groups of alternatives."""
+    """A package file: its path, and its dependencies as groups of alternatives."""
 
     path: str
     needs: Sequence[Sequence[Tuple[str, str, str]]]
@@ -35,7 +35,7 @@ class Deb(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """The files to install together, and the names that the bundle does not have."""
+    """The files to install together, and the names that the bundle lacks."""
 
     paths: List[str]
     absent: List[str]
@@ -44,9 +44,9 @@ class Choice(NamedTuple):
 def choose(
     names: Sequence[str], debs: Mapping[str, Deb], installed: Mapping[str, str], compare: Compare
 ) -> Choice:
-    """Return the files for ``names`` with what they need; ``installed`` holds versions by name.
+    """Return the files for ``names`` and their dependencies; ``installed`` has versions by name.
 
-    A name that another package only provides is installed with an empty version.
+    A name that another package provides counts as installed with an empty version.
     """
     providers = {other: name for name in sorted(debs) for other in debs[name].provides}
     wanted = [(name, "", "") for name in reversed(names)]
@@ -56,7 +56,7 @@ def choose(
         name = wanted.pop()[0]
         real = name if name in debs else providers.get(name, "")
         if not real:
-            # A need that the bundle lacks is apt's to judge: what it replaces may be here.
+            # apt decides about a dependency that the bundle lacks: a replacement may be installed.
             absent += [name] if name in names else []
         elif real not in chosen:
             chosen[real] = debs[real].path
@@ -100,32 +100,35 @@ def relations(text: str) -> List[List[Tuple[str, str, str]]]:
 
 
 def look(directory: str, names: Sequence[str], offline: bool) -> Dict[str, Any]:
-    """Return ``{paths, absent}`` for ``names`` from the bundle in ``directory``; write nothing.
+    """Return ``{paths, absent}`` for ``names`` from the bundle in ``directory``.
 
-    Raises IntegrityError BUNDLE_BROKEN where a file is not as it was made, and, ``offline``,
-    RequirementError OFFLINE_ARTEFACT_MISSING where the bundle lacks one of ``names``.
+    Writes nothing. Raises IntegrityError BUNDLE_BROKEN if a file is damaged and, with ``offline``,
+    RequirementError OFFLINE_ARTEFACT_MISSING if the bundle lacks one of ``names``.
     """
     chosen = Choice([], sorted(names))
     if directory and names:
         sums = contents.inspect(directory).sums
         files = {os.path.join(directory, name): sums[name] for name in sums if _is_deb(name)}
-        # Before dpkg-deb reads one: of an altered file not even the name is believed.
+        # Verify before dpkg-deb reads a file: not even the package name in a changed file is
+        # trusted.
         for path, sha256 in files.items():
             _prove(path, sha256)
         chosen = choose(names, _read(sorted(files)), _installed(), _compare)
     if offline and chosen.absent:
         raise RequirementError(
-            "offline, but these system packages are not here: %s" % ", ".join(chosen.absent),
+            "offline, but these system packages are missing: %s" % ", ".join(chosen.absent),
             code="OFFLINE_ARTEFACT_MISSING",
-            hint="make the bundle on the same Debian release as this host, or install them by hand",
+            hint="create the bundle on the same Debian release as this host, or install the "
+            "packages by hand",
         )
     return chosen._asdict()
 
 
 def names(directory: str) -> List[str]:
-    """Return the packages that the bundle in ``directory`` lists; "" has none.
+    """Return the packages that the bundle in ``directory`` lists; none for "".
 
-    By the names of the files: ``look`` reads and proves them. Raises IntegrityError BUNDLE_BROKEN.
+    Only the file names are used; ``look`` reads and verifies the files. Raises IntegrityError
+    BUNDLE_BROKEN.
     """
     sums = contents.inspect(directory).sums if directory else {}
     return sorted(os.path.basename(name).partition("_")[0] for name in sums if _is_deb(name))
@@ -171,7 +174,7 @@ def _compare(one: str, operator: str, other: str) -> bool:
 
 
 def _output(*command: str) -> str:
-    """Return what a program of dpkg's prints; whole rows are facts, whatever its exit code says."""
+    """Return the output of a dpkg program; its complete rows are used despite its exit code."""
     return tools.run(command, _SECONDS, environment=_environment()).output
 
 
@@ -182,8 +185,9 @@ def _environment() -> Dict[str, str]:
 def _prove(path: str, sha256: str) -> None:
     if hash_file(path) != sha256:
         raise IntegrityError(
-            "the bundle is not as it was made: %s differs" % os.path.basename(path),
+            "the bundle is damaged: %s differs" % os.path.basename(path),
             code="BUNDLE_BROKEN",
             where=path,
-            hint="copy it again from its source; 'sha256sum -c SHA256SUMS' in it tells the same",
+            hint="copy it again from its source; 'sha256sum -c SHA256SUMS' in its directory "
+            "verifies it",
         )

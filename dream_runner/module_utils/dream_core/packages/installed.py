@@ -1,4 +1,4 @@
-"""Which system packages are installed."""
+"""Find the installed system packages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import FrozenSet, List, Sequence
 from ..system import tools
 from ..system.filesystems import lines, names_in
 
-#: How each family is asked for a package, with the answer that means installed.
+#: The query command of each family, and the answer that means installed.
 _QUERIES = {
     "debian": (["dpkg-query", "-W", "-f=${db:Status-Status}"], "installed"),
     "redhat": (["rpm", "-q"], ""),
@@ -20,16 +20,16 @@ _QUERIES = {
 
 
 def missing_packages(names: Sequence[str], family: str) -> List[str]:
-    """Return the packages of ``names`` that are not installed; all where nobody can tell."""
+    """Return the packages of ``names`` that are not installed; all if the state is unknown."""
     argv, answer = _QUERIES.get(family, (["false"], ""))
     return [name for name in names if not tools.prints([*argv, name], answer)]
 
 
 def is_dpkg_interrupted(folder: str = "/var/lib/dpkg") -> bool:
-    """Return whether dpkg was stopped in the middle: it then refuses all other work.
+    """Return whether dpkg was interrupted; it then refuses all other work.
 
-    Its journal is empty unless it was killed; a package between unpacked and
-    configured says so in the status.
+    Its journal is empty unless it was killed; the status shows packages that are unpacked but not
+    configured.
     """
     if names_in(os.path.join(folder, "updates")):
         return True
@@ -41,7 +41,7 @@ def is_dpkg_interrupted(folder: str = "/var/lib/dpkg") -> bool:
 
 
 def installed(names: Sequence[str]) -> FrozenSet[str]:
-    """Return which of the packages the database of dpkg, rpm, pacman or apk has."""
+    """Return the packages that the database of dpkg, rpm, pacman or apk has."""
     for program, query in _PACKAGE_QUERIES.items():
         if tools.path_of(program):
             lines = tools.output([program, *query, *names]).splitlines()
@@ -53,7 +53,7 @@ def installed(names: Sequence[str]) -> FrozenSet[str]:
     return frozenset()
 
 
-#: How each package manager is asked which of the names that follow are installed.
+#: The command of each package manager that lists the installed ones of the names that follow.
 _PACKAGE_QUERIES = {
     "dpkg-query": ["--show", "--showformat=${Package} ${db:Status-Status}\\n"],
     "rpm": ["--query", "--queryformat=%{NAME}\\n"],

@@ -1,7 +1,7 @@
-"""Fingerprints of the public keys in a key file, without gpg: a bare host has none. Pure.
+"""Compute the fingerprints of public keys without gpg, which a bare host lacks. Pure.
 
-RFC 4880: a file of packets; tag 6 is a primary key. The fingerprint of a
-version 4 key is the SHA-1 of 0x99, the length in two bytes and the packet.
+RFC 4880: a key file consists of packets; tag 6 is a primary key. The fingerprint of a version 4 key
+is the SHA-1 of 0x99, the length in two bytes and the packet.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _PUBLIC_KEY = 6
 
 
 def fingerprints(content: bytes) -> List[str]:
-    """Return the fingerprint of every primary key; ValueError for what is no key file.
+    """Return the fingerprint of every primary key. Raises ValueError if it is not a key file.
 
-    Of every one: whoever trusts the file trusts all of them.
+    All keys count, because trusting the file means trusting every key in it.
     """
     found = [
         hashlib.sha1(b"\x99" + len(body).to_bytes(2, "big") + body).hexdigest().upper()
@@ -31,12 +31,12 @@ def fingerprints(content: bytes) -> List[str]:
         if tag == _PUBLIC_KEY and _is_version_4(body)
     ]
     if not found:
-        raise ValueError("there is no public key in it")
+        raise ValueError("it contains no public key")
     return found
 
 
 def binary(content: bytes) -> bytes:
-    """Return the packets of a key file, armoured or not."""
+    """Return the packets of a key file, with or without armour."""
     blocks = _ARMOR.findall(content.replace(b"\r\n", b"\n"))
     if not blocks:
         return content
@@ -44,17 +44,19 @@ def binary(content: bytes) -> bytes:
 
 
 def _dearmor(block: bytes) -> bytes:
-    # The last line, which begins with =, is a checksum against slips, not against anybody.
+    # The last line, which begins with =, is only a checksum against transmission errors.
     lines = [line.strip() for line in block.splitlines() if not line.startswith(b"=")]
     try:
         return base64.b64decode(b"".join(lines), validate=True)
     except binascii.Error as error:
-        raise ValueError("its armour is broken: %s" % error) from error
+        raise ValueError("its armour is invalid: %s" % error) from error
 
 
 def _is_version_4(body: bytes) -> bool:
     if body[:1] != b"\x04":
-        raise ValueError("a key in it has version %d, only 4 is known here" % (body or b"\0")[0])
+        raise ValueError(
+            "it contains a key of version %d; only version 4 is supported" % (body or b"\0")[0]
+        )
     return True
 
 
@@ -63,16 +65,16 @@ def _packets(data: bytes) -> Iterator[Tuple[int, bytes]]:
     while place < len(data):
         head = data[place]
         if not head & 0x80:
-            raise ValueError("it is no OpenPGP file")
+            raise ValueError("it is not an OpenPGP file")
         tag, place, length = _header(data, place + 1, head)
         if place + length > len(data):
-            raise ValueError("it is cut short")
+            raise ValueError("it is truncated")
         yield tag, data[place : place + length]
         place += length
 
 
 def _header(data: bytes, place: int, head: int) -> Tuple[int, int, int]:
-    """Return tag, place of the body and its length."""
+    """Return the tag, and the position and length of the body."""
     try:
         if head & 0x40:
             return (head & 0x3F, *_new_length(data, place))
@@ -80,7 +82,7 @@ def _header(data: bytes, place: int, head: int) -> Tuple[int, int, int]:
         length = int.from_bytes(data[place : place + size], "big")
         return (head >> 2) & 0x0F, place + size, length
     except IndexError as error:
-        raise ValueError("it has a packet without a length") from error
+        raise ValueError("it contains a packet without a length") from error
 
 
 def _new_length(data: bytes, place: int) -> Tuple[int, int]:
@@ -91,4 +93,4 @@ def _new_length(data: bytes, place: int) -> Tuple[int, int]:
         return place + 2, ((first - 192) << 8) + data[place + 1] + 192
     if first == 255:
         return place + 5, int.from_bytes(data[place + 1 : place + 5], "big")
-    raise ValueError("it has a packet of unknown length")
+    raise ValueError("it contains a packet of unknown length")

@@ -1,7 +1,7 @@
-"""System packages that an install of ours brought, taken away without taking others along.
+"""Remove the system packages that an install brought, without removing others.
 
-apt itself is asked, without being let, what would go: our packages and what only
-they brought. Where a package that somebody chose would go too, ours stays.
+A simulation by apt shows what would be removed: our packages and their own dependencies. A package
+of ours stays if its removal would remove a package that the user installed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SECONDS = 300
 
 
 class Removal(NamedTuple):
-    """The packages that go together, or ``why`` they stay; ``command`` does it by hand."""
+    """The packages to remove together, or ``why`` they stay; ``command`` removes them by hand."""
 
     names: List[str]
     why: str = ""
@@ -29,12 +29,12 @@ class Removal(NamedTuple):
 
 
 def plan(names: Sequence[str]) -> Removal:
-    """Return what would go with the packages ``names``; changes nothing."""
+    """Return what a removal of the packages ``names`` would remove; changes nothing."""
     if not tools.path_of("apt-get"):
         return Removal([], "remove it with the package manager of this host")
     try:
         together = _simulated("purge", "--auto-remove", *names)
-        # What nobody needed before us is not ours to tidy.
+        # Packages that were unused before the install are not removed.
         idle = _simulated("autoremove")
         brought = set(names) | set(_output("apt-mark", "showauto").split())
     except (OSError, subprocess.SubprocessError, Refused) as error:
@@ -45,18 +45,18 @@ def plan(names: Sequence[str]) -> Removal:
         return Removal([], "needed by %s" % ", ".join(others))
     command = "apt-get purge %s" % " ".join(going)
     if os.geteuid() and not _sudo():
-        return Removal([], "needs root: sudo %s" % command)
+        return Removal([], "requires root: sudo %s" % command)
     return Removal(going, "", command)
 
 
 class Refused(Exception):
-    """The package manager says no, in its own words."""
+    """The package manager refused; the message is its output."""
 
 
 def remove(removal: Removal) -> None:
     """Remove the packages of a plan. Raises Refused, OSError or SubprocessError."""
     if installed.is_dpkg_interrupted():
-        # By a kill; until it has ended what it began, dpkg refuses everything else.
+        # After a kill dpkg refuses all other work until this is done.
         _as_root("dpkg", "--configure", "-a", "--force-confold")
     _as_root("apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=300", "purge", *removal.names)
 
@@ -66,11 +66,11 @@ def _as_root(*command: str) -> None:
 
 
 def _sudo() -> List[str]:
-    """Return how to become root without being asked; empty where that is not possible."""
+    """Return the command to become root without a password; empty if that is not possible."""
     sudo = tools.path_of("sudo")
     if not sudo:
         return []
-    # As Ansible's workers will: the plan is made at a terminal, the removal outside of it.
+    # Test sudo as Ansible's workers use it: the plan runs at a terminal, the removal without one.
     return [sudo, "-n"] if ask_sudo([sudo, "-k", "-n", "true"])[0] == 0 else []
 
 
@@ -84,5 +84,5 @@ def _output(*argv: str) -> str:
     done = tools.run([program, *argv[1:]], _SECONDS, environment=environment)
     if done.status != 0:
         said = done.errors.strip().splitlines()
-        raise Refused(said[-1] if said else "%s ended with %d" % (argv[0], done.status))
+        raise Refused(said[-1] if said else "%s failed with status %d" % (argv[0], done.status))
     return done.output

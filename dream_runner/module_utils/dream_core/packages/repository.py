@@ -1,7 +1,7 @@
-"""Add a signed package repository: its key is pinned, and it is proved before it stays.
+"""Add a signed package repository with a pinned key, and test it before it is kept.
 
-A repository that fails makes every later update of the host fail, so that one
-which cannot be trusted or reached leaves no trace.
+A broken repository makes every later update of the host fail, so a repository that cannot be
+verified or reached is removed completely.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _KEY_LIMIT_BYTES = 1024 * 1024
 _KEY_PATIENCE_SECONDS = 60
 _REFRESH_PATIENCE_SECONDS = 600
 
-#: What apt, dnf and zypper say when a signature or digest does not fit.
+#: Messages of apt, dnf and zypper about a wrong signature or digest.
 _UNTRUSTED = re.compile(
     r"NO_PUBKEY|BADSIG|EXPKEYSIG|REVKEYSIG|is not signed|not signed|Hash Sum mismatch|weak security"
     r"|signatures were invalid|couldn't be verified|GPG (?:check|signature).*(?:FAILED|fail)"
@@ -41,13 +41,13 @@ class _File(TypedDict):
 
 
 def provide(wanted: Repository, environment: Mapping[str, str], write: bool) -> List[str]:
-    """Bring the repository ``wanted`` (docker_engine.repository); return the files that differed.
+    """Add the repository ``wanted`` (engine_source.repository); return the files that differed.
 
-    Raises IntegrityError where key or repository are not what was pinned.
+    Raises IntegrityError if the key or the repository does not match the pinned key.
     """
     key = _present_key(wanted)
     if key is None and not write:
-        # A dry run asks no server.
+        # A dry run does not contact a server.
         return [wanted["key"], *_differing(wanted["files"])]
     content = key or _fetch_key(wanted, environment)
     files: List[_File] = [{"path": wanted["key"], "content": content}]
@@ -94,7 +94,7 @@ def _content(path: str) -> Optional[bytes]:
 
 
 def _present_key(wanted: Repository) -> Optional[bytes]:
-    """Return the key that is here, if it is the pinned one."""
+    """Return the key on this host if it is the pinned one."""
     content = _content(wanted["key"])
     try:
         return content if content and _is_pinned(content, wanted) else None
@@ -107,7 +107,7 @@ def _is_pinned(content: bytes, wanted: Repository) -> bool:
 
 
 def _fetch_key(wanted: Repository, environment: Mapping[str, str]) -> bytes:
-    """Return the signing key, in the form the package manager reads, once it is the pinned one."""
+    """Download and verify the signing key; return it in the form for the package manager."""
     content = _download(wanted["key_url"], environment)
     try:
         offered = fingerprints(content)
@@ -115,7 +115,7 @@ def _fetch_key(wanted: Repository, environment: Mapping[str, str]) -> bytes:
         raise _wrong_key(wanted, str(error)) from error
     if not _is_pinned(content, wanted):
         raise _wrong_key(wanted, "it has %s" % ", ".join(offered))
-    # Only what was looked at: around an armoured block there could be anything.
+    # Keep only the verified part: there could be anything around an armoured block.
     return binary(content) if wanted["kind"] == "apt" else content
 
 
@@ -125,8 +125,8 @@ def _wrong_key(wanted: Repository, why: str) -> IntegrityError:
         % (wanted["key_url"], ", ".join(wanted["fingerprints"]), why),
         code="REPOSITORY_KEY",
         where=wanted["key_url"],
-        hint="nothing was added to this host; where the publisher announced a new key, update"
-        " dream-runner, else do not trust the address or the network",
+        hint="nothing was added to this host; if the publisher announced a new key, update "
+        "dream-runner, otherwise do not trust the address or the network",
     )
 
 
@@ -137,7 +137,7 @@ def _download(url: str, environment: Mapping[str, str]) -> bytes:
         return answer.content
     except SourceFault as fault:
         raise NetworkError(
-            "the signing key at %s cannot be fetched: %s" % (url, fault.what),
+            "the signing key at %s cannot be downloaded: %s" % (url, fault.what),
             code=fault.code,
             where=url,
             hint="check the connection or the proxy, then run again",
@@ -145,7 +145,7 @@ def _download(url: str, environment: Mapping[str, str]) -> bytes:
 
 
 def _prove(wanted: Repository, environment: Mapping[str, str]) -> None:
-    """Read the lists of this repository alone; its signature is checked on the way."""
+    """Read the lists of only this repository, which verifies its signature."""
     try:
         done = tools.run(
             _refresh(wanted),
@@ -169,9 +169,9 @@ def _refresh(wanted: Repository) -> List[str]:
         options = {
             "Dir::Etc::sourcelist": wanted["files"][0]["path"],
             "Dir::Etc::sourceparts": "-",
-            # The lists of the other repositories stay.
+            # Keep the lists of the other repositories.
             "APT::Get::List-Cleanup": "0",
-            # Yesterday's list in place of one that cannot be trusted is no proof.
+            # An old list must not replace one that cannot be verified.
             "APT::Update::Error-Mode": "any",
             "DPkg::Lock::Timeout": "300",
         }
@@ -186,7 +186,7 @@ def _unproved(wanted: Repository, said: str) -> DreamError:
     why = "; ".join(lines or said.splitlines()[-3:])
     if _UNTRUSTED.search(said):
         return IntegrityError(
-            "the repository %s cannot be trusted: %s" % (wanted["url"], why),
+            "the repository %s cannot be verified: %s" % (wanted["url"], why),
             code="REPOSITORY_UNTRUSTED",
             where=wanted["url"],
             hint="nothing was added to this host; do not trust the address or the network",

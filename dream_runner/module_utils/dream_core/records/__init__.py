@@ -1,1 +1,1 @@
-"""What dream-runner records on a host, and how it compares the records with the host."""
+"""The records of dream-runner on a host, and their comparison with the host."""

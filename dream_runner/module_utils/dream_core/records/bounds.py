@@ -1,10 +1,10 @@
-"""Decide whether a record may lead to a change of the host, and say why not.
+"""Decide whether a record may lead to a change of the host, with the reason if not.
 
-A receipt is a file: it can be altered, damaged or copied from elsewhere, and it names the very
-directory that it belongs to. What it says is therefore compared with what the host and the account
-say: the mark inside the directory, its owner and its depth, the name of a unit and the directory
-that the unit's own file names, the account that runs the program. Directories of the system are
-refused whatever a record says. Uninstall, rollback and the upgrade program all ask here.
+A receipt is a file that can be changed, damaged or copied from elsewhere, and it names its own
+directory. It is therefore checked against the host and the account: the mark in the directory, its
+owner and depth, the name of a unit and the directory in the unit's own file, and the account that
+runs the program. System directories are always refused. Uninstall, rollback and the upgrade program
+use these checks.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SYSTEM_DIRS = frozenset(
         *("var/lib", "var/tmp"),
     )
 )
-#: Trees in which an install directory may not lie, at any depth.
+#: Trees that must not contain an install directory at any depth.
 SYSTEM_TREES = tuple(
     "/%s/" % name
     for name in (
@@ -39,7 +39,7 @@ SYSTEM_TREES = tuple(
     )
 )
 _SYSTEM_UNITS = "/etc/systemd/system"
-#: Where a file of ours, known by its name, may lie outside the install directory.
+#: Directories outside the install directory that may contain our files, by name.
 SYSTEM_FOLDERS = (_SYSTEM_UNITS, "/etc/sysctl.d", "/etc/modprobe.d", "/etc/udev/rules.d")
 _USER_UNITS = ".config/systemd/user"
 _OWN_FILE = re.compile(r"(\d\d-)?dream-runner(-[a-z]+)*\.(conf|rules|service)")
@@ -48,25 +48,25 @@ _OWN_UNIT = re.compile(r"dream-runner(-[a-z]+)+\.service")
 PROJECTS = ("dream-runner", "dream-runner-trial")
 _GROUP = "docker"
 _DIGEST = re.compile(r"(\S+@)?sha256:[0-9a-f]{64}")
-#: What the roles install by themselves; any other package has to stand in the mark.
+#: Packages that the roles install; any other package must be listed in the mark.
 _PACKAGES = frozenset(("libgomp1", "python3-venv", "ca-certificates"))
-#: Packages that a host does not work without. No install of ours brings one.
+#: Packages that a host needs to work. No install brings one of them.
 _VITAL_PACKAGE = re.compile(
     r"python3(\.\d+)?(-minimal)?|sudo|systemd.*|openssh-.*|libc6|dpkg|apt|bash|dash|coreutils"
     r"|util-linux|mount|login|passwd|init.*|linux-.*|docker.*|containerd.*|grub.*|network-manager"
 )
-#: Below an install directory that existed before us, volatile files lie in one of these.
+#: Directories of volatile files in an install directory that existed before the install.
 _LAYOUT = ("config", "data", "engine", "logs", "run", "supervisor", "upgrade")
 _UNIT_FILE_LIMIT = 64 * 1024
 
 
 def is_system(path: str) -> bool:
-    """Return whether ``path`` belongs to the system, so that no install directory is there."""
+    """Return whether ``path`` belongs to the system and cannot be an install directory."""
     return path in SYSTEM_DIRS or (path + "/").startswith(SYSTEM_TREES)
 
 
 class Bounds:
-    """What the records of one install directory may lead to, for the account that runs this."""
+    """The changes that records of one install directory may cause, for the current account."""
 
     def __init__(self, install_dir: Any, home: str) -> None:
         self.install_dir = install_dir if isinstance(install_dir, str) else ""
@@ -94,28 +94,32 @@ class Bounds:
     def _refuse_unmarked_root(self) -> str:
         # One level below / is a system directory, one level below /home somebody's home.
         if self._root.count("/") < 2 or os.path.dirname(self._root) == "/home":
-            return "%s has no mark of a dream-runner install" % self._root
+            return "%s has no dream-runner install mark" % self._root
         try:
             owner = os.stat(self._root).st_uid
         except OSError:
-            return ""  # Nothing is left there to be removed.
+            return ""  # Nothing is left to remove.
         mine = owner == os.geteuid()
-        return "" if mine else "%s belongs to another user and has no mark of ours" % self._root
+        return (
+            ""
+            if mine
+            else "%s belongs to another user and has no dream-runner install mark" % self._root
+        )
 
     # --- resources
 
     def refusal(self, resource: Resource, state: str = "done") -> str:
         """Return why a record must not lead to a change of ``resource``, or an empty string.
 
-        ``state`` is the state of its receipt: a phase that was interrupted has not yet
-        listed in the mark what it made.
+        ``state`` is the state of its receipt: an interrupted phase has not yet added its resources
+        to the mark.
         """
         return _RULES[resource["kind"]](self, resource, state)
 
     def place_of(self, path: Any) -> str:
         """Return why dream-runner never writes to ``path``, or an empty string.
 
-        Links in the path of its folder are resolved first.
+        Links in the path of its directory are resolved first.
         """
         if not isinstance(path, str) or not os.path.isabs(path) or not path.isprintable():
             return "its path is invalid"
@@ -144,7 +148,7 @@ class Bounds:
         return self._proof(resource)
 
     def _directory(self, resource: Resource, state: str) -> str:
-        # It is removed only where it is empty, and a folder of the system only where we made it.
+        # It is removed only if it is empty, and a system directory only if the install created it.
         return "" if resource["path"] in SYSTEM_FOLDERS else self.place_of(resource["path"])
 
     def _tree(self, resource: Resource, state: str) -> str:
@@ -153,33 +157,37 @@ class Bounds:
         if why:
             return why
         if os.path.realpath(path) == self._root or not self._is_below(os.path.realpath(path)):
-            # A link is refused, with better words, where the tree is removed.
+            # The removal itself refuses a link, with a better message.
             return "" if os.path.islink(path) else "only paths in an install directory are removed"
         return self._proof(resource)
 
     def _proof(self, resource: Resource) -> str:
-        """Return why nothing on the host shows that this is ours, where the mark does not."""
+        """Return why nothing else on the host proves that a resource without a mark is ours."""
         path = str(resource["path"])
         if not os.path.lexists(path):
             return ""
         mounted = mounts_below(os.path.dirname(path), self._root)
         if self._listed is not None and not mounted:
             return ""
-        # A disk of its own for the data is common; single files on it may be of anybody.
+        # A separate disk for the data is common; files on it may belong to others.
         is_file = resource["kind"] in ("file", "model")
         by_place = not (mounted and is_file) and self._is_of_the_layout(resource)
         if by_place or self._is_as_left(resource):
             return ""
-        where = "%s is a mount point" % mounted[0] if mounted else "no mark shows that it is ours"
+        where = (
+            "%s is a mount point" % mounted[0]
+            if mounted
+            else "nothing shows that dream-runner created it"
+        )
         return "%s, and it has changed since the install" % where
 
     def _is_as_left(self, resource: Resource) -> bool:
-        """Return whether a file, model or tree is still what it was when our work ended."""
+        """Return whether a file, model or tree is unchanged since our work ended."""
         from ..resources import observed_host
         from . import survey
 
         if resource.get("origin") == "found":
-            return True  # What is given back is compared with its record by originals.py.
+            return True  # originals.py compares restored files with their record.
         path = str(resource["path"])
         if os.path.isdir(path) and not os.listdir(path):
             return True
@@ -206,7 +214,7 @@ class Bounds:
         folder = os.path.dirname(path)
         if path != daemon_options.DAEMON_FILE or os.path.realpath(folder) != folder:
             return _OUTSIDE
-        return "" if isinstance(resource.get("set"), dict) else "it names no options"
+        return "" if isinstance(resource.get("set"), dict) else "it lists no options"
 
     def _unit(self, resource: Resource, state: str) -> str:
         name = str(resource["name"])
@@ -216,14 +224,14 @@ class Bounds:
         return self._unit_file(os.path.join(folder[str(resource["scope"])], name))
 
     def _unit_file(self, path: str) -> str:
-        """Return whose install a unit's file belongs to, where it is not this one."""
+        """Return the install directory of a unit's file, if it is another one."""
         try:
             if not stat.S_ISREG(os.lstat(path).st_mode):
                 return "its file is not a regular file"
             with open(path, encoding="utf-8", errors="replace") as stream:
                 text = stream.read(_UNIT_FILE_LIMIT)
         except OSError:
-            return ""  # Gone already; the manager may still know the unit.
+            return ""  # Already removed; the manager may still know the unit.
         found = re.findall(r"^WorkingDirectory=(.*)$", text, re.M)
         is_other = found and self.install_dir.replace("%", "%%") not in found
         return "its file names another directory: %s" % found[0] if is_other else ""
@@ -254,7 +262,7 @@ class Bounds:
         if _VITAL_PACKAGE.fullmatch(name):
             return "the host needs it"
         if not re.fullmatch(r"[a-z0-9][a-z0-9+.-]+", name):
-            return "that is not the name of a package"
+            return "it is not a package name"
         is_known = name in _PACKAGES or self._is_listed(("package", name))
         return "" if is_known else "nothing shows that dream-runner installed it"
 
@@ -281,7 +289,7 @@ class Bounds:
         return ""
 
 
-_OUTSIDE = "it is outside the places that an install writes to"
+_OUTSIDE = "it is outside the directories of an install"
 
 _RULES: Dict[str, Callable[[Bounds, Resource, str], str]] = {
     "file": Bounds._path,
@@ -300,7 +308,7 @@ _RULES: Dict[str, Callable[[Bounds, Resource, str], str]] = {
     "container": Bounds._container,
     "network": Bounds._of_project,
     "volume": Bounds._of_project,
-    # Both go with the program or file that made them.
+    # Both are removed with their program or file.
     "port": Bounds._nothing,
     "sysctl": Bounds._nothing,
 }
@@ -317,7 +325,7 @@ def _is_model(resource: Resource) -> bool:
 
 
 def account_name() -> str:
-    """Return the name of the account that this runs as."""
+    """Return the name of the current account."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:

@@ -1,8 +1,7 @@
-"""Which phases have work to do, and why: one pure decision for plan and run.
+"""Decide which phases have to run, and why. Pure; used by plan and run.
 
-Nothing is left out on a receipt's word alone: a phase rests only when it ended,
-its inputs are what they were, and the host was just looked at and still shows
-everything the phase made.
+A receipt alone is not enough to skip a phase: it is skipped only if it has finished, its inputs are
+unchanged, and a survey has just found everything that it made.
 """
 
 from __future__ import annotations
@@ -24,21 +23,21 @@ FOLLOWS = "follows"
 ASKED = "asked for"
 UNCHANGED = "unchanged"
 
-#: Refuse what must not go on; they run before anything else does.
+#: Phases that can refuse the install; they run first.
 _GUARDS = ("preflight", "requirements")
-#: Prove and tell what is there; they run after anything else did.
+#: Phases that test and report the result; they run after any other phase.
 _PROOFS = ("health", "summary")
 
 
 class Reason(NamedTuple):
-    """Why a phase runs, or that it does not (``UNCHANGED``); ``detail`` names what differs."""
+    """Why a phase runs, or ``UNCHANGED``; ``detail`` lists the differences."""
 
     why: str
     detail: str = ""
 
     @property
     def is_due(self) -> bool:
-        """Return whether the phase has to run."""
+        """Return whether the phase must run."""
         return self.why != UNCHANGED
 
 
@@ -53,8 +52,8 @@ def decide(
 ) -> Dict[str, Reason]:
     """Return the reason of every phase, in run order.
 
-    ``wanted`` holds for each phase the digests of its inputs and whose facts it
-    reads: ``{inputs: {name: digest}, consumes: [phase]}``. ``full`` runs all.
+    ``wanted`` has the digests of each phase's inputs, and the phases whose facts it reads:
+    ``{inputs: {name: digest}, consumes: [phase]}``. ``full`` runs all.
     """
     reasons = {
         phase: _reason(phase, receipts, drift, wanted[phase], install_dir, version)
@@ -67,12 +66,12 @@ def decide(
     return _with_followers(reasons, wanted)
 
 
-def with_silence(
+def add_unresponsive_engine(
     drift: Mapping[str, Sequence[Mapping[str, str]]], unanswered: bool
 ) -> Dict[str, Sequence[Mapping[str, str]]]:
-    """Return the drift with an engine that holds its port and answers nobody.
+    """Add an engine that keeps its port but does not answer to the drift.
 
-    No file or state shows that: who asked it has to say so.
+    No file or state shows this; the caller has asked the engine.
     """
     if not unanswered:
         return dict(drift)
@@ -108,7 +107,7 @@ def _reason(
 
 
 def complete(wanted: Wanted, receipts: Receipts) -> Dict[str, str]:
-    """Return the digests of all inputs: those known beforehand, and what other phases found."""
+    """Return the digests of all inputs: those known beforehand, and the facts of other phases."""
     return {
         **wanted.get("inputs", {}),
         **{
@@ -123,7 +122,7 @@ def _several(items: Sequence[str]) -> str:
 
 
 def _with_followers(reasons: Dict[str, Reason], wanted: Mapping[str, Wanted]) -> Dict[str, Reason]:
-    """Let run what stands on something that runs."""
+    """Add the phases that depend on a phase that runs."""
     for phase in PHASES:
         sources: List[str] = [
             name for name in wanted[phase].get("consumes", ()) if reasons[name].is_due

@@ -1,8 +1,7 @@
-"""What a phase's work depends on, as one short digest a value.
+"""The inputs of a phase, as one short digest per value.
 
-A receipt keeps the digests of the inputs its phase ran with. A later run
-compares: equal digests and a host that still shows what the receipt saw mean
-that the role would find nothing to do.
+A receipt keeps the digests of the inputs of its phase. If they are equal in a later run, and the
+host is unchanged since the receipt, the role would find nothing to do.
 """
 
 from __future__ import annotations
@@ -18,16 +17,15 @@ from ..types.facts import Facts
 from ..types.host import Session
 from ..types.settings import SettingValues
 
-#: Variables made of several values, each of which counts by itself.
+#: Variables that consist of several values, each with its own digest.
 _COMPOSED = ("dream_choice", "dream_host", "dream_session")
 
-#: Parts of the facts document that tell when it was made, not what the host is. Its digest
-#: covers its time. Mounts come and go with every container and stick, and decide nothing: who
-#: needs room asks the directory itself.
+#: Parts of the facts document that do not describe the host: its times, and its digest, which
+#: covers the times. Mounts change with every container and USB stick and decide nothing.
 _VOLATILE = frozenset(
     "dream_host." + part for part in ("gathered_at", "fingerprint", "digest", "mounts")
 ) | {
-    # Words for people; what follows from the decision is the model and the upgrade.
+    # Texts for people; the model and the upgrade have the actual decision.
     "dream_choice.data_changes",
     "dream_choice.fast_start",
     "dream_choice.port_notes",
@@ -40,9 +38,9 @@ _NAME = re.compile(
 
 
 def names_in(text: str) -> FrozenSet[str]:
-    """Return the variables that the text of a role mentions.
+    """Return the variables that the text of a role uses.
 
-    One level below a composed variable is told apart: ``dream_choice.model``.
+    A composed variable is split one level: ``dream_choice.model``.
     """
     return frozenset(
         "%s.%s" % (name, field) if field and name in _COMPOSED else name
@@ -62,10 +60,10 @@ def values(
     facts: Facts,
     session: Session,
 ) -> Dict[str, Any]:
-    """Return every value that a role can name, flat, as ``digests`` takes them."""
+    """Return every value that a role can use, flat, as input of ``digests``."""
     flat = {"dream_" + name: value for name, value in settings.items()}
     if "accept" in settings:
-        # Holds for one run, after which it is forgotten.
+        # Valid for one run only.
         flat["dream_accept"] = [word for word in settings["accept"] if word != ACCEPT]
     for prefix, document in zip(_COMPOSED, (choice, facts, session)):
         flat.update({"%s.%s" % (prefix, key): value for key, value in document.items()})
@@ -73,10 +71,9 @@ def values(
 
 
 def digests(names: Iterable[str], known: Mapping[str, Any]) -> Dict[str, str]:
-    """Return ``{name: digest}`` of those of ``known`` that ``names`` mention.
+    """Return ``{name: digest}`` for the values of ``known`` that ``names`` contains.
 
-    A composed variable that is mentioned as a whole stands for all its values,
-    ``dream_settings`` for every setting.
+    A composed variable as a whole stands for all its values: ``dream_settings`` for every setting.
     """
     names = set(names)
     return {name: digest(value) for name, value in known.items() if _is_mentioned(name, names)}
@@ -94,7 +91,7 @@ def digest(value: Any) -> str:
 
 
 def difference(before: Mapping[str, str], now: Mapping[str, str]) -> Tuple[str, ...]:
-    """Return, in the words of a person, the inputs that are not what they were."""
+    """Return the changed inputs, described for a person."""
     return tuple(
         _in_words(name) for name in sorted({*before, *now}) if before.get(name) != now.get(name)
     )
@@ -104,9 +101,9 @@ def _in_words(name: str) -> str:
     if name == "content":
         return "the role itself"
     if name.endswith("_facts"):
-        return "what %s found" % name[: -len("_facts")]
+        return "the result of %s" % name[: -len("_facts")]
     return name.split(".")[-1].replace("dream_", "", 1)
 
 
-#: The id by which a user accepts a migration, for one run (inputs.py, commands/install).
+#: The id to accept a migration, for one run (inputs.py, commands/install).
 ACCEPT = "migration"

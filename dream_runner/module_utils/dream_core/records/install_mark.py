@@ -1,9 +1,8 @@
-"""A mark inside the install directory: proof that we made it, when the receipts are lost.
+"""The mark in the install directory, which proves that we created it if the receipts are lost.
 
-Receipts live in the state directory of the user. Whoever loses that keeps an
-install of which nothing says any more that it is ours; the next install would
-record all of it as found, and no uninstall would ever remove it. The mark says
-so: who made the directory, and what was made elsewhere.
+Receipts are in the user's state directory. Without them, the next install would record everything
+as found, and no uninstall would remove it. The mark records who created the directory, and what was
+created elsewhere.
 """
 
 from __future__ import annotations
@@ -25,15 +24,15 @@ SCHEMA = 1
 
 
 def path_of(install_dir: str) -> str:
-    """Return where the mark of ``install_dir`` is."""
+    """Return the path of the mark of ``install_dir``."""
     return os.path.join(install_dir, NAME)
 
 
 def note(install_dir: str, resources: Iterable[Resource]) -> Optional[str]:
-    """Write into the mark what a phase made; return a warning instead of failing.
+    """Add the resources that a phase created to the mark; return a warning instead of failing.
 
-    The mark begins with the phase that made the install directory itself: one
-    that was there before us is never marked. What is noted already writes nothing.
+    The phase that creates the install directory creates the mark; a directory that existed before
+    is never marked. Nothing is written if the mark is complete.
     """
     made = [item for item in resources if item["origin"] == "made"]
     before = read(install_dir)
@@ -52,15 +51,15 @@ def note(install_dir: str, resources: Iterable[Resource]) -> Optional[str]:
     try:
         json_file.write_json(path_of(install_dir), document, 0o644)
     except (DreamError, OSError) as error:
-        return "%s is not marked as ours: %s" % (install_dir, error)
+        return "cannot write the install mark in %s: %s" % (install_dir, error)
     return None
 
 
 def read(install_dir: str) -> Optional[Mark]:
-    """Return the mark, or None where there is none that counts.
+    """Return the mark, or None if there is no valid one.
 
-    One that was copied along with the directory names another place; one that
-    another user wrote proves nothing.
+    A mark that was copied with its directory has another path; a mark of another user proves
+    nothing.
     """
     path = path_of(install_dir)
     with contextlib.suppress(OSError):
@@ -74,7 +73,7 @@ def read(install_dir: str) -> Optional[Mark]:
 
 
 def owned(install_dir: str, resources: Sequence[Resource]) -> List[bool]:
-    """Tell of each resource whether the mark proves that an install of ours made it."""
+    """Return for each resource whether the mark proves that an install created it."""
     mark = read(install_dir) if install_dir else None
     if mark is None:
         return [False for _ in resources]

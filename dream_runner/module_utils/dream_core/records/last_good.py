@@ -1,9 +1,9 @@
-"""What the model last answered with, kept so that a change that fails can be turned back.
+"""Keep the last working configuration, so that a failed change can be rolled back.
 
-When the health phase has its answer, the files that decide what runs are copied into
-the state directory, and what an older engine's packages lie in is let go. Until the next answer
-nothing here changes: a run that is killed, or that fails again and again, still finds
-what worked. Secrets are not copied; a re-run never changes one.
+After the model has answered in the health phase, the configuration files are copied to the state
+directory, and the packages of an older engine are removed. Nothing changes here until the next
+answer: a run that is killed, or that fails repeatedly, still finds the working state. Secrets are
+not copied, because an install never changes them.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from . import bounds, originals, receipt_form
 FOLDER = "proved"
 _MANIFEST = "manifest.json"
 _SCHEMA = 1
-#: The phases that write what a service or the engine reads at its start.
+#: The phases that write files which a service or the engine reads at its start.
 _PHASES = ("directories", "services")
-#: All of them are configuration; anything larger is not.
+#: Maximum size of a configuration file.
 _LIMIT_BYTES = 4 * 1024 * 1024
 
 
 def keep(state_dir: str, receipts: Receipts, proof: Proof, home: str = "~") -> List[str]:
-    """Keep the files as they are now; return warnings. ``proof`` tells how the model was asked."""
+    """Copy the current files; return warnings. ``proof`` records how the model was asked."""
     folder = os.path.join(state_dir, FOLDER)
     services = receipts.get("services", {})
     try:
@@ -46,7 +46,7 @@ def keep(state_dir: str, receipts: Receipts, proof: Proof, home: str = "~") -> L
             "proof": proof,
             "files": files,
         }
-        # Last: until then the one before still names content that is there.
+        # Written last: until then the previous manifest is still valid.
         if manifest != read(state_dir):
             json_file.write_json(os.path.join(folder, _MANIFEST), manifest)
         _drop(folder, {(item["original"] or {})["sha256"] for item in files})
@@ -54,7 +54,7 @@ def keep(state_dir: str, receipts: Receipts, proof: Proof, home: str = "~") -> L
             if os.path.isdir(former(path)):
                 shutil.rmtree(former(path))
     except (DreamError, OSError) as error:
-        return ["a change that fails later cannot be turned back: %s" % error]
+        return ["a later failed change cannot be rolled back: %s" % error]
     return []
 
 
@@ -104,7 +104,7 @@ def _read(path: str) -> Any:
     with os.fdopen(handle, "rb") as stream:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode) or status.st_size > _LIMIT_BYTES:
-            raise OSError("%s is no small file" % path)
+            raise OSError("%s is not a small regular file" % path)
         return stream.read(), status
 
 
@@ -115,7 +115,7 @@ def _drop(folder: str, needed: Any) -> None:
 
 
 def read(state_dir: str) -> Optional[LastGood]:
-    """Return what was kept last, or None where there is nothing to trust."""
+    """Return the last kept state, or None if there is no valid one."""
     found, _ = json_file.read_json(os.path.join(state_dir, FOLDER, _MANIFEST))
     if found is None or _FORM(found) or found["schema"] != _SCHEMA:
         return None
@@ -139,9 +139,9 @@ _FORM = forms.fields(
 
 
 def differing(kept: LastGood, home: str = "~") -> List[Resource]:
-    """Return those of the kept files that the host has otherwise by now.
+    """Return the kept files that differ on the host.
 
-    A file outside the bounds of the install is not ours to write, whatever the manifest says.
+    A file outside the bounds of the install is never written, whatever the manifest lists.
     """
     limits = bounds.Bounds(kept.get("install_dir"), os.path.expanduser(home))
     ours = [item for item in kept["files"] if not limits.place_of(item["path"])]
@@ -149,16 +149,16 @@ def differing(kept: LastGood, home: str = "~") -> List[Resource]:
 
 
 def put_back(items: List[Resource], state_dir: str) -> None:
-    """Make the files what they were. Raises restore.Lost, DreamError or OSError."""
+    """Restore the files. Raises originals.Lost, DreamError or OSError."""
     for item in items:
         originals.give_back(item, state_dir, FOLDER)
 
 
 def put_trees_back(receipts: Receipts, home: str = "~") -> List[str]:
-    """Let former packages take the place of their successors; return what was put back."""
+    """Replace package directories with their former versions; return the restored ones."""
     found = [path for path in trees(receipts, home) if os.path.isdir(former(path))]
     for path in found:
-        # In this order: a kill in between leaves the former ones where they are looked for.
+        # In this order, because after a kill in between the former directory is still found.
         if os.path.lexists(path):
             shutil.rmtree(path)
         os.rename(former(path), path)

@@ -17,23 +17,24 @@ _TURN_SECONDS = 900.0
 
 @contextlib.contextmanager
 def kept_off(state_dir: str, seconds: float = _TURN_SECONDS) -> Iterator[None]:
-    """Keep the upgrade from switching while a phase records that it begins.
+    """Prevent the upgrade from switching models while a phase records its begin.
 
-    A run by the wrapper holds the install's lock, which the upgrade respects; one by hand
-    does not. Raises BusyError ANOTHER_RUN when a switch does not end.
+    A run by the wrapper holds the install's lock, which the upgrade respects; a playbook run by
+    hand does not. Raises BusyError ANOTHER_RUN if a switch does not finish.
     """
     try:
         handle = os.open(os.path.join(state_dir, _TURN), os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        # No upgrade has ever had its turn here.
+        # No upgrade has run on this host.
         yield
         return
     try:
         if file_lock.attempt(handle, shared=True, seconds=seconds) is file_lock.Lock.HELD:
             raise BusyError(
-                "this host is switching to its downloaded model right now",
+                "this host is switching to its downloaded model",
                 code="ANOTHER_RUN",
-                hint="wait for it to end, then run again; 'dream-runner status' shows its progress",
+                hint="wait until it finishes, then run again; 'dream-runner status' shows the "
+                "progress",
             )
         yield
     finally:
@@ -42,10 +43,10 @@ def kept_off(state_dir: str, seconds: float = _TURN_SECONDS) -> Iterator[None]:
 
 @contextlib.contextmanager
 def turn(state_dir: str) -> Iterator[bool]:
-    """Try to be the only one who changes this host; yield whether that is so.
+    """Try to get exclusive access to this host; yield whether that succeeded.
 
-    Takes the install's own lock as well, signed like the wrapper's, so that a person who
-    installs meanwhile reads who is at work.
+    Also takes the install's lock, with the same content as the wrapper's, so that an install in the
+    meantime reports what is running.
     """
     with contextlib.ExitStack() as stack:
         for name in ("lock", _TURN):

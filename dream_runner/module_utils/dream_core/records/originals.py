@@ -1,8 +1,7 @@
-"""Give files and directories that were there before us back as they were.
+"""Restore files and directories that existed before the install.
 
-A receipt keeps of each its ``original``: mode, owner, and the digest of a
-file's content, which lies in ``originals`` of the state directory. What
-somebody else has changed since is left to them.
+A receipt keeps the ``original`` of each: mode, owner, and the digest of a file's content, which is
+kept in ``originals`` of the state directory. Anything that others have changed since is left alone.
 """
 
 from __future__ import annotations
@@ -16,22 +15,22 @@ from typing import Optional
 from ..system import atomic
 from ..types.resource import Original, Resource
 
-#: Nothing to do, to be given back, or another's by now.
+#: Nothing to do, to be restored, or changed by others.
 SAME, OURS, THEIRS = "same", "ours", "theirs"
 
 
 class Lost(Exception):
-    """The original cannot be given back, and why."""
+    """The original cannot be restored; the message is the reason."""
 
 
 def state_of(resource: Resource) -> str:
-    """Tell what became of a file or directory that was there before us."""
+    """Return the state of a file or directory that existed before the install."""
     original = resource.get("original")
     if not original:
         return SAME
     status = _status(resource["path"])
     if status is None:
-        # Gone by our own hand only where we saw it gone when our work ended.
+        # It was removed by the install only if it was missing when the phase ended.
         return SAME if (resource.get("seen") or {}).get("present", True) else OURS
     if resource["kind"] == "directory":
         if not stat.S_ISDIR(status.st_mode):
@@ -51,7 +50,7 @@ def _state_of_file(resource: Resource, status: os.stat_result, original: Origina
 
 
 def is_same(resource: Resource) -> bool:
-    """Return whether a file is there with the content, mode and owner of its ``original``."""
+    """Return whether a file has the content, mode and owner of its ``original``."""
     status, original = _status(resource["path"]), resource["original"] or {}
     if status is None or not stat.S_ISREG(status.st_mode):
         return False
@@ -60,24 +59,24 @@ def is_same(resource: Resource) -> bool:
 
 
 def give_back(resource: Resource, state_dir: str, folder: str = "originals") -> None:
-    """Make content, mode and owner what they were. Raises Lost, DreamError or OSError.
+    """Restore content, mode and owner. Raises Lost, DreamError or OSError.
 
-    ``folder`` is where in the state directory the content was kept.
+    ``folder`` is the directory below the state directory with the kept content.
     """
     path, original = resource["path"], resource["original"] or {}
     if resource["kind"] == "file" and _digest(path) != original["sha256"]:
-        # Private until its rights are right.
+        # Private until its mode is restored.
         kept = os.path.join(state_dir, folder, original["sha256"])
         atomic.write_bytes(path, _content(kept, original["sha256"]), 0o600)
     status = os.lstat(path)
     if (status.st_uid, status.st_gid) != (original["uid"], original["gid"]):
         os.chown(path, original["uid"], original["gid"], follow_symlinks=False)
-    # After the owner: a change of owner takes setuid bits away.
+    # After the owner, because a change of owner clears setuid bits.
     os.chmod(path, int(original["mode"], 8))
 
 
 def rights(status: os.stat_result) -> Original:
-    """Return mode and owner as an ``original`` keeps them."""
+    """Return mode and owner in the form of an ``original``."""
     return {
         "mode": "%04o" % stat.S_IMODE(status.st_mode),
         "uid": status.st_uid,
@@ -91,9 +90,9 @@ def _content(path: str, digest: str) -> bytes:
         with os.fdopen(handle, "rb") as stream:
             content = stream.read()
     except OSError as error:
-        raise Lost("what it was before cannot be read: %s" % error.strerror) from error
+        raise Lost("its kept original cannot be read: %s" % error.strerror) from error
     if hashlib.sha256(content).hexdigest() != digest:
-        raise Lost("what was kept of it was altered: %s" % path)
+        raise Lost("its kept original was changed: %s" % path)
     return content
 
 

@@ -1,8 +1,7 @@
-"""What each phase made, on the host it describes.
+"""Receipts: what each phase made, recorded on the host itself.
 
-A receipt is a hint about where to look, never a reason to skip: roles look at
-the host again every time. It is written before a phase touches anything
-(``running``) and after its work is proved (``done``).
+A receipt shows where to look, and is never alone a reason to skip a phase. It is written before a
+phase changes anything (``running``) and after its work is verified (``done``).
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from ..types.receipt import PhaseFacts, Receipt, Receipts, Stamp
 from ..types.resource import Resource
 from . import receipt_form
 
-#: The field that tells two resources of one kind apart.
+#: The field that identifies a resource among those of its kind.
 _IDENTITY = {
     "file": ("path",),
     "directory": ("path",),
@@ -39,21 +38,20 @@ _IDENTITY = {
     "data": ("path",),
 }
 
-#: ``removed``: uninstalled, but for resources that are kept or could not go.
+#: ``removed``: uninstalled, except for resources that are kept or could not be removed.
 _STATES = ("running", "done", "failed", "removed")
 
 
 def path_of(state_dir: str, phase: str) -> str:
-    """Return where the receipt of ``phase`` is kept."""
+    """Return the path of the receipt of ``phase``."""
     return os.path.join(state_dir, "receipts", phase + ".json")
 
 
 def read_all(state_dir: str) -> Tuple[Dict[str, Receipt], List[str]]:
     """Return ``({phase: receipt}, warnings)``, phases in run order.
 
-    A receipt that cannot be trusted is left out with one warning: the phase is
-    then simply checked again from the host. One of a newer version is used as
-    far as it is understood.
+    An invalid receipt is skipped with a warning, and its phase is checked again on the host. A
+    receipt of a newer version is used as far as this version knows it.
     """
     receipts: Dict[str, Receipt] = {}
     warnings: List[str] = []
@@ -83,29 +81,29 @@ def _defect(document: Any, phase: str) -> Optional[str]:
         return "its schema is %s" % str(document.get("schema"))[:40]
     state = document.get("state")
     if document.get("phase") != phase or not isinstance(state, str) or state not in _STATES:
-        return "its phase or state is not one of ours"
+        return "its phase or state is unknown"
     problem = receipt_form.problem(document, phase)
     return "its %s" % problem if problem else None
 
 
 def _understood(document: Receipt) -> Tuple[Receipt, Optional[str]]:
-    """Return the receipt with what this version does not know put aside, and a warning.
+    """Move what this version does not know out of the resources; return the receipt and a warning.
 
-    What is put aside stays in the receipt under ``foreign`` and is never acted
-    on. Without its inputs a newer receipt's phase is checked again by its role.
+    It is kept in the receipt under ``foreign`` and never acted on. A newer receipt loses its
+    inputs, so that its role checks the phase again.
     """
     resources = document.get("resources", [])
     known = [item for item in resources if _is_recorded(item)]
     foreign = [item for item in resources if not _is_recorded(item)]
     warning = None
     if document["schema"] > RECEIPT_SCHEMA:
-        warning = "is of schema %d, this version knows %d: its phase is checked again" % (
+        warning = "has schema %d, but this version knows %d: its phase is checked again" % (
             document["schema"],
             RECEIPT_SCHEMA,
         )
         document = {**document, "inputs": None}
     elif foreign:
-        warning = "lists %d of a form unknown here: left alone" % len(foreign)
+        warning = "lists %d resources in an unknown form, which are left alone" % len(foreign)
     if foreign:
         earlier = document.get("foreign")
         kept = earlier if isinstance(earlier, list) else []
@@ -119,7 +117,7 @@ def _is_recorded(resource: Any) -> bool:
 
 
 def identity(resource: Any) -> Optional[Tuple[Any, ...]]:
-    """Return what makes ``resource`` itself, or None when it has no known form."""
+    """Return the identity of ``resource``, or None if its form is unknown."""
     kind = resource.get("kind") if isinstance(resource, dict) else None
     if not isinstance(kind, str) or kind not in _IDENTITY:
         return None
@@ -128,15 +126,15 @@ def identity(resource: Any) -> Optional[Tuple[Any, ...]]:
 
 
 def interrupted(receipts: Dict[str, Receipt]) -> List[str]:
-    """Return the phases that began and never ended, in run order."""
+    """Return the phases that began but did not end, in run order."""
     return [name for name in PHASES if receipts.get(name, {}).get("state") == "running"]
 
 
 def next_phase(receipts: Dict[str, Receipt]) -> Optional[str]:
-    """Return the first phase whose work is not known to be finished.
+    """Return the first phase that is not known to be finished.
 
-    A phase left in ``running`` counts as unfinished: the machine may have lost
-    power between its last change and its receipt.
+    A phase in state ``running`` counts as unfinished: the machine may have lost power between its
+    last change and its receipt.
     """
     for phase in PHASES:
         if receipts.get(phase, {}).get("state") != "done":
@@ -152,12 +150,11 @@ def begin(
     exists: Sequence[bool],
     stamp: Stamp,
 ) -> Receipt:
-    """Return the ``running`` receipt of a phase that is about to work.
+    """Return the ``running`` receipt of a phase that begins.
 
-    ``exists`` says for each resource whether it is on the host now. That
-    decides its origin only the first time: what we made stays ours although it
-    exists on every later run. Resources that are no longer wanted are kept, so
-    that uninstall still finds them.
+    ``exists`` states for each resource whether it is on the host now. That decides its origin only
+    the first time: what we made stays ours, although it exists in every later run. Resources that
+    are no longer wanted are kept, so that uninstall still finds them.
     """
     receipt: Receipt = before.copy() if before else {}
     known = {identity(item): item for item in receipt.get("resources", [])}
@@ -184,9 +181,9 @@ def finish(
     inputs: Dict[str, str],
     finished_at: str,
 ) -> Receipt:
-    """Return the receipt of a phase whose work ended as ``state``.
+    """Return the receipt of a phase that ended with ``state``.
 
-    ``inputs`` are the digests of what the work depended on (inputs.py).
+    ``inputs`` are the digests of the phase's inputs (inputs.py).
     """
     return {
         **receipt,
@@ -198,7 +195,7 @@ def finish(
 
 
 def write(state_dir: str, receipt: Receipt) -> Optional[str]:
-    """Store ``receipt``; return a warning instead of failing the install."""
+    """Write ``receipt``; return a warning instead of failing the install."""
     directory = os.path.join(state_dir, "receipts")
     path = path_of(state_dir, receipt["phase"])
     try:
@@ -211,7 +208,7 @@ def write(state_dir: str, receipt: Receipt) -> Optional[str]:
 
 
 def _set_aside(path: str, phase: str) -> None:
-    """Keep, under another name, a receipt that could not be read or is a newer version's."""
+    """Keep an unreadable receipt, or one of a newer version, under another name."""
     document, why = json_file.read_json(path)
     if document is None and why is None:
         return
@@ -220,9 +217,9 @@ def _set_aside(path: str, phase: str) -> None:
 
 
 def directory_of(receipts: Receipts) -> str:
-    """Return the install directory of the newest receipt in force, or an empty string.
+    """Return the install directory of the newest valid receipt, or an empty string.
 
-    An uninstall leaves receipts of what it kept; these belong to no installation.
+    An uninstall leaves receipts of what it kept; these do not belong to an installation.
     """
     live = [item for item in receipts.values() if item.get("state") != "removed"]
     nothing: Receipt = {}

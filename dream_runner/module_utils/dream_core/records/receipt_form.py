@@ -1,7 +1,7 @@
-"""The form of a receipt: what its readers may rely on, field by field.
+"""The form of a receipt: the fields that its readers may rely on.
 
-A resource of another form is not ours and is put aside; a receipt of another form is ignored as a
-whole, and its phase is checked again from the host.
+A resource with another form is not ours and is put aside; a receipt with another form is ignored,
+and its phase is checked again on the host.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Dict, Mapping
 from .. import forms
 
 _NAMED = {"name": forms.name}
-#: What every resource of a kind has to have.
+#: The required fields of each kind of resource.
 _REQUIRED: Dict[str, Mapping[str, forms.Form]] = {
     "file": {"path": forms.path},
     "directory": {"path": forms.path},
@@ -62,7 +62,7 @@ _PROOF = {
     "watch": forms.map_of(forms.name),
 }
 _KEY_FILE = {"key_file": forms.maybe(forms.name)}
-#: A rollback reads all of a proof, other readers what there is of it.
+#: A rollback needs all fields of a proof; other readers use the fields that exist.
 WHOLE_PROOF = forms.fields(_PROOF, _KEY_FILE)
 PROOF = forms.fields({}, {**_PROOF, **_KEY_FILE})
 _UPGRADE = forms.fields(

@@ -16,12 +16,12 @@ from ..types.receipt import PhaseFacts, Receipt, Stamp, Wanted
 from ..types.resource import Original, Resource
 from . import due_phases, install_mark, last_good, locks, originals, receipt
 
-#: A file that was there before us is configuration; a larger one is not kept.
+#: Maximum size of a configuration file that existed before; a larger one is not kept.
 _ORIGINAL_LIMIT_BYTES = 1024 * 1024
 
 
 class Recorded(TypedDict):
-    """What a role needs to know: the phase was found ``running``, and lines for the user."""
+    """The result for a role: whether the phase was found ``running``, and lines for the user."""
 
     interrupted: bool
     warnings: List[str]
@@ -38,15 +38,14 @@ def record(
     wanted: Optional[Wanted] = None,
     write: bool = True,
 ) -> Recorded:
-    """Write the receipt of ``phase`` and return what the role needs to know.
+    """Write the receipt of ``phase``; return the result for the role.
 
-    ``stamp`` carries version, run_id and install_dir, ``wanted`` the inputs of
-    the phase (due_phases.py). The result is ``{interrupted, warnings}``: interrupted
-    tells that the phase was found ``running``, so that handlers that were due
-    then are due now.
+    ``stamp`` has version, run_id and install_dir, ``wanted`` the inputs of the phase
+    (due_phases.py). The result is ``{interrupted, warnings}``: ``interrupted`` is true if the phase
+    was found ``running``; the handlers of the interrupted run are then still due.
     """
     if state == "running" and write:
-        # Between the two the upgrade of a fast start must not begin to change containers.
+        # The upgrade of a fast start must not begin to change containers between the two.
         with locks.kept_off(state_dir):
             return _record(state_dir, phase, state, resources, facts, stamp, wanted, write)
     return _record(state_dir, phase, state, resources, facts, stamp, wanted, write)
@@ -103,10 +102,10 @@ def _record(
 def _was_there(
     before: Optional[Receipt], resources: List[Resource], install_dir: str
 ) -> List[bool]:
-    """Tell of each resource whether it was on the host before us.
+    """Return for each resource whether it was on the host before the install.
 
-    Where a phase has no receipt at all, an earlier one may have been lost; the
-    mark in the install directory then tells ours from what was found.
+    If a phase has no receipt, an earlier one may have been lost; the mark in the install directory
+    then shows which resources are ours.
     """
     found = registry.was_there(resources)
     if before and before.get("resources"):
@@ -116,10 +115,10 @@ def _was_there(
 
 
 def _keep_originals(state_dir: str, before: Optional[Receipt], after: Receipt) -> List[str]:
-    """Keep what files and directories were like before us, the first time we meet them.
+    """Save the original state of files and directories, the first time a phase records them.
 
-    ``original`` of the resource then says what to restore: ``{mode, uid, gid}``,
-    and ``sha256`` of a file.
+    The ``original`` of the resource describes what to restore: ``{mode, uid, gid}``, and ``sha256``
+    for a file.
     """
     known = {receipt.identity(item) for item in before.get("resources", [])} if before else set()
     warnings = []
@@ -144,7 +143,7 @@ def _original(state_dir: str, path: str) -> Optional[Original]:
     directory = os.path.join(state_dir, "originals")
     os.makedirs(directory, mode=0o700, exist_ok=True)
     atomic.write_bytes(os.path.join(directory, digest), content, mode=0o600)
-    # dream_env keeps a file's last content beside it; one of that name may be the user's.
+    # dream_env keeps a file's previous content beside it; the user may have a file with that name.
     is_there = os.path.lexists(path + ".bak")
     return {**originals.rights(status), "sha256": digest, "backup": is_there}
 
@@ -158,5 +157,5 @@ _ORIGINALS = {"file": _original, "directory": _original_directory}
 
 
 def now() -> str:
-    """Return the present time as UTC in ISO 8601, to the second."""
+    """Return the current time in UTC as ISO 8601, to the second."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

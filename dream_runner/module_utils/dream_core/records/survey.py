@@ -1,9 +1,8 @@
-"""Re-check a host against its receipts: what still holds, and what drifted.
+"""Compare a host with its receipts, and report the drift.
 
-``observe`` looks at one resource and returns plain data; the receipt of a done
-phase keeps what was seen then. ``drift`` looks again and says, in words, where
-the two differ. Cheap looks first: a file's content is read only where size,
-time or inode differ, a model's only where its stamp does not vouch for it.
+``observe`` returns the state of one resource as plain data; the receipt of a finished phase keeps
+it. ``drift`` observes it again and describes the differences. Cheap checks come first: a file's
+content is read only if its size, time or inode differs, a model's only if its stamp is not valid.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from ..types.resource import Resource, Seen
 
 
 def survey(receipts: Receipts, verify: bool = False) -> Dict[str, List[Dict[str, str]]]:
-    """Return ``{phase: [{what, found}]}`` for every phase that has a receipt.
+    """Return ``{phase: [{what, found}]}`` for every phase with a receipt.
 
-    An empty list means that everything the phase made still holds.
+    An empty list means that everything that the phase made is unchanged.
     """
     host = Host(item for receipt in receipts.values() for item in receipt.get("resources", []))
     return {
@@ -35,20 +34,23 @@ def survey(receipts: Receipts, verify: bool = False) -> Dict[str, List[Dict[str,
 
 
 def drift(resource: Resource, host: Host, verify: bool = False) -> Optional[Dict[str, str]]:
-    """Return ``{what, found}`` when the host no longer shows what the receipt saw.
+    """Return ``{what, found}`` if a resource differs from its receipt, else None.
 
-    ``verify`` reads every file whatever its size and time say.
+    ``verify`` reads every file, whatever its size and time are.
     """
     if resource.get("coming"):
-        # A unit of ours makes it, and takes it away, in its own time.
+        # Our unit creates and removes it later.
         return None
     before = resource.get("seen")
     if before is None or before.get("unknown"):
-        return {"what": name_of(resource), "found": "not looked at when its phase ended"}
+        return {"what": name_of(resource), "found": "unknown when its phase ended"}
     if not verify:
         glance = observe(resource, host, GLANCE)
         if glance.get("unknown"):
-            return {"what": name_of(resource), "found": "the engine refuses this user"}
+            return {
+                "what": name_of(resource),
+                "found": "this user cannot access the container engine",
+            }
         if glance == {key: before.get(key) for key in glance}:
             return None
     found = difference(resource, before, observe(resource, host, READ if verify else LOOK))
@@ -56,12 +58,12 @@ def drift(resource: Resource, host: Host, verify: bool = False) -> Optional[Dict
 
 
 def difference(resource: Resource, before: Seen, now: Seen) -> str:
-    """Return the first difference that matters, in words; empty when there is none."""
+    """Describe the first difference that matters; empty if there is none."""
     if before["present"] != now["present"]:
         if now["present"] and resource["kind"] == "port":
-            return ""  # It opened after its phase had ended, as is wanted.
-        return "missing" if before["present"] else "there although it was not"
-    # What it is comes before how it is: a link's mode says nothing.
+            return ""  # It opened after the end of its phase, as expected.
+        return "missing" if before["present"] else "present (was missing)"
+    # Compare the type first: the mode of a link means nothing.
     for key in sorted(set(before) | set(now), key=lambda name: (name != "type", name)):
         if key in _VOLATILE or (resource.get("volatile") and key in ("sha256", "size_bytes")):
             continue
@@ -70,25 +72,25 @@ def difference(resource: Resource, before: Seen, now: Seen) -> str:
     return ""
 
 
-#: What systemd, supervisord and container engines call the same things.
+#: The states of systemd, supervisord and container engines, in common words.
 _STATES = {
     **dict.fromkeys(("active", "RUNNING", "running", "reloading"), "running"),
     **dict.fromkeys(("inactive", "STOPPED", "EXITED", "stopped", "exited", "dead"), "stopped"),
-    **dict.fromkeys(("activating", "STARTING", "BACKOFF", "restarting"), "starting again"),
+    **dict.fromkeys(("activating", "STARTING", "BACKOFF", "restarting"), "restarting"),
     **dict.fromkeys(("failed", "FATAL"), "failed"),
 }
 
 
 def state_in_words(state: str) -> str:
-    """Return ``running``, ``stopped``, ``starting again``, ``failed``, or the state itself."""
+    """Return ``running``, ``stopped``, ``restarting``, ``failed``, or the state itself."""
     return _STATES.get(state, state)
 
 
 def _changed(key: str, before: Any, now: Any) -> str:
-    """Return in words that a value is another one."""
+    """Describe a changed value."""
     if key == "active":
         words = state_in_words(str(now)), state_in_words(str(before))
-        # Two names for one state are told apart by the names.
+        # If two states have the same word, show their own names.
         return "%s (was %s)" % (words if words[0] != words[1] else (now, before))
     if key == "sha256":
         return "sha256 changed: was %s, now %s" % (_short(before), _short(now))
@@ -100,5 +102,5 @@ def _short(digest: Any) -> str:
     return text[:12] + "..." if len(text) == 64 else text
 
 
-#: Seen only to know whether a closer look is due.
+#: Fields that only decide whether the content must be read.
 _VOLATILE = ("mtime_ns", "ctime_ns", "inode")
