@@ -190,7 +190,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write or check the model; return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--output", type=Path, default=CATALOG / "smoke.gguf")
-    parser.add_argument("--check", action="store_true", help="compare instead of writing")
+    parser.add_argument(
+        "--check", action="store_true", help="check that the shipped file is up to date"
+    )
     options = parser.parse_args(arguments)
     content = build()
     pin: Path = options.output.with_name(options.output.name + ".json")

@@ -1,4 +1,4 @@
-"""Make bundles: everything an air-gapped host needs, in one directory.
+"""Create bundles: everything an air-gapped host needs, in one directory.
 
-What a bundle is, and what proves one, is dream_core/bundle/contents.py's.
+dream_core/bundle/contents.py defines their content and verifies it.
 """

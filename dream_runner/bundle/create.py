@@ -1,7 +1,7 @@
-"""Make a bundle, resumably: what is there and verified is not fetched again.
+"""Create a bundle. It can be continued: existing verified files are not downloaded again.
 
-``SHA256SUMS`` is written last. Until then the directory is no bundle, and the
-next run goes on where this one stopped.
+``SHA256SUMS`` is written last. Until then, the directory is incomplete, and the next run
+continues where this one stopped.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a bundle is for. ``sign`` is a private key of ssh-keygen, or empty."""
+    """What to bundle. ``sign`` is the path of a private key of ssh-keygen, or empty."""
 
     directory: str
     profile: str
@@ -60,7 +60,7 @@ def create(
     report: Report,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> contents.Bundle:
-    """Make or complete the bundle; return it after its form was checked. Raises DreamError."""
+    """Create or complete the bundle; check and return its manifest. Raises DreamError."""
     network_env.require(environment)
     root = _directory(wanted.directory)
     loaded = catalog.load()
@@ -99,24 +99,24 @@ def create(
 
 
 def _locked(loaded: catalog.Catalog, wanted: Wanted, report: Report) -> dict[str, LockedImage]:
-    """Return the pins of the images that belong there; say which have none."""
+    """Return the pins of the required images; report those without a pin."""
     known = loaded.images["images"]
     needed = images.needed(loaded, wanted.tiers, wanted.features, wanted.arch)
     for tag in needed:
         if tag not in known:
-            report(f"left out, because it is not pinned: {tag} (dream-runner lock {tag})")
+            report(f"image {tag} is left out: it is not pinned (run 'dream-runner lock {tag}')")
     return {tag: known[tag] for tag in needed if tag in known}
 
 
 def choose(wanted: Wanted, models_catalog: Models) -> list[ModelEntry | HelperModel]:
-    """Return the models for the tiers and ids named; a native host always gets the small one."""
+    """Return the models of the given tiers and ids; the native profile also gets the small one."""
     ids = list(wanted.models)
     for tier in wanted.tiers:
         if tier not in models_catalog["tiers"]:
             raise UsageError(
                 f"there is no tier {tier!r}",
                 code="UNKNOWN_TIER",
-                hint=f"one of {', '.join(models_catalog['tiers'])}",
+                hint=f"use one of {', '.join(models_catalog['tiers'])}",
             )
         ids += models_catalog["tiers"][tier]["models"]
     if not ids or wanted.profile == "native":
@@ -143,9 +143,9 @@ def _directory(path: str) -> Path:
     ours |= {"catalog", "images", "sbom.cdx.json", "README.txt", _WORK}
     if names - ours:
         raise UsageError(
-            f"{root} holds other things: {', '.join(sorted(names - ours)[:3])}",
+            f"{root} contains other files: {', '.join(sorted(names - ours)[:3])}",
             code="BUNDLE_DIRECTORY",
-            hint="give an empty or a new directory, or one with a bundle to complete",
+            hint="use an empty or new directory, or one with an incomplete bundle",
         )
     return root
 
@@ -165,7 +165,7 @@ def _fetch_model(
 ) -> None:
     target = root / contents.blob(item["sha256"])
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Parts beside a whole file are of a split that was killed; the split makes them anew.
+    # Parts beside a whole file are left over from a killed split, which writes them again.
     parts = [] if target.exists() else parts_of(str(target))
     if len(parts) > 1 and _digest(parts) == item["sha256"]:
         return
@@ -189,7 +189,7 @@ def _source(url: str) -> str:
 
 
 def _copy_program(root: Path) -> None:
-    """Put the catalogue, install.sh and a word on how to use them there."""
+    """Copy the catalogue and install.sh into the bundle, and write its README."""
     target = _made(root, "catalog")
     for path in sorted(paths.catalog().glob("*.y*ml")):
         shutil.copyfile(path, target / path.name)
@@ -200,7 +200,7 @@ def _copy_program(root: Path) -> None:
 
 
 def _write_lock(root: Path, tags: Sequence[str]) -> None:
-    """Write the lock that a target needs: each image by the id that its archive gives it."""
+    """Write the lock for a target: each image by the id in its archive."""
     target = root / "catalog" / catalog.LOCK
     target.unlink(missing_ok=True)
     if image_archives.archives(root / "images"):
@@ -209,29 +209,29 @@ def _write_lock(root: Path, tags: Sequence[str]) -> None:
 
 
 _README = """\
-This is a bundle of dream-runner: everything an install needs, for a machine without a network.
+This is a dream-runner bundle. It contains everything for an install without a network.
 
-Check it, with nothing but coreutils:
+To verify it (this needs only coreutils):
 
     cd THIS_DIRECTORY && sha256sum --quiet -c SHA256SUMS
 
-Install from it; the machine needs Python 3.11 or newer with the module venv:
+To install from it (this needs Python 3.11 or newer with the module venv):
 
     B=THIS_DIRECTORY
     PIP_NO_INDEX=1 PIP_FIND_LINKS=$B/wheels DREAM_RUNNER_SOURCE=$(echo $B/runner/*.whl) \\
         sh $B/runner/install.sh --offline --bundle $B
 
-With containers (profile full) the target has to know the images first:
+For the profile full, copy the digests of the images first:
 
     mkdir -p -m 700 ~/.local/state/dream-runner
     cp $B/catalog/images.lock.json ~/.local/state/dream-runner/
 """
 
-#: Said where the packages are there; the names are those of files in ``debs``.
+#: Added to the README if the bundle has the packages; the names are those of files in ``debs``.
 _README_DEBS = """\
 
-A bare Debian lacks venv: install its packages first, as root. Without sources apt takes these
-files. What else is missing the install itself brings from the bundle.
+Debian has no venv by default. Install its packages first, as root, from these files. The
+install then takes all other packages from the bundle itself.
 
     O="-o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts=/dev/null"
     apt-get install -y $O {debs}
@@ -239,14 +239,14 @@ files. What else is missing the install itself brings from the bundle.
 
 
 def _images(root: Path, locked: Locked) -> list[dict[str, str]]:
-    """Return the image archives that lie in the bundle and that the lock knows."""
+    """Return the image archives in the bundle that are in the lock."""
     found = []
     for tag, entry in sorted(locked.items()):
         archive = entry.get("archive") or f"images/{images.file_name(tag)}"
         lying = parts_of(str(root / archive))
         if os.path.isfile(lying[0]):
             item = {"tag": tag, "archive": archive, "digest": entry.get("id") or entry["digest"]}
-            # Of one file the list of digests has it.
+            # For a single file, the digest is in SHA256SUMS.
             found.append(item if len(lying) == 1 else {**item, "sha256": _digest(lying)})
     return found
 

@@ -1,8 +1,8 @@
-"""The container images of a bundle: copied by digest with skopeo, which needs no engine.
+"""Copy the container images of a bundle by digest with skopeo, which needs no engine.
 
-Each becomes an OCI layout in one file, with manifest and blobs as the registry has them, so that
-their digests stay. The file also carries the older ``manifest.json``: engines before 25 load no
-OCI layout, and find the same blobs by it.
+Each image becomes an OCI layout in one file, with unchanged manifest and blobs, so that their
+digests stay valid. The file also contains the older ``manifest.json``, because engines
+before version 25 cannot load an OCI layout.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 def needed(
     loaded: Catalog, tiers: Collection[str], features: Collection[str], arch: str
 ) -> list[str]:
-    """Return the tags that an install with these tiers and features needs (none: all of them)."""
+    """Return the image tags for these tiers and features (none given: all)."""
     return sorted(
         {
             tag
@@ -49,7 +49,7 @@ def needed(
 def helpers(
     loaded: Catalog, tiers: Collection[str], features: Collection[str], arch: str
 ) -> list[HelperModel]:
-    """Return the helper models that the services of such an install read."""
+    """Return the helper models for these tiers and features."""
     read = {
         name
         for service, _ in _running(loaded, tiers, features, arch)
@@ -61,7 +61,7 @@ def helpers(
 def _running(
     loaded: Catalog, tiers: Collection[str], features: Collection[str], arch: str
 ) -> Iterator[tuple[Service, str]]:
-    """Yield each service that may run, with each backend that it supports."""
+    """Yield each service that may run, with each of its supported backends."""
     known = {item["id"]: item for item in loaded.services["services"]}
     known_features = loaded.features["features"]
     names = set(features or known_features)
@@ -80,7 +80,7 @@ def _running(
 
 
 def _tags(service: Service, backend: str) -> set[str]:
-    """Return the images of a service on a backend, with those that a setting may choose."""
+    """Return the images of a service on a backend, including those that a setting can select."""
     variants = service.get("variants") or {}
     found = {variants.get(backend, {}).get("image", service["image"])}
     return found | {
@@ -97,18 +97,19 @@ def fetch(
     part_bytes: int,
     report: Callable[[str], None],
 ) -> None:
-    """Copy every image that the lock pins by digest into ``target``, each an archive of its own.
+    """Copy every image that is pinned by digest into ``target``, one archive for each.
 
-    One that is there is not copied again: an archive gets its name when it is whole. What cannot
-    go in is said, with the reason. ``part_bytes`` is the largest file. Raises NetworkError
-    IMAGE_COPY, or IntegrityError IMAGE_DIGEST where a registry gave something else.
+    Existing archives are not copied again: an archive gets its final name when it is complete.
+    Images that are left out are reported with the reason. ``part_bytes`` is the maximum file size.
+    Raises NetworkError IMAGE_COPY, or IntegrityError IMAGE_DIGEST if a registry returned
+    another image.
     """
     wanted = {tag: entry for tag, entry in locked.items() if entry.get("digest")}
     if wanted and not shutil.which("skopeo"):
-        report("no container images: this host has no skopeo")
+        report("no container images are included: this host has no skopeo")
         return
     for left in (*target.glob("*.part"), *target.glob("*.work")):
-        _drop(left)  # Of a run that was killed.
+        _drop(left)  # Left over from a killed run.
     for tag, entry in sorted(wanted.items()):
         path = target / file_name(tag)
         if not os.path.exists(parts_of(str(path))[0]):
@@ -119,7 +120,7 @@ def fetch(
 
 
 def file_name(tag: str) -> str:
-    """Return the name of the archive of a tag, in letters that every filesystem takes."""
+    """Return the name of a tag's archive, with characters that every filesystem allows."""
     return re.sub(r"[^A-Za-z0-9._-]+", "_", tag) + ".tar"
 
 
@@ -128,7 +129,7 @@ def _copy(tag: str, entry: LockedImage, arch: str, path: Path) -> None:
     blobs, packed = path.with_suffix(".work"), path.with_suffix(".part")
     command = ["skopeo", "--override-os", "linux", "--override-arch", arch, "copy", "--quiet"]
     if source.split("/")[0].split(":")[0] in ("127.0.0.1", "localhost"):
-        # As with the lock: only this machine is asked without TLS.
+        # TLS is required except on this machine, as for the lock.
         command.append("--src-tls-verify=false")
     command += ["--preserve-digests", f"docker://{source}", f"dir:{blobs}"]
     try:
@@ -141,7 +142,7 @@ def _copy(tag: str, entry: LockedImage, arch: str, path: Path) -> None:
             packed.replace(path)
             return
     except subprocess.TimeoutExpired:
-        said = f"not in {_SECONDS} s"
+        said = f"no result within {_SECONDS} s"
     finally:
         _drop(blobs)
         _drop(packed)
@@ -156,7 +157,7 @@ def _drop(path: Path) -> None:
 
 
 def _pack(blobs: Path, tag: str, target: Path) -> None:
-    """Write what skopeo laid down as one archive: the same image gives the same bytes."""
+    """Write the output of skopeo as one archive; the same image gives the same bytes."""
     content = (blobs / "manifest.json").read_bytes()
     manifest = json.loads(content)
     digest = hashlib.sha256(content).hexdigest()
@@ -174,7 +175,7 @@ def _pack(blobs: Path, tag: str, target: Path) -> None:
         loaded = {"Config": config, "RepoTags": [_loadable(tag)], "Layers": layers}
         _add_json(tar, "manifest.json", [loaded])
         _add(tar, f"blobs/sha256/{digest}", io.BytesIO(content), len(content))
-        # A layer that is there twice, an empty one for example, is one blob.
+        # A layer that occurs twice, for example an empty one, is one blob.
         for name in dict.fromkeys(names):
             blob = blobs / name.removeprefix("sha256:")
             with blob.open("rb") as stream:
@@ -182,7 +183,7 @@ def _pack(blobs: Path, tag: str, target: Path) -> None:
 
 
 def _loadable(tag: str) -> str:
-    """Return a name that an engine takes: of an image that is known by its digest, one like it."""
+    """Return a name that an engine accepts; for an image with a digest, a similar one."""
     name, _, digest = tag.partition("@")
     return f"{name_of(name)}:{digest.replace(':', '-')[:19]}" if digest else tag
 
@@ -205,12 +206,12 @@ def _add(tar: tarfile.TarFile, name: str, stream: IO[bytes], size: int) -> None:
 def _error(tag: str, said: str) -> IntegrityError | NetworkError:
     if "digest" in said.lower() and _DIGEST.search(said):
         return IntegrityError(
-            f"the image {tag} is not the one that is pinned: {said}",
+            f"the registry returned another image than the pinned {tag}: {said}",
             code="IMAGE_DIGEST",
-            hint="check the registry or proxy; dream-runner lock asks for the digests anew",
+            hint="check the registry or proxy; 'dream-runner lock' looks up the current digests",
         )
     return NetworkError(
         f"the image {tag} could not be copied: {said}",
         code="IMAGE_COPY",
-        hint="run the same command again; what is there is kept",
+        hint="run the same command again to continue; copied images are kept",
     )

@@ -1,4 +1,4 @@
-"""The Python and Debian packages of a bundle, fetched by the tools that verify them."""
+"""Download the Python and Debian packages of a bundle with pip and apt, which verify them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from ..module_utils.dream_core.network import network_env
 from ..module_utils.dream_core.redact import without_logins
 from ..module_utils.dream_core.types.facts import Os
 
-#: What install.sh needs of a bare Debian before there is a dream-runner.
+#: Debian packages that install.sh needs.
 _VENV = "python3-venv"
-#: What every profile needs of a bare Debian (roles/requirements/vars/debian.yml).
+#: Debian packages that every profile needs (roles/requirements/vars/debian.yml).
 DEBS = ("ca-certificates", "libgomp1", _VENV)
 _PLATFORMS = {
     "amd64": "x86_64",
@@ -33,7 +33,7 @@ _PRIORITY = re.compile(r"^(Package|Version|Priority|Essential|Filename): (.+)$",
 
 
 def requirement_files() -> list[Path]:
-    """Return the hash-pinned lists: of the wrapper, and of the native engine."""
+    """Return the requirement files with hashes: of the wrapper, and of the native engine."""
     content = paths.content()
     engine = content / "roles" / "services" / "files" / "engine-requirements.txt"
     return [content / "requirements.lock", engine]
@@ -42,9 +42,9 @@ def requirement_files() -> list[Path]:
 def fetch_wheels(
     target: Path, pythons: Sequence[str], arch: str, environment: Mapping[str, str]
 ) -> None:
-    """Fetch every pinned wheel for the Pythons named; pip refuses one of another digest.
+    """Download every pinned wheel for these Python versions; pip rejects another digest.
 
-    One that is there with its digest is not fetched again. Raises NetworkError,
+    Existing wheels with the right digest are not downloaded again. Raises NetworkError,
     IntegrityError or RequirementError.
     """
     for python in pythons:
@@ -54,7 +54,7 @@ def fetch_wheels(
 
 
 def _tags(python: str, arch: str) -> Iterator[str]:
-    """Yield pip's options for another Python than this one."""
+    """Yield pip's options for another Python version than this one."""
     short = python.replace(".", "")
     yield from ("--python-version", python, "--implementation", "cp")
     for abi in (f"cp{short}", "abi3", "none"):
@@ -75,27 +75,27 @@ def _pip(environment: Mapping[str, str], *words: str) -> None:
     said = without_logins(said)[:300]
     if "HASHES" in done.stderr:
         raise IntegrityError(
-            f"a package is not the one that is pinned: {said}",
+            f"a package has another digest than the pinned one: {said}",
             code="DIGEST_MISMATCH",
-            hint="check the package index or proxy",
+            hint="check the package index or the proxy",
         )
     if "407 Proxy Authentication" in done.stdout + done.stderr:
         raise NetworkError(
-            f"pip could not fetch the packages: the proxy wants a login ({said})",
+            f"pip could not download the packages: the proxy requires a login ({said})",
             code="PROXY_REFUSED",
             hint="check the user and password of the proxy in HTTPS_PROXY or HTTP_PROXY",
         )
     if "No matching distribution" in done.stderr:
         raise RequirementError(said, code="NO_WHEEL", hint="leave out that --python or --arch")
     raise NetworkError(
-        f"pip could not fetch the packages: {said}",
+        f"pip could not download the packages: {said}",
         code="NETWORK_FAILED",
-        hint="check the connection and PIP_* settings, then run again",
+        hint="check the connection and the PIP_* variables, then run this again",
     )
 
 
 def make_own_wheel(target: Path, environment: Mapping[str, str]) -> None:
-    """Put dream-runner itself there: built from a checkout, or as it was installed."""
+    """Add dream-runner's own wheel: built from a checkout, or from the installed files."""
     checkout = paths.content()
     if (checkout / "pyproject.toml").is_file():
         command = [sys.executable, "-I", "-m", "pip", "--no-input", "wheel", "--quiet", "--no-deps"]
@@ -104,9 +104,9 @@ def make_own_wheel(target: Path, environment: Mapping[str, str]) -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=known)
         if done.returncode != 0:
             raise RequirementError(
-                f"dream-runner's own package cannot be built: {done.stderr.strip()[-300:]}",
+                f"cannot build the wheel of dream-runner: {done.stderr.strip()[-300:]}",
                 code="NO_WHEEL",
-                hint="the Python package hatchling is needed for that",
+                hint="install the Python package hatchling",
             )
         return
     own = metadata.distribution("dream-runner")
@@ -114,7 +114,7 @@ def make_own_wheel(target: Path, environment: Mapping[str, str]) -> None:
     with zipfile.ZipFile(name.with_suffix(".tmp"), "w", zipfile.ZIP_DEFLATED) as wheel:
         for entry in own.files or ():
             source = Path(str(own.locate_file(entry)))
-            # Byte code is made anew where it is installed.
+            # pip compiles byte code again at the installation.
             if not entry.as_posix().startswith("..") and source.suffix != ".pyc":
                 wheel.write(source, entry.as_posix())
             elif entry.name == "dream-runner" and entry.parent.name == "bin":
@@ -123,10 +123,10 @@ def make_own_wheel(target: Path, environment: Mapping[str, str]) -> None:
 
 
 def engine_debs(system: Os) -> tuple[list[str], list[str]]:
-    """Return the packages of a container engine that apt knows on this host, and notes.
+    """Return the container engine packages that apt offers on this host, and notes.
 
-    ``system`` is the part ``os`` of the facts. A target of the same release installs the same;
-    Docker's own are there to fetch only where its repository is set up.
+    ``system`` is the part ``os`` of the facts. Targets of the same release install the same
+    packages. Docker's own packages are only available if its repository is set up.
     """
     offers = (
         engine_source.distribution_packages(system),
@@ -137,8 +137,8 @@ def engine_debs(system: Os) -> tuple[list[str], list[str]]:
     if engine:
         return [*engine, *toolkit], []
     return toolkit, [
-        "no container engine: apt knows none with compose 2 here. Set up Docker's repository"
-        " on this host, or see that the targets have an engine"
+        "no container engine is included: apt has none with compose 2. Set up Docker's"
+        " repository on this host, or install an engine on the targets"
     ]
 
 
@@ -147,12 +147,12 @@ def _is_known(names: Sequence[str]) -> bool:
 
 
 def fetch_debs(target: Path, more: Sequence[str] = ()) -> list[str]:
-    """Fetch ``DEBS`` and ``more``, as far as a bare machine of this release lacks them, or notes.
+    """Download ``DEBS`` and ``more`` with the dependencies that a minimal system lacks.
 
-    apt checks each against the signed lists of its archive.
+    Return notes about what is missing. apt verifies each package by the signed package lists.
     """
     if not shutil.which("apt-get"):
-        return ["no Debian packages: this host has no apt-get"]
+        return ["no Debian packages are included: this host has no apt-get"]
     wanted = _closure([*DEBS, *more])
     names = [name for name in wanted if not glob.glob(str(target / f"{name}_*.deb"))]
     if not names:
@@ -167,17 +167,17 @@ def fetch_debs(target: Path, more: Sequence[str] = ()) -> list[str]:
         check=False,
     )
     for path in work.glob("*.deb"):
-        # An epoch's colon is no letter for FAT; apt writes it as %3a already.
+        # FAT does not allow the colon of an epoch; apt writes it as %3a already.
         path.rename(target / path.name)
     shutil.rmtree(work)
     if done.returncode != 0:
         said = (done.stderr.strip().splitlines() or ["apt-get failed"])[-1]
-        return [f"not all Debian packages are in it: {said[:200]}"]
+        return [f"some Debian packages are missing: {said[:200]}"]
     return []
 
 
 def venv_debs(folder: Path) -> list[Path]:
-    """Return the files in ``folder`` that give a bare Debian Python's module venv."""
+    """Return the files in ``folder`` that provide the module venv on a minimal Debian."""
     if not shutil.which("apt-get"):
         return []
     names = _closure([_VENV])
@@ -185,12 +185,12 @@ def venv_debs(folder: Path) -> list[Path]:
 
 
 def _closure(wanted: Sequence[str]) -> list[str]:
-    """Return what apt would bring to a machine that has only what every Debian has."""
+    """Return the packages that apt would install on a minimal Debian."""
     empty = ["-o", "Dir::State::status=/dev/null", "-o", "Debug::NoLocking=1"]
     options = ["--no-install-recommends", "--simulate", "-q"]
     said = _output("apt-get", *empty, *options, "install", *wanted)
     names = sorted(set(re.findall(r"^Inst (\S+)", said, re.M)))
-    # What a bare Debian has, and what python3 itself needs, is there: install.sh runs with it.
+    # Assume a minimal Debian with python3 and its dependencies: install.sh needs python3.
     there = set(
         re.findall(
             r"^Inst (\S+)",
@@ -202,7 +202,7 @@ def _closure(wanted: Sequence[str]) -> list[str]:
 
 
 def _base() -> list[str]:
-    """Return the packages of priority required: cloud images lack some of the important ones."""
+    """Return the packages of priority required: cloud images lack some important ones."""
     shown = _output("apt-cache", "dumpavail")
     base = []
     for block in shown.split("\n\n"):

@@ -1,4 +1,4 @@
-"""A file in parts, for a stick whose filesystem holds none of 4 GiB."""
+"""Split files for FAT filesystems, which cannot store 4 GiB."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import os
 from pathlib import Path
 from typing import IO
 
-#: The largest file of FAT is a byte less than 4 GiB.
+#: The maximum file size of FAT is one byte less than 4 GiB.
 PART_BYTES = 4 * 1024**3 - 1024**2
 _BLOCK = 1024 * 1024
 
 
 def split(path: Path, part_bytes: int) -> None:
-    """Cut a file that is larger than a part; the whole one goes last, so that a kill costs no byte.
+    """Split a file that is larger than a part, then delete it; a kill loses no data.
 
-    Parts beside a whole file are of a split that was killed: they are made anew.
+    Parts beside a whole file are left over from a killed split and are written again.
     """
     size = path.stat().st_size
     if size <= part_bytes:

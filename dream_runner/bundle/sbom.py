@@ -1,4 +1,4 @@
-"""What is in a bundle, in the words of CycloneDX."""
+"""The bill of materials of a bundle, in CycloneDX format."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..version import __version__
 
 
 def document(manifest: Mapping[str, Any], sums: Mapping[str, str]) -> dict[str, Any]:
-    """Return the bill of materials of a bundle; the same content gives the same serial number."""
+    """Return the bill of materials. The same content gives the same serial number."""
     components = list(_components(manifest, sums))
     content = "".join(sorted(sums.values()))
     return {

@@ -1,7 +1,7 @@
-"""The catalogue: which products there are, as data that is checked when it is loaded.
+"""The catalogue of products (models, images, services, features, tiers), as checked data.
 
-``load()`` reads every part, checks each against its schema and all of them
-against each other, and reports everything that is wrong at once.
+``load()`` reads every part, checks each against its schema and all of them against each other,
+and reports all problems at once.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ from dream_runner.module_utils.dream_core.types.compose import LockedImage, Serv
 
 HERE = Path(__file__).parent
 
-#: Largest file of a catalogue that somebody else wrote.
+#: Maximum file size of a site's own catalogue.
 _LIMIT_BYTES = 8 * 1024 * 1024
 #: Each part is ``<name>.yml`` with ``<name>.schema.json`` beside it.
 PARTS = ("models", "tiers", "services", "features")
 
-#: What ``dream-runner lock`` writes: the digest of every image. Not a part, because a machine's
-#: own lock is laid over the shipped one.
+#: Written by ``dream-runner lock``: the digest of every image. It is not a part, because a
+#: machine's own lock overrides the shipped one.
 LOCK = "images.lock.json"
 LOCK_SCHEMA = "dream-runner.images/1"
 
 
 @dataclass(frozen=True)
 class Catalog:
-    """The parts of the catalogue, each as it stands in its file, and the lock of the images."""
+    """The parts of the catalogue, each as in its file, and the lock of the images."""
 
     models: Models
     tiers: Tiers
@@ -57,11 +57,10 @@ class Catalog:
 
 
 def load(directory: str | Path | None = None) -> Catalog:
-    """Return the catalogue in ``directory``, or the one that is shipped.
+    """Return the catalogue in ``directory``, or the shipped one.
 
-    A directory need not have every part: the shipped one stands in, so that a
-    site can replace its models alone. Raises UsageError CATALOG_INVALID that
-    lists every error of every part.
+    Missing parts are taken from the shipped catalogue, so that a site can replace only its models.
+    Raises UsageError CATALOG_INVALID with all errors of all parts.
     """
     locks = [path for path in (HERE / LOCK, lock_path()) if path.is_file()]
     stamps = tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in locks)
@@ -69,28 +68,28 @@ def load(directory: str | Path | None = None) -> Catalog:
 
 
 def lock_path() -> Path:
-    """Return where this user's lock of the images is."""
+    """Return the path of this user's image lock."""
     base = os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()
     return Path(base) / "dream-runner" / LOCK
 
 
 @cache
 def _load(directory: Path, locks: tuple[tuple[Path, int, int], ...]) -> Catalog:
-    """Read everything; ``locks`` are the lock files with what tells that one changed."""
+    """Read everything; ``locks`` are the lock files with a key that changes with their content."""
     parts: dict[str, Any] = {}
     problems: list[str] = []
     for name in PARTS:
         parts[name], found = _part(directory, name)
         problems += found
-    # What is shipped is part of the program: a test checks it, and every start would pay for it.
+    # The shipped catalogue is checked by a test, not at every start.
     if directory != HERE:
         problems = problems or breaches(parts)
     if problems:
         raise UsageError(
-            "the catalogue is not valid:\n" + "\n".join(f"- {line}" for line in problems),
+            "the catalogue is invalid:\n" + "\n".join(f"- {line}" for line in problems),
             code="CATALOG_INVALID",
             where=str(directory),
-            hint="correct these entries; the schemas beside the files say what is allowed",
+            hint="correct these entries; see the schemas next to the files",
         )
     images: dict[str, LockedImage] = {}
     for path, _, _ in locks:
@@ -99,7 +98,7 @@ def _load(directory: Path, locks: tuple[tuple[Path, int, int], ...]) -> Catalog:
 
 
 def image_tags(services: Services) -> list[str]:
-    """Return every image that the catalogue names, those of all variants too."""
+    """Return all images in the catalogue, including all variants."""
     found: set[str] = set()
     for service in services["services"]:
         variants = (service.get("variants") or {}).values()
@@ -110,7 +109,7 @@ def image_tags(services: Services) -> list[str]:
 def read_lock(path: Path) -> dict[str, LockedImage]:
     """Return the entries of a lock file. Raises UsageError LOCK_INVALID.
 
-    The one that is shipped is part of the program, as the rest of the catalogue is.
+    The shipped lock is not checked, like the rest of the shipped catalogue.
     """
     try:
         content = json.loads(text_file.read(path, _LIMIT_BYTES))
@@ -128,10 +127,10 @@ def read_lock(path: Path) -> dict[str, LockedImage]:
 
 def _no_lock(path: Path, why: str) -> UsageError:
     return UsageError(
-        f"the lock of the images is not valid: {why}",
+        f"the image lock is invalid: {why}",
         code="LOCK_INVALID",
         where=str(path),
-        hint="remove the file, then run: dream-runner lock",
+        hint="delete the file, then run 'dream-runner lock'",
     )
 
 
@@ -141,7 +140,7 @@ def _part(directory: Path, name: str) -> tuple[Any, list[str]]:
         path = HERE / path.name
     try:
         if path.parent == HERE:
-            # Part of the program, and every start would pay for the count of its values.
+            # The shipped catalogue needs no limit, which would slow down every start.
             content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
         else:
             content = yaml_file.read(path, _LIMIT_BYTES, _Loader)
@@ -151,26 +150,28 @@ def _part(directory: Path, name: str) -> tuple[Any, list[str]]:
 
 
 def breaches(parts: dict[str, Any]) -> list[str]:
-    """Return everything that is wrong with the parts: first their form, then their names."""
+    """Return all errors of the parts: those of the schemas, else those of the names."""
     found = [f"{name}.yml: {line}" for name in PARTS for line in schema_errors(parts[name], name)]
     return found or list(cross_check(parts))
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """The safe loader, in C where PyYAML was built so, that refuses a key given twice."""
+    """The safe YAML loader (in C if available) that rejects duplicate keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         twice = {key for key in keys if keys.count(key) > 1}
         if twice:
-            raise yaml.YAMLError(f"line {node.start_mark.line + 1}: {sorted(twice)} given twice")
+            raise yaml.YAMLError(
+                f"line {node.start_mark.line + 1}: {sorted(twice)} is a duplicate key"
+            )
         mapping: dict[Any, Any] = super().construct_mapping(node, deep)
         return mapping
 
 
 def schema_errors(content: Any, name: str) -> list[str]:
-    """Return every breach of the schema of a part, each with its place in the file."""
-    # 0.1 s to import, and what is shipped has been checked.
+    """Return all schema errors of a part, each with its location in the file."""
+    # Imported here because it takes 0.1 s and the shipped catalogue does not need it.
     import jsonschema
 
     schema = json.loads((HERE / f"{name}.schema.json").read_text(encoding="utf-8"))
@@ -180,7 +181,7 @@ def schema_errors(content: Any, name: str) -> list[str]:
 
 
 def _place(content: Any, path: list[Any]) -> str:
-    """Return a place in words: an entry with an id goes by it, not by its number."""
+    """Return a location as text; entries are named by their id, not by their index."""
     words: list[str] = []
     for step in path:
         content = content[step]
@@ -190,7 +191,7 @@ def _place(content: Any, path: list[Any]) -> str:
 
 
 def cross_check(parts: dict[str, Any]) -> Iterator[str]:
-    """Yield what no schema can see: names that nothing bears, or that two things bear."""
+    """Yield errors that no schema can find: unknown and duplicate names."""
     yield from _check_tiers(parts["tiers"])
     yield from _check_models(parts["models"], [tier["id"] for tier in parts["tiers"]["tiers"]])
     yield from _check_services(parts["services"], parts["features"])
@@ -209,7 +210,7 @@ def _check_tiers(tiers: Tiers) -> Iterator[str]:
 
 
 def _unreachable(rules: list[Rule]) -> Iterator[str]:
-    """Yield kinds of hardware whose last rule has conditions, so that a host could match none."""
+    """Yield kinds of hardware for which a host could match no rule."""
     last = {(rule["backend"], rule.get("memory_class")): rule for rule in rules}
     for rule in last.values():
         if "memory_mb" in rule or "ram_mb" in rule:
@@ -250,7 +251,7 @@ def lacks(file: ModelFile) -> set[str]:
 
 
 def _unpinned(model: ModelEntry, known: Iterable[str]) -> Iterator[str]:
-    """Yield missing pins that known_gaps does not list, and listed ones that are not missing."""
+    """Yield missing pins that are not in known_gaps, and entries of known_gaps that exist."""
     found = set().union(*(lacks(file) for file in model["files"]))
     for name in sorted(found - set(known)):
         yield f"models.yml: {model['id']} has no {name} and no entry in known_gaps"
@@ -286,7 +287,7 @@ def _check_services(services: Services, features: Features) -> Iterator[str]:
         yield from _missing(place + "files: with", with_files, ids)
         yield from _missing(place + "with", service.get("with", ()), ids)
         yield from _unchecked(place, service, services["services"])
-    # A feature may name what upstream has and the catalogue says it leaves out.
+    # A feature may name services that the catalogue lists as not included.
     ids += [service["id"] for service in services["not_included"]]
     for name, feature in features["features"].items():
         wanted = [service["id"] for service in feature["services"]]
@@ -294,7 +295,7 @@ def _check_services(services: Services, features: Features) -> Iterator[str]:
 
 
 def _unchecked(place: str, service: Service, services: list[Service]) -> Iterator[str]:
-    """Yield whom a service waits for in vain: without a check nobody ever gets healthy."""
+    """Yield dependencies without a health check: their dependents would wait forever."""
     checked = {item["id"] for item in services if "healthcheck" in item}
     for name, how in service.get("depends_on", {}).items():
         if how == "healthy" and name not in checked:
@@ -308,5 +309,5 @@ def _missing(place: str, names: Iterable[str], known: Iterable[str]) -> Iterator
 
 def _twice(place: str, names: list[str]) -> Iterator[str]:
     return (
-        f"{place} {name} is there twice" for name in sorted(set(names)) if names.count(name) > 1
+        f"{place} {name} is defined twice" for name in sorted(set(names)) if names.count(name) > 1
     )

@@ -1,4 +1,4 @@
-"""What the files of the catalogue hold; the schemas beside them say what is allowed."""
+"""The types of the catalogue's files; the schemas next to the files define them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class Budgets(TypedDict):
 
 
 class TierModels(TypedDict):
-    """The models of a tier, best first, and the context that they get."""
+    """The models of a tier, best first, and their planned context."""
 
     context_tokens: int
     models: list[str]
 
 
 class FastStartRule(TypedDict):
-    """The small model, and how much waiting it has to save, in decimal megabytes."""
+    """The small model, and the minimum download that it must save, in decimal megabytes."""
 
     model: str
     at_least_mb: int
@@ -41,14 +41,14 @@ class Gap(TypedDict):
 class Architecture(TypedDict, total=False):
     """The shape of a model, from which the memory of a context follows."""
 
-    #: Where the numbers are from.
+    #: Source of the numbers.
     basis: str
     attention: list[Layers]
     recurrent: Layers
 
 
 class Avoid(TypedDict):
-    """Hosts on which a model is not used: each key of ``when`` has to match."""
+    """Hosts on which a model is not used: all keys of ``when`` must match."""
 
     when: dict[str, str]
     why: str
@@ -65,7 +65,7 @@ class ModelEntry(TypedDict, total=False):
     #: Decimal megabytes, rounded.
     size_mb: int
     max_context_tokens: int
-    #: The first build of llama.cpp that loads it; None: any that is in use.
+    #: The first build of llama.cpp that can load it; None: any supported build.
     min_engine_build: int | None
     chat_template: str
     sampling: dict[str, float]
@@ -94,7 +94,7 @@ class Models(TypedDict, total=False):
 
 
 class TierEntry(TypedDict):
-    """A tier, and what a host of it should have."""
+    """A tier, and the recommended hardware."""
 
     id: str
     name: str
@@ -104,7 +104,7 @@ class TierEntry(TypedDict):
 
 
 class Rule(TypedDict, total=False):
-    """A rule that gives a tier: a host has to match each key that is there."""
+    """A rule that selects a tier: a host must match all of its keys."""
 
     id: str
     backend: str
@@ -118,7 +118,7 @@ class Tiers(TypedDict):
     """The content of tiers.yml."""
 
     schema: str
-    #: By how much less memory than the rule says a host may have.
+    #: Allowed shortfall of memory.
     tolerance_percent: int
     aliases: dict[str, str]
     tiers: list[TierEntry]
@@ -126,10 +126,10 @@ class Tiers(TypedDict):
 
 
 class FeatureService(TypedDict, total=False):
-    """A service that a feature needs, and where it exists."""
+    """A service that a feature needs, and the architectures that it supports."""
 
     id: str
-    #: The feature works without it.
+    #: True: the feature also works without it.
     optional: bool
     arch: list[str]
     #: By architecture.
@@ -137,7 +137,7 @@ class FeatureService(TypedDict, total=False):
 
 
 class Feature(TypedDict, total=False):
-    """A feature: what it needs, and what auto means."""
+    """A feature: its requirements, and the meaning of auto."""
 
     title: str
     auto: bool
@@ -185,7 +185,7 @@ class Services(TypedDict, total=False):
 
 
 class HubFile(TypedDict):
-    """A file as a hub has it; ``url`` names a commit."""
+    """A file on a hub; ``url`` contains a commit."""
 
     url: str
     sha256: str

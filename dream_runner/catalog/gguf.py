@@ -1,8 +1,8 @@
-"""Read what a GGUF file says of itself: its architecture, its context and its shape.
+"""Read the header of a GGUF file: architecture, context and shape.
 
 The format is specified in llama.cpp's ``ggml/docs/gguf.md``: a magic number, a version, two
 counts, then typed key-value pairs. Only the pairs are read, and only up to the tokenizer, which
-is large and not needed. The ``gguf`` package of the index would bring NumPy for this.
+is large and not needed. The package ``gguf`` on PyPI would add a dependency on NumPy.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..module_utils.dream_core.types import choice
 
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
-#: Type numbers of the specification, with struct's letters; strings and arrays stand apart.
+#: Type numbers of the specification, with struct's format; strings and arrays are separate.
 _NUMBERS = {
     0: "B",
     1: "b",
@@ -31,15 +31,15 @@ _NUMBERS = {
     12: "d",
 }
 _STRING, _ARRAY = 8, 9
-#: Larger values are refused. Real files have some 40 pairs and chat templates of a few kilobytes.
+#: Limits. Real files have about 40 pairs and chat templates of a few kilobytes.
 _MOST_PAIRS, _LONGEST_STRING, _LONGEST_ARRAY = 10_000, 1 << 20, 1 << 20
-#: An array of this many numbers may describe layers; a longer one is skipped.
+#: Maximum length of an array that may describe layers; longer ones are skipped.
 _MOST_LAYERS = 4096
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself; counts are 0 where it does not say.
+    """The header of a file; unknown counts are 0.
 
     ``context_tokens`` is the context the model was trained for. ``attention`` lists the layers as
     the catalogue does: ``{layers, kv_heads, key_dim, value_dim}``; empty if the shape is unknown.
@@ -63,8 +63,8 @@ class Header:
 def read(path: str) -> Header:
     """Return the header of the file at ``path``.
 
-    Raises OSError where the file cannot be read and UsageError NOT_A_GGUF where it is another
-    kind of file or cut off.
+    Raises OSError if the file cannot be read, UsageError NOT_A_GGUF if it is another kind of file
+    or truncated.
     """
     with open(path, "rb") as stream:
         try:
@@ -74,7 +74,7 @@ def read(path: str) -> Header:
                 f"{path} is not a GGUF model file",
                 code="NOT_A_GGUF",
                 where=path,
-                hint="give a file in llama.cpp's GGUF format; the download may also be incomplete",
+                hint="use a file in llama.cpp's GGUF format; the download may also be incomplete",
             ) from error
 
 
@@ -105,7 +105,7 @@ def _value(stream: BinaryIO, kind: int) -> Any:
 
 
 def _array(stream: BinaryIO) -> list[Any] | None:
-    """Return a short array of numbers; skip any other one."""
+    """Return a short array of numbers; skip all other arrays."""
     kind, count = _unpack(stream, "IQ")
     if count > _LONGEST_ARRAY or kind == _ARRAY:
         raise ValueError("array too long")
@@ -159,10 +159,10 @@ def _header(pairs: dict[str, Any]) -> Header:
 
 
 def _attention(own: dict[str, Any]) -> tuple[choice.Layers, ...]:
-    """Return the layers in groups of equal shape, every layer counted with full attention.
+    """Return the layers in groups of equal shape, all counted with full attention.
 
     That is an upper bound for models with windows or recurrent layers. Without explicit key and
-    value lengths a head is the embedding divided by the heads (gguf.md).
+    value lengths, a head's size is the embedding length divided by the heads (gguf.md).
     """
     layers, heads = _count(own.get("block_count")), own.get("attention.head_count")
     per_layer = own.get("attention.head_count_kv", heads)

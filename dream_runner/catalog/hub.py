@@ -1,4 +1,4 @@
-"""Look up a model's file on a hub: the commit, the digest and the size that pin it."""
+"""Look up the commit, digest and size that pin a model's file on a hub."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class File:
-    """A file to look up: its address, and the digest that the catalogue pins (or none)."""
+    """A file to look up: its address, and the pinned digest (or none)."""
 
     address: str
     sha256: str = ""
 
     @property
     def name(self) -> str:
-        """Return the name of the file itself."""
+        """Return the file name."""
         return self.address.rsplit("/", 1)[-1]
 
 
@@ -58,7 +58,7 @@ def _files(word: str, by_id: Mapping[str, ModelEntry | Helper]) -> list[File]:
     if len(parts) == 3 and all(parts) and ":" not in word:
         return [File(f"{_HUB}/{parts[0]}/{parts[1]}/resolve/main/{parts[2]}")]
     raise UsageError(
-        f"{word} is neither a model of the catalogue nor a file on a hub",
+        f"{word} is neither a model in the catalogue nor a file on a hub",
         code="UNKNOWN_MODEL",
         hint="use an id that 'dream-runner explain' lists, or OWNER/REPOSITORY/FILE",
     )
@@ -75,7 +75,7 @@ def _look_up(file: File, limit: image_lock.Limit) -> HubFile:
     place = addresses.apply_endpoint(file.address, network)
     headers = addresses.authorization(place, network, addresses.hub_origin([place], network))
     with image_lock.session() as session:
-        # This response has the headers; the target of its redirect has only the bytes.
+        # This response has the headers; the redirect's target has only the data.
         reply = session.head(place, headers=headers, timeout=limit.left(), allow_redirects=False)
         reply.raise_for_status()
     found = reply.headers
@@ -83,7 +83,7 @@ def _look_up(file: File, limit: image_lock.Limit) -> HubFile:
     digest = found.get("X-Linked-Etag", found.get("ETag", "")).strip('W/"')
     size = found.get("X-Linked-Size", found.get("Content-Length", ""))
     if not (catalog.COMMIT.fullmatch(commit) and _SHA256.fullmatch(digest) and size.isdigit()):
-        raise ValueError("the server does not state its commit, SHA-256 and size")
+        raise ValueError("the server does not report commit, SHA-256 and size")
     match = catalog.HUB_FILE.fullmatch(file.address)
     start, end = match.span("revision") if match else (0, 0)
     url = file.address[:start] + commit + file.address[end:]

@@ -1,4 +1,4 @@
-"""Read the images of a bundle from archives of ``docker save``; each has its id as its pin."""
+"""Read the images of a bundle from archives of ``docker save``; each is pinned by its id."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .image_lock import place
 def of_bundle(bundle: Path, wanted: Iterable[str]) -> dict[str, LockedImage]:
     """Return the lock entries of the images in ``bundle/images``, each with its id.
 
-    Raises UsageError BUNDLE_IMAGES if the catalogue names none of them.
+    Raises UsageError BUNDLE_IMAGES if none of them is in the catalogue.
     """
     known = {_full(tag): tag for tag in wanted}
     found: dict[str, LockedImage] = {}
@@ -28,7 +28,7 @@ def of_bundle(bundle: Path, wanted: Iterable[str]) -> dict[str, LockedImage]:
             found |= {known[_full(name)]: entry for name in names if _full(name) in known}
     if not found:
         raise UsageError(
-            f"{bundle / 'images'} contains no image of the catalogue",
+            f"{bundle / 'images'} contains no image from the catalogue",
             code="BUNDLE_IMAGES",
             where=str(bundle),
             hint="save them there with: docker save --output images/NAME.tar NAME:TAG",
@@ -49,15 +49,15 @@ def _archived(archive: Path, name: str) -> list[tuple[list[str], LockedImage]]:
             return [(_names(tar, item), _entry(tar, item, name)) for item in images]
     except (OSError, SourceFault, tarfile.TarError, LookupError, ValueError, TypeError) as error:
         raise UsageError(
-            f"{archive} is not an archive of images: {error}",
+            f"{archive} is not an image archive: {error}",
             code="BUNDLE_IMAGES",
             where=str(archive),
-            hint="write it with docker save, or with podman save --format docker-archive",
+            hint="create it with docker save, or with podman save --format docker-archive",
         ) from error
 
 
 class Archived(TypedDict):
-    """An image in the manifest of an archive, in the words of docker save."""
+    """An image in the manifest of an archive, as written by docker save."""
 
     RepoTags: list[str] | None
     Config: str
@@ -70,7 +70,7 @@ def _names(tar: tarfile.TarFile, image: Archived) -> list[str]:
         tops = json.loads(_member(tar, "index.json"))["manifests"]
         if len(tops) == 1:
             name = tops[0].get("annotations", {}).get("org.opencontainers.image.ref.name", "")
-            # docker itself writes the bare tag there.
+            # docker writes the bare tag there.
             names += [name] if "/" in name else []
     return names
 
@@ -84,7 +84,7 @@ def _entry(tar: tarfile.TarFile, image: Archived, name: str) -> LockedImage:
         "platforms": [f"{config['os']}/{config['architecture']}"],
     }
     if _path(tar, "index.json"):
-        # An engine with containerd's image store identifies the image by its manifest.
+        # An engine with containerd's image store identifies an image by its manifest.
         manifests = json.loads(_member(tar, "index.json"))["manifests"]
         for item in manifests:
             digest = str(item["digest"])
@@ -109,6 +109,6 @@ def _path(tar: tarfile.TarFile, name: str) -> str:
 
 
 def archives(folder: Path) -> list[Path]:
-    """Return the archives in a folder by the names of the whole ones; some may lie in parts."""
+    """Return the archives in a folder by name; some may be split into parts."""
     whole = set(folder.glob("*.tar"))
     return sorted(whole | {path.with_suffix("") for path in folder.glob("*.tar.000")})

@@ -1,6 +1,6 @@
-"""Look up the digests of images in their registries, and keep them in a lock file.
+"""Look up the digests of images in their registries, and save them in a lock file.
 
-The lock holds a digest for each tag of the catalogue. A machine's own lock takes precedence over
+The lock has a digest for each tag in the catalogue. A machine's own lock takes precedence over
 the shipped one.
 """
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 #: Time limit of one request, and number of requests in parallel.
 _TIMEOUT_SECONDS = 30.0
 _PARALLEL = 8
-#: What Docker means by a name without a host.
+#: Docker's registry for names without a host.
 _HUB = "registry-1.docker.io"
 _KINDS = (
     "application/vnd.oci.image.index.v1+json",
@@ -45,7 +45,7 @@ _KINDS = (
 
 @dataclass(frozen=True)
 class Place:
-    """Where an image is: ``host``, ``name`` there, and ``reference`` (a tag or a digest)."""
+    """The location of an image: ``host``, ``name``, and ``reference`` (a tag or a digest)."""
 
     host: str
     name: str
@@ -53,14 +53,14 @@ class Place:
 
     @property
     def address(self) -> str:
-        """Return the address of the registry; only this machine is asked without TLS."""
+        """Return the URL of the registry; TLS is required except on this machine."""
         local = self.host.split(":")[0] in ("127.0.0.1", "localhost")
         return f"{'http' if local else 'https'}://{self.host}/v2/{self.name}"
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a lookup failed. ``is_dead``: no server was reached; ``is_gone``: it lacks the image."""
+    """Why a lookup failed. ``is_dead``: no server was reached; ``is_gone``: no such image."""
 
     what: str
     is_dead: bool = False
@@ -92,7 +92,7 @@ class Answers(Generic[Pin]):
 
 
 def place(tag: str) -> Place:
-    """Return the place of ``tag`` in its own registry."""
+    """Return the location of ``tag`` in its own registry."""
     name, digest = name_of(tag), tag.partition("@")[2]
     host, slash, rest = name.partition("/")
     if not slash or not ("." in host or ":" in host or host == "localhost"):
@@ -103,7 +103,7 @@ def place(tag: str) -> Place:
 
 
 def place_of(tag: str, pin: LockedImage) -> Place:
-    """Return the place of ``tag``: in the mirror that its pin names, else in its own registry."""
+    """Return the location of ``tag``: in the mirror of its pin, else in its own registry."""
     if not pin.get("from"):
         return place(tag)
     return replace(place(f"{pin['from']}:0"), reference=place(tag).reference)
@@ -118,9 +118,9 @@ def read(path: Path) -> dict[str, LockedImage]:
 
 
 def record(path: Path, entries: Mapping[str, LockedImage]) -> tuple[str, ...]:
-    """Add ``entries`` to a lock file, and return the tags that changed; without any, write nothing.
+    """Add ``entries`` to a lock file and return the changed tags. Without changes, write nothing.
 
-    Raises DreamError when it cannot be written.
+    Raises DreamError if it cannot be written.
     """
     before = read(path)
     images = {**before, **entries}
@@ -153,7 +153,7 @@ def ask(
 
 
 def check(pins: Mapping[str, LockedImage]) -> Answers[LockedImage]:
-    """Ask the registries whether they still have every digest of ``pins``; return those found."""
+    """Check that the registries still have every digest of ``pins``; return those found."""
     digests = {tag: entry for tag, entry in pins.items() if entry.get("digest")}
     return ask_all(digests, lambda tag, limit: _confirm(tag, digests[tag], limit))
 
@@ -206,8 +206,8 @@ def ask_all(
 
 
 def _answer(question: Callable[[], Pin]) -> Pin | Failure:
-    """Return the answer, or the failure that an error of ``requests`` means."""
-    # Imported here because that takes 0.1 s, which most commands do not need.
+    """Return the answer, or a failure for an error of ``requests``."""
+    # Imported here because it takes 0.1 s and most commands do not need it.
     import requests
 
     try:
@@ -221,7 +221,7 @@ def _answer(question: Callable[[], Pin]) -> Pin | Failure:
     except requests.exceptions.SSLError:
         return Failure("the certificate is not trusted", is_dead=True)
     except requests.exceptions.ProxyError:
-        return Failure("the proxy does not answer", is_dead=True)
+        return Failure("the proxy does not respond", is_dead=True)
     except requests.ConnectionError as error:
         return Failure(_no_connection(str(error)), is_dead=True)
     except (requests.RequestException, ValueError, LookupError, TypeError, AttributeError) as error:
@@ -244,7 +244,7 @@ def session() -> Any:
     import requests
 
     with requests.Session() as opened:
-        # requests reads the proxy variables, and only two of those that name certificates.
+        # requests reads the proxy variables, but only two of the certificate variables.
         known = network_env.of_programs(environ)
         opened.verify = known.get("REQUESTS_CA_BUNDLE") or known.get("SSL_CERT_DIR") or True
         yield opened

@@ -1,1 +1,1 @@
-"""Find out what is wrong: doctor, the support archive, captures without names."""
+"""Find problems: the checks of doctor, the support archive, anonymous captures."""

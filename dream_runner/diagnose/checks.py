@@ -1,8 +1,7 @@
-"""What is wrong on this host: independent checks, each with evidence and a remedy.
+"""Find problems on this host: independent checks, each with evidence and a remedy.
 
-Nothing here asks a role, the catalogue or Ansible, so that it also speaks on a
-host where those are broken. A check that breaks is a finding of its own and
-stops no other.
+No check uses a role, the catalogue or Ansible, so they still work when those are broken. A
+check that fails itself is reported as a finding, and the others still run.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _AGAIN = "run 'dream-runner install' to repair it"
 
 
 def examine(state_dir: str, more: Mapping[str, Check], root: str = "/") -> list[Finding]:
-    """Return what every check found, the worst first; ``more`` are the caller's checks."""
+    """Run all checks and return the findings, worst first; ``more`` are the caller's checks."""
     receipts, warnings = read_all(state_dir)
     place = Place(state_dir, receipts, warnings, time.time(), root)
     found = [
@@ -44,16 +43,23 @@ def examine(state_dir: str, more: Mapping[str, Check], root: str = "/") -> list[
 def _findings(name: str, check: Check, place: Place) -> list[Finding]:
     try:
         return list(check(place)) or [Finding(name, OK, "")]
-    except Exception as error:  # one broken check must not hide the others
-        evidence = f"the check itself broke: {error!r}"
-        return [Finding(name, WARNING, evidence, "please report it: dream-runner doctor --bundle")]
+    except Exception as error:  # one broken check must not stop the others
+        evidence = f"the check itself failed: {error!r}"
+        return [
+            Finding(
+                name,
+                WARNING,
+                evidence,
+                "please report this with the archive of: dream-runner doctor --bundle FILE",
+            )
+        ]
 
 
 # --- records -----------------------------------------------------------------------
 
 
 def _records(place: Place) -> Iterator[Finding]:
-    remedy = "the next 'dream-runner install' looks at the host again and writes it anew"
+    remedy = "run 'dream-runner install': it checks the host and writes the record again"
     for warning in place.warnings:
         yield Finding("records", WARNING, warning, remedy)
 
@@ -61,23 +67,25 @@ def _records(place: Place) -> Iterator[Finding]:
 def _writable(place: Place) -> Iterator[Finding]:
     there = filesystems.existing_parent(place.state_dir)
     if not os.access(there, os.W_OK | os.X_OK):
-        remedy = f"make {there} writable for this user; until then nothing can be recorded"
+        remedy = f"make {there} writable for this user; installs cannot be recorded until then"
         yield Finding("records-writable", ERROR, f"{there} cannot be written", remedy)
 
 
 def _unfinished(place: Place) -> Iterator[Finding]:
     for phase in interrupted(dict(place.receipts)):
-        evidence = f"phase {phase} did not end"
+        evidence = f"phase {phase} was interrupted"
         yield Finding("interrupted", WARNING, evidence, "run 'dream-runner install' to continue")
 
 
 def _failed(place: Place) -> Iterator[Finding]:
     for phase, document in place.receipts.items():
         if document["state"] == "failed":
-            remedy = f"see the newest log below {place.state_dir}/runs, then install again"
+            remedy = (
+                f"see the newest log in {place.state_dir}/runs, then run 'dream-runner install'"
+            )
             yield Finding("failed", ERROR, f"phase {phase} failed", remedy)
         for name, why in sorted((document.get("facts", {}).get("degraded") or {}).items()):
-            yield Finding("degraded", WARNING, f"{name} of phase {phase}: {why}", _AGAIN)
+            yield Finding("degraded", WARNING, f"{name} (phase {phase}): {why}", _AGAIN)
 
 
 def _drift(place: Place) -> Iterator[Finding]:
@@ -85,7 +93,7 @@ def _drift(place: Place) -> Iterator[Finding]:
         if place.receipts[phase]["state"] != "done":
             continue
         for item in found:
-            evidence = "{} of phase {}: {}".format(item["what"], phase, item["found"])
+            evidence = "{} (phase {}): {}".format(item["what"], phase, item["found"])
             yield Finding("drift", ERROR, evidence, _AGAIN)
 
 
@@ -93,11 +101,11 @@ def _services(place: Place) -> Iterator[Finding]:
     host = observed_host.Host(place.resources("unit", "supervisor", "container"))
     for item in place.resources("unit", "supervisor", "container"):
         if item.get("name") == layout.UPGRADE_UNIT:
-            continue  # It has a check of its own.
+            continue  # The check "upgrade" handles it.
         seen = registry.observe(item, host, GLANCE)
         was = str((item.get("seen") or {}).get("active", ""))
-        state = str(seen.get("active", "not there"))
-        # A unit that is being started during this check fails again and again.
+        state = str(seen.get("active", "missing"))
+        # A unit that is starting now, and had to be running then, restarts again and again.
         if was in ("activating", *_WORKING) and state not in _WORKING:
             evidence = "%s: %s (was %s)"
             evidence %= (name_of(item), *map(survey.state_in_words, (state, was)))
@@ -105,17 +113,17 @@ def _services(place: Place) -> Iterator[Finding]:
 
 
 def _upgrade(place: Place) -> Iterator[Finding]:
-    """Tell of the model that is to take the small one's place."""
+    """Report the state of the switch from the small model to the host's own."""
     seen = progress.look(place.receipts)
     if seen is None:
         return
     evidence = progress.sentence(seen, lambda size: "%.1f GB" % (size / 1e9))
     if seen["stage"] == progress.FAILED:
         log = " and ".join(f"{path}/logs/upgrade.log" for path in place.install_dirs())
-        remedy = f"{log} says more; 'dream-runner install' tries again, --model takes another"
+        remedy = f"see {log}; run 'dream-runner install' to retry, or use another --model"
         yield Finding("upgrade", ERROR, evidence, remedy)
     elif seen["stage"] == progress.STOPPED:
-        yield Finding("upgrade", WARNING, evidence, "run 'dream-runner install': it is started")
+        yield Finding("upgrade", WARNING, evidence, "run 'dream-runner install' to start it")
     else:
         yield Finding("upgrade", OK, evidence)
 
@@ -124,7 +132,7 @@ _WORKING = ("active", "RUNNING", "STARTING", "running")
 
 
 def _container_engine(place: Place) -> Iterator[Finding]:
-    """Ask the engine itself: where it is silent, every container looks as if it was gone."""
+    """Check that the engine answers: if it does not, every container seems to be missing."""
     if not any(place.resources("container")):
         return
     facts = place.receipts.get("docker", {}).get("facts", {})
@@ -134,10 +142,12 @@ def _container_engine(place: Place) -> Iterator[Finding]:
     except EngineError as error:
         trouble = error.what
     if trouble and facts.get("become") and os.geteuid() != 0:
-        remedy = "run the doctor as root: the engine answers nobody else here"
+        remedy = "run 'dream-runner doctor' as root: only root can use the engine on this host"
         yield Finding("container-engine", WARNING, trouble, remedy)
     elif trouble:
-        remedy = "start it (systemctl start docker); 'journalctl -u docker' says why it stopped"
+        remedy = (
+            "start it with 'systemctl start docker'; 'journalctl -u docker' shows why it stopped"
+        )
         yield Finding("container-engine", ERROR, trouble, remedy)
 
 
@@ -145,14 +155,14 @@ def _ports(place: Place) -> Iterator[Finding]:
     wanted = {int(item["port"]) for item in place.resources("port")}
     own = [*place.install_dirs(), place.state_dir]
     for listener in listeners.listeners(sorted(wanted), own_paths=own) if wanted else ():
-        # A process that this user may not see has no name here.
+        # The name of another user's process is unknown.
         if listener["name"] not in _PUBLISHERS and not listener["own"]:
-            evidence = "port {} belongs to {}".format(listener["port"], listeners.holder(listener))
+            evidence = "port {} is used by {}".format(listener["port"], listeners.holder(listener))
             remedy = "stop that program, or install with another --engine-port"
             yield Finding("ports", ERROR, evidence, remedy)
 
 
-#: Who listens for a container; unknown where another user's.
+#: Programs that listen for containers; None: a process of another user.
 _PUBLISHERS = (None, "docker-proxy", "rootlessport", "rootlesskit")
 
 
@@ -160,8 +170,8 @@ def _secrets(place: Place) -> Iterator[Finding]:
     for item in place.resources("file"):
         path = item["path"]
         if item.get("secret") and os.path.exists(path) and os.stat(path).st_mode & 0o077:
-            evidence = f"{path} can be read by others"
-            yield Finding("secrets", ERROR, evidence, f"chmod 600 {path}")
+            evidence = f"other users can read {path}"
+            yield Finding("secrets", ERROR, evidence, f"run: chmod 600 {path}")
 
 
 # --- downloads and leftovers ------------------------------------------------------
@@ -169,7 +179,7 @@ def _secrets(place: Place) -> Iterator[Finding]:
 
 def _partials(place: Place) -> Iterator[Finding]:
     models = {str(item["path"]): str(item["sha256"]) for item in place.resources("model")}
-    # Being filled by the upgrade's unit, which has a check of its own.
+    # The background download is running; the check "upgrade" handles it.
     coming = {str(item["sha256"]) for item in place.resources("model") if item.get("coming")}
     for folder in sorted({os.path.dirname(path) for path in models}):
         for partial in find_partials(folder):
@@ -179,12 +189,14 @@ def _partials(place: Place) -> Iterator[Finding]:
             if partial.total_bytes:
                 size += " of %.1f MB" % (partial.total_bytes / 1e6)
             if partial.sha256 in models.values():
-                evidence = f"{partial.path} holds {size}"
-                yield Finding("partials", WARNING, evidence, "run 'dream-runner install'")
+                evidence = f"unfinished download {partial.path}: {size}"
+                yield Finding(
+                    "partials", WARNING, evidence, "run 'dream-runner install' to continue"
+                )
             else:
                 whose = "of another model (%s)" % (partial.sha256[:12] or "unknown")
-                evidence = f"{partial.path} holds {size} {whose}"
-                remedy = "kept in case you go back; else: rm %s %s.json"
+                evidence = f"unfinished download {partial.path}: {size} {whose}"
+                remedy = "it is kept in case you use that model again; to delete it: rm %s %s.json"
                 yield Finding(
                     "partials-other", WARNING, evidence, remedy % (partial.path, partial.path)
                 )
@@ -196,11 +208,13 @@ def _leftovers(place: Place) -> Iterator[Finding]:
         with contextlib.suppress(OSError):
             for name in sorted(os.listdir(folder)):
                 if name.startswith((atomic.TEMP_PREFIX, ".pip-tmp", ".pip-cache")):
-                    evidence = f"{os.path.join(folder, name)} was left by a killed run"
-                    yield Finding("leftovers", WARNING, evidence, "run 'dream-runner install'")
+                    evidence = f"{os.path.join(folder, name)} is left over from a killed run"
+                    yield Finding(
+                        "leftovers", WARNING, evidence, "run 'dream-runner install' to remove it"
+                    )
 
 
-#: In the order they are told; the names are the ids of what is well.
+#: In the order of the output; the names are the ids of passed checks.
 CHECKS: dict[str, Check] = {
     "records": _records,
     "records-writable": _writable,

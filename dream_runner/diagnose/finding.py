@@ -1,4 +1,4 @@
-"""What a check looks at, and what it finds."""
+"""The input and the result of a check."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OK, WARNING, ERROR = "ok", "warning", "error"
 
 
 class Finding(NamedTuple):
-    """What one check saw: a stable id, how bad it is, the evidence, and what to do."""
+    """The result of one check: a stable id, severity, evidence, and remedy."""
 
     id: str
     severity: str
@@ -22,7 +22,7 @@ class Finding(NamedTuple):
 
 
 class Place(NamedTuple):
-    """What the checks look at; ``root`` is / but in tests."""
+    """The input of the checks; ``root`` is / except in tests."""
 
     state_dir: str
     receipts: Receipts
@@ -31,11 +31,11 @@ class Place(NamedTuple):
     root: str = "/"
 
     def path(self, *names: str) -> str:
-        """Return a path of the host."""
+        """Return a path below ``root``."""
         return os.path.join(self.root, *names)
 
     def resources(self, *kinds: str) -> Iterator[Resource]:
-        """Yield the resources of some kinds."""
+        """Yield the recorded resources of the given kinds."""
         for document in self.receipts.values():
             for item in document.get("resources", []):
                 if item["kind"] in kinds:

@@ -15,7 +15,7 @@ from ..module_utils.dream_core.packages import installed
 from ..module_utils.dream_core.system import filesystems, kernel
 from .finding import ERROR, WARNING, Finding, Place
 
-#: Less than this and the next log line may be the last.
+#: Warn below this: logs and state may soon fill the disk.
 _LOW_DISK_BYTES = 1_000_000_000
 
 
@@ -25,11 +25,11 @@ _LOW_INODES = 1_000
 _LOW_MEMORY_MB = 200
 
 
-#: A certificate is refused, and a log misread, long before this; 2026 is when this was written.
+#: This program was written in 2026, so an earlier clock is wrong.
 _EARLIEST_CLOCK = 1_767_225_600
 
 
-#: Clocks of two machines differ; one that went back a day differs more.
+#: Allowed difference; smaller ones are normal.
 _CLOCK_SLACK_SECONDS = 3600
 
 
@@ -45,27 +45,27 @@ def disk(place: Place) -> Iterator[Finding]:
             yield Finding("disk", ERROR, f"{path} is read-only", "see the kernel log: dmesg")
         free = filesystem["free_bytes"]
         if free is not None and free < _LOW_DISK_BYTES:
-            evidence = f"{path}: {free / 1e6:.1f} MB free"
-            yield Finding("disk", WARNING, evidence, "free some space")
+            evidence = f"{path}: only {free / 1e6:.1f} MB free"
+            yield Finding("disk", WARNING, evidence, "free some disk space")
         status = os.statvfs(filesystems.existing_parent(path))
         if status.f_files > 0 and status.f_favail < _LOW_INODES:
-            evidence = f"{path}: {status.f_favail} files more can be made"
-            yield Finding("disk-inodes", WARNING, evidence, "remove some files")
+            evidence = f"{path}: only {status.f_favail} inodes free"
+            yield Finding("disk-inodes", WARNING, evidence, "delete some files")
 
 
 def memory(place: Place) -> Iterator[Finding]:
-    """Find too little available memory."""
+    """Report too little available memory."""
     available = kernel.available_memory_mb(place.path("proc/meminfo"))
     if available is not None and available < _LOW_MEMORY_MB:
-        evidence = f"{available} MB of memory are available"
-        yield Finding("memory", WARNING, evidence, "stop something, or choose a smaller --model")
+        evidence = f"only {available} MB of memory are available"
+        yield Finding("memory", WARNING, evidence, "stop other programs, or use a smaller --model")
 
 
 def hardware(place: Place) -> Iterator[Finding]:
-    """Repeat what the last look at the hardware found wrong."""
+    """Report the problems of the last hardware detection."""
     facts, why = json_file.read_json(os.path.join(place.state_dir, "facts.json"))
     if why:
-        yield Finding("hardware", WARNING, f"facts.json: {why}", "dream-runner facts --fresh")
+        yield Finding("hardware", WARNING, f"facts.json: {why}", "run 'dream-runner facts --fresh'")
     document = facts.get("facts", facts) if isinstance(facts, dict) else {}
     for item in document.get("findings") or []:
         if item.get("severity") in (WARNING, ERROR):
@@ -74,24 +74,24 @@ def hardware(place: Place) -> Iterator[Finding]:
 
 
 def gpu(place: Place) -> Iterator[Finding]:
-    """Compare the cards on the bus with the drivers that speak for them."""
+    """Report missing cards and drivers."""
     vendors = {vendor for kind, vendor in _pci(place) if kind.startswith(("0x03", "0x12"))}
     wants = str(place.receipts.get("detection", {}).get("facts", {}).get("backend") or "")
     if wants == "nvidia" and _NVIDIA not in vendors and not os.path.exists(place.path("dev/dxg")):
-        evidence = "installed for a GPU of NVIDIA, and none is on the bus"
+        evidence = "installed for an NVIDIA GPU, but no such card was found"
         yield Finding("gpu", ERROR, evidence, "check the card, then run 'dream-runner install'")
     if _NVIDIA in vendors and not os.path.exists(place.path("proc/driver/nvidia/version")):
         severity = ERROR if wants == "nvidia" else WARNING
-        evidence = "a GPU of NVIDIA is here, and its kernel driver is not loaded"
+        evidence = "the kernel driver of the NVIDIA GPU is not loaded"
         remedy = "install or load the driver (modprobe nvidia), then run 'dream-runner install'"
         yield Finding("gpu-driver", severity, evidence, remedy)
     if wants == "amd" and not os.path.exists(place.path("dev/kfd")):
-        evidence = "installed for a GPU of AMD, and /dev/kfd is not there"
-        yield Finding("gpu-driver", ERROR, evidence, "load the driver: modprobe amdgpu")
+        evidence = "installed for an AMD GPU, but /dev/kfd is missing"
+        yield Finding("gpu-driver", ERROR, evidence, "load the driver as root: modprobe amdgpu")
 
 
 def _pci(place: Place) -> Iterator[tuple[str, str]]:
-    """Yield class and vendor of every device on the bus."""
+    """Yield class and vendor of every PCI device."""
     folder = place.path("sys/bus/pci/devices")
     for name in filesystems.names_in(folder):
         with contextlib.suppress(OSError):
@@ -104,15 +104,15 @@ def _word(*names: str) -> str:
 
 
 def clock(place: Place) -> Iterator[Finding]:
-    """Find a clock that is wrong, or that went back since a phase ended."""
-    remedy = "set it (timedatectl set-ntp true): downloads need the date"
+    """Report a clock that is wrong or was set back after a phase ended."""
+    remedy = "set the clock ('timedatectl set-ntp true'): downloads need the correct date"
     said = time.strftime("%Y-%m-%d", time.gmtime(place.now))
     if place.now < _EARLIEST_CLOCK:
-        yield Finding("clock", ERROR, f"the clock says {said}", remedy)
+        yield Finding("clock", ERROR, f"the clock shows {said}", remedy)
     for phase, document in place.receipts.items():
         ended = _seconds(document.get("finished_at"))
         if ended > place.now + _CLOCK_SLACK_SECONDS:
-            evidence = "phase %s ended at %s, and now it is %s: the clock went back"
+            evidence = "phase %s ended at %s, but the clock shows %s: it was set back"
             evidence %= (phase, document["finished_at"], said)
             yield Finding("clock", WARNING, evidence, remedy)
             return
@@ -126,14 +126,14 @@ def _seconds(text: Any) -> float:
 
 
 def certificates(place: Place) -> Iterator[Finding]:
-    """Find no trusted certificate authority, or only expired ones."""
-    remedy = "install the package ca-certificates; behind an inspecting proxy give its CA file"
+    """Report missing or expired certificate authorities."""
+    remedy = "install the package ca-certificates; behind an inspecting proxy, set its CA file"
     trusted = ssl.create_default_context().get_ca_certs()
     if not trusted and not kernel.has_certificates():
         yield Finding("certificates", WARNING, "no certificate authority is trusted", remedy)
     usable = [item for item in trusted if _until(item) > place.now]
     if trusted and not usable:
-        evidence = "every certificate authority has expired, or the clock is wrong"
+        evidence = "all certificate authorities have expired, or the clock is wrong"
         yield Finding("certificates", ERROR, evidence, remedy)
 
 
@@ -142,16 +142,16 @@ def _until(certificate: Mapping[str, Any]) -> float:
 
 
 def packages(place: Place) -> Iterator[Finding]:
-    """Find a dpkg that was stopped in the middle of its work."""
+    """Report an interrupted dpkg."""
     folder = place.path("var/lib/dpkg")
-    # While one is at work, what it has not finished is no defect.
+    # A running dpkg is normal.
     if installed.is_dpkg_interrupted(folder) and not _is_locked(os.path.join(folder, "lock")):
-        evidence = "dpkg was stopped in the middle of its work"
-        yield Finding("packages", ERROR, evidence, "as root: dpkg --configure -a")
+        evidence = "dpkg was interrupted"
+        yield Finding("packages", ERROR, evidence, "run as root: dpkg --configure -a")
 
 
 def _is_locked(path: str) -> bool:
-    """Tell whether a process holds a lock on a file, by the kernel's own list."""
+    """Tell whether a process has locked a file, according to /proc/locks."""
     with contextlib.suppress(OSError):
         inode = f":{os.stat(path).st_ino} "
         with open("/proc/locks", encoding="ascii") as lines:

@@ -1,7 +1,7 @@
-"""Take out of a capture whatever tells whose machine it is.
+"""Remove everything from a capture that identifies its machine or owner.
 
-Ids that only have to differ (UUIDs, unique ids) become counted ones, so that a
-replay still tells devices apart; names and addresses become placeholders.
+UUIDs and other unique ids become numbers, so that a replay can still distinguish devices.
+Names and addresses become placeholders.
 """
 
 from __future__ import annotations
@@ -26,9 +26,8 @@ Change = Callable[[str], str]
 def scrub(capture: Capture, private: Sequence[str] = ()) -> dict[str, Any]:
     """Return a copy without serial numbers, names and addresses.
 
-    ``private`` are words to take out of mounts and error texts: the names of
-    host and user. Elsewhere a word may be a fact: a host named ``ubuntu``
-    must not lose its distribution.
+    ``private`` are words to remove from mounts and error texts: the names of host and user. They
+    stay elsewhere: the capture of a host called ``ubuntu`` must keep its distribution.
     """
     numbers: dict[str, str] = {}
     clean: dict[str, Any] = _walk(dict(capture), lambda text: _ids(text, numbers))
@@ -52,7 +51,7 @@ def _walk(value: Any, change: Change) -> Any:
 
 
 def _ids(text: str, numbers: dict[str, str]) -> str:
-    """Count the UUIDs, each the same number wherever it comes up."""
+    """Replace UUIDs with numbers, the same UUID always with the same number."""
 
     def counted(match: re.Match[str]) -> str:
         number = f"{match[1]}-00000000-0000-0000-0000-{len(numbers):012d}"
@@ -71,7 +70,7 @@ def _names(text: str, private: Sequence[str]) -> str:
 
 def _mount(row: list[str], private: Sequence[str]) -> list[str]:
     device, path, kind = (_names(text, private) for text in row)
-    # A share names its server, a pool or a volume often its owner.
+    # A network share contains its server's name; pools and volumes often their owner's name.
     known = device.startswith("/dev/") or "/" not in device
     if _REMOTE.match(device) or not known:
         device = "remote:/export"

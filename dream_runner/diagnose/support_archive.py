@@ -1,8 +1,7 @@
-"""The support archive: what a helper needs to see, and no secret.
+"""Write the support archive: everything needed for help, without secrets.
 
-Only named files are read, each as text through the redactor; ``.env`` is
-represented by the names of its keys. Before it is written the archive is
-searched for every secret that is known on this host.
+Only listed files are read, as text, and redacted. Of ``.env``, only the keys are included.
+Before the archive is written, it is searched for every known secret of this host.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ from ..module_utils.dream_core.system import atomic, filesystems
 from ..module_utils.dream_core.types.receipt import Receipts
 from ..version import __version__
 
-#: The end of a log says what went wrong.
+#: Maximum size of a log; its end is kept.
 _LOG_BYTES = 512 * 1024
 _RUNS = 3
 _SYSTEM = ("etc/os-release", "proc/meminfo", "proc/mounts", "proc/cpuinfo", "proc/version")
-#: Of an install directory: what runs, and what it said.
+#: Folders of an install directory that are included.
 _TELLING = frozenset(("logs", "config", "compose", "supervisor"))
 _TOKEN_FILES = (".cache/huggingface/token", ".huggingface/token")
 
@@ -39,9 +38,9 @@ _TOKEN_FILES = (".cache/huggingface/token", ".huggingface/token")
 def write(
     target: str, state_dir: str, findings: list[dict[str, Any]], environment: Mapping[str, str]
 ) -> list[str]:
-    """Write the archive to ``target``, mode 0600; return the names in it.
+    """Write the archive to ``target``, mode 0600, and return the names in it.
 
-    Raises DreamError where the file cannot be written, or a secret is in it.
+    Raises DreamError if the file cannot be written, or if it would contain a secret.
     """
     receipts, _ = read_all(state_dir)
     install_dirs = sorted({str(item.get("install_dir") or "") for item in receipts.values()} - {""})
@@ -57,16 +56,16 @@ def write(
     for name, text in documents.items():
         if redactor.leaks(name + text):
             raise DreamError(
-                f"{name} still holds a secret; nothing was written",
+                f"{name} still contains a secret; nothing was written",
                 code="REDACTION_FAILED",
-                hint="please report it, without that file",
+                hint="please report this as a bug, without that file",
             )
     atomic.write_bytes(os.path.abspath(target), _archive(documents), 0o600)
     return sorted(documents)
 
 
 def _redacted(redactor: Redactor, name: str, text: str) -> str:
-    """Return one file without secrets: by its keys where it is JSON, else by its words."""
+    """Return a file without secrets: by keys if it is JSON, else by patterns."""
     if name.endswith(".jsonl"):
         return "\n".join(_redacted(redactor, "line.json", line) for line in text.splitlines())
     if name.endswith(".json"):
@@ -101,7 +100,7 @@ def _texts(
 
 
 def _of_install(label: str, folder: str, receipts: Receipts) -> Iterator[tuple[str, str]]:
-    """Yield the files that an install wrote and that tell how it works; no data of the user."""
+    """Yield the configuration and log files of an install, but no user data."""
     values = _env(os.path.join(folder, ".env"))
     yield f"{label}/env-keys.txt", "".join(f"{name}\n" for name in sorted(values))
     for document in receipts.values():
@@ -114,7 +113,7 @@ def _of_install(label: str, folder: str, receipts: Receipts) -> Iterator[tuple[s
 
 
 def _file(label: str, path: str) -> Iterator[tuple[str, str]]:
-    """Yield the end of a regular file as text; nothing where there is none."""
+    """Yield the end of a regular file as text; nothing if there is no such file."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(handle, "rb") as stream:
@@ -124,12 +123,12 @@ def _file(label: str, path: str) -> Iterator[tuple[str, str]]:
     except OSError:
         return
     text = text_file.decode(content, "replace")
-    # The first line of a tail is cut: half a secret has no form that would be known.
+    # Drop the cut first line: half a secret would not be recognized.
     yield label, text.partition("\n")[2] if size > _LOG_BYTES else text
 
 
 def _known(install_dirs: list[str], environment: Mapping[str, str]) -> Iterator[str]:
-    """Yield every secret that this host is known to hold."""
+    """Yield every known secret of this host."""
     for folder in install_dirs:
         for name in (".env", ".env.bak"):
             yield from _secrets_of(_env(os.path.join(folder, name)))

@@ -1,1 +1,1 @@
-"""An install on this machine: its target, its privileges, an interrupted run."""
+"""An install on this machine: target, privileges, resume, pins."""

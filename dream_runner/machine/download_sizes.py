@@ -1,7 +1,7 @@
-"""Ask servers how large files are, before anything is fetched: for plans and disk checks.
+"""Ask servers for file sizes before any download, for plans and disk checks.
 
-Goes the way of a fetch (proxies, certificates, tokens, redirects), for one byte. What is
-learnt is a hint: a file is known by its digest, never by this.
+Requests one byte in the same way as a fetch (proxies, certificates, tokens, redirects). A size is
+only a hint: files are identified by their digest.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from ..module_utils.dream_core.fetch.sources.web import HttpSource
 from ..module_utils.dream_core.fetch.sources.wheel_address import is_wheel
 from ..module_utils.dream_core.types.choice import ModelFile
 
-#: A person waits for the plan meanwhile.
+#: Short, because the user waits for the plan.
 SECONDS = 4.0
 _PATIENCE = Patience(connect_seconds=3.0, stall_seconds=3.0, attempts=1)
 
 
 def ask(files: Sequence[ModelFile], network: Network, seconds: float = SECONDS) -> dict[str, int]:
-    """Return the size of each file that its sources tell in time; files are asked for at once."""
+    """Return the size of each file whose server answers in time; ask in parallel."""
     found: dict[str, int] = {}
 
     def learn(item: ModelFile) -> None:
@@ -37,7 +37,7 @@ def ask(files: Sequence[ModelFile], network: Network, seconds: float = SECONDS) 
 
     threads = [threading.Thread(target=learn, args=(item,), daemon=True) for item in files]
     _run(threads, seconds)
-    # A late answer must not change what was returned.
+    # A late answer must not change the returned result.
     return dict(found)
 
 
@@ -50,7 +50,7 @@ def _run(threads: Sequence[threading.Thread], seconds: float) -> None:
 
 
 def _of(item: ModelFile, network: Network) -> int:
-    """Return the size as the first source tells it that tells any, else 0."""
+    """Return the size from the first source that reports one, else 0."""
     for url in item["urls"]:
         try:
             size = _of_source(str(url), item, network)

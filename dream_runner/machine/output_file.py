@@ -1,4 +1,4 @@
-"""What must hold for a file that a command is to write, checked before the command begins."""
+"""Check an output file before a command starts."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ..module_utils.dream_core.system import atomic
 
 
 def require(path: str) -> str:
-    """Return the absolute path of a file that can be written.
+    """Return the absolute path of ``path`` if a file can be written there.
 
     Raises UsageError, DiskError or PrivilegeError for a directory, device, pipe or link, a name
-    that is too long, and a folder that is not there or closed to this user.
+    that is too long, and a folder that is missing or not writable.
     """
     absolute = os.path.abspath(os.path.expanduser(path))
     folder = os.path.dirname(absolute)

@@ -1,6 +1,6 @@
-"""Look up images that no lock pins while planning, and record their digests before the start.
+"""Look up unpinned images for a plan, and record their digests before the run.
 
-The user's own lock comes first, then the shipped one; only images that neither pins are looked up.
+The user's own lock takes precedence over the shipped one. Images in neither are looked up.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from ..module_utils.dream_core.types.compose import Locked, LockedImage
 if TYPE_CHECKING:
     from ..catalog.image_lock import Answers
 
-#: How long a plan waits for all registries together.
+#: Total time that a plan waits for all registries.
 SECONDS = 10.0
 
 
 def unpinned(choice: Choice) -> list[str]:
-    """Return the tags of a decision that no lock pins."""
+    """Return the unpinned image tags of a decision."""
     return sorted({item["tag"] for item in _images(choice) if not item["reference"]})
 
 
@@ -34,20 +34,20 @@ def _images(choice: Choice) -> Iterator[StackImage]:
 
 
 def ask(tags: Iterable[str]) -> Answers[LockedImage]:
-    """Return the registries' answers for ``tags``, within the time that a plan may take."""
-    # Imported here because few runs have something to ask.
+    """Return the registries' answers for ``tags``, within the time limit of a plan."""
+    # Imported here because few runs need it.
     from ..catalog import image_lock
 
     return image_lock.ask(tags, seconds=SECONDS)
 
 
 def with_pins(loaded: catalog.Catalog, found: Locked) -> catalog.Catalog:
-    """Return the catalogue with the pins that were found."""
+    """Return the catalogue with additional pins."""
     return replace(loaded, images={"images": {**loaded.images["images"], **found}})
 
 
 def record(found: Locked) -> None:
-    """Record the pins in the user's own lock. Raises DreamError when it cannot be written."""
+    """Record the pins in the user's own lock. Raises DreamError if it cannot be written."""
     if found:
         from ..catalog import image_lock
 
@@ -55,23 +55,23 @@ def record(found: Locked) -> None:
 
 
 def require(choice: Choice, reasons: Iterable[str], *, locked: bool) -> None:
-    """Refuse a decision with images that have no pin: RequirementError IMAGE_NOT_LOCKED."""
+    """Raise RequirementError IMAGE_NOT_LOCKED if a decision has unpinned images."""
     missing = unpinned(choice)
     if missing:
         raise refusal(missing, reasons, locked=locked)
 
 
 def refusal(missing: list[str], reasons: Iterable[str], *, locked: bool) -> RequirementError:
-    """Return the error for images without a pin; ``reasons`` say why their lookup failed."""
+    """Return the error for unpinned images; ``reasons`` say why the lookup failed."""
     lines = list(reasons) or missing
-    hint = f"run 'dream-runner lock {' '.join(missing)}', or without a network use --bundle DIR"
+    hint = f"run 'dream-runner lock {' '.join(missing)}'; without a network, use --bundle DIR"
     return RequirementError(
         "some container images are not pinned:\n" + "\n".join(f"- {line}" for line in lines),
         code="IMAGE_NOT_LOCKED",
-        hint=f"{hint}; without --locked, install looks them up itself" if locked else hint,
+        hint=f"{hint}; or leave out --locked, then install looks them up" if locked else hint,
     )
 
 
 def row(tag: str, entry: LockedImage) -> PinRow:
-    """Return what a plan shows of a pin that was looked up for it."""
+    """Return a new pin as a row of the plan."""
     return {"image": tag, "digest": str(entry["digest"]), "from": str(entry.get("from", ""))}

@@ -1,4 +1,4 @@
-"""The right to act as root: present, asked for, or missing with the way to get it."""
+"""Get root privileges: already there, with a sudo password, or an error with a way to get them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from ..module_utils.dream_core.errors import PrivilegeError
 from ..module_utils.dream_core.system.account import ask_sudo, sudo_refusal
 from ..module_utils.dream_core.types.host import Session
 
-#: sudo itself gives up after three.
+#: Same as in sudo.
 _ATTEMPTS = 3
-#: sudo's own words for a plan's action, to be short in a prompt.
+#: Prefix of an action, shortened in the prompt.
 _INSTALL = "install packages: "
 
-#: Asks for a password; None where no person can be asked.
+#: Asks for a password; returns None without a terminal.
 Ask = Callable[[str], str | None]
 
 
@@ -24,17 +24,17 @@ def refuse_hopeless(
     *,
     may_ask: bool,
 ) -> None:
-    """Raise PrivilegeError where ``actions`` need root and no answer could give it.
+    """Raise PrivilegeError if ``actions`` need root and no password can provide it.
 
-    ``commands`` do all the ``actions`` by hand, if that is possible. To be called before the
-    first question: a person who cannot go on is told so at once.
+    ``commands`` do all ``actions`` by hand, if that is possible. Call this before the first
+    question, so that the user is not asked in vain.
     """
     if not _needs_password(actions, session):
         return
     if session["sudo"] == "none":
-        raise _needed(actions, commands, session.get("sudo_why") or "there is no sudo")
+        raise _needed(actions, commands, session.get("sudo_why") or "sudo is not installed")
     if not may_ask:
-        raise _needed(actions, commands, "sudo needs a password, and this run does not ask")
+        raise _needed(actions, commands, "sudo needs a password, and this run does not ask for it")
 
 
 def become_password(
@@ -44,10 +44,10 @@ def become_password(
     ask: Ask,
     say: Callable[[str], None],
 ) -> str | None:
-    """Return the sudo password, or None where none is needed.
+    """Return the sudo password, or None if none is needed.
 
-    The password goes from the terminal to ansible-playbook through a pipe:
-    never into an argument, the environment, a file or a log.
+    The password is passed from the terminal to ansible-playbook through a pipe, never in an
+    argument, the environment, a file or a log.
     """
     if not _needs_password(actions, session):
         return None
@@ -65,11 +65,11 @@ def become_password(
         why = sudo_refusal(output)
         if why:
             raise _needed(actions, commands, why)
-        prompt = "Sorry, sudo did not accept it. Password: "
+        prompt = "sudo did not accept the password, try again: "
     raise PrivilegeError(
         "sudo refused the password three times",
         code="SUDO_REFUSED",
-        hint=_way(commands) or "check that this user may use sudo ('sudo -l'), then run again",
+        hint=_way(commands) or "check that this user may use sudo ('sudo -l'), then run this again",
     )
 
 
@@ -86,7 +86,7 @@ def _way(commands: Sequence[str]) -> str:
 
 
 def _needed(actions: Sequence[str], commands: Sequence[str], why: str) -> PrivilegeError:
-    otherwise = "run the same command in a terminal, as root, or as a user whose sudo does not ask"
+    otherwise = "run the same command in a terminal, as root, or as a user with passwordless sudo"
     return PrivilegeError(
         f"root is needed to {_purpose(actions)}, but {why}",
         code="SUDO_NEEDED",

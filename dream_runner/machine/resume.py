@@ -1,4 +1,4 @@
-"""Whether there is an install to continue, in which words to say so, and what to do about it."""
+"""Decide whether to continue an existing install or to start over."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ Ask = Callable[[str, Sequence[str], str], str | None]
 
 @dataclass(frozen=True)
 class Before:
-    """The install that the receipts tell of; ``state`` is absent, finished, interrupted or failed.
+    """The install in the receipts; ``state`` is absent, finished, interrupted or failed.
 
-    ``phase`` is the first one not known to be done; ``begun`` tells whether it
-    had started.
+    ``phase`` is the first phase that is not done; ``begun`` tells whether it had started.
     """
 
     state: str
@@ -30,13 +29,13 @@ class Before:
 
     @property
     def is_open(self) -> bool:
-        """Tell whether an install was begun and not finished."""
+        """Tell whether an install was started and not finished."""
         return self.state in ("interrupted", "failed")
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What the flags of this run say about an earlier install."""
+    """The flags of this run that concern an earlier install."""
 
     yes: bool = False
     resume: bool = False
@@ -46,7 +45,7 @@ class Wish:
 
 @dataclass(frozen=True)
 class Start:
-    """How to begin: anew or not, and the lines to say; ``asked`` tells that a person agreed."""
+    """How to begin: start over or not, and notes to show; ``asked``: the user has confirmed."""
 
     fresh: bool
     notes: tuple[str, ...] = ()
@@ -54,15 +53,15 @@ class Start:
 
 
 def read(receipts: Receipts) -> Before:
-    """Return what the receipts of the host say about an earlier install."""
-    # An uninstall keeps the receipts of what it was told to keep.
+    """Return the state of an earlier install according to the receipts."""
+    # An uninstall keeps the receipts of phases whose resources it keeps.
     live = {name: item for name, item in receipts.items() if item["state"] != "removed"}
     if not live:
         return Before("absent")
     phase = next_phase(live)
     install_dir = directory_of(live)
     state = live.get(phase, {}).get("state") if phase else None
-    # A report that could not be written ends an install all the same.
+    # An install is finished even if its summary could not be written.
     if phase is None or (phase, state) == ("summary", "failed"):
         return Before("finished", install_dir)
     kind = "failed" if state == "failed" else "interrupted"
@@ -70,12 +69,12 @@ def read(receipts: Receipts) -> Before:
 
 
 def sentence(before: Before, done: int = 0, total: int = 0) -> str:
-    """Say where an unfinished install stopped, and how much of its model is there if not all."""
+    """Return a sentence: where an install stopped, and how much of its model is downloaded."""
     number = PHASES.index(before.phase) + 1
     verb = "failed in" if before.state == "failed" else "stopped in"
     if not before.begun:
         verb = "stopped before"
-    line = f"An install of {before.install_dir} {verb} phase {number} of {len(PHASES)}"
+    line = f"An install in {before.install_dir} {verb} phase {number} of {len(PHASES)}"
     line += f" ({before.phase})"
     if 0 < done < total:
         line += f", {wording.percent(done, total)} of {wording.size(total)}"
@@ -83,7 +82,7 @@ def sentence(before: Before, done: int = 0, total: int = 0) -> str:
 
 
 def refuse_second(before: Before, install_dir: str, force: bool) -> None:
-    """Raise UsageError when a finished install stands in another directory."""
+    """Raise UsageError if there is a finished install in another directory."""
     if before.state != "finished" or force or _same(before.install_dir, install_dir):
         return
     raise UsageError(
@@ -99,26 +98,26 @@ def _same(one: str, other: str) -> bool:
 
 
 _EXPLANATION = """\
-  y  continue: what is done is checked on the host, not believed; what is missing is made.
-     Bytes that were fetched and verified are not fetched again.
-  n  begin anew: the hardware is looked at again and every phase runs.
-     Verified bytes, secrets and the record of what was made are kept all the same.
-  Ctrl-C changes nothing."""
+  y  continue: check what is done, and do the rest.
+       Finished downloads are kept.
+    n  start over: detect the hardware again and run every phase.
+       Finished downloads, secrets and the records of the install are kept.
+    Ctrl-C: cancel; nothing is changed."""
 
 
 def begin(
     before: Before, install_dir: str, wish: Wish, ask: Ask, say: Callable[[str], None], line: str
 ) -> Start:
-    """Decide how to begin; ask a person only where one can answer.
+    """Decide whether to continue or to start over; ask only on a terminal.
 
-    ``line`` is the sentence about an unfinished install. Where nobody is asked,
-    for want of a terminal or because of ``--yes``, it begins anew unless
-    ``--resume`` was given: an install is never resumed silently.
+    ``line`` is the sentence about an unfinished install. Without a question (no terminal, or
+    ``--yes``) the install starts over unless ``--resume`` is given: an install is never
+    resumed silently.
     """
     if wish.fresh or wish.force:
         return Start(fresh=True)
     if before.state != "absent" and not _same(before.install_dir, install_dir):
-        note = f"the earlier install was of {before.install_dir}; looking at everything anew"
+        note = f"the earlier install was in {before.install_dir}; checking everything again"
         return Start(fresh=True, notes=(note,))
     if not before.is_open:
         return Start(fresh=False)
@@ -134,6 +133,6 @@ def _ask(ask: Ask, say: Callable[[str], None], wish: Wish, line: str) -> Start:
             say(_EXPLANATION)
             continue
         if answer is None:
-            note = "Nobody was asked: beginning anew, keeping verified bytes (--resume continues)."
+            note = "Starting over; finished downloads are kept. Use --resume to continue instead."
             return Start(fresh=True, notes=(line, note))
         return Start(fresh=answer == "n", asked=answer == "y")

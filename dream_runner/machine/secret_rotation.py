@@ -1,4 +1,4 @@
-"""New secrets in place of old ones, where no data depends on the old."""
+"""Replace secrets that no data depends on."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 from ..module_utils.dream_core.files import env_file, env_file_merge
 
-#: Secrets by the beginning of their names, with the directory whose databases were made with them.
-#: A new value would lock their owner out: only the service itself can change it.
+#: Secrets by the prefix of their names, with the directory whose databases depend on them. A new
+#: value would lock the service out of its data: only the service itself can change it.
 BOUND = {"LANGFUSE_": "data/langfuse", "N8N_": "data/n8n"}
 
 
 class Rotation(NamedTuple):
-    """The new text, the names that have new values, and the names that keep theirs, with why."""
+    """The new text, the names of replaced secrets, and the kept ones with the reason."""
 
     text: str
     rotated: list[str]
@@ -23,9 +23,9 @@ class Rotation(NamedTuple):
 
 
 def rotate(text: str, forms: Mapping[str, str], bound: Mapping[str, str]) -> Rotation:
-    """Return ``text`` with a new value for every secret of ``forms`` that is not ``bound``.
+    """Return ``text`` with new values for all secrets of ``forms`` that are not ``bound``.
 
-    Only what has a value gets a new one; comments, order and other keys stay.
+    Empty keys stay empty; comments, order and other keys stay.
     """
     values = env_file.parse(text)
     names = [name for name in forms if values.get(name) and name not in bound]
@@ -40,7 +40,7 @@ def rotate(text: str, forms: Mapping[str, str], bound: Mapping[str, str]) -> Rot
 
 
 def bound(install_dir: str, names: Sequence[str]) -> dict[str, str]:
-    """Return which of the secrets existing data depends on, each with the place of that data."""
+    """Return the secrets that existing data depends on, each with the directory of that data."""
     found = {}
     for prefix, place in BOUND.items():
         path = os.path.join(install_dir, place)

@@ -1,4 +1,4 @@
-"""Everything known about this machine before anything is done to it."""
+"""Collect everything about this machine before anything is changed."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ from ..settings.values import Chosen, Given, Settings
 from ..version import __version__
 from . import download_sizes, pins
 
-#: Who may write here needs no root to run containers.
+#: A user who can write to this socket needs no root to run containers.
 _CONTAINER_SOCKET = "/var/run/docker.sock"
-#: The library that the native engine needs from the system; its package, and how to get that.
+#: The system library that the native engine needs, its packages, and the install commands.
 _ENGINE_LIBRARY = "libgomp.so.1"
 _LIBRARY_PACKAGES = {
     "debian": ("libgomp1", "apt-get install -y"),
@@ -51,10 +51,10 @@ _LIBRARY_PACKAGES = {
 
 @dataclass(frozen=True)
 class Target:
-    """Settings, host and what follows from them; ``notes`` are lines for the user.
+    """Settings, host and the decisions; ``notes`` are lines for the user.
 
-    ``pinned`` are the images whose digest was looked up for this run and is not recorded yet;
-    ``unpinned`` are the reasons why others have no digest.
+    ``pinned`` are images whose digest was looked up for this run and is not recorded yet.
+    ``unpinned`` are the reasons why other images have no digest.
     """
 
     state_dir: str
@@ -75,7 +75,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Said:
-    """Settings as merged, with what they were merged from."""
+    """The merged settings with their sources."""
 
     state_dir: str
     settings: Settings
@@ -89,9 +89,9 @@ def listen(
     *,
     save: bool = False,
 ) -> Said:
-    """Merge the settings from every place; raise SettingsError with all that is wrong.
+    """Merge the settings from all sources. Raises SettingsError with all problems.
 
-    ``save`` allows to keep the digest of a model file, so that it is not read again.
+    ``save`` stores the digest of a local model file, so that it is not read again.
     """
     state_dir = default_state_dir(environment)
     saved, notes = answers.read_saved(state_dir)
@@ -106,10 +106,10 @@ def listen(
 
 
 def _with_directory(settings: Settings, state_dir: str) -> Settings:
-    """Return the settings with the directory of the existing installation, if none was chosen.
+    """Return the settings with the directory of the existing install, if none was chosen.
 
-    It was the default of the version that created it, which may differ today. It stays a default,
-    so that a second run writes nothing into the saved choices.
+    It was the default of the version that created it, and today's default may differ. It stays a
+    default, so that a second run does not add it to the saved choices.
     """
     directory = directory_of(read_all(state_dir)[0])
     if not directory or settings.chosen["install_dir"].origin != "default":
@@ -119,7 +119,7 @@ def _with_directory(settings: Settings, state_dir: str) -> Settings:
 
 
 def known() -> Known:
-    """Return the ids that the catalogue knows."""
+    """Return the names in the catalogue."""
     loaded = catalog.load()
     return Known(
         tiers=tuple(str(item["id"]) for item in loaded.tiers["tiers"]),
@@ -139,9 +139,9 @@ def meet(
     verify: bool = False,
     locked: bool = False,
 ) -> Target:
-    """Look at the host and decide; ``save`` False writes nothing at all.
+    """Observe the host and decide. With ``save`` False, nothing is written.
 
-    Images that no lock pins are looked up in their registries, unless ``locked`` or offline.
+    Unpinned images are looked up in their registries, unless ``locked`` or offline.
     """
     host = look(
         state_dir=said.state_dir,
@@ -180,13 +180,13 @@ def meet(
 
 
 def unanswered(known: Target) -> Target:
-    """Return the target with an engine that was asked in vain."""
+    """Return the target with an engine that does not answer."""
     reasons = _reasons(known.settings, known.host, known.choice, is_silent=True)
     return replace(known, reasons=reasons, is_silent=True)
 
 
 def anew(known: Target) -> Target:
-    """Return the target with every phase due, as a run that begins anew has it."""
+    """Return the target with every phase due, for a run that starts over."""
     reasons = _reasons(known.settings, known.host, known.choice, full=True)
     return replace(known, reasons=reasons)
 
@@ -235,14 +235,14 @@ def _found(target: Target) -> plan.Found:
     )
 
 
-#: What servers said in this run, by the addresses that were asked; a plan is made several times.
+#: Sizes that servers reported in this run, by URL; a plan is made several times.
 _told: dict[tuple[str, ...], int] = {}
 
 
 def size_hints(target: Target) -> dict[str, int]:
-    """Return the sizes of files that nobody has pinned, as their servers tell them.
+    """Return the sizes of files without a pinned size, as reported by their servers.
 
-    Asked only for what is not here, and never offline. Names and bytes; a hint, no identity.
+    Only missing files are looked up, and never offline. Maps names to bytes; only a hint.
     """
     unknown = [
         item
@@ -264,7 +264,7 @@ def _stack_images(target: Target) -> list[StackImage]:
 
 
 def _images_here(target: Target) -> frozenset[str] | None:
-    """Return which images the engine has; None where there is no engine to be asked."""
+    """Return the images that the engine has; None without a usable engine."""
     wanted = _stack_images(target)
     if not wanted:
         return frozenset()
@@ -275,12 +275,12 @@ def _images_here(target: Target) -> frozenset[str] | None:
     try:
         return engine_images.images(command, sorted(names))
     except DreamError:
-        # A plan is shown whatever state the engine is in; install says what is wrong with it.
+        # The plan must work in any state of the engine; install reports its errors.
         return None
 
 
 def _archive_bytes(target: Target) -> dict[str, int]:
-    """Return the sizes of the images' archives that the bundle has."""
+    """Return the sizes of the image archives in the bundle."""
     root, sizes = str(target.settings["bundle"]), {}
     for archive in {str(item["archive"]) for item in _stack_images(target) if item["archive"]}:
         with contextlib.suppress(OSError):
@@ -289,7 +289,7 @@ def _archive_bytes(target: Target) -> dict[str, int]:
 
 
 def _disk_needs(target: Target) -> tuple[plan_rows.DiskShare, ...]:
-    """Return what is still to be written, each with its filesystem, in bytes."""
+    """Return the bytes still to write, each with its filesystem."""
     done = [name for name, item in target.receipts.items() if item["state"] == "done"]
     settings = target.settings.values()
     found: list[plan_rows.DiskShare] = []
@@ -310,13 +310,13 @@ def _disk_needs(target: Target) -> tuple[plan_rows.DiskShare, ...]:
 
 
 def _about_bytes(model_id: str) -> int:
-    """Return the catalogue's planning figure, for a file whose exact size nobody has measured."""
+    """Return the catalogue's planning figure for files of unknown size."""
     sizes = {item["id"]: item["size_mb"] for item in catalog.load().models["models"]}
     return int(sizes.get(model_id, 0)) * 1_000_000
 
 
 def _missing_package(target: Target) -> tuple[str, str]:
-    """Return the package that the native engine lacks, and the command that installs one."""
+    """Return the package that the native engine lacks, and the command that installs it."""
     if target.choice["profile"] != "native" or kernel.can_load(_ENGINE_LIBRARY):
         return "", ""
     family = target.host["facts"]["os"]["family"]
@@ -324,14 +324,14 @@ def _missing_package(target: Target) -> tuple[str, str]:
 
 
 def model_progress(target: Target) -> tuple[int, int]:
-    """Return the bytes of the chosen model that are present, and all of its bytes (0: unknown)."""
+    """Return the downloaded bytes of the chosen model, and its total bytes (0: unknown)."""
     files = [_progress(target, item) for item in target.choice["model"]["files"]]
     total = sum(total for _, total in files)
     return sum(done for done, _ in files), total if all(total for _, total in files) else 0
 
 
 def _sizes(target: Target) -> dict[str, int]:
-    """Return the sizes that the disk or a server tells, of files that have none of their own."""
+    """Return sizes from the disk or a server for files without a pinned size."""
     files = progress.choice_files(target.choice)
     here = {item["file"]: _progress(target, item)[1] for item in files}
     return {**{name: size for name, size in here.items() if size}, **size_hints(target)}
@@ -343,7 +343,7 @@ def _present(target: Target) -> dict[str, int]:
 
 
 def _progress(target: Target, item: ModelFile) -> tuple[int, int]:
-    """Return the bytes present and in all of one file; one of another size is not it."""
+    """Return the downloaded and total bytes of a file. A file of another size does not count."""
     path = os.path.join(target.settings["install_dir"], "data", "models", item["file"])
     total = item.get("size_bytes") or 0
     if os.path.isfile(path) and total in (0, os.path.getsize(path)):

@@ -1,1 +1,1 @@
-"""The report of a run as one HTML page: record (left by a run), read, charts, page."""
+"""The HTML report of a run: record (written by the run), read, charts, page."""

@@ -1,6 +1,6 @@
-"""Numbers to shapes: where bars, ticks and curves of the report's charts stand (pure).
+"""Compute the positions of bars, ticks and curves in the report's charts. Pure.
 
-Sideways everything is a share of the width, so that a chart fits any page without script.
+Horizontal positions are percentages, so that a chart fits any page without a script.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from itertools import pairwise
 from .. import wording
 from .read import Phase, ReportedHost, Transfer
 
-#: Shorter than this share of the width nothing could be seen.
+#: Minimum visible width, in percent.
 _LEAST = 0.15
 _STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600)
 _BUCKETS = 120
@@ -20,22 +20,22 @@ _BUCKETS = 120
 
 @dataclass(frozen=True)
 class Scale:
-    """The time that a chart shows, in seconds since the epoch."""
+    """The time range of a chart, in seconds since the epoch."""
 
     first: float
     last: float
 
     @property
     def seconds(self) -> float:
-        """Return the length of that time, never 0."""
+        """Return the length of the range, never 0."""
         return max(self.last - self.first, 0.1)
 
     def at(self, time: float) -> float:
-        """Return where a moment stands, in percent of the width."""
+        """Return the position of a moment, in percent of the width."""
         return round(min(100.0, max(0.0, 100 * (time - self.first) / self.seconds)), 3)
 
     def ticks(self) -> list[tuple[float, str]]:
-        """Return six to eight round moments with their words."""
+        """Return six to eight round moments with their labels."""
         rough = self.seconds / 7
         step = next((item for item in _STEPS if item >= rough), 86400 * (rough // 86400 + 1))
         count = int(self.seconds / step)
@@ -55,7 +55,7 @@ def _clock(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Bar:
-    """A piece of time: place and width in percent, how it ended, and what to say of it."""
+    """A time span: position and width in percent, state, and title."""
 
     x: float
     width: float
@@ -66,7 +66,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a timeline; ``words`` stand behind its end, ``after`` tells where."""
+    """A row of a timeline; ``words`` are shown after its end."""
 
     label: str
     state: str
@@ -84,7 +84,7 @@ def _bar(scale: Scale, start: float, end: float, state: str, name: str, note: st
 
 
 def of_phases(host: ReportedHost, scale: Scale) -> list[Row]:
-    """Return a row for each phase that ran on a host, its tasks as parts."""
+    """Return a row for each phase that ran on a host, with its tasks as parts."""
     rows = []
     for phase in _by_time(host):
         end = phase.end or host.last
@@ -101,7 +101,7 @@ def of_phases(host: ReportedHost, scale: Scale) -> list[Row]:
 
 
 def of_hosts(hosts: Iterable[ReportedHost], scale: Scale) -> list[Row]:
-    """Return a row for each host, its phases as bars."""
+    """Return a row for each host, with its phases as bars."""
     rows = []
     for host in hosts:
         bars = [
@@ -121,7 +121,7 @@ def _by_time(host: ReportedHost) -> list[Phase]:
 
 @dataclass(frozen=True)
 class Curve:
-    """Bytes a second of all that was fetched, as the points of a polygon 100 by 100."""
+    """The total download rate in bytes per second, as points of a polygon of 100 by 100."""
 
     points: str
     top: float
@@ -130,7 +130,7 @@ class Curve:
 
 
 def of_rates(transfers: Iterable[Transfer]) -> Curve | None:
-    """Return the sum of all rates over time, or None where too little was heard."""
+    """Return the sum of all rates over time, or None without enough data."""
     spans = [
         (start, end, after - before)
         for item in transfers
@@ -158,7 +158,7 @@ def _x(number: int) -> str:
 
 
 def _spread(rates: list[float], start: float, end: float, amount: float) -> None:
-    """Add ``amount`` to the buckets between two places, each its share."""
+    """Distribute ``amount`` over the buckets between two positions."""
     length = max(end - start, 1e-9)
     for number in range(max(0, int(start)), min(_BUCKETS, int(end) + 1)):
         overlap = min(end, number + 1) - max(start, number)
@@ -166,6 +166,6 @@ def _spread(rates: list[float], start: float, end: float, amount: float) -> None
 
 
 def _round_up(rate: float) -> float:
-    """Return the next number of the kind 1, 2, 2.5, 5 times a power of ten."""
+    """Return the next number that is 1, 2, 2.5 or 5 times a power of ten."""
     unit = 10.0 ** (len(str(int(max(rate, 1)))) - 1)
     return next(unit * step for step in (1, 2, 2.5, 5, 10) if unit * step >= rate)

@@ -1,4 +1,4 @@
-"""What was planned and what was done: by phase, over a fleet, and the slowest tasks."""
+"""Compare plan and result: by phase, over a fleet, and the slowest tasks."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ..module_utils.dream_core.records.due_phases import Reason
 from ..ui.plain import TITLES
 from .read import Phase, ReportedHost, Task, dicts
 
-#: A table of what took longest, not of everything.
+#: Number of tasks in the table of the slowest.
 _SLOWEST = 15
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A phase: what was planned, what was done, and whether that is the same."""
+    """A phase: plan, result, and verdict."""
 
     phase: str
     planned: str
@@ -30,12 +30,12 @@ class Compared:
 
     @property
     def is_news(self) -> bool:
-        """Tell whether something was changed, failed, or went another way than planned."""
+        """Tell whether the phase changed something, failed, or deviated from the plan."""
         return self.state not in ("ok", "unchanged") or self.verdict not in ("as planned", "")
 
 
 def changes(host: ReportedHost) -> list[tuple[str, str, list[str]]]:
-    """Return what changed: what the phase does, how long it took, and its tasks that did."""
+    """Return the phases with changes: title, duration, and changed tasks."""
     return [
         (
             TITLES.get(phase.name, phase.name),
@@ -59,7 +59,7 @@ def _steps(plan: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
 
 
 def compared(host: ReportedHost) -> list[Compared]:
-    """Return each phase of a host: what was planned, and what was done."""
+    """Return the comparison of each phase of a host."""
     steps = _steps(host.plan)
     names = [name for name in PHASES if name in steps or name in host.phases]
     return [_compare(name, steps.get(name), host.phases.get(name), host.last) for name in names]
@@ -68,7 +68,7 @@ def compared(host: ReportedHost) -> list[Compared]:
 def _compare(name: str, step: tuple[str, str] | None, phase: Phase | None, last: float) -> Compared:
     is_due = step is not None and Reason(step[0]).is_due
     ran = phase is not None and phase.state != "unchanged"
-    planned = "" if step is None else "rest: nothing differs"
+    planned = "" if step is None else "skip: up to date"
     if step and is_due:
         planned = "run: " + ", ".join(filter(None, step))
     if phase is None:
@@ -79,14 +79,14 @@ def _compare(name: str, step: tuple[str, str] | None, phase: Phase | None, last:
     elif step is None:
         verdict = ""
     else:
-        verdict = "as planned" if is_due == ran else "ran all the same" if ran else "not needed"
+        verdict = "as planned" if is_due == ran else "ran anyway" if ran else "not needed"
     return Compared(name, planned, _done(phase, last), phase.state, verdict)
 
 
 def _done(phase: Phase, last: float) -> str:
     took = wording.duration(max(0.0, (phase.end or last) - phase.start))
     words = {
-        "unchanged": "rested",
+        "unchanged": "skipped",
         "ok": f"nothing to change, {took}",
         "changed": f"{wording.plural(phase.changed, 'change')}, {took}",
     }
@@ -95,7 +95,7 @@ def _done(phase: Phase, last: float) -> str:
 
 @dataclass(frozen=True)
 class PhaseOfFleet:
-    """A phase over all hosts."""
+    """Statistics of a phase over all hosts."""
 
     name: str
     counts: Sequence[tuple[str, int]]
@@ -108,7 +108,7 @@ _PHASE_STATES = ("failed", "interrupted", "changed", "ok", "unchanged")
 
 
 def phases_of_fleet(hosts: Sequence[ReportedHost]) -> list[PhaseOfFleet]:
-    """Return each phase over all hosts: how it ended and how long it took."""
+    """Return the statistics of each phase: states and durations."""
     made = []
     for name in PHASES:
         found = [(host, host.phases[name]) for host in hosts if name in host.phases]
@@ -127,7 +127,7 @@ def phases_of_fleet(hosts: Sequence[ReportedHost]) -> list[PhaseOfFleet]:
 
 
 def slowest(hosts: Sequence[ReportedHost]) -> list[tuple[float, Task, ReportedHost]]:
-    """Return the tasks that took longest, with their seconds and hosts."""
+    """Return the slowest tasks, with seconds and hosts."""
     tasks = [
         ((task.end or host.last) - task.start, task, host)
         for host in hosts
@@ -138,5 +138,5 @@ def slowest(hosts: Sequence[ReportedHost]) -> list[tuple[float, Task, ReportedHo
     return sorted(tasks, key=lambda row: -row[0])[:_SLOWEST]
 
 
-#: Tasks that keep the records of the installer itself.
+#: Tasks that only write the installer's own records.
 _INTERNAL = ("Record that the phase", "Record the ", "Validating arguments against")

@@ -1,4 +1,4 @@
-"""What the hosts are, which rules chose for them, and what was found on them."""
+"""The hosts' facts, tier rules, findings and notices for the report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .read import ReportedHost, dicts, part
 
 
 def facts_of_host(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return what a host is; what is not known is said so, and is never 0."""
+    """Return the facts of a host; unknown values are shown as "unknown"."""
     facts = part(plan, "facts")
     if not facts:
         return []
@@ -24,7 +24,7 @@ def facts_of_host(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Memory", _megabytes(memory.get("total_mb"))),
     ]
     rows += [("GPU", _gpu(gpu)) for gpu in dicts(facts.get("gpus"))]
-    return [*rows, ("Computes on", _or(facts.get("backend")))]
+    return [*rows, ("Compute", _or(facts.get("backend")))]
 
 
 def choices(plan: Mapping[str, Any]) -> list[list[str]]:
@@ -47,7 +47,7 @@ def _gpu(gpu: Mapping[str, Any]) -> str:
 
 
 def _megabytes(value: Any) -> str:
-    # As the rules say it: they compare these numbers.
+    # In MB, like the rules, so that the numbers can be compared.
     return f"{value} MB" if isinstance(value, int) else "unknown"
 
 
@@ -57,7 +57,7 @@ def _or(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Rule:
-    """The rule of the tiers that fired, and the model it led to, with the hosts it holds for."""
+    """The tier rule that was used, the resulting model, and the hosts."""
 
     tier: str
     rule: str
@@ -68,7 +68,7 @@ class Rule:
 
 
 def rules(hosts: Iterable[ReportedHost]) -> list[Rule]:
-    """Return the rules that chose tier and model, each with its hosts."""
+    """Return the used tier rules, each with its model and hosts."""
     found: dict[tuple[str, str, str, str, str], list[str]] = {}
     for host in hosts:
         tier, model = part(host.plan, "tier"), part(host.plan, "model")
@@ -86,7 +86,7 @@ def rules(hosts: Iterable[ReportedHost]) -> list[Rule]:
 
 @dataclass(frozen=True)
 class Said:
-    """Something found or said, with the hosts it was said of."""
+    """A finding or notice, with its hosts."""
 
     level: str
     what: str
@@ -95,7 +95,7 @@ class Said:
 
 
 def findings(hosts: Iterable[ReportedHost]) -> list[Said]:
-    """Return what the look at the hardware found, the errors first."""
+    """Return the findings about the hardware, errors first."""
     return _together(
         (
             str(item.get("severity", "")),
@@ -109,7 +109,7 @@ def findings(hosts: Iterable[ReportedHost]) -> list[Said]:
 
 
 def notices(hosts: Iterable[ReportedHost]) -> list[Said]:
-    """Return the notices of the run, the errors first."""
+    """Return the notices of the run, errors first."""
     return _together(
         (notice.level, notice.text, "", host.name) for host in hosts for notice in host.notices
     )

@@ -1,4 +1,4 @@
-"""The report as one page: no network, no script, everything that is shown escaped."""
+"""Render the report as one page: no network, no script, all text escaped."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from .comparison import changes, compared, phases_of_fleet, slowest
 from .host_facts import choices, facts_of_host, findings, notices, rules
 from .read import Phase, ReportedHost, Run, Transfer
 
-#: More rows than this stay folded, and are drawn thin.
+#: With more rows, a timeline is collapsed and its rows are thin.
 _MANY = 40
 _FEW_SAMPLES = 3
-#: Rows that stand together on paper are as high as this at most.
+#: Maximum height in pixels of rows that are printed together.
 _SHEET_PIXELS = 800
 _WORST_FIRST = ("failed", "interrupted", "reboot", "degraded", "done", "unchanged", "untouched")
 
@@ -48,12 +48,12 @@ def render(run: Run) -> str:
 
 
 def _safe(value: Any) -> Any:
-    """Return a value for the page; markup of our own charts is not text from outside."""
+    """Return a value for the page with control characters removed; our own markup stays."""
     return printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def content(run: Run) -> dict[str, Any]:
-    """Return all that the template shows."""
+    """Return the variables of the template."""
     scale = charts.Scale(run.first, run.last)
     transfers = [item for host in run.hosts for item in host.transfers.values()]
     one = None if run.is_fleet else run.hosts[0]
@@ -69,7 +69,7 @@ def content(run: Run) -> dict[str, Any]:
         "changes": changes(one) if one else [],
         "scale": scale,
         "timelines": _timelines(run, scale),
-        # One or two samples would be a block that says nothing.
+        # A curve of one or two samples is meaningless.
         "curve": charts.of_rates(transfers) if samples > _FEW_SAMPLES else None,
         "transfers": sorted(map(_transfer, transfers), key=lambda row: row.rate or 0.0),
         "many": _MANY,
@@ -86,7 +86,7 @@ def content(run: Run) -> dict[str, Any]:
 
 
 def state_of(run: Run) -> str:
-    """Return how the run ended in a word; one of one machine is told by that machine."""
+    """Return the state of the run in a word; without a fleet, that of the machine."""
     if run.is_fleet:
         return run.outcome or "no end recorded"
     state = run.hosts[0].result.state
@@ -116,7 +116,7 @@ def _tiles(run: Run, transfers: Sequence[Transfer]) -> list[tuple[str, str]]:
         rested = sum(phase.state == "unchanged" for phase in phases)
         tiles += [("phases run", f"{len(phases) - rested - _contexts(phases)} of {len(PHASES)}")]
     if fetched:
-        tiles.append(("fetched", wording.size(fetched)))
+        tiles.append(("downloaded", wording.size(fetched)))
     if run.traffic.get("served_bytes"):
         tiles.append(("from the origin", wording.size(run.traffic.get("origin_bytes", 0))))
     return tiles
@@ -128,7 +128,7 @@ def _contexts(phases: Iterable[Phase]) -> int:
 
 def _failures(run: Run) -> list[Group]:
     found = groups(host.result for host in run.hosts)
-    # What stopped the whole run is no host's own failure.
+    # An error of the whole run belongs to no host.
     if run.error and not found and run.error.code != "INTERRUPTED":
         return [Group(run.error, ())]
     return found
@@ -139,7 +139,7 @@ def _failures(run: Run) -> list[Group]:
 
 @dataclass(frozen=True)
 class Timeline:
-    """Rows of a kind; ``names`` are those that have nothing to draw."""
+    """Rows with the same state; ``names`` are hosts without anything to draw."""
 
     title: str
     rows: Sequence[charts.Row]
@@ -147,18 +147,18 @@ class Timeline:
 
     @property
     def is_folded(self) -> bool:
-        """Tell whether there is more than fits a screen, and nothing alarming in it."""
+        """Tell whether the timeline is collapsed: long, and without failures."""
         return len(self.rows) > _MANY and self.title not in ("failed", "interrupted")
 
     @property
     def parts(self) -> list[Sequence[charts.Row]]:
-        """Return the rows in pieces that fit a sheet of paper, each with its scale."""
+        """Return the rows in parts that fit a sheet of paper."""
         most = _SHEET_PIXELS // self.height
         return [self.rows[at : at + most] for at in range(0, len(self.rows), most)]
 
     @property
     def longest(self) -> int:
-        """Return the length of the longest name: all pieces begin at the same place."""
+        """Return the length of the longest name, to align all parts."""
         return max((len(row.label) for row in self.rows), default=0)
 
     @property
@@ -186,7 +186,7 @@ def _timelines(run: Run, scale: charts.Scale) -> list[Timeline]:
 
 @dataclass(frozen=True)
 class Fetched:
-    """A row of the table of what was fetched."""
+    """A row of the table of downloads."""
 
     host: str
     what: str

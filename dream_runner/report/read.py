@@ -1,4 +1,4 @@
-"""Read what a run left: its journal, its plan, its outcome; each may be missing or torn."""
+"""Read the journal, plan and outcome of a run; each may be missing or truncated."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ from .record import PLAN, REPORT
 
 #: The part of a run before its first phase.
 CONTEXT = "context"
-#: What a field of an event may hold, by the way its type is written.
+#: Allowed types of an event's field, by its annotation.
 _KINDS: dict[str, Any] = {"str": str, "float": (int, float), "int": int}
 _LIMIT_BYTES = 64 * 1024 * 1024
 
 
 @dataclass
 class Task:
-    """A task; ``end`` is None while nothing was heard of its end."""
+    """A task; ``end`` is None if its end was not recorded."""
 
     phase: str
     name: str
@@ -67,7 +67,7 @@ class Phase:
 
 @dataclass
 class Transfer:
-    """What was fetched: (time, bytes done) as far as it was heard of."""
+    """A download: recorded points (time, bytes done)."""
 
     host: str
     what: str
@@ -77,7 +77,7 @@ class Transfer:
 
 @dataclass
 class ReportedHost:
-    """A host's part of a run; ``plan`` is what was found there and to be done."""
+    """A host's part of a run; ``plan`` has its facts and its planned steps."""
 
     name: str
     result: HostResult
@@ -92,11 +92,11 @@ class ReportedHost:
 
     @property
     def first(self) -> float:
-        """Return when the host was begun, 0 if it never was."""
+        """Return when the host was started, 0 if it was not."""
         return min((phase.start for phase in self.phases.values()), default=0.0)
 
     def take(self, event: Event) -> None:
-        """Add one event; they come in the order in which they were written."""
+        """Add one event. Events are added in the order of the journal."""
         self.last = max(self.last, event.time)
         if isinstance(event, PhaseStarted):
             self._phase(event.phase, event.time)
@@ -125,7 +125,7 @@ class ReportedHost:
 
     def _finish_task(self, event: TaskFinished) -> None:
         title = _title(event.task, event.phase)
-        # "Skip the phase on hosts that need no change" only decides whether a phase begins.
+        # "Skip the phase on hosts that need no change" only decides whether a phase starts.
         if (event.phase or CONTEXT) not in self.phases and event.status == "skipped":
             return
         phase = self._phase(event.phase, event.time - event.seconds)
@@ -149,24 +149,24 @@ class ReportedHost:
         found.points.append((event.time, event.done))
 
     def _begin(self, event: Progress) -> tuple[float, int]:
-        """Return when and with how many bytes a transfer began: the first report comes later."""
+        """Estimate start time and initial bytes of a transfer: its first report comes later."""
         phase = self.phases.get(event.phase)
         latest = event.time - _LEAST_SECONDS
         began = min(latest, max(phase.start if phase else latest, event.time - _REPORT_SECONDS))
         planned = _present(self.plan, event.what)
         if planned is not None:
             return began, min(planned, event.done)
-        # A file that was there is read again, and nothing of it is fetched.
+        # An existing file is verified, not downloaded.
         is_here = event.done == event.total and event.note.startswith("checking")
         return began, event.done if is_here else 0
 
 
-#: A transfer begins so long before its first report, at least and at most.
+#: Minimum and maximum seconds between the start of a transfer and its first report.
 _LEAST_SECONDS, _REPORT_SECONDS = 0.1, 1.0
 
 
 def _present(plan: Mapping[str, Any], what: str) -> int | None:
-    """Return the bytes of a download that were there when the run was planned, if it was."""
+    """Return the bytes of a download that were present at planning time; 0 without a plan."""
     for row in plan.get("downloads") or []:
         if isinstance(row, dict) and row.get("what") == what:
             present = row.get("present_bytes")
@@ -174,7 +174,7 @@ def _present(plan: Mapping[str, Any], what: str) -> int | None:
     return None
 
 
-#: What is only said for whoever wrote the task.
+#: Suffix of task names that is only for developers.
 _ASIDE = re.compile(r" \((?:needed|due): [^)]*\)$")
 
 
@@ -184,7 +184,7 @@ def _title(task: str, phase: str) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """A run of one machine or of a fleet; ``outcome`` is empty when no end was recorded."""
+    """A run of one machine or of a fleet; ``outcome`` is empty if no end was recorded."""
 
     id: str
     verb: str
@@ -197,22 +197,22 @@ class Run:
     hosts: tuple[ReportedHost, ...]
     stopped: str = ""
     traffic: Mapping[str, int] = field(default_factory=dict)
-    #: How the AI is reached, as the end of the install said it.
+    #: The addresses of the AI, as shown at the end of the install.
     reached: tuple[tuple[str, str], ...] = ()
 
     @property
     def first(self) -> float:
-        """Return when the first host was begun."""
+        """Return when the first host was started."""
         return min((host.first for host in self.hosts if host.first), default=0.0)
 
     @property
     def last(self) -> float:
-        """Return when the last was heard of any host."""
+        """Return the time of the last event of any host."""
         return max((host.last for host in self.hosts), default=0.0)
 
 
 def read(run_dir: Path) -> Run:
-    """Return what is known of a run, however little was left of it."""
+    """Return everything that is recorded about a run, however little that is."""
     report = _document(run_dir / REPORT)
     folders = run_dir / "hosts"
     is_fleet = folders.is_dir() or "hosts" in report
@@ -243,7 +243,7 @@ def _reached(report: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         said = progress.sentence(pending, wording.size) if pending else ""
         return tuple(access.rows(document, said)) if document else ()
     except (KeyError, TypeError, ValueError):
-        # A damaged file makes the report poorer.
+        # A damaged file only leaves gaps in the report.
         return ()
 
 
@@ -275,7 +275,7 @@ def _host(folder: Path, name: str, row: Mapping[str, Any]) -> ReportedHost:
 
 
 def _state(host: ReportedHost, row: Mapping[str, Any]) -> str:
-    """Return how the host ended: as it was told, else as far as the journal shows."""
+    """Return the recorded result of a host, else the one that the journal shows."""
     if row.get("state"):
         return str(row["state"])
     if isinstance(host.error, Interrupted):
@@ -286,7 +286,7 @@ def _state(host: ReportedHost, row: Mapping[str, Any]) -> str:
 
 
 def events(path: Path) -> Iterator[Event]:
-    """Yield the events of a journal; a line that is torn or foreign is left out."""
+    """Yield the events of a journal; truncated or unknown lines are skipped."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(handle, "rb") as stream:
@@ -303,7 +303,7 @@ def events(path: Path) -> Iterator[Event]:
 
 
 def _is_sound(event: Event) -> bool:
-    """Tell whether every field is of its kind: a damaged journal is no reason to fail."""
+    """Tell whether every field has the right type: a damaged journal must not raise."""
     return all(
         isinstance(getattr(event, item.name), _KINDS.get(str(item.type), object))
         for item in event.__dataclass_fields__.values()
@@ -323,11 +323,11 @@ def _dictionary(value: Any) -> dict[str, Any]:
 
 
 def dicts(value: Any) -> list[dict[str, Any]]:
-    """Return the items of a list that are dictionaries; a report may be of any version."""
+    """Return the dictionaries in a list; a report may be from any version."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def part(document: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return a dictionary inside a document; an empty one where it has another shape."""
+    """Return a dictionary in a document; an empty one if the value has another type."""
     found = document.get(name)
     return found if isinstance(found, dict) else {}

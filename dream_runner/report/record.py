@@ -1,8 +1,8 @@
-"""What a run leaves for its report, beside its journal.
+"""Write the files of a run that its report needs, besides the journal.
 
-``plan.json`` is written before anything is done, so that a run that was killed has it
-too: what the host is, the rule that fired, what was to be done. ``report.json`` says
-how the run ended. Both hold what the plan prints and what ``--json`` prints, so no secret.
+``plan.json`` is written before anything is changed, so that a killed run has it too: facts, tier
+rule, steps. ``report.json`` has the outcome. Both contain only what ``plan`` and ``--json``
+print, so no secrets.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PLAN = "plan.json"
 REPORT = "report.json"
 
-#: What a report shows of the facts; mounts and devices of a host are nobody's business.
+#: The facts that a report shows. Mounts and devices are private.
 _FACTS = ("os", "arch", "init", "cpu", "memory", "gpus", "backend", "findings", "gathered_at")
 _MODEL = ("id", "name", "why", "size_bytes", "context_tokens")
 _PLAN = ("install_dir", "choices", "downloads", "packages", "privileged", "ports")
@@ -40,7 +40,7 @@ def planned(
     *,
     host: str = "",
 ) -> None:
-    """Leave what was found on a host and what is to be done there."""
+    """Write the facts and the planned steps of a host."""
     full = plan.to_dict() if plan else {}
     document = {
         "schema": "dream-runner.run-plan/1",
@@ -56,15 +56,15 @@ def planned(
 
 
 def ended(run_dir: Path, verb: str, outcome: Mapping[str, object]) -> None:
-    """Leave how a run of one machine ended."""
+    """Write the outcome of a run of one machine."""
     schema = "dream-runner.run-report/1"
     _write(run_dir / REPORT, {**outcome, "schema": schema, "version": __version__, "verb": verb})
 
 
 def _write(path: Path, document: Mapping[str, object]) -> None:
-    """Write a file for its owner; reporting never changes how a run goes.
+    """Write a file that only its owner can read. Errors are ignored: a report is optional.
 
-    Without fsync: a torn one only makes the report poorer.
+    Not synced: a truncated file only leaves gaps in the report.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -1,9 +1,8 @@
-"""Turn one request into one Ansible run and hand on its events.
+"""Run Ansible for one request and pass on its events.
 
-The only file that imports ansible_runner. Its subprocess mode starts
-``launch.py``, which becomes ansible-playbook; events come over our own socket,
-because that mode passes output on only when the program has ended. The socket
-is in the abstract namespace: a killed run leaves no file.
+The only file that imports ansible_runner. Its subprocess mode starts ``launch.py``, which becomes
+ansible-playbook. Events arrive on our own socket, because that mode returns output only
+at the end. The socket is in the abstract namespace, so a killed run leaves no file.
 """
 
 from __future__ import annotations
@@ -32,10 +31,10 @@ from .processes.stopper import Stopper
 from .request import Request, Result
 from .task_errors import error_of_start, error_of_task
 
-#: A log is complete within so many seconds of its run's end; longer lines are split.
+#: Seconds to wait for the end of the log after the run; length at which lines are split.
 _LOG_SECONDS, _LOG_LINE_BYTES = 5.0, 64 * 1024
 
-#: The exit status of a run whose own could not be read.
+#: Exit status if ansible-runner does not report one.
 _UNTOLD = -1000
 
 #: The inventory of a run on this machine.
@@ -43,10 +42,10 @@ LOCALHOST = "localhost,"
 
 
 def execute(request: Request, on_event: Callable[[Event], None]) -> Result:
-    """Run the playbook to its end; call from the main thread.
+    """Run the playbook to its end. Call it from the main thread.
 
-    ``on_event`` is called from one other thread, one event at a time. The
-    first INT, TERM or HUP ends the run politely, the second at once.
+    ``on_event`` is called from another thread, one event at a time. The first INT, TERM or HUP
+    stops the run gracefully, the second one at once.
     """
     tally = _Tally(on_event, request.run_dir)
     caller = dict(os.environ)
@@ -65,10 +64,10 @@ def execute(request: Request, on_event: Callable[[Event], None]) -> Result:
 def execute_among_others(
     request: Request, on_event: Callable[[Event], None], caller: Mapping[str, str]
 ) -> Result:
-    """Run the playbook to its end beside other runs; call from any thread.
+    """Run the playbook to its end while other runs may be active. Call it from any thread.
 
-    Signals and ``bare_environment`` are the caller's business, and so is to end what is
-    left of the run; ``caller`` is its environment.
+    The caller handles signals and ``bare_environment`` and ends leftover processes; ``caller`` is
+    its environment.
     """
     tally = _Tally(on_event, request.run_dir)
     with (
@@ -83,7 +82,7 @@ def execute_among_others(
 def _start(request: Request, work: Path, socket_path: str, caller: Mapping[str, str]) -> int:
     """Run ansible-playbook below ansible-runner and return its exit status."""
     prerequisites.require()
-    # Slow to import (0.2 s), and only a run needs it.
+    # Imported here because it takes 0.2 s and only a run needs it.
     from ansible_runner import run_command
 
     answers = work / "variables.json"
@@ -109,18 +108,18 @@ def _start(request: Request, work: Path, socket_path: str, caller: Mapping[str, 
                 quiet=True,
             )
         except OSError:
-            # Its own notes could not be written; the events tell how the run ended.
+            # It could not write its own files; the events show how the run ended.
             return _UNTOLD
     return int(rc)
 
 
 def _variables(request: Request, socket_path: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the data and the templates that the playbook gets."""
+    """Return the variables of the playbook: data, and templates."""
     about_run = {"id": request.run_id, "socket": socket_path, "version": __version__}
     data = {**request.variables, "dream_run": about_run}
     if request.reach is None:
         return data, {}
-    # Each host finds its own socket.
+    # Each host has its own socket.
     templates = {"dream_run": {**extra_vars.unsafe(about_run), "socket": request.reach.socket}}
     return data, {**request.reach.templates, **templates}
 
@@ -149,18 +148,18 @@ def _environment(
     kept = ansible_environment(work, caller)
     kept |= {**request.environment, "DREAM_SOCKET": socket_path}
     kept |= marks.of_this_wrapper(request.run_id, str(request.run_dir))
-    # What a killed module leaves unpacked goes with the run, or with the next one.
+    # Files that a killed module unpacked are removed with this run or the next one.
     kept["TMPDIR"] = str(_private_directory(work / "tmp"))
     if request.reach is None:
-        # What an action still has to copy lies where the run's end, or the next run, removes it.
+        # Files that an action copies are kept where this run, or the next one, removes them.
         kept["ANSIBLE_REMOTE_TEMP"] = str(work / "ansible" / "remote")
     return kept
 
 
 class _Tally:
-    """Counts and the last error, taken from the events as they pass.
+    """Collect counts and the last error from the events.
 
-    The last one ended the run: those before it led to a rescue, which knows more.
+    The last error ended the run: earlier ones were handled by a rescue, whose error is better.
     """
 
     def __init__(self, on_event: Callable[[Event], None], run_dir: Path) -> None:
@@ -182,7 +181,7 @@ class _Tally:
             rc = 0
         if interrupted:
             error = Interrupted(
-                "stopped before the end; nothing is lost",
+                "stopped before the end; completed work is kept",
                 code="INTERRUPTED",
                 hint="run the same command again to continue",
             )
@@ -200,27 +199,27 @@ class _Tally:
 
 
 def _unexplained(rc: int, run_dir: Path) -> DreamError:
-    """Return why Ansible itself failed: on a full disk it cannot even say so."""
+    """Return why Ansible itself failed. On a full disk, it cannot even write its message."""
     try:
         scratch.require_room(run_dir)
     except OSError as error:
         return atomic.translate(error, str(run_dir))
     if rc == _UNTOLD:
         return DiskError(
-            "the folder of this run could not be written while it ran",
+            "the folder of this run became unwritable",
             code="DISK_ERROR",
             where=str(run_dir),
-            hint="check the disk and who else removes files there, then run again",
+            hint="check the disk and programs that delete files there, then run this again",
         )
     return error_of_start(rc, prerequisites.last_words(run_dir / "log.txt"))
 
 
 @contextlib.contextmanager
 def _run_directory(run_dir: Path) -> Iterator[Path]:
-    """Give a private working directory that is gone afterwards.
+    """Yield a private working directory that is removed afterwards.
 
-    Where the state directory cannot be written, is full, has no file locks, or a name that
-    Ansible would read as something else, the run goes on in a temporary one.
+    If the state directory is not writable, is full, lacks file locks, or has a name that Ansible
+    would misread, a temporary directory is used.
     """
     work = run_dir / "work"
     try:
@@ -244,7 +243,7 @@ def _private_directory(path: Path) -> Path:
 
 @contextlib.contextmanager
 def _pipe_with(content: bytes) -> Iterator[IO[bytes]]:
-    """Give the reading end of a pipe that holds ``content``, written by a thread."""
+    """Yield the reading end of a pipe into which a thread writes ``content``."""
     reader, writer = os.pipe()
 
     def feed() -> None:
@@ -261,7 +260,7 @@ def _pipe_with(content: bytes) -> Iterator[IO[bytes]]:
 @contextlib.contextmanager
 def _private_log(path: Path) -> Iterator[IO[bytes]]:
     try:
-        # Ansible fails at its very end where it cannot write out its log.
+        # Ansible would fail at its end if it could not write its log.
         scratch.require_room(path.parent)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     except OSError:
@@ -272,13 +271,13 @@ def _private_log(path: Path) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def _filtered_into(log: IO[bytes]) -> Iterator[IO[bytes]]:
-    """Give the writing end of a pipe; the log gets its text without controls or secrets."""
+    """Yield the writing end of a pipe to the log; control characters and secrets are removed."""
     reader, writer = os.pipe()
     thread = threading.Thread(target=_copy_lines, args=(reader, log), daemon=True)
     thread.start()
     with os.fdopen(writer, "wb") as stream:
         yield stream
-    # A process that outlives Ansible may still hold the pipe.
+    # A process that outlives Ansible may keep the pipe open.
     thread.join(timeout=_LOG_SECONDS)
 
 

@@ -1,4 +1,4 @@
-"""The socket of a run: events come in, and its end stops the modules that hold it."""
+"""The socket of a run: it receives events, and closing it stops the connected modules."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .events import Event, parse
 
 
 class Channel:
-    """The socket of a run: takes lines from any number of senders, one event at a time.
+    """The socket of a run: receives lines from any number of senders, one event at a time.
 
-    Closing it ends every module that holds it (``dream_core/system/lifeline.py``).
+    Closing it ends every connected module (``dream_core/system/lifeline.py``).
     """
 
     def __init__(self, run_id: str, on_event: Callable[[Event], None]) -> None:
@@ -43,14 +43,14 @@ class Channel:
         self._worker.join(timeout=5)
 
     def close(self) -> None:
-        """End the life line of everything that holds it."""
+        """Close the life line of all connected modules."""
         for connection in [self._server, *self._connections]:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
             connection.close()
 
     def drain(self) -> None:
-        """Wait until what was sent before the senders ended has been handed on."""
+        """Wait until everything that was sent has been passed on."""
         for reader in self._readers:
             reader.join(timeout=2)
         self._events.join()
@@ -87,7 +87,7 @@ class Channel:
 
 
 def _is_ours(connection: socket.socket) -> bool:
-    """Tell whether the other end is this user or root; an abstract socket has no file mode."""
+    """Tell whether the peer is this user or root: an abstract socket has no file mode."""
     size = struct.calcsize("3i")
     _, uid, _ = struct.unpack(
         "3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)

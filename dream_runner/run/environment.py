@@ -1,4 +1,4 @@
-"""The environment of a run: what Ansible may know of the caller's."""
+"""The environment of a run: the part of the caller's environment that Ansible gets."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 from .. import paths
 from . import prerequisites
 
-#: What a caller's environment must not decide: Ansible's settings and our own.
+#: Variables of the caller that must not affect a run: settings of Ansible and our own.
 _SCRUBBED_PREFIXES = ("ANSIBLE_", "DREAM_", "PYTHON", "VIRTUAL_ENV")
 
 
 def ansible_environment(work: Path, caller: Mapping[str, str]) -> dict[str, str]:
-    """Return what Ansible may know: the caller's environment less what could steer it."""
+    """Return the caller's environment without variables that would change the run."""
     kept = {
         name: value
         for name, value in caller.items()
@@ -41,7 +41,7 @@ def ansible_environment(work: Path, caller: Mapping[str, str]) -> dict[str, str]
         "ANSIBLE_CALLBACKS_ENABLED": "dream_events",
         "ANSIBLE_FORCE_COLOR": "0",
         "ANSIBLE_NOCOLOR": "1",
-        # Modules reach the interpreter through a pipe: no copy of them on disk to be left behind.
+        # Modules are passed to the interpreter through a pipe, so no copies are left on disk.
         "ANSIBLE_PIPELINING": "1",
         "ANSIBLE_HOST_KEY_CHECKING": "1",
     }
@@ -49,7 +49,7 @@ def ansible_environment(work: Path, caller: Mapping[str, str]) -> dict[str, str]
 
 @contextlib.contextmanager
 def bare_environment() -> Iterator[None]:
-    """Hide the caller's environment from ansible-runner, which writes it to a file."""
+    """Hide the caller's environment from ansible-runner, which would write it to a file."""
     saved = dict(os.environ)
     keep: dict[str, str] = {n: saved[n] for n in ("PATH", "HOME") if n in saved}
     keep |= prerequisites.locale_environment()

@@ -1,7 +1,7 @@
-"""What happens during a run, as frozen values.
+"""The events of a run, as frozen values.
 
-The callback plugin sends JSON lines (``parse`` turns one into an event); the
-user interface and the journal only ever see these classes.
+The callback plugin sends JSON lines, and ``parse`` turns each into an event. The user interface
+and the journal use only these classes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..module_utils.dream_core.redact import clean
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened on ``host`` at ``time`` (seconds since the epoch)."""
+    """An event on ``host`` at ``time`` (seconds since the epoch)."""
 
     time: float
     host: str
@@ -23,16 +23,16 @@ class Event:
 
 @dataclass(frozen=True)
 class PhaseStarted(Event):
-    """A phase's role begins."""
+    """The role of a phase has started."""
 
     phase: str
 
 
 @dataclass(frozen=True)
 class PhaseFinished(Event):
-    """A phase's role ended: ``state`` is ok, changed, failed or unchanged (not run).
+    """The role of a phase has ended: ``state`` is ok, changed, failed or unchanged (skipped).
 
-    ``why`` is the reason why it ran, or rested: ``differs: /srv/dream/.env: missing``.
+    ``why`` is the reason why it ran or was skipped: ``differs: /srv/dream/.env: missing``.
     """
 
     phase: str
@@ -44,7 +44,7 @@ class PhaseFinished(Event):
 
 @dataclass(frozen=True)
 class TaskStarted(Event):
-    """A task begins; ``phase`` is empty for the context play."""
+    """A task has started; ``phase`` is empty for the context play."""
 
     phase: str
     task: str
@@ -52,7 +52,7 @@ class TaskStarted(Event):
 
 @dataclass(frozen=True)
 class TaskFinished(Event):
-    """A task ended: ``status`` is ok, changed, skipped, failed, ignored or unreachable."""
+    """A task has ended: ``status`` is ok, changed, skipped, failed, ignored or unreachable."""
 
     phase: str
     task: str
@@ -65,7 +65,7 @@ class TaskFinished(Event):
 
 @dataclass(frozen=True)
 class Progress(Event):
-    """A long step reports: bytes done, bytes in all (0: unknown), bytes per second."""
+    """Progress of a long step: bytes done, bytes in total (0: unknown), bytes per second."""
 
     phase: str
     what: str
@@ -77,7 +77,7 @@ class Progress(Event):
 
 @dataclass(frozen=True)
 class Notice(Event):
-    """A line for the user: ``level`` is info, warning or error."""
+    """A message for the user: ``level`` is info, warning or error."""
 
     level: str
     text: str
@@ -85,7 +85,7 @@ class Notice(Event):
 
 @dataclass(frozen=True)
 class RunFinished(Event):
-    """ansible-playbook ended; counts are over all tasks of the host."""
+    """ansible-playbook has ended; the counts include all tasks of the host."""
 
     ok: int
     changed: int
@@ -107,9 +107,9 @@ _NAMES = {cls: name for name, cls in _KINDS.items()}
 
 
 def parse(message: Any) -> Event | None:
-    """Return the event of one decoded JSON line, or None for anything unknown.
+    """Return the event in one decoded JSON line, or None if it is unknown.
 
-    A newer plugin may send more fields or kinds than this version knows.
+    A newer plugin may send fields or kinds that this version does not know.
     """
     if not isinstance(message, dict):
         return None
@@ -119,7 +119,7 @@ def parse(message: Any) -> Event | None:
     known = {name: message[name] for name in cls.__dataclass_fields__ if name in message}
     for name in ("message", "text"):
         if name in known:
-            # What Ansible and its modules say of a failure may quote anything.
+            # Failure messages of Ansible and its modules may contain secrets.
             known[name] = clean(str(known[name]))
     if "error" in known:
         known["error"] = from_dict(known["error"])

@@ -1,8 +1,8 @@
-"""Hand variables to Ansible as data: the only place where they leave this program.
+"""Pass variables to Ansible as data. This is the only place that does it.
 
 Ansible evaluates ``{{ }}`` in every string of an extra-vars file. Data comes from users, files,
-environments and hosts, so each string of it is marked as unsafe, which Ansible never
-evaluates. Only expressions that this program wrote itself are handed over as templates.
+environments and hosts, so each of its strings is marked as unsafe, which Ansible never
+evaluates. Only constant expressions of this program are passed as templates.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import Any
 from ..module_utils.dream_core.errors import UsageError
 from ..module_utils.dream_core.printable import printable
 
-#: How Ansible's JSON marks a string that is no template (``!unsafe`` in YAML).
+#: Ansible's JSON mark of a string that is not a template (``!unsafe`` in YAML).
 _UNSAFE = "__ansible_unsafe"
-#: Keys with a meaning for Ansible's decoder; no variable of ours has such a name.
+#: Prefix of keys that are special for Ansible's decoder; none of our variables has it.
 _RESERVED = "__ansible_"
 
 
 def document(data: Mapping[str, Any], templates: Mapping[str, Any] | None = None) -> str:
-    """Return the text of an extra-vars file; raises UsageError for text that is not UTF-8.
+    """Return the text of an extra-vars file. Raises UsageError for text that is not UTF-8.
 
-    ``templates`` are constants of this program and may hold expressions; they stand above ``data``.
+    ``templates`` are constants of this program and may contain expressions; they override ``data``.
     """
     try:
         return json.dumps({**unsafe(data), **(templates or {})})
@@ -32,12 +32,12 @@ def document(data: Mapping[str, Any], templates: Mapping[str, Any] | None = None
             "a path or setting is not valid UTF-8",
             code="TEXT_NOT_UTF8",
             where=printable(error.object),
-            hint="rename it, or choose another one",
+            hint="rename it, or use another one",
         ) from None
 
 
 def unsafe(value: Any) -> Any:
-    """Return plain data with every string marked; raises ValueError for a reserved key."""
+    """Return plain data with every string marked. Raises ValueError for a reserved key."""
     if isinstance(value, str):
         return {_UNSAFE: _encodable(value)}
     if isinstance(value, Mapping):
@@ -55,6 +55,6 @@ def _key(key: Any) -> str:
 
 
 def _encodable(text: str) -> str:
-    """Return the text, if UTF-8 can hold it; raises UnicodeEncodeError for half a pair."""
+    """Return the text. Raises UnicodeEncodeError if UTF-8 cannot encode it (half a pair)."""
     text.encode("utf-8")
     return text

@@ -1,4 +1,4 @@
-"""The folders of past runs: each holds its journal and log."""
+"""The folders of past runs. Each contains a journal and a log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from . import scratch
 from .processes.stopper import processes_of
 
-#: How many runs are kept to look back at.
+#: Number of runs that are kept.
 KEPT = 10
 
 
@@ -20,10 +20,10 @@ def directory(state_dir: Path, run_id: str) -> Path:
 
 
 def sweep(state_dir: Path) -> None:
-    """Drop what killed runs left half-way, and all but the newest runs.
+    """Remove leftovers of killed runs, and all but the newest runs.
 
-    Names begin with the time, so that their order is their age. A folder that
-    cannot be removed stays: this is tidying, not part of an install.
+    Names start with the time, so they sort by age. A folder that cannot be removed stays:
+    cleaning up must not stop an install.
     """
     scratch.sweep()
     root = state_dir / "runs"
@@ -31,7 +31,7 @@ def sweep(state_dir: Path) -> None:
         folders = sorted((item for item in root.iterdir() if item.is_dir()), reverse=True)
         for position, folder in enumerate(folders):
             doomed = folder if position >= KEPT else folder / "work"
-            # Looking for processes reads all of /proc: only where something would go.
+            # Searching processes reads all of /proc, so do it only if there is something to remove.
             if not os.path.lexists(doomed) or processes_of(folder.name):
                 continue
             if doomed.is_symlink():

@@ -1,7 +1,7 @@
-"""What a host may say of itself: types and characters, checked before anything is decided.
+"""Check the types and characters of a host's answer before anything is decided.
 
-A host in foreign hands is nobody's problem but its own: its answer is refused as a whole, and no
-value of it is shown.
+A compromised host must harm only itself: an invalid answer is rejected as a whole, and none
+of its values is shown.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Any
 
 from ..module_utils.dream_core.errors import NetworkError
 
-#: What our own code raises on documents of another shape.
+#: Exceptions that our code raises for documents of another shape.
 NONSENSE = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
 
 _LARGEST = 2**62
 _LONGEST_PATH = 4096
 
-#: A directory of an installation goes into unit files, compose files and command lines.
+#: Install directories are used in unit files, compose files and command lines.
 _INSTALL_DIR = re.compile(r"""/(?:(?!\s[;#])[^\x00-\x1f\x7f:"'`$%\\])*""")
 _INTERPRETER = re.compile(r"(/[\w.+@-]+)+|python3(\.\d{1,3})?", re.ASCII)
 _VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){1,2}", re.ASCII)
@@ -82,7 +82,7 @@ def _is_sudo(value: Any) -> bool:
     return value in ("root", "passwordless", "password", "none")
 
 
-#: What a look at a host finds (``dream_core/look/host.py``).
+#: The observed state of a host (``dream_core/look/host.py``).
 CONTEXT: Mapping[str, Check] = {
     "install_dir": _is_install_dir,
     "facts": _is_table,
@@ -99,7 +99,7 @@ CONTEXT: Mapping[str, Check] = {
     "notes": _is_list,
 }
 
-#: What a survey of a fleet finds beside it (``dream_core/look/fleet_visit.py``).
+#: The additional fields of a fleet visit (``dream_core/look/fleet_visit.py``).
 VISIT: Mapping[str, Check] = {
     "install_dir": _is_install_dir,
     "state_dir": _is_path,
@@ -118,19 +118,19 @@ VISIT: Mapping[str, Check] = {
 
 
 def require(document: Any, table: Mapping[str, Check]) -> None:
-    """Raise NetworkError HOST_GARBAGE, naming the field, where no host of ours would say that."""
+    """Raise NetworkError HOST_GARBAGE with the name of the first invalid field."""
     for name, check in table.items():
         if not _holds(document, name, check):
             raise garbage(name)
 
 
 def garbage(where: object) -> NetworkError:
-    """Return the error for an answer whose field ``where`` is wrong, or that raised ``where``."""
+    """Return the error for an invalid field, or for an exception that the answer caused."""
     reason = type(where).__name__ if isinstance(where, Exception) else str(where)
     return NetworkError(
         f"the host's answer is invalid: {reason}",
         code="HOST_GARBAGE",
-        hint="log in to the host and run dream-runner doctor",
+        hint="log in to the host and run 'dream-runner doctor'",
     )
 
 

@@ -1,4 +1,4 @@
-"""The journal of a run: every event as one JSON line, on disk before it is shown."""
+"""The journal of a run: each event as one JSON line, written before it is shown."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from typing import IO
 
 from .events import Event, PhaseFinished, PhaseStarted, Progress, RunFinished, to_message
 
-#: What must survive a power loss; a task more or less does not matter.
+#: Events that must survive a power loss; single tasks may be lost.
 _DURABLE = (PhaseStarted, PhaseFinished, RunFinished)
 
-#: Progress is kept this often at most, and less often the longer a step takes.
+#: Minimum interval of progress in the journal; it grows with the duration of a step.
 _PROGRESS_SECONDS = 0.5
 _PROGRESS_SHARE = 1 / 50
 
 
 class _Thinned:
-    """Lets some progress pass: enough to draw its rate, a few hundred lines for a day of it."""
+    """Select some progress events: enough to draw the rate, a few hundred lines per day."""
 
     def __init__(self) -> None:
         self._began: dict[tuple[str, str, str], float] = {}
         self._last: dict[tuple[str, str, str], Progress] = {}
 
     def passes(self, event: Progress) -> bool:
-        """Tell whether this point is kept: the first, the last, and now and then one.
+        """Tell whether this event is kept: the first, the last, and some in between.
 
-        None of a step that counts no bytes, or only reads again those that are there.
+        Events without bytes, or of verifying existing files, are not kept.
         """
         if not (event.done or event.total) or event.note.startswith("checking"):
             return False
@@ -47,11 +47,10 @@ class _Thinned:
 
 
 class Journal:
-    """Appends events to ``events.jsonl`` in the folder of the run, mode 0600.
+    """Append events to ``events.jsonl`` in the folder of the run, mode 0600.
 
-    A journal that cannot be written never stops an install: ``warning`` then
-    says why, once, and the rest is dropped. Of progress it keeps what a report
-    draws; the bytes on disk are what a resume goes by.
+    A write error never stops an install: ``warning`` then has the reason, and further events are
+    dropped. Progress is kept only for the report; a resume relies on the bytes on disk.
     """
 
     def __init__(self, run_dir: Path) -> None:
@@ -82,13 +81,13 @@ class Journal:
                 self._give_up(error)
 
     def take(self, event: Event) -> None:
-        """Write one event; phase borders are synced to disk."""
+        """Write one event. The start and end of phases are synced to disk."""
         if self._stream is None:
             return
         if isinstance(event, Progress):
             if not self._thinned.passes(event):
                 return
-            # A note may be a line of another program, with who knows what in it.
+            # A note may be a line of another program and contain secrets.
             event = replace(event, note="")
         try:
             self._stream.write(json.dumps(to_message(event)) + "\n")
@@ -99,9 +98,9 @@ class Journal:
             self._give_up(error)
 
     def _give_up(self, error: OSError) -> None:
-        self.warning = f"this run keeps no journal: {error}"
+        self.warning = f"the journal of this run could not be written: {error}"
         stream, self._stream = self._stream, None
         if stream is not None:
-            # What it still holds cannot be written; closing tries that once more.
+            # Closing tries to write the buffered rest again, which fails too.
             with contextlib.suppress(OSError):
                 stream.close()

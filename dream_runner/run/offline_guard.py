@@ -1,8 +1,8 @@
-"""Fail closed: with --offline, whoever asks for the network is stopped and named.
+"""With --offline, stop every program that uses the network, and name it.
 
-Programs find their way out by the proxy of the environment. Here it leads to
-this process, which answers every request with a refusal and keeps who asked for
-what. What asks nobody and goes by itself is for a network namespace to stop.
+The proxy variables point to this process, which refuses every request and records which program
+requested which host. Programs that ignore the proxy variables are not stopped here; that
+needs a network namespace.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ _OWN = "localhost,127.0.0.1,::1"
 
 @dataclass
 class Trap:
-    """What to put into the environment, and who fell into it."""
+    """The variables for the environment, and the recorded attempts."""
 
     environment: dict[str, str] = field(default_factory=dict)
     attempts: list[str] = field(default_factory=list)
 
     @property
     def error(self) -> NetworkError | None:
-        """Return the error that names who tried, or None."""
+        """Return an error that names the programs, or None if there were none."""
         if not self.attempts:
             return None
         return NetworkError(
-            "offline, and yet " + "; ".join(dict.fromkeys(self.attempts)),
+            "used the network with --offline: " + "; ".join(dict.fromkeys(self.attempts)),
             code="OFFLINE_NETWORK",
-            hint="what it needs is missing here: give a --bundle that has it",
+            hint="a file is missing on this machine: use a --bundle that contains it",
         )
 
 
 @contextlib.contextmanager
 def armed(offline: bool) -> Iterator[Trap]:
-    """Give a trap for the length of a run; without ``offline`` one that does nothing."""
+    """Yield a trap for the duration of a run; without ``offline``, it does nothing."""
     trap = Trap()
     if not offline:
         yield trap
@@ -57,7 +57,7 @@ def armed(offline: bool) -> Iterator[Trap]:
         def handle(self) -> None:
             words = self.rfile.readline(4096).decode("latin-1").split()
             what = words[1] if len(words) > 1 else "something"
-            trap.attempts.append(f"{_who(self.client_address[1])} asked for {_place(what)}")
+            trap.attempts.append(f"{_who(self.client_address[1])} requested {_place(what)}")
             while self.rfile.readline(65536).strip():
                 pass
             self.wfile.write(_ANSWER)
@@ -72,7 +72,7 @@ def armed(offline: bool) -> Iterator[Trap]:
         address = ip_addresses.base_url(home, server.server_address[1])
         for name in _PROXIES:
             trap.environment |= {name: address, name.upper(): address}
-        # To ask a second time gives the same answer.
+        # A retry would get the same answer.
         trap.environment |= {"no_proxy": _OWN, "NO_PROXY": _OWN, "PIP_RETRIES": "0"}
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
@@ -82,11 +82,11 @@ def armed(offline: bool) -> Iterator[Trap]:
 
 
 def _home() -> str:
-    """Return the loopback address that this machine has."""
+    """Return a loopback address of this machine."""
     found = ip_addresses.loopbacks()
     if not found:
         raise RequirementError(
-            "this machine has neither 127.0.0.1 nor ::1, so nothing on it can be reached",
+            "this machine has no loopback address (127.0.0.1 or ::1)",
             code="ADDRESS_MISSING",
             hint="bring the loopback interface up: ip link set lo up",
         )
@@ -94,12 +94,12 @@ def _home() -> str:
 
 
 def _place(target: str) -> str:
-    """Return the host of a request; an address may carry what is nobody's business."""
+    """Return the host of a request, without the rest of the URL, which may contain secrets."""
     return target.partition("://")[2].partition("/")[0].rpartition("@")[2] or target
 
 
 def _who(port: int) -> str:
-    """Return the program at the other end of a connection from ``port`` of this machine."""
+    """Return the program that connects from the local ``port``."""
     with contextlib.suppress(psutil.Error, OSError):
         for connection in psutil.net_connections("tcp"):
             if connection.laddr and connection.laddr.port == port and connection.pid:
@@ -109,14 +109,14 @@ def _who(port: int) -> str:
 
 
 def _name(process: psutil.Process) -> str:
-    """Return what runs: of Python the module or the script too, and never another argument."""
+    """Return the program's name; for Python with module or script, but no other argument."""
     name = str(process.name())
     what = _of_python(process.cmdline()[1:]) if name.startswith("python") else ""
     return f"{name} {what}" if what else name
 
 
 def _of_python(words: Sequence[str]) -> str:
-    """Return the module, or the name of the script, that Python's arguments name."""
+    """Return the module or the script name in Python's arguments."""
     for index, word in enumerate(words):
         if word == "-m":
             return "-m " + "".join(words[index + 1 : index + 2])

@@ -1,9 +1,10 @@
-"""What ansible-playbook needs before its first task, and what it says where it does not get it.
+"""Check what ansible-playbook needs before its first task, and find its error message.
 
-Read in ansible-core's source (cli/__init__.py, executor/task_queue_manager.py,
-executor/module_common.py): a UTF-8 locale that exists, blocking standard streams, semaphores in
-/dev/shm, a writable scratch with file locks, a name for the user. What can be set is set by
-environment.py and launch.py; what cannot is checked here, before a run and by ``doctor``.
+According to ansible-core's source (cli/__init__.py, executor/task_queue_manager.py,
+executor/module_common.py), it needs an existing UTF-8 locale, blocking standard streams,
+semaphores in /dev/shm, a writable temporary directory with file locks, and a user name.
+environment.py and launch.py set what can be set. The rest is checked here, before a run and
+by ``doctor``.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from pathlib import Path
 
 from ..module_utils.dream_core.errors import DreamError, RequirementError
 
-#: In every glibc since 2.35, in Debian's before; the names differ between distributions.
+#: C.UTF-8 is in glibc since 2.35 and in Debian's before; names differ by distribution.
 _LOCALES = ("C.UTF-8", "C.utf8", "en_US.UTF-8", "en_US.utf8")
-#: glibc's LC_ALL_MASK; musl takes every name.
+#: glibc's LC_ALL_MASK; musl accepts every name.
 _LC_ALL_MASK = 0x1FBF
 
 _TAIL_BYTES = 64 * 1024
@@ -38,7 +39,7 @@ def utf8_locale() -> str | None:
 
 
 def _exists(name: str) -> bool:
-    # The process's own locale stays: newlocale only looks.
+    # newlocale does not change the locale of this process.
     libc = ctypes.CDLL(None, use_errno=True)
     libc.newlocale.restype = ctypes.c_void_p
     libc.newlocale.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
@@ -50,18 +51,18 @@ def _exists(name: str) -> bool:
 
 
 def locale_environment() -> dict[str, str]:
-    """Return the variables that put a program into a locale that exists."""
+    """Return the variables that select an existing UTF-8 locale."""
     name = utf8_locale() or "C"
     return {"LANG": name, "LC_ALL": name}
 
 
 def is_locale(name: str) -> bool:
-    """Tell whether the variable is one that chooses a locale."""
+    """Tell whether the variable selects a locale."""
     return name in ("LANG", "LANGUAGE") or name.startswith("LC_")
 
 
 def user_environment() -> dict[str, str]:
-    """Return a name for a user who has none in the system's list: Ansible asks for one."""
+    """Return variables with the user's name; Ansible needs one even without an account entry."""
     try:
         name = pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
@@ -70,19 +71,19 @@ def user_environment() -> dict[str, str]:
 
 
 def problems() -> Iterator[DreamError]:
-    """Give what this machine lacks for any run of Ansible."""
+    """Yield an error for each requirement of Ansible that this machine lacks."""
     if utf8_locale() is None:
         yield RequirementError(
             f"this machine has no UTF-8 locale (looked for {', '.join(_LOCALES)})",
             code="LOCALE_MISSING",
-            hint="create one as root: localedef -i POSIX -f UTF-8 C.UTF-8",
+            hint="run as root: localedef -i POSIX -f UTF-8 C.UTF-8",
         )
     problem = _semaphore_problem()
     if problem:
         yield RequirementError(
-            f"semaphores cannot be created: {problem}",
+            f"cannot create semaphores in /dev/shm: {problem}",
             code="SHARED_MEMORY_MISSING",
-            hint="as root: mount -t tmpfs -o mode=1777 tmpfs /dev/shm",
+            hint="run as root: mount -t tmpfs -o mode=1777 tmpfs /dev/shm",
         )
 
 
@@ -101,7 +102,7 @@ def require() -> None:
 
 
 def last_words(log: Path) -> str:
-    """Return what Ansible said last in ``log``: its error, else its last line; empty if nothing."""
+    """Return Ansible's last error in ``log``, else its last line, else an empty string."""
     try:
         with open(log, "rb") as stream:
             stream.seek(max(0, os.fstat(stream.fileno()).st_size - _TAIL_BYTES))

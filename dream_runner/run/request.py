@@ -1,4 +1,4 @@
-"""What an Ansible run is asked to do, and how it ended."""
+"""The request for an Ansible run, and its result."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ..module_utils.dream_core.errors import DreamError
 
 @dataclass(frozen=True)
 class Reach:
-    """How a run reaches other machines.
+    """How a run connects to other machines.
 
-    ``socket`` is where the modules find the life line on the host, as a template. ``templates`` are
-    variables that Ansible evaluates for each host: constants of this program, never data.
+    ``socket`` is the path of the life line on the host, as a template. ``templates`` are variables
+    that Ansible evaluates for each host: constants of this program, never data.
     """
 
     inventories: tuple[str, ...]
@@ -31,12 +31,12 @@ class Reach:
 
 @dataclass(frozen=True)
 class Request:
-    """One Ansible run, on this machine or, by ``reach``, on others.
+    """One Ansible run, on this machine or, with ``reach``, on others.
 
-    ``variables`` are data: no string of them is evaluated as a template. They go to
-    ansible-playbook in a file of mode 0600 inside ``run_dir`` and hold no secret. ``environment``
-    is laid over the caller's. ``run_dir`` is made here and keeps ``log.txt``; everything else in it
-    is gone when the run ends.
+    ``variables`` are data: none of their strings is evaluated as a template. They are passed in a
+    file of mode 0600 inside ``run_dir`` and contain no secrets. ``environment`` overrides the
+    caller's. ``run_dir`` is created by the run and keeps ``log.txt``; everything else in it is
+    removed at the end.
     """
 
     playbook: str
@@ -52,7 +52,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Result:
-    """How the run ended; the counts are Ansible's, summed over hosts."""
+    """How the run ended; the counts are Ansible's, summed over all hosts."""
 
     rc: int
     interrupted: bool
@@ -64,7 +64,7 @@ class Result:
 
 
 def new_run_id() -> str:
-    """Return an id that sorts by time and that no other run has."""
+    """Return a unique id that sorts by time."""
     now = time.time_ns()
     second = time.strftime("%Y%m%dT%H%M%S", time.localtime(now // 10**9))
     return f"{second}-{now // 1000 % 10**6:05x}{secrets.token_hex(2)}"

@@ -1,4 +1,4 @@
-"""The results of a run by host, and the groups that a person reads."""
+"""The results of a run by host, and groups of equal errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from .. import wording
 from ..module_utils.dream_core.errors import Degraded, DreamError, Interrupted, RebootRequired
 
-#: In the order in which they are told; ``untouched`` was never begun.
+#: In the order of display; ``untouched`` hosts were not started.
 STATES = (
     "done",
     "unchanged",
@@ -53,7 +53,7 @@ class HostResult:
 
 
 def state_of(error: DreamError | None, changed: int) -> str:
-    """Return the state that a host's run ended in."""
+    """Return the final state of a host's run."""
     if error is None:
         return "done" if changed else "unchanged"
     if isinstance(error, Interrupted):
@@ -64,7 +64,7 @@ def state_of(error: DreamError | None, changed: int) -> str:
 
 
 def is_good(state: str) -> bool:
-    """Tell whether a host in ``state`` is no failure."""
+    """Tell whether ``state`` is a success."""
     return state in _GOOD
 
 
@@ -80,7 +80,7 @@ class Group:
         return {"hosts": list(self.hosts), **self.error.to_dict()}
 
     def lines(self) -> list[str]:
-        """Return the group for a person."""
+        """Return the group as lines of text."""
         error = self.error
         lines = [f"{wording.plural(len(self.hosts), 'host')}: {error.code}: {error.what}"]
         lines += [f"  {listed(self.hosts)}"]
@@ -90,9 +90,9 @@ class Group:
 
 
 def groups(hosts: Iterable[HostResult]) -> list[Group]:
-    """Return the errors, equal ones together, the most frequent first.
+    """Return the errors, grouped if equal, the most frequent first.
 
-    What differs from host to host, such as its name or a number, keeps no errors apart.
+    Errors are equal if they differ only in host names, fingerprints or numbers.
     """
     found: dict[tuple[str, str, str], tuple[DreamError, list[str]]] = {}
     for host in hosts:
@@ -109,7 +109,7 @@ def _skeleton(what: str, name: str) -> str:
 
 
 def listed(names: Sequence[str], most: int = 12) -> str:
-    """Return the names, not more than a person reads."""
+    """Return at most ``most`` names, and the number of the others."""
     rest = len(names) - most
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 

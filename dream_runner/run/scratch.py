@@ -1,6 +1,6 @@
-"""Private directories for what a run writes on the way: with room, with file locks, swept later.
+"""Private temporary directories of a run, with enough space and file locks.
 
-Ansible locks files in its scratch, and a home on a cluster's filesystem may have no locks.
+Ansible locks files in its temporary directory; a home on a cluster filesystem may lack locks.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from pathlib import Path
 from ..module_utils.dream_core.errors import DiskError, DreamError
 from ..module_utils.dream_core.system import atomic, file_lock
 
-#: What Ansible writes into the working directory of a run, generously.
+#: Upper limit of what Ansible writes into the working directory of a run.
 ROOM_BYTES = 8 * 1024 * 1024
-#: What Ansible neither expands (variables, templates, configparser's %) nor splits in a path.
+#: Paths in which Ansible expands or splits nothing (variables, templates, configparser's %).
 _IS_PLAIN = re.compile(r"[\w/. @+=-]+")
-#: The longest address of a Unix socket on Linux (unix(7)), without the byte that ends it.
+#: Maximum length of a Unix socket path on Linux (unix(7)), without the final NUL.
 _LONGEST_SOCKET = 107
-#: What comes below a run's directory: its TMPDIR, and there the socket of Python's
-#: ``multiprocessing.managers``, by which ansible-core 2.20 and newer talks to its workers.
+#: Longest path below a run's directory: in its TMPDIR, the socket of Python's
+#: ``multiprocessing.managers``, which ansible-core 2.20 and newer uses for its workers.
 _SOCKET = "/tmp/pymp-12345678/listener-12345678"  # noqa: S108 - a length, not a place
-#: The temporary working directories of runs; the process id of their owner follows.
+#: Prefix of the temporary working directories; the process id of the owner follows.
 PREFIX = "dream-runner-run-"
 
 
 def require(directory: str | Path) -> None:
-    """Raise OSError where ``directory`` has no room, no file locks, or an unsuitable name."""
+    """Raise OSError if ``directory`` lacks space or file locks, or has an unsuitable name."""
     _require_plain(directory)
     _require_short(directory)
     require_room(directory)
@@ -40,28 +40,28 @@ def require(directory: str | Path) -> None:
 
 
 def _require_plain(directory: str | Path) -> None:
-    """Raise OSError for a path in which Ansible would expand or split something."""
+    """Raise OSError for a path that Ansible would expand or split."""
     if not _IS_PLAIN.fullmatch(str(directory)):
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(directory))
 
 
 def _require_short(directory: str | Path) -> None:
-    """Raise OSError for a path that leaves no room for the name of a socket."""
+    """Raise OSError for a path that is too long for a socket below it."""
     if len(os.fsencode(directory)) + len(_SOCKET) > _LONGEST_SOCKET:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), str(directory))
 
 
 def require_room(directory: str | Path) -> None:
-    """Raise OSError where Ansible could not write its files to ``directory``."""
+    """Raise OSError if Ansible cannot write its files to ``directory``."""
     status = os.statvfs(directory)
     if status.f_bavail * status.f_frsize < ROOM_BYTES:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory))
 
 
 def make() -> Path:
-    """Return a new private directory outside of the state directory; the caller removes it.
+    """Return a new private directory outside the state directory. The caller removes it.
 
-    Raises DreamError where no place will do.
+    Raises DreamError if no location is suitable.
     """
     problem: OSError | None = None
     for place in places():
@@ -81,7 +81,7 @@ def make() -> Path:
 
 
 def places() -> Iterator[str]:
-    """Give the directories that temporary files may go to, the usual one first."""
+    """Return the directories for temporary files, the usual one first."""
     with contextlib.suppress(OSError):
         yield tempfile.gettempdir()
     yield from ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - mkdtemp makes it private
@@ -90,7 +90,7 @@ def places() -> Iterator[str]:
 def _nowhere(problem: OSError | None) -> DreamError:
     if problem is None or problem.errno == errno.ENOLCK:
         return DiskError(
-            f"no directory with file locks was found for temporary files: {', '.join(places())}",
+            f"no directory for temporary files supports file locks: {', '.join(places())}",
             code="NO_SCRATCH",
             hint="set TMPDIR to a directory on a local filesystem",
         )
@@ -98,7 +98,7 @@ def _nowhere(problem: OSError | None) -> DreamError:
 
 
 def sweep(prefix: str = PREFIX) -> None:
-    """Remove this user's temporary directories of that prefix whose process has ended."""
+    """Remove this user's temporary directories with that prefix whose process has ended."""
     for place in dict.fromkeys(places()):
         for directory in Path(place).glob(prefix + "*"):
             pid = directory.name.removeprefix(prefix).split("-")[0]

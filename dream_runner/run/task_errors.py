@@ -1,7 +1,7 @@
-"""What a failed task means to a person: one error with an exit code and a hint.
+"""Turn a failed task into one error with an exit code and a hint.
 
-Our own modules say it themselves (``dream_error``). For everything else the
-message decides, then the phase; rules are data, the first match wins.
+Our own modules return the error (``dream_error``). For all others, rules match the message, then
+the phase; the first match is used.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..module_utils.dream_core.errors import (
 )
 from .events import TaskFinished
 
-#: What a message looks like, and the class, code and hint of its error.
+#: Pattern of a message, and the class, code and hint of its error.
 Rule = tuple[str, type[DreamError], str, str]
 
 _RULES: tuple[Rule, ...] = (
@@ -28,7 +28,7 @@ _RULES: tuple[Rule, ...] = (
         r"No space left on device|Disk quota exceeded|not enough free space",
         DiskError,
         "DISK_FULL",
-        "free some space, then run again: what is done stays done",
+        "free some disk space, then run this again; completed work is kept",
     ),
     (r"Read-only file system", DiskError, "READ_ONLY", "remount the filesystem read-write"),
     (
@@ -36,7 +36,7 @@ _RULES: tuple[Rule, ...] = (
         r"|Premature end of stream waiting for become",
         PrivilegeError,
         "SUDO_MISJUDGED",
-        "ask it with 'sudo -k -n /bin/sh -c :'; if it wants a password, run the same command in a "
+        "check with 'sudo -k -n /bin/sh -c :'; if sudo wants a password, run the same command in a "
         "terminal and without --yes, or as root",
     ),
     (
@@ -57,22 +57,22 @@ _RULES: tuple[Rule, ...] = (
         r"|Connection (timed out|refused|reset)|Failed to update apt cache",
         NetworkError,
         "NETWORK_FAILED",
-        "check the connection or the proxy, then run again: it continues",
+        "check the connection or the proxy, then run this again to continue",
     ),
     (
         r"Unable to locate package|has no installation candidate",
         RequirementError,
         "PACKAGE_NOT_FOUND",
-        "check the package sources of this host ('apt-get update' shows what is wrong with them)",
+        "check the package sources of this host; 'apt-get update' shows the problems",
     ),
     (
         r"Could not get lock|Unable to acquire the dpkg frontend lock|locked by another process",
         DreamError,
         "PACKAGE_MANAGER_BUSY",
-        "another program installs packages; wait for it, then run again",
+        "another program is installing packages; wait for it, then run this again",
     ),
 )
-#: Where the tool's own words would lead a reader astray.
+#: Replacements for misleading messages of tools.
 _WORDS = {
     "SUDO_MISJUDGED": "sudo refused a task although it allowed one when this run began: "
     "its rules may have changed",
@@ -86,7 +86,7 @@ _PHASE_CLASSES: dict[str, tuple[type[DreamError], str]] = {
 
 
 def error_of_task(event: TaskFinished) -> DreamError:
-    """Return the error of a failed or unreachable task, with phase and task as its place."""
+    """Return the error of a failed or unreachable task; ``where`` has phase and task."""
     where = f"phase {event.phase or 'context'}, task {event.task!r}"
     if event.error is not None:
         event.error.where = event.error.where or where
@@ -103,11 +103,11 @@ def error_of_task(event: TaskFinished) -> DreamError:
     if known is not None:
         return known
     cls, code = _PHASE_CLASSES.get(event.phase, (DreamError, "TASK_FAILED"))
-    hint = "fix the cause, then run the same command again: it continues"
+    hint = "fix the cause, then run the same command again to continue"
     return _foreign(cls(message, code=code, where=where, hint=hint))
 
 
-#: What Ansible puts before the message of a module.
+#: Ansible's prefix of a module's message.
 _FRAME = re.compile(r"^(?:Task failed: )?(?:(?:Action|Module) failed: )?")
 
 
@@ -116,48 +116,51 @@ def _foreign(error: DreamError) -> DreamError:
     return error
 
 
-#: Why ansible-playbook ends before, between or after its tasks; then the rules for tasks.
+#: Errors of ansible-playbook outside tasks; the rules for tasks follow.
 _START_RULES: tuple[Rule, ...] = (
     (
         r"preferred locale|locale encoding",
         RequirementError,
         "LOCALE_MISSING",
-        "create one as root: localedef -i POSIX -f UTF-8 C.UTF-8",
+        "run as root: localedef -i POSIX -f UTF-8 C.UTF-8",
     ),
     (
         r"lack of access to /dev/shm|Unable to use multiprocessing",
         RequirementError,
         "SHARED_MEMORY_MISSING",
-        "as root: mount -t tmpfs -o mode=1777 tmpfs /dev/shm",
+        "run as root: mount -t tmpfs -o mode=1777 tmpfs /dev/shm",
     ),
     (
         r"Cannot allocate memory|Resource temporarily unavailable|MemoryError|new thread"
         r"|Too many open files",
         RequirementError,
         "RESOURCE_LIMIT",
-        "stop other programs or raise the limit ('ulimit -a' shows them), then run again",
+        "stop other programs or raise the limits ('ulimit -a' shows them), then run this again",
     ),
 )
 
 
 def error_of_start(rc: int, words: str) -> DreamError:
-    """Return why ansible-playbook ended with ``rc`` and no failed task; ``words`` are its last."""
+    """Return why ansible-playbook ended with ``rc`` without a failed task.
+
+    ``words`` is its last message.
+    """
     known = _match((*_START_RULES, *_RULES), words, "ansible-playbook")
     if known is not None:
         return known
-    # ansible-runner gives a signal as a negative status, a shell adds it to 128.
+    # ansible-runner reports a signal as a negative status, a shell as 128 plus the signal.
     if rc in (-signal.SIGKILL, 128 + signal.SIGKILL):
         return RequirementError(
-            "ansible-playbook was killed, as Linux does when memory runs out",
+            "ansible-playbook was killed, probably because memory ran out",
             code="RESOURCE_LIMIT",
-            hint="'dmesg' shows what was killed; stop other programs, then run again",
+            hint="'dmesg' shows what was killed; stop other programs, then run this again",
         )
     said = f": {words}" if words else "; it left no message"
     return _foreign(
         DreamError(
             f"ansible-playbook ended with status {rc}{said}",
             code="ANSIBLE_FAILED",
-            hint="log.txt of this run has the whole output",
+            hint="see log.txt of this run for the whole output",
         )
     )
 

@@ -1,6 +1,6 @@
-"""Listeners to the events of a run: they draw, they decide nothing.
+"""Listeners that show the events of a run. They decide nothing.
 
-Data goes to stdout, everything else to stderr; no meaning rests on colour.
+Data goes to stdout, everything else to stderr. Colour alone never carries meaning.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from ..run.events import Event, Progress
 if TYPE_CHECKING:
     from ..module_utils.dream_core.fetch.request import Progress as Fetched
 
-#: What a person who never wants a moving line sets once.
+#: Environment variable with the default for --ui.
 VARIABLE = "DREAM_UI"
 KINDS = ("auto", "plain", "rich", "json", "quiet")
 
 
 class Listener(Protocol):
-    """Takes events one at a time; ``close`` leaves the terminal as it was found."""
+    """Shows events one at a time; ``close`` restores the terminal."""
 
     def take(self, event: Event) -> None:
         """Show one event."""
 
     def note(self, text: str, level: str = "info") -> None:
-        """Show a line of the wrapper's own."""
+        """Show a message of the wrapper."""
 
     def close(self) -> None:
         """Stop drawing."""
 
 
 class Guarded:
-    """A listener that falls silent when it fails, such as on a terminal that has gone.
+    """A listener that turns itself off when it fails, for example on a closed terminal.
 
-    What is shown never decides how a run ends (catalogue row C1).
+    An output error never affects a run (catalogue row C1).
     """
 
     def __init__(self, listener: Listener) -> None:
@@ -46,11 +46,11 @@ class Guarded:
         self._silent = False
 
     def take(self, event: Event) -> None:
-        """Show one event, if that is possible."""
+        """Show one event, if possible."""
         self._try(lambda: self._listener.take(event))
 
     def note(self, text: str, level: str = "info") -> None:
-        """Show a line of the wrapper's own, if that is possible."""
+        """Show a message of the wrapper, if possible."""
         self._try(lambda: self._listener.note(text, level))
 
     def close(self) -> None:
@@ -69,37 +69,36 @@ class Guarded:
 def make(kind: str, *, json_result: bool = False, verbose: bool = False) -> Listener:
     """Return the listener called ``kind``, guarded.
 
-    ``auto`` is what DREAM_UI says, else rich on a terminal and plain elsewhere; with
-    ``--json`` it is quiet, because then a program reads along. ``verbose`` shows every phase
-    with the reason why it ran.
+    ``auto`` is the value of DREAM_UI, else rich on a terminal and plain elsewhere. With
+    ``--json`` it is quiet. ``verbose`` shows every phase with the reason why it ran.
     """
     return Guarded(_make(resolve(kind, os.environ, json_result=json_result), verbose))
 
 
 def resolve(kind: str, environment: Mapping[str, str], *, json_result: bool) -> str:
-    """Return which of ``KINDS`` is meant, never ``auto``. Raises UsageError."""
+    """Return one of ``KINDS``, but not ``auto``. Raises UsageError."""
     if kind == "auto" and json_result:
         return "quiet"
     where = "--ui"
     if kind == "auto" and environment.get(VARIABLE):
         kind, where = environment[VARIABLE], VARIABLE
-    # JSON lines belong to a program, and that can say so each time.
+    # JSON lines are for programs, which can pass --ui themselves.
     allowed = [word for word in KINDS if where == "--ui" or word != "json"]
     if kind not in allowed:
         raise UsageError(
-            f"{kind!r} is not a way to show progress",
+            f"{kind!r} is not a valid value",
             code="USAGE",
             where=where,
-            hint="one of " + ", ".join(allowed),
+            hint="use one of " + ", ".join(allowed),
         )
     return _for_stderr(environment) if kind == "auto" else kind
 
 
 class Late:
-    """A listener that is only made when something is to be drawn.
+    """A listener that is created when the first event is shown.
 
-    rich takes 0.1 s to import: a run that finds nothing to do never pays that, and
-    the first line of every other one is on the screen before.
+    rich takes 0.1 s to import. A run without changes never needs it, and other runs can show
+    their first line earlier.
     """
 
     def __init__(self, make: Callable[[], Listener]) -> None:
@@ -111,7 +110,7 @@ class Late:
         self._drawn().take(event)
 
     def note(self, text: str, level: str = "info") -> None:
-        """Show a line of the wrapper's own."""
+        """Show a message of the wrapper."""
         if self._made is None and level == "info":
             sys.stderr.write(text + "\n")
             sys.stderr.flush()
@@ -119,7 +118,7 @@ class Late:
             self._drawn().note(text, level)
 
     def close(self) -> None:
-        """Stop drawing, if it was begun."""
+        """Stop drawing, if it was started."""
         if self._made is not None:
             self._made.close()
 
@@ -136,7 +135,7 @@ def _live(verbose: bool) -> Listener:
 
 
 def _for_stderr(environment: Mapping[str, str]) -> str:
-    """Return rich for a terminal in which a line can be drawn over, else plain."""
+    """Return rich for a terminal that can overwrite lines, else plain."""
     can_move = environment.get("TERM", "dumb") not in ("dumb", "unknown", "")
     return "rich" if can_move and sys.stderr.isatty() else "plain"
 
@@ -156,7 +155,7 @@ def _make(kind: str, verbose: bool) -> Listener:
 
 
 def fetch_progress(listener: Listener, what: str) -> Callable[[Fetched], None]:
-    """Return what a fetch outside a run reports to, as the events of a run."""
+    """Return a callback that shows the progress of a fetch outside a run."""
 
     def take(seen: Fetched) -> None:
         event = Progress(

@@ -1,4 +1,4 @@
-"""The one place that makes a console of rich: styled, and safe for text from outside."""
+"""Create rich consoles that escape control characters in text from outside."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ..module_utils.dream_core.printable import printable, unguarded
 
 
 class Console(console.Console):
-    """Escape what is to be shown; the colours and movements are rich's own."""
+    """A console that escapes text; only rich itself sends control sequences."""
 
     def render(self, *args: Any, **options: Any) -> Iterable[Segment]:
-        """Return the segments of a renderable with harmless text."""
+        """Return the segments of a renderable with escaped text."""
         for segment in super().render(*args, **options):
             yield segment if segment.control else _safe(segment)
 
@@ -32,5 +32,5 @@ def for_stderr() -> Console:
 
 
 def for_stdout(width: int | None) -> Console:
-    """Return a console on standard output; ``width`` None: that of the terminal."""
+    """Return a console on standard output. ``width`` None: the width of the terminal."""
     return Console(file=unguarded(sys.stdout), width=width, highlight=False, markup=False)

@@ -10,7 +10,7 @@ from ..run.events import Event, Notice, to_message
 
 
 class JsonListener:
-    """Writes every event as one JSON object a line."""
+    """Write each event as one JSON object per line."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -21,8 +21,8 @@ class JsonListener:
         self._stream.flush()
 
     def note(self, text: str, level: str = "info") -> None:
-        """Write a line of the wrapper's own as a notice."""
+        """Write a message of the wrapper as a notice."""
         self.take(Notice(time.time(), "localhost", level, text))
 
     def close(self) -> None:
-        """Nothing to leave: every line is already out."""
+        """Do nothing: every line is already written."""

@@ -1,4 +1,4 @@
-"""Events on a terminal: some moving lines below the phases that are done."""
+"""Show events on a terminal: live lines below the finished phases."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ from .console import for_stderr
 from .plain import Checks, ended, outcome, place, title
 
 _MARKS = {"ok": "[green]ok[/]  ", "unchanged": "[green]ok[/]  ", "changed": "[cyan]done[/]"}
-#: Where a line is shorter than this, it has fewer words and no bar.
+#: On narrower terminals, lines are shorter and have no bar.
 _WIDE = 70
 _BAR = 16
 _ROOM_FOR_REGISTRY = 110
-#: Above, right, below, left.
+#: Top, right, bottom, left.
 _INDENT = (0, 0, 0, 2)
-#: Several images come at a time; more than this is a crowd.
+#: Maximum number of downloads that are shown.
 _MOST_BARS = 6
 
 
 class LiveListener:
-    """Finished phases scroll up; the current one shows its task and all that it fetches."""
+    """Finished phases scroll up; the current one shows its task and its downloads."""
 
     def __init__(self, console: Console | None = None, *, verbose: bool = False) -> None:
         self._console = console or for_stderr()
-        # Braille is no help to a terminal that cannot show it.
+        # The "dots" spinner needs Braille characters.
         self._spinner = Spinner("dots" if "utf" in self._console.encoding.lower() else "line")
         self._verbose = verbose
         self._checks = Checks(verbose=verbose)
@@ -51,9 +51,9 @@ class LiveListener:
         self._task = ""
         self._first = self._began = time.monotonic()
         self._progress: dict[str, Progress] = {}
-        # Events come from one thread, and another one draws.
+        # One thread delivers events, another one draws.
         self._lock = threading.Lock()
-        # Last, because it draws at once.
+        # Created last, because it draws at once.
         self._live = Live(
             console=self._console,
             refresh_per_second=8,
@@ -82,12 +82,12 @@ class LiveListener:
             self.note(event.text, event.level)
 
     def note(self, text: str, level: str = "info") -> None:
-        """Show a line of the wrapper's own above the moving ones."""
+        """Show a message of the wrapper above the live lines."""
         style = {"warning": "yellow", "error": "red"}.get(level, "")
         self._console.print(Text(text if level == "info" else f"{level}: {text}", style=style))
 
     def close(self) -> None:
-        """Remove the moving lines and give the cursor back."""
+        """Remove the live lines and restore the cursor."""
         self._live.stop()
 
     def _start(self) -> None:
@@ -121,7 +121,7 @@ class LiveListener:
     def _draw(self) -> Group:
         with self._lock:
             current, known = self._current(), list(self._progress.values())
-        # A table, because only its cells are cut to the width of the terminal.
+        # A table, because rich cuts only table cells to the width of the terminal.
         row = Table.grid(padding=(0, 1))
         row.add_column(min_width=1)
         row.add_column(no_wrap=True, overflow="ellipsis")
@@ -132,7 +132,7 @@ class LiveListener:
         now = time.monotonic()
         took = wording.elapsed(now - self._began)
         if self._is_wide and self._began - self._first > 1:
-            took += f", {wording.elapsed(now - self._first)} in all"
+            took += f", {wording.elapsed(now - self._first)} in total"
         if not self._phase:
             return f"{self._task or 'starting'} ({took})"
         return f"{self._place(self._phase)} ({took}): {self._task or '...'}"
@@ -145,15 +145,15 @@ class LiveListener:
         return place(phase) if self._is_wide else phase
 
     def _bars(self, known: list[Progress]) -> list[RenderableType]:
-        """Return a line for each thing on its way; those that are here make room."""
+        """Return a line for each running download; finished ones are left out."""
         moving = [item for item in known if not 0 < item.total <= item.done] or known[-1:]
         most = max(1, min(_MOST_BARS, self._console.height - 3))
-        # One table: bars, figures and names stand below each other.
+        # One table, so that bars, figures and names are aligned.
         rows = Table.grid(padding=(0, 1, 0, 0))
         if self._is_wide:
             rows.add_column(width=_BAR, no_wrap=True)
         rows.add_column(no_wrap=True, overflow="ellipsis")
-        # The name comes last: where there is little room it is what can be cut.
+        # The name is last, so that it is cut first on a narrow terminal.
         rows.add_column()
         for item in moving[:most]:
             cells: list[RenderableType] = [_figures(item), self._name(item)]
@@ -164,7 +164,7 @@ class LiveListener:
         return lines
 
     def _name(self, item: Progress) -> Text:
-        # Of an image the end tells more than the registry.
+        # The end of an image's name is more useful than its registry.
         is_short = self._console.width < _ROOM_FOR_REGISTRY
         name = item.what.rpartition("/")[2] if is_short else item.what
         words = f"{name} ({item.note})" if item.note else name

@@ -1,4 +1,4 @@
-"""Events as lines of text, for logs and simple terminals; and only the bad ones, for scripts."""
+"""Show events as lines of text: all for logs, or only warnings and errors for scripts."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from ..run.events import (
     TaskFinished,
 )
 
-#: A line for progress at most this often: a log is read, not watched.
+#: Minimum seconds between two progress lines.
 _PROGRESS_SECONDS = 10.0
 _ENOUGH = float("inf")
-#: Why a phase ran, where that is news: not on a first install, nor where everything was asked for.
+#: Reasons that are shown. Not shown: a first install, or a run of all phases on request.
 _TELLING = (
     due_phases.CHANGED,
     due_phases.DRIFT,
@@ -30,10 +30,10 @@ _TELLING = (
     due_phases.VERSION,
 )
 
-#: What a phase does, for a person who has never heard of phases.
+#: What each phase does.
 TITLES = {
     "preflight": "Check this machine",
-    "detection": "Look at the hardware",
+    "detection": "Detect the hardware",
     "features": "Choose the features",
     "requirements": "Install system packages",
     "docker": "Set up the container engine",
@@ -44,14 +44,14 @@ TITLES = {
     "amd_tuning": "Tune the AMD GPU",
     "models": "Fetch the model",
     "services": "Start the engine",
-    "health": "Ask the model",
+    "health": "Test the model",
     "summary": "Write the summary",
 }
-#: News although they change nothing: the answer is what everything else was for.
+#: Phases that are shown even if they change nothing.
 _ALWAYS_SHOWN = ("health",)
 
 _ENDED = {
-    "unchanged": ("ok", "not run: nothing differs"),
+    "unchanged": ("ok", "skipped: up to date"),
     "ok": ("ok", "nothing to change"),
     "changed": ("done", ""),
     "failed": ("FAILED", ""),
@@ -65,19 +65,19 @@ def place(phase: str) -> str:
 
 
 def prefix(phase: str) -> str:
-    """Return ``[11/14] models: ``, or nothing outside a phase."""
+    """Return ``[11/14] models: ``, or an empty string outside a phase."""
     return f"{place(phase)}: " if phase else ""
 
 
 class Checks:
-    """Counts the phases that had nothing to do, to be told of in one line."""
+    """Count phases without changes, to report them in one line."""
 
     def __init__(self, *, verbose: bool) -> None:
         self._verbose = verbose
         self._count = 0
 
     def hides(self, event: PhaseFinished) -> bool:
-        """Tell whether a phase is no news, and count it."""
+        """Tell whether a phase is hidden, and count it if so."""
         is_news = event.state not in ("ok", "unchanged") or (
             event.phase in _ALWAYS_SHOWN and event.state == "ok"
         )
@@ -87,13 +87,13 @@ class Checks:
         return True
 
     def line(self) -> str:
-        """Return the line about all that were counted since the last one, or nothing."""
+        """Return a line about the phases counted since the last call, or an empty string."""
         count, self._count = self._count, 0
         return f"{wording.plural(count, 'check')} passed" if count else ""
 
 
 def ended(event: PhaseFinished, *, brief: bool = False) -> str:
-    """Return how a phase ended, after the mark for its state; ``brief`` leaves out the time."""
+    """Return the text after the mark of a finished phase; ``brief`` leaves out the time."""
     words = TITLES.get(event.phase, event.phase)
     if event.phase in _ALWAYS_SHOWN and event.state != "failed":
         words = "The model answered"
@@ -101,15 +101,15 @@ def ended(event: PhaseFinished, *, brief: bool = False) -> str:
 
 
 def title(task: str, phase: str) -> str:
-    """Return the name of a task without the role that Ansible puts before it."""
+    """Return the name of a task without Ansible's prefix for the role."""
     return task.removeprefix(f"{phase} : ")
 
 
 def outcome(event: PhaseFinished, *, brief: bool | None = None) -> str:
-    """Return how a phase ended, in words, and where it ran again, why.
+    """Return how a phase ended and, if it ran again, why.
 
-    ``brief`` is for a line that begins with a mark for the state already: it is not said
-    twice; True also leaves out the time.
+    A ``brief`` that is not None is for lines that start with a mark: the state is not repeated.
+    True also leaves out the time.
     """
     said, more = _ENDED.get(event.state, (event.state, ""))
     more = wording.plural(event.changed, "change") if event.state == "changed" else more
@@ -120,7 +120,7 @@ def outcome(event: PhaseFinished, *, brief: bool | None = None) -> str:
 
 
 class PlainListener:
-    """A line for each phase that did something, for progress, and for each notice."""
+    """Show a line for each phase with changes, for progress, and for each notice."""
 
     def __init__(self, stream: TextIO, *, verbose: bool = False) -> None:
         self._stream = stream
@@ -144,11 +144,11 @@ class PlainListener:
             self._line(f"{prefix(event.phase)}{title(event.task, event.phase)}: {event.status}")
 
     def note(self, text: str, level: str = "info") -> None:
-        """Show a line of the wrapper's own."""
+        """Show a message of the wrapper."""
         self._line(text if level == "info" else f"{level}: {text}")
 
     def close(self) -> None:
-        """Nothing to leave: every line is already out."""
+        """Do nothing: every line is already written."""
 
     def _finished(self, event: PhaseFinished) -> None:
         if self._checks.hides(event):
@@ -170,7 +170,7 @@ class PlainListener:
         finished = 0 < event.total <= event.done
         if not finished and now - last < _PROGRESS_SECONDS:
             return
-        # That it is here is told once.
+        # The end of a download is shown once.
         if last == _ENOUGH:
             return
         self._told[event.what] = _ENOUGH if finished else now
@@ -187,11 +187,11 @@ class QuietListener(PlainListener):
     """Warnings and errors only."""
 
     def take(self, event: Event) -> None:
-        """Show an event that is bad news."""
+        """Show the event if it is a notice with a warning or error."""
         if isinstance(event, Notice):
             self.note(event.text, event.level)
 
     def note(self, text: str, level: str = "info") -> None:
-        """Show a line of the wrapper's own when it is a warning or worse."""
+        """Show a message if it is a warning or an error."""
         if level != "info":
             super().note(text, level)

@@ -1,8 +1,7 @@
-"""Questions to the person at the controlling terminal, wherever stdin comes from.
+"""Ask questions on the controlling terminal, independent of stdin.
 
-``/dev/tty`` is asked rather than stdin, so that a question works in a script
-that is piped into a shell. Where there is no terminal, or this process is in its
-background, nothing is ever asked (catalogue row C3).
+``/dev/tty`` is used instead of stdin, so that questions work in a script that is piped into a
+shell. Without a terminal, or in its background, nothing is asked (catalogue row C3).
 """
 
 from __future__ import annotations
@@ -19,20 +18,20 @@ from ..module_utils.dream_core.printable import Screen, printable
 
 _TERMINAL = "/dev/tty"
 _USUAL_WIDTH = 80
-#: A person who does not get it three times is not at this terminal.
+#: Number of invalid answers before giving up.
 _ATTEMPTS = 3
-#: What people type although one letter is offered.
+#: Words that people type instead of the offered letter.
 _LONG = {"y": "yes", "n": "no"}
 
 
 def is_present() -> bool:
-    """Tell whether a person can be asked."""
+    """Tell whether there is a terminal to ask on."""
     try:
         handle = os.open(_TERMINAL, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
         return False
     try:
-        # A background process that reads its terminal is stopped by the kernel.
+        # The kernel stops a background process that reads its terminal.
         return os.tcgetpgrp(handle) == os.getpgrp()
     except OSError:
         return False
@@ -41,14 +40,14 @@ def is_present() -> bool:
 
 
 def ask(question: str, answers: Sequence[str], default: str) -> str | None:
-    """Return one of ``answers``, or None when nobody can or will answer.
+    """Return one of ``answers``, or None without a terminal or a valid answer.
 
-    Any unambiguous beginning of an answer counts; the empty line is ``default``.
+    Any unambiguous prefix of an answer is accepted; an empty line means ``default``.
     """
     if not is_present():
         return None
     choices = "/".join(word.upper()[0] + word[1:] if word == default else word for word in answers)
-    # A terminal that goes away meanwhile has nobody at it.
+    # A terminal that is closed meanwhile gives no answer.
     with contextlib.suppress(OSError), _opened() as (reader, writer):
         for _ in range(_ATTEMPTS):
             writer.write(wording.fold(f"{question} [{choices}]", _width(writer)) + " ")
@@ -72,31 +71,31 @@ def _match(typed: str, answers: Sequence[str], default: str) -> str | None:
 
 
 def say(words: str) -> None:
-    """Write ``words`` to the terminal, between two questions; one that is gone is not told."""
+    """Write ``words`` to the terminal. A closed terminal is ignored."""
     with contextlib.suppress(OSError), _opened() as (_, writer):
         writer.write(wording.fold(words.rstrip("\n"), _width(writer)) + "\n")
 
 
 def for_reader(words: str) -> str:
-    """Return ``words`` as the reader of stdout wants them: folded to a terminal, else as they are.
+    """Return ``words`` wrapped if stdout is a terminal, else unchanged.
 
-    A program that reads along gets a line for a line.
+    So programs get every line unbroken.
     """
     return wording.fold(words, _width(sys.stdout)) if sys.stdout.isatty() else words
 
 
 def _width(stream: TextIO) -> int:
-    """Return the columns of a terminal; some say 0 when they do not know."""
+    """Return the columns of a terminal; some report 0 if unknown."""
     with contextlib.suppress(OSError, ValueError):
         return os.get_terminal_size(stream.fileno()).columns or _USUAL_WIDTH
     return _USUAL_WIDTH
 
 
 def password(prompt: str) -> str | None:
-    """Return a password typed without echo, or None when nobody can be asked."""
+    """Return a password typed without echo, or None without a terminal."""
     if not is_present():
         return None
-    # getpass opens /dev/tty itself and falls back to stdin only where there is none.
+    # getpass opens /dev/tty itself; it uses stdin only if there is none.
     with contextlib.suppress(EOFError, OSError):
         return getpass.getpass(printable(prompt))
     return None

@@ -79,7 +79,7 @@ def warm_ticket(start: Start, release: str) -> None:
     child.expect(PROMPT)
     assert child.match.group(1) == "libgomp1"
     child.sendline("wrong")
-    child.expect("did not accept it. Password: ")
+    child.expect("did not accept the password, try again: ")
     child.sendline(PASSWORD)
     # At the very end the line to paste: the directory is not on this PATH.
     child.expect("Ready in")

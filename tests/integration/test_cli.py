@@ -369,7 +369,7 @@ def test_resume_is_offered_on_the_terminal(stopped: Machine) -> None:
     child.expect_exact("stopped in phase 11 of 14 (models)")
     child.expect_exact("Continue? [Y/n/explain] ")
     child.sendline("explain")
-    child.expect_exact("Verified bytes, secrets")
+    child.expect_exact("Finished downloads, secrets")
     child.expect_exact("Continue? [Y/n/explain] ")
     child.sendline("y")
     child.expect_exact("Ready in")
@@ -382,7 +382,7 @@ def test_without_a_terminal_it_begins_anew_and_says_so(stopped: Machine) -> None
     done = stopped.install()
     assert done.returncode == 0
     assert "stopped in phase 11 of 14 (models)" in done.stderr
-    assert "beginning anew" in done.stderr
+    assert "Starting over" in done.stderr
 
 
 def test_the_plan_is_shown_and_no_means_no(machine: Machine) -> None:

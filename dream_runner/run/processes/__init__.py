@@ -1,1 +1,1 @@
-"""The processes of a run: one at a time, marked, started and ended."""
+"""The processes of a run: lock, mark, start and stop."""

@@ -1,4 +1,4 @@
-"""Ctrl-C: heard at once, whatever is going on."""
+"""Handle Ctrl-C at once, whatever is running."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 class Stopped(BaseException):
     """Ctrl-C outside a run.
 
-    Not a KeyboardInterrupt, which typer turns into a silent exit, and not an
-    Exception, which a careful caller may catch.
+    It is not a KeyboardInterrupt, which typer turns into a silent exit, and not an Exception,
+    which other code may catch.
     """
 
 
 @contextlib.contextmanager
 def raising() -> Iterator[None]:
-    """Let Ctrl-C raise Stopped; a run puts its own handling in the place of this."""
+    """Make Ctrl-C raise Stopped. A run replaces this with its own handler."""
     usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    # Where a shell started us with the signal ignored, it stays ignored.
+    # If the shell started us with the signal ignored, keep it ignored.
     if usual:
         signal.signal(signal.SIGINT, _raise)
     try:
@@ -40,10 +40,10 @@ def _raise(number: int, frame: FrameType | None) -> None:
 
 @contextlib.contextmanager
 def announced(say: Callable[[str], None]) -> Iterator[None]:
-    """Say at once that a signal was heard, although ending a run takes a moment.
+    """Report a signal at once, because stopping a run takes a moment.
 
-    The run has the signal handlers; this listens beside them, on the wakeup
-    descriptor, and says something from another thread.
+    The signal handlers belong to the run. This listens on the wakeup descriptor and reports from
+    another thread.
     """
     reader, writer = socket.socketpair()
     writer.setblocking(False)
@@ -60,7 +60,7 @@ def announced(say: Callable[[str], None]) -> Iterator[None]:
 
 
 def _listen(reader: socket.socket, say: Callable[[str], None]) -> None:
-    lines = iter(("Stopping; Ctrl-C again ends it at once.", "Ending at once."))
+    lines = iter(("Stopping. Press Ctrl-C again to stop at once.", "Stopping at once."))
     while numbers := reader.recv(64):
         for number in numbers:
             line = next(lines, None) if number in _ENDING else None

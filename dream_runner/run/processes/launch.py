@@ -1,9 +1,9 @@
 """Start ansible-playbook so that it ends with the wrapper and leaks no secret.
 
 Runs as ``python -m dream_runner.run.processes.launch`` below ansible-runner, reads one JSON
-object from standard input and becomes the program in it. Environment and
-become password arrive through that pipe because ansible-runner writes the
-environment and the command line of what it starts to a file.
+object from standard input and executes the program in it. Environment and become password
+are passed through that pipe because ansible-runner writes the environment and command line
+of its child to a file.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from typing import Any
 
 from ...module_utils.dream_core.system.umask import tighten_umask
 
-#: prctl(2): signal to this process when the thread that made it ends.
+#: prctl(2): signal that this process gets when its parent thread ends.
 _PR_SET_PDEATHSIG = 1
 
-#: In the order in which Ansible asks.
+#: In the order of Ansible's prompts.
 _QUESTIONS = (("--ask-pass", "connection"), ("--ask-become-pass", "become"))
 
 
 @dataclass(frozen=True)
 class Passwords:
-    """What Ansible asks for: of the connection, and for becoming root. None is not asked for."""
+    """The passwords for the connection and for sudo. None: Ansible does not ask."""
 
     connection: str | None = field(default=None, repr=False)
     become: str | None = field(default=None, repr=False)
 
 
 def main() -> None:
-    """Bind to the parent, then become the program that standard input names."""
+    """Bind to the parent, then execute the program that standard input names."""
     request = json.load(sys.stdin)
     tighten_umask()
-    # A session of its own: signals of the user's terminal go to the wrapper alone.
+    # A new session, so that signals of the user's terminal reach only the wrapper.
     os.setsid()
     _die_with_parent(request["parent"])
     argv = list(request["argv"])
@@ -54,16 +54,16 @@ def _die_with_parent(parent: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-    # The parent may have died before the call took effect.
+    # The parent may have ended before the call took effect.
     if os.getppid() != parent:
         sys.exit(1)
 
 
 def _replace_stdin(passwords: list[str]) -> None:
-    """Make standard input a pipe with a line for each of ``passwords``, or nothing at all.
+    """Replace standard input with a pipe that has one line per password, or is empty.
 
-    Without a terminal Ansible's question for a password reads standard
-    input, so that it never stands in a file or an argument.
+    Without a terminal, Ansible reads passwords from standard input, so they are never in a file
+    or an argument.
     """
     if passwords:
         reader, writer = os.pipe()
@@ -78,7 +78,7 @@ def _replace_stdin(passwords: list[str]) -> None:
 def encode(
     argv: list[str], environment: dict[str, str], parent: int, passwords: Passwords
 ) -> bytes:
-    """Return what ``main`` reads from standard input."""
+    """Return the bytes that ``main`` reads from standard input."""
     request: dict[str, Any] = {
         "argv": argv,
         "environment": environment,

@@ -1,8 +1,8 @@
-"""One run per target: a lock that dies with its holder, and the leftovers of a killed run.
+"""Allow one run per target with a lock, and clean up after a killed run.
 
-``flock`` is released by the kernel however the holder ends; the file's content
-only serves to name the holder. It is opened close-on-exec, because a child
-that inherited it would hold it for as long as it lives (catalogue row C2).
+The kernel releases ``flock`` however the holder ends; the file's content only names the holder.
+It is opened close-on-exec, because a child that inherited it would keep the lock
+(catalogue row C2).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from ...module_utils.dream_core.errors import BusyError, PrivilegeError
 from ...module_utils.dream_core.system import file_lock
 from . import marks
 
-#: A module whose wrapper was killed ends by itself within about two seconds
-#: (lifeline.py); only what is still there afterwards is ended by us.
+#: A module whose wrapper was killed ends within about two seconds (lifeline.py);
+#: only processes that are still running after this time are ended by us.
 _WAIT_SECONDS = 5.0
-#: How often a lock file that vanishes at once is opened again.
+#: Number of attempts to open a lock file that others delete.
 _TRIES = 5
 _TERM_SECONDS = 5.0
 _KILL_SECONDS = 2.0
@@ -35,11 +35,10 @@ Report = Callable[[str], None]
 
 @contextlib.contextmanager
 def hold(state_dir: str, command: str, report: Report) -> Iterator[bool]:
-    """Hold the target of ``state_dir``; yield whether the lock could be had at all.
+    """Hold the lock of ``state_dir``; yield whether locking is possible there.
 
-    Raises BusyError when another run has it, PrivilegeError when root comes
-    into the state of a user. A state directory that cannot be written is
-    reported, and the run goes on unlocked.
+    Raises BusyError if another run has the lock, PrivilegeError if root uses the state of a
+    user. An unwritable state directory is reported, and the run continues without a lock.
     """
     _refuse_foreign(state_dir)
     handle, locked = _take(state_dir, report)
@@ -52,23 +51,23 @@ def hold(state_dir: str, command: str, report: Report) -> Iterator[bool]:
             _sign(handle, command)
         yield locked
     finally:
-        # Closing releases; the file stays, because removing it would let two
-        # runs lock two different files of the same name.
+        # Closing releases the lock. The file stays: if it were removed, two runs could
+        # lock two different files of the same name.
         os.close(handle)
 
 
 def _refuse_foreign(state_dir: str) -> None:
-    """Refuse root in a user's HOME: what it replaced, the user could not even read any more."""
+    """Refuse root in a user's HOME: the user could not read the replaced files any more."""
     try:
         owner = os.stat(state_dir).st_uid
     except OSError:
         return
     if os.geteuid() == 0 and owner != 0:
         raise PrivilegeError(
-            f"root would take over the install of user {_user(owner)}",
+            f"this install belongs to user {_user(owner)}, but it was started as root",
             code="INSTALL_OF_ANOTHER_USER",
             where=state_dir,
-            hint=f"run it as {_user(owner)}, without sudo; for one of root's own use 'sudo -H'",
+            hint=f"run this as {_user(owner)}, without sudo; for root's own install use 'sudo -H'",
         )
 
 
@@ -80,7 +79,7 @@ def _user(uid: int) -> str:
 
 
 def _take(state_dir: str, report: Report) -> tuple[int | None, bool]:
-    """Return the open lock file and whether it is locked; the file is the one at the path."""
+    """Return the open lock file, which is the one at the path, and whether it is locked."""
     for _ in range(_TRIES):
         handle = _open(state_dir, report)
         if handle is None:
@@ -92,13 +91,13 @@ def _take(state_dir: str, report: Report) -> tuple[int | None, bool]:
             raise
         if not locked or file_lock.is_current(handle, os.path.join(state_dir, "lock")):
             return handle, locked
-        # It was deleted or replaced between the two calls.
+        # The file was deleted or replaced between the two calls.
         os.close(handle)
     raise _busy({})
 
 
 def _refuse_beside(state_dir: str) -> None:
-    """Refuse to work beside a run whose lock file was deleted: its wrapper still lives."""
+    """Refuse to run beside a run whose lock file was deleted but whose wrapper is running."""
     for process in leftovers(state_dir):
         pid = marks.living_owner(process)
         if pid:
@@ -110,7 +109,7 @@ def _open(state_dir: str, report: Report) -> int | None:
         os.makedirs(state_dir, mode=0o700, exist_ok=True)
         return file_lock.opened(os.path.join(state_dir, "lock"))
     except OSError as error:
-        report(f"no lock: {state_dir}: {error.strerror}; see that no second run starts")
+        report(f"cannot lock {state_dir}: {error.strerror}; do not start a second run")
         return None
 
 
@@ -119,7 +118,7 @@ def _acquire(handle: int, report: Report) -> bool:
     if found is file_lock.Lock.HELD:
         raise _busy(_read(handle))
     if found is file_lock.Lock.IMPOSSIBLE:
-        report("this filesystem has no file locks; do not start a second run")
+        report("this filesystem does not support file locks; do not start a second run")
     return found is file_lock.Lock.OURS
 
 
@@ -144,13 +143,13 @@ def _busy(holder: dict[str, Any]) -> BusyError:
         who = f"'{holder.get('command', 'dream-runner')}' (pid {holder['pid']}"
         who += f", started {_clock(holder.get('started'))})"
     return BusyError(
-        f"{who} is working on this machine",
+        f"{who} is running on this machine",
         code="ANOTHER_RUN",
-        hint="wait for it to end, or stop it with Ctrl-C in its terminal; then run again",
+        hint="wait until it ends, or stop it with Ctrl-C in its terminal; then run this again",
     )
 
 
-#: What the holder writes into its lock; anybody may have written something else.
+#: The content that a holder writes into the lock file; others may have changed it.
 _HOLDER = forms.fields({"pid": forms.whole}, {"started": forms.anything, "command": forms.name})
 
 
@@ -162,11 +161,11 @@ def _clock(started: Any) -> str:
 
 
 def leftovers(state_dir: str) -> list[psutil.Process]:
-    """Return the processes of earlier runs on this target that are still there.
+    """Return the running processes of earlier runs on this target.
 
-    Told by the run's mark in the environment *and* its directory in our state,
-    so that a run on another state directory of the same user is never touched.
-    Call while holding the lock: then no run of ours can be active.
+    They have the run's mark in their environment *and* a directory in our state, so a run on
+    another state directory of the same user is never affected. Call it with the lock held:
+    then no other run of ours can be active.
     """
     folder = os.path.join(state_dir, "runs")
     runs: set[str] = set()
@@ -185,23 +184,23 @@ def _is_of(process: psutil.Process, runs: set[str], folder: str, mine: set[int])
 
 
 def clear_leftovers(state_dir: str, report: Report, wait_seconds: float = _WAIT_SECONDS) -> None:
-    """See that nothing of a killed run still works on this target.
+    """Wait for the processes of a killed run on this target, then end them.
 
-    Raises BusyError for a process that does not end.
+    Raises BusyError if a process does not end.
     """
     found = leftovers(state_dir)
     if not found:
         return
-    report(f"waiting for what a killed run left behind: {_named(found)}")
+    report(f"waiting for processes of a killed run: {_named(found)}")
     alive = _outlived(state_dir, wait_seconds)
     if alive:
         report(f"ending {_named(alive)}")
         alive = _end(state_dir, alive)
     if alive:
         raise BusyError(
-            f"processes of an earlier run do not end: {_named(alive)}",
+            f"cannot stop processes of an earlier run: {_named(alive)}",
             code="LEFTOVER_PROCESSES",
-            hint="end them by id: kill -9 " + " ".join(str(process.pid) for process in alive),
+            hint="stop them with: kill -9 " + " ".join(str(process.pid) for process in alive),
         )
 
 

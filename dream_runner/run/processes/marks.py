@@ -1,8 +1,8 @@
-"""The mark that every process of a run carries in its environment, and who may rely on it.
+"""The mark in the environment of every process of a run.
 
-A process can claim anything of itself, so that a mark counts only on a process of this account:
-the environment of others is their own. The mark also names the wrapper that started the run by
-process id and start time; while that one lives, the run is active, whatever became of its lock.
+Any process can set any variable, so a mark counts only on processes of this account. The mark
+also names the wrapper of the run by process id and start time. While the wrapper is
+running, the run is active, even if its lock file was deleted.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import psutil
 
 from ...module_utils.dream_core.system.processes import started_at
 
-#: Marks every process of a run, so that a later one finds them.
+#: The run id, by which a later run finds the processes.
 RUN_ID_VARIABLE = "DREAM_RUN_ID"
 #: The wrapper of the run, as ``PID:START``.
 OWNER_VARIABLE = "DREAM_RUN_OWNER"
@@ -30,12 +30,12 @@ def of_this_wrapper(run_id: str, folder: str) -> dict[str, str]:
 
 
 def is_marked(process: psutil.Process, run_ids: Collection[str], runs_dir: str = "") -> bool:
-    """Tell whether a process of this account carries the mark of one of the runs.
+    """Tell whether a process of this account has the mark of one of the runs.
 
-    A run below ``runs_dir`` counts as well, also where its folder was deleted.
+    A run below ``runs_dir`` counts too, even if its folder was deleted.
     """
     try:
-        # Before its environment is read: another user may write into that what they like.
+        # Checked before its environment is read: other users can write anything into theirs.
         if process.uids().real != os.geteuid() or process.pid == os.getpid():
             return False
         environment = process.environ()
@@ -55,7 +55,7 @@ def _can_be_of(process: psutil.Process, environment: dict[str, str]) -> bool:
 
 
 def living_owner(process: psutil.Process) -> int:
-    """Return the process id of the wrapper that a marked process belongs to; 0 if it has ended."""
+    """Return the process id of a marked process's wrapper; 0 if it has ended."""
     try:
         pid, _, began = process.environ().get(OWNER_VARIABLE, "").partition(":")
     except (psutil.Error, OSError):

@@ -1,4 +1,4 @@
-"""Stop a run: ask its processes politely, then end what is left of them."""
+"""Stop a run: interrupt its processes, then kill those that are left."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ import psutil
 
 from . import marks
 
-#: Seconds between the polite signal and the one that cannot be refused. Two
-#: rounds stay below the five seconds in which Ctrl-C promises to have ended.
+#: Seconds between the first signal and SIGKILL. Two rounds take less than the five seconds
+#: within which Ctrl-C must have ended the run.
 _PATIENCE_SECONDS = 2.0
 
 
 class Stopper:
-    """Ends a run on INT, TERM and HUP: politely first, at once the second time.
+    """End a run on INT, TERM and HUP: gracefully the first time, at once the second time.
 
-    ``let_go`` is called between: it ends the life lines of the run.
+    ``let_go`` is called in between: it closes the life lines of the run.
     """
 
     _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -45,9 +45,9 @@ class Stopper:
             signal.signal(number, handler)
 
     def finish(self) -> None:
-        """Wait for a stop in progress; then see that nothing of the run is left.
+        """Wait for a stop in progress, then end all remaining processes of the run.
 
-        A killed ansible-playbook leaves its workers and their modules running.
+        A killed ansible-playbook leaves its workers and modules running.
         """
         if self._helper is not None:
             self._helper.join()
@@ -63,8 +63,8 @@ class Stopper:
 
     def _stop(self) -> None:
         family = processes_of(self._run_id)
-        # The interrupt lets ansible-playbook end its workers in order; it also goes
-        # to the modules, which sit in sessions of their own.
+        # SIGINT makes ansible-playbook end its workers in order. Modules get it too, because they
+        # are in separate sessions.
         _signal_all(family, signal.SIGINT)
         self._let_go()
         self._end(_alive_after(self._run_id, family))
@@ -77,10 +77,10 @@ class Stopper:
 
 
 def processes_of(run_id: str) -> list[psutil.Process]:
-    """Return the processes that carry the mark of ``run_id``, and all below them.
+    """Return the processes with the mark of ``run_id``, and their descendants.
 
-    The descendants are listed too because a privileged child hides its
-    environment from an ordinary user.
+    Descendants are included because an ordinary user cannot read the environment of a privileged
+    child.
     """
     found: dict[int, psutil.Process] = {}
     for process in psutil.process_iter():
@@ -93,7 +93,7 @@ def processes_of(run_id: str) -> list[psutil.Process]:
 
 
 def _alive_after(run_id: str, family: list[psutil.Process]) -> list[psutil.Process]:
-    """Return who of ``family``, or of its offspring, still runs when patience ends."""
+    """Return the processes of ``family``, and their children, that still run after the wait."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         _, alive = psutil.wait_procs(family, timeout=0.1)
@@ -106,7 +106,7 @@ def _alive_after(run_id: str, family: list[psutil.Process]) -> list[psutil.Proce
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Tell whether the process still does something; a zombie only waits to be collected."""
+    """Tell whether the process is running; a zombie is not."""
     try:
         return bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -123,7 +123,7 @@ def _signal_all(family: list[psutil.Process], number: signal.Signals) -> None:
 
 
 def _signal_privileged(pid: int, number: signal.Signals) -> None:
-    """Signal a child that runs as root through sudo, where sudo does not ask."""
+    """Signal a child that runs as root, with sudo if it needs no password."""
     import subprocess
 
     subprocess.run(

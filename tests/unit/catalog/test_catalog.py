@@ -131,11 +131,11 @@ def test_all_errors_of_all_parts_come_at_once(folder):
         (
             "models",
             lambda c: c["models"].append(c["models"][0]),
-            "model smollm2-135m-q4 is there twice",
+            "model smollm2-135m-q4 is defined twice",
         ),
         ("tiers", lambda c: c["rules"][0].update(tier="Z9"), "nvidia_ultra: tier Z9 does not"),
         ("tiers", lambda c: c["rules"].pop(), "a cpu host below rule cpu_small would match no"),
-        ("tiers", lambda c: c["tiers"].append(c["tiers"][0]), "tier 0 is there twice"),
+        ("tiers", lambda c: c["tiers"].append(c["tiers"][0]), "tier 0 is defined twice"),
         (
             "models",
             lambda c: c["known_gaps"].pop(0),
@@ -159,7 +159,7 @@ def test_all_errors_of_all_parts_come_at_once(folder):
         (
             "services",
             lambda c: c["services"][1]["ports"][0].update(host=11434),
-            "host port 11434 is there twice",
+            "host port 11434 is defined twice",
         ),
         (
             "services",
@@ -179,7 +179,7 @@ def test_what_no_schema_sees_is_found_too(folder, part, edit, text):
     ("content", "text"),
     [
         ("a: [", "while parsing"),
-        ("schema: dream-runner.models/1\nschema: x\n", "given twice"),
+        ("schema: dream-runner.models/1\nschema: x\n", "is a duplicate key"),
         ("", "is not of type 'object'"),
         ("[1]", "is not of type 'object'"),
         ("schema: dream-runner.models/2\n", "was expected"),

@@ -101,7 +101,7 @@ def test_what_the_hub_does_not_have_is_named_beside_the_rest() -> None:
 def test_a_hub_that_says_too_little_pins_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Hub, "digest", "not-a-digest")
     found = lock.models(("owner/repo/model.gguf",))
-    assert "does not state its commit" in lock.models_as_text(found)
+    assert "does not report commit" in lock.models_as_text(found)
 
 
 def test_words_that_mean_no_file_are_refused() -> None:

@@ -263,7 +263,7 @@ def test_doctor_sees_what_is_gone_stopped_unfinished_and_open(tmp_path: Path) ->
     (tmp_path / "settings.json").write_text("[")
     findings = doctor.run(str(tmp_path))
     assert found_by(findings, "drift")[0].severity == "error"
-    assert found_by(findings, "secrets")[0].remedy == f"chmod 600 {secret}"
+    assert found_by(findings, "secrets")[0].remedy == f"run: chmod 600 {secret}"
     assert len(found_by(findings, "records") + found_by(findings, "settings")) == 2
     assert doctor.exit_code(findings) == 3
     assert all(item.remedy for item in findings if item.severity != "ok")

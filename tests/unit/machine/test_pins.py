@@ -155,7 +155,7 @@ def test_locked_refuses_and_records_nothing(
         installed(monkeypatch, locked=True)
     assert caught.value.code == "IMAGE_NOT_LOCKED"
     assert f"- {registry}/qdrant:1" in caught.value.what
-    assert "without --locked, install looks them up itself" in caught.value.hint
+    assert "or leave out --locked, then install looks them up" in caught.value.hint
     assert not lock_file(home).exists()
 
 

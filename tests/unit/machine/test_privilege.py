@@ -131,7 +131,7 @@ def test_the_way_without_sudo_is_shown_before_the_question(sudo: Path) -> None:
 @pytest.mark.parametrize(
     ("who", "why", "may_ask", "shown"),
     [
-        ("none", "", True, "there is no sudo"),
+        ("none", "", True, "sudo is not installed"),
         ("none", "sudo wants a terminal (requiretty)", True, "requiretty"),
         ("password", "", False, "does not ask"),
     ],

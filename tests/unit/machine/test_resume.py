@@ -47,17 +47,17 @@ def test_read(found: dict[str, Any], expected: Before) -> None:
         (
             Before("interrupted", HERE, "models", begun=True),
             (7_812_000_000, 18_600_000_000),
-            "An install of /srv/dream stopped in phase 11 of 14 (models), 42 % of 18.6 GB.",
+            "An install in /srv/dream stopped in phase 11 of 14 (models), 42 % of 18.6 GB.",
         ),
         (
             Before("interrupted", HERE, "offline"),
             (1000, 1000),
-            "An install of /srv/dream stopped before phase 9 of 14 (offline).",
+            "An install in /srv/dream stopped before phase 9 of 14 (offline).",
         ),
         (
             Before("failed", HERE, "requirements", begun=True),
             (0, 0),
-            "An install of /srv/dream failed in phase 4 of 14 (requirements).",
+            "An install in /srv/dream failed in phase 4 of 14 (requirements).",
         ),
     ],
 )

@@ -90,7 +90,7 @@ def test_a_run_that_had_nothing_to_do(tmp_path: Path) -> None:
             journal.take(PhaseFinished(BEGAN, "localhost", step.phase, "unchanged", 0, 0.0, "x"))
     record.ended(tmp_path, "install", {"outcome": "done", "exit_code": 0, "seconds": 0.4})
     text = shown(tmp_path)
-    assert "nothing differs from what was made" in text
+    assert "everything is up to date" in text
     assert "unchanged" in text
 
 
@@ -326,7 +326,7 @@ def test_few_samples_draw_no_chart(tmp_path: Path) -> None:
         journal.take(report_of(98_400_000))
     content = page.content(read.read(tmp_path))
     assert content["curve"] is None
-    assert ("fetched", "98.4 MB") in content["tiles"]
+    assert ("downloaded", "98.4 MB") in content["tiles"]
 
 
 def test_names_of_tasks_are_for_people(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_signals_are_announced_while_somebody_else_handles_them() -> None:
             os.kill(os.getpid(), signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, before)
-    assert [line.split(";")[0] for line in said] == ["Stopping", "Ending at once."]
+    assert [line.split(".")[0] for line in said] == ["Stopping", "Stopping at once"]
 
 
 def test_ctrl_c_outside_a_run_is_ours_and_an_ignored_one_stays_ignored() -> None:

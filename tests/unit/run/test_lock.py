@@ -127,7 +127,7 @@ def test_root_does_not_take_over_the_install_of_a_user(
         os.chown(tmp_path, 65534, 65534)
     monkeypatch.setattr(lock.os, "geteuid", lambda: 0)
     with (
-        pytest.raises(PrivilegeError, match="root would take over"),
+        pytest.raises(PrivilegeError, match="but it was started as root"),
         lock.hold(str(tmp_path), "x", print),
     ):
         pass

@@ -68,13 +68,13 @@ def test_a_machine_that_has_the_other_loopback_only(monkeypatch: pytest.MonkeyPa
         code = "import urllib.request; urllib.request.urlopen('http://example.test/')"
         environment = {**os.environ, **trap.environment}
         subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
-    assert "asked for example.test" in trap.attempts[0]
+    assert "requested example.test" in trap.attempts[0]
 
 
 def test_a_machine_without_any_loopback_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """It was an unexpected OSError, 'this is a bug' (FC2-19)."""
     monkeypatch.setattr(ip_addresses, "loopbacks", list)
-    wanted = pytest.raises(RequirementError, match=r"neither 127\.0\.0\.1 nor ::1")
+    wanted = pytest.raises(RequirementError, match=r"no loopback address")
     with wanted as caught, offline_guard.armed(True):
         raise AssertionError("there is nothing to listen on")
     assert caught.value.code == "ADDRESS_MISSING"

@@ -164,8 +164,8 @@ def test_json_lines_can_be_parsed_back() -> None:
          "ok   services: nothing to change"),
         ("changed", "done [12/14] services: 3 changes (2.0 s)", "done services: 3 changes"),
         ("failed", "FAIL [12/14] services: FAILED (2.0 s)", "FAIL services: FAILED"),
-        ("unchanged", "ok   [12/14] services: not run: nothing differs",
-         "ok   services: not run: nothing differs"),
+        ("unchanged", "ok   [12/14] services: skipped: up to date",
+         "ok   services: skipped: up to date"),
     ],
 )  # fmt: skip
 def test_a_narrow_terminal_gets_fewer_words(state: str, wide: str, narrow: str) -> None:
