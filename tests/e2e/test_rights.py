@@ -204,7 +204,7 @@ def requiretty(start: Start, release: str) -> None:
     node = with_sudo(start, release, "plain ALL=(ALL) NOPASSWD: ALL\nDefaults requiretty")
     node.must("sh", "-c", "apt-get -qq update && apt-get -qq -y install python3-venv", user="root")
     child = at_terminal(node, INSTALL)
-    assert child.expect(["sudo wants a terminal for every command", "Go ahead"]) == 0
+    assert child.expect(["sudo requires a terminal for every command", "Go ahead"]) == 0
     assert ending(child) == 4
     refused = node.install("--yes", "--profile", "native", "--model", "smoke")
     as_root(node, refused.text)

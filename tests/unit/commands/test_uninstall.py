@@ -44,7 +44,7 @@ def test_what_we_made_goes_and_the_rest_stays(
     removal = uninstall.plan(str(installed(tmp_path)), str(tmp_path), purge=purge)
     assert [line.rpartition("/")[2] for line in removal.remove] == going
     assert len(removal.keep) == 4 - len(going)
-    assert any("libgomp1 (was there before)" in line for line in removal.keep)
+    assert any("libgomp1 (existed before the install)" in line for line in removal.keep)
 
 
 @pytest.mark.parametrize("purge", [False, True])

@@ -273,7 +273,7 @@ def test_a_resource_of_another_form_is_put_aside_and_never_acted_on(machine: Mac
     assert len(found["resources"]) == 3
     assert len(found["foreign"]) == 2
     answer = remove(str(machine.state), str(machine.home), purge=True, dry=True)
-    assert sum("of a version unknown here" in line for line in answer["kept"]) == 2
+    assert sum("from an unknown version" in line for line in answer["kept"]) == 2
 
 
 def test_saved_settings_of_any_form_stop_nothing(machine: Machine) -> None:

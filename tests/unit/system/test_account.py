@@ -68,4 +68,4 @@ def test_sudo_is_asked_outside_of_the_callers_session(
 def test_no_sudo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(account.tools, "SYSTEM_PATH", str(tmp_path))
     monkeypatch.setattr(os, "getuid", lambda: 12345)
-    assert account.gather_session()["sudo_why"] == "there is no sudo"
+    assert account.gather_session()["sudo_why"] == "sudo is not installed"

@@ -40,7 +40,7 @@ class Program:
     def text(self) -> str:
         """Return the text of the configuration file."""
         lines = [
-            "; Written by dream-runner; changes will be lost.",
+            "; Written by dream-runner; changes are lost.",
             "[unix_http_server]",
             "file = " + _escaped(self._address()),
             "chmod = 0600",

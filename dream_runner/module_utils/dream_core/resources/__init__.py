@@ -1,1 +1,1 @@
-"""The kinds of resources that an install makes: how each is observed and removed."""
+"""The kinds of resources that an install creates: how each is observed and removed."""

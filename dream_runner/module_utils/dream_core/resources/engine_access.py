@@ -1,4 +1,4 @@
-"""What lets an account use the container engine: a group, options of the daemon."""
+"""Access to the container engine: membership in a group, and options of the daemon."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ def observe_group(resource: Resource, host: Host, depth: int) -> Seen:
 
 
 def observe_options(resource: Resource, host: Host, depth: int) -> Seen:
-    """See options of ours in a JSON file of somebody else's."""
+    """Observe our options in a JSON file that belongs to others."""
     return {"present": daemon_options.holds(engine_look.read(resource["path"]), resource["set"])}
 
 
 def remove_group(resource: Resource) -> None:
-    """Take an account out of a group."""
+    """Remove an account from a group."""
     run_or_keep(["gpasswd", "--delete", resource["user"], resource["group"]])
 
 
 def remove_options(resource: Resource) -> None:
-    """Take our options out of the file; an empty one goes."""
+    """Remove our options from the file, and the file if it is then empty."""
     path = resource["path"]
     rest = daemon_options.without(engine_look.read(path), resource["set"])
     if rest:

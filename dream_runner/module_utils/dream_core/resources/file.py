@@ -1,4 +1,4 @@
-"""Files, directories and trees: how they are observed and removed."""
+"""Files, directories and trees."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _mode(status: os.stat_result) -> str:
 
 
 def observe_file(resource: Resource, host: Host, depth: int) -> Seen:
-    """Observe a file: its type, rights and size; its digest from LOOK on."""
+    """Observe a file: its type, mode and size; also its digest from LOOK on."""
     status = _status(resource["path"])
     if status is None:
         return {"present": False}
@@ -43,7 +43,7 @@ def observe_file(resource: Resource, host: Host, depth: int) -> Seen:
     if not resource.get("volatile"):
         seen["size_bytes"] = status.st_size
         seen["mtime_ns"] = status.st_mtime_ns
-        # An editor can put the time of change back, but not this one.
+        # An editor can set mtime back, but not ctime.
         seen["ctime_ns"] = status.st_ctime_ns
         seen["inode"] = status.st_ino
         if depth > GLANCE and stat.S_ISREG(status.st_mode):
@@ -71,7 +71,7 @@ def _sha256(path: str) -> str:
 
 
 def observe_directory(resource: Resource, host: Host, depth: int) -> Seen:
-    """Observe a directory: its type and rights."""
+    """Observe a directory: its type and mode."""
     status = _status(resource["path"])
     if status is None:
         return {"present": False}
@@ -84,10 +84,10 @@ def observe_directory(resource: Resource, host: Host, depth: int) -> Seen:
 
 
 def observe_tree(resource: Resource, host: Host, depth: int) -> Seen:
-    """See a directory that is wholly ours as one number over its files.
+    """Observe a directory that is completely ours as one digest over its files.
 
-    Name, mode, size and times of each: reading them all would cost a second for
-    an engine's packages. Byte code that Python adds by itself is left out.
+    The digest covers the name, mode, size and times of each file; reading all files would take a
+    second for an engine's packages. Byte code, which Python adds by itself, is skipped.
     """
     seen = observe_directory(resource, host, depth)
     if seen["present"]:
@@ -113,7 +113,7 @@ def _is_link(folder: str, name: str) -> bool:
 
 
 def observe_data(resource: Resource, host: Host, depth: int) -> Seen:
-    """See a directory whose mode and owner are the business of a service."""
+    """Observe a directory whose service decides its mode and owner."""
     return {"present": os.path.isdir(resource["path"])}
 
 
@@ -121,16 +121,17 @@ _SYSTEM_UNITS = "/etc/systemd/system"
 
 
 def has_former(resource: Resource) -> bool:
-    """Return whether an environment keeps the one before it."""
+    """Return whether the previous version of an environment is kept."""
     return resource["kind"] == "tree" and os.path.isdir(layout.former(resource["path"]))
 
 
 def remove_file(resource: Resource) -> None:
-    """Remove a file; systemd forgets a unit whose file goes."""
+    """Remove a file; reload systemd if it is the file of a unit."""
     path = resource["path"]
     os.unlink(path)
     if path.endswith(".service"):
-        # Else the manager goes on knowing a unit that is no more; one that does not run knows none.
+        # Otherwise the manager still knows the removed unit; a manager that is not running knows
+        # none.
         scope = "system" if os.path.dirname(path) == _SYSTEM_UNITS else "user"
         with contextlib.suppress(EngineError):
             systemd.systemctl(scope, "daemon-reload")
@@ -151,10 +152,10 @@ def remove_tree(resource: Resource) -> None:
 
 def _remove_whole(path: str) -> None:
     if os.path.islink(path):
-        raise Cannot("it is a link now")
+        raise Cannot("it is now a link")
     mounted = filesystems.mounts_below(path)
     if mounted:
-        raise Cannot("something is mounted in it: %s" % ", ".join(mounted))
+        raise Cannot("it contains a mount point: %s" % ", ".join(mounted))
     shutil.rmtree(path)
 
 

@@ -9,12 +9,12 @@ from .observed_host import Host
 
 
 def observe_sysctl(resource: Resource, host: Host, depth: int) -> Seen:
-    """See the value in force: a file of settings says what the next boot brings."""
+    """Observe the value in force; the settings file only shows the value after the next boot."""
     value = kernel.sysctl(resource["name"])
     return {"present": value is not None, "value": value}
 
 
 KINDS = {
-    # Its file goes; the value in force stays until the next boot.
+    # Its file is removed; the value in force stays until the next boot.
     "sysctl": Kind(observe_sysctl),
 }

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from .observed_host import Host
 
 
-#: How closely to look: never read content, read what a stamp does not vouch for, read all.
+#: How closely to observe: never read content; read files without a valid stamp; read all.
 GLANCE, LOOK, READ = range(3)
 
 
 def name_of(resource: Resource) -> str:
-    """Return the words a person knows the resource by."""
+    """Return a name of the resource for people."""
     label = resource.get("path") or resource.get("name") or resource.get("user")
     label = label or resource.get("service") or resource.get("reference")
     if resource["kind"] == "supervisor":
@@ -29,10 +29,10 @@ def name_of(resource: Resource) -> str:
 
 
 class Kind(NamedTuple):
-    """How resources of one kind are observed and removed.
+    """A kind of resource: how it is observed and removed.
 
-    ``remove`` is None where nothing has to be done. ``can_precede_us`` is False for names that
-    only an install of ours makes. ``is_precious``: kept by an uninstall without ``--purge``.
+    ``remove`` is None if nothing has to be done. ``can_precede_us`` is False for names that only an
+    install creates. ``is_precious``: kept by an uninstall without ``--purge``.
     """
 
     observe: Callable[[Resource, "Host", int], Seen]
@@ -42,14 +42,14 @@ class Kind(NamedTuple):
 
 
 class Cannot(Exception):
-    """A resource stays on the host, and why."""
+    """A resource cannot be removed; the message is the reason."""
 
 
 def run_or_keep(argv: Sequence[str]) -> None:
     """Run a program; raise Cannot with its reason if it is missing or fails."""
     program = tools.path_of(argv[0])
     if not program:
-        raise Cannot("%s is not there" % argv[0])
+        raise Cannot("%s is not installed" % argv[0])
     done = tools.run([program, *argv[1:]])
     if done.status != 0:
         raise Cannot(done.errors.strip() or "%s failed" % argv[0])

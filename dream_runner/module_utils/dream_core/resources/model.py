@@ -10,7 +10,7 @@ from .observed_host import Host
 
 
 def observe_model(resource: Resource, host: Host, depth: int) -> Seen:
-    """See a model without reading it wherever its stamp still fits the file."""
+    """Observe a model; read it only if its stamp does not fit the file."""
     seen = observe_file(resource, host, GLANCE)
     if seen["present"] and depth > GLANCE:
         found = is_present(resource["path"], resource["sha256"], verify=depth == READ, write=False)
@@ -19,7 +19,7 @@ def observe_model(resource: Resource, host: Host, depth: int) -> Seen:
 
 
 def _digest_of(why: str) -> str:
-    """Return the digest that was found, or why there is none."""
+    """Return the digest of the file, or why there is none."""
     return why[len(ITS_DIGEST) :] if why.startswith(ITS_DIGEST) else why
 
 

@@ -1,4 +1,4 @@
-"""What is asked of a host for many resources at once."""
+"""Requests to a host for several resources at once."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ Answer = TypeVar("Answer")
 
 
 class Host:
-    """A host and the resources to observe on it; each question is asked once, when needed."""
+    """A host and the resources to observe on it; each request is sent once and only if needed."""
 
     def __init__(self, resources: Iterable[Resource] = ()) -> None:
         self.resources = list(resources)
         self._answers: Dict[Hashable, Any] = {}
 
     def once(self, question: Hashable, ask: Callable[[], Answer]) -> Answer:
-        """Return what ``ask`` returned when ``question`` was first asked."""
+        """Return the result of ``ask``, which is called only the first time for ``question``."""
         if question not in self._answers:
             self._answers[question] = ask()
         answer: Answer = self._answers[question]

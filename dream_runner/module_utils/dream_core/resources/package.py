@@ -15,6 +15,6 @@ def observe_package(resource: Resource, host: Host, depth: int) -> Seen:
 
 
 KINDS = {
-    # Removed all at once, with what only they need (packages/removal.py).
+    # All packages are removed together, with their own dependencies (packages/removal.py).
     "package": Kind(observe_package),
 }

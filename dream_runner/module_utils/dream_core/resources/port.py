@@ -15,6 +15,6 @@ def observe_port(resource: Resource, host: Host, depth: int) -> Seen:
 
 
 KINDS = {
-    # It closes with its program.
+    # The port closes with its program.
     "port": Kind(observe_port, can_precede_us=False),
 }

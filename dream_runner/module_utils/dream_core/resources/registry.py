@@ -14,22 +14,22 @@ KINDS: Dict[str, Kind] = {name: kind for item in _FILES for name, kind in item.K
 
 
 def observe(resource: Resource, host: Host, depth: int = LOOK) -> Seen:
-    """Return what is seen of ``resource`` now; an absent one is ``{"present": False}``."""
+    """Return the current state of ``resource``; a missing one is ``{"present": False}``."""
     return KINDS[resource["kind"]].observe(resource, host, depth)
 
 
 def observe_all(resources: Iterable[Resource]) -> List[Resource]:
-    """Return the resources, each with what is seen of it now under ``seen``."""
+    """Return the resources, each with its current state under ``seen``."""
     known = list(resources)
     host = Host(known)
     return [{**item, "seen": observe(item, host)} for item in known]
 
 
 def was_there(resources: Sequence[Resource]) -> List[bool]:
-    """Tell for each resource whether it is on the host before a phase touches it.
+    """Return for each resource whether it is on the host before a phase changes it.
 
-    Links are not followed: an object of any type at the path was there. A unit, program or port
-    of that name was not there before our first receipt, or it was ours.
+    Links are not followed: an object of any type at the path counts. A unit, program or port with
+    that name did not exist before our first receipt, or it was ours.
     """
     host = Host(resources)
     return [
@@ -41,7 +41,7 @@ def was_there(resources: Sequence[Resource]) -> List[bool]:
 def remove(resource: Resource) -> None:
     """Remove a resource that is on the host.
 
-    Raises Cannot with the reason for which it stays, DreamError, OSError or SubprocessError.
+    Raises Cannot with the reason if it stays, DreamError, OSError or SubprocessError.
     """
     how = KINDS[resource["kind"]].remove
     if how is not None:

@@ -1,4 +1,4 @@
-"""Programs kept running where systemd is not: by supervisord or by a keeper."""
+"""Programs on hosts without systemd: under supervisord or under a keeper."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .observed_host import Host
 
 
 def observe_supervisor(resource: Resource, host: Host, depth: int) -> Seen:
-    """Observe a program of supervisord."""
+    """Observe a program under supervisord."""
     # Imported here: only hosts without systemd have one.
     from ..native.supervisord_state import program_state
 
@@ -17,7 +17,7 @@ def observe_supervisor(resource: Resource, host: Host, depth: int) -> Seen:
 
 
 def observe_background(resource: Resource, host: Host, depth: int) -> Seen:
-    """Observe a program that a keeper runs."""
+    """Observe a program under a keeper."""
     # Imported here: only hosts without systemd have one.
     from ..native.background import problem, program_of
 

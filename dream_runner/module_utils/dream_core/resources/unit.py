@@ -1,4 +1,4 @@
-"""A unit of systemd, and an account whose units run without a login."""
+"""Units of systemd, and accounts whose units run without a login."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def observe_unit(resource: Resource, host: Host, depth: int) -> Seen:
         return {"present": False}
     active = shown.get("ActiveState", "unknown")
     if resource.get("retries") and active in ("activating", "reloading"):
-        # Between two starts, which are part of its work.
+        # The unit is between two starts, which is normal for it.
         active = "active"
     return {
         "present": True,
@@ -39,17 +39,17 @@ def observe_linger(resource: Resource, host: Host, depth: int) -> Seen:
 def remove_unit(resource: Resource) -> None:
     """Stop and disable a unit. Raises Cannot if it still runs."""
     if not tools.path_of("systemctl"):
-        raise Cannot("systemctl is not there")
+        raise Cannot("systemctl is not installed")
     done = systemd.run(resource["scope"], "disable", "--now", resource["name"], seconds=60)
     if done.status != 0:
         raise Cannot(done.errors.strip() or "systemctl failed")
     state = observe_unit(resource, Host([resource]), LOOK).get("active")
     if state in ("active", "activating"):
-        raise Cannot("it still runs")
+        raise Cannot("it is still running")
 
 
 def remove_linger(resource: Resource) -> None:
-    """Let units of an account end with its last login."""
+    """Disable lingering: the units of an account then stop with its last login."""
     run_or_keep(["loginctl", "disable-linger", resource["user"]])
 
 

@@ -1,6 +1,6 @@
-"""The unit or program that runs the model: whether waiting for it is useless.
+"""Check whether waiting for the unit or program that runs the model is useless.
 
-The health phase asks this; it needs no other kind of resource.
+The health phase uses this; it needs no other kind of resource.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from .kind import GLANCE, name_of
 from .observed_host import Host
 from .unit import observe_unit
 
-#: States of a unit (systemd) or program (supervisord) that never become "active" by waiting.
+#: States of a unit (systemd) or program (supervisord) that do not become "active" by themselves.
 _FAILED_FOR_GOOD = frozenset(("failed", "FATAL", "STOPPED", "EXITED", "UNKNOWN"))
 
 
 def failed_for_good(resource: Resource) -> str:
-    """Return why waiting for this unit or program is useless, or an empty string."""
+    """Return why waiting for this unit or program is useless, or ""."""
     state = _state(resource)
     return "%s is %s" % (name_of(resource), state) if state in _FAILED_FOR_GOOD else ""
 

@@ -1,4 +1,4 @@
-"""Who runs on this host, and what that person may do. Never cached."""
+"""The current account and its rights on this host. Never cached."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import Any, List, Optional, Tuple
 from ..types.host import Session
 from . import ip_addresses, tools
 
-#: A password that is wrong takes two seconds, a directory server more.
+#: Seconds to wait for sudo: a wrong password takes two, a directory server more.
 _SUDO_SECONDS = 30
-#: What a task becomes root with; a rule that allows ``true`` may forbid a shell.
+#: The command that Ansible runs to become root; a rule that allows ``true`` may forbid a shell.
 _BECOME = ("-k", "-n", "/bin/sh", "-c", ":")
-#: What sudo says where a password would not help, each with the reason to show.
+#: Messages of sudo for which no password helps, with the reasons to show.
 _REFUSALS = (
-    (re.compile(r"must have a tty"), "sudo wants a terminal for every command (requiretty)"),
+    (re.compile(r"must have a tty"), "sudo requires a terminal for every command (requiretty)"),
     (re.compile(r"not in the sudoers"), "this user is not in the sudoers file"),
     (re.compile(r"not allowed to|may not run"), "sudo does not allow this user to run everything"),
 )
 
 
 def gather_session() -> Session:
-    """Return uid, gid, user, home, is_root, sudo, sudo_why and user_manager.
+    """Return uid, gid, user, home, is_root, sudo, sudo_why, user_manager and loopbacks.
 
-    ``sudo`` is ``root`` (not needed), ``passwordless``, ``password`` (sudo is
-    there and would ask) or ``none``; ``sudo_why`` says why none. ``user_manager`` tells
-    whether this user's systemd manager answers or can be started by lingering. ``loopbacks``
-    are those of 127.0.0.1 and ::1 that this host has.
+    ``sudo`` is ``root`` (not needed), ``passwordless``, ``password`` (sudo asks for one) or
+    ``none``; ``sudo_why`` is the reason for ``none``. ``user_manager`` is true if this user's
+    systemd manager answers or can be started by lingering. ``loopbacks`` are those of 127.0.0.1 and
+    ::1 that this host has.
     """
     uid = os.getuid()
     try:
@@ -53,22 +53,22 @@ def gather_session() -> Session:
 def _sudo() -> Tuple[str, str]:
     sudo = tools.path_of("sudo")
     if not sudo:
-        return "none", "there is no sudo"
+        return "none", "sudo is not installed"
     status, output = ask_sudo([sudo, *_BECOME])
     if status == 0:
         return "passwordless", ""
     why = sudo_refusal(output)
-    # Without -n sudo could ask; "not in the sudoers file" is mostly said only after
-    # the password, so that "password" means: it may work, one has to ask.
+    # Without -n sudo could ask for the password. It usually reports "not in the sudoers file" only
+    # after the password, so "password" means that it may work.
     return ("none", why) if why else ("password", "")
 
 
 def ask_sudo(argv: List[str], typed: Optional[str] = None) -> Tuple[int, str]:
-    """Run a sudo command line as Ansible will; return its status and what it said.
+    """Run a sudo command as Ansible does; return its status and output.
 
-    Ansible's workers have a session of their own and no terminal: a password that sudo
-    remembers for the caller's terminal does not count there. So this has one, too, and
-    ``argv`` has ``-k``. Status -1: sudo could not be run, or did not answer.
+    Ansible's workers have their own session without a terminal, where sudo does not use a password
+    that it remembers for the caller's terminal. This command therefore also runs in a new session,
+    and ``argv`` has ``-k``. Status -1: sudo could not be run, or did not answer.
     """
     try:
         done = tools.run(
@@ -85,15 +85,15 @@ def ask_sudo(argv: List[str], typed: Optional[str] = None) -> Tuple[int, str]:
 
 
 def sudo_refusal(output: str) -> str:
-    """Return why no password helps, by what sudo said; empty where one may help."""
+    """Return from sudo's output why no password helps; empty if one may help."""
     return next((why for pattern, why in _REFUSALS if pattern.search(output)), "")
 
 
 def _has_user_manager(uid: int, sudo: str) -> bool:
-    """Return whether ``systemctl --user`` works for ``uid``, or will with lingering.
+    """Return whether ``systemctl --user`` works for ``uid``, or would with lingering.
 
-    Lingering needs an administrator where there is no session yet, and
-    without pam_systemd a lingering manager has no runtime directory and exits.
+    Without a session, lingering needs an administrator; without pam_systemd, a lingering manager
+    has no runtime directory and exits.
     """
     if uid == 0 or not os.path.isdir("/run/systemd/system"):
         return False

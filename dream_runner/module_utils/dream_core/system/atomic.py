@@ -1,4 +1,4 @@
-"""Write a file so that a crash leaves either the old or the new content.
+"""Write files atomically: a crash leaves either the old or the new content.
 
 Order: temporary file in the same directory, content, fsync, rename, fsync of
 the directory. Python's documentation for ``os.replace`` promises the rename is
@@ -15,13 +15,12 @@ from typing import Dict, Tuple, Type
 
 from ..errors import DiskError, DreamError, PrivilegeError, UsageError
 
-#: Leading part of the name of every temporary file made here, so that a later
-#: run recognises what a killed one left behind.
+#: The prefix of all temporary files, by which a later run finds those of a killed run.
 TEMP_PREFIX = ".dream-tmp-"
 
 
 def fsync_dir(path: str) -> None:
-    """Make a rename or unlink inside ``path`` durable."""
+    """Make renames and removals in the directory ``path`` durable."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
@@ -34,10 +33,10 @@ def fsync_dir(path: str) -> None:
 
 
 def write_bytes(path: str, content: bytes, mode: int = 0o644) -> None:
-    """Replace ``path`` by ``content`` with exactly ``mode``.
+    """Replace ``path`` with ``content`` and exactly ``mode``.
 
-    Raises DiskError or PrivilegeError; the old file is then untouched and no
-    temporary file is left.
+    Raises DiskError or PrivilegeError; the old file is then unchanged and no temporary file is
+    left.
     """
     directory = os.path.dirname(os.path.abspath(path))
     temporary = os.path.join(directory, TEMP_PREFIX + os.path.basename(path))
@@ -53,7 +52,7 @@ def write_bytes(path: str, content: bytes, mode: int = 0o644) -> None:
 
 
 def _refuse_special(path: str) -> None:
-    """Refuse to put a file in the place of a device, pipe or socket, which a rename would do.
+    """Refuse to replace a device, pipe or socket, which a rename would do.
 
     A link to one is refused as well: /dev/stdout is such a link.
     """
@@ -66,14 +65,14 @@ def _refuse_special(path: str) -> None:
             "%s is a device, a pipe or a socket, not a regular file" % path,
             code="NOT_A_FILE",
             where=path,
-            hint="give the name of a file",
+            hint="use the name of a file",
         )
 
 
 def _write_durably(path: str, content: bytes, mode: int) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-    # O_EXCL and O_NOFOLLOW: whatever stands there now is not ours.
+    # O_EXCL and O_NOFOLLOW: an object that is already there is not ours.
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(path, flags, 0o600), "wb") as handle:
         handle.write(content)
@@ -82,8 +81,8 @@ def _write_durably(path: str, content: bytes, mode: int) -> None:
         os.fsync(handle.fileno())
 
 
-#: What an errno means for a path: whose fault it is, and what to do. Errors about a name are told
-#: apart from those of a disk; whatever is not listed is a disk that failed.
+#: The error class and hint for an errno. Errors about a name differ from those of a disk; an
+#: unlisted errno counts as a disk failure.
 _MEANINGS: Dict[int, Tuple[Type[DreamError], str, str]] = {
     number: meaning
     for numbers, meaning in (
@@ -109,7 +108,7 @@ _MEANINGS: Dict[int, Tuple[Type[DreamError], str, str]] = {
         ),
         (
             (errno.ENAMETOOLONG, errno.EILSEQ),
-            (UsageError, "BAD_NAME", "choose a shorter name of plain letters"),
+            (UsageError, "BAD_NAME", "choose a shorter name with plain letters"),
         ),
         (
             (errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.ENOTEMPTY),
@@ -132,8 +131,8 @@ _MEANINGS: Dict[int, Tuple[Type[DreamError], str, str]] = {
             (
                 DiskError,
                 "FILESYSTEM_LIMIT",
-                "this filesystem cannot do that (FAT: no file of 4 GiB, no : in a name); "
-                "choose a directory on another one",
+                "choose a directory on another filesystem; this one does not support it (FAT: no "
+                "files of 4 GiB, no ':' in names)",
             ),
         ),
         (
@@ -155,7 +154,7 @@ _BROKEN = (DiskError, "DISK_ERROR", "check the disk and the kernel log (dmesg)")
 
 
 def translate(error: OSError, path: str) -> DreamError:
-    """Return the DreamError for an operating-system error on ``path``."""
+    """Return the DreamError for an OSError on ``path``."""
     cls, code, hint = _MEANINGS.get(error.errno or 0, _BROKEN)
     what = "%s: %s" % (path, error.strerror or type(error).__name__)
     return cls(what, code=code, where=path, hint=hint)

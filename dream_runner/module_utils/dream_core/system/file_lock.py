@@ -1,7 +1,8 @@
-"""Try to lock a file: one opinion on filesystems that have no locks.
+"""Lock files, with one policy for filesystems without locks.
 
-``flock`` is released by the kernel however its holder ends. Some network filesystems have none
-(Lustre without ``-o flock``, CIFS, some FUSE): there the work goes on unlocked, and says so.
+The kernel releases ``flock`` however its holder ends. Some network filesystems have no locks
+(Lustre without ``-o flock``, CIFS, some FUSE): there the work continues without a lock, with a
+message.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ _POLL_SECONDS = 0.2
 
 
 class Lock(Enum):
-    """What came of the attempt."""
+    """The result of an attempt to lock."""
 
     OURS = "ours"
     HELD = "held"
-    #: The filesystem has no locks; nobody can hold one.
+    #: The filesystem does not support locks.
     IMPOSSIBLE = "impossible"
 
 
 def opened(path: str) -> int:
-    """Open a lock file, which is created if need be. Raises OSError."""
+    """Open a lock file and create it if needed. Raises OSError."""
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     handle = os.open(path, flags, 0o600)
     if stat.S_ISREG(os.fstat(handle).st_mode):
@@ -40,7 +41,7 @@ def opened(path: str) -> int:
 
 
 def is_current(handle: int, path: str) -> bool:
-    """Return whether ``path`` still is the file that was opened: a deleted one excludes nobody."""
+    """Return whether ``path`` is still the open file; a lock on a deleted file has no effect."""
     try:
         return os.path.samestat(os.fstat(handle), os.lstat(path))
     except OSError:
@@ -50,7 +51,7 @@ def is_current(handle: int, path: str) -> bool:
 def attempt(handle: int, *, shared: bool = False, seconds: float = 0) -> Lock:
     """Lock the open file ``handle``, waiting up to ``seconds`` for another holder.
 
-    Raises OSError for what is neither another holder nor a filesystem without locks.
+    Raises OSError unless the reason is another holder or a filesystem without locks.
     """
     deadline = time.monotonic() + seconds
     how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB

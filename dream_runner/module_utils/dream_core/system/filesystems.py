@@ -1,4 +1,4 @@
-"""Filesystems: which one holds a path, how much is free, what it can do."""
+"""The filesystem of a path: its free space and its features."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from ..types.host import Filesystem
 from . import file_lock
 from .atomic import TEMP_PREFIX
 
-#: Filesystems that honour modes, links and case; no need to write anything to find out.
+#: Filesystems that are known to support modes, links and case, so that no write test is needed.
 SOUND_FILESYSTEMS = frozenset(
     ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "overlay", "tmpfs", "bcachefs", "jfs")
 )
 
 
-#: What ``probe_semantics`` tries.
+#: The features that ``probe_semantics`` tests.
 SEMANTICS = ("chmod", "symlink", "case", "lock", "socket")
 
 
 def existing_parent(path: str) -> str:
-    """Return ``path``, or its nearest ancestor that is there."""
+    """Return ``path``, or its nearest existing ancestor."""
     path = os.path.abspath(path)
     while not os.path.lexists(path):
         path = os.path.dirname(path)
@@ -34,11 +34,11 @@ def existing_parent(path: str) -> str:
 
 
 def filesystem(path: str, mountinfo: str = "/proc/self/mountinfo") -> Filesystem:
-    """Describe the filesystem that ``path`` is on, or would be on once it is made.
+    """Describe the filesystem of ``path``, which need not exist yet.
 
-    ``device`` tells filesystems apart (two paths with the same one share the
-    free bytes); ``free_bytes`` is what an ordinary user may still fill. ``own``: the path is there
-    and this user's, who may open it again. None stands for what the kernel would not say.
+    ``device`` identifies the filesystem (two paths with the same device share the free bytes);
+    ``free_bytes`` is the space for ordinary users. ``own``: the path exists and belongs to this
+    user, who can restore its mode. Unknown values are None.
     """
     there = existing_parent(path)
     mount, fstype = _mount_of(os.path.realpath(there), mountinfo)
@@ -68,7 +68,7 @@ def filesystem(path: str, mountinfo: str = "/proc/self/mountinfo") -> Filesystem
 
 
 def _mount_of(path: str, mountinfo: str) -> Tuple[Optional[str], Optional[str]]:
-    """Return the mount point and type of ``path``; the last of the longest matches counts."""
+    """Return the mount point and type of ``path``: the last one of the longest matches."""
     best: Tuple[Optional[str], Optional[str]] = (None, None)
     for line in lines(mountinfo):
         left, _, right = line.partition(" - ")
@@ -83,25 +83,24 @@ def _mount_of(path: str, mountinfo: str) -> Tuple[Optional[str], Optional[str]]:
 
 
 def mount_points() -> List[str]:
-    """Return the mount points of this process; names that are not UTF-8 keep their bytes."""
+    """Return the mount points of this process; bytes that are not UTF-8 become surrogates."""
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
-            # Only this character separates fields; other whitespace is part of a name.
+            # Only this character separates fields; other whitespace belongs to names.
             return sorted(_unescape(line.split(" ")[4]) for line in lines)
     except OSError:
         return []
 
 
 def _unescape(text: str) -> str:
-    """Undo the octal escapes of the kernel's mount tables."""
+    """Decode the octal escapes of the kernel's mount tables."""
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
 
 
 def probe_semantics(directory: str) -> Dict[str, Optional[bool]]:
-    """Try whether ``directory`` has modes, links, case, file locks and sockets.
+    """Test whether ``directory`` supports modes, links, case, file locks and sockets.
 
-    Writes a private temporary directory there and removes it. None: could not
-    be tried.
+    Creates a private temporary directory there and removes it. None: could not be tested.
     """
     answer: Dict[str, Optional[bool]] = dict.fromkeys(SEMANTICS)
     try:
@@ -123,7 +122,8 @@ def _can_bind(directory: str) -> bool:
     handle = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with socket.socket(socket.AF_UNIX) as server:
-            # Through the directory's descriptor: a path of any length fits into the address.
+            # Through the directory's descriptor, so that a path of any length fits into the
+            # address.
             server.bind("/proc/self/fd/%d/socket" % handle)
     except OSError:
         return False
@@ -153,7 +153,7 @@ def _can_link(target: str, link: str) -> bool:
 
 
 def allocated_bytes(path: str) -> int:
-    """Return the bytes that ``path`` (a file, or all files below it) takes on its disk."""
+    """Return the disk usage in bytes of ``path`` (a file, or all files below it)."""
     try:
         status = os.lstat(path)
     except OSError:
@@ -168,7 +168,7 @@ def allocated_bytes(path: str) -> int:
 
 
 def is_inside(path: str, directory: str) -> bool:
-    """Return whether ``path`` is ``directory`` or lies below it, by name alone."""
+    """Return whether ``path`` is ``directory`` or is below it, only by name."""
     return bool(directory) and (path + "/").startswith(directory.rstrip("/") + "/")
 
 
@@ -182,7 +182,7 @@ def lines(path: str) -> List[str]:
 
 
 def names_in(path: str) -> List[str]:
-    """Return the entries of a directory; none where it cannot be read."""
+    """Return the names in a directory; none if it cannot be read."""
     try:
         return os.listdir(path)
     except OSError:
@@ -198,9 +198,9 @@ def read_link(path: str) -> Optional[str]:
 
 
 def mounts_below(path: str, below: str = "") -> List[str]:
-    """Return the mount points that lie on the way from ``below`` to ``path``, the ends included.
+    """Return the mount points from ``below`` to ``path``, both included.
 
-    Without ``below``: those at or below ``path``.
+    Without ``below``, return those at or below ``path``.
     """
     real = os.path.realpath(path)
     if below:
@@ -210,9 +210,9 @@ def mounts_below(path: str, below: str = "") -> List[str]:
 
 
 def parts_of(path: str) -> List[str]:
-    """Return the files that ``path`` is made of: itself, or ``path.000``, ``path.001`` and so on.
+    """Return the files of ``path``: itself, or its parts ``path.000``, ``path.001`` and so on.
 
-    A medium with FAT holds no file of 4 GiB, so that a bundle may have it in parts.
+    FAT does not support files of 4 GiB, so a bundle may have a file in parts.
     """
     if os.path.exists(path) or not os.path.isfile(path + ".000"):
         return [path]

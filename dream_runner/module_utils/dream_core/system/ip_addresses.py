@@ -1,4 +1,4 @@
-"""Addresses of this host: which exist, which one a client asks, how a URL spells it."""
+"""IP addresses of this host, and their form in URLs."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from typing import Any, Iterable, List, Sequence, Tuple
 
 from .filesystems import lines
 
-#: What a server listens on when it listens everywhere, with the loopback addresses that
-#: then answer, the best first. ``::`` takes IPv4 connections as well.
+#: The wildcard addresses, with the loopback addresses that then answer, the best first. ``::``
+#: accepts IPv4 connections as well.
 _ASKED_AT = {"0.0.0.0": ("127.0.0.1",), "::": ("::1", "127.0.0.1")}
 LOOPBACKS = ("127.0.0.1", "::1")
 
 
 def is_everywhere(address: str) -> bool:
-    """Return whether a server bound to ``address`` listens on every address of the host."""
+    """Return whether ``address`` is a wildcard: a server then listens on every address."""
     return address in _ASKED_AT
 
 
 def authority(host: str, port: int) -> str:
-    """Return ``host:port`` as a URL spells it: IPv6 in brackets, its zone escaped (RFC 6874)."""
+    """Return ``host:port`` for a URL: IPv6 in brackets, its zone escaped (RFC 6874)."""
     name = "[%s]" % host.replace("%25", "%").replace("%", "%25") if ":" in host else host
     return "%s:%d" % (name, port)
 
 
 def base_url(host: str, port: int) -> str:
-    """Return the address of an HTTP server of this host, without a path."""
+    """Return the base URL of an HTTP server on this host."""
     return "http://" + authority(host, port)
 
 
 def reachable(address: str, loopbacks: Sequence[str] = LOOPBACKS) -> str:
-    """Return where a client of this host asks a server that is bound to ``address``.
+    """Return the address at which a client on this host reaches a server bound to ``address``.
 
     Never ``localhost``, which may resolve to the other family (C8).
     """
@@ -64,19 +64,19 @@ def _can_bind(address: str) -> bool:
 
 
 def family(address: str) -> socket.AddressFamily:
-    """Return the family of an address that is spelled in numbers."""
+    """Return the family of a numeric address."""
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
 def _place(address: str) -> Any:
-    """Return what ``bind`` takes; the zone of a link-local address is a number there."""
+    """Return the argument for ``bind``, where the zone of a link-local address is a number."""
     return socket.getaddrinfo(address, 0, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)[0][
         4
     ]
 
 
 def canonical(address: str) -> str:
-    """Return one spelling for one place: without zone, IPv4 also where IPv6 carries it."""
+    """Return the canonical form of an address: no zone, and IPv4 for an IPv4-mapped address."""
     try:
         found: Any = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -85,7 +85,7 @@ def canonical(address: str) -> str:
 
 
 def collide(one: str, other: str) -> bool:
-    """Return whether two servers cannot have the same port on these addresses."""
+    """Return whether two servers on these addresses cannot use the same port."""
     places = (canonical(one), canonical(other))
     if "::" in places or places[0] == places[1]:
         return True
@@ -93,14 +93,14 @@ def collide(one: str, other: str) -> bool:
 
 
 def is_loopback(address: str) -> bool:
-    """Return whether only programs of this host reach what listens on ``address``."""
+    """Return whether only programs on this host can reach ``address``."""
     try:
         return ipaddress.ip_address(canonical(address)).is_loopback
     except ValueError:
         return address == "localhost"
 
 
-#: Interfaces that lead to containers and virtual machines of this host only.
+#: Interfaces that connect only containers and virtual machines of this host.
 _INNER = ("lo", "docker", "br-", "veth", "virbr", "cni", "flannel", "lxc", "podman", "tap")
 
 
@@ -108,7 +108,7 @@ _SIOCGIFADDR = 0x8915
 
 
 def addresses(if_inet6: str = "/proc/net/if_inet6") -> List[str]:
-    """Return the addresses under which other computers see this one, the usual one first."""
+    """Return the addresses at which other computers reach this one, the usual one first."""
     names = [name for _, name in socket.if_nameindex() if not name.startswith(_INNER)]
     found = [item for item in (_source_address(), *map(_ipv4, names)) if item]
     found += [address for name, address in _global_ipv6(if_inet6) if name in names]
@@ -116,7 +116,7 @@ def addresses(if_inet6: str = "/proc/net/if_inet6") -> List[str]:
 
 
 def _source_address() -> str:
-    """Return the address that this host sends from; a datagram socket connects without a byte."""
+    """Return the source address of this host; connecting a datagram socket sends nothing."""
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.connect(("192.0.2.1", 9))
         found = str(sender.getsockname()[0])
@@ -132,7 +132,7 @@ def _ipv4(interface: str) -> str:
 
 
 def _global_ipv6(path: str) -> Iterable[Tuple[str, str]]:
-    """Yield interface and address of what is neither of this host nor of this link only."""
+    """Yield interface and address of all global IPv6 addresses."""
     for line in lines(path):
         fields = line.split()
         if len(fields) == 6 and fields[3] == "00":

@@ -1,4 +1,4 @@
-"""What the kernel and the system libraries of this host offer now."""
+"""Features of the kernel and the system libraries of this host."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .tools import prints
 
 
 def available_memory_mb(meminfo: str = "/proc/meminfo") -> Optional[int]:
-    """Return what the kernel says can be had without swapping, or None."""
+    """Return the memory in MB that is available without swapping, or None."""
     for line in lines(meminfo):
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) // 1024
@@ -46,15 +46,15 @@ def module_parameters(
 
 
 def sysctl(name: str, proc: str = "/proc") -> Optional[str]:
-    """Return the value of a kernel setting in force, or None where there is no such setting."""
+    """Return the current value of a kernel setting, or None if there is no such setting."""
     path = os.path.join(proc, "sys", *name.split("."))
     return " ".join("\n".join(lines(path)).split()) if os.path.exists(path) else None
 
 
 def can_make_environments(python: str = "") -> bool:
-    """Return whether ``python`` (empty: this one) can make virtual environments.
+    """Return whether ``python`` (empty: this one) can create virtual environments.
 
-    Debian keeps ensurepip in a package of its own.
+    Debian has ensurepip in a separate package.
     """
     if not python or python == sys.executable:
         return importlib.util.find_spec("ensurepip") is not None
@@ -62,6 +62,6 @@ def can_make_environments(python: str = "") -> bool:
 
 
 def has_certificates() -> bool:
-    """Return whether OpenSSL finds certificate authorities, so that https can be verified."""
+    """Return whether OpenSSL finds certificate authorities, which https needs."""
     paths = ssl.get_default_verify_paths()
     return bool(paths.cafile) or bool(paths.capath and names_in(paths.capath))

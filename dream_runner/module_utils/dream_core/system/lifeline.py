@@ -1,7 +1,7 @@
-"""The wrapper's socket: progress goes up, and its end ends the module.
+"""The connection to the wrapper's socket: it carries progress, and its end stops the module.
 
-Measured: a SIGKILL of the wrapper leaves every module below it running. A
-module that holds this socket learns of it at once, locally and over SSH.
+After a SIGKILL of the wrapper its modules keep running. A module with this socket notices it
+immediately, locally and over SSH.
 """
 
 from __future__ import annotations
@@ -19,15 +19,14 @@ from typing import Any, Callable, Optional
 
 
 class Lifeline:
-    """A connection to the wrapper, or a silent stand-in when there is none.
+    """A connection to the wrapper, or a dummy if there is none.
 
-    ``on_lost`` runs once, in a thread, when the wrapper's end closes; the
-    default ends this process by SIGTERM, after two seconds by SIGKILL. Its
-    children are bound to it (process.py). Use as a context manager.
+    ``on_lost`` runs once, in a thread, when the wrapper's end closes; by default it stops this
+    process with SIGTERM, and after two seconds with SIGKILL. Child processes stop with it
+    (process.py). Use it as a context manager.
 
-    A wrapper on another machine hands out a lease (``{"lease_seconds": 60}``) and
-    renews it: where the network is cut nothing closes, and silence for so long
-    is the end too.
+    A wrapper on another machine grants a lease (``{"lease_seconds": 60}``) and renews it: if the
+    network is cut nothing closes, so an expired lease counts as the end, too.
     """
 
     def __init__(
@@ -45,7 +44,7 @@ class Lifeline:
         self._socket: Optional[socket.socket] = None
         if path:
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            # "@name" is Linux' abstract namespace: no file that a killed run leaves.
+            # "@name" is in Linux's abstract namespace, so a killed run leaves no file.
             connection.connect("\0" + path[1:] if path.startswith("@") else path)
             self._socket = connection
             threading.Thread(target=self._watch, daemon=True).start()
@@ -57,7 +56,7 @@ class Lifeline:
         self.close()
 
     def progress(self, what: str, done: int, total: int, rate: float, note: str = "") -> None:
-        """Report bytes done, bytes in all (0: unknown) and bytes per second."""
+        """Report done bytes, total bytes (0: unknown) and bytes per second."""
         self._send(
             {
                 "type": "progress",
@@ -73,7 +72,7 @@ class Lifeline:
         )
 
     def notice(self, text: str, level: str = "info") -> None:
-        """Show the user a line."""
+        """Show a line to the user."""
         self._send(
             {
                 "type": "notice",
@@ -85,7 +84,7 @@ class Lifeline:
         )
 
     def close(self) -> None:
-        """Say goodbye; ``on_lost`` does not run any more."""
+        """Close the connection; ``on_lost`` will not run any more."""
         self._closing = True
         if self._socket is not None:
             with contextlib.suppress(OSError):
@@ -95,13 +94,13 @@ class Lifeline:
     def _send(self, message: Any) -> None:
         if self._socket is None:
             return
-        # A broken connection is the watcher's business: it sees the same end of file.
+        # The watcher thread handles a broken connection: it sees the same end of file.
         with contextlib.suppress(OSError), self._lock:
             self._socket.sendall((json.dumps(message) + "\n").encode())
 
     def _watch(self) -> None:
         assert self._socket is not None
-        # A lease that ran out is a TimeoutError, and so an OSError.
+        # An expired lease is a TimeoutError, which is an OSError.
         with contextlib.suppress(OSError):
             while True:
                 words = self._socket.recv(4096)
@@ -115,7 +114,7 @@ class Lifeline:
 
 
 def _lease(words: bytes) -> float:
-    """Return the seconds that the last whole line grants, or 0 where it grants none."""
+    """Return the lease in the last complete line in seconds, or 0 if it has none."""
     lines = words.split(b"\n")[:-1]
     try:
         return max(0.0, float(json.loads(lines[-1])["lease_seconds"])) if lines else 0.0
@@ -124,9 +123,9 @@ def _lease(words: bytes) -> float:
 
 
 def sweep(pattern: str) -> None:
-    """Remove the sockets that match ``pattern``, are this user's and have nobody at the other end.
+    """Remove this user's sockets that match ``pattern`` and have no server.
 
-    sshd leaves the name of a forwarded socket behind when its connection ends.
+    sshd does not remove the file of a forwarded socket when its connection ends.
     """
     for path in glob.glob(pattern):
         try:

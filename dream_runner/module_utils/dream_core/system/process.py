@@ -1,4 +1,4 @@
-"""Run another program so that it cannot outlive the one that started it."""
+"""Run other programs so that they cannot outlive this process."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import threading
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
-#: prctl(2): signal to this process when the thread that made it ends.
+#: prctl(2): signal this process when the thread that created it ends.
 _PR_SET_PDEATHSIG = 1
 _BLOCK_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Finished:
-    """How a program ended, with the end of what it printed."""
+    """The exit status of a program, and the end of its output."""
 
     status: int
     output: str
@@ -36,11 +36,11 @@ def run_child(
     kept_lines: int = 40,
     feed: Sequence[str] = (),
 ) -> Finished:
-    """Run ``argv`` to its end; hand on each line it prints to ``on_line``.
+    """Run ``argv`` to its end; pass each line of its output to ``on_line``.
 
-    Its input are the files of ``feed``, one after the other. The kernel kills it when
-    this process dies, however that happens: a child left behind would go on writing
-    where the next run begins. Raises OSError when it cannot be started.
+    Its input is the content of the files in ``feed``. The kernel kills it when this process dies in
+    any way: otherwise the child would still write when the next run begins. Raises OSError if it
+    cannot be started.
     """
     process = subprocess.Popen(
         argv,
@@ -71,7 +71,7 @@ def start_child(
 ) -> "subprocess.Popen[bytes]":
     """Start ``argv`` in the background; its output goes to the file ``output``.
 
-    The kernel kills it when this process dies. Raises OSError when it cannot be started.
+    The kernel kills it when this process dies. Raises OSError if it cannot be started.
     """
     return subprocess.Popen(
         argv,
@@ -84,17 +84,17 @@ def start_child(
     )
 
 
-#: Programs that are to outlive this process, kept until they end: the collector would report
-#: each of them as left running.
+#: Programs that will outlive this process. They are referenced here because the garbage collector
+#: would report each as still running.
 _DETACHED: List["subprocess.Popen[bytes]"] = []
 
 
 def start_detached(
     argv: Sequence[str], *, environment: Dict[str, str], directory: str, output: Any
 ) -> None:
-    """Start ``argv`` in a session of its own, to go on when this process has ended.
+    """Start ``argv`` in a new session, so that it outlives this process.
 
-    It has a umask of 077 and no more environment than is given. Raises OSError.
+    It has a umask of 077 and only the given environment. Raises OSError.
     """
     _DETACHED[:] = [item for item in _DETACHED if item.poll() is None]
     process = subprocess.Popen(
@@ -112,14 +112,14 @@ def start_detached(
 
 @atexit.register
 def _let_go() -> None:
-    """Count what still runs as ended: nobody waits for it any more."""
+    """Mark running programs as finished, because nobody waits for them any more."""
     for item in _DETACHED:
         if item.poll() is None:
             item.returncode = 0
 
 
 def end_child(child: "subprocess.Popen[bytes]", grace_seconds: float) -> None:
-    """End a child, SIGTERM first, and return when it is gone."""
+    """Stop a child, with SIGTERM first, and wait until it has exited."""
     child.terminate()
     try:
         child.wait(grace_seconds)
@@ -129,7 +129,7 @@ def end_child(child: "subprocess.Popen[bytes]", grace_seconds: float) -> None:
 
 
 def _feed(stream: Any, paths: Sequence[str]) -> None:
-    # Who reads no further says why on its own output.
+    # A program that stops reading reports the reason in its own output.
     with contextlib.suppress(BrokenPipeError), stream or contextlib.nullcontext():
         for path in paths:
             with open(path, "rb") as handle:
@@ -137,7 +137,7 @@ def _feed(stream: Any, paths: Sequence[str]) -> None:
 
 
 def _bind(parent: int) -> Callable[[], None]:
-    # Loaded before the fork: the child of a threaded process may not load libraries.
+    # Load libraries before the fork, because the child of a threaded process may not load any.
     prctl = ctypes.CDLL(None).prctl
 
     def bind() -> None:
@@ -149,7 +149,7 @@ def _bind(parent: int) -> Callable[[], None]:
 
 
 def small_environment() -> Dict[str, str]:
-    """Return what a daemon needs; above all not the mark of this run, which would end it."""
+    """Return the environment for a daemon, without the variable that marks this run's processes."""
     user = pwd.getpwuid(os.getuid())
     return {
         "PATH": "/usr/local/bin:/usr/bin:/bin",

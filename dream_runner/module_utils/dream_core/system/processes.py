@@ -1,4 +1,4 @@
-"""Processes of this host: list, watch and end them."""
+"""Processes of this host: list, watch and stop them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Dict, List, Sequence
 
 
 def started_at(pid: int) -> str:
-    """Return what tells a process from a later one with the same id, or an empty string."""
+    """Return a value that differs for a later process with the same id, or an empty string."""
     try:
         with open("/proc/%d/stat" % pid, "rb") as handle:
             return handle.read().rsplit(b")", 1)[1].split()[19].decode()
@@ -19,7 +19,7 @@ def started_at(pid: int) -> str:
 
 
 def command_lines() -> Dict[int, List[str]]:
-    """Return the arguments of every process that can be read, by process id."""
+    """Return the arguments of every readable process, by process id."""
     found: Dict[int, List[str]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -29,7 +29,7 @@ def command_lines() -> Dict[int, List[str]]:
 
 
 def end_processes(pids: Sequence[int], grace_seconds: float = 5.0) -> List[int]:
-    """End these processes, SIGTERM first; return those that are still there."""
+    """Stop these processes, with SIGTERM first; return those that are still running."""
     for number, seconds in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, 5.0)):
         for pid in filter(is_alive, pids):
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -39,14 +39,14 @@ def end_processes(pids: Sequence[int], grace_seconds: float = 5.0) -> List[int]:
 
 
 def await_end(pids: Sequence[int], seconds: float) -> None:
-    """Return when none of these processes runs, or when the time is up."""
+    """Wait until none of these processes is running, or until the timeout."""
     deadline = time.monotonic() + seconds
     while any(map(is_alive, pids)) and time.monotonic() < deadline:
         time.sleep(0.05)
 
 
 def is_alive(pid: int) -> bool:
-    """Return whether ``pid`` runs; a zombie does not."""
+    """Return whether ``pid`` is running; a zombie is not."""
     try:
         with open("/proc/%d/stat" % pid, "rb") as handle:
             return handle.read().rsplit(b")", 1)[1].split()[0] not in (b"Z", b"X")

@@ -1,7 +1,7 @@
-"""Standard output and error that cannot fail: reporting a result never changes it.
+"""Standard output and error that cannot fail, so that reporting a result never changes it.
 
-A terminal goes away, a log disk is full, a pipe has lost its reader, cron closes
-the descriptor. The program carries on and ends with the exit code of what it did.
+A terminal may close, a log disk may be full, a pipe may lose its reader, cron may close the
+descriptor. The program continues, and its exit code is that of its work.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from .. import printable
 
 
 class Lossy(io.RawIOBase):
-    """A descriptor to write to that drops what it cannot deliver."""
+    """A file descriptor for writing that drops what it cannot write."""
 
     def __init__(self, handle: int) -> None:
         self._handle = handle
 
     def write(self, data: Any) -> int:
-        """Write all of ``data``; what fails is lost. Return its length."""
+        """Write ``data`` and return its length; what cannot be written is lost."""
         left = memoryview(data).cast("B")
         size = len(left)
         with contextlib.suppress(OSError):
@@ -36,16 +36,16 @@ class Lossy(io.RawIOBase):
         return self._handle
 
     def isatty(self) -> bool:
-        """Return whether it is a terminal."""
+        """Return whether the descriptor is a terminal."""
         return os.isatty(self._handle)
 
     def writable(self) -> bool:
-        """Return true: there is no other use for it."""
+        """Return true: the descriptor is only for writing."""
         return True
 
 
 def _written(handle: int, data: Any) -> int:
-    """Write some bytes and return how many; wait where a descriptor does not block."""
+    """Write some bytes and return their number; wait if the descriptor is non-blocking."""
     try:
         return os.write(handle, data)
     except BlockingIOError:
@@ -54,12 +54,12 @@ def _written(handle: int, data: Any) -> int:
 
 
 def keep() -> None:
-    """Make the standard streams unable to fail and escape what they are given.
+    """Replace the standard streams with ones that cannot fail and that escape their text.
 
-    Streams that somebody replaced are only made to escape.
+    Streams that were already replaced are only escaped.
 
-    Closed descriptors become the null device: otherwise the next file that is opened
-    would get their number, and with it what was meant for the user.
+    Closed descriptors become the null device: otherwise the next opened file would get their number
+    and the output for the user.
     """
     for number in (0, 1, 2):
         _hold(number)
@@ -81,7 +81,7 @@ def _hold(number: int) -> None:
 
 
 def _lossy(stream: Optional[Any], number: int) -> Any:
-    """Return a text stream like ``stream`` (None: it was closed) over a lossy descriptor."""
+    """Return a text stream like ``stream`` (None: it was closed) on a lossy descriptor."""
     if stream is not None:
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
@@ -89,7 +89,7 @@ def _lossy(stream: Optional[Any], number: int) -> Any:
     return io.TextIOWrapper(
         io.BufferedWriter(Lossy(number)),
         encoding=getattr(stream, "encoding", None) or "utf-8",
-        # A letter that the terminal does not know is no reason to fail.
+        # A character that the terminal cannot show is not an error.
         errors="replace",
         line_buffering=is_line_by_line,
     )

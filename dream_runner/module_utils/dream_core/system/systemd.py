@@ -1,4 +1,4 @@
-"""Systemd's units: ask for their state, restart them."""
+"""Units of systemd: query their state and restart them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ASK_SECONDS = 10
 
 
 def run(scope: str, *words: str, seconds: float = _TELL_SECONDS) -> tools.Ended:
-    """Run systemctl for ``scope`` (system, user); return how it ended. Raises ``tools.NOT_RUN``."""
+    """Run systemctl for ``scope`` (system, user); return its result. Raises ``tools.NOT_RUN``."""
     return _run(_argv(scope, words), seconds)
 
 
@@ -32,19 +32,19 @@ def systemctl(scope: str, *words: str) -> None:
             "systemctl %s: %s" % (" ".join(argv[1:]), message),
             code="ENGINE_NOT_STARTED",
             where=words[-1],
-            hint="'journalctl --unit %s' says why" % words[-1],
+            hint="see 'journalctl --unit %s'" % words[-1],
         )
 
 
 def restart(name: str, scope: str) -> None:
-    """Restart a unit with its current file, even if it failed too often before."""
+    """Restart a unit with its current file, even after too many failures."""
     systemctl(scope, "daemon-reload")
     systemctl(scope, "reset-failed", name)
     systemctl(scope, "restart", name)
 
 
 def show(name: str, scope: str, properties: Sequence[str]) -> Dict[str, str]:
-    """Return these properties of a unit; nothing on a host without systemd."""
+    """Return these properties of a unit; empty on a host without systemd."""
     argv = [*_argv(scope, ("show", name)), "--property=" + ",".join(properties)]
     try:
         done = _run(argv, _ASK_SECONDS)
@@ -60,17 +60,17 @@ def _argv(scope: str, words: Sequence[str]) -> List[str]:
 
 
 def _run(argv: Sequence[str], seconds: float) -> tools.Ended:
-    # A connection without a login session does not name the directory of the user's manager.
+    # Without a login session, the variable with the directory of the user's manager is not set.
     place = {"XDG_RUNTIME_DIR": "/run/user/%d" % os.getuid()}
     return tools.run(argv, seconds, environment={"PATH": SYSTEM_PATH, **place})
 
 
-#: What a unit must show to count as working, in systemctl's own words.
+#: The properties of a working unit, in systemctl's terms.
 UNIT_PROPERTIES = ("LoadState", "ActiveState", "UnitFileState")
 
 
 def shown_units(scope: str, names: Sequence[str]) -> Dict[str, Dict[str, str]]:
-    """Return the properties of the named units; systemctl parts them by an empty line."""
+    """Return the properties of the named units, which systemctl separates with an empty line."""
     if not names:
         return {}
     argv = ["systemctl", *(["--user"] if scope == "user" else []), "show", *names]

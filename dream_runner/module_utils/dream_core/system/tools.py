@@ -1,4 +1,4 @@
-"""Run a tool of the system to its end, and read what it prints."""
+"""Run a system tool to its end, and read its output."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Mapping, NamedTuple, Optional, Sequence
 
 from ..layout import SYSTEM_PATH
 
-#: What ``run`` raises for a tool that cannot be started, or that does not end in time.
+#: The exceptions of ``run`` if a tool cannot be started or does not finish in time.
 NOT_RUN = (OSError, subprocess.TimeoutExpired)
 
 
 class Ended(NamedTuple):
-    """How a tool ended: its exit status, and the text of both of its streams."""
+    """The result of a tool: its exit status, and the text of both streams."""
 
     status: int
     output: str
@@ -21,7 +21,7 @@ class Ended(NamedTuple):
 
 
 def path_of(name: str) -> str:
-    """Return the path of a tool, looked up in the system's folders only; empty without one."""
+    """Return the path of a tool in the system's directories; empty if it is not installed."""
     return shutil.which(name, path=SYSTEM_PATH) or ""
 
 
@@ -34,10 +34,10 @@ def run(
     joined: bool = False,
     in_own_session: bool = False,
 ) -> Ended:
-    """Run ``argv`` to its end with ``content`` as its input; return how it ended.
+    """Run ``argv`` to its end with ``content`` as its input; return the result.
 
-    ``environment`` replaces that of this process. ``joined`` puts the errors into the output, in
-    the order in which the tool printed them. Raises the exceptions of ``NOT_RUN``.
+    ``environment`` replaces that of this process. ``joined`` merges the errors into the output, in
+    their order. Raises the exceptions of ``NOT_RUN``.
     """
     done = subprocess.run(
         argv,
@@ -57,7 +57,7 @@ def run(
 
 
 def prints(argv: Sequence[str], answer: str) -> bool:
-    """Return whether a program prints ``answer``; without one, whether it ends well."""
+    """Return whether a program prints ``answer`` or, without ``answer``, whether it succeeds."""
     try:
         done = run(argv)
     except NOT_RUN:
@@ -66,6 +66,6 @@ def prints(argv: Sequence[str], answer: str) -> bool:
 
 
 def output(argv: Sequence[str]) -> str:
-    """Return what a program prints; its rows are facts, whatever its exit code says."""
+    """Return the output of a program, whatever its exit code is."""
     program = path_of(argv[0])
     return run([program, *argv[1:]], 10).output if program else ""

@@ -1,16 +1,16 @@
-"""Keep other users from writing what this process makes."""
+"""Prevent other users from writing to files of this process."""
 
 from __future__ import annotations
 
 import os
 
-#: Others may read what is made, and never write it.
+#: Others may read the new files but not write to them.
 _SAFE_UMASK = 0o022
 
 
 def tighten_umask() -> None:
-    """Keep other users from writing what this process and its children make.
+    """Prevent other users from writing to new files of this process and its children.
 
-    Debian gives an ordinary login 0002, a careless container 0. A stricter umask stays.
+    The umask is 0002 in a Debian login and may be 0 in a container. A stricter umask is kept.
     """
     os.umask(os.umask(_SAFE_UMASK) | _SAFE_UMASK)

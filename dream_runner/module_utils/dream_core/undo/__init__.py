@@ -1,1 +1,1 @@
-"""Uninstall, and roll back a failed change."""
+"""Uninstall, and rollback of a failed change."""

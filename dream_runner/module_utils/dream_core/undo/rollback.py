@@ -1,9 +1,8 @@
-"""Turn a change back that did not prove itself: what ran before runs again.
+"""Roll back a change that failed: restore and start the last working configuration.
 
-The files come from ``last_good.py``, the containers from the images that they name by digest, the
-native engine from its former packages. Derived from the host each time: safe to
-kill, and the next install finds what was turned back different from what is wanted,
-and tries again.
+The files come from ``last_good.py``, the containers from their images by digest, the native engine
+from its former packages. The steps follow from the host, so a rollback can be killed at any time.
+The next install finds the differences and tries the change again.
 """
 
 from __future__ import annotations
@@ -35,10 +34,10 @@ Say = Callable[[str], None]
 def turn_back(
     failed: DreamError, state_dir: str, install_dir: str, profile: str, command: str, say: Say
 ) -> DreamError:
-    """Bring back what the model last answered with; return the error to end with.
+    """Restore the last working configuration; return the error to report.
 
-    ``failed`` itself is returned where nothing was changed since that answer, where there
-    never was one, or where the other profile gave it: there is nothing to turn back to.
+    Returns ``failed`` itself if there is nothing to roll back to: nothing has changed since the
+    last answer, there was none, or the other profile gave it.
     """
     kept = last_good.read(state_dir)
     if kept is None or kept["install_dir"] != install_dir or not _is_of(kept["proof"], profile):
@@ -50,7 +49,7 @@ def turn_back(
         if not changed and not trees:
             return failed
         for item in changed:
-            say("%s: as it was before" % item["path"])
+            say("%s: restored" % item["path"])
         last_good.put_back(changed, state_dir)
         _start(kept["proof"], install_dir, command, say)
         _ask(kept["proof"], command)
@@ -60,30 +59,30 @@ def turn_back(
 
 
 def _is_of(proof: Proof, profile: str) -> bool:
-    """Return whether a proof is whole, so that it can be repeated, and of this profile."""
+    """Return whether a proof is complete, so that it can be repeated, and from this profile."""
     is_whole = not receipt_form.WHOLE_PROOF(proof)
     return is_whole and current_name(proof["profile"]) == profile
 
 
 def _turned_back(failed: DreamError, version: str) -> DreamError:
-    """Return the failure in its own class, so that the exit code tells the cause."""
+    """Return the failure in its own class, so that the exit code shows the cause."""
     return type(failed)(
-        "the change did not work and was turned back; what ran before (version %s) answers again."
-        " %s: %s" % (version, failed.code, failed.what),
+        "the change failed and was rolled back; the previous configuration (version %s) works "
+        "again. %s: %s" % (version, failed.code, failed.what),
         code="ROLLED_BACK",
         where=failed.where,
-        hint="nothing is lost; mend the cause and install again. %s" % failed.hint,
+        hint="no data is lost; correct the cause and install again. %s" % failed.hint,
     )
 
 
 def _stuck(failed: DreamError, error: Exception) -> DreamError:
     why = error.what if isinstance(error, DreamError) else str(error)
     return EngineError(
-        "the change did not work (%s: %s), and what ran before does not run either: %s"
+        "the change failed (%s: %s), and the rollback failed too: %s"
         % (failed.code, failed.what, why),
         code="ROLLBACK_FAILED",
         where=failed.where,
-        hint="mend what is named last, then install again; 'dream-runner doctor' looks closer",
+        hint="correct the last problem, then install again; 'dream-runner doctor' shows details",
     )
 
 
@@ -104,7 +103,7 @@ def _refuse_foreign(unit: Resource, install_dir: str) -> None:
     why = bounds.Bounds(install_dir, os.path.expanduser("~")).refusal(unit)
     if why:
         raise EngineError(
-            "the unit %s is not restarted: %s" % (unit.get("name"), why),
+            "the unit %s could not be restarted: %s" % (unit.get("name"), why),
             code="ENGINE_NOT_STARTED",
             where=str(unit.get("name")),
             hint="run 'dream-runner install' again",
@@ -132,7 +131,7 @@ def _start_program(watch: Resource, install_dir: str) -> None:
     found = supervisord_program.read_program(install_dir, watch["program"])
     if found is None:
         raise EngineError(
-            "what was kept of the engine's configuration cannot be read",
+            "the kept engine configuration cannot be read",
             code="ENGINE_NOT_STARTED",
             where=watch["config"],
             hint="run 'dream-runner install' again",
@@ -144,7 +143,7 @@ def _start_program(watch: Resource, install_dir: str) -> None:
 
 
 def _ask(proof: Proof, command: str) -> None:
-    """Raise what the health phase would: only an answer tells that it is as before."""
+    """Ask the model as the health phase does: only an answer proves that the rollback worked."""
     wait_for_services(command, proof["project"], proof["services"])
     watch = proof["watch"]
     wait_until_ready(

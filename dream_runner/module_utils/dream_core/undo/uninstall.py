@@ -1,8 +1,8 @@
-"""Uninstall: the receipts read backwards.
+"""Uninstall: process the receipts in reverse order.
 
-Removes what the receipts say was made here and gives back what was changed, within
-the bounds that the host itself confirms (bounds.py): no name pattern, no link followed,
-no mount entered. Safe to kill: a receipt goes only after everything in it has gone.
+It removes the resources that the receipts list as made, and restores changed files, within the
+limits that the host confirms (bounds.py): no name patterns, no followed links, no entered mounts.
+It can be killed at any time: a receipt is removed only after all of its resources.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from ..types.resource import Resource
 
 Answer = Dict[str, List[str]]
 
-#: Phases whose packages go with ``purge``. The container engine holds what others run by now.
+#: Phases whose packages ``purge`` removes. Others may use the container engine by now.
 _PURGED_PACKAGES = ("requirements", "devtools")
 
 
-#: What goes wrong with one resource and must not end the walk.
+#: Errors about one resource, after which the uninstall continues.
 _TROUBLE = (
     *(Cannot, originals.Lost, removal.Refused, DreamError),
     *(OSError, subprocess.SubprocessError),
@@ -43,11 +43,10 @@ _TROUBLE = (
 
 
 def remove(state_dir: str, home: str, *, purge: bool, dry: bool = False) -> Answer:
-    """Remove what was made here; return ``{removed, restored, kept, left}`` in words.
+    """Remove what the install made; return ``{removed, restored, kept, left}`` as texts.
 
-    ``left`` is what should have gone and did not, each with the reason: the
-    walk goes on after an error. With ``dry`` nothing is touched, and the answer
-    is what would happen.
+    ``left`` lists what could not be removed, with the reasons; the uninstall continues after an
+    error. With ``dry`` nothing is changed, and the answer describes what would happen.
     """
     walk = _Walk(state_dir, home, purge, dry)
     receipts, _ = receipt.read_all(state_dir)
@@ -62,7 +61,7 @@ def remove(state_dir: str, home: str, *, purge: bool, dry: bool = False) -> Answ
 
 
 class _Walk:
-    """One uninstall: whom it serves, and what became of each resource so far."""
+    """One uninstall, with its options and its result so far."""
 
     def __init__(self, state_dir: str, home: str, purge: bool, dry: bool) -> None:
         self.answer: Answer = {"removed": [], "restored": [], "kept": [], "left": []}
@@ -71,30 +70,31 @@ class _Walk:
         self._purge = purge
         self._dry = dry
         self._bounds: Dict[str, bounds.Bounds] = {}
-        #: Paths that are gone, or would be, so that a plan knows which directories are empty.
+        #: Paths that are removed, or would be, so that a dry run knows which directories become
+        #: empty.
         self._gone: Set[str] = set()
 
     def phase(self, document: Receipt) -> None:
-        """Take away what one phase made, the last thing first; keep the receipt of the rest."""
+        """Remove what one phase made, in reverse order; keep a receipt of the rest."""
         resources = document.get("resources", [])
         remaining = [item for item in reversed(resources) if not self._settle(item, document)]
         remaining += self._packages(document)
         for item in document.get("foreign", []):
-            self.answer["kept"].append(_name_of_foreign(item) + " (of a version unknown here)")
+            self.answer["kept"].append(_name_of_foreign(item) + " (from an unknown version)")
         if not self._dry:
             self._file(document, list(reversed(remaining)))
 
     def unreadable(self, phase: str) -> None:
-        """Say that nothing is known of a phase any more."""
+        """Report a phase whose receipt cannot be read."""
         self.answer["left"].append(
-            "what phase %s made: its receipt cannot be read; install again, which writes it anew,"
-            " then uninstall" % phase
+            "resources of phase %s: its receipt cannot be read; install again to rewrite it, "
+            "then uninstall" % phase
         )
 
     def _settle(self, resource: Resource, document: Receipt) -> bool:
-        """Do what is due with one resource; return whether the receipt may forget it."""
+        """Remove, restore or keep one resource; return whether the receipt may drop it."""
         if resource["kind"] == "package" and resource["origin"] == "made":
-            return True  # All at once, afterwards.
+            return True  # Packages are removed together, later.
         name = kind.name_of(resource)
         try:
             if resource["origin"] == "found":
@@ -118,15 +118,15 @@ class _Walk:
                 self._unlink([path for path in _belongings(resource) if os.path.lexists(path)])
             self.answer["restored"].append(name)
         else:
-            since = "; changed since by somebody else" if state == originals.THEIRS else ""
-            self.answer["kept"].append("%s (was there before%s)" % (name, since))
+            since = "; changed since by others" if state == originals.THEIRS else ""
+            self.answer["kept"].append("%s (existed before the install%s)" % (name, since))
         return True
 
     def _keep(self, resource: Resource, name: str) -> bool:
         is_there = _is_there(resource) or any(map(os.path.lexists, _belongings(resource)))
         if is_there:
             self.answer["kept"].append(name)
-        # What stays even after a purge is the machine's from now on.
+        # After a purge, resources that stay no longer belong to an install.
         return not is_there or self._purge
 
     def _take_away(self, resource: Resource, document: Receipt, name: str) -> bool:
@@ -135,11 +135,11 @@ class _Walk:
         if resource["kind"] == "directory":
             belongings += self._litter(resource["path"], document)
         is_there = _is_there(resource) or has_former(resource)
-        # Not a failure: the files of the user, or what is kept, live on in it.
+        # Not an error: it contains files of the user, or kept files.
         if is_there and resource["kind"] == "directory" and not self._is_empty(resource["path"]):
             self._unlink(belongings)
             self.answer["kept"].append(name + " (not empty)")
-            # What others have put into a folder of the system makes it theirs.
+            # A system directory with files of others now belongs to them.
             return self._purge and resource["path"] in bounds.SYSTEM_FOLDERS
         if is_there and resource["kind"] in ("container", "network", "volume"):
             self._refuse_of_another_install(resource, document)
@@ -158,7 +158,7 @@ class _Walk:
             raise Cannot(why)
 
     def _within(self, document: Receipt) -> bounds.Bounds:
-        """Return the bounds of a receipt's directory, as they were when the walk began."""
+        """Return the bounds of a receipt's directory, as of the begin of the uninstall."""
         place = str(document.get("install_dir") or "")
         if place not in self._bounds:
             self._bounds[place] = bounds.Bounds(place, self._home)
@@ -170,7 +170,7 @@ class _Walk:
             raise Cannot(why)
 
     def _litter(self, path: str, document: Receipt) -> List[str]:
-        """Return what of ours lies in a directory and stands in no receipt."""
+        """Return our files in a directory that no receipt lists."""
         with contextlib.suppress(OSError):
             names = [name for name in os.listdir(path) if name.startswith(atomic.TEMP_PREFIX)]
             if path == document.get("install_dir") and install_mark.read(path):
@@ -182,7 +182,7 @@ class _Walk:
 
     def _is_empty(self, path: str) -> bool:
         if not stat.S_ISDIR(os.lstat(path).st_mode):
-            raise Cannot("it is no directory now")
+            raise Cannot("it is no longer a directory")
         return all(os.path.join(path, name) in self._gone for name in os.listdir(path))
 
     def _unlink(self, paths: Sequence[str]) -> None:
@@ -192,7 +192,7 @@ class _Walk:
                 os.unlink(path)
 
     def _packages(self, document: Receipt) -> List[Resource]:
-        """Purge the packages that a phase brought; return those that stay."""
+        """Purge the packages that a phase installed; return those that stay."""
         made = [
             item
             for item in document.get("resources", [])
@@ -205,7 +205,7 @@ class _Walk:
             return []
         names = [item["name"] for item in made]
         is_ours = self._purge and document["phase"] in _PURGED_PACKAGES
-        going = removal.plan(names) if is_ours else removal.Removal([], "others may use it")
+        going = removal.plan(names) if is_ours else removal.Removal([], "other programs may use it")
         if going.why:
             self.answer["kept"] += ["package %s (%s)" % (name, going.why) for name in names]
             return [] if self._purge else made
@@ -219,7 +219,7 @@ class _Walk:
         return []
 
     def _without_foreign_packages(self, made: List[Resource], document: Receipt) -> List[Resource]:
-        """Return the packages that may go; name the others as kept."""
+        """Return the packages that may be removed; report the others as kept."""
         whys = [self._within(document).refusal(item) for item in made]
         self.answer["kept"] += [
             "package %s (%s)" % (item["name"], why) for item, why in zip(made, whys) if why
@@ -227,7 +227,7 @@ class _Walk:
         return [item for item, why in zip(made, whys) if not why]
 
     def _file(self, document: Receipt, remaining: List[Resource]) -> None:
-        """Drop the receipt of a phase, or keep what of it is still on the host."""
+        """Remove the receipt of a phase, or reduce it to the resources that remain."""
         path = receipt.path_of(self._state_dir, document["phase"])
         if remaining or document.get("foreign"):
             rest: Receipt = {
@@ -245,7 +245,7 @@ class _Walk:
 
 
 def _name_of_foreign(item: Any) -> str:
-    """Return words for a resource of a form that this version does not know."""
+    """Describe a resource whose form is unknown to this version."""
     if not isinstance(item, dict):
         return "something"
     label = next((item[key] for key in ("path", "name", "reference") if item.get(key)), "")
@@ -265,7 +265,7 @@ def _is_there(resource: Resource) -> bool:
 
 
 def _belongings(resource: Resource) -> List[str]:
-    """Return the files that were made along with a resource and go with it."""
+    """Return the files that were created with a resource and are removed with it."""
     path = str(resource.get("path"))
     if resource["kind"] == "model":
         partials = [
@@ -275,17 +275,17 @@ def _belongings(resource: Resource) -> List[str]:
         ]
         partials += [part + ".json" for part in partials]
         return [stamp_path(path), *partials, *wheel_leftovers(path), stamp_path(stem(path) + WHEEL)]
-    # The environment file is replaced only after its content was kept beside it.
+    # The previous content of the environment file is kept beside it.
     return [path + ".bak"] if resource["kind"] == "file" and resource.get("secret") else []
 
 
-#: What the state directory holds besides receipts; ``runs`` and ``lock`` are in use.
+#: Names in the state directory besides receipts; ``runs`` and ``lock`` are in use.
 _STATE_FILES = ("facts.json", "model.json")
 _PURGED_STATE_FILES = ("settings.json", "images.lock.json")
 
 
 def _remove_state(state_dir: str, purge: bool) -> None:
-    """Remove what no receipt needs any more."""
+    """Remove state files that no receipt needs any more."""
     receipts, _ = receipt.read_all(state_dir)
     doomed = [os.path.join(state_dir, name) for name in _STATE_FILES]
     if purge:
@@ -303,7 +303,7 @@ def _remove_state(state_dir: str, purge: bool) -> None:
     for path in doomed:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
-    # The state directory itself goes last: with the journals of past runs it is not empty yet.
+    # The state directory itself is removed last; it still contains the journals of past runs.
     folders = ("receipts", "originals", last_good.FOLDER)
     for name in (*folders, "") if purge else folders:
         with contextlib.suppress(OSError):
