@@ -67,7 +67,7 @@ class Machine:
         smoke = catalog.HERE / "smoke.gguf"
         self.node = node
         self.stack = stack.prepare(node, {"smoke": smoke})
-        self.sha256 = stack._sha256(model)
+        self.sha256 = stack.sha256(model)
         self.size = model.stat().st_size
         self._url = self._serve(model, rate)
         said = node.podman.run("inspect", "--format", "{{.State.Pid}}", node.name)

@@ -115,7 +115,7 @@ class Stacked:
 
     def unusable_image(self) -> dict[str, Any]:
         """Return the entry in a lock of an image whose program does not exist."""
-        return _entry("broken", containers.broken())
+        return entry("broken", containers.broken())
 
     def watch(self, words: dict[str, str], known: list[str], env_file: str) -> None:
         """Look for ``words``, and what ``env_file`` comes to hold, until ``watched`` is called."""
@@ -194,7 +194,7 @@ def prepare(machine: Node, models: dict[str, Path]) -> Stacked:
     serve_files(replace(machine, user="root"), models)
     replace_helper_models(machine)
     write_lock(machine, serve_images(machine))
-    return Stacked(machine, {name: _sha256(path) for name, path in models.items()})
+    return Stacked(machine, {name: sha256(path) for name, path in models.items()})
 
 
 #: What the models of the two lowest tiers are here: both choose by the catalogue as it is.
@@ -211,7 +211,7 @@ def have_models_of_tiers(machine: Node, models: dict[str, Path]) -> None:
     for item in catalogue["models"]:
         if item["id"] in TIERS:
             path = models[TIERS[item["id"]]]
-            file = {"file": f"{item['id']}.gguf", "sha256": _sha256(path)}
+            file = {"file": f"{item['id']}.gguf", "sha256": sha256(path)}
             place = f"http://127.0.0.1:{FILES_PORT}/{path.name}"
             item["files"] = [{**file, "size_bytes": path.stat().st_size, "urls": [place]}]
     machine.must("sh", "-c", 'cat > "$0"', name, input=yaml.safe_dump(catalogue))
@@ -248,13 +248,18 @@ def serve_images(machine: Node, busy: int = 0) -> dict[str, dict[str, Any]]:
     if busy:
         _serve_images(root, served, busy)
     else:
-        tags = {f"{name}:{_tag(name)}": image for name, image in served.items()}
+        tags = {f"{name}:{tag(name)}": image for name, image in served.items()}
         docker_registry.serve(root, tags, REGISTRY_PORT)
+    return lock_of(served)
+
+
+def lock_of(served: dict[str, archive.Image]) -> dict[str, dict[str, Any]]:
+    """Return the lock of the whole catalogue, which points to the registry of the node."""
     lock = {
-        item["image"]: _entry(_repository(item["id"]), served[_repository(item["id"])])
+        item["image"]: entry(_repository(item["id"]), served[_repository(item["id"])])
         for item in catalog.load().services["services"]
     }
-    return {**lock, ENGINE_TAG: _entry("llama-server", served["llama-server"])}
+    return {**lock, ENGINE_TAG: entry("llama-server", served["llama-server"])}
 
 
 def images() -> dict[str, archive.Image]:
@@ -271,7 +276,7 @@ def images() -> dict[str, archive.Image]:
     }
 
 
-def _tag(repository: str) -> str:
+def tag(repository: str) -> str:
     """Return the tag of the service's image in the catalogue, so that ``lock`` finds it again."""
     services = catalog.load().services["services"]
     found = [item["image"] for item in services if item["id"] == repository]
@@ -282,7 +287,7 @@ def _repository(service: str) -> str:
     return service if service in ("llama-server", *standins.PROGRAMS) else "stub"
 
 
-def _entry(name: str, image: archive.Image) -> dict[str, Any]:
+def entry(name: str, image: archive.Image) -> dict[str, Any]:
     place = f"127.0.0.1:{REGISTRY_PORT}/{name}"
     return {"digest": image.digest, "from": place, "platforms": ["linux/amd64", "linux/arm64"]}
 
@@ -331,7 +336,7 @@ def unit(machine: Node, name: str, program: list[str], restart: str = "always") 
     machine.must("systemd-run", "--quiet", f"--unit={name}", kept, *program)
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -362,7 +367,7 @@ def state_of(stacked: Stacked) -> dict[str, Any]:
             if not path.startswith(tuple(f"{root}/{name}/" for name in _THEIRS))
         },
         "models": {path: texts[path] for path in texts if path.endswith(".gguf")},
-        "env": {key: "" if _is_random(value) else value for key, value in settings.items()},
+        "env": {key: "" if is_random(value) else value for key, value in settings.items()},
         "daemon": json.loads(node.must("cat", "/etc/docker/daemon.json").out),
         "packages": node.must("dpkg-query", "-W").out.split("\n"),
         "units": node.must("systemctl", "list-unit-files", "--state=enabled").out.split("\n"),
@@ -387,7 +392,7 @@ def _is_secret(path: str) -> bool:
     return path.endswith((".env", "summary.json", ".dream-runner.json", "settings.yml"))
 
 
-def _is_random(value: str) -> bool:
+def is_random(value: str) -> bool:
     return re.search(r"[0-9a-f]{16}|[A-Za-z0-9+/]{20}", value) is not None
 
 

@@ -8,7 +8,7 @@ import pytest
 from nodes.node import Node
 
 from .machine import COMMAND
-from .whole import BOOTSTRAP, files, owner_of, packages, unexplained
+from .whole import check_as_before, files, packages
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(1200)]
 
@@ -36,9 +36,4 @@ def test_purge_leaves_the_machine_as_it_was(
     assert done.code == 0, str(done)
     assert done.json()["remove"] == planned["remove"]
     assert machine.install("--remove-runner").code == 0
-    changed = {line.split()[0] for line in packages(machine) ^ packages_before}
-    bootstrap = {name for name in changed if BOOTSTRAP.fullmatch(name)}
-    assert changed - bootstrap == set()
-    theirs = set(machine.must("dpkg-query", "--listfiles", *bootstrap).out.splitlines())
-    found = unexplained(before, files(machine))
-    assert [line for line in found if owner_of(line.partition(":")[0]) not in theirs] == []
+    check_as_before(machine, before, packages_before)

@@ -59,3 +59,13 @@ def owner_of(path: str) -> str:
     """Return the source of byte code, and any other path as it is."""
     source = re.sub(r"/__pycache__(/([^/]+)\.cpython-\d+\.pyc)?$", r"/\2.py", path)
     return source.removesuffix("/.py")
+
+
+def check_as_before(machine: Node, before: dict[str, str], packages_before: set[str]) -> None:
+    """Compare a machine after a purge with ``files`` and ``packages`` before the install."""
+    changed = {line.split()[0] for line in packages(machine) ^ packages_before}
+    bootstrap = {name for name in changed if BOOTSTRAP.fullmatch(name)}
+    assert changed - bootstrap == set()
+    theirs = set(machine.must("dpkg-query", "--listfiles", *bootstrap).out.splitlines())
+    found = unexplained(before, files(machine))
+    assert [line for line in found if owner_of(line.partition(":")[0]) not in theirs] == []
