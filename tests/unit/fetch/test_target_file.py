@@ -262,7 +262,9 @@ def test_a_name_that_is_not_utf8_is_fetched_and_told(server: RawServer, tmp_path
         assert result["changed"] == changed
     assert (tmp_path / output).read_bytes() == THING.content
     done = run(output, server, tmp_path, "--ui", "plain")
-    assert (done.returncode, "unchanged since it was verified" in done.stdout) == (0, True), done.stderr
+    assert (done.returncode, "unchanged since it was verified" in done.stdout) == (0, True), (
+        done.stderr
+    )
     # The name of a directory that is not UTF-8, in an error.
     os.mkdir(os.fsencode(tmp_path) + b"/d\xe8")
     done = run(os.fsdecode(b"d\xe8"), server, tmp_path)
