@@ -1,11 +1,13 @@
-"""The user's pages say what the program does: every setting. Codes: tests/unit/errors."""
+"""The pages agree with the program: settings, checks, services. Codes: tests/unit/errors."""
 
 import re
 from pathlib import Path
 
 import pytest
 
-from dream_runner import paths
+from dream_runner import catalog, paths
+from dream_runner.commands import doctor
+from dream_runner.diagnose import checks
 from dream_runner.settings.table import SETTINGS, Setting
 
 ROOT = paths.PACKAGE.parent
@@ -144,3 +146,39 @@ def test_lines_have_at_most_110_characters() -> None:
     pages = (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"))
     found = {str(page.relative_to(ROOT)): too_long(page) for page in pages}
     assert {name: lines for name, lines in found.items() if lines} == {}
+
+
+def table(page: str) -> dict[str, list[str]]:
+    """Return the rows of the first table of a user's page: other cells by the first one."""
+    text = (USER / f"{page}.md").read_text()
+    found = re.search(r"^\|.*?(?=\n\n)", text, re.MULTILINE | re.DOTALL)
+    assert found, page
+    rows = [line.strip("| ").split(" | ") for line in found.group().splitlines()[2:]]
+    return {row[0]: [cell.strip() for cell in row[1:]] for row in rows}
+
+
+def test_the_services_page_agrees_with_the_catalogue() -> None:
+    loaded = catalog.load().services
+    listed = table("services")
+    known = {item["id"]: item for item in loaded["services"]}
+    own = {name for name, item in known.items() if not item.get("part_of")}
+    assert own <= set(listed) <= set(known)
+    for name, (_, _, port, lan, _, image) in listed.items():
+        ports = known[name].get("ports") or []
+        assert image == f"`{known[name]['image']}`", name
+        assert port == (", ".join(str(item["host"]) for item in ports) or "none"), name
+        is_open = any(item["exposure"] == "page" for item in ports)
+        assert lan == ("open" if is_open else "closed" if ports else "no port"), name
+    page = (USER / "services.md").read_text()
+    for item in loaded["not_included"]:
+        assert re.search(rf"\b{item['id']}\b", page), item["id"]
+
+
+def test_the_doctors_page_lists_every_check() -> None:
+    sources = ("commands/doctor.py", "diagnose/checks.py", "diagnose/host_checks.py")
+    named = {"features", *checks.CHECKS, *doctor.CHECKS}
+    for name in sources:
+        text = (paths.PACKAGE / name).read_text()
+        named |= set(re.findall(r'Finding\(\s*"([a-z-]+)"', text))
+    ids = re.findall(r"`([a-z-]+)`", " ".join(table("doctor")))
+    assert sorted(ids) == sorted(named)
