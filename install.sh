@@ -4,11 +4,11 @@
 #   ./install.sh                           in a checkout, or in an unpacked release
 #   sh -s -- --yes < install.sh            piped, in there or with DREAM_RUNNER_SOURCE
 #
-# Makes a private Python environment below ${XDG_DATA_HOME:-~/.local/share}/dream-runner, installs
-# the pinned packages of requirements.lock (every one checked against its sha256) and this version
-# of dream-runner into it, and becomes `dream-runner install "$@"`. Safe to run again, to
-# interrupt and to kill: an environment counts as finished only when its last file is written, and
-# the one in use is replaced in one step.
+# Creates a private Python environment below ${XDG_DATA_HOME:-~/.local/share}/dream-runner, installs
+# the pinned packages of requirements.lock (each verified by its sha256) and this version of
+# dream-runner into it, and runs `dream-runner install "$@"`. Safe to run again, to interrupt and
+# to kill: an environment is used only after its last file is written, and the environment
+# in use is replaced atomically.
 #
 # Environment: DREAM_RUNNER_SOURCE (a checkout, a release's tarball or a wheel), DREAM_RUNNER_PYTHON
 # (an interpreter), PIP_INDEX_URL, PIP_CERT, SSL_CERT_FILE, REQUESTS_CA_BUNDLE, HTTPS_PROXY, NO_PROXY.
@@ -21,11 +21,11 @@ VERSION=0.1.0
 NEED_DISK_MB=400
 WAIT_SECONDS=900
 NEED_MODULES="ansible ansible_runner psutil requests typer rich jsonschema yaml dream_runner"
-# What tells that a Python can make environments; what Debian lacks without python3-venv.
+# A Python that can import these can create environments. On Debian, python3-venv provides ensurepip.
 CAN_MAKE_VENV='import ensurepip, venv'
-# The engine's library: asked for here too, so that root is needed only once.
+# A library of the engine: checked here too, so that root is needed only once.
 HAS_LIBRARY='import ctypes; ctypes.CDLL("libgomp.so.1")'
-# pip with the caller's settings as far as they say where packages come from, and no others.
+# Runs pip with only those of the caller's settings that select the source of packages.
 RUN_PIP='import os, sys
 sys.path.insert(0, sys.argv[1])
 from dream_runner.module_utils.dream_core import errors
@@ -52,10 +52,10 @@ main() {
         show_dry_run "$@"
     fi
     check_place
-    # Before the first byte: who may not install what is missing finds nothing changed.
+    # Checked before anything is written, so that a user without root finds nothing changed.
     provide_venv_module
     take_lock
-    # Whoever held the lock may have done the work; a killed run may have done all but the switch.
+    # Another run may have created it meanwhile; a killed run may have stopped before the switch.
     is_complete || build_venv
     switch_to_target
     remove_others
@@ -89,18 +89,18 @@ usage() {
 usage: ./install.sh [options of "dream-runner install"]
 
 Creates a private Python environment for dream-runner $VERSION and runs "dream-runner install" with
-the same options. The most useful ones:
+the same options. The most useful options:
 
   --profile auto|native|full   auto: containers where a GPU needs them, else none (default)
   --yes                        do not ask
-  --dry-run                    show what would happen and write nothing at all
-  --remove-runner              remove the environment; "dream-runner uninstall" comes first
+  --dry-run                    show what would happen; write nothing
+  --remove-runner              remove the environment; run "dream-runner uninstall" first
 
 All options: ./install.sh, then: dream-runner install --help
 TEXT
 }
 
-# Where things go: data (the environments), links (the command; the first that is free is taken).
+# Sets data (directory of the environments) and links (paths of the command; the first usable one).
 find_places() {
     if [ -z "${HOME:-}" ]; then
         HOME=$(getent passwd "$(id -u)" | cut -d: -f6)
@@ -112,7 +112,7 @@ find_places() {
     esac
     venv=$data/venv
     links=$HOME/.local/bin/dream-runner
-    # Root's shells do not look into root's home; a HOME of somebody else's is not root's.
+    # /root/.local/bin is not on root's PATH. With another user's HOME, root gets no link there.
     if [ "$(id -u)" = 0 ] && [ "$HOME" = "$(getent passwd 0 | cut -d: -f6)" ]; then
         links="/usr/local/bin/dream-runner
 $links"
@@ -135,7 +135,7 @@ find_source() {
     elif is_checkout "$PWD"; then
         source_kind=checkout source=$PWD
     else
-        fail 2 "install.sh is alone: dream-runner's own files are neither beside it nor in $PWD" \
+        fail 2 "dream-runner's files were not found, neither next to install.sh nor in $PWD" \
             "run it in a checkout or an unpacked dream-runner-$VERSION.tar.gz, or set DREAM_RUNNER_SOURCE to one"
     fi
 }
@@ -146,20 +146,20 @@ source_given() {
     if [ "$source_kind" = checkout ]; then is_checkout "$source"; else [ -f "$source" ]; fi || fail 2 \
         "DREAM_RUNNER_SOURCE=$DREAM_RUNNER_SOURCE is neither a dream-runner checkout nor a tarball or wheel of it" \
         "unset it, or name the directory that holds install.sh and requirements.lock"
-    # A release lies beside its digests.
+    # A release has its digests in the same directory.
     own=$(grep -s "  ${source##*/}\$" "${source%/*}/SHA256SUMS") || return 0
     printf '%s\n' "$own" | (cd "${source%/*}" && sha256sum --check --status) ||
-        fail 7 "$source does not match the SHA256SUMS beside it" "download it again"
+        fail 7 "$source does not match the SHA256SUMS in its directory" "download it again"
 }
 
-# The first suitable interpreter that can make environments; failing that, the first suitable one.
-# The system's own comes first: an environment must not die with somebody's conda or pyenv.
+# Finds the first suitable interpreter that can create environments, else the first suitable one.
+# The system's own comes first: the environment must not depend on a user's conda or pyenv.
 find_python() {
     python='' python_ready=no found=''
     for candidate in ${DREAM_RUNNER_PYTHON:+"$DREAM_RUNNER_PYTHON"} \
         /usr/bin/python3 python3 python3.13 python3.12 python3.11; do
         path=$(command -v -- "$candidate" 2>/dev/null) || continue
-        # A shim answers for another file: sys.executable is the real one.
+        # The path may be a shim; sys.executable is the real interpreter.
         real=$("$path" -B -I -c 'import sys
 print(sys.executable if sys.version_info >= (3, 11) else "old %d.%d" % sys.version_info[:2])' \
             2>/dev/null) || continue
@@ -182,7 +182,7 @@ print(sys.executable if sys.version_info >= (3, 11) else "old %d.%d" % sys.versi
 
 digest() { sha256sum | cut -d' ' -f1; }
 
-# One word that changes when the packages or our own code change.
+# A digest that changes with the packages and with our own code.
 source_fingerprint() {
     case $source_kind in
         checkout)
@@ -197,7 +197,7 @@ source_fingerprint() {
     esac
 }
 
-# A marker alone is not believed: the environment's own Python must still find every package.
+# The marker alone is not enough: the environment's Python must still find every package.
 is_complete() {
     [ "$(cat "$target/$complete_name" 2>/dev/null)" = "$fingerprint" ] && imports_work "$target"
 }
@@ -211,7 +211,7 @@ from importlib.util import find_spec
 sys.exit(not all(find_spec(name) for name in sys.argv[1:]))' $NEED_MODULES 2>/dev/null
 }
 
-# Room, and programs that may be started: asked before the first byte.
+# Check free space and the mount option noexec before anything is written.
 check_place() {
     place=$data
     while [ ! -d "$place" ]; do place=$(dirname -- "$place"); done
@@ -225,19 +225,19 @@ sys.exit(bool(os.statvfs(sys.argv[1]).f_flag & os.ST_NOEXEC))' "$place" || fail 
         "set XDG_DATA_HOME to a directory on another filesystem"
 }
 
-# The lock is this process's descriptor 9, so that it ends with us and with what we started.
+# The lock is held by descriptor 9, so that it ends with this process and its children.
 take_lock() {
     mkdir -p -- "$data" 2>/dev/null || fail_to_write "$data"
     command -v flock >/dev/null 2>&1 || return 0
     { : >>"$data/.lock"; } 2>/dev/null || fail_to_write "$data"
     exec 9>>"$data/.lock"
     flock -n 9 && return 0
-    # 1: another has it; anything else: this filesystem has no locks.
+    # 1: another process has the lock; other values: this filesystem does not support locks.
     [ $? = 1 ] || return 0
     say "another install.sh is using $data; waiting for it"
     flock -w "$WAIT_SECONDS" 9 || fail 12 \
         "another install.sh still holds $data/.lock after $WAIT_SECONDS s" \
-        "show who holds it: fuser -v '$data/.lock'"
+        "to see the process: fuser -v '$data/.lock'"
 }
 
 release_lock() { exec 9>&-; }
@@ -249,12 +249,12 @@ fail_to_write() {
     fail "$code" "$1 cannot be written: $why" "check its owner and its disk, or set XDG_DATA_HOME to another directory"
 }
 
-# Debian keeps ensurepip in a package of its own.
+# On Debian, ensurepip is in a separate package.
 provide_venv_module() {
     [ "$python_ready" = no ] || return 0
     command -v apt-get >/dev/null 2>&1 || fail 3 \
         "$python cannot create virtual environments (no module ensurepip)" \
-        "install your distribution's package for Python's venv module, then run again"
+        "install your distribution's package for Python's venv module, then run this again"
     package=$(venv_package) by_hand=''
     "$python" -B -I -c "$HAS_LIBRARY" 2>/dev/null || by_hand=' libgomp1'
     by_hand=$package$by_hand linger='' root_command="apt-get install -y $by_hand"
@@ -264,11 +264,11 @@ provide_venv_module() {
     fi
     if [ "$(id -u)" = 0 ]; then
         install_packages '' "$package"
-    # -k: a password that sudo remembers for this terminal does not count for what comes after us.
+    # -k: ignore a password that sudo remembers for this terminal: later commands cannot use it.
     elif command -v sudo >/dev/null 2>&1 && sudo -k -n true 2>/dev/null; then
         install_packages 'sudo -n' "$package"
     elif command -v sudo >/dev/null 2>&1 && may_ask && agreed; then
-        # All at once: who typed a password is not asked for it again.
+        # Everything at once, so that the password is typed only once.
         install_packages sudo "$by_hand" "$linger"
     else
         needs_root
@@ -283,7 +283,7 @@ needs_root() {
         "as root run '$root_command' once, then run install.sh again; the rest needs no root"
 }
 
-# Whether systemd would end this user's services at logout, and root can change that.
+# Whether systemd would end this user's services at logout, and enabling lingering would help.
 needs_linger() {
     [ "$(id -u)" != 0 ] && [ -d /run/systemd/system ] && command -v loginctl >/dev/null 2>&1 || return 1
     [ ! -e "/var/lib/systemd/linger/$(id -un)" ] || return 1
@@ -298,7 +298,7 @@ venv_package() {
     case $python in /usr/bin/python3.*) printf '%s-venv' "${python##*/}" ;; *) printf python3-venv ;; esac
 }
 
-# A question needs a person: a terminal, and no --yes.
+# Questions need a terminal, and no --yes.
 may_ask() { [ "$assume_yes" = no ] && (: </dev/tty) 2>/dev/null; }
 
 agreed() {
@@ -310,9 +310,9 @@ agreed() {
     case $answer in [Nn]*) return 1 ;; esac
 }
 
-# install_packages PREFIX NAMES [USER]: PREFIX is empty or a sudo command line; USER gets lingering.
-# Lists that cannot be fetched stop nothing that the others have. Where lingering is refused,
-# dream-runner asks for it again and says why.
+# install_packages PREFIX NAMES [USER]: PREFIX is empty or a sudo command line; enables lingering
+# for USER. Package lists that cannot be downloaded are only a warning. If enabling lingering
+# fails, dream-runner tries it again and reports the reason.
 install_packages() {
     say "installing $2 with apt-get"
     prompt="[sudo] password for $(id -un) (needed to install $2${3:+; let the services of $3 run without a login}): "
@@ -328,34 +328,34 @@ install_packages() {
     case $apt_log in *"not all lists"*) say "warning: $(printf '%s\n' "$apt_log" | grep -m 1 '^[EW]: ')" ;; esac
 }
 
-# explain_failure CODE LOG WHAT: one error line with the exit code that fits the tool's own words,
-# or CODE where they say nothing known.
+# explain_failure CODE LOG WHAT: one error line with the exit code that fits the tool's message,
+# or CODE if the message is unknown.
 explain_failure() {
     case $2 in
         *"Operation cancelled by user"*) interrupted ;;
         *"in the sudoers"* | *"not allowed to execute"* | *"sudo: "*"password"* | *"sudo: "*"must have a tty"*)
             needs_root ;;
         *"DO NOT MATCH THE HASHES"* | *"hashes are required"* | *"Hash Sum mismatch"*)
-            fail 7 "$3: a package does not match its pinned digest" "something between this machine and the package index changes files; do not continue" ;;
+            fail 7 "$3: a package does not match its pinned digest" "the package index or a proxy sends changed files; do not continue" ;;
         *"No space left on device"* | *"enough free space"*)
-            fail 6 "$3: no space left" "free some space, then run again" ;;
+            fail 6 "$3: no space left" "free some disk space, then run this again" ;;
         *"ead-only file system"*) fail 6 "$3: read-only filesystem" "set XDG_DATA_HOME to another directory" ;;
         *"CERTIFICATE_VERIFY_FAILED"*)
             fail 5 "$3: the index's certificate is not trusted" "behind a company proxy, set PIP_CERT to its CA file" ;;
         *"No matching distribution"* | *"NewConnectionError"* | *"Max retries"* | *"ReadTimeout"* | \
             *"ConnectionError"* | *"ProtocolError"* | *"Could not resolve"* | *"Failed to fetch"* | \
             *"Temporary failure"* | *"Unable to locate package"*)
-            fail 5 "$3: the package index cannot be reached" "check the network and HTTPS_PROXY, then run again" ;;
+            fail 5 "$3: the package index cannot be reached" "check the network and HTTPS_PROXY, then run this again" ;;
         *"is not signed"* | *"NO_PUBKEY"* | *"does not have a Release file"*)
-            fail 3 "$3: a source of packages cannot be trusted" "correct or remove it in /etc/apt/sources.list.d" ;;
+            fail 3 "$3: a package source cannot be trusted" "correct or remove it in /etc/apt/sources.list.d" ;;
         *"ermission denied"*) fail 4 "$3: permission denied" "check the owner of $data" ;;
         *"pip's configuration"*) fail 2 "$3: $(printf '%s\n' "$2" | tail -n 1)" "correct that file" ;;
         *) fail "$1" "$3" "see the messages of the tool above" ;;
     esac
 }
 
-# The new environment is made beside the one in use. pip's temporary files live inside it,
-# so that whatever a kill leaves is gone with the half-made environment.
+# The new environment is created next to the one in use. pip's temporary files are inside it, so
+# that leftovers of a killed run are removed with the unfinished environment.
 build_venv() {
     say "creating the private environment (once per version) in $target"
     rm -rf -- "$target"
@@ -371,13 +371,13 @@ build_venv() {
         pip_install --require-hashes --only-binary :all: -r "$source/requirements.lock"
         pip_install --no-deps --no-build-isolation --no-index "$source"
     else
-        # The wheel carries its own lock.
+        # The wheel contains its own lock.
         pip_install --no-deps --only-binary :all: "$source"
         pip_install --require-hashes --only-binary :all: -r "$(find "$target/lib" -path '*/dream_runner/content/requirements.lock')"
     fi
     rm -rf -- "$target/.tmp"
-    imports_work "$target" || fail 1 "the new environment in $target lacks a package" "run install.sh again; report this if it stays"
-    # After a power cut the marker must not stand before the files.
+    imports_work "$target" || fail 1 "the new environment in $target lacks a package" "run install.sh again; if it fails again, report a bug"
+    # After a power cut, there must be no marker without the files.
     sync -f "$target" 2>/dev/null || sync
     printf '%s\n' "$fingerprint" >"$target/.complete-tmp"
     mv -f -- "$target/.complete-tmp" "$target/$complete_name"
@@ -389,7 +389,7 @@ pip_install() {
         install --quiet --no-input --disable-pip-version-check --no-warn-script-location "$@"
 }
 
-# run_step WHAT COMMAND...: silent when it works, its last words and one error line when not.
+# run_step WHAT COMMAND...: silent on success; on failure, its last lines and one error line.
 run_step() {
     what=$1
     shift
@@ -399,17 +399,17 @@ run_step() {
     explain_failure 1 "$step_log" "$what failed"
 }
 
-# From here on a run uses the new environment.
+# From now on, the new environment is used.
 switch_to_target() {
     if [ -e "$venv" ] && [ ! -L "$venv" ]; then
-        fail 3 "$venv is in the way: it is not a link made by install.sh" "move it away, then run again"
+        fail 3 "$venv exists and was not created by install.sh" "move it away, then run this again"
     fi
-    # Without ln -sfn's gap: rename is atomic.
+    # Rename is atomic; ln -sfn alone is not.
     ln -sfn -- "$(basename -- "$target")" "$data/.venv-tmp"
     mv -fT -- "$data/.venv-tmp" "$venv"
 }
 
-# Older and half-made environments go, unless a process runs from them.
+# Remove old and unfinished environments, unless a process runs from them.
 remove_others() {
     rm -f -- "$data/.venv-tmp"
     for old in "$data"/venv-*; do
@@ -420,7 +420,7 @@ remove_others() {
     done
 }
 
-# What a killed run of another version left; never worth waiting for.
+# Remove leftovers of a killed run of another version, but do not wait for the lock.
 remove_leftovers() {
     [ "$dry_run" = no ] && command -v flock >/dev/null 2>&1 || return 0
     for old in "$data"/venv-* "$data/.venv-tmp"; do
@@ -434,7 +434,7 @@ remove_leftovers() {
 
 is_ours() { case $(readlink "$1" 2>/dev/null) in */dream-runner/venv/bin/dream-runner) ;; *) return 1 ;; esac; }
 
-# The command for later, in the first place where nothing of somebody else's stands.
+# Link the command, at the first path that is free or ours.
 link_command() {
     while read -r link; do
         [ "$(readlink "$link" 2>/dev/null)" != "$venv/bin/dream-runner" ] || return 0
@@ -446,19 +446,19 @@ link_command() {
     done <<PLACES
 $links
 PLACES
-    say "note: the command is $venv/bin/dream-runner"
+    say "note: no link was created; run $venv/bin/dream-runner"
 }
 
 become() {
-    # Our own words are not settings of dream-runner.
+    # These variables are for install.sh only.
     unset DREAM_RUNNER_SOURCE DREAM_RUNNER_PYTHON
     [ "$dry_run" = yes ] || link_command
-    # Piped: what is left on standard input is this script, not an answer.
+    # In a pipe, the rest of standard input is this script, not an answer.
     [ -f "$script" ] || exec </dev/null
     exec "$venv/bin/dream-runner" install "$@"
 }
 
-# Nothing is written, so only the standard library is at hand.
+# Nothing is written, so only the standard library is available.
 show_dry_run() {
     [ "$source_kind" = checkout ] || fail 2 "--dry-run without a finished environment needs a checkout" \
         "unpack $source and run the install.sh in it"
@@ -469,7 +469,7 @@ show_dry_run() {
 }
 
 remove_runner() {
-    [ "$dry_run" = no ] || fail 2 "--remove-runner and --dry-run exclude each other"
+    [ "$dry_run" = no ] || fail 2 "--remove-runner and --dry-run cannot be used together"
     if [ -d "$data" ]; then
         take_lock
         rm -rf -- "$data"/venv-* "$data/.venv-tmp"
@@ -478,7 +478,7 @@ remove_runner() {
         rmdir -- "$data" 2>/dev/null || :
     fi
     printf '%s\n' "$links" | while read -r link; do ! is_ours "$link" || rm -f -- "$link"; done
-    say "removed the private environment; installations are untouched (dream-runner uninstall removes those)"
+    say "removed the private environment; installations are kept ('dream-runner uninstall' removes them)"
     exit 0
 }
 
@@ -489,6 +489,6 @@ interrupted() {
 
 trap interrupted INT
 trap 'exit 143' TERM HUP
-# Nobody else may write what is made here.
+# Other users must not be able to write the files that are created here.
 umask g-w,o-w
 main "$@"

@@ -1,4 +1,4 @@
-"""``python -m dream_runner`` is the command ``dream-runner``."""
+"""Run the command ``dream-runner`` as ``python -m dream_runner``."""
 
 import sys
 

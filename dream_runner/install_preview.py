@@ -1,9 +1,9 @@
-"""``install.sh --dry-run`` on a machine that has nothing but Python.
+"""Show ``install.sh --dry-run`` on a machine that has only Python.
 
-Run as ``python3 -B -I dream_runner/install_preview.py`` straight from the checkout: the
-packages are not there yet and nothing may be written, so this file and all it
-imports are standard library only. It shows what install.sh would do and what
-this host is; the complete plan needs the packages.
+Run as ``python3 -B -I dream_runner/install_preview.py`` from the checkout. The packages are not
+installed yet and nothing may be written, so this file and its imports use only the
+standard library. It shows the steps of install.sh and the host; the full plan needs the
+packages.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Return install.sh's own options; ``rest`` is what it would hand on."""
+    """Return install.sh's options; ``rest`` are the arguments that it would pass on."""
     parser = argparse.ArgumentParser(prog="install_preview.py")
     for name in ("venv", "python", "link", "lock"):
         parser.add_argument(f"--{name}", required=True)
-    parser.add_argument("--package", default="", help="Debian package that is missing, or empty")
+    parser.add_argument("--package", default="", help="missing Debian package, or empty")
     parser.add_argument("rest", nargs="*")
     options = parser.parse_args(arguments)
     options.json = "--json" in options.rest
@@ -55,7 +55,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def examine(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the report: the steps of install.sh, who runs it, and the host."""
+    """Return the report: the steps of install.sh, the user, and the host."""
     session = gather_session()
     return {
         "schema": "dream-runner.dry-run/1",
@@ -78,13 +78,13 @@ def examine(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def pinned(lock: str) -> int:
-    """Return how many packages the lock file pins."""
+    """Return the number of packages in the lock file."""
     lines = text_file.read(lock, 16 * text_file.LIMIT_BYTES).split("\n")
     return sum("==" in line and not line.startswith((" ", "#")) for line in lines)
 
 
 def privilege(package: str, session: Session) -> str:
-    """Return what installing ``package`` needs from this user."""
+    """Return as text how this user would get the privileges to install ``package``."""
     if not package:
         return "none"
     words = {
@@ -92,11 +92,13 @@ def privilege(package: str, session: Session) -> str:
         "passwordless": "sudo, without a password",
         "password": "sudo, with your password",
     }
-    return words.get(session["sudo"], "root, which you do not have: install.sh would stop (exit 4)")
+    return words.get(
+        session["sudo"], "needs root, which you do not have: install.sh would stop with exit code 4"
+    )
 
 
 def host() -> Facts:
-    """Return the facts document of this machine, from the cache or gathered; never saved."""
+    """Return the facts of this machine, from the cache or newly detected; save nothing."""
     from dream_runner.module_utils.dream_core.facts.cache import load_or_gather
 
     base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
@@ -104,15 +106,15 @@ def host() -> Facts:
 
 
 def lines(report: dict[str, Any]) -> list[str]:
-    """Return the report in words."""
+    """Return the report as lines of text."""
     steps = report["bootstrap"]
     text = [f"dream-runner {report['version']}: dry run, nothing is written", ""]
     text.append("install.sh would")
     if steps["missing_package"]:
         text.append(f"  install {steps['missing_package']} with apt ({steps['privilege']})")
     text += [
-        f"  make a private Python environment in {steps['environment']} with {steps['python']}",
-        f"  install {steps['packages']} packages into it, each checked against its sha256",
+        f"  create a private Python environment in {steps['environment']} with {steps['python']}",
+        f"  install {steps['packages']} packages into it, each verified by its sha256",
         f"  link the command to {steps['link']}",
         f"  run: dream-runner install {' '.join(report['arguments'])}",
         "",
@@ -120,14 +122,14 @@ def lines(report: dict[str, Any]) -> list[str]:
         *("  " + line for line in host_lines(report["host"])),
         "",
         f"{len(report['phases'])} steps would follow: {' '.join(report['phases'])}",
-        "Those packages determine sizes, ports and the model. A dry run does not download them.",
-        "'./install.sh' shows that plan and asks before it starts.",
+        "The packages are needed to choose model, sizes and ports; a dry run does not download them.",
+        "'./install.sh' shows the full plan and asks before it starts.",
     ]
     return text
 
 
 def host_lines(facts: Facts) -> list[str]:
-    """Return the host in a few words a line; what is unknown is said to be."""
+    """Return the host as short lines; unknown values are shown as "unknown"."""
     system, cpu, memory = facts["os"], facts["cpu"], facts["memory"]
     gpus = [str(gpu.get("name") or gpu.get("vendor")) for gpu in facts["gpus"]]
     text = [
@@ -143,12 +145,12 @@ def host_lines(facts: Facts) -> list[str]:
 
 
 def said(value: Any) -> str:
-    """Return a fact as text; None is unknown, not zero."""
+    """Return a fact as text; None becomes "unknown"."""
     return "unknown" if value is None else str(value)
 
 
 def refuse(error: DreamError, as_json: bool) -> int:
-    """Print one error; return its exit code."""
+    """Print one error and return its exit code."""
     if as_json:
         print(json.dumps({"error": error.to_dict()}))
     print(f"error[{error.code}]: {error.what}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Where the playbooks, roles and catalogue are, in a checkout or in an installed package."""
+"""Find the playbooks, roles and catalogue, in a checkout or in an installed package."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 def content() -> Path:
-    """Return the directory that holds ``playbooks/``, ``roles/`` and ``library/``.
+    """Return the directory that contains ``playbooks/``, ``roles/`` and ``library/``.
 
-    A wheel carries them inside the package; in a checkout they stand beside it.
+    In a wheel, they are inside the package; in a checkout, next to it.
     """
     bundled = PACKAGE / "content"
     return bundled if bundled.is_dir() else PACKAGE.parent

@@ -1,7 +1,7 @@
-"""Read YAML that somebody else wrote: bounded before it is built, with the parser's own reason.
+"""Read untrusted YAML with limits on its size, and with the parser's reason on errors.
 
-A few bytes of YAML can stand for billions of values (aliases) or a thousand levels, so the events
-of the parser are counted first.
+A few bytes of YAML can expand to billions of values (aliases) or a thousand levels, so the
+parser's events are counted before the document is built.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import yaml
 from .module_utils.dream_core.files import text_file
 from .module_utils.dream_core.files.text_file import Unreadable
 
-#: The safe loader, in C where PyYAML was built so.
+#: The safe loader, in C if available.
 SafeLoader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _MOST_VALUES = 500_000
@@ -25,18 +25,18 @@ _DEEPEST = 64
 def read(
     path: str | Path, limit: int = text_file.LIMIT_BYTES, loader: type[Any] = SafeLoader
 ) -> Any:
-    """Return the document in a file. Raises Unreadable, with the line where there is one."""
+    """Return the document in a file. Raises Unreadable, with the line if known."""
     return parse(text_file.read(path, limit), loader)
 
 
 def check(text: str) -> None:
-    """Raise Unreadable for what is no YAML, or stands for too much; tags may be anybody's."""
+    """Raise Unreadable for invalid or too large YAML; unknown tags are allowed."""
     _guarded(text, lambda: None)
 
 
 def parse(text: str, loader: type[Any] = SafeLoader) -> Any:
-    """Return the document in ``text``, or None where it is empty. Raises Unreadable."""
-    # A safe loader, or one made of it.
+    """Return the document in ``text``, or None if it is empty. Raises Unreadable."""
+    # A safe loader, or a subclass of it.
     return _guarded(text, lambda: yaml.load(text, Loader=loader))  # noqa: S506
 
 
@@ -49,7 +49,7 @@ def _guarded(text: str, build: Callable[[], Any]) -> Any:
     except RecursionError:
         raise Unreadable("it is nested too deeply") from None
     except (ValueError, OverflowError, TypeError, LookupError, AttributeError):
-        # Such as the 31st of February, or a number of five thousand digits.
+        # For example February 31, or a number with five thousand digits.
         raise Unreadable("it contains an invalid date or number", "put it in quotes") from None
 
 
@@ -58,7 +58,7 @@ def reason(error: yaml.YAMLError, text: str = "") -> str:
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None)
     if problem is None:
-        # A reader's error tells the character by its number, ours have no mark.
+        # Errors of the reader and our own have no line.
         problem = str(error).splitlines()[0] if str(error) else "it is not YAML"
     words = ", ".join(filter(None, (getattr(error, "context", None), str(problem)[:160])))
     if mark is None:
@@ -70,7 +70,7 @@ def reason(error: yaml.YAMLError, text: str = "") -> str:
 
 
 def _require_bounds(text: str) -> None:
-    """Raise Unreadable for too many values, aliases counted in full, or too many levels."""
+    """Raise Unreadable for too many levels or values; aliases count as expanded."""
     sizes: dict[str, int] = {}
     open_ones: list[tuple[str | None, int]] = [(None, 0)]
     for event in yaml.parse(text, Loader=SafeLoader):
@@ -83,7 +83,7 @@ def _require_bounds(text: str) -> None:
         elif isinstance(event, yaml.AliasEvent):
             if any(anchor == name for name, _ in open_ones):
                 raise Unreadable("an alias contains itself", "write it out")
-            # Of one that is not defined the loader tells the line.
+            # The loader reports an undefined alias with its line.
             size, anchor = sizes.get(str(anchor), 0), None
         else:
             size = int(isinstance(event, yaml.ScalarEvent))

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Build the Ansible collection dream_runner.core of this tree: build_collection.sh [DIRECTORY]
+# Build the Ansible collection dream_runner.core from this tree: build_collection.sh [DIRECTORY]
 # Writes dream_runner-core-VERSION.tar.gz to DIRECTORY (default: dist). Needs ansible-core; uses no network.
 set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)

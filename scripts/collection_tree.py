@@ -1,10 +1,10 @@
-"""Write the tree of the Ansible collection dream_runner.core, which build_collection.sh packs.
+"""Write the tree of the Ansible collection dream_runner.core for build_collection.sh.
 
     python scripts/collection_tree.py DIRECTORY
 
-A collection has other places and longer names than this tree. Roles and playbooks get the full
-names of modules, plugins and roles. The action plugins decide with code of the wrapper: what they
-import travels in ``plugins/plugin_utils``, and its imports are rewritten.
+A collection has other paths and longer names than this tree. In roles and playbooks, modules,
+plugins and roles get their full names. The action plugins import code of the wrapper: it is
+copied to ``plugins/plugin_utils``, and its imports are rewritten.
 """
 
 from __future__ import annotations
@@ -83,13 +83,13 @@ _INCLUDED = re.compile(r"((?:include|import)_role:\s*\n\s+name: )(\w+)")
 
 
 def version() -> str:
-    """Return the version that the tree has."""
+    """Return the version of the tree."""
     (found,) = re.findall(r'__version__ = "(.+)"', (PACKAGE / "version.py").read_text("utf-8"))
     return str(found)
 
 
 def write(target: Path) -> None:
-    """Write the collection to ``target``, which does not exist."""
+    """Write the collection to ``target``, which must not exist."""
     target.mkdir(parents=True)
     galaxy = yaml.safe_dump({**_GALAXY, "version": version()}, sort_keys=False)
     _put(target / "galaxy.yml", galaxy)
@@ -172,7 +172,7 @@ def _page(path: Path) -> str:
 
 
 def rewritten(path: Path) -> str:
-    """Return the module ``path`` of the package with imports as the collection takes them."""
+    """Return the text of the module ``path`` with its imports rewritten for the collection."""
     package = _name(path) if path.name == "__init__.py" else _name(path).rpartition(".")[0]
 
     def full(found: re.Match[str]) -> str:
@@ -197,7 +197,7 @@ def _in_collection(target: str) -> str:
 
 
 def closure() -> dict[str, Path]:
-    """Return what the plugins need of the package, without the shared code of the modules."""
+    """Return the modules of the package that the plugins import, without ``module_utils``."""
     files = {_name(path): path for path in PACKAGE.rglob("*.py")}
     found: dict[str, Path] = {}
     due = [name for name, path in files.items() if path.parent.name in KINDS]

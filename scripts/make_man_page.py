@@ -2,7 +2,7 @@
 
     python scripts/make_man_page.py
 
-A test keeps the committed page equal to what this makes.
+A test compares the committed page with the output of this script.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ dream\-runner \- turn a Linux machine, or a fleet of them, into a private AI ser
 .SH DESCRIPTION
 Every command is safe to run again:
 .B dream\-runner install
-is how you install, resume, repair, change and upgrade. What is done is checked on the machine,
-never believed. Every setting is an option of
+is how you install, resume, repair, change and upgrade. It checks the machine and does only what
+is missing. Every setting is an option of
 .BR install ,
-a variable of the environment (\-\-engine\-port is DREAM_ENGINE_PORT) and a line of an answers file
+an environment variable (\-\-engine\-port is DREAM_ENGINE_PORT) and a line of an answers file
 .RB ( "dream\-runner init" ).
 """
 
 _TAIL = r"""
 .SH EXIT STATUS
-0 done, 1 unexpected, 2 usage or settings, 3 requirements, 4 rights, 5 network, 6 disk, 7 integrity,
-8 engine, 9 GPU or driver, 10 reboot needed, 11 degraded, 12 another run is active,
+0 done, 1 unexpected, 2 usage or settings, 3 requirements, 4 privileges, 5 network, 6 disk,
+7 integrity, 8 engine, 9 GPU or driver, 10 reboot needed, 11 degraded, 12 another run is active,
 13 some hosts of a fleet failed, 20 changes pending
 .RB ( "plan \-\-exit\-code" ),
 130 interrupted: run again to continue.
 .SH FILES
 .TP
 .I ~/.local/state/dream\-runner
-Choices, facts, receipts, and the journals of the ten newest runs; below
-$XDG_STATE_HOME where that is set.
+Choices, facts, receipts, and the journals of the ten newest runs. With $XDG_STATE_HOME, it is
+below that directory.
 """
 
 
@@ -88,7 +88,7 @@ def _option(item: Any) -> Iterator[str]:
 
 
 def _roff(text: str) -> str:
-    """Return text that roff prints as it is."""
+    """Return text with all special characters of roff escaped."""
     text = text.replace("\\", r"\e").replace("-", r"\-")
     lines = (rf"\&{line}" if line[:1] in (".", "'") else line for line in text.split("\n"))
     return "\n".join(lines)

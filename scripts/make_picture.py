@@ -3,8 +3,8 @@
     python scripts/make_picture.py
 
 Installs this checkout with the small model into a temporary HOME, asks one question in headless
-Chromium, removes the installation again and keeps the picture. Needs the package index and
-Chromium. A test of the end-to-end layer uses the page in the same way.
+Chromium, uninstalls and keeps the picture. Needs the package index and Chromium. An
+end-to-end test uses the page in the same way.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ QUESTION = "What is the capital of France?"
 
 
 def main() -> None:
-    """Install, ask, take the picture, remove."""
+    """Install, ask, take the picture, uninstall."""
     sys.path.insert(0, str(ROOT / "tests"))
     from e2e.chat_page import ask, opened, take_picture
 
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def run(*words: str, environment: dict[str, str]) -> str:
-    """Run the program of this checkout and return what it printed; raise where it fails."""
+    """Run the program of this checkout and return its output; raise if it fails."""
     command = [sys.executable, "-m", "dream_runner", *words]
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True)
     return done.stdout.decode()

@@ -43,7 +43,7 @@ _CODE = re.compile(r"\b[COVM]\(([^)]*)\)")
 
 
 def page(role: str) -> str:
-    """Return the page about ``role``."""
+    """Return the page of ``role``."""
     specs = yaml.safe_load((ROLES / role / "meta" / "argument_specs.yml").read_text("utf-8"))
     parts = [f"# {role}\n\n{_HEAD}\n"]
     for name, spec in specs["argument_specs"].items():
@@ -107,7 +107,7 @@ def _default(option: Mapping[str, Any]) -> str:
     if isinstance(value, dict):
         return "see `defaults`"
     text = value if isinstance(value, str) and value else json.dumps(value)
-    # A bare bar would begin a new column of the table, in code as well.
+    # An unescaped bar would start a new column of the table, even in code.
     return "`" + text.replace("|", "\\|") + "`"
 
 

@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
-"""Write the smoke-test model: half a megabyte, random weights, the same bytes every time.
+"""Write the smoke-test model: half a megabyte, random weights, reproducible bytes.
 
-Tests need a model that any machine can load at once and that
-nobody must download. This one has the shape of a real llama (two layers, 64
-wide) and no knowledge at all: its answers are printable nonsense, and its name
-and description say so.
+Tests need a model that loads quickly on any machine and needs no download. This one has the
+structure of a real llama (two layers, width 64) and no knowledge: its answers are printable
+nonsense, as its name and description say.
 
-Nothing but the standard library, and weights from SHAKE-256, because numpy
-promises no stable random stream across versions and a pinned digest needs one.
+It uses only the standard library. The weights come from SHAKE-256, because numpy does not
+guarantee the same random numbers across versions, and a pinned digest needs them.
 
     python3 scripts/make_smoke_model.py                 writes dream_runner/catalog/smoke.gguf
     python3 scripts/make_smoke_model.py --output FILE   writes FILE
@@ -86,7 +85,7 @@ def vocabulary() -> list[tuple[str, float, int]]:
 
 
 def metadata(tokens: Sequence[tuple[str, float, int]]) -> list[bytes]:
-    """Return what a loader must know before it reads a tensor."""
+    """Return the metadata of the model."""
     return [
         entry("general.architecture", STRING, "llama"),
         entry("general.name", STRING, NAME),
@@ -117,14 +116,14 @@ def metadata(tokens: Sequence[tuple[str, float, int]]) -> list[bytes]:
 
 
 def noise(name: str, count: int) -> list[float]:
-    """Return ``count`` weights that depend on nothing but the seed and the tensor's name."""
+    """Return ``count`` weights that depend only on the seed and the tensor's name."""
     stream = hashlib.shake_256(SEED + b"\0" + name.encode()).digest(4 * count)
     half_width = SPREAD * math.sqrt(3.0)
     return [(number / 2.0**31 - 1.0) * half_width for number in struct.unpack(f"<{count}I", stream)]
 
 
 def tensors(tokens: Sequence[tuple[str, float, int]]) -> list[tuple[str, tuple[int, ...], bytes]]:
-    """Return name, shape (fastest dimension first, as GGUF has it) and bytes of every tensor."""
+    """Return name, shape (fastest dimension first, as in GGUF) and bytes of every tensor."""
 
     def packed(values: Sequence[float]) -> bytes:
         return struct.pack(f"<{len(values)}f", *values)
@@ -135,8 +134,8 @@ def tensors(tokens: Sequence[tuple[str, float, int]]) -> list[tuple[str, tuple[i
     def ones(name: str) -> tuple[str, tuple[int, ...], bytes]:
         return name, (WIDTH,), packed([1.0] * WIDTH)
 
-    # A row of zeros has a logit of zero, which never is the largest: so no answer
-    # ends at its first token, and none holds half a UTF-8 character.
+    # A row of zeros has a logit of zero, which is never the largest. So no answer ends at its
+    # first token, and none contains half a UTF-8 character.
     output = noise("output.weight", len(tokens) * WIDTH)
     for row, (_, _, kind) in enumerate(tokens):
         if kind != NORMAL:
@@ -162,12 +161,12 @@ def tensors(tokens: Sequence[tuple[str, float, int]]) -> list[tuple[str, tuple[i
 
 
 def padding(length: int) -> bytes:
-    """Return the zeros that end a part of ``length`` bytes at the next boundary."""
+    """Return the zeros that align a part of ``length`` bytes."""
     return b"\0" * (-length % ALIGNMENT)
 
 
 def build() -> bytes:
-    """Return the whole file."""
+    """Return the bytes of the model file."""
     tokens = vocabulary()
     pairs = metadata(tokens)
     parts = tensors(tokens)
@@ -181,7 +180,7 @@ def build() -> bytes:
 
 
 def describe(content: bytes) -> str:
-    """Return what the catalogue pins: digest and size, as JSON."""
+    """Return digest and size for the catalogue, as JSON."""
     document = {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
     return json.dumps(document, indent=2, sort_keys=True) + "\n"
 
@@ -198,7 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pin: Path = options.output.with_name(options.output.name + ".json")
     if options.check:
         same = options.output.read_bytes() == content and pin.read_text() == describe(content)
-        print(f"{options.output}: {'as made' if same else 'differs from what this script makes'}")
+        print(f"{options.output}: {'up to date' if same else 'outdated'}")
         return 0 if same else 1
     options.output.write_bytes(content)
     pin.write_text(describe(content))

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Make a release of the commit that is checked out: dist/dream-runner-VERSION.tar.gz, the wheel and
-# SHA256SUMS. The same commit gives the same bytes.
+# Build a release of the current commit: dist/dream-runner-VERSION.tar.gz, the wheel and SHA256SUMS.
+# The same commit gives the same bytes.
 #
 # usage: scripts/release.sh [DIRECTORY]   (default: dist)
 set -eu
@@ -17,7 +17,7 @@ export SOURCE_DATE_EPOCH
 work=$(mktemp -d)
 trap 'rm -rf -- "$work"' EXIT
 
-# What an install needs, and what a reader wants; the tests stay in the repository.
+# Everything for an install and the documentation, but not the tests.
 git -c tar.umask=0022 archive --format=tar --prefix="$name/" HEAD -- \
     CHANGELOG.md LICENSE README.md ansible.cfg docs dream_runner install.sh library playbooks \
     pyproject.toml requirements.lock roles scripts/dream-runner >"$work/$name.tar"

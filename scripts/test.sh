@@ -1,12 +1,12 @@
 #!/bin/sh
-# Run every check there is: style, types, roles, then the tests from many to few.
+# Run all checks: style, types, roles, then the tests from the fast to the slow layers.
 #
 # usage: scripts/test.sh [--fast] [pytest arguments]
 #   --fast   unit, module and integration tests only: no containers, no whole installs
 #
-# The tests run in two processes, a file of them in one (DREAM_TEST_WORKERS=0: in this one).
-# Makes .venv from requirements-dev.lock (hash-checked) on first use. As root, and with podman and
-# debootstrap at hand, the node tests run too; elsewhere they are skipped and say why.
+# The tests run in two processes, each file in one of them (DREAM_TEST_WORKERS=0: in one process).
+# Creates .venv from requirements-dev.lock (with hashes) on first use. As root with podman and
+# debootstrap, the node tests run too; otherwise they are skipped with a reason.
 set -eu
 cd "$(dirname -- "$0")/.."
 
@@ -18,12 +18,12 @@ fi
 
 step() { printf '\n== %s\n' "$*"; }
 
-# make_environment DIRECTORY PYTHON [LOCK]: nothing when it is there and of these locks. LOCK has
-# other versions of some packages.
+# make_environment DIRECTORY PYTHON [LOCK]: does nothing if the environment matches the locks. LOCK
+# replaces the versions of some packages.
 make_environment() {
     stamp=$(cat requirements-dev.lock pyproject.toml ${3:+"$3"} | sha256sum | cut -d' ' -f1)
     [ "$(cat "$1/.stamp" 2>/dev/null)" != "$stamp" ] || return 0
-    step "making $1"
+    step "creating $1"
     rm -rf -- "$1"
     "$2" -m venv "$1"
     "$1/bin/python" -m pip install -qq --disable-pip-version-check --require-hashes \
@@ -35,7 +35,7 @@ make_environment() {
     printf '%s\n' "$stamp" >"$1/.stamp"
 }
 
-# The newest Python we promise, where this machine has one besides the default.
+# The newest supported Python, if this machine has it in addition to the default.
 other_python() {
     for candidate in python3.13 "${HOME:-/}"/.pyenv/versions/3.13*/bin/python; do
         if "$candidate" -c 'import sys, ensurepip; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null; then
@@ -45,17 +45,17 @@ other_python() {
     done
 }
 
-# The nodes' images take minutes, and most of the checks before the tests use one core only.
-# What goes wrong there says the first test that needs one.
+# Build the node images, which takes minutes, while the checks run, which use only one core.
+# The first test that needs an image reports errors.
 build_images() {
     [ "$fast" = no ] && [ "$(id -u)" = 0 ] && command -v podman >/dev/null || return 0
     python -m tests.images build all >/dev/null 2>&1 </dev/null &
-    # Killed it would leave a mount or a container: where a check fails, it is waited for.
+    # Wait for it even if a check fails: a killed build would leave a mount or a container.
     trap wait EXIT
 }
 
-# In the order of the folders, with the longest files first, so that short files fill both processes
-# at the end. Without --no-loadscope-reorder, xdist would begin with the files that have most tests.
+# Folders in order, the longest files first, so that short files keep both processes busy at the
+# end. Without --no-loadscope-reorder, xdist would start with the files that have most tests.
 in_parallel="--numprocesses ${DREAM_TEST_WORKERS:-2} --dist loadfile --no-loadscope-reorder"
 
 make_environment .venv "${PYTHON:-python3}"
@@ -78,13 +78,13 @@ fi
 
 newest=$(other_python)
 if [ -z "$newest" ]; then
-    step "Python 3.13: skipped, this machine has none"
+    step "Python 3.13: skipped, not installed on this machine"
 elif python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))'; then
-    step "Python 3.13: it is that of the run below"
+    step "Python 3.13: used for the tests below"
 else
     make_environment .cache/venv-3.13 "$newest" requirements-newest.lock
-    # The newest ansible-core that we promise needs it. What says little about Ansible and takes
-    # minutes is left to DREAM_TEST_SLOW=1.
+    # The newest supported ansible-core needs it. Long tests that depend little on Ansible are
+    # only run with DREAM_TEST_SLOW=1.
     less="--ignore tests/modules/test_dream_venv.py --ignore tests/integration/test_wheel.py"
     less="$less --ignore tests/integration/test_equivalence.py"
     less="$less --ignore tests/unit/fetch/test_villains.py --ignore tests/unit/bundle/test_bundle.py"
@@ -97,7 +97,7 @@ else
     less="$less --ignore tests/modules/test_dream_supervisor.py"
     less="$less --ignore tests/integration/test_services_upgrade.py"
     less="$less --ignore tests/integration/test_models_background.py"
-    # The commands are run by test_run.py, too.
+    # test_run.py runs the commands too.
     less="$less --ignore tests/integration/test_cli.py --ignore tests/unit/records/test_forms.py"
     less="$less --ignore tests/unit/health/test_feature_probes.py --ignore tests/unit/containers/test_compose_diff.py"
     less="$less --ignore tests/unit/report/test_report.py --ignore tests/unit/upgrade/test_upgrader.py"

@@ -193,7 +193,7 @@ def test_dry_run_without_one_shows_the_steps_and_this_machine(home: Home) -> Non
     before = (home.listing(), sorted(home.checkout.rglob("*")))
     done = home.install("--dry-run", "--profile", "native", "--model", "smoke")
     assert done.returncode == 0, done.stderr
-    assert "each checked against its sha256" in done.stdout
+    assert "each verified by its sha256" in done.stdout
     assert "memory " in done.stdout
     assert (home.listing(), sorted(home.checkout.rglob("*"))) == before
 
