@@ -122,7 +122,7 @@ def lines(report: dict[str, Any]) -> list[str]:
         *("  " + line for line in host_lines(report["host"])),
         "",
         f"{len(report['phases'])} steps would follow: {' '.join(report['phases'])}",
-        "The packages are needed to choose model, sizes and ports; a dry run does not download them.",
+        "The packages are needed to choose the model and ports; a dry run does not download them.",
         "'./install.sh' shows the full plan and asks before it starts.",
     ]
     return text

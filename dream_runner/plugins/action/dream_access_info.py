@@ -1,4 +1,4 @@
-"""Tell how the installed AI is reached: in this process on localhost, else by the module."""
+"""Return the addresses of the installed AI: in this process on localhost, else by the module."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Judge a host: in this process on localhost, through the module elsewhere.
+"""Check a host: in this process on localhost, else by the module.
 
-Who resumes waits for two of these before the first new byte, and a module task costs a third of
-a second.
+A resumed install runs two of these checks before its first download, and a module task takes a
+third of a second.
 """
 
 from __future__ import annotations
@@ -35,6 +35,6 @@ class ActionModule(ActionBase):
             return result
         arguments["state_dir"] = os.path.expanduser(arguments["state_dir"])
         found = judge(arguments, may_write=not self._task.check_mode)
-        # Tuples and other in-process forms must look as they do from a remote host.
+        # Convert tuples and other types to what a remote host would return.
         result.update(json.loads(json.dumps(found)))
         return result

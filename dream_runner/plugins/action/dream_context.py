@@ -1,7 +1,7 @@
-"""Look at the host, then decide: the variables that every phase relies on.
+"""Observe the host and decide: the variables that every phase uses.
 
-The look happens on the host (in this process on localhost); the decision needs
-the catalogue and is made here, by the same pure function as the wrapper's plan.
+The observation runs on the host (in this process on localhost). The decision needs the catalogue
+and is made here, by the same pure function as in the wrapper's plan.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dream_runner.settings import local_model
 
 
 class ActionModule(ActionBase):
-    """Return host, session, choice and state for the context play to keep."""
+    """Return host, session, choice and state, which the context play saves."""
 
     _VALID_ARGS = frozenset(("settings", "state_dir", "force", "full", "verify", "unanswered"))
 
@@ -61,7 +61,7 @@ class ActionModule(ActionBase):
             verify=bool(arguments.get("verify", False)),
             save=not self._task.check_mode,
         )
-        # Tuples and other in-process forms must look as they do from a remote host.
+        # Convert tuples and other types to what a remote host would return.
         return {"context": json.loads(json.dumps(found))}
 
     def _decide(self, found: Dict[str, Any], task_vars: Dict[str, Any]) -> Dict[str, Any]:
@@ -84,13 +84,13 @@ class ActionModule(ActionBase):
         )
         upgraded = None
         if choice["upgrade"]:
-            # What the receipts are to say once the unit has put the host's own model in place.
+            # The content of the receipts after the switch to the host's own model.
             upgraded = inputs_for(found, settings, fast_start.after(choice), task_vars)
         _resolve_package_urls([choice["model"], *progress.first_files(choice)])
         return {
             "wanted": wanted,
             "upgraded": upgraded,
-            # The proof is never left out: ready means one answer from the model, now.
+            # The health phase always runs: ready means that the model answers now.
             "due": [name for name, reason in reasons.items() if reason.is_due or name == "health"],
             "reasons": {name: list(reason) for name, reason in reasons.items()},
             "host": found["facts"],
@@ -108,13 +108,13 @@ class ActionModule(ActionBase):
 
 
 def _absolute(path: str, session: Session) -> str:
-    """Return the install directory with the home of the target's user, not of this process."""
+    """Return the install directory with ~ resolved for the target's user, not for this process."""
     home = str(session["home"])
     return os.path.normpath(home + path[1:] if path == "~" or path.startswith("~/") else path)
 
 
 def _resolve_package_urls(items: List[Dict[str, Any]]) -> None:
-    """Turn ``package:NAME`` into the address of a file that the package ships."""
+    """Replace ``package:NAME`` with the URL of a file in the package."""
     for item in items:
         item["urls"] = [
             "file://" + str(paths.catalog() / url[len("package:") :])

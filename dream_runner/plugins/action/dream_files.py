@@ -1,4 +1,4 @@
-"""Make directories and small files: in this process on localhost, else by the module."""
+"""Create directories and small files: in this process on localhost, else by the module."""
 
 from __future__ import annotations
 

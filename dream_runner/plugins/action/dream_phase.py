@@ -1,6 +1,6 @@
-"""Record a phase: in this process on localhost, through the module elsewhere.
+"""Record a phase: in this process on localhost, else by the module.
 
-A module task costs a third of a second, this 0.02; fourteen phases record twice.
+A module task takes a third of a second, this takes 0.02 s; fourteen phases record twice.
 """
 
 from __future__ import annotations

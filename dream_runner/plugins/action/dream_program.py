@@ -1,7 +1,7 @@
-"""Put the shared code on a host as one program that needs nothing but its Python.
+"""Copy the shared code to a host as one program that needs only Python.
 
-The archive is made here, the same bytes for the same code, so that copying it again changes
-nothing; the copy itself is Ansible's, which compares first.
+The archive is created here. The same code gives the same bytes, so Ansible's copy, which compares
+first, changes nothing the next time.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from ansible.plugins.action import ActionBase
 
 from dream_runner import paths
 
-#: The earliest time that an archive can hold: no time of a checkout gets into it.
+#: The earliest time that an archive can store, used instead of the times of files.
 _TIME = (1980, 1, 1, 0, 0, 0)
 _MAIN = "import sys\n\nfrom dream_core.%s import main\n\nsys.exit(main())\n"
 
 
 class ActionModule(ActionBase):
-    """Copy the archive; ``entry`` is the module of the shared code whose ``main`` it runs."""
+    """Copy the archive; ``entry`` is the module whose ``main`` the program runs."""
 
     _VALID_ARGS = frozenset(("path", "entry", "mode"))
 
@@ -48,13 +48,13 @@ class ActionModule(ActionBase):
                 shared_loader_obj=self._shared_loader_obj,
             )
             result.update(copy.run(task_vars=task_vars))
-        # A few hundred kilobytes that no person reads.
+        # Skip the diff of a few hundred kilobytes of binary data.
         result.pop("diff", None)
         return result
 
 
 def archive(entry: str) -> bytes:
-    """Return the program: all shared code, in order, with ``entry`` as its beginning."""
+    """Return the program: all shared code in a fixed order; it starts with ``entry``."""
     root = paths.PACKAGE / "module_utils"
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as packed:

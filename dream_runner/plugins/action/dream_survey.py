@@ -1,7 +1,7 @@
-"""Look at a host of a fleet, decide what follows, and leave both for the wrapper.
+"""Observe a host of a fleet, decide for it, and save both for the wrapper.
 
-The answer goes to a file of mode 0600 in the run's own directory: events carry names and
-counts only, so that no secret of a host can reach a journal.
+The answer is written to a file of mode 0600 in the run's directory. Events contain only names
+and counts, so that no secret of a host gets into a journal.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from dream_runner.module_utils.dream_core.errors import DreamError, RequirementE
 from dream_runner.plugins.action.dream_context import ActionModule as ContextModule
 from dream_runner.run import host_answers
 
-#: Words of a shell, an interpreter and Ansible for a Python that is not there.
+#: Messages of a shell, an interpreter and Ansible when Python is missing.
 _NO_PYTHON = ("not found", "No such file or directory", "No python interpreters found")
 
 
 class ActionModule(ContextModule):
-    """Return only what the next tasks of the play need to know."""
+    """Return only what the next tasks of the play need."""
 
     _VALID_ARGS = frozenset(
         ("settings", "state_dir", "socket", "force", "full", "verify", "answers", "may_install")
@@ -35,7 +35,7 @@ class ActionModule(ContextModule):
             return self._failed(visit, bool(may_install))
         try:
             host_answers.require(visit["visit"], host_answers.VISIT)
-            # The decisions need the paths as the host resolved them.
+            # The decision needs the paths as the host resolved them.
             self._task.args["settings"]["install_dir"] = visit["visit"]["install_dir"]
             self._task.args["state_dir"] = visit["visit"]["state_dir"]
             decided = self._decide(visit["visit"]["context"], task_vars or {})
@@ -64,7 +64,7 @@ class ActionModule(ContextModule):
         error = RequirementError(
             "the host has no Python",
             code="HOST_NO_PYTHON",
-            hint="--install-python installs it there first, with the host's package manager",
+            hint="use --install-python to install it with the host's package manager",
         )
         return {"failed": True, "msg": str(error), "dream_error": error.to_dict()}
 

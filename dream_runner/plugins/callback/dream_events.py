@@ -1,8 +1,7 @@
-"""Tell the wrapper what happens, one JSON line an event, over its socket.
+"""Send events to the wrapper over its socket, one JSON line per event.
 
-Only names, states and counts leave this process; a task's result is never
-copied, so that no secret in it can reach the journal. Without a wrapper
-(``DREAM_SOCKET`` unset) the plugin does nothing.
+Only names, states and counts are sent. The result of a task is never sent, so that no secret gets
+into the journal. Without a wrapper (``DREAM_SOCKET`` unset) the plugin does nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ requirements: [the dream-runner wrapper at the other end]
 
 
 class CallbackModule(CallbackBase):
-    """The sending half; dream_runner/run/events.py is the receiving one."""
+    """The sender of events; the receiver is dream_runner/run/events.py."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "notification"
@@ -152,34 +151,34 @@ class CallbackModule(CallbackBase):
         if self._socket is None:
             return
         line = json.dumps({"type": kind, "time": time.time(), "host": host, **fields}, default=str)
-        # The wrapper is gone: the kernel has already signalled this process (launch.py).
+        # If the wrapper has ended, the kernel has already signalled this process (launch.py).
         with contextlib.suppress(OSError):
             self._socket.sendall(line.encode() + b"\n")
 
 
 def _share_modules(directory: str) -> None:
-    """Let the processes of a fleet run build each module once: half a second of CPU apiece.
+    """Share built modules between the processes of a fleet run: each takes 0.5 s of CPU time.
 
-    Ansible locks and renames inside its directory of built modules, so that several may share it.
+    Ansible uses locks and renames in its directory of built modules, so sharing it is safe.
     """
     if directory:
         with contextlib.suppress(FileExistsError):
             os.symlink(directory, os.path.join(constants.DEFAULT_LOCAL_TMP, "ansiballz_cache"))
 
 
-#: Longest part of a foreign message that a person is shown.
+#: Maximum length of a message.
 _MESSAGE_LIMIT = 2000
 
 
 def _in_words(reasons: Dict[str, Any]) -> Dict[str, str]:
-    """Return why each phase runs or rests: ``differs: /srv/dream/.env: missing``."""
+    """Return why each phase runs or is skipped: ``differs: /srv/dream/.env: missing``."""
     return {
         phase: ": ".join(str(part) for part in reason if part) for phase, reason in reasons.items()
     }
 
 
 def _culprit(data: Dict[str, Any]) -> Dict[str, Any]:
-    """Return the result that failed: of a loop the first failed item, which has the reason."""
+    """Return the failed result; for a loop, the first failed item, which has the reason."""
     items = data.get("results")
     if not isinstance(items, list):
         return data
@@ -187,7 +186,7 @@ def _culprit(data: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def _has_failed(item: Dict[str, Any]) -> bool:
-    """Return whether an item of a loop failed; from ansible-core 2.21 on none says ``failed``."""
+    """Tell whether an item of a loop failed; ansible-core 2.21 no longer sets ``failed``."""
     return bool(item.get("failed") or item.get("dream_error") or "exception" in item)
 
 

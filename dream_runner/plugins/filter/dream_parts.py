@@ -1,4 +1,4 @@
-"""Keep some parts of each dictionary of a list."""
+"""Keep only some keys of each dictionary in a list."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Any, Dict, Iterable, List, Mapping
 
 DOCUMENTATION = """
 name: dream_parts
-short_description: Some parts of each dictionary of a list
+short_description: Keep only some keys of each dictionary in a list
 version_added: 0.1.0
 description:
-  - Returns the dictionaries with nothing but the parts that are named.
+  - Returns the dictionaries with only the given keys.
 options:
   _input:
-    description: Dictionaries that all have these parts.
+    description: Dictionaries that all have these keys.
     type: list
     elements: dict
     required: true
@@ -34,13 +34,13 @@ _value:
 
 
 def parts(items: Iterable[Mapping[str, Any]], *names: str) -> List[Dict[str, Any]]:
-    """Return each of ``items`` with only its parts ``names``. Raises KeyError if it lacks one."""
+    """Return each of ``items`` with only the keys ``names``. Raises KeyError if one is missing."""
     return [{name: item[name] for name in names} for item in items]
 
 
 class FilterModule:
-    """Hand the filter to Ansible."""
+    """Register the filter with Ansible."""
 
     def filters(self) -> Dict[str, Any]:
-        """Return the filters of this file by their names."""
+        """Return the filters by name."""
         return {"dream_parts": parts}

@@ -1,4 +1,4 @@
-"""Describe what a phase manages, in the form that its receipt lists."""
+"""Describe what a phase manages, in the format of its receipt."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ description:
 positional: _input, kind
 options:
   _input:
-    description: Paths or names, or dictionaries that describe each resource further.
+    description: Paths or names, or dictionaries with more keys of each resource.
     type: list
     required: true
   kind:
@@ -25,11 +25,11 @@ options:
     required: true
   key:
     description:
-      - Which part a path or name becomes. The default is C(path) for files, directories, trees,
+      - Key of the path or name. The default is C(path) for files, directories, trees,
         data and models, and C(name) for everything else.
     type: str
   folder:
-    description: Directory of the items, which are dictionaries; the part C(file) is below it.
+    description: Directory of the items, which are dictionaries; their key C(file) is below it.
     type: str
 author: dream-runner maintainers
 """
@@ -42,12 +42,12 @@ EXAMPLES = """
 
 RETURN = """
 _value:
-  description: One resource for each item, in the same order. Further options become parts of each.
+  description: One resource for each item, in the same order. Further options become keys of each.
   type: list
   elements: dict
 """
 
-#: Kinds that a receipt knows by a path; the others have a name.
+#: Kinds that are identified by a path; the others have a name.
 _OF_PATHS = frozenset(("data", "directory", "file", "model", "tree"))
 
 
@@ -58,14 +58,14 @@ def resources(
     folder: str = "",
     **parts: Any,
 ) -> List[Dict[str, Any]]:
-    """Return a resource of ``kind`` for each of ``items``, with ``parts`` in each.
+    """Return a resource of ``kind`` for each of ``items``, with the keys ``parts`` added.
 
-    An item is a path or a name, which becomes the part ``key``, or a dictionary; its part ``file``
-    becomes a path below ``folder``. Raises AnsibleFilterError for a single string, whose letters
-    would pass for names.
+    An item is a path or a name, which becomes the value of ``key``, or a dictionary, whose ``file``
+    becomes a path below ``folder``. Raises AnsibleFilterError for a single string, whose characters
+    would be taken for names.
     """
     if isinstance(items, (str, Mapping)):
-        raise AnsibleFilterError("dream_resources takes a list, not %r" % (items,))
+        raise AnsibleFilterError("dream_resources needs a list, not %r" % (items,))
     key = key or ("path" if kind in _OF_PATHS else "name")
     return [{**_parts_of(item, key, folder), "kind": kind, **parts} for item in items]
 
@@ -73,7 +73,7 @@ def resources(
 def _parts_of(item: Union[str, Mapping[str, Any]], key: str, folder: str) -> Dict[str, Any]:
     if not isinstance(item, Mapping):
         return {key: item}
-    # Not {**item}: that reads Ansible's lazy dictionaries past their templates.
+    # Not {**item}: that would bypass the templates in Ansible's lazy dictionaries.
     parts = {name: item[name] for name in item}
     if folder:
         parts[key] = "%s/%s" % (folder, parts.pop("file"))
@@ -81,8 +81,8 @@ def _parts_of(item: Union[str, Mapping[str, Any]], key: str, folder: str) -> Dic
 
 
 class FilterModule:
-    """Hand the filter to Ansible."""
+    """Register the filter with Ansible."""
 
     def filters(self) -> Dict[str, Any]:
-        """Return the filters of this file by their names."""
+        """Return the filters by name."""
         return {"dream_resources": resources}

@@ -1,4 +1,4 @@
-"""Give a role the variables by which a program on this machine reaches the network."""
+"""Return the environment variables that a program needs for network access."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from dream_runner.module_utils.dream_core.network import network_env
 
 DOCUMENTATION = """
 name: dream_network
-short_description: Variables by which a program reaches the network
+short_description: Environment variables for network access
 version_added: 0.1.0
 description:
-  - Reads proxies, certificates, tokens and the package index from this machine's environment, in
-    the one place that knows all of their names.
+  - Returns the variables for proxies, certificates, tokens and the package index from the
+    environment of this machine.
 options:
   _terms:
     description: >-
       V(programs) for a package manager (proxies in lower case, certificates under every name),
-      V(unit) for a program that inherits nothing (the variables as they are).
+      V(unit) for a program that inherits nothing (the variables unchanged).
     required: true
 author: dream-runner maintainers
 """
@@ -35,7 +35,7 @@ EXAMPLES = """
 
 RETURN = """
 _raw:
-  description: Variables of an environment and their values.
+  description: Environment variables and their values.
   type: list
   elements: dict
 """
@@ -44,12 +44,12 @@ _KINDS = {"programs": network_env.of_programs, "unit": network_env.of_unit}
 
 
 class LookupModule(LookupBase):
-    """Return one dictionary for each kind that is asked for."""
+    """Return one dictionary for each requested kind."""
 
     def run(
         self, terms: List[str], variables: Optional[Dict[str, Any]] = None, **kwargs: Any
     ) -> List[Dict[str, str]]:
         unknown = [term for term in terms if term not in _KINDS]
         if unknown:
-            raise AnsibleLookupError("dream_network knows %s" % " and ".join(_KINDS))
+            raise AnsibleLookupError("dream_network supports %s" % " and ".join(_KINDS))
         return [_KINDS[term](os.environ) for term in terms]
