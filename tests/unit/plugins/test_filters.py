@@ -43,7 +43,7 @@ def test_nothing_becomes_nothing() -> None:
 
 @pytest.mark.parametrize("items", ["/etc/passwd", {"path": "/etc/passwd"}])
 def test_one_text_is_not_a_list_of_its_letters(items: object) -> None:
-    with pytest.raises(AnsibleFilterError, match="takes a list"):
+    with pytest.raises(AnsibleFilterError, match="needs a list"):
         FilterModule().filters()["dream_resources"](items, "file")
 
 
