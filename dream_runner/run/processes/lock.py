@@ -183,7 +183,12 @@ def _is_of(process: psutil.Process, runs: set[str], folder: str, mine: set[int])
     return is_another and marks.is_marked(process, runs, folder)
 
 
-def clear_leftovers(state_dir: str, report: Report, wait_seconds: float = _WAIT_SECONDS) -> None:
+def clear_leftovers(
+    state_dir: str,
+    report: Report,
+    wait_seconds: float = _WAIT_SECONDS,
+    term_seconds: float = _TERM_SECONDS,
+) -> None:
     """Wait for the processes of a killed run on this target, then end them.
 
     Raises BusyError if a process does not end.
@@ -195,7 +200,7 @@ def clear_leftovers(state_dir: str, report: Report, wait_seconds: float = _WAIT_
     alive = _outlived(state_dir, wait_seconds)
     if alive:
         report(f"ending {_named(alive)}")
-        alive = _end(state_dir, alive)
+        alive = _end(state_dir, alive, term_seconds)
     if alive:
         raise BusyError(
             f"cannot stop processes of an earlier run: {_named(alive)}",
@@ -211,11 +216,11 @@ def _outlived(state_dir: str, seconds: float) -> list[psutil.Process]:
     return found
 
 
-def _end(state_dir: str, alive: list[psutil.Process]) -> list[psutil.Process]:
+def _end(state_dir: str, alive: list[psutil.Process], term_seconds: float) -> list[psutil.Process]:
     for process in alive:
         with contextlib.suppress(psutil.Error):
             process.terminate()
-    stubborn = _outlived(state_dir, _TERM_SECONDS)
+    stubborn = _outlived(state_dir, term_seconds)
     for process in stubborn:
         with contextlib.suppress(psutil.Error):
             process.kill()

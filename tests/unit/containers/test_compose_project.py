@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from dream_runner.module_utils.dream_core.containers import (
     project_containers,
 )
 from dream_runner.module_utils.dream_core.errors import (
-    DreamError,
     EngineError,
     IntegrityError,
     NetworkError,
@@ -58,20 +57,20 @@ def test_what_stays_is_told_from_what_passes(said: str, code: str) -> None:
     assert isinstance(error, NetworkError) is (code == "IMAGE_PULL")
 
 
-def pulled(monkeypatch: pytest.MonkeyPatch, *answers: DreamError | None) -> list[float]:
-    """Pull with these answers, one an attempt; return the pauses between them."""
-    left, pauses = list(answers), []
+TIMEOUT = {"error": "net/http: TLS handshake timeout"}
 
-    def once(*_: Any) -> None:
-        answer = left.pop(0)
-        if answer:
-            raise answer
 
-    monkeypatch.setattr(engine_images, "_pull_once", once)
-    engine_images.pull(
-        "docker", "x@1", "linux/amd64", attempts=4, on_progress=quiet, pause=pauses.append
-    )
-    assert not left
+def pulled(api: Api, *answers: dict[str, Any]) -> list[float]:
+    """Pull while the engine sends these messages, one an attempt; return the pauses between."""
+    served, pauses = api(*([item] for item in answers)), []
+
+    try:
+        engine_images.pull(
+            "docker", "x@1", "linux/amd64", attempts=4, on_progress=quiet, pause=pauses.append
+        )
+    finally:
+        served.join(5)
+        assert not served.is_alive()
     return pauses
 
 
@@ -79,54 +78,61 @@ def quiet(*_: Any) -> None:
     pass
 
 
-def test_the_network_is_given_time_and_more_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = NetworkError("broken", code="IMAGE_PULL")
-    pauses = pulled(monkeypatch, broken, broken, broken, None)
+#: Serve one pull for each list of messages; the thread ends after the last.
+Api = Callable[..., threading.Thread]
+
+
+@pytest.fixture
+def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+    """The engine's socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
+        server.bind(str(tmp_path / "s"))
+        server.listen()
+        server.settimeout(20)
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/s")
+
+        def serve(*answers: list[dict[str, Any]], status: int = 200) -> threading.Thread:
+            thread = threading.Thread(target=answer_all, args=(server, answers, status))
+            thread.start()
+            return thread
+
+        yield serve
+
+
+def answer_all(server: socket.socket, answers: Sequence[list[dict[str, Any]]], status: int) -> None:
+    for messages in answers:
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(65536)
+            body = "".join(json.dumps(item) + "\r\n" for item in messages)
+            head = f"HTTP/1.0 {status} X\r\nContent-Type: application/json\r\n\r\n"
+            connection.sendall((head + body).encode())
+
+
+def program(path: Path, script: str) -> str:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_the_network_is_given_time_and_more_of_it(api: Api) -> None:
+    pauses = pulled(api, TIMEOUT, TIMEOUT, TIMEOUT, {"status": "Pull complete"})
     assert len(pauses) == 3
     assert all(2**n / 2 <= pause <= 2**n for n, pause in enumerate(pauses, 1))
 
 
-def test_the_last_attempt_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = NetworkError("broken", code="IMAGE_PULL")
-    with pytest.raises(NetworkError):
-        pulled(monkeypatch, broken, broken, broken, broken)
+def test_the_last_attempt_says_why(api: Api) -> None:
+    with pytest.raises(NetworkError, match="TLS handshake timeout"):
+        pulled(api, TIMEOUT, TIMEOUT, TIMEOUT, TIMEOUT)
 
 
-def test_what_stays_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_stays_is_not_tried_again(api: Api) -> None:
     with pytest.raises(EngineError):
-        pulled(monkeypatch, EngineError("gone", code="IMAGE_NOT_FOUND"))
+        pulled(api, {"error": "manifest unknown"})
 
 
-@pytest.fixture
-def api(tmp_path: Path) -> Iterator[Callable[[list[dict[str, Any]], int], str]]:
-    """A socket that answers one pull with these messages."""
-    opened: list[socket.socket] = []
-
-    def serve(messages: list[dict[str, Any]], status: int = 200) -> str:
-        path = str(tmp_path / "s")
-        server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        server.bind(path)
-        server.listen(1)
-        opened.append(server)
-
-        def answer() -> None:
-            connection, _ = server.accept()
-            with connection:
-                connection.recv(65536)
-                body = "".join(json.dumps(item) + "\r\n" for item in messages)
-                head = f"HTTP/1.0 {status} X\r\nContent-Type: application/json\r\n\r\n"
-                connection.sendall((head + body).encode())
-
-        threading.Thread(target=answer, daemon=True).start()
-        return path
-
-    yield serve
-    for server in opened:
-        server.close()
-
-
-def test_bytes_are_summed_over_layers(api: Any) -> None:
-    path = api(
+def test_bytes_are_summed_over_layers(api: Api) -> None:
+    api(
         [
             {"status": "Pulling from x", "id": "1"},
             {"status": "Downloading", "id": "a", "progressDetail": {"current": 5, "total": 10}},
@@ -136,7 +142,13 @@ def test_bytes_are_summed_over_layers(api: Any) -> None:
         ]
     )
     seen: list[tuple[int, int]] = []
-    engine_images._pull_through(path, "x@1", "linux/amd64", lambda d, t, n: seen.append((d, t)))
+    engine_images.pull(
+        "docker",
+        "x@1",
+        "linux/amd64",
+        attempts=1,
+        on_progress=lambda done, size, note: seen.append((done, size)),
+    )
     assert seen[-1] == (40, 40)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 
@@ -149,30 +161,24 @@ def test_bytes_are_summed_over_layers(api: Any) -> None:
     ],
 )
 def test_errors_come_in_the_stream_or_before_it(
-    api: Any, messages: list[dict[str, Any]], status: int, code: str
+    api: Api, tmp_path: Path, messages: list[dict[str, Any]], status: int, code: str
 ) -> None:
+    api(messages, status=status)
+    docker = program(tmp_path / "docker", "echo unauthorized; exit 1")
     with pytest.raises(EngineError) as caught:
-        engine_images._pull_through(api(messages, status), "x@1", "linux/amd64", quiet)
+        engine_images.pull(docker, "x@1", "linux/amd64", attempts=1, on_progress=quiet)
     assert caught.value.code == code
 
 
-def test_a_credential_helper_is_not_asked_for_what_is_public(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_credential_helper_is_not_asked_for_what_is_public(api: Api, tmp_path: Path) -> None:
     """The socket first: the command line, with the user's logins, only after a refusal (K7)."""
-    used: list[str] = []
-    monkeypatch.setattr(engine_images, "socket_path", lambda command: "/s")
-    monkeypatch.setattr(engine_images, "_pull_through", lambda *_: used.append("socket"))
-    monkeypatch.setattr(engine_images, "_pull_by_command", lambda *_: used.append("command"))
-    engine_images._pull_once("docker", "x@1", "linux/amd64", quiet)
-    assert used == ["socket"]
-
-    def refuse(*_: Any) -> None:
-        raise EngineError("no", code="IMAGE_DENIED")
-
-    monkeypatch.setattr(engine_images, "_pull_through", refuse)
-    engine_images._pull_once("docker", "x@1", "linux/amd64", quiet)
-    assert used == ["socket", "command"]
+    asked = tmp_path / "asked"
+    docker = program(tmp_path / "docker", f'echo "$@" >> {asked}')
+    api([{"status": "Pull complete"}], [{"error": "pull access denied for x"}])
+    engine_images.pull(docker, "x@1", "linux/amd64", attempts=1, on_progress=quiet)
+    assert not asked.exists()
+    engine_images.pull(docker, "x@1", "linux/amd64", attempts=1, on_progress=quiet)
+    assert asked.read_text() == "pull --platform linux/amd64 x@1\n"
 
 
 def test_nothing_of_the_caller_steers_compose(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -414,7 +420,7 @@ def watch(*looks: dict[str, Any] | None) -> readiness.Watch:
         found = left.pop(0) if len(left) > 1 else left[0]
         return [found] if found else []
 
-    return readiness.Watch(look)
+    return readiness.Watch(look, pause=0.05)
 
 
 SERVICE = {"id": "a", "core": False, "probe": "", "budget_seconds": 1, "once": False}
@@ -440,8 +446,7 @@ def test_who_is_up(container: Any, service: dict[str, Any], why: str) -> None:
     assert why in found if why else found == ""
 
 
-def test_a_container_in_a_loop_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readiness, "_PAUSE_SECONDS", 0.0)
+def test_a_container_in_a_loop_is_not_waited_for() -> None:
     looks = [seen(state="restarting", restarts=n) for n in range(5)]
     found = readiness.wait_for({**SERVICE, "budget_seconds": 600}, watch(*looks))
     assert "keeps restarting" in found
@@ -465,26 +470,31 @@ def test_the_label_of_files_is_known_to_both_sides() -> None:
 CONTAINER = {"kind": "container", "project": "p", "service": "a"}
 
 
+DENIED = "permission denied while trying to connect to the Docker daemon socket"
+
+
 @pytest.fixture
-def refusing(monkeypatch: pytest.MonkeyPatch) -> Any:
+def programs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The only directory of programs, for a user who is not root."""
+    monkeypatch.setattr(tools, "SYSTEM_PATH", str(tmp_path))
+    monkeypatch.setattr(engine, "SYSTEM_PATH", str(tmp_path))
+    monkeypatch.setattr(engine.os, "geteuid", lambda: 1000)
+    return tmp_path
+
+
+@pytest.fixture
+def refusing(programs: Path) -> Callable[[str], None]:
     """An engine that answers root only; ``sudo`` says whether sudo asks for a password."""
 
     def refuse(sudo: str) -> None:
-        def run(command: str, arguments: Any, timeout: float) -> Any:
-            if command == "docker":
-                return tools.Ended(1, "", DENIED)
-            if sudo:
-                return tools.Ended(1, "", sudo)
-            return tools.Ended(0, "[]", "")
-
-        monkeypatch.setattr(engine, "_run", run)
-        monkeypatch.setattr(engine.os, "geteuid", lambda: 1000)
-        monkeypatch.setattr(tools, "path_of", lambda _: "/usr/bin/sudo")
+        answer = f'[ "$AS_ROOT" ] && echo "[]" && exit; echo "{DENIED}" >&2; exit 1'
+        program(programs / "docker", answer)
+        refusal = f'echo "{sudo}" >&2; exit 1'
+        program(programs / "sudo", refusal if sudo else 'shift; AS_ROOT=1 exec "$@"')
 
     return refuse
 
 
-DENIED = "permission denied while trying to connect to the Docker daemon socket"
 IMAGE = {"kind": "image", "reference": "x@sha256:1"}
 
 
@@ -509,8 +519,7 @@ def test_who_may_not_ask_does_not_take_anything_for_gone(
     assert found["found"] == "this user cannot access the container engine"
 
 
-def test_an_engine_that_is_stopped_has_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_is_stopped_has_nothing(programs: Path) -> None:
     said = "Cannot connect to the Docker daemon. Is the docker daemon running?"
-    answer = tools.Ended(1, "", said)
-    monkeypatch.setattr(engine, "_run", lambda *_: answer)
+    program(programs / "docker", f'echo "{said}" >&2; exit 1')
     assert engine_objects.observe(CONTAINER, engine_objects.Engine()) == {"present": False}

@@ -187,12 +187,16 @@ def test_nvidia_tool_gets_the_fields_that_an_old_one_knows(machine):
         (None, True),
     ],
 )
-def test_nvidia_smi_is_asked_where_nvml_settles_nothing(machine, monkeypatch, answer, asked):
+def test_nvidia_smi_is_asked_where_nvml_settles_nothing(machine, answer, asked):
     machine.card("0000:01:00.0", vendor="0x10de", device="0x2684", **{"class": "0x030000"})
     machine.tool("nvidia-smi", rc=9, stderr="no")
-    monkeypatch.setattr(probe_gpu, "_nvml", lambda host, seconds: answer)
+    if answer is not None:
+        # NVML is asked in a Python of its own.
+        machine.file(nvml.LIBRARIES[0], "")
+        machine.answers[os.path.basename(sys.executable)] = {"stdout": "", "stderr": "", **answer}
     probe_gpu.nvidia(machine.host)
-    assert bool(machine.asked) is asked
+    assert ("nvidia-smi" in [name for name, _, _ in machine.asked]) is asked
+    assert (len(machine.asked) > asked) is (answer is not None)
 
 
 def test_more_cards_get_more_time(machine):
@@ -305,9 +309,10 @@ def test_mounts_of_services_and_containers_are_left_out(machine):
 def test_a_module_that_is_installed_is_found_in_the_list_of_the_kernel(machine, name):
     path = f"/lib/modules/{os.uname().release}/modules.dep"
     machine.file(path, "kernel/x/nvidia-drm.ko: kernel/nvidia.ko\n")
-    assert probe_gpu._module_file(machine.host) is False
+    machine.card("0000:01:00.0", vendor="0x10de", device="0x2684", **{"class": "0x030000"})
+    assert probe_gpu.nvidia(machine.host)["module_file"] is False
     machine.file(path, "kernel/a.ko:\n" * 50000 + f"updates/dkms/{name}: kernel/b.ko\n")
-    assert probe_gpu._module_file(machine.host) is True
+    assert probe_gpu.nvidia(machine.host)["module_file"] is True
 
 
 def test_tegra_is_told_by_the_device_tree(machine):

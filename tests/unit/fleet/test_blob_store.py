@@ -174,8 +174,8 @@ def test_a_client_that_hangs_up_harms_nobody(server: Server) -> None:
     assert ask(server)[0] == 200
 
 
-def test_a_stranger_is_hung_up_on(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blob_server, "_STRANGER_SECONDS", 0.3)
+def test_a_stranger_is_hung_up_on(server: Server) -> None:
+    server.stranger_seconds = 0.3
     host, _, port = server.url.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port)), timeout=5) as client:
         client.sendall(b"GET /blobs/x HTTP/1.1\r\n")
@@ -190,10 +190,8 @@ def drip(client: socket.socket) -> None:
         time.sleep(0.1)
 
 
-def test_nobody_has_more_than_a_share_of_the_places(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(blob_server, "_MOST_OF_ONE", 2)
+def test_nobody_has_more_than_a_share_of_the_places(server: Server) -> None:
+    server.most_of_one = 2
     host, _, port = server.url.removeprefix("http://").partition(":")
     with contextlib.ExitStack() as stack:
         for _ in range(2):

@@ -151,16 +151,13 @@ def test_a_leftover_that_ends_by_itself_is_waited_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stubborn", [False, True])
-def test_a_leftover_that_stays_is_ended(
-    tmp_path: Path, stubborn: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lock, "_TERM_SECONDS", 0.5)
+def test_a_leftover_that_stays_is_ended(tmp_path: Path, stubborn: bool) -> None:
     (tmp_path / "runs" / "mine").mkdir(parents=True)
     deaf = "import signal; signal.signal(15, signal.SIG_IGN);" if stubborn else ""
     lines: list[str] = []
     with leftover("mine", deaf + "print(flush=True); import time; time.sleep(60)") as process:
         process.stdout.readline()
-        lock.clear_leftovers(str(tmp_path), lines.append, wait_seconds=0.2)
+        lock.clear_leftovers(str(tmp_path), lines.append, wait_seconds=0.2, term_seconds=0.5)
         assert process.wait(timeout=5) == (-9 if stubborn else -15)
     assert len(lines) == 2
 

@@ -34,6 +34,7 @@ class Install:
         self.config, self.env = self.root / "docker-compose.yml", self.root / ".env"
         self.log, self.venv = self.root / "engine.log", self.root / "venv"
         self.root.parent.mkdir()
+        self.failure: DreamError | None = None
         self.record(
             "directories",
             {"kind": "directory", "path": str(self.root)},
@@ -77,14 +78,23 @@ class Install:
     def turn_back(self, failed: DreamError | None = None, profile: str = "full") -> DreamError:
         failed = failed or EngineError("no answer", code="ENGINE_NO_ANSWER", hint="look")
         return rollback.turn_back(
-            failed, str(self.state), str(self.root), profile, "docker", lambda _: None
+            failed,
+            str(self.state),
+            str(self.root),
+            profile,
+            "docker",
+            lambda _: None,
+            prove=self.start_and_ask,
         )
+
+    def start_and_ask(self, *_: Any) -> None:
+        """Answer as the restored engine does: every time, or with a failure."""
+        if self.failure:
+            raise self.failure
 
 
 @pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
-    monkeypatch.setattr(rollback, "_start", lambda *_: None)
-    monkeypatch.setattr(rollback, "_ask", lambda *_: None)
+def install(tmp_path: Path) -> Install:
     return Install(tmp_path)
 
 
@@ -125,15 +135,10 @@ def test_where_nothing_was_changed_the_failure_is_told_as_it_is(install: Install
     assert install.config.read_text() == "new"
 
 
-def test_what_does_not_start_either_is_told_with_both_reasons(
-    install: Install, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuses(*_: Any) -> None:
-        raise EngineError("no such image", code="IMAGE_NOT_FOUND")
-
+def test_what_does_not_start_either_is_told_with_both_reasons(install: Install) -> None:
     install.prove()
     install.upgrade()
-    monkeypatch.setattr(rollback, "_start", refuses)
+    install.failure = EngineError("no such image", code="IMAGE_NOT_FOUND")
     error = install.turn_back()
     assert (error.code, error.exit_code) == ("ROLLBACK_FAILED", 8)
     assert "no answer" in error.what

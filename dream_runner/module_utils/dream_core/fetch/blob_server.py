@@ -29,11 +29,8 @@ from typing import IO, Any, Callable, Dict, Mapping, Optional, Tuple, TypeVar
 
 #: A client that says or takes nothing for so long has gone.
 _IDLE_SECONDS = 60
-#: Who has not shown the token by then is no member.
-_STRANGER_SECONDS = 10.0
 #: Connections at once: more wait in the kernel's queue, and are dropped if that takes too long.
 _MOST_CONNECTIONS = 256
-_MOST_OF_ONE = 32
 _QUEUE_SECONDS = 20.0
 #: Longer than any stamp, and than any line of a controller.
 _LONGEST_STAMP = 65536
@@ -129,6 +126,11 @@ class Server:
     ``bytes_served`` counts what went out.
     """
 
+    #: Seconds after which a client without the token is no member.
+    stranger_seconds = 10.0
+    #: Connections at once of one client.
+    most_of_one = 32
+
     def __init__(self, shelf: Any, token: str = "") -> None:
         self.shelf = shelf
         self.token = token or secrets.token_urlsafe(24)
@@ -203,7 +205,7 @@ class _Threads(socketserver.ThreadingMixIn, socketserver.TCPServer):
         """Give the connection a thread, or end it where its client has too many."""
         client = self.client_of(request, client_address)
         with self._lock:
-            is_welcome = self._clients[client] < _MOST_OF_ONE
+            is_welcome = self._clients[client] < self.owner.most_of_one
             self._clients[client] += is_welcome
         if is_welcome and self._places.acquire(timeout=_QUEUE_SECONDS):
             super().process_request(request, client_address)
@@ -272,7 +274,7 @@ class _Handler(BaseHTTPRequestHandler):
     def setup(self) -> None:
         """Begin a connection; a stranger's ends soon."""
         super().setup()
-        self._patience = threading.Timer(_STRANGER_SECONDS, self._hang_up)
+        self._patience = threading.Timer(self._owner.stranger_seconds, self._hang_up)
         self._patience.daemon = True
         self._patience.start()
 

@@ -23,7 +23,8 @@ from . import ask_model, engine_key, feature_probes
 
 #: A container that restarts this often during the wait is in a loop.
 _LOOP = 3
-_PAUSE_SECONDS = 1.0
+#: Seconds between two looks at a service that is not up yet.
+PAUSE_SECONDS = 1.0
 
 
 #: The options of the module dream_probe.
@@ -115,10 +116,11 @@ def _check_page(url: str) -> None:
 
 
 class Watch:
-    """The project's containers, read at most once a second for all threads."""
+    """The project's containers, read at most once in ``pause`` seconds for all threads."""
 
-    def __init__(self, look: Callable[[], List[Container]]) -> None:
+    def __init__(self, look: Callable[[], List[Container]], pause: float = PAUSE_SECONDS) -> None:
         self._look = look
+        self.pause = pause
         self._lock = threading.Lock()
         self._seen: Dict[str, Container] = {}
         self._first: Dict[str, int] = {}
@@ -128,7 +130,7 @@ class Watch:
         """Return the container of a service as it is now, or None."""
         with self._lock:
             now = time.monotonic()
-            if not self._at or now - self._at > _PAUSE_SECONDS:
+            if not self._at or now - self._at > self.pause:
                 self._seen = {item["service"]: item for item in self._look()}
                 for name, item in self._seen.items():
                     self._first.setdefault(name, item["restarts"])
@@ -179,7 +181,7 @@ def wait_for(service: ServiceSummary, watch: Watch) -> str:
         waited = time.monotonic() - began
         if final or waited > float(service["budget_seconds"]):
             return seen if final else "%s, after %.0f s" % (seen, waited)
-        time.sleep(_PAUSE_SECONDS)
+        time.sleep(watch.pause)
 
 
 def look_at(service: ServiceSummary, watch: Watch) -> Any:

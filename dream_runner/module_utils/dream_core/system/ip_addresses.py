@@ -8,7 +8,7 @@ import ipaddress
 import os
 import socket
 import struct
-from typing import Any, Iterable, List, Sequence, Tuple
+from typing import Any, Callable, Iterable, List, Sequence, Tuple
 
 from .filesystems import lines
 
@@ -50,17 +50,18 @@ def loopbacks() -> List[str]:
     return [address for address in LOOPBACKS if has(address)]
 
 
-def has(address: str) -> bool:
-    """Return whether this host can listen on ``address``; a wildcard needs a loopback address."""
-    return _can_bind(address) and any(map(_can_bind, _ASKED_AT.get(address, (address,))))
-
-
-def _can_bind(address: str) -> bool:
+def can_bind(address: str) -> bool:
+    """Return whether a socket of this host can have ``address``."""
     with contextlib.suppress(OSError, UnicodeError):
         with contextlib.closing(socket.socket(family(address), socket.SOCK_STREAM)) as probe:
             probe.bind(_place(address))
         return True
     return False
+
+
+def has(address: str, can_bind: Callable[[str], bool] = can_bind) -> bool:
+    """Return whether this host can listen on ``address``; a wildcard needs a loopback address."""
+    return can_bind(address) and any(map(can_bind, _ASKED_AT.get(address, (address,))))
 
 
 def family(address: str) -> socket.AddressFamily:

@@ -31,10 +31,23 @@ from ..types.service import ServiceSummary
 Say = Callable[[str], None]
 
 
+def start_and_ask(proof: Proof, install_dir: str, command: str, say: Say) -> None:
+    """Start the engine of ``proof`` and ask its model. Raises DreamError, OSError and others."""
+    _start(proof, install_dir, command, say)
+    _ask(proof, command)
+
+
 def turn_back(
-    failed: DreamError, state_dir: str, install_dir: str, profile: str, command: str, say: Say
+    failed: DreamError,
+    state_dir: str,
+    install_dir: str,
+    profile: str,
+    command: str,
+    say: Say,
+    *,
+    prove: Callable[[Proof, str, str, Say], None] = start_and_ask,
 ) -> DreamError:
-    """Restore the last working configuration; return the error to report.
+    """Restore the last working configuration, ``prove`` it; return the error to report.
 
     Returns ``failed`` itself if there is nothing to roll back to: nothing has changed since the
     last answer, there was none, or the other profile gave it.
@@ -51,8 +64,7 @@ def turn_back(
         for item in changed:
             say("%s: restored" % item["path"])
         last_good.put_back(changed, state_dir)
-        _start(kept["proof"], install_dir, command, say)
-        _ask(kept["proof"], command)
+        prove(kept["proof"], install_dir, command, say)
     except (DreamError, originals.Lost, OSError, subprocess.SubprocessError) as error:
         return _stuck(failed, error)
     return _turned_back(failed, str(kept.get("version") or ""))
