@@ -1,8 +1,8 @@
-"""A module's work, done in Ansible's own process on localhost.
+"""Run a module's work in Ansible's own process on localhost.
 
-A module task costs a third of a second whatever it does: it is packed, written out, and
-started in an interpreter of its own. On localhost, and where no other user is asked for, the same
-function can be called instead. Long work, which has to survive on its own, stays a module.
+Every module task takes a third of a second: the module is packed, written and started in a new
+interpreter. On localhost and without another user, the same function can be called directly. Long
+work, which has to survive on its own, stays in a module.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from dream_runner.module_utils.dream_core.errors import DreamError
 
 
 class HereOrThere(ActionBase):
-    """Calls ``work`` on localhost and the module of the task's name elsewhere.
+    """Call ``work`` on localhost, and elsewhere the module with the task's name.
 
-    Options are checked against ``SPEC`` either way.
+    Options are checked against ``SPEC`` in both cases.
     """
 
     SPEC: Mapping[str, Any]
     work: Callable[..., Dict[str, Any]]
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> Dict[str, Any]:
-        """Return what the module would."""
+        """Return the result of the module."""
         result: Dict[str, Any] = super().run(tmp, task_vars)
         if self._connection.transport != "local" or self._play_context.become:
             result.update(self._execute_module(task_vars=task_vars))
             return result
         _, given = self.validate_argument_spec(argument_spec=dict(self.SPEC))
-        # Tagged strings and tuples must look as they do after a way through a pipe.
+        # Convert tagged strings and tuples to the form that they have after a pipe.
         params = json.loads(json.dumps(given))
         try:
             found = type(self).work(params, write=not self._task.check_mode)

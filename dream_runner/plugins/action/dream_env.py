@@ -1,4 +1,4 @@
-"""Merge an environment file: in this process on localhost, else by the module."""
+"""Merge an environment file: in this process on localhost, else through the module."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dream_runner.plugins.in_process import HereOrThere
 
 
 class ActionModule(HereOrThere):
-    """Return the same as the module."""
+    """Return the result of the module."""
 
     _VALID_ARGS = frozenset(SPEC)
     SPEC = SPEC

@@ -1,11 +1,11 @@
 """Serve one GGUF model over HTTP with llama.cpp's own server (package xllamacpp).
 
-Started by systemd or supervisord with a configuration file as its argument.
-``--revision`` changes nothing: it makes a new configuration visible in the
-command line, so that whoever supervises sees that a restart is due.
+Started by systemd or supervisord with a configuration file as its argument. ``--revision`` has no
+effect on the server: it makes a new configuration visible in the command line, so that the
+supervisor notices that a restart is due.
 
-Exit status: 0 after SIGTERM or SIGINT, 1 when the model or the port cannot be
-used, 2 for a configuration that makes no sense.
+Exit status: 0 after SIGTERM or SIGINT, 1 if the model or the port cannot be used, 2 for an invalid
+configuration.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ import threading
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 STOP = frozenset((signal.SIGTERM, signal.SIGINT))
-#: Longer than an answer in flight should take to be cut off; whoever supervises waits longer still.
+#: Seconds to wait for answers in progress; the supervisor's own timeout is longer.
 CLOSE_SECONDS = 10.0
-#: What clients send as a bearer token, where the configuration asks for a key.
+#: The key that clients send as a bearer token, if the configuration requires one.
 KEY_NAME = "ENGINE_API_KEY"
 
 
 def main() -> int:
-    """Read the configuration, serve until a signal says stop."""
+    """Read the configuration and serve until a signal."""
     parser = argparse.ArgumentParser(description="dream-runner's native inference engine")
     parser.add_argument("config", help="path of engine.json")
-    parser.add_argument("--revision", default="", help="digest of what this process runs")
+    parser.add_argument("--revision", default="", help="digest of the files of this process")
     arguments = parser.parse_args()
-    # Blocked before any thread exists, so that no thread of the server's takes them.
+    # Block the signals before any thread exists, so that no server thread receives them.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
     try:
         with open(arguments.config, encoding="utf-8") as handle:
@@ -53,7 +53,7 @@ def main() -> int:
 
 
 def parameters_of(config):
-    """Return llama.cpp's parameters for a configuration."""
+    """Convert a configuration to llama.cpp's parameters."""
     import xllamacpp
 
     parameters = xllamacpp.CommonParams()
@@ -74,9 +74,9 @@ def parameters_of(config):
         parameters.chat_template = str(config["chat_template"])
     parameters.endpoint_metrics = True
     parameters.use_jinja = True
-    # Warnings and errors: the server says a dozen lines about every request otherwise.
+    # Only warnings and errors: otherwise the server logs a dozen lines for every request.
     parameters.verbosity = int(config.get("verbosity", 2))
-    # Without this any web page in a browser on this host could read answers.
+    # Without this, any web page in a browser on this host could read answers.
     parameters.cors_origins = config.get("cors_origin", "http://localhost")
     parameters.cors_origins_explicit = True
     if config.get("api_key_env"):
@@ -85,18 +85,18 @@ def parameters_of(config):
 
 
 def key_of(path) -> str:
-    """Return the API key in an environment file. Raises ValueError where there is none."""
+    """Return the API key from an environment file. Raises ValueError if there is none."""
     with open(path, encoding="utf-8-sig", errors="surrogateescape") as handle:
         for line in reversed(handle.read().split("\n")):
             name, _, value = line.strip().removeprefix("export ").partition("=")
             if name.strip() == KEY_NAME and value.strip().strip("'\""):
                 return value.strip().strip("'\"")
-    # Without a key the engine would serve everybody.
-    raise ValueError(f"{path} holds no {KEY_NAME}")
+    # Without a key the engine would be open to everybody.
+    raise ValueError(f"{path} has no {KEY_NAME}")
 
 
 def serve(parameters, config) -> int:
-    """Serve until SIGTERM or SIGINT; also while the model loads, which may take minutes."""
+    """Serve until SIGTERM or SIGINT, which also work while the model loads for minutes."""
     outcome: queue.Queue = queue.Queue()
     threading.Thread(target=load, args=(parameters, outcome), daemon=True).start()
     server = None
@@ -112,7 +112,7 @@ def serve(parameters, config) -> int:
                 return complain(1, f"{config['model']} is not served at {where}: {server}")
     say(f"serving {config['model']} at {server.listening_address}", sys.stdout)
     signal.sigwait(STOP)
-    # A stream that never ends must not keep the process from ending.
+    # An endless stream must not prevent the process from stopping.
     watchdog = threading.Timer(CLOSE_SECONDS, leave, (0,))
     watchdog.daemon = True
     watchdog.start()
@@ -121,7 +121,7 @@ def serve(parameters, config) -> int:
 
 
 def load(parameters, outcome) -> None:
-    """Put the server, or why there is none, into ``outcome``."""
+    """Put the server, or the error, into ``outcome``."""
     import xllamacpp
 
     try:
@@ -131,18 +131,18 @@ def load(parameters, outcome) -> None:
 
 
 def leave(status: int) -> None:
-    """End at once: the loader of a model cannot be interrupted in any other way."""
+    """Exit immediately, because the loading of a model cannot be interrupted in another way."""
     os._exit(status)
 
 
 def complain(status: int, text: str) -> int:
-    """Say why on standard error and return ``status``."""
+    """Print the reason to standard error and return ``status``."""
     say(text, sys.stderr)
     return status
 
 
 def say(text: str, stream) -> None:
-    """Write a line to the log; a full disk is no reason to stop serving."""
+    """Write a line to the log; a full disk does not stop the server."""
     with contextlib.suppress(OSError, ValueError):
         print(f"dream-engine: {text}", file=stream, flush=True)
 

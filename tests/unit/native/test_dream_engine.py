@@ -91,7 +91,7 @@ def test_a_key_that_is_lost_stops_it(start: Start, tmp_path: Path) -> None:
     process = start(api_key_env=str(env))
     _, said = process.communicate(timeout=30)
     assert process.returncode == 2
-    assert "holds no ENGINE_API_KEY" in said
+    assert "has no ENGINE_API_KEY" in said
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

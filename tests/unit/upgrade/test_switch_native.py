@@ -255,7 +255,7 @@ def test_a_model_that_does_not_load_leaves_the_small_one(host: Host) -> None:
     said = json.loads(Path(host.paths.state).read_text())
     assert said["stage"] == progress.FAILED
     assert "it was loaded beside the running engine and failed" in said["why"]
-    assert "the engine ended (exit status 1)" in said["why"]
+    assert "the engine exited (exit status 1)" in said["why"]
     assert (host.served(), host.processes()) == ("small", before)
     seen = progress.look(receipt.read_all(str(host.state))[0])
     assert seen is not None
@@ -276,7 +276,7 @@ def test_what_does_not_answer_in_its_place_is_taken_back(
     monkeypatch.setattr(switch_native.Native, "_ask", refuse)
     assert host.run() == upgrader.FINAL
     said = json.loads(Path(host.paths.state).read_text())
-    assert "the small model was put back: no memory" in said["why"]
+    assert "the small model was restored: no memory" in said["why"]
     assert host.served() == "small"
     assert host.processes() == [host.sides["before"]["command"]]
     assert not [

@@ -359,14 +359,14 @@ def test_a_trial_that_no_model_passes_proves_nothing(host: Host) -> None:
 def test_what_does_not_answer_in_its_place_is_taken_back(host: Host) -> None:
     assert run(host, big="no memory") == upgrader.FINAL
     assert host.done == ["try big", "apply big", "apply small"]
-    assert "the small model was put back: no memory" in host.said()["why"]
+    assert "the small model was restored: no memory" in host.said()["why"]
     assert (host.home / ".env").read_text() == "GGUF_FILE=small.gguf\n"
     assert host.files() == ["big.gguf", "small.gguf"]
 
 
 def test_a_small_model_that_does_not_come_back_is_told_of(host: Host) -> None:
     assert run(host, big="no memory", small="no engine") == upgrader.FINAL
-    assert "the small model does not answer: no engine" in host.said()["why"]
+    assert "the small model does not answer either: no engine" in host.said()["why"]
 
 
 def test_wrong_bytes_are_final_and_a_dead_network_is_not(
@@ -418,7 +418,7 @@ def test_it_waits_for_a_run_that_holds_the_lock(host: Host) -> None:
 
     handle = os.open(host.state / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(handle, fcntl.LOCK_EX)
-    assert waiting(host, lambda: os.close(handle)) == "an install is running"
+    assert waiting(host, lambda: os.close(handle)) == "an install is in progress"
     check_upgraded(host)
 
 
@@ -559,7 +559,7 @@ def test_a_document_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFi
         upgrader.load(str(path))
     assert error.value.code == "UPGRADE_UNREADABLE"
     assert upgrader.main([str(path)]) == upgrader.FINAL
-    assert "is not an upgrade's document" in capsys.readouterr().err
+    assert "is not a valid upgrade document" in capsys.readouterr().err
 
 
 @pytest.fixture

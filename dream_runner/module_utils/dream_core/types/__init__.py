@@ -1,5 +1,5 @@
-"""The documents that rooms hand to each other, one file a subject, each key with its unit.
+"""The types of documents that packages exchange, one file per subject, each key with its unit.
 
-They are dictionaries when the program runs. A part of the code that makes one returns its type;
-JSON from a file or a program gets its type in the one place that reads and checks it.
+They are dictionaries at run time. A function that creates a document returns its type; JSON from a
+file or a program gets its type where it is read and checked.
 """

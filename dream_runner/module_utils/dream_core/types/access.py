@@ -17,14 +17,14 @@ class Account(TypedDict):
 
 
 class Key(TypedDict):
-    """The engine's key: its name in a file."""
+    """The engine's key: its name, and the file that has it."""
 
     name: str
     file: str
 
 
 class Reach(TypedDict):
-    """A published port, for people."""
+    """A published port, described for people."""
 
     what: str
     port: int

@@ -1,4 +1,4 @@
-"""The decision of a run (``dream_choice``): what follows from settings, facts and catalogue."""
+"""The decision of a run (``dream_choice``), made from settings, facts and catalogue."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .service import ServiceSummary
 
 
 class NextTier(TypedDict):
-    """A better tier, and in words what the host lacks for it."""
+    """A better tier, and a description of what the host lacks for it."""
 
     id: str
     rule: str
@@ -19,22 +19,22 @@ class NextTier(TypedDict):
 
 
 class Tier(TypedDict, total=False):
-    """How capable a host is, and why."""
+    """The tier of a host, and the reason."""
 
     id: str
     name: str
-    #: The rule of the catalogue that fired; empty if the user named the tier.
+    #: The catalogue's rule that matched; empty if the user chose the tier.
     rule: str
     reason: str
     overridden: bool
-    #: None for the best one.
+    #: None for the best tier.
     next: Optional[NextTier]
     min_ram_gb: int
     min_disk_gb: int
 
 
 class ModelFile(TypedDict, total=False):
-    """One file of a model, with the addresses it can be fetched from."""
+    """One file of a model, with its download addresses."""
 
     #: Its name below ``data/models``.
     file: str
@@ -56,7 +56,7 @@ class Layers(TypedDict, total=False):
 
 
 class Header(TypedDict):
-    """What a GGUF file says of itself; counts are 0 where it does not say."""
+    """The header of a GGUF file; unknown counts are 0."""
 
     architecture: str
     name: str
@@ -66,27 +66,27 @@ class Header(TypedDict):
 
 
 class Model(ModelFile, total=False):
-    """A model as it is served here, with ``file``, ``urls`` and so on of its first file."""
+    """A model as this host serves it, with ``file``, ``urls`` and so on of its first file."""
 
     id: str
     name: str
     files: List[ModelFile]
     context_tokens: int
-    #: MiB of weights and cache at that context.
+    #: Size of weights and cache at that context, in MiB.
     need_mb: int
     #: Decimal megabytes, the catalogue's planning figure.
     size_mb: int
     why: str
-    #: The engine's defaults for requests that name none.
+    #: Sampling defaults for requests without their own.
     sampling: Dict[str, float]
-    #: A template that llama.cpp has built in; empty: the file's own.
+    #: A built-in template of llama.cpp; empty: the file's own.
     chat_template: str
-    #: Of a model that is not in the catalogue: the header of its file.
+    #: The header of the file, for a model that is not in the catalogue.
     described: Header
 
 
 class HelperModel(TypedDict):
-    """A model that a service reads beside the engine's."""
+    """A model that a service uses in addition to the engine's."""
 
     id: str
     name: str
@@ -94,7 +94,7 @@ class HelperModel(TypedDict):
 
 
 class Features(TypedDict):
-    """Which features run, by name, why, and the ids of the services they need."""
+    """The enabled features by name, the reasons, and the ids of the services they need."""
 
     enabled: Dict[str, bool]
     reasons: Dict[str, str]
@@ -102,7 +102,7 @@ class Features(TypedDict):
 
 
 class GpuAssignment(TypedDict, total=False):
-    """Which GPUs serve what, by id. An empty ``engine``: they cannot hold the model."""
+    """The use of the GPUs, by id. An empty ``engine`` means that they cannot hold the model."""
 
     engine: List[str]
     helpers: Dict[str, List[str]]
@@ -112,9 +112,9 @@ class GpuAssignment(TypedDict, total=False):
     parallel: str
     #: llama.cpp's: none or layer.
     split_mode: str
-    #: The share of each GPU of the engine.
+    #: The share of each of the engine's GPUs.
     tensor_split: List[float]
-    #: The assignment of an earlier run still holds.
+    #: The assignment of an earlier run is still valid.
     kept: bool
 
 
@@ -148,19 +148,19 @@ class StackPort(TypedDict):
     #: Inside the container.
     container: int
     address: str
-    #: The port it would have by itself.
+    #: The default port.
     usual: int
     #: account, key or none.
     guard: str
 
 
 class StackDirectory(TypedDict):
-    """A directory that is mounted; ``mode`` is octal, ``owner`` empty or ``uid:gid``."""
+    """A mounted directory; ``mode`` is octal, ``owner`` empty or ``uid:gid``."""
 
     path: str
     mode: str
     owner: str
-    #: It is the service's own once it is made.
+    #: The service owns it after its creation.
     data: bool
 
 
@@ -173,7 +173,7 @@ class StackFile(TypedDict):
 
 
 class StackProblem(TypedDict):
-    """Why the stack cannot run here."""
+    """Why the stack cannot run on this host."""
 
     code: str
     what: str
@@ -181,7 +181,7 @@ class StackProblem(TypedDict):
 
 
 class Api(TypedDict, total=False):
-    """How the engine is asked: paths below its URL, and the model's name there."""
+    """The engine's API: paths below its URL, and the name of its model."""
 
     health: str
     path: str
@@ -189,15 +189,15 @@ class Api(TypedDict, total=False):
 
 
 class Stack(TypedDict, total=False):
-    """The containers of the full profile with everything they need (docs/developer/stack.md)."""
+    """The containers of the full profile and their needs (docs/developer/stack.md)."""
 
     project: str
     services: List[ServiceSummary]
     images: List[StackImage]
     ports: List[StackPort]
-    #: Keys of ``.env`` that follow the choices on every run.
+    #: Keys of ``.env`` that are updated in every run.
     environment: Dict[str, str]
-    #: Keys of ``.env`` that are made once.
+    #: Keys of ``.env`` that are created once.
     secrets: List[str]
     models: List[HelperModel]
     directories: List[StackDirectory]
@@ -210,13 +210,13 @@ class Stack(TypedDict, total=False):
 
 
 class Upgrade(TypedDict):
-    """The host's own model while a small one answers (docs/developer/upgrade.md)."""
+    """The upgrade to the host's own model (docs/developer/upgrade.md)."""
 
     model: Model
     stack: Optional[Stack]
 
 
-#: A new version that changes the data of a service: ``{service, from, to, kind}``.
+#: New versions that change the data of a service: ``{service, from, to, kind}``.
 DataChange = Dict[str, str]
 
 
@@ -234,9 +234,9 @@ class Choice(TypedDict, total=False):
     context_tokens: int
     gpu_assignment: Optional[GpuAssignment]
     engine_port: int
-    #: Where the engine listens.
+    #: The address on which the engine listens.
     engine_address: str
-    #: Where this host asks it.
+    #: The URL of the engine on this host.
     address: str
     url: str
     #: systemd-system, systemd-user or supervisord.
@@ -246,7 +246,7 @@ class Choice(TypedDict, total=False):
     #: None for native.
     stack: Optional[Stack]
     data_changes: List[DataChange]
-    #: A line for each port that is another than usual.
+    #: One line for each port that differs from its default.
     port_notes: List[str]
-    #: Sizes in bytes that servers told, by file; only where a check is asked for them.
+    #: Sizes in bytes from the servers, by file; only for a check.
     size_hints: Dict[str, int]

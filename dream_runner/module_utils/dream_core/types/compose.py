@@ -1,4 +1,4 @@
-"""Services of the catalogue, their images, and the compose project that is made of them."""
+"""Services of the catalogue, their images, and the compose project."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..document import TypedDict
 
 
 class FromKey(TypedDict, total=False):
-    """A value that comes from ``.env``, or is made of what comes from there."""
+    """A value that is read from ``.env`` or built from such values."""
 
     key: str
     first_of: List[str]
@@ -26,7 +26,7 @@ class ServicePort(TypedDict):
 
     #: Inside the container.
     container: int
-    #: On the host, unless it is taken or another one is chosen.
+    #: The default port on the host.
     host: int
     #: Its key in ``.env``.
     key: str
@@ -45,13 +45,13 @@ class _Volume(TypedDict):
 
 
 class ServiceVolume(_Volume, total=False):
-    """What is mounted into a service."""
+    """A volume or directory that is mounted into a service."""
 
     read_only: bool
 
 
 class Healthcheck(TypedDict, total=False):
-    """How the engine asks a service whether it is up: by a URL or a program."""
+    """The health check of a service: a URL or a program."""
 
     url: str
     exec: List[str]
@@ -61,12 +61,12 @@ class Healthcheck(TypedDict, total=False):
     start_seconds: int
 
 
-#: A configuration file of a service; ``with`` names another service that it is for.
+#: A configuration file of a service; ``with`` is the other service that it is for.
 ServiceFile = TypedDict("ServiceFile", {"path": str, "content": str, "with": str}, total=False)
 
 
 class Addition(TypedDict, total=False):
-    """What a service gets where another one runs too."""
+    """Additions to a service if another service runs too."""
 
     environment: Dict[str, Value]
     volumes: List[ServiceVolume]
@@ -77,7 +77,7 @@ _With = TypedDict("_With", {"with": Dict[str, Addition]}, total=False)
 
 
 class Service(_With, total=False):
-    """A service of the catalogue; a variant holds what differs for a backend."""
+    """A service of the catalogue; a variant has the differences for a backend."""
 
     id: str
     title: str
@@ -104,10 +104,10 @@ class Service(_With, total=False):
     models: List[str]
     #: By service: started, healthy or completed.
     depends_on: Dict[str, str]
-    #: Keys of ``.env`` that are made once.
+    #: Keys of ``.env`` that are created once.
     secrets: List[str]
     owners: Dict[str, str]
-    #: By arch and backends: where it exists.
+    #: The arch and backends for which the service exists.
     supported: Dict[str, List[str]]
     memory_mb: int
     reserve_mb: int
@@ -118,29 +118,29 @@ class Service(_With, total=False):
     healthcheck: Healthcheck
     #: Versions whose data changes cannot be undone, or every.
     migrates: Union[str, List[str]]
-    #: What it downloads by itself, in words.
+    #: A description of what it downloads by itself.
     fetches: str
     #: By backend.
     variants: Dict[str, "Service"]
 
 
-#: An image that is pinned: by a registry's digest, or by the id of an image in an archive.
+#: A pinned image: by a registry's digest, or by the id of an image in an archive.
 LockedImage = TypedDict(
     "LockedImage",
     {
         "digest": str,
-        # A mirror's repository, from which it is pulled instead.
+        # The repository of a mirror to pull from instead.
         "from": str,
         "id": str,
-        # The digest of its manifest, by which an engine with containerd's store knows it.
+        # The digest of its manifest, which is its id in containerd's store.
         "manifest": str,
-        # Relative to the bundle.
+        # A path relative to the bundle.
         "archive": str,
-        # What the digest names: index, amd64, arm64, unknown or unclear.
+        # The kind of the digest: index, amd64, arm64, unknown or unclear.
         "kind": str,
-        # Number of independent public files that name the digest.
+        # Number of independent public files that contain the digest.
         "sources": int,
-        # Earlier versions of the catalogue named it.
+        # An earlier version of the catalogue contained it.
         "former": bool,
         "platforms": List[str],
     },
@@ -153,7 +153,7 @@ Locked = Mapping[str, LockedImage]
 
 
 class Settled(TypedDict):
-    """What was done to a project; ``degraded`` says why optional services did not start."""
+    """The changes to a project; ``degraded`` has the reasons of optional services."""
 
     changed: bool
     steps: List[Step]
@@ -161,19 +161,19 @@ class Settled(TypedDict):
 
 
 class SettledImages(TypedDict):
-    """What was done to have images: tags, and why an optional service lacks its image."""
+    """The loaded and pulled images by tag, and why optional services lack their image."""
 
     changed: bool
     fetched: List[str]
     degraded: Dict[str, str]
 
 
-#: A service of a compose file, in compose's own words.
+#: A service in the form of a compose file.
 ComposeService = Dict[str, Any]
 
 
 class Project(TypedDict, total=False):
-    """A compose file; networks and volumes in compose's own words."""
+    """A compose file; networks and volumes in compose's form."""
 
     name: str
     services: Dict[str, ComposeService]
@@ -182,7 +182,7 @@ class Project(TypedDict, total=False):
 
 
 class Step(TypedDict):
-    """One thing to do with a service of a project; ``remove`` names containers."""
+    """One change to a service of a project; ``remove`` lists containers to remove."""
 
     #: create, recreate, start or remove.
     action: str

@@ -1,4 +1,4 @@
-"""A container engine: what is seen of it, and what is to be done about it."""
+"""A container engine: its observed state, and the plan for it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..document import TypedDict
 from .host import Filesystem
 from .service import EngineJson
 
-#: The options of an engine's daemon (daemon.json), in its own words.
+#: The options of an engine's daemon (daemon.json).
 DaemonOptions = Dict[str, Any]
 
 
@@ -20,24 +20,24 @@ class DeviceGroup(TypedDict):
 
 
 class EngineLook(TypedDict, total=False):
-    """What a look at a host's engine finds, as this login sees it."""
+    """The observed state of a host's engine, as far as this login may read it."""
 
-    #: The path of the client; None: there is none.
+    #: The path of the client; None if it is not installed.
     program: Optional[str]
-    #: Why it does not answer, or empty.
+    #: Why the engine does not answer, or empty.
     problem: str
     #: The answers of ``docker info`` and ``docker version``.
     info: EngineJson
     version: EngineJson
-    #: The version of compose, as it prints it.
+    #: The version that compose prints.
     compose: str
-    #: The text of daemon.json; None: there is none.
+    #: The text of daemon.json; None if it is missing.
     daemon_text: Optional[str]
-    #: Of the engine's data directory.
+    #: Free space in the engine's data directory.
     filesystem: Filesystem
     #: Packages of an engine that are installed.
     installed: List[str]
-    #: Addresses and keys that the package manager's lists name.
+    #: Addresses and keys in the package manager's source lists.
     sources: List[str]
     keys: List[str]
     #: By path.
@@ -48,9 +48,9 @@ class EngineLook(TypedDict, total=False):
 
 
 class Engine(TypedDict):
-    """What answers: ``version`` and the rest are empty where nothing does."""
+    """The engine; ``version`` and the other fields are empty if it does not answer."""
 
-    #: docker, podman, denied (it refuses this login), silent (a client, no answer) or none.
+    #: docker, podman, denied (it refuses this login), silent (a client without an answer) or none.
     kind: str
     version: str
     compose: str
@@ -63,7 +63,7 @@ class Engine(TypedDict):
 
 
 class EngineUnit(TypedDict):
-    """The engine's unit; ``stale``: it was started before its file was last written."""
+    """The engine's unit; ``stale``: it was started before daemon.json was last written."""
 
     known: bool
     masked: bool
@@ -73,7 +73,7 @@ class EngineUnit(TypedDict):
 
 
 class EngineSource(TypedDict):
-    """Where the engine comes from (empty: nothing is installed), and why."""
+    """The source of the engine (empty: nothing has to be installed), and the reason."""
 
     source: str
     packages: List[str]
@@ -96,7 +96,7 @@ class Repository(TypedDict):
 
 
 class DaemonPlan(TypedDict):
-    """What becomes of daemon.json; ``ours`` are our options, ``kept`` those of others."""
+    """The plan for daemon.json; ``ours`` are our options, ``kept`` those of others."""
 
     differs: bool
     content: str
@@ -105,14 +105,14 @@ class DaemonPlan(TypedDict):
 
 
 class ToolkitPlan(TypedDict):
-    """What NVIDIA's toolkit needs: packages, and whether its CDI file is due."""
+    """The plan for NVIDIA's toolkit: packages, and whether its CDI file must be written."""
 
     packages: List[str]
     cdi: bool
 
 
 class EnginePlan(TypedDict):
-    """All that is to be done for an engine."""
+    """The plan for an engine."""
 
     engine: Engine
     #: In words.

@@ -1,8 +1,8 @@
-"""The facts document (``dream-runner.facts/1``), and the capture that it is made of.
+"""The facts document (``dream-runner.facts/1``), and the capture that it is made from.
 
-A capture's parts are described in docs/developer/captures.md; the code that interprets one relies
-on none of them. In the document, unknown is None, never 0. What changes by the minute (free disk,
-free memory, listeners) is not a fact; it is read when it is needed.
+docs/developer/captures.md describes the parts of a capture, all of which are optional. In the
+document, unknown is None, never 0. Values that change often (free disk space, free memory,
+listeners) are not facts; they are read when they are needed.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import Dict, List, Optional
 
 from ..document import TypedDict
 
-#: Data that nobody has checked: every value has to be looked at before it is used.
+#: Unchecked data: every value must be checked before it is used.
 Unchecked = Dict[str, object]
 #: The whole capture, by the names of the probes.
 Capture = Unchecked
 
 
 class ToolAnswer(TypedDict):
-    """What a program printed; ``rc`` is None where it did not end by itself."""
+    """The output of a program; ``rc`` is None if it did not exit by itself."""
 
     rc: Optional[int]
     stdout: str
@@ -34,14 +34,14 @@ class CapturedNode(TypedDict):
     mode: str
     #: It is a character device.
     device: bool
-    #: This user may read and write it.
+    #: This user can read and write it.
     usable: bool
 
 
 class Os(TypedDict, total=False):
     """The operating system."""
 
-    #: As os-release names it, in lower case; ``macos`` on a Mac.
+    #: The ID of os-release in lower case; ``macos`` on a Mac.
     id: Optional[str]
     id_like: List[str]
     version_id: Optional[str]
@@ -50,12 +50,12 @@ class Os(TypedDict, total=False):
     family: str
     kernel: Optional[str]
     wsl: bool
-    #: The kind of container this is (docker, podman, lxc, kubernetes, other), None for a machine.
+    #: The kind of container (docker, podman, lxc, kubernetes, other), None on a machine.
     container: Optional[str]
 
 
 class Init(TypedDict, total=False):
-    """Who starts the services."""
+    """The init system."""
 
     #: systemd or other.
     system: str
@@ -74,7 +74,7 @@ class Cpu(TypedDict, total=False):
 
 
 class Memory(TypedDict, total=False):
-    """The memory in MiB, the tightest limit on it, and what may be counted."""
+    """The memory, its tightest limit and the usable memory, in MiB."""
 
     total_mb: Optional[int]
     limit_mb: Optional[int]
@@ -87,7 +87,7 @@ class Memory(TypedDict, total=False):
 
 
 class Mount(TypedDict):
-    """A mounted filesystem that can hold files of ours."""
+    """A mounted filesystem that can hold our files."""
 
     path: str
     fstype: str
@@ -95,7 +95,7 @@ class Mount(TypedDict):
 
 
 class Node(TypedDict):
-    """A device node, with whether this user may open it; ``mode`` is octal."""
+    """A device node, and whether this user can open it; ``mode`` is octal."""
 
     path: str
     mode: Optional[str]
@@ -110,7 +110,7 @@ class Driver(TypedDict):
 
 
 class BusLink(TypedDict):
-    """How a GPU is connected to the bus, in the words of sysfs; ``width`` in lanes."""
+    """A GPU's connection to the bus, in the terms of sysfs; ``width`` in lanes."""
 
     speed: Optional[str]
     width: Optional[int]
@@ -125,7 +125,7 @@ class MigPart(TypedDict):
 
 
 class Mig(TypedDict):
-    """Whether a GPU is split, and into what."""
+    """The MIG mode of a GPU, and its parts."""
 
     enabled: bool
     instances: List[MigPart]
@@ -139,14 +139,14 @@ class _Gpu(TypedDict):
     name: Optional[str]
     #: discrete, unified (shared with the CPU) or integrated (not used).
     memory_class: str
-    #: MiB of its own; None for unified memory.
+    #: Dedicated memory in MiB; None for unified memory.
     memory_mb: Optional[int]
-    #: MiB of unified memory that firmware set aside; it is missing from the host's total.
+    #: Unified memory in MiB that firmware reserved; the host's total does not include it.
     carve_out_mb: Optional[int]
-    #: MiB that a unified GPU can address now.
+    #: Memory in MiB that a unified GPU can address now.
     window_mb: Optional[int]
     usable: bool
-    #: The id of the finding that says why it is not used.
+    #: The id of the finding with the reason why it is not used.
     why_not: Optional[str]
     uuid: Optional[str]
     #: ``0000:01:00.0``
@@ -162,19 +162,19 @@ class _Gpu(TypedDict):
     link: BusLink
     render_node: Optional[str]
     mig: Optional[Mig]
-    #: Where each field is known from: ``{field: source}``.
+    #: The source of each field: ``{field: source}``.
     sources: Dict[str, str]
 
 
 class Gpu(_Gpu, total=False):
-    """A GPU; ``index`` and ``seen`` are the driver's, and gone when the document is whole."""
+    """A GPU; ``index`` and ``seen`` are the driver's, and are not in the final document."""
 
     index: Optional[int]
     seen: bool
 
 
 class GpuLink(TypedDict):
-    """How two GPUs are connected: ids, and a kind in the words of ``nvidia-smi topo``."""
+    """A connection between two GPUs: their ids, and its kind as in ``nvidia-smi topo``."""
 
     a: str
     b: str
@@ -210,12 +210,12 @@ class Facts(TypedDict, total=False):
     links: List[GpuLink]
     #: nvidia, amd, intel, apple or cpu.
     backend: str
-    #: The user named the backend; only in the facts that a decision is made from.
+    #: The user chose the backend; only in the input of a decision.
     backend_overridden: bool
-    #: The backend once drivers are repaired, if another one.
+    #: The backend after a repair of the drivers, if it differs.
     repaired_backend: Optional[str]
     findings: List[HostFinding]
-    #: In UTC, ISO 8601. This and what follows is the cache's.
+    #: UTC in ISO 8601. This field and the following ones are set by the cache.
     gathered_at: Optional[str]
     fingerprint: Optional[str]
     version: str
@@ -224,7 +224,7 @@ class Facts(TypedDict, total=False):
 
 
 class Accelerator(TypedDict):
-    """What would compute: the sum over the GPUs that are used."""
+    """The accelerator: the sum over the used GPUs."""
 
     backend: str
     #: discrete, unified, or none for the CPU.

@@ -1,4 +1,4 @@
-"""What a check of a host found wrong."""
+"""Findings of the checks of a host, and the input of the checks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .settings import SettingValues
 class Finding(TypedDict, total=False):
     """One unmet requirement or warning."""
 
-    #: What ``--accept`` names.
+    #: The id for ``--accept``.
     id: str
     #: blocker or warning.
     severity: str
@@ -23,16 +23,16 @@ class Finding(TypedDict, total=False):
     needed: str
     found: str
     hint: str
-    #: The class of the error it becomes, its code and place.
+    #: The class, code and place of the resulting error.
     error: str
     code: str
     where: str
-    #: It cannot be accepted.
+    #: The finding cannot be accepted.
     final: bool
 
 
 class DiskNeed(TypedDict, total=False):
-    """What has to be written somewhere; the last four are read from the host."""
+    """A need for disk space; the last four fields are read from the host."""
 
     path: str
     #: MiB
@@ -47,25 +47,25 @@ class DiskNeed(TypedDict, total=False):
 
 
 class Needs(TypedDict):
-    """What an install needs, in MiB: below ``memory_mb`` nothing works."""
+    """The needs of an install in MiB: below ``memory_mb`` nothing works."""
 
     memory_mb: int
     #: Below this it is slow.
     memory_wanted_mb: int
-    #: What a host of the tier should have; 0: the tier does not matter.
+    #: The disk space that a host of the tier should have; 0: the tier does not matter.
     disk_wanted_mb: int
     disk: List[DiskNeed]
 
 
 class PreflightProbes(TypedDict):
-    """What the preflight check judges."""
+    """The input of the preflight check."""
 
     install_dir: Filesystem
     #: Names in the install directory.
     entries: List[str]
-    #: What the filesystem can do, by name; None: its type tells.
+    #: The features of the filesystem, by name; None if its type is known.
     semantics: Optional[Dict[str, Optional[bool]]]
-    #: The directory of an installation that this one replaces.
+    #: The directory of another installation that this one would replace.
     old_install: Optional[str]
     docker_usable: bool
     #: Seconds since 1970.
@@ -73,9 +73,9 @@ class PreflightProbes(TypedDict):
 
 
 class RequirementProbes(TypedDict, total=False):
-    """What the requirements check judges."""
+    """The input of the requirements check."""
 
-    #: This host has the address that the engine is to listen on.
+    #: Whether this host has the address for the engine.
     has_address: bool
     addresses: List[str]
     disk: List[DiskNeed]
@@ -90,7 +90,7 @@ class RequirementProbes(TypedDict, total=False):
 
 
 class TuningFile(TypedDict):
-    """A file of AMD's tuning, and what makes it take effect: sysctl or boot."""
+    """A file of the AMD tuning, and how it takes effect: sysctl or boot."""
 
     path: str
     content: str
@@ -98,7 +98,7 @@ class TuningFile(TypedDict):
 
 
 class TuningPlan(TypedDict):
-    """The tuning that a host with AMD's GPUs wants."""
+    """The tuning of a host with AMD GPUs."""
 
     applies: bool
     reason: str
@@ -112,7 +112,7 @@ class TuningPlan(TypedDict):
 
 
 class CheckRequest(TypedDict, total=False):
-    """What a check is asked: a phase, and all that was decided so far."""
+    """The request for a check: a phase, and the decisions so far."""
 
     phase: str
     settings: SettingValues
@@ -122,15 +122,15 @@ class CheckRequest(TypedDict, total=False):
     receipts: Dict[str, Receipt]
     state_dir: str
     may_write: bool
-    #: The names of packages here, by what they bring.
+    #: The package names of this distribution, by the library or tool that they provide.
     packages: Dict[str, str]
-    #: The interpreter of this host.
+    #: The path of this host's Python.
     python: str
     force: bool
 
 
 class CheckAnswer(TypedDict, total=False):
-    """What a check found, and what the role does about it."""
+    """The result of a check, and the input for the role."""
 
     findings: List[Finding]
     #: Ids of blockers that the user accepted.
@@ -139,14 +139,14 @@ class CheckAnswer(TypedDict, total=False):
     filesystem: Dict[str, Optional[str]]
     missing_packages: List[str]
     interrupted_packages: bool
-    #: MiB that count.
+    #: Usable memory in MiB.
     memory_mb: Optional[int]
-    #: Artefacts that are here, in words.
+    #: Descriptions of the available artefacts.
     proved: List[str]
     plan: TuningPlan
     sysctl_pending: List[str]
     reboot_pending: List[str]
-    #: The rest is a module's.
+    #: The other fields are those of a module's result.
     changed: bool
     warnings: List[str]
     failed: bool

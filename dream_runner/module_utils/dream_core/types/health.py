@@ -1,4 +1,4 @@
-"""What the health of an installation is told with: the model's answer, the features, the access."""
+"""The health of an installation: the model's answer, the features, the access."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..document import TypedDict
 
 
 class Endpoint(TypedDict):
-    """Where the engine is and how it is asked; ``url`` is empty if it is unknown."""
+    """The engine's address and API; ``url`` is empty if it is unknown."""
 
     url: str
     health: str
@@ -20,17 +20,17 @@ class Endpoint(TypedDict):
 
 
 class Asked(TypedDict, total=False):
-    """What was seen while the engine was asked one question."""
+    """The observations while asking the engine one question."""
 
     url: str
     listening: bool
-    #: The program that has the port, in words.
+    #: A description of the program that uses the port.
     holder: str
     ours: bool
     healthy: bool
     model: str
     answer: str
-    #: The program that answers is ours.
+    #: Whether the program that answers is ours.
     answers: bool
     busy: bool
     seconds: float
@@ -38,14 +38,14 @@ class Asked(TypedDict, total=False):
 
 
 class Fetched(TypedDict):
-    """The status of one GET; None, with an error, where nothing answered."""
+    """The status of one GET; None, with an error, if there was no answer."""
 
     status: Optional[int]
     error: str
 
 
 class Answer(TypedDict):
-    """An answer of the model, and how long it took."""
+    """An answer of the model, and its duration."""
 
     text: str
     seconds: float
@@ -53,7 +53,7 @@ class Answer(TypedDict):
 
 
 class FeatureTests(TypedDict, total=False):
-    """The tests of the features: those that passed, and why others failed or were left out."""
+    """The tests of the features: those that passed, and why others failed or were skipped."""
 
     passed: List[str]
     failed: Dict[str, str]

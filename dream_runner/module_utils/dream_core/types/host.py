@@ -1,4 +1,4 @@
-"""Parts of a host as it is now: who runs there, what listens, where a path lies."""
+"""The current state of a host: account, listeners, filesystems."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..document import TypedDict
 
 
 class Session(TypedDict):
-    """Who runs on the host (``dream_session``). Never cached."""
+    """The account on the host (``dream_session``). Never cached."""
 
     uid: int
     gid: int
@@ -17,16 +17,16 @@ class Session(TypedDict):
     is_root: bool
     #: root (not needed), passwordless, password (sudo would ask) or none.
     sudo: str
-    #: Why none.
+    #: The reason for none.
     sudo_why: str
-    #: This user's systemd manager answers, or can be started by lingering.
+    #: Whether this user's systemd manager answers or can be started by lingering.
     user_manager: bool
-    #: Those of 127.0.0.1 and ::1 that the host has.
+    #: The loopback addresses (127.0.0.1, ::1) of the host.
     loopbacks: List[str]
 
 
 class Listener(TypedDict):
-    """A program that listens on TCP; pid, name and exe are None where this user may not look."""
+    """A TCP listener; pid, name and exe are None if this user may not read them."""
 
     port: int
     address: str
@@ -34,26 +34,26 @@ class Listener(TypedDict):
     pid: Optional[int]
     name: Optional[str]
     exe: Optional[str]
-    #: A process of ours.
+    #: Whether it is our process.
     own: bool
 
 
 class Filesystem(TypedDict):
-    """The filesystem of a path; None stands for what the kernel would not say."""
+    """The filesystem of a path; unknown values are None."""
 
     path: str
     #: The path, or its closest parent that exists.
     existing: str
     mount: Optional[str]
     fstype: Optional[str]
-    #: Two paths with the same one share the free bytes.
+    #: Two paths with the same device share the free bytes.
     device: Optional[int]
-    #: What an ordinary user may still fill.
+    #: Space for ordinary users.
     free_bytes: Optional[int]
     total_bytes: Optional[int]
     read_only: bool
     noexec: bool
     is_directory: bool
     writable: bool
-    #: The path is there and this user's, who may open it again.
+    #: Whether the path exists and belongs to this user, who can restore its mode.
     own: bool

@@ -1,4 +1,4 @@
-"""What one look at a host tells, here or from a controller."""
+"""The result of inspecting a host, locally or from a controller."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from .facts import Facts
 from .host import Filesystem, Listener, Session
 from .receipt import Receipt
 
-#: What differs from a phase's receipt: ``{phase: [{what, found}]}``.
+#: The differences from the receipts: ``{phase: [{what, found}]}``.
 Drift = Mapping[str, List[Dict[str, str]]]
 
 
 class Look(TypedDict):
-    """Everything that the decisions of a run are made from."""
+    """The input of all decisions of a run."""
 
     install_dir: str
     facts: Facts
@@ -26,14 +26,14 @@ class Look(TypedDict):
     listeners: List[Listener]
     #: Digests (sha256) of the bundle's files.
     bundled: List[str]
-    #: Bytes that are there of each model file; of a partial under ``NAME.part``.
+    #: Present bytes of each model file; of a partial file under ``NAME.part``.
     held: Dict[str, int]
     #: Lines for the user.
     notes: List[str]
 
 
 class EngineAnswer(TypedDict, total=False):
-    """What the model of a host answered; ``url`` is empty where no install has ended."""
+    """The answer of a host's model; ``url`` is empty if no install has finished."""
 
     url: str
     model: str
@@ -43,22 +43,22 @@ class EngineAnswer(TypedDict, total=False):
 
 
 class Visit(TypedDict):
-    """What a controller needs to know of a host."""
+    """The data about a host that a controller needs."""
 
     install_dir: str
     state_dir: str
     home: str
-    #: The same for two names of one account on one machine, and only then; empty: unknown.
+    #: An id of the account on this machine, whatever name the host has; empty: unknown.
     account: str
     #: The version of the host's Python, and its path.
     python: str
     interpreter: str
-    #: Bytes that are there of each model file.
+    #: Present bytes of each model file.
     present: Dict[str, int]
     #: Of the install directory.
     filesystem: Filesystem
     engine: EngineAnswer
-    #: The system has what the native engine needs.
+    #: Whether the system has the library that the native engine needs.
     loads_engine: bool
     lingers: bool
     context: Look

@@ -1,6 +1,6 @@
-"""Receipts: what each phase made on a host, and what it found there.
+"""Receipts: what each phase made and found on a host.
 
-``records/receipt_form.py`` says which fields a reader may rely on.
+``records/receipt_form.py`` defines the fields that a reader may rely on.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from .service import ServiceSummary
 
 
 class Proof(TypedDict, total=False):
-    """How the model was asked when it last answered."""
+    """How the model was asked for its last answer."""
 
     #: native or full.
     profile: str
@@ -27,22 +27,22 @@ class Proof(TypedDict, total=False):
     services: List[ServiceSummary]
     #: The unit or supervised program of the engine: ``{kind, ...}``.
     watch: Resource
-    #: A path of the file that holds the key, or empty.
+    #: The path of the file with the key, or empty.
     key_file: Optional[str]
 
 
 class PendingFile(TypedDict):
-    """A file that the upgrade of a fast start still fetches."""
+    """A file that the upgrade of a fast start still has to fetch."""
 
     file: str
     size_bytes: Optional[int]
 
 
 class PendingUpgrade(TypedDict, total=False):
-    """The upgrade that the models phase left to a program in the background."""
+    """The upgrade that the models phase has started in the background."""
 
     model: str
-    #: The model that answers meanwhile.
+    #: The model that answers in the meantime.
     until: str
     sha256: str
     unit: str
@@ -51,13 +51,13 @@ class PendingUpgrade(TypedDict, total=False):
     files: List[PendingFile]
 
 
-#: What a phase recorded for later phases and runs. Every role has keys of its own
-#: (``_FACTS`` in ``records/receipt_form.py``), and a summary has more.
+#: The facts of a phase for later phases and runs. Every role has its own keys (``_FACTS`` in
+#: ``records/receipt_form.py``), and a summary has more.
 PhaseFacts = Dict[str, Any]
 
 
 class Receipt(TypedDict, total=False):
-    """What one phase left on a host. Times are UTC in ISO 8601."""
+    """The receipt of one phase. Times are UTC in ISO 8601."""
 
     schema: int
     phase: str
@@ -69,10 +69,10 @@ class Receipt(TypedDict, total=False):
     started_at: Optional[str]
     finished_at: Optional[str]
     facts: PhaseFacts
-    #: ``{name: digest}`` of what the phase depended on; None: it is checked again.
+    #: ``{name: digest}`` of the phase's inputs; None: the phase is checked again.
     inputs: Optional[Dict[str, str]]
     resources: List[Resource]
-    #: Resources that a newer version recorded: kept, never acted on.
+    #: Resources from a newer version: kept, but never acted on.
     foreign: List[Any]
 
 
@@ -80,34 +80,34 @@ class Receipt(TypedDict, total=False):
 Receipts = Mapping[str, Receipt]
 
 
-#: What every receipt of a run carries: version, run_id, install_dir and started_at.
+#: The common fields of a run's receipts: version, run_id, install_dir and started_at.
 Stamp = Receipt
 
 
 class Wanted(TypedDict, total=False):
-    """What a phase depends on, known before it runs."""
+    """The inputs of a phase that are known before it runs."""
 
     #: ``{name: digest}``
     inputs: Dict[str, str]
-    #: Phases whose facts its role reads.
+    #: Phases whose facts the role reads.
     consumes: List[str]
 
 
 class Mark(TypedDict):
-    """The mark in an install directory that we made."""
+    """The mark in an install directory that an install created."""
 
     schema: int
     install_dir: str
-    #: The identity of each resource outside the directory.
+    #: The identities of resources outside the directory.
     made: List[List[Union[str, int]]]
 
 
 class LastGood(TypedDict, total=False):
-    """The manifest in ``proved/``: what the model last answered with."""
+    """The manifest in ``proved/``: the last working configuration."""
 
     schema: int
     install_dir: Optional[str]
     version: Optional[str]
     proof: Proof
-    #: Configuration files as they were, each with its ``original``.
+    #: The kept configuration files, each with its ``original``.
     files: List[Resource]

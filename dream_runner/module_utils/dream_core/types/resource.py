@@ -1,4 +1,4 @@
-"""Resources: what an install made or found on a host, and what is seen of them."""
+"""Resources that an install made or found on a host, and their observed state."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from ..document import TypedDict
 
 
 class Original(TypedDict, total=False):
-    """What a file or directory was before us; ``sha256`` and ``backup`` of a file only."""
+    """The state of a path before the install; ``sha256`` and ``backup`` only for files."""
 
     #: Octal, four digits.
     mode: str
     uid: int
     gid: int
-    #: Of the content, kept under this name in ``originals`` of the state directory.
+    #: The digest of the content, which is kept under this name in ``originals``.
     sha256: str
-    #: Something was at ``<path>.bak``.
+    #: Whether ``<path>.bak`` existed.
     backup: bool
 
 
 class Seen(TypedDict, total=False):
-    """What was observed of a resource; an absent one is ``{"present": False}``."""
+    """The observed state of a resource; a missing one is ``{"present": False}``."""
 
     present: bool
-    #: The engine refuses this user: nothing can be told.
+    #: The engine refuses this user, so the state is unknown.
     unknown: bool
     #: file, directory, link, socket or other.
     type: str
@@ -36,16 +36,16 @@ class Seen(TypedDict, total=False):
     mtime_ns: int
     ctime_ns: int
     inode: int
-    #: Of the content, or why it cannot be read.
+    #: The digest of the content, or why it cannot be read.
     sha256: str
-    #: Of a tree: a digest over names, modes, sizes and times.
+    #: Trees: a digest over names, modes, sizes and times.
     listing: str
-    #: Of a unit or program, in the words of systemd or supervisord.
+    #: Units and programs: the state in the terms of systemd or supervisord.
     active: str
     enabled: str
-    #: Of a kernel setting.
+    #: Kernel settings.
     value: Optional[str]
-    #: Of a container: how many there are, compose's digest, and what no digest tells.
+    #: Containers: their number, compose's digest, and the properties without a digest.
     copies: int
     hash: str
     image: str
@@ -54,20 +54,20 @@ class Seen(TypedDict, total=False):
 
 
 class _Resource(TypedDict):
-    #: One of those in ``resources/``; it tells which of the other keys are there.
+    #: One of the kinds in ``resources/``; it decides which other keys exist.
     kind: str
 
 
 class Resource(_Resource, total=False):
-    """Something that an install made or found on a host."""
+    """An object that an install made or found on a host."""
 
-    #: made or found; decided before the phase first touches it, and never changed afterwards.
+    #: made or found; decided before the phase first changes it, and never changed afterwards.
     origin: str
     #: file, directory, tree, data, model, background, options.
     path: str
     #: file, directory: octal, four digits.
     mode: str
-    #: model; a file's where it is known beforehand.
+    #: model, and a file if it is known beforehand.
     sha256: str
     size_bytes: Optional[int]
     #: unit, package, sysctl, network, volume, background.
@@ -83,7 +83,7 @@ class Resource(_Resource, total=False):
     #: linger, group.
     user: str
     group: str
-    #: options: those of ours in a JSON file of somebody else.
+    #: options: ours, in a JSON file that belongs to others.
     set: Dict[str, Any]
     #: container: the compose project and its service.
     project: str
@@ -92,13 +92,13 @@ class Resource(_Resource, total=False):
     reference: str
     also: Optional[str]
     owner: Optional[str]
-    #: A unit of ours makes and removes it in its own time; it is no drift.
+    #: Our unit creates and removes it later; its absence is not drift.
     coming: bool
-    #: Its content changes while it works.
+    #: Its content changes during normal operation.
     volatile: bool
     secret: bool
     shared: bool
-    #: unit: it counts as active between two starts.
+    #: unit: it also counts as active between two starts.
     retries: bool
     seen: Seen
     original: Optional[Original]

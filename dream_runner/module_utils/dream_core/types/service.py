@@ -1,4 +1,4 @@
-"""Services as they run: what is known of each, and its container."""
+"""Running services and their containers."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from typing import Any, Dict, List
 
 from ..document import TypedDict
 
-#: What an engine prints as JSON, in its own words.
+#: JSON output of an engine.
 EngineJson = Dict[str, Any]
 
 
 class ServiceSummary(TypedDict):
-    """What the health phase, the plan and a person need to know of a service."""
+    """The data about a service for the health phase, the plan and the user."""
 
     id: str
     title: str
     core: bool
     part_of: str
-    #: It ends by itself when its work is done.
+    #: It exits by itself when its work is done.
     once: bool
-    #: Where this host reaches it; empty if it publishes nothing.
+    #: Its URL on this host; empty if it publishes no port.
     url: str
     probe: str
     budget_seconds: int
-    #: What it downloads by itself, in words.
+    #: A description of what it downloads by itself.
     fetches: str
 
 
@@ -33,7 +33,7 @@ class Container(TypedDict):
     id: str
     name: str
     service: str
-    #: Compose's digest of its configuration.
+    #: Compose's hash of its configuration.
     hash: str
     #: The directory of its compose file.
     directory: str

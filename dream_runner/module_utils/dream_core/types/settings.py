@@ -1,4 +1,4 @@
-"""The settings that count in a run, by name (``dream_<name>`` in Ansible)."""
+"""The effective settings of a run, by name (``dream_<name>`` in Ansible)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..document import TypedDict
 
 
 class _Saved(TypedDict, total=False):
-    #: auto, native or full; the one that follows is ``choice["profile"]``.
+    #: auto, native or full; the resulting one is ``choice["profile"]``.
     profile: str
     #: Absolute, symlinks resolved.
     install_dir: str
@@ -24,7 +24,7 @@ class _Saved(TypedDict, total=False):
     model_sha256: str
     #: 0: unknown.
     model_size_bytes: int
-    #: 0: chosen.
+    #: 0: chosen automatically.
     context_tokens: int
     #: auto, yes, no or an id of the catalogue: a small model answers during the download.
     fast_start: str
@@ -34,7 +34,7 @@ class _Saved(TypedDict, total=False):
     ports: List[str]
     #: An IP address; in the full profile for ports with ``exposure: page`` only.
     bind_address: str
-    #: Services or keys of ports that listen on ``bind_address`` although they are ``inner``.
+    #: Services or keys of ports that also listen on ``bind_address``, although they are ``inner``.
     expose: List[str]
     #: Native engine only; the key is ``ENGINE_API_KEY`` in ``.env``.
     api_key: bool
@@ -47,15 +47,15 @@ class _Saved(TypedDict, total=False):
     observability: str
     search: str
     devtools: List[str]
-    #: No network at all.
+    #: Do not use the network.
     offline: bool
     #: A directory with the artefacts for offline, or empty.
     bundle: str
-    #: auto, distro, upstream or skip: where the container engine comes from.
+    #: auto, distro, upstream or skip: the source of the container engine.
     docker_source: str
-    #: Count at most this much RAM; 0: all.
+    #: Use at most this much RAM; 0: all.
     memory_limit_mb: int
-    #: Keep this much free on every filesystem that is used.
+    #: Free space to keep on every used filesystem.
     disk_reserve_mb: int
     #: Ids of unmet requirements to ignore.
     accept: List[str]

@@ -1,4 +1,4 @@
-"""The upgrade of a fast start: what its program is told, and what is seen of it."""
+"""The upgrade of a fast start: the input of its program, and its observed state."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from .compose import Project
 from .receipt import PhaseFacts, Wanted
 from .service import ServiceSummary
 
-#: Which configuration: the small model, or the host's own.
+#: A side of the switch: before (the small model) or after (the host's own).
 SideName = Literal["before", "after"]
 
 
 class UpgradeSide(TypedDict, total=False):
-    """What runs before or after the switch; ``compose`` and what follows of containers only."""
+    """One side of the switch; ``compose`` and the following fields are for containers only."""
 
     model: Model
     #: Keys of ``.env``.
@@ -24,18 +24,18 @@ class UpgradeSide(TypedDict, total=False):
     #: ``{path, mode, content}``
     files: List[Dict[str, str]]
     services: List[ServiceSummary]
-    #: Services without which nothing works.
+    #: Services that the stack cannot work without.
     core: List[str]
     compose: Project
     images: List[StackImage]
 
 
 class NativeSide(TypedDict, total=False):
-    """A configuration of the native engine, in a file of its own."""
+    """A configuration of the native engine, in a separate file."""
 
-    #: Of the model.
+    #: The digest of the model.
     sha256: str
-    #: The engine's configuration, in its own words.
+    #: The content of the engine's configuration file.
     config: Dict[str, Any]
     command: List[str]
     files: List[Dict[str, str]]
@@ -48,7 +48,7 @@ class NativeSide(TypedDict, total=False):
 
 
 class UpgradeUnit(TypedDict):
-    """What keeps the program running; ``path`` is empty where no unit does."""
+    """The unit of the program; ``path`` is empty if it runs without a unit."""
 
     name: str
     #: system, user or background.
@@ -57,7 +57,7 @@ class UpgradeUnit(TypedDict):
 
 
 class FetchOrders(TypedDict):
-    """How the model is fetched."""
+    """Options for fetching the model."""
 
     reserve_bytes: int
     #: A path, or empty.
@@ -65,7 +65,7 @@ class FetchOrders(TypedDict):
 
 
 class UpgradeDocument(TypedDict, total=False):
-    """upgrade.json: all that the program needs to know."""
+    """upgrade.json: the input of the program."""
 
     schema: str
     state_dir: str
@@ -74,7 +74,7 @@ class UpgradeDocument(TypedDict, total=False):
     engine: str
     #: The container engine's client.
     command: str
-    #: The engine's.
+    #: The URL of the engine.
     url: str
     #: The host's own model.
     model: Model
@@ -82,38 +82,38 @@ class UpgradeDocument(TypedDict, total=False):
     after: UpgradeSide
     fetch: FetchOrders
     unit: UpgradeUnit
-    #: Facts that the switch changes, by phase.
+    #: The facts that the switch changes, by phase.
     facts: Dict[str, PhaseFacts]
-    #: The inputs of each phase afterwards.
+    #: The inputs of each phase after the switch.
     upgraded: Dict[str, Wanted]
     summary_file: str
 
 
 class Refusal(TypedDict, total=False):
-    """Why a model was refused, and the digest of the document that told of it."""
+    """Why a model was refused, and the digest of its upgrade document."""
 
     digest: str
     why: str
 
 
 class UpgradeState(TypedDict, total=False):
-    """state.json: what the program writes of itself."""
+    """state.json: the state that the program writes."""
 
     schema: str
     #: fetching, waiting, testing, switching, retiring or failed.
     stage: str
     why: str
-    #: The start of the program that wrote it.
+    #: The id of the start of the program that wrote it.
     invocation: str
     model: str
     refused: Refusal
 
 
 class UpgradeSeen(TypedDict):
-    """How far a pending upgrade is."""
+    """The progress of a pending upgrade."""
 
     model: str
-    #: The model that answers meanwhile.
+    #: The model that answers in the meantime.
     until: str
     #: As in ``UpgradeState``, or starting, restarting or stopped.
     stage: str

@@ -1,1 +1,1 @@
-"""Replace the small model by the host's own in the background."""
+"""Replace the small model with the host's own model in the background."""

@@ -1,8 +1,8 @@
-"""How far the upgrade of a fast start is: read back from the host, never from a status file alone.
+"""Report the progress of a fast start's upgrade from the host, never from a status file alone.
 
-What the program writes about itself counts only while the very process that wrote it runs:
-each start has an id (systemd's ``InvocationID``; background.py makes one elsewhere), which the
-program writes beside its stage. The number of bytes comes from the journal of the partial.
+The program's state file counts only while the process that wrote it is running: each start has an
+id (systemd's ``InvocationID``; background.py creates one elsewhere), which the program writes with
+its stage. The number of bytes comes from the journal of the partial file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..types.upgrade import UpgradeSeen, UpgradeState
 
 SCHEMA = "dream-runner.upgrade/1"
 
-#: What the program is at, in its order. ``failed`` is final: the small model stays.
+#: The stages of the program, in their order. ``failed`` is final: the small model stays.
 FETCHING, WAITING, TESTING, SWITCHING, RETIRING, FAILED = (
     "fetching",
     "waiting",
@@ -29,15 +29,16 @@ FETCHING, WAITING, TESTING, SWITCHING, RETIRING, FAILED = (
     "retiring",
     "failed",
 )
-#: What only the service manager can tell, when the program itself writes nothing.
+#: Stages that come only from the service manager.
 STARTING, RESTARTING, STOPPED = "starting", "restarting", "stopped"
 
-#: Held by the program from its last look at the receipts until it is done with the containers.
+#: The program holds this lock from its last check of the receipts until it has finished with the
+#: containers.
 _PROPERTIES = ("ActiveState", "SubState", "InvocationID")
 
 
 class Paths:
-    """Where everything of an upgrade lies."""
+    """The paths of an upgrade."""
 
     def __init__(self, install_dir: str) -> None:
         self.folder = os.path.join(install_dir, layout.UPGRADE_FOLDER)
@@ -45,7 +46,7 @@ class Paths:
         self.network = os.path.join(self.folder, "network.env")
         self.state = os.path.join(self.folder, "state.json")
         self.program = os.path.join(self.folder, "upgrade.pyz")
-        #: The configuration of a second native engine, while it runs.
+        #: The configuration of a second native engine, while it is running.
         self.trial = os.path.join(self.folder, "trial.json")
         self.models = os.path.join(install_dir, "data", "models")
         self.env_file = os.path.join(install_dir, ".env")
@@ -58,10 +59,10 @@ class Paths:
 def look(
     receipts: Receipts, show: Optional[Callable[[str, str], Dict[str, str]]] = None
 ) -> Optional[UpgradeSeen]:
-    """Return how far a pending upgrade is, or None where none is pending.
+    """Return the progress of a pending upgrade, or None if none is pending.
 
     ``{model, until, stage, why, done_bytes, total_bytes, unit, scope, unit_state}``; ``until`` is
-    the model that answers meanwhile. ``show`` asks the service manager; tests replace it.
+    the model that answers in the meantime. ``show`` queries the service manager; tests replace it.
     """
     wanted = pending(receipts)
     if not wanted:
@@ -86,7 +87,7 @@ def look(
 
 
 def _read_state(paths: Paths) -> UpgradeState:
-    """Return the state that the program wrote; empty if there is none, or of another form."""
+    """Return the state that the program wrote; empty if it is missing or invalid."""
     found, _ = json_file.read_json(paths.state)
     return {} if found is None or _STATE(found) else cast("UpgradeState", found)
 
@@ -114,7 +115,7 @@ def stage_of(shown: Mapping[str, str], said: UpgradeState) -> Tuple[str, str]:
 
 
 def progress(models_dir: str, files: Sequence[Union[ModelFile, PendingFile]]) -> Tuple[int, int]:
-    """Return the bytes that are there, and all of them (0: unknown)."""
+    """Return the present bytes, and the total (0: unknown)."""
     done = total = 0
     known = True
     for item in files:
@@ -131,9 +132,9 @@ def progress(models_dir: str, files: Sequence[Union[ModelFile, PendingFile]]) ->
 
 
 def write_env(path: str, managed: Mapping[str, str]) -> None:
-    """Set the keys of ``.env`` that name the model; everything else in it stays.
+    """Set the keys of ``.env`` that describe the model; keep everything else.
 
-    Raises DreamError where the file cannot be read or written.
+    Raises DreamError if the file cannot be read or written.
     """
     env_file_write.settle(
         path, managed=managed, defaults={}, secrets={}, has_data=False, write=True
@@ -141,13 +142,13 @@ def write_env(path: str, managed: Mapping[str, str]) -> None:
 
 
 class _Words(UpgradeSeen):
-    """How far an upgrade is, with the bytes in words."""
+    """The progress of an upgrade, with the bytes as text."""
 
     progress: str
 
 
 def sentence(seen: UpgradeSeen, size: Callable[[int], str]) -> str:
-    """Return one or two sentences for people; ``size`` writes bytes in words."""
+    """Return one or two sentences for people; ``size`` formats bytes."""
     known: _Words = {**seen, "progress": _progress_in_words(seen, size)}
     return _SENTENCES.get(str(seen["stage"]), _loading)(known)
 
@@ -198,16 +199,16 @@ _SENTENCES: Dict[str, Callable[[_Words], str]] = {
 
 
 def show_program(name: str, scope: str, paths: Paths) -> Dict[str, str]:
-    """Return the state of the upgrade's program in systemd's words, whoever keeps it running."""
+    """Return the state of the upgrade's program in systemd's terms, with or without systemd."""
     if scope != layout.BACKGROUND:
         return systemd.show(name, scope, _PROPERTIES)
-    # Only hosts without systemd need this.
+    # Imported here, because only hosts without systemd need it.
     from ..native import background
 
     shown = background.show(background.Program("", paths.program, paths.document))
     state = _read_state(paths)
     if shown["ActiveState"] == "inactive" and state.get("stage") == FAILED:
-        # systemd remembers a failure; here only the program's own file does.
+        # systemd records a failure; here only the program's own file does.
         return {"ActiveState": "failed", "InvocationID": state["invocation"]}
     return shown
 
@@ -216,7 +217,7 @@ def show_program(name: str, scope: str, paths: Paths) -> Dict[str, str]:
 
 
 def pending(receipts: Receipts) -> PendingUpgrade:
-    """Return what the models phase has recorded of an upgrade, or an empty dictionary."""
+    """Return the models phase's record of an upgrade, or an empty dictionary."""
     receipt = receipts.get("models") or {}
     if receipt.get("state") == "removed":
         return {}
@@ -225,13 +226,13 @@ def pending(receipts: Receipts) -> PendingUpgrade:
 
 
 def choice_files(choice: Choice) -> List[ModelFile]:
-    """Return every file that an install leads to: those fetched now, then those of the unit."""
+    """Return every file of an install: those to fetch now, then those of the background upgrade."""
     later = choice.get("upgrade")
     return [*first_files(choice), *(later["model"]["files"] if later else ())]
 
 
 def first_files(choice: Choice) -> List[ModelFile]:
-    """Return the files that an install fetches itself: the model's, then those of the services."""
+    """Return the files that the install itself fetches: the model's, then those of the services."""
     return [*choice["model"]["files"], *helper_files(choice)]
 
 

@@ -1,7 +1,7 @@
-"""The receipts of an upgrade: what they say before the switch, and what they must say after it.
+"""The receipts of an upgrade, before and after the switch.
 
-Afterwards they equal those of an install that had the host's own model from the beginning, so
-the next install finds nothing to change.
+Afterwards they equal those of an install with the host's own model, so the next install finds
+nothing to change.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Say = Callable[[str], None]
 
 
 class Receipts:
-    """The receipts of the install that an upgrade belongs to."""
+    """The receipts of the install to which the upgrade belongs."""
 
     def __init__(
         self, document: UpgradeDocument, paths: progress.Paths, engine: Any, say: Say
@@ -37,24 +37,24 @@ class Receipts:
         self._state_dir = str(document["state_dir"])
 
     def are_upgraded(self) -> bool:
-        """Return whether the receipts say that the model has its place already."""
+        """Return whether the receipts already record the switch."""
         receipts, _ = receipt.read_all(self._state_dir)
         facts = (receipts.get("models") or {}).get("facts") or {}
         served = facts.get("sha256") == self._document["model"]["sha256"]
         return bool(served and not facts.get("upgrade"))
 
     def reason_to_wait(self) -> str:
-        """Return the phase that the install has not ended, in a sentence, or an empty string."""
+        """Return a sentence about the first unfinished phase of the install, or an empty string."""
         receipts, _ = receipt.read_all(self._state_dir)
         for name in ("models", "services", "health", *receipts):
             state = receipts.get(name, {}).get("state")
-            # A report that could not be written ends an install all the same.
+            # An install is finished even if its report could not be written.
             if state != "done" and (name, state) != ("summary", "failed"):
                 return "the install has not finished its phase %s" % name
         return ""
 
     def made_models(self) -> List[Resource]:
-        """Return the resources of the model files that an install of ours made."""
+        """Return the resources of model files that an install made."""
         receipts, _ = receipt.read_all(self._state_dir)
         return [
             item
@@ -63,7 +63,7 @@ class Receipts:
         ]
 
     def record(self, degraded: Mapping[str, str]) -> None:
-        """Write what is on the host now; ``degraded`` are the services that are down."""
+        """Update the receipts to the current host; ``degraded`` are the services that are down."""
         receipts, _ = receipt.read_all(self._state_dir)
         self._write_summary(receipts)
         touched = self._touched()
@@ -82,14 +82,14 @@ class Receipts:
         proof = (receipts.get("health", {}).get("facts") or {}).get("proof")
         for line in last_good.keep(self._state_dir, receipts, proof) if proof else ():
             self._say(line)
-        # The models' last: it tells a later start that all the others are written.
+        # The models receipt last: it shows a later start that all the others are written.
         for name in sorted(receipts, key=lambda name: name == "models"):
             warning = receipt.write(self._state_dir, receipts[name])
             if warning:
                 self._say(warning)
 
     def _told(self) -> Dict[str, PhaseFacts]:
-        """Return the facts by phase that the switch changes."""
+        """Return the facts that the switch changes, by phase."""
         told = {name: dict(facts) for name, facts in self._document["facts"].items()}
         for name, facts in self._engine.facts().items():
             told[name] = {**told.get(name, {}), **facts}
@@ -108,7 +108,7 @@ class Receipts:
         if phase == "models":
             merged.pop("upgrade", None)
         if isinstance(merged.get("proof"), dict):
-            # The state that a change which fails later is rolled back to (last_good.py).
+            # A later failed change is rolled back to this state (last_good.py).
             side = self._document["after"]
             asked = {"model": side["api"]["model"], "services": side["services"]}
             merged["proof"] = {**merged["proof"], **asked}
@@ -117,7 +117,7 @@ class Receipts:
         return merged
 
     def _touched(self) -> List[Any]:
-        """Return the identities of all that the switch changes; the others keep what was seen."""
+        """Return the identities of the resources that the switch changes."""
         models = [
             ("model", os.path.join(self._paths.models, item["file"]))
             for item in self._document["model"]["files"]
@@ -126,7 +126,7 @@ class Receipts:
         return [*self._engine.touched(), *models, summary]
 
     def _write_summary(self, receipts: Mapping[str, Receipt]) -> None:
-        """Write the summary as its role would: the recorded facts with the new model."""
+        """Write the summary as the role does: the recorded facts with the new model."""
         before = (receipts.get("summary") or {}).get("facts") or {}
         path = str(self._document["summary_file"])
         if before and os.path.isfile(path):
@@ -135,7 +135,7 @@ class Receipts:
             atomic.write_bytes(path, text.encode(), 0o644)
 
     def _with_access(self, summary: PhaseFacts) -> PhaseFacts:
-        """Return the summary with the new model's name where it tells how the AI is reached."""
+        """Replace the model's name in the access part of the summary."""
         known = summary.get("access")
         if not isinstance(known, dict):
             return summary
@@ -144,7 +144,7 @@ class Receipts:
         return {**summary, "access": reached, "lines": access.lines(reached)}
 
     def forget(self, paths: Sequence[str]) -> None:
-        """Drop the resources that are gone: these paths, and the unit or program that used them."""
+        """Drop the removed resources: these paths, and the unit or program that used them."""
         receipts, _ = receipt.read_all(self._state_dir)
         changed = []
         for name, known in receipts.items():

@@ -1,4 +1,4 @@
-"""The upgrade of an engine in a container: try a model, put it in its place, say what changed."""
+"""The upgrade of an engine in a container: test a model, switch to it, report the changes."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from ..types.resource import Resource
 from ..types.upgrade import SideName, UpgradeDocument, UpgradeSide
 from . import progress, trial
 
-#: The compose project of the trial; the container of a killed trial is found by it.
+#: The compose project of the trial, by which the container of a killed trial is found.
 TRIAL = "dream-runner-trial"
 _ENGINE = "llama-server"
-#: What a trial need not have: it is to load the file and to say one word.
+#: Settings that a trial does not need: it only loads the file and generates one word.
 _TRIAL_ARGUMENTS = {"--ctx-size": str(trial.CONTEXT_TOKENS), "--parallel": "1"}
 _TRIAL_ENVIRONMENT = {"LLAMA_ARG_N_GPU_LAYERS": "0"}
 _TRIAL_KEEPS = ("image", "pull_policy", "entrypoint", "user", "environment", "volumes")
 
 
 class Containers:
-    """The engine of the full profile, with the two sides of the switch."""
+    """The engine of the full profile, with both sides of the switch."""
 
     def __init__(
         self, document: UpgradeDocument, paths: progress.Paths, say: Callable[[str], None]
@@ -40,11 +40,11 @@ class Containers:
         self._command = str(document["command"])
 
     def reason_to_wait(self) -> str:
-        """Return why the switch cannot begin yet: never, the document describes both sides."""
+        """Return "": the document describes both sides, so the switch never has to wait."""
         return ""
 
     def trial(self, name: SideName) -> str:
-        """Return why a side's model does not answer in a container of its own, or ""."""
+        """Test a side's model in a separate container; return why it does not answer, or ""."""
         side = self._document[name]
         port = trial.free_port()
         project = trial_project(side["compose"], port)
@@ -65,7 +65,7 @@ class Containers:
 
     def _trial_ended(self) -> str:
         states = {item["state"] for item in look(self._command, TRIAL)}
-        return "" if "running" in states or "created" in states else "its container ended"
+        return "" if "running" in states or "created" in states else "its container exited"
 
     def _trial_log(self) -> str:
         ids = [item["id"] for item in look(self._command, TRIAL)]
@@ -80,7 +80,7 @@ class Containers:
         return Stack(self._command, folder, self._paths.env_file, project, also)
 
     def apply(self, name: SideName) -> Dict[str, str]:
-        """Run a side's configuration and prove it; return the optional services that are down."""
+        """Start a side's configuration and test it; return the optional services that are down."""
         side = self._document[name]
         wanted_files.settle([], side["files"], write=True)
         progress.write_env(self._paths.env_file, side["env"])
@@ -101,7 +101,7 @@ class Containers:
         wrong = [step["service"] for step in left if step["service"] in core]
         if wrong:
             raise EngineError(
-                "%s does not run as configured" % ", ".join(wrong), code="SERVICE_FAILED"
+                "%s is not running as configured" % ", ".join(wrong), code="SERVICE_FAILED"
             )
 
     def touched(self) -> List[Any]:
@@ -117,7 +117,7 @@ class Containers:
         return [*(("file", path) for path in paths), *services]
 
     def facts(self) -> Dict[str, PhaseFacts]:
-        """Return facts of phases that only this kind of engine has."""
+        """Return the phases' facts that only this kind of engine has."""
         return {}
 
     def owns(self, resource: Resource) -> bool:
@@ -126,10 +126,10 @@ class Containers:
 
 
 def trial_project(project: Project, port: int) -> Optional[Project]:
-    """Return a project of the engine alone, on ``port`` of this machine only and without cards.
+    """Return a project of only the engine, on ``port`` of this machine and without GPUs.
 
-    The running engine keeps its memory on the cards. None for an engine that is told its
-    model in another way than by ``--model``: there the switch itself is the first proof.
+    The running engine keeps its GPU memory. Returns None for an engine that does not take its model
+    from ``--model``: there the switch itself is the first test.
     """
     service = project["services"][_ENGINE]
     command = list(service.get("command") or ())
@@ -152,4 +152,4 @@ def trial_project(project: Project, port: int) -> Optional[Project]:
 
 
 def _say_nothing(text: str) -> None:
-    """Drop a line that nobody needs to read."""
+    """Drop a message that nobody needs to read."""

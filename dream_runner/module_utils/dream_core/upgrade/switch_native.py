@@ -1,8 +1,8 @@
-"""The upgrade of the native engine: try a model, put it in its place, say what changed.
+"""The upgrade of the native engine: test a model, switch to it, report the changes.
 
-The services role writes both sides of the switch as files beside the upgrade's document,
-rendered like the configuration that the engine runs with now: ``before.json`` with the small
-model, ``after.json`` with the host's own.
+The services role writes both sides of the switch as files beside the upgrade's document, rendered
+like the engine's current configuration: ``before.json`` with the small model, ``after.json`` with
+the host's own.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SIDES: Tuple[SideName, ...] = ("before", "after")
 
 
 class Native:
-    """The engine of the native profile, with the two sides of the switch."""
+    """The engine of the native profile, with both sides of the switch."""
 
     def __init__(
         self, document: UpgradeDocument, paths: progress.Paths, say: Callable[[str], None]
@@ -54,21 +54,21 @@ class Native:
         return ""
 
     def _side(self, name: SideName) -> NativeSide:
-        """Return a side. Raises EngineError when it cannot be read."""
+        """Read a side. Raises EngineError if it cannot be read."""
         found, why = json_file.read_json(self._paths.side(name))
         if not isinstance(found, dict):
             raise EngineError(
                 "%s cannot be read: %s" % (self._paths.side(name), why or "it is missing"),
                 code="UPGRADE_UNREADABLE",
                 where=self._paths.side(name),
-                hint="run dream-runner install again: it writes the file again",
+                hint="run 'dream-runner install' again to rewrite the file",
             )
         return cast("NativeSide", found)
 
     # --- try
 
     def trial(self, name: SideName) -> str:
-        """Return why a side's model does not answer in an engine of its own, or ""."""
+        """Test a side's model in a second engine; return why it does not answer, or ""."""
         side, port = self._side(name), trial.free_port()
         json_file.write_json(self._paths.trial, trial_config(side["config"], port))
         log = os.path.join(self._paths.folder, "trial.log")
@@ -88,7 +88,7 @@ class Native:
 
     @contextlib.contextmanager
     def _engine(self, argv: List[str], log: str) -> Iterator["subprocess.Popen[bytes]"]:
-        """Run a second engine that ends with the block, and with this process."""
+        """Run a second engine, which stops with the block and with this process."""
         with open(log, "wb") as output:
             process = start_child(
                 argv,
@@ -96,7 +96,7 @@ class Native:
                 directory=str(self._document["install_dir"]),
                 output=output,
             )
-        # If memory runs out, the kernel ends the trial and not the engine that answers users.
+        # If memory runs out, the kernel kills the trial and not the engine that serves users.
         with contextlib.suppress(OSError), open("/proc/%d/oom_score_adj" % process.pid, "w") as it:
             it.write("900")
         try:
@@ -105,14 +105,14 @@ class Native:
             end_child(process, _STOP_SECONDS)
 
     def _ask(self, url: str, side: NativeSide) -> None:
-        """Get one answer of this side's model. Raises EngineError."""
+        """Get one answer from this side's model. Raises EngineError."""
         key = engine_key.api_key(self._paths.env_file)
         complete(url, str(side["config"]["alias"]), trial.ANSWER_SECONDS, exact=True, key=key)
 
     # --- switch
 
     def apply(self, name: SideName) -> Dict[str, str]:
-        """Run a side's configuration and prove it; return no service, for there is no other."""
+        """Start a side's configuration and test it; return an empty dictionary."""
         side = self._side(name)
         changed = wanted_files.settle([], side["files"], write=True)
         progress.write_env(self._paths.env_file, self._document[name]["env"])
@@ -123,7 +123,7 @@ class Native:
         self._ask(url, side)
         if not self._runs(side):
             raise EngineError(
-                "the engine does not run as configured",
+                "the engine is not running as configured",
                 code="ENGINE_NOT_STARTED",
                 hint="run 'dream-runner install' again",
             )
@@ -162,7 +162,7 @@ class Native:
         return [("file", path) for path in paths]
 
     def facts(self) -> Dict[str, PhaseFacts]:
-        """Return facts of phases that only this kind of engine has."""
+        """Return the phases' facts that only this kind of engine has."""
         return {"services": {"revision": self._side("after")["revision"]}}
 
     def owns(self, resource: Resource) -> bool:
@@ -171,7 +171,7 @@ class Native:
 
 
 def trial_config(config: Mapping[str, Any], port: int) -> Dict[str, Any]:
-    """Return the configuration of a second engine: one client of this machine, little memory."""
+    """Return the configuration of a second engine: local, for one client, with little memory."""
     small = {"context_tokens": trial.CONTEXT_TOKENS, "parallel": 1}
     return {**config, **small, "host": "127.0.0.1", "port": port}
 
@@ -182,7 +182,7 @@ def _scope(side: NativeSide) -> str:
 
 def _ended(process: "subprocess.Popen[bytes]") -> str:
     status = process.poll()
-    return "" if status is None else "the engine ended (%s)" % _status_in_words(status)
+    return "" if status is None else "the engine exited (%s)" % _status_in_words(status)
 
 
 def _status_in_words(status: int) -> str:

@@ -1,4 +1,4 @@
-"""What a trial of a model needs, whatever kind of engine runs it."""
+"""Common parts of the trial of a model, for every kind of engine."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ import socket
 
 from ..types.choice import Model
 
-#: Seconds in which an engine must be ready, in addition to the time for reading the model.
+#: Seconds until an engine must be ready, in addition to the time for reading the model.
 _READY_SECONDS = 300.0
-#: The speed of a slow disk.
+#: The speed of a slow disk in bytes per second.
 _SLOW_BYTES_PER_SECOND = 20_000_000
 #: Seconds in which a model must answer one question.
 ANSWER_SECONDS = 600.0
-#: Tokens of context in a trial.
+#: Context size of a trial in tokens.
 CONTEXT_TOKENS = 512
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that is free now."""
+    """Return a free TCP port of 127.0.0.1."""
     with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
 
 
 def ready_seconds(models_dir: str, model: Model) -> float:
-    """Return the seconds that an engine may take to load a model from a slow disk."""
+    """Return how many seconds an engine may take to load a model from a slow disk."""
     size = sum(_size_of(os.path.join(models_dir, str(item["file"]))) for item in model["files"])
     return _READY_SECONDS + size / _SLOW_BYTES_PER_SECOND
 
@@ -38,7 +38,7 @@ def _size_of(path: str) -> int:
 
 
 def last_words(log: str) -> str:
-    """Return the end of a log in one line, errors first; empty for an empty log."""
+    """Return the end of a log as one line, errors first; empty for an empty log."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     telling = [line for line in lines if "error" in line.lower() or "fail" in line.lower()]
     words = " | ".join((telling or lines)[-2:])[-300:]

@@ -1,13 +1,13 @@
-"""Fetch a host's own model while a small one answers, try it, and put it in its place.
+"""Fetch a host's own model while a small one answers, test it, and switch to it.
 
-The program of a fast start. systemd keeps it running, or background.py on a host without it.
-It can be killed at any instant and started again: what is left to do follows from the host.
-In order: the file is fetched and verified; a second engine loads it and answers on a port of
-its own; the configuration is switched; the engine answers at its real address; only then the
-small model is removed, the receipts say what is there now, and the program removes itself.
-If anything fails after the switch, the small model is put back and the program ends as failed.
+This is the background program of a fast start. systemd keeps it running, or background.py on a host
+without systemd. It can be killed at any time and started again: the remaining steps follow from the
+host. The steps: the file is fetched and verified; a second engine loads it and answers on another
+port; the configuration is switched; the engine answers at its real address; only then the small
+model is removed, the receipts are updated, and the program removes itself. If anything fails after
+the switch, the small model is restored and the program ends as failed.
 
-What differs between the kinds of engines is in switch_containers.py and switch_native.py.
+The differences between the kinds of engines are in switch_containers.py and switch_native.py.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ from .receipt_changes import Receipts
 from .switch_containers import Containers
 from .switch_native import Native
 
-#: Exit status that is not followed by another start: only a person can continue.
+#: The exit status without a restart: only a person can continue.
 FINAL = 4
 
 _PAUSE_SECONDS = (15.0, 900.0)
 _POLL_SECONDS = 2.0
-#: The fetch gives up early and says why; this program tries again for as long as it takes.
+#: The fetch gives up early with a reason; this program retries without a limit.
 _PATIENCE = Patience(connect_seconds=10.0, attempts=3)
 
 
 class Refused(Exception):
-    """The host's own model cannot take its place; only a person can change that."""
+    """The host's own model was refused; only a person can change that."""
 
 
 class Upgrader:
@@ -70,7 +70,7 @@ class Upgrader:
         return kind(self._document, self._paths, _print)
 
     def run(self) -> int:
-        """Do all that is left to do; return the program's exit status."""
+        """Do the remaining steps; return the program's exit status."""
         try:
             if not self._receipts.are_upgraded():
                 self._fetch()
@@ -93,7 +93,7 @@ class Upgrader:
     # --- fetch
 
     def _fetch(self) -> None:
-        """Fetch and verify every file; wait for a server or disk that fails."""
+        """Fetch and verify every file; retry after failures of a server or disk."""
         self._say(progress.FETCHING)
         tries = 0
         while True:
@@ -107,7 +107,7 @@ class Upgrader:
             except UsageError:
                 raise
             except DreamError as error:
-                # New bytes are a reason to try again soon.
+                # After new bytes, try again soon.
                 tries = 0 if self._here() > before else tries + 1
                 self._say(progress.FETCHING, plain(error))
                 time.sleep(pause(tries))
@@ -116,7 +116,7 @@ class Upgrader:
         return progress.progress(self._paths.models, self._document["model"]["files"])[0]
 
     def _note_progress(self, seen: Progress) -> None:
-        """Take back the reason why the download was pending once bytes arrive again."""
+        """Clear the reason for the pending download when bytes arrive again."""
         if self._why and seen.rate > 0:
             self._say(progress.FETCHING)
 
@@ -133,7 +133,7 @@ class Upgrader:
         )
 
     def _environment(self) -> Dict[str, str]:
-        """Return the variables that the install was given for the network."""
+        """Return the network variables of the install."""
         try:
             with open(self._paths.network, encoding="utf-8") as stream:
                 return {**os.environ, **env_file.parse(stream.read())}
@@ -157,10 +157,10 @@ class Upgrader:
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
-        """Wait until the install has ended and nobody else works on this host, and hold that."""
+        """Wait until the install has finished and nothing else changes this host."""
         while True:
             with locks.turn(self._state_dir) as mine:
-                why = self._why_wait() if mine else "an install is running"
+                why = self._why_wait() if mine else "an install is in progress"
                 if not why:
                     yield
                     return
@@ -171,7 +171,7 @@ class Upgrader:
         """Return why it is not yet time to switch, or an empty string."""
         now, _ = json_file.read_json(self._paths.document)
         if not isinstance(now, dict) or digest_of(now) != self._digest:
-            # Another model was chosen meanwhile; the next start reads the new document.
+            # Another model was chosen in the meantime; the next start reads the new document.
             raise SystemExit(1)
         why = self._receipts.reason_to_wait()
         if why or self._receipts.are_upgraded():
@@ -179,7 +179,7 @@ class Upgrader:
         return self._engine.reason_to_wait()
 
     def _refuse_again(self) -> None:
-        """Do not try again what was refused: each try makes the engine unreachable for a while."""
+        """Stop if this model was refused before, because each attempt interrupts the engine."""
         refused = self._refused()
         if refused.get("digest") == self._digest:
             raise Refused(str(refused.get("why", "")))
@@ -192,18 +192,18 @@ class Upgrader:
     # --- try and switch
 
     def _try(self) -> None:
-        """Load the model beside the running engine and get one answer. Raises Refused."""
+        """Test the model beside the running engine with one question. Raises Refused."""
         self._say(progress.TESTING)
         with _ended_by_signals():
             why = self._engine.trial("after")
-            # If the small model fails as well, the trial proves nothing about this one.
+            # If the small model fails too, the trial does not show a problem of this model.
             if why and not self._engine.trial("before"):
                 raise Refused("it was loaded beside the running engine and failed: %s" % why)
         if why:
-            _print("the trial proves nothing: the small model fails in it too (%s)" % why)
+            _print("the trial is inconclusive: the small model fails in it too (%s)" % why)
 
     def _switch(self) -> Dict[str, str]:
-        """Put the model in its place and prove it; put the small one back when that fails."""
+        """Switch to the model and test it; switch back to the small one if that fails."""
         self._say(progress.SWITCHING)
         try:
             return self._engine.apply("after")
@@ -213,13 +213,15 @@ class Upgrader:
             self._engine.apply("before")
         except DreamError as error:
             both = (why, error.what)
-            raise Refused("%s; and the small model does not answer: %s" % both) from None
-        raise Refused("it did not answer in its place, the small model was put back: %s" % why)
+            raise Refused("%s; the small model does not answer either: %s" % both) from None
+        raise Refused(
+            "it did not answer after the switch, so the small model was restored: %s" % why
+        )
 
     # --- clean up
 
     def _retire_small(self) -> None:
-        """Remove the small model's files, if an install of ours made them."""
+        """Remove the small model's files if an install made them."""
         made = [item["path"] for item in self._receipts.made_models() if self._may_go(item)]
         for path in self._small_files():
             if path in made:
@@ -229,7 +231,7 @@ class Upgrader:
         """Return whether the host confirms that a resource is this install's; print why not."""
         why = self._bounds.refusal(resource, "running")
         if why:
-            _print("%s stays: %s" % (name_of(resource), why))
+            _print("%s is kept: %s" % (name_of(resource), why))
         return not why
 
     def _small_files(self) -> List[str]:
@@ -238,10 +240,10 @@ class Upgrader:
         return [os.path.join(self._paths.models, name) for name in sorted(names)]
 
     def _leave(self) -> None:
-        """Remove the unit and all that was written for it; the receipts forget it last.
+        """Remove the unit and its files, and then their resources in the receipts.
 
-        The document goes after the other files and the program after it: until then another
-        start finishes this.
+        The document is removed after the other files, and the program last: until then another
+        start can finish this.
         """
         unit = self._document["unit"]
         is_ours = self._has_unit()
@@ -277,9 +279,9 @@ class Upgrader:
         return []
 
     def _say(self, stage: str, why: str = "", refused: Optional[Dict[str, str]] = None) -> None:
-        """Write the stage for status, bound to this start of the program.
+        """Write the stage for ``status``, with the id of this start of the program.
 
-        What was refused is kept for the next start, which would try it in vain.
+        A refusal is kept for the next start, which would fail again.
         """
         _print("%s%s" % (stage, ": " + why if why else ""))
         self._why = why
@@ -299,20 +301,20 @@ class Upgrader:
 
 
 def pause(tries: int) -> float:
-    """Return how long to wait after ``tries`` failures without a new byte."""
+    """Return the seconds to wait after ``tries`` failures without a new byte."""
     first, most = _PAUSE_SECONDS
     return float(min(most, first * 2**tries) * random.uniform(0.8, 1.2))
 
 
 def plain(error: DreamError) -> str:
-    """Return why a download failed without its paths: ``huggingface.co: connection refused``."""
+    """Return why a download failed, without paths: ``huggingface.co: connection refused``."""
     found = re.search(r"could not be fetched \((.*)\)$", error.what, re.DOTALL)
     reason = found.group(1) if found else error.what
     return re.sub(r"https?://([^/\s]+)[^\s]*?(?=:? )", r"\1", reason)
 
 
 def digest_of(document: Mapping[str, object]) -> str:
-    """Return what tells one upgrade from another."""
+    """Return a digest that identifies an upgrade."""
     text = json.dumps(document, sort_keys=True)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
@@ -321,7 +323,7 @@ def digest_of(document: Mapping[str, object]) -> str:
 
 
 def _systemctl(scope: str, *words: str) -> None:
-    """Run systemctl; a failure is logged and shows on the host."""
+    """Run systemctl; log a failure."""
     try:
         systemd.systemctl(scope, *words)
     except DreamError as error:
@@ -330,7 +332,7 @@ def _systemctl(scope: str, *words: str) -> None:
 
 @contextlib.contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM end the block as an exception does: a trial leaves nothing behind."""
+    """Turn SIGTERM into an exception in the block, so that a trial leaves nothing behind."""
 
     def end(number: int, frame: Any) -> None:
         raise SystemExit(128 + number)
@@ -347,22 +349,22 @@ def _print(text: str) -> None:
 
 
 def load(path: str) -> UpgradeDocument:
-    """Return the document of an upgrade. Raises UsageError UPGRADE_UNREADABLE."""
+    """Read the document of an upgrade. Raises UsageError UPGRADE_UNREADABLE."""
     document, why = json_file.read_json(path)
     if not isinstance(document, dict) or document.get("schema") != progress.SCHEMA:
         raise UsageError(
-            "%s is not an upgrade's document: %s" % (path, why or "its schema is different"),
+            "%s is not a valid upgrade document: %s" % (path, why or "its schema is different"),
             code="UPGRADE_UNREADABLE",
             where=path,
-            hint="run dream-runner install again: it writes the file again",
+            hint="run 'dream-runner install' again to rewrite the file",
         )
     return cast("UpgradeDocument", document)
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
-    """Run the upgrade of the document that is named.
+    """Run the upgrade of the given document.
 
-    ``--check`` only proves that it can start; ``--keep`` starts it again whenever it fails.
+    ``--check`` only tests that the program starts; ``--keep`` restarts it whenever it fails.
     """
     streams.keep()
     words = list(sys.argv[1:] if arguments is None else arguments)
