@@ -16,9 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .module_utils.dream_core.types.facts import Facts
-from .module_utils.dream_core.types.host import Session
-
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -27,6 +24,8 @@ from dream_runner.module_utils.dream_core.files import text_file
 from dream_runner.module_utils.dream_core.phases import PHASES
 from dream_runner.module_utils.dream_core.system import streams
 from dream_runner.module_utils.dream_core.system.account import gather_session
+from dream_runner.module_utils.dream_core.types.facts import Facts
+from dream_runner.module_utils.dream_core.types.host import Session
 from dream_runner.version import __version__
 
 

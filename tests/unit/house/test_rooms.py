@@ -144,9 +144,21 @@ def test_nothing_imports_the_plugins() -> None:
     assert {name: items for name, items in found.items() if items} == {}
 
 
-def test_plugins_name_their_imports_in_full() -> None:
-    """Ansible loads a plugin under a name of its own, in which nothing is relative."""
-    for path in (ROOT / PACKAGE / "plugins").glob("*/*.py"):
+#: Programs that are started with ``python -m``, which tells them their package.
+MODULES = {"__main__.py", "launch.py"}
+
+
+def _has_no_package(path: Path) -> bool:
+    """Return whether a file also runs under a name in which nothing is relative.
+
+    Ansible loads a plugin under a name of its own; a script's name is ``__main__``.
+    """
+    is_program = "\nif __name__ ==" in path.read_text(encoding="utf-8")
+    return "plugins" in path.parts or (is_program and path.name not in MODULES)
+
+
+def test_plugins_and_scripts_name_their_imports_in_full() -> None:
+    for path in filter(_has_no_package, files().values()):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             assert not (isinstance(node, ast.ImportFrom) and node.level), path
 
