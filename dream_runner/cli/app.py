@@ -88,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _dispatch(words: list[str], session: options.Session) -> int:
-    completion.mend_zsh()
+    completion.patch_zsh()
     command = typer.main.get_command(app)
     try:
         code = command.main(

@@ -19,7 +19,7 @@ _IN_CATALOGUE = {"tier": ("tiers", "auto"), "model": ("models", "auto", "small")
 _FIRST_TAB = '\n[[ ${funcstack[1]} == _%(prog_name)s ]] && %(complete_func)s "$@"\n'
 
 
-def mend_zsh() -> None:
+def patch_zsh() -> None:
     """Make the first Tab complete in zsh. Do nothing if typer's internals have changed."""
     from typer import _completion_shared as shared
 
@@ -31,17 +31,17 @@ def mend_zsh() -> None:
 def for_setting(setting: Setting) -> Suggest | None:
     """Return the suggestions for a setting. None: the shell suggests files."""
     if setting.choices:
-        return lambda incomplete: _that_begin(incomplete, setting.choices)
+        return lambda incomplete: _with_prefix(incomplete, setting.choices)
     if setting.name in _IN_CATALOGUE:
-        return lambda incomplete: _that_begin(incomplete, _from_catalogue(setting.name))
+        return lambda incomplete: _with_prefix(incomplete, _from_catalogue(setting.name))
     return None
 
 
-def ways_to_show(incomplete: str) -> list[str]:
+def progress_displays(incomplete: str) -> list[str]:
     """Return the values of ``--ui``."""
     from ..ui import KINDS
 
-    return _that_begin(incomplete, KINDS)
+    return _with_prefix(incomplete, KINDS)
 
 
 def runs(incomplete: str) -> list[str]:
@@ -49,7 +49,7 @@ def runs(incomplete: str) -> list[str]:
     from ..commands.report import runs_of
 
     folders = runs_of(Path(default_state_dir(os.environ)))
-    return _that_begin(incomplete, (folder.name for folder in folders))
+    return _with_prefix(incomplete, (folder.name for folder in folders))
 
 
 def _from_catalogue(name: str) -> list[str]:
@@ -62,5 +62,5 @@ def _from_catalogue(name: str) -> list[str]:
     return [*more, *(str(row["id"]) for row in rows)]
 
 
-def _that_begin(incomplete: str, words: Iterable[str]) -> list[str]:
+def _with_prefix(incomplete: str, words: Iterable[str]) -> list[str]:
     return [word for word in dict.fromkeys(words) if word.startswith(incomplete)]

@@ -19,15 +19,15 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
     "plan": (
         ("plan", "show what install would do, and why"),
         ("plan --tier 2", "the same for another tier"),
-        ("plan --exit-code --json", "for a program: exit 20 if something would change"),
+        ("plan --exit-code --json", "print JSON; exit with 20 if something would change"),
     ),
     "status": (
         ("status", "show whether the model is ready"),
-        ("status --json", "the same for a program"),
+        ("status --json", "print the status as JSON"),
     ),
     "open": (
         ("open", "open the chat page"),
-        ("open --json", "print the address for a program"),
+        ("open --json", "print the address as JSON"),
     ),
     "doctor": (
         ("doctor", "find problems"),
@@ -64,7 +64,7 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("explain --memory-limit-mb 16000", "the choice with less memory"),
     ),
     "report": (
-        ("report", "write the newest run as a page"),
+        ("report", "write a report of the newest run"),
         ("report 20261123T22 -o report.html", "another run, another file"),
     ),
     "init": (

@@ -48,7 +48,7 @@ Ui = Annotated[
         "--ui",
         help="How to show progress.",
         metavar="plain|rich|json|quiet",
-        autocompletion=completion.ways_to_show,
+        autocompletion=completion.progress_displays,
     ),
 ]
 Verbose = Annotated[

@@ -69,18 +69,18 @@ def run(
 ) -> InstallOutcome:
     """Install, continue, repair or change. Raises a DreamError if it cannot start."""
     began = time.monotonic()
-    said = target.listen(flags, answers_file, environment, save=True)
+    said = target.read_settings(flags, answers_file, environment, save=True)
     if said.settings["bundle"]:
         # Check the signature before the bundle's content is used.
         bundle.look(str(said.settings["bundle"]), bundle.trusted(environment))
     with lock.hold(said.state_dir, "dream-runner install", _warn(listener)):
         lock.clear_leftovers(said.state_dir, listener.note)
         history.sweep(Path(said.state_dir))
-        known, start = _meet(said, options, listener)
-        if _rests(known):
-            if _answers(known):
-                return _rested(known, listener, began)
-            known = target.unanswered(known)
+        known, start = _examine(said, options, listener)
+        if _is_up_to_date(known):
+            if _model_responds(known):
+                return _unchanged_outcome(known, listener, began)
+            known = target.with_silent_engine(known)
             listener.note("the model did not respond; restarting its engine", "warning")
         pins.require(known.choice, known.unpinned, locked=options.locked)
         _refuse_data_changes(known)
@@ -89,16 +89,18 @@ def run(
             listener.note(note)
         may_ask = not (options.wish.yes or options.wish.force) and terminal.is_present()
         session = known.host["session"]
-        privilege.refuse_hopeless(plan.privileged, plan.root_commands, session, may_ask=may_ask)
+        privilege.require_possible_root(
+            plan.privileged, plan.root_commands, session, may_ask=may_ask
+        )
         if not start.asked and may_ask:
-            _agree(plan)
+            _confirm(plan)
         password = privilege.become_password(
             plan.privileged, plan.root_commands, session, terminal.password, terminal.say
         )
         for item in plan.pinned:
             listener.note(f"pinned now: {item['image']} {item['digest']}")
         pins.record(known.pinned)
-        _keep(answers.save(said.state_dir, said.settings), listener)
+        _show_warning(answers.save(said.state_dir, said.settings), listener)
         return _execute(known, start, options, password, listener)
 
 
@@ -114,7 +116,7 @@ def _forget_acceptance(known: target.Target, listener: Listener) -> None:
     """Remove the acceptance of a migration: the next one must be accepted again."""
     if inputs.ACCEPT in known.settings["accept"]:
         settings = known.settings.without("accept", inputs.ACCEPT)
-        _keep(answers.save(known.state_dir, settings), listener)
+        _show_warning(answers.save(known.state_dir, settings), listener)
 
 
 def preview(
@@ -139,13 +141,13 @@ def _warn(listener: Listener) -> Callable[[str], None]:
     return lambda text: listener.note(text, "warning")
 
 
-def _keep(warning: str | None, listener: Listener) -> None:
+def _show_warning(warning: str | None, listener: Listener) -> None:
     if warning:
         listener.note(warning, "warning")
 
 
-def _meet(
-    said: target.Said, options: Options, listener: Listener
+def _examine(
+    said: target.MergedSettings, options: Options, listener: Listener
 ) -> tuple[target.Target, resume.Start]:
     """Examine the host and ask the user whether to continue or to start over."""
     wish = options.wish
@@ -153,7 +155,7 @@ def _meet(
     before = resume.read(receipts)
     install_dir = said.settings["install_dir"]
     resume.refuse_second(before, install_dir, wish.force)
-    known = target.meet(
+    known = target.observe(
         said,
         fresh=wish.fresh or wish.force,
         full=options.full,
@@ -170,10 +172,10 @@ def _meet(
     for note in start.notes:
         listener.note(note)
     # Plan, question and report must describe the run that will really happen.
-    return target.anew(known) if start.fresh else known, start
+    return target.started_over(known) if start.fresh else known, start
 
 
-def _rests(known: target.Target) -> bool:
+def _is_up_to_date(known: target.Target) -> bool:
     """Tell whether no phase is due: same inputs, and every resource is as recorded."""
     return not any(reason.is_due for reason in known.reasons.values())
 
@@ -182,17 +184,17 @@ def _rests(known: target.Target) -> bool:
 _ANSWER_SECONDS = 120.0
 
 
-def _answers(known: target.Target) -> bool:
+def _model_responds(known: target.Target) -> bool:
     """Tell whether the model answers a question now."""
     return bool(serving.ask(known.receipts, _ANSWER_SECONDS).get("answers"))
 
 
-def _rested(known: target.Target, listener: Listener, began: float) -> InstallOutcome:
+def _unchanged_outcome(known: target.Target, listener: Listener, began: float) -> InstallOutcome:
     """Return the outcome of a run in which no phase was due.
 
     Ansible is not started: the host was just examined and the model has just answered.
     """
-    _keep(answers.save(known.state_dir, known.settings), listener)
+    _show_warning(answers.save(known.state_dir, known.settings), listener)
     _forget_acceptance(known, listener)
     run_id = new_run_id()
     run_dir = history.directory(Path(known.state_dir), run_id)
@@ -200,7 +202,7 @@ def _rested(known: target.Target, listener: Listener, began: float) -> InstallOu
         for phase, reason in known.reasons.items():
             event = PhaseFinished(time.time(), "localhost", phase, "unchanged", 0, 0.0, reason.why)
             journal.take(event)
-    _keep(journal.warning, listener)
+    _show_warning(journal.warning, listener)
     facts = known.receipts["summary"]["facts"]
     steps = [Step(phase, *reason) for phase, reason in known.reasons.items()]
     record.planned(run_dir, known.host["facts"], known.choice, steps)
@@ -208,18 +210,18 @@ def _rested(known: target.Target, listener: Listener, began: float) -> InstallOu
     if pending:
         listener.note(upgrade.sentence(pending, wording.size))
     result, seconds = Result(0, False, None), time.monotonic() - began
-    return _ended(InstallOutcome(run_id, run_dir, result, seconds, facts, pending))
+    return _with_report(InstallOutcome(run_id, run_dir, result, seconds, facts, pending))
 
 
-def _ended(outcome: InstallOutcome) -> InstallOutcome:
+def _with_report(outcome: InstallOutcome) -> InstallOutcome:
     record.ended(outcome.run_dir, "install", as_json(outcome))
     return outcome
 
 
-def _agree(plan: Plan) -> None:
+def _confirm(plan: Plan) -> None:
     """Show the plan and ask for confirmation."""
     terminal.say(plan_command.summary(plan))
-    terminal.say(_short(plan))
+    terminal.say(_short_plan(plan))
     while True:
         answer = terminal.ask("Go ahead?", ("y", "n", "explain"), "y")
         if answer == "y":
@@ -229,7 +231,7 @@ def _agree(plan: Plan) -> None:
         terminal.say(plan_command.as_text(plan))
 
 
-def _short(plan: Plan) -> str:
+def _short_plan(plan: Plan) -> str:
     lines = plan_command.as_text(plan).split("\n\n")[-1]
     return f"Into:        {plan.install_dir}\n{lines}"
 
@@ -273,7 +275,9 @@ def _execute(
     receipts, _ = read_all(known.state_dir)
     facts = receipts.get("summary", {}).get("facts", {}) if result.error is None else {}
     seconds = time.monotonic() - began
-    return _ended(InstallOutcome(run_id, run_dir, result, seconds, facts, upgrade.look(receipts)))
+    return _with_report(
+        InstallOutcome(run_id, run_dir, result, seconds, facts, upgrade.look(receipts))
+    )
 
 
 def follow(request: Request, listener: Listener, said: Collection[str] = ()) -> Result:
@@ -290,7 +294,7 @@ def follow(request: Request, listener: Listener, said: Collection[str] = ()) -> 
 
         with ctrl_c.announced(lambda text: listener.note(text, "warning")):
             result = execute(request, take)
-    _keep(journal.warning, listener)
+    _show_warning(journal.warning, listener)
     return result
 
 

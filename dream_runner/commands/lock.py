@@ -144,8 +144,8 @@ def _wanted(asked: Asked) -> list[str]:
 def _of_this_machine() -> list[str]:
     """Return the images that the full profile would use here, with the enabled features."""
     full = {"profile": Given("full", "--profile", "flag")}
-    said = target.listen(full, None, os.environ)
-    known = target.meet(said, fresh=False, save=False, locked=True)
+    said = target.read_settings(full, None, os.environ)
+    known = target.observe(said, fresh=False, save=False, locked=True)
     return sorted({item["tag"] for item in (known.choice["stack"] or {})["images"]})
 
 

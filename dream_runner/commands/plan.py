@@ -37,21 +37,23 @@ def run(
     Raises SettingsError, or UsageError INSTALLED_ELSEWHERE.
     """
     wish = wish or resume.Wish()
-    said = target.listen(flags, answers_file, environment)
+    said = target.read_settings(flags, answers_file, environment)
     begun_anew = wish.fresh or wish.force
-    known = target.meet(said, fresh=begun_anew, full=full, verify=verify, save=False, locked=locked)
+    known = target.observe(
+        said, fresh=begun_anew, full=full, verify=verify, save=False, locked=locked
+    )
     before = resume.read(known.receipts)
     install_dir = known.settings["install_dir"]
     resume.refuse_second(before, install_dir, wish.force)
     line = resume.sentence(before, *target.model_progress(known)) if before.is_open else ""
-    start = resume.begin(before, install_dir, wish, _answer, lambda words: None, line)
+    start = resume.begin(before, install_dir, wish, _default_answer, lambda words: None, line)
     if start.fresh:
-        known = target.anew(known)
+        known = target.started_over(known)
     said_before = start.notes or ((line,) if line else ())
     return target.plan_of(known), (*known.notes, *said_before)
 
 
-def _answer(question: str, answers: Sequence[str], default: str) -> str | None:
+def _default_answer(question: str, answers: Sequence[str], default: str) -> str | None:
     """Answer for the user whom install would ask; None if there is no terminal."""
     return default if terminal.is_present() else None
 

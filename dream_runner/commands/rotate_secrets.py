@@ -54,7 +54,7 @@ def run(
             _read(env_file), forms, secret_rotation.bound(install_dir, list(forms))
         )
         if not dry_run and done.rotated:
-            _agree(done.rotated, yes=yes)
+            _confirm(done.rotated, yes=yes)
             atomic.write_bytes(env_file, done.text.encode("utf-8", "surrogateescape"), 0o600)
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(env_file + ".bak")
@@ -102,7 +102,7 @@ def _read(path: str) -> str:
         ) from None
 
 
-def _agree(names: Sequence[str], *, yes: bool) -> None:
+def _confirm(names: Sequence[str], *, yes: bool) -> None:
     if yes:
         return
     if not terminal.is_present():

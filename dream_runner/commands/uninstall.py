@@ -81,7 +81,7 @@ def run(
         return UninstallOutcome(removal, None, None)
     with lock.hold(state_dir, "dream-runner uninstall", listener.note):
         lock.clear_leftovers(state_dir, listener.note)
-        _agree(removal, yes=yes)
+        _confirm(removal, yes=yes)
         outcome = _execute(state_dir, removal, listener, purge=purge)
         if purge and outcome.error is None and not read_all(state_dir)[0]:
             _forget(Path(state_dir))
@@ -110,7 +110,7 @@ def _is_known(state_dir: str, purge: bool) -> bool:
     return False
 
 
-def _agree(removal: Removal, *, yes: bool) -> None:
+def _confirm(removal: Removal, *, yes: bool) -> None:
     """Ask before removing. Without a terminal, ``--yes`` is required."""
     if yes:
         return

@@ -170,7 +170,7 @@ class Shares:
         guard.start()
         try:
             _write(process, json.dumps(request).encode() + b"\n")
-            url = understood(_line(process))
+            url = base_url_in(_line(process))
         finally:
             guard.cancel()
         if not url:
@@ -203,10 +203,10 @@ class Shares:
         _end(share.process)
         if share.reader is not None:
             share.reader.join(_END_SECONDS)
-        self._wires.hang_up(name)
+        self._wires.close_connection(name)
 
 
-def understood(line: bytes) -> str:
+def base_url_in(line: bytes) -> str:
     """Return the base URL that a host reports, or an empty string if it is invalid.
 
     A lying host could send other hosts to any address, but not to their own loopback.

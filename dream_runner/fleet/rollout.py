@@ -54,12 +54,12 @@ class Crew:
         self._interrupted.set()
         self._halt.set()
 
-    def lose(self, errors: Mapping[str, DreamError], stage: str = "preflight") -> None:
+    def add_failed(self, errors: Mapping[str, DreamError], stage: str = "preflight") -> None:
         """Record hosts that failed before the first wave."""
         for name, error in errors.items():
             self._end(HostResult(name, state_of(error, 0), stage, error))
 
-    def rest(self, names: Sequence[str]) -> None:
+    def add_unchanged(self, names: Sequence[str]) -> None:
         """Record hosts that need no change."""
         for name in names:
             self._end(HostResult(name, "unchanged", "preflight"))
@@ -103,7 +103,7 @@ class Crew:
         result = self._follow(request)
         error = explained(result.error, self.fleet, name) if result.error else None
         has_all = not self.interrupted and is_good(state_of(error, result.changed))
-        self.fleet.part(name, is_good=has_all)
+        self.fleet.finish_host(name, is_good=has_all)
         if self.interrupted:
             # Ansible may report a stopped run as a success.
             error = Interrupted(

@@ -112,7 +112,7 @@ class Seen:
         """Return the path of the host's Python."""
         return str(self.document["interpreter"])
 
-    def prove(self) -> None:
+    def validate(self) -> None:
         """Read every property once: a malformed answer fails here, for this host only."""
         for name in dir(type(self)):
             if isinstance(getattr(type(self), name), property):

@@ -42,7 +42,7 @@ class HostAccess:
 
 @dataclass(frozen=True)
 class Fleet:
-    """The hosts in the inventory's order, and the means to work with them.
+    """The hosts in the inventory's order, and everything that their runs share.
 
     ``caller`` is the environment that this program was started with.
     """
@@ -126,10 +126,10 @@ class Fleet:
         hosts = self.shares.peers(name) if self.shares else []
         return [*hosts, *(self.server.peers(self.wires[name].blobs) if self.server else [])]
 
-    def part(self, name: str, *, is_good: bool) -> None:
+    def finish_host(self, name: str, *, is_good: bool) -> None:
         """Finish with a host: it starts to serve its files, or its connection is closed."""
         if not (is_good and self.shares and self.shares.begin(name)):
-            self.wires.hang_up(name)
+            self.wires.close_connection(name)
 
 
 def _cell(column: str) -> str:

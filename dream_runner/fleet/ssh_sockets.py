@@ -154,7 +154,7 @@ class Wires:
             return None
         return [*_over(control), "-T", "host", words]
 
-    def hang_up(self, name: str) -> None:
+    def close_connection(self, name: str) -> None:
         """Remove our sockets from the host and close the shared connection, if it is open."""
         wire, control = self._wires[name], self.control_path(name)
         if not os.path.exists(control):
@@ -236,7 +236,7 @@ class Wires:
             return
         self._partial[connection] = rest
         for line in lines:
-            event = understood(line, name)
+            event = event_in(line, name)
             if isinstance(event, Notice):
                 self._notices[name] += 1
             if event is not None and self._notices[name] <= _MOST_NOTICES:
@@ -248,7 +248,7 @@ def _over(control: str) -> list[str]:
     return ["ssh", "-o", f"ControlPath={control}", "-o", "ProxyCommand=false"]
 
 
-def understood(line: bytes, host: str) -> Event | None:
+def event_in(line: bytes, host: str) -> Event | None:
     """Return the event that ``host`` reports; None if it is not progress or a notice."""
     try:
         event = parse(json.loads(line))

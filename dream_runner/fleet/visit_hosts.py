@@ -138,9 +138,9 @@ def _read(
             code="HOST_NOT_SEEN",
             hint="see the log of the run for the reason",
         )
-    seen = Seen(name, fleet.settings[name], cleaned(document))
+    seen = Seen(name, fleet.settings[name], without_controls(document))
     try:
-        seen.prove()
+        seen.validate()
         _refuse(seen, options)
     except DreamError as error:
         return error
@@ -149,12 +149,12 @@ def _read(
     return seen
 
 
-def cleaned(value: Any) -> Any:
+def without_controls(value: Any) -> Any:
     """Return the answer of a host with control characters removed from all texts."""
     if isinstance(value, dict):
-        return {cleaned(key): cleaned(item) for key, item in value.items()}
+        return {without_controls(key): without_controls(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [cleaned(item) for item in value]
+        return [without_controls(item) for item in value]
     return printable.line(value, _LONGEST_TEXT) if isinstance(value, str) else value
 
 

@@ -17,7 +17,7 @@ _INSTALL = "install packages: "
 Ask = Callable[[str], str | None]
 
 
-def refuse_hopeless(
+def require_possible_root(
     actions: Sequence[str],
     commands: Sequence[str],
     session: Session,
@@ -51,7 +51,7 @@ def become_password(
     """
     if not _needs_password(actions, session):
         return None
-    refuse_hopeless(actions, commands, session, may_ask=True)
+    require_possible_root(actions, commands, session, may_ask=True)
     if commands:
         say(f"No sudo? As root run '{' && '.join(commands)}' once; the rest needs no root.")
     prompt = f"[sudo] password for {session['user']} (needed to {_purpose(actions)}): "

@@ -74,7 +74,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Said:
+class MergedSettings:
     """The merged settings with their sources."""
 
     state_dir: str
@@ -82,13 +82,13 @@ class Said:
     notes: tuple[str, ...]
 
 
-def listen(
+def read_settings(
     flags: Mapping[str, Given],
     answers_file: str | None,
     environment: Mapping[str, str],
     *,
     save: bool = False,
-) -> Said:
+) -> MergedSettings:
     """Merge the settings from all sources. Raises SettingsError with all problems.
 
     ``save`` stores the digest of a local model file, so that it is not read again.
@@ -102,7 +102,7 @@ def listen(
     notes += near_misses(environment)
     if not settings["offline"]:
         network_env.require(environment)
-    return Said(state_dir, settings, (*notes, *settings.notes))
+    return MergedSettings(state_dir, settings, (*notes, *settings.notes))
 
 
 def _with_directory(settings: Settings, state_dir: str) -> Settings:
@@ -130,8 +130,8 @@ def known() -> Known:
     )
 
 
-def meet(
-    said: Said,
+def observe(
+    said: MergedSettings,
     *,
     fresh: bool,
     save: bool,
@@ -179,13 +179,13 @@ def meet(
     )
 
 
-def unanswered(known: Target) -> Target:
+def with_silent_engine(known: Target) -> Target:
     """Return the target with an engine that does not answer."""
     reasons = _reasons(known.settings, known.host, known.choice, is_silent=True)
     return replace(known, reasons=reasons, is_silent=True)
 
 
-def anew(known: Target) -> Target:
+def started_over(known: Target) -> Target:
     """Return the target with every phase due, for a run that starts over."""
     reasons = _reasons(known.settings, known.host, known.choice, full=True)
     return replace(known, reasons=reasons)

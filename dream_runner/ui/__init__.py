@@ -94,7 +94,7 @@ def resolve(kind: str, environment: Mapping[str, str], *, json_result: bool) -> 
     return _for_stderr(environment) if kind == "auto" else kind
 
 
-class Late:
+class LazyListener:
     """A listener that is created when the first event is shown.
 
     rich takes 0.1 s to import. A run without changes never needs it, and other runs can show
@@ -142,7 +142,7 @@ def _for_stderr(environment: Mapping[str, str]) -> str:
 
 def _make(kind: str, verbose: bool) -> Listener:
     if kind == "rich":
-        return Late(lambda: _live(verbose))
+        return LazyListener(lambda: _live(verbose))
     if kind == "json":
         from .lines import JsonListener
 

@@ -168,7 +168,7 @@ def wires(lab: Lab) -> Iterator[Wires]:
     # With a pipe for its output, ssh's shared connection would keep us waiting.
     subprocess.run(["ssh", *words], check=True, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     yield made
-    made.hang_up(name)
+    made.close_connection(name)
     made.close()
 
 

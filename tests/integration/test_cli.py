@@ -425,7 +425,7 @@ def test_unexpected_errors_are_one_line_without_traceback(machine: Machine) -> N
         import sys
         from dream_runner.machine import target
         def explode(*_, **__): raise RuntimeError("first line\\nsecond line")
-        target.listen = explode
+        target.read_settings = explode
         from dream_runner.cli.app import main
         sys.exit(main())
         """

@@ -68,17 +68,19 @@ def run(
         )
         traffic: Mapping[str, int] = {}
         if not crew.interrupted:
-            crew.lose({**visit_hosts.failed_of(found), **_without_sudo(found, fleet)})
+            crew.add_failed({**visit_hosts.failed_of(found), **_without_sudo(found, fleet)})
             due = {seen.name: seen for seen in visit_hosts.due_of(found)}
-            crew.rest([n for n, seen in found.items() if isinstance(seen, Seen) and n not in due])
+            crew.add_unchanged(
+                [n for n, seen in found.items() if isinstance(seen, Seen) and n not in due]
+            )
             _record(fleet, found)
             due = {name: seen for name, seen in due.items() if name not in crew.results}
             pinned, unpinned = _pinned(list(due.values()), locked=options.locked)
-            crew.lose(unpinned)
+            crew.add_failed(unpinned)
             due = {name: seen for name, seen in due.items() if name not in unpinned}
             for tag, entry in pinned.items():
                 view.note(f"pinned now: {tag} {entry['digest']}")
-            _agree_to_install(list(due.values()), crew, options.yes)
+            _confirm_install(list(due.values()), crew, options.yes)
             # The lock file of this machine applies to every host.
             pins.record(pinned)
             with serving(fleet, found, due, options.sources, opened) as served:
@@ -160,7 +162,7 @@ def _without_sudo(found: visit_hosts.Found, fleet: Fleet) -> dict[str, DreamErro
     return errors
 
 
-def _agree_to_install(due: Sequence[Seen], crew: Crew, yes: bool) -> None:
+def _confirm_install(due: Sequence[Seen], crew: Crew, yes: bool) -> None:
     if yes or not due or not terminal.is_present():
         return
     lost = sum(result.state == "failed" for result in crew.results.values())

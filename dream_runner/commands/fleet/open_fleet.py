@@ -62,7 +62,7 @@ class OpenFleet:
             self.rested = [name for name, item in seen.items() if not item.is_due]
         gone = [name for name in names if name not in self.rested]
         with ThreadPoolExecutor(max_workers=16) as pool:
-            list(pool.map(self.fleet.wires.hang_up, gone))
+            list(pool.map(self.fleet.wires.close_connection, gone))
         return found
 
     def outcome(self, seconds: float, traffic: Mapping[str, int]) -> FleetOutcome:
@@ -143,14 +143,14 @@ def open_fleet(
         )
         forks = access.forks or default_forks()
         crew = Crew(fleet, view, forks)
-        stopper = stack.enter_context(Stopper(run_id, _letting_go(crew, wires)))
+        stopper = stack.enter_context(Stopper(run_id, _stop_everything(crew, wires)))
         stack.callback(stopper.finish)
         stack.enter_context(bare_environment())
         stack.callback(shutil.rmtree, run_dir / "answers", ignore_errors=True)
         yield OpenFleet(verb, fleet, crew, view, forks)
 
 
-def _letting_go(crew: Crew, wires: Wires) -> Callable[[], None]:
+def _stop_everything(crew: Crew, wires: Wires) -> Callable[[], None]:
     def let_go() -> None:
         crew.interrupt()
         wires.cut()

@@ -94,7 +94,7 @@ def _begin_sharing(shares: Shares, is_needed: bool, opened: OpenFleet) -> None:
     def begin(name: str) -> bool:
         begun = is_needed and shares.begin(name)
         if not begun:
-            opened.fleet.wires.hang_up(name)
+            opened.fleet.wires.close_connection(name)
         return begun
 
     with ThreadPoolExecutor(max_workers=16) as pool:

@@ -26,7 +26,7 @@ def run(
     """Remove from the hosts what their receipts list."""
     began = time.monotonic()
     with open_fleet("uninstall", {}, None, environment, access, view) as opened:
-        _agree_to_remove(list(opened.fleet.hosts), purge=purge, yes=yes)
+        _confirm_removal(list(opened.fleet.hosts), purge=purge, yes=yes)
 
         def plan(name: str) -> Request:
             return opened.fleet.request(
@@ -37,7 +37,7 @@ def run(
         return opened.outcome(time.monotonic() - began, {})
 
 
-def _agree_to_remove(names: Sequence[str], *, purge: bool, yes: bool) -> None:
+def _confirm_removal(names: Sequence[str], *, purge: bool, yes: bool) -> None:
     if yes:
         return
     if not terminal.is_present():

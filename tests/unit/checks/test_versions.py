@@ -260,9 +260,9 @@ def installed(
         return install.Result(1, False, error)
 
     monkeypatch.setattr(install, "follow", follow)
-    monkeypatch.setattr(install, "_ended", lambda outcome: outcome)
+    monkeypatch.setattr(install, "_with_report", lambda outcome: outcome)
     monkeypatch.setattr(install.record, "planned", lambda *_, **__: None)
-    monkeypatch.setattr(install.privilege, "refuse_hopeless", lambda *_, **__: None)
+    monkeypatch.setattr(install.privilege, "require_possible_root", lambda *_, **__: None)
     monkeypatch.setattr(install.privilege, "become_password", lambda *_, **__: None)
     listener: Any = SimpleNamespace(note=lambda *_: None, take=lambda *_: None)
     options = install.Options(install.resume.Wish(yes=True))
@@ -293,7 +293,7 @@ def test_the_word_lasts_until_the_work_is_done(home: Path, monkeypatch: pytest.M
 
 
 def test_an_empty_list_is_no_choice(home: Path) -> None:
-    settings = target.listen({**FULL, **WORD}, None, os.environ).settings
+    settings = target.read_settings({**FULL, **WORD}, None, os.environ).settings
     left = settings.without("accept", "migration")
     assert "accept" not in left.said()
     assert dataclasses.replace(left) == left

@@ -124,7 +124,7 @@ def test_only_words_that_count_are_offered(monkeypatch: pytest.MonkeyPatch, tmp_
     offer = completion.for_setting(BY_NAME["model"])
     assert offer is not None
     assert offer("smal") == ["small"]
-    assert "plain" in completion.ways_to_show("")
+    assert "plain" in completion.progress_displays("")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert completion.runs("") == []
     run = tmp_path / "dream-runner" / "runs" / "20261123T220000-x"

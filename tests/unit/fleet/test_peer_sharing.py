@@ -21,7 +21,7 @@ import pytest
 
 from dream_runner.fleet import peer_sharing as module
 from dream_runner.fleet.blob_store import Server, Store, Wanted
-from dream_runner.fleet.peer_sharing import Offer, Shares, served, understood
+from dream_runner.fleet.peer_sharing import Offer, Shares, base_url_in, served
 from dream_runner.module_utils.dream_core.fetch import blob_server
 from dream_runner.module_utils.dream_core.fetch.blob_server import PIECE_BYTES, Shelf
 from dream_runner.module_utils.dream_core.fetch.disk.partial import Partial
@@ -54,7 +54,7 @@ class Ways:
     def command(self, name: str, words: str) -> list[str] | None:
         return ["sh", "-c", words] if name != "gone" else None
 
-    def hang_up(self, name: str) -> None:
+    def close_connection(self, name: str) -> None:
         self.hung_up.append(name)
 
 
@@ -62,7 +62,7 @@ class Ways:
 def ways(monkeypatch: pytest.MonkeyPatch) -> Ways:
     monkeypatch.setenv("SSH_CONNECTION", HERE["SSH_CONNECTION"])
     # Of a real host this address would be refused: it would send its peers to themselves.
-    monkeypatch.setattr(module, "understood", _understood_here)
+    monkeypatch.setattr(module, "base_url_in", _understood_here)
     return Ways()
 
 
@@ -244,7 +244,7 @@ def test_what_is_not_a_verified_file_of_the_directory_is_not_served(
     ],
 )
 def test_where_a_host_serves_is_checked(line: bytes, url: str) -> None:
-    assert understood(line) == url
+    assert base_url_in(line) == url
 
 
 @pytest.mark.parametrize("line", [b"", b"x", b'{"served": -1}', b'{"served": 1e400}', b"[1]"])

@@ -13,7 +13,7 @@ import pytest
 
 from dream_runner.fleet import ssh_sockets as module
 from dream_runner.fleet.inventory.hosts import InventoryHost
-from dream_runner.fleet.ssh_sockets import Wires, understood
+from dream_runner.fleet.ssh_sockets import Wires, event_in
 from dream_runner.module_utils.dream_core.system import lifeline
 from dream_runner.module_utils.dream_core.system.lifeline import Lifeline
 from dream_runner.run.events import Event, Notice, Progress
@@ -72,7 +72,7 @@ def send_without_end(client: socket.socket) -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_progress_is_dropped(line: bytes) -> None:
-    assert understood(line, "a") is None
+    assert event_in(line, "a") is None
 
 
 def test_an_endless_line_ends_the_connection(wires: Wires, heard: list[Event]) -> None:

@@ -11,7 +11,7 @@ from dream_runner.commands.fleet import install as command
 from dream_runner.fleet.inventory.hosts import InventoryHost
 from dream_runner.fleet.seen import Seen
 from dream_runner.fleet.session import Passwords
-from dream_runner.fleet.visit_hosts import cleaned, without_twins
+from dream_runner.fleet.visit_hosts import without_controls, without_twins
 from dream_runner.module_utils.dream_core.errors import UsageError
 from dream_runner.module_utils.dream_core.phases import PHASES
 from dream_runner.module_utils.dream_core.records.due_phases import Reason
@@ -52,7 +52,7 @@ def seen(**changes: Any) -> Seen:
 
 def test_a_host_in_order_rests() -> None:
     host = seen()
-    host.prove()
+    host.validate()
     assert not host.is_due
     assert not host.needs_root
     assert host.missing_bytes == 750
@@ -100,11 +100,11 @@ def test_what_is_wanting_of_sudo_is_said_before_the_work(
 )
 def test_nonsense_is_found_at_once(changes: dict[str, Any]) -> None:
     with pytest.raises((LookupError, TypeError, ValueError, AttributeError)):
-        seen(**changes).prove()
+        seen(**changes).validate()
 
 
 def test_no_control_characters_reach_a_terminal() -> None:
-    assert cleaned({"a\x1b": ["x\ny", 3, None]}) == {"a ": ["x y", 3, None]}
+    assert without_controls({"a\x1b": ["x\ny", 3, None]}) == {"a ": ["x y", 3, None]}
 
 
 def test_two_ways_to_one_account_are_one_host_and_one_error() -> None:

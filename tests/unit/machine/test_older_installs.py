@@ -87,8 +87,8 @@ def older(home: Path, profile: str, saved: str, state: str = "done") -> target.T
     if saved != "lost":
         document = {"schema": 1, "version": "0.1.0", "values": CHOSEN[profile], "sources": {}}
         (folder / "settings.json").write_text(json.dumps(document))
-    said = target.listen({}, None, {"HOME": str(home)})
-    return target.meet(said, fresh=False, save=False)
+    said = target.read_settings({}, None, {"HOME": str(home)})
+    return target.observe(said, fresh=False, save=False)
 
 
 @pytest.mark.parametrize("saved", ["saved", "lost"])
@@ -130,12 +130,14 @@ def test_a_feature_that_is_no_longer_offered_is_left_out(home: Path) -> None:
     values = {"profile": "full", "images": "yes", "voice": "no"}
     document = {"schema": 1, "version": "0.1.0", "values": values, "sources": {}}
     (folder / "settings.json").write_text(json.dumps(document))
-    said = target.listen({}, None, {"HOME": str(home)})
+    said = target.read_settings({}, None, {"HOME": str(home)})
     assert (said.settings["images"], said.settings["voice"]) == ("auto", "no")
     (note,) = said.notes
     assert note.startswith("saved images ignored: it is not offered: ")
     with pytest.raises(SettingsError) as caught:
-        target.listen({"images": Given("yes", "--images", "flag")}, None, {"HOME": str(home)})
+        target.read_settings(
+            {"images": Given("yes", "--images", "flag")}, None, {"HOME": str(home)}
+        )
     (problem,) = caught.value.problems
     assert (problem.where, problem.hint) == ("--images", "leave it out")
     assert problem.what.startswith("it is not offered: ")

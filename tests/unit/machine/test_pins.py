@@ -128,7 +128,7 @@ def installed(monkeypatch: pytest.MonkeyPatch, **options: Any) -> list[Any]:
     """Install up to the start of Ansible; return what it would be started with."""
     started: list[Any] = []
     monkeypatch.setattr(install, "_execute", lambda known, *_: started.append(known))
-    monkeypatch.setattr(install.privilege, "refuse_hopeless", lambda *_, **__: None)
+    monkeypatch.setattr(install.privilege, "require_possible_root", lambda *_, **__: None)
     monkeypatch.setattr(install.privilege, "become_password", lambda *_, **__: None)
     listener = SimpleNamespace(note=lambda *_: None, take=lambda *_: None)
     wish = install.resume.Wish(yes=True)
@@ -162,8 +162,8 @@ def test_locked_refuses_and_records_nothing(
 def test_the_user_s_own_lock_comes_before_the_shipped_one(home: Path) -> None:
     own = {"digest": "sha256:" + "a" * 64}
     image_lock.record(lock_file(home), {"qdrant/qdrant:v1.16.3": own})
-    said = target.listen(FLAGS, None, os.environ)
-    choice = target.meet(said, fresh=False, save=False).choice
+    said = target.read_settings(FLAGS, None, os.environ)
+    choice = target.observe(said, fresh=False, save=False).choice
     references = {item["service"]: item["reference"] for item in choice["stack"]["images"]}
     assert references["qdrant"] == f"qdrant/qdrant@{own['digest']}"
     assert references["n8n"].startswith("n8nio/n8n@sha256:")

@@ -140,7 +140,7 @@ def test_who_cannot_go_on_is_told_before_any_question(
     who: str, why: str, may_ask: bool, shown: str
 ) -> None:
     with pytest.raises(PrivilegeError, match=shown) as caught:
-        privilege.refuse_hopeless(ACTIONS, COMMANDS, session(who, why), may_ask=may_ask)
+        privilege.require_possible_root(ACTIONS, COMMANDS, session(who, why), may_ask=may_ask)
     assert caught.value.code == "SUDO_NEEDED"
     assert "apt-get install -y libgomp1" in caught.value.hint
-    privilege.refuse_hopeless([], COMMANDS, session(who, why), may_ask=may_ask)
+    privilege.require_possible_root([], COMMANDS, session(who, why), may_ask=may_ask)

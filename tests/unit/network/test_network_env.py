@@ -333,10 +333,10 @@ def test_the_commands_name_it_before_anything_starts(
         assert (error.code, error.where) == ("BAD_PROXY", "HTTPS_PROXY")
         assert SECRET not in f"{error} {error.hint}"
     with pytest.raises(UsageError) as caught:
-        target.listen({}, None, environment)
+        target.read_settings({}, None, environment)
     assert caught.value.where == "HTTPS_PROXY"
     offline = {**environment, "DREAM_OFFLINE": "yes"}
-    assert target.listen({}, None, offline).settings["offline"]
+    assert target.read_settings({}, None, offline).settings["offline"]
     place = Place(str(tmp_path), {}, (), 0.0)
     (finding,) = doctor._network_variables(place)
     assert finding.evidence.startswith("HTTPS_PROXY has '#'")

@@ -271,7 +271,7 @@ def test_unknown_kind_is_a_usage_error() -> None:
         ("auto", False, plain.PlainListener),
         ("auto", True, plain.QuietListener),
         ("plain", True, plain.PlainListener),
-        ("rich", False, ui.Late),
+        ("rich", False, ui.LazyListener),
         ("json", False, lines.JsonListener),
     ],
 )
@@ -325,7 +325,7 @@ def test_nothing_is_loaded_to_say_a_plain_line(monkeypatch: pytest.MonkeyPatch) 
         made.append("one")
         return plain.PlainListener(stream)
 
-    listener = ui.Late(make)
+    listener = ui.LazyListener(make)
     listener.note("Looking ...")
     listener.close()
     assert (stream.getvalue(), made) == ("Looking ...\n", [])
