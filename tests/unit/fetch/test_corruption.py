@@ -74,7 +74,7 @@ def test_a_refuted_source_is_asked_again_after_a_day(thing: Thing, tmp_path: Pat
     with thing.villain() as server:
         assert attempt(thing, tmp_path / "m", server, "other_content", SIZE) == "DIGEST_MISMATCH"
         before = server.sent()
-        with pytest.raises(DreamError, match="found wrong before"):
+        with pytest.raises(DreamError, match="was wrong before"):
             fetch(thing.request(tmp_path / "m", server.url("other_content")))
         lines = [json.loads(line) for line in journal.read_text().splitlines()]
         mark = next(line for line in lines if isinstance(line, list) and line[0] == "x")

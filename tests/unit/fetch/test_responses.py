@@ -270,7 +270,7 @@ def ranged(content: bytes, kind: str) -> list[bytes | float]:
         (
             pointer(THING.sha256, 300_000),
             "text/plain",
-            "Git LFS pointer.*this very file",
+            "Git LFS pointer.*this file",
         ),
         (pointer("0" * 64, 5), "text/plain", "/resolve/"),
         (PAGE, "text/html; charset=utf-8", "web page"),

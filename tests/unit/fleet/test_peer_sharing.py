@@ -164,7 +164,7 @@ def test_a_host_without_the_file_serves_nothing(models: Path) -> None:
     with program(models) as running:
         assert running.wait(10)
         assert running.stderr
-        assert b"none of the files is here as it was verified" in running.stderr.read()
+        assert b"none of the files is present and verified" in running.stderr.read()
 
 
 # --- never outside its directory ------------------------------------------------------

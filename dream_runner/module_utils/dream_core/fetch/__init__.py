@@ -1,8 +1,8 @@
-"""Fetch big files by sha256 without ever losing a byte. See docs/developer/fetch.md.
+"""Fetch large files by sha256 and never download a byte twice. See docs/developer/fetch.md.
 
-The digest is the identity; sources are only places to get the bytes. Verified
-bytes survive kill -9, power loss, a change of source and a full disk.
+The digest identifies a file; sources only deliver bytes. Verified bytes survive kill -9, power
+loss, a change of source and a full disk.
 
-Begin with ``fetcher.fetch`` and ``request.FetchRequest``; ``stamp`` and ``partial`` tell what is
-here already. Nothing is imported here: a run that changes nothing needs only those two.
+Start with ``fetcher.fetch`` and ``request.FetchRequest``; ``stamp`` and ``partial`` report what is
+already present. Nothing is imported here, because a run without changes needs only those two.
 """

@@ -1,10 +1,10 @@
-"""Verified files by their digest over HTTP: from the controller, and from hosts that share theirs.
+"""Serve verified files by their digest over HTTP, on the controller and on hosts that share files.
 
-Imports nothing of its package, because the controller sends this file as it is to a host
-(``fleet/peer_sharing.py``): nothing has to be installed there, and nothing stays.
+This module imports nothing from its package, because the controller sends the file itself to a host
+(``fleet/peer_sharing.py``): nothing is installed there, and nothing is left.
 
-A request shows the token of the run and names a digest; there is no path in it to play with.
-Who shows no token in time is hung up on, and nobody has more than a share of the places.
+A request has the token of the run and a digest, and no path. A connection without a token is closed
+after a short time, and the number of connections per client is limited.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import IO, Any, Callable, Dict, Mapping, Optional, Tuple, TypeVar
 
-#: A client that says or takes nothing for so long has gone.
+#: Seconds without any data after which a client counts as gone.
 _IDLE_SECONDS = 60
-#: Connections at once: more wait in the kernel's queue, and are dropped if that takes too long.
+#: Maximum of concurrent connections; others wait in the kernel's queue, and are dropped if that
+#: takes too long.
 _MOST_CONNECTIONS = 256
 _QUEUE_SECONDS = 20.0
-#: Longer than any stamp, and than any line of a controller.
+#: Maximum size of a stamp and of a line from the controller.
 _LONGEST_STAMP = 65536
 _RANGE = re.compile(r"bytes=(\d{1,15})-(\d{0,15})", re.ASCII)
 _TARGET = re.compile(r"/blobs/([0-9a-f]{64})(/pieces)?", re.ASCII)
-#: So long are the pieces of a file whose digests are told; fetch/repair.py has the same.
+#: The size of the pieces whose digests are served; fetch/repair.py uses the same size.
 PIECE_BYTES = 1024 * 1024
 _NAME = re.compile(r"[^/\0]{1,255}")
 
@@ -44,10 +45,10 @@ _Server = TypeVar("_Server", bound="Server")
 
 
 class Shelf:
-    """The verified files of one directory, by digest.
+    """The verified files in one directory, by digest.
 
-    Only a regular file directly in ``directory`` is opened, no link, and only while its stamp
-    (``fetch/disk/stamp.py``) says that it was verified as it is now.
+    It opens only regular files directly in ``directory``, no links, and only if the stamp
+    (``fetch/disk/stamp.py``) shows that the file is verified and unchanged.
     """
 
     def __init__(self, directory: str, files: Mapping[str, str]) -> None:
@@ -59,7 +60,7 @@ class Shelf:
         }
 
     def open(self, sha256: str) -> Optional[IO[bytes]]:
-        """Return the file of this digest, or None."""
+        """Open the file with this digest; return None if there is none."""
         name = self._files.get(sha256)
         if name is None:
             return None
@@ -73,7 +74,7 @@ class Shelf:
         return None
 
     def has_any(self) -> bool:
-        """Return whether there is something to serve."""
+        """Return whether there is any file to serve."""
         for sha256 in self._files:
             stream = self.open(sha256)
             if stream is not None:
@@ -82,7 +83,7 @@ class Shelf:
         return False
 
     def _open(self, name: str) -> IO[bytes]:
-        # Not blocking: a pipe of that name would wait for a writer.
+        # Non-blocking, because a pipe with that name would wait for a writer.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         return os.fdopen(os.open(name, flags, dir_fd=self._handle), "rb")
 
@@ -104,7 +105,7 @@ class Shelf:
 
 
 class Pieces:
-    """The sha256 of each piece of a file: found once for all who ask, as far as they have asked."""
+    """The sha256 of each piece of a file, computed once and only as far as requested."""
 
     def __init__(self) -> None:
         self._digests = bytearray()
@@ -121,9 +122,9 @@ class Pieces:
 
 
 class Server:
-    """Serves what ``shelf.open`` gives, on any number of sockets; use as a context manager.
+    """Serve the files of ``shelf`` on any number of sockets; use it as a context manager.
 
-    ``bytes_served`` counts what went out.
+    ``bytes_served`` counts the sent bytes.
     """
 
     #: Seconds after which a client without the token is no member.
@@ -144,7 +145,7 @@ class Server:
         self._servers.append(_UnixServer(self, path))
 
     def listen(self, address: str, port: int = 0) -> Tuple[str, int]:
-        """Listen on one address of this machine; return it with the port. Raises OSError."""
+        """Listen on one address of this machine; return the address and port. Raises OSError."""
         kind = _Tcp6Server if ":" in address else _TcpServer
         server = kind(self, (address, port))
         self._servers.append(server)
@@ -162,21 +163,21 @@ class Server:
             server.server_close()
 
     def pieces(self, sha256: str) -> Pieces:
-        """Return what is known of the pieces of a file."""
+        """Return the digests of the pieces of a file."""
         with self._lock:
             return self._pieces.setdefault(sha256, Pieces())
 
     def count(self, served: int) -> None:
-        """Add to what was served."""
+        """Add to the number of served bytes."""
         with self._lock:
             self.bytes_served += served
 
 
 def serve_while_told(server: Server, orders: int, say: Callable[[str], None], lease: float) -> None:
-    """Serve until the descriptor ``orders`` ends or is silent for ``lease`` seconds.
+    """Serve until the descriptor ``orders`` closes or sends nothing for ``lease`` seconds.
 
-    Every word that comes is answered with the bytes served. Nobody has to end this: where the
-    connection breaks it reads the end, and where the network is cut it hears nothing.
+    Each message is answered with the number of served bytes. The server stops by itself: it reads
+    the end of a broken connection, and receives nothing if the network is cut.
     """
     with server:
         while True:
@@ -187,10 +188,10 @@ def serve_while_told(server: Server, orders: int, say: Callable[[str], None], le
 
 
 class _Threads(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    """A thread a connection; so many in all, and so many of one client."""
+    """One thread per connection, with limits in total and per client."""
 
     daemon_threads = True
-    # Waiting for a client that hangs would keep the run from ending.
+    # Do not wait for a hanging client when the run ends.
     block_on_close = False
     request_queue_size = 128
 
@@ -202,7 +203,7 @@ class _Threads(socketserver.ThreadingMixIn, socketserver.TCPServer):
         super().__init__(address, _Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Give the connection a thread, or end it where its client has too many."""
+        """Start a thread for the connection, or close it if its client has too many."""
         client = self.client_of(request, client_address)
         with self._lock:
             is_welcome = self._clients[client] < self.owner.most_of_one
@@ -215,7 +216,7 @@ class _Threads(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Serve the connection, then give its place back."""
+        """Serve the connection, then release its place."""
         client = self.client_of(request, client_address)
         try:
             super().process_request_thread(request, client_address)
@@ -224,10 +225,10 @@ class _Threads(socketserver.ThreadingMixIn, socketserver.TCPServer):
             self._left(client)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: a client that went away is its own affair, and its fetch knows."""
+        """Ignore the error: the client has gone, and its fetch notices that itself."""
 
     def client_of(self, request: Any, client_address: Any) -> Any:
-        """Return whose connection it is."""
+        """Return the client of a connection."""
         return client_address[0]
 
     def _left(self, client: Any) -> None:
@@ -242,7 +243,7 @@ class _UnixServer(_Threads):
     allow_reuse_address = False
 
     def client_of(self, request: Any, client_address: Any) -> Any:
-        """Return the process at the other end: each host comes through an ssh of its own."""
+        """Return the process at the other end: each host uses its own ssh process."""
         size = struct.calcsize("3i")
         with contextlib.suppress(OSError):
             found = request.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
@@ -259,7 +260,7 @@ class _Tcp6Server(_TcpServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """GET and HEAD of ``/blobs/<sha256>``, one range at most, and of ``/blobs/<sha256>/pieces``."""
+    """GET and HEAD of ``/blobs/<sha256>`` (one range at most) and ``/blobs/<sha256>/pieces``."""
 
     protocol_version = "HTTP/1.1"
     server_version = "dream-runner"
@@ -272,7 +273,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self.server.owner
 
     def setup(self) -> None:
-        """Begin a connection; a stranger's ends soon."""
+        """Begin a connection, with a short timeout until it has sent the token."""
         super().setup()
         self._patience = threading.Timer(self._owner.stranger_seconds, self._hang_up)
         self._patience.daemon = True
@@ -294,10 +295,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(with_body=False)
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Keep no log: what was fetched stands in the report of each host."""
+        """Write no log: the report of each host lists what was fetched."""
 
     def address_string(self) -> str:
-        """Return nothing: a Unix socket has none."""
+        """Return an empty string: a client on a Unix socket has no address."""
         return ""
 
     def _answer(self, *, with_body: bool) -> None:
@@ -349,7 +350,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_bytes(stream, start, end - start)
 
     def _send_pieces(self, stream: IO[bytes], sha256: str, with_body: bool) -> None:
-        """Tell the digests of the file's pieces as they are found, so that nobody waits in vain."""
+        """Send the digests of the file's pieces as soon as they are computed."""
         count = -(-os.fstat(stream.fileno()).st_size // PIECE_BYTES)
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Length", str(count * 32))
@@ -368,7 +369,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             sent = self.connection.sendfile(stream, start, count)
         except OSError:
-            # The client has seen enough, or is gone: the connection is of no more use.
+            # The client has enough or has gone; close the connection.
             self.close_connection = True
         finally:
             self._owner.count(sent or max(0, stream.tell() - start))
@@ -376,7 +377,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _range(self, size: int, etag: str) -> Optional[Tuple[int, int, bool]]:
-        """Return start, end and whether it is a part; None for one that cannot be."""
+        """Return start, end and whether it is a part; None for an invalid range."""
         said = self.headers.get("Range", "")
         match = _RANGE.fullmatch(said)
         if not match or self.headers.get("If-Range", etag) != etag:
@@ -387,14 +388,13 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def run(request: Dict[str, Any], orders: int, say: Callable[[str], None], address: str) -> None:
-    """Serve what the controller asks for at ``address``; the first word says where.
+    """Serve the controller's files on ``address``; the first message names the directory.
 
-    ``address`` is where the controller reached this host: an interface that the fleet knows,
-    and not all of them.
+    ``address`` is the one through which the controller reached this host, not a wildcard.
     """
     server = Server(Shelf(request["directory"], request["files"]), request["token"])
     if not server.shelf.has_any():
-        raise FileNotFoundError("none of the files is here as it was verified")
+        raise FileNotFoundError("none of the files is present and verified")
     host, port = server.listen(address, int(request["port"]))
     say(json.dumps({"address": host, "port": port}))
     serve_while_told(server, orders, say, float(request["lease"]))

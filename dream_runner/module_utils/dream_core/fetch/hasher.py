@@ -1,9 +1,8 @@
-"""The running sha256 of the whole file, in its own thread while data arrives.
+"""Compute the sha256 of the whole file in a separate thread while data arrives.
 
-Buffers that arrive in order are hashed from memory; what arrived ahead, or in
-an earlier run, is read back from the file when its turn comes. Bytes of an earlier
-run are compared with the marks of the journal on the way: a mark that fails names
-the piece that rotted, which is then fetched again, alone.
+Buffers that arrive in order are hashed from memory; data that arrived ahead, or in an earlier run,
+is read back from the file in its turn. Bytes of an earlier run are compared with the marks of the
+journal: a failing mark identifies the damaged piece, and only that piece is fetched again.
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ from ..system import atomic
 from .claims import Board
 from .disk.journal import Journal, Mark
 
-#: A prefix digest is journalled every so many bytes; on a slow line, seconds.
+#: Bytes between two prefix digests in the journal; on a slow connection, seconds.
 STEP = 1024 * 1024
 _STEP_SECONDS = 0.1
-#: Buffers that may wait for the hash before the worker that follows it is held back.
+#: Maximum number of buffers that wait for the hash before their worker has to wait.
 QUEUE = 2
 _CHUNK = 1024 * 1024
 
 
 class Hasher(threading.Thread):
-    """Hashes a partial from its first byte to its last; ``digest`` is set at the end."""
+    """Hash a partial file from its first byte to its last; ``digest`` is set at the end."""
 
     def __init__(
         self,
@@ -43,9 +42,9 @@ class Hasher(threading.Thread):
         super().__init__(name="fetch-hash", daemon=True)
         self.digest: Optional[str] = None
         self.position = 0
-        #: How often a worker had to wait: then the hash is the bottleneck.
+        #: How often a worker had to wait, which shows that the hash is the bottleneck.
         self.held = 0
-        #: Pieces of an earlier run that were not what the journal says.
+        #: Pieces of an earlier run that differ from the journal.
         self.rotten: List[Tuple[int, int]] = []
         self._descriptor = handle
         self._board = board
@@ -63,10 +62,10 @@ class Hasher(threading.Thread):
         self._buffer = memoryview(bytearray(_CHUNK))
 
     def offer(self, start: int, view: memoryview) -> bool:
-        """Take a buffer of bytes that are on disk at ``start``, if it is their turn.
+        """Take a buffer of bytes that are on disk at ``start``, if they are next.
 
-        Returns False if it is not; the buffer then stays the caller's. Waits
-        while the queue is full.
+        Returns False if they are not next; the caller then keeps the buffer. Waits while the queue
+        is full.
         """
         changed = self._board.changed
         with changed:
@@ -82,11 +81,11 @@ class Hasher(threading.Thread):
             return True
 
     def run(self) -> None:
-        """Hash until the end of the file, or until the transfer stops."""
+        """Hash to the end of the file, or until the transfer stops."""
         try:
             while not self._finished() and self._step():
                 pass
-            # Confirm what a transfer that stops early has hashed so far.
+            # Record what an interrupted transfer has hashed so far.
             if self.digest is None and not self._marks and self.position > self._noted:
                 self._note()
         except BaseException as error:
@@ -104,7 +103,7 @@ class Hasher(threading.Thread):
         return True
 
     def _next(self) -> Tuple[Optional[memoryview], bool]:
-        """Return the next bytes in order and whether they are a worker's buffer."""
+        """Return the next bytes in order, and whether they are a worker's buffer."""
         changed = self._board.changed
         with changed:
             while True:
@@ -133,12 +132,12 @@ class Hasher(threading.Thread):
                 raise DiskError(
                     "%s became shorter while it was written" % self._journal.path,
                     code="PARTIAL_CHANGED",
-                    hint="another program writes to the partial file; stop it, then run again",
+                    hint="another program is writing to the partial file; stop it, then run again",
                 )
             filled += count
 
     def _update(self, view: memoryview) -> None:
-        """Hash ``view``, stopping at each border of a mark to compare."""
+        """Hash ``view``, and compare at the end of each mark."""
         while len(view):
             count = min(len(view), self._border() - self.position)
             piece, view = view[:count], view[count:]
@@ -164,7 +163,7 @@ class Hasher(threading.Thread):
         return mark.end
 
     def _compare(self) -> bool:
-        """Check the mark that ends here; False means that the hash was turned back."""
+        """Check the mark that ends here; return False if the hash was reset."""
         mark = self._marks[0]
         found = self._whole.copy().hexdigest() if mark.prefix else "%08x" % self._piece
         if found == mark.digest:
@@ -188,9 +187,9 @@ class Hasher(threading.Thread):
         self._board.lost(mark.start, mark.end)
 
     def _drop_marks(self, mark: Mark) -> None:
-        """Stop believing a mark that fresh bytes contradict; the whole digest decides.
+        """Drop a mark that new bytes contradict; the digest of the whole file decides.
 
-        Every later prefix digest builds on the contradicted one.
+        Every later prefix digest depends on the contradicted one.
         """
         if not mark.prefix:
             self._marks.popleft()

@@ -1,4 +1,4 @@
-"""The options of the module ``dream_model`` as a request for a file."""
+"""Convert the options of the module ``dream_model`` to a fetch request."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def _parse_mode(text: str) -> int:
     except ValueError:
         mode = -1
     if not 0 <= mode <= 0o7777:
-        raise UsageError("mode %s is not octal permission bits" % text, code="BAD_MODE")
+        raise UsageError("the mode %s is not an octal number" % text, code="BAD_MODE")
     return mode
 
 
 def _parse_id(text: str, kind: str, look_up: Callable[[str], int]) -> int:
-    """Return the number of a user or group that is named or numbered; -1 for none."""
+    """Return the id of a user or group, given by name or id; -1 for an empty one."""
     if not text:
         return -1
     if text.isdigit():
@@ -65,7 +65,7 @@ def _parse_id(text: str, kind: str, look_up: Callable[[str], int]) -> int:
 
 
 def _read_token(path: str) -> str:
-    """Return the token in ``path``, which nobody but its owner may read."""
+    """Read the token in ``path``, which only its owner may be able to read."""
     if not path:
         return ""
     try:
@@ -79,7 +79,7 @@ def _read_token(path: str) -> str:
         ) from None
     if exposed:
         raise UsageError(
-            "the token file %s can be read by others" % path,
+            "the token file %s is readable by other users" % path,
             code="BAD_TOKEN_FILE",
             hint="chmod 600 %s" % path,
         )

@@ -1,9 +1,8 @@
-"""A complete file with the wrong digest, mended by the digests of its pieces.
+"""Repair a complete file with a wrong digest by the digests of its pieces.
 
-Where a peer of the run tells them (``blob_server.py``; in a fleet the controller, which has the
-verified file), only pieces that are wrong are fetched again: a source that lied costs what it
-lied about. Nobody's word is believed: the sha256 of the whole decides as always, and where
-it does not hold the caller goes on as if nobody had told anything.
+If a peer of the run has them (``blob_server.py``; in a fleet the controller, which has the verified
+file), only wrong pieces are fetched again. The digests are not trusted: the sha256 of the whole
+file decides as always, and if it is wrong the caller continues without them.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ _DIGEST_BYTES = 32
 
 
 class PieceRepair:
-    """Mends a partial in place; ``received`` are the bytes that took.
+    """Repair a partial file in place; ``received`` counts the fetched bytes.
 
-    ``say`` is called with the position and the source in use.
+    ``say`` is called with the position and the current source.
     """
 
     def __init__(
@@ -47,20 +46,20 @@ class PieceRepair:
         self._digests = b""
 
     def run(self, sources: Sequence[Any]) -> str:
-        """Return the label of the source that gave the last piece, or ``""``. Raises DiskError."""
+        """Return the label of the source of the last piece, or ``""``. Raises DiskError."""
         self._digests = self._told(sources)
         wrong = self._wrong() if self._digests else []
         if not wrong:
             return ""
-        # A kill from here on finds bytes that nothing vouches for, and mends what is left.
+        # From here on, a run after a kill finds unverified bytes and repairs the rest.
         self._partial.journal.put_on_trial(self._size)
-        # Who has delivered nothing yet is no suspect.
+        # A source that has not delivered yet is not to blame.
         order = sorted(sources, key=lambda source: source.label in self._ledger.delivered)
         label = self._fetch(wrong, order)
         return label if label and self._is_right() else ""
 
     def _told(self, sources: Sequence[Any]) -> bytes:
-        """Return the digests of all pieces as the last peer knows them: that is the controller."""
+        """Return the digests of all pieces from the last peer, which is the controller."""
         peers = [item for item in sources if isinstance(item, HttpSource) and item.is_peer]
         if not peers:
             return b""
@@ -71,7 +70,7 @@ class PieceRepair:
             link.close()
 
     def _wrong(self) -> List[Tuple[int, int]]:
-        """Return the stretches of the file, in whole pieces, that are not what they should be."""
+        """Return the wrong ranges of the file, in whole pieces."""
         found: List[Tuple[int, int]] = []
         for start, end in self._pieces():
             if self._is_as_told(start, self._read(start, end)):
@@ -83,7 +82,7 @@ class PieceRepair:
         return found
 
     def _fetch(self, wrong: List[Tuple[int, int]], sources: Sequence[Any]) -> str:
-        """Fetch ``wrong`` from the first source that has it right; "" if none has all of it."""
+        """Fetch the ranges ``wrong`` from the first source that has them right; "" if none has."""
         left, label = list(wrong), ""
         for source in sources:
             while left:
@@ -98,7 +97,7 @@ class PieceRepair:
                     delivery.close()
                 label = source.label
                 if start < left[0][1]:
-                    what = "byte %d and on are not what the controller has" % start
+                    what = "the content from byte %d on differs from the controller's" % start
                     self._ledger.drop(source, SourceFault("DIGEST_MISMATCH", what, stale=True))
                     left[0] = (start, left[0][1])
                     break
@@ -106,7 +105,7 @@ class PieceRepair:
         return "" if left else label
 
     def _take(self, delivery: Delivery, start: int, end: int) -> int:
-        """Write the pieces of a stretch; return where it is wrong, or ``end``."""
+        """Write the pieces of a range; return the position of the first wrong one, or ``end``."""
         for begin, stop in self._pieces(start, end):
             piece = self._buffer[: stop - begin]
             delivery.read(piece, begin)

@@ -1,18 +1,18 @@
-"""A complete file with the wrong digest: whose fault, and how to mend it cheaply.
+"""Repair a complete file with a wrong digest cheaply, and find the cause.
 
-By now the disk was compared with the journal, so the bytes are what was delivered.
-Each source is then asked once more, in one pass, and compared with the disk:
+The disk has been compared with the journal, so it has the bytes that were delivered. Each source is
+read once more, in one pass, and compared with the disk:
 
-* it is asked in many short ranges, because what flips a bit in one long answer may do so again;
-* where it differs, its bytes are noted in a patch, and the whole is right as soon as the
-  digest says so (a flipped bit costs a part of a pass, not a second download);
-* disputed pieces are read again, each time over a new connection: what was seen twice counts;
+* it is read in many short ranges, because a fault may flip a bit in every long answer;
+* where it differs, its bytes are recorded in a patch, and the file is right as soon as the digest
+  agrees (a flipped bit takes a part of a pass, not a second download);
+* disputed pieces are read again, each time over a new connection; two equal readings decide;
 * a small file is read once more as a whole even if two readings agree;
-* a source that says something else each time is not to blame, the way to it is;
-* a source whose whole content is another is dropped and named.
+* if a source delivers different bytes each time, the connection to it is to blame;
+* a source whose whole content differs is dropped and reported.
 
-A patch is applied only when the digest has proved it: a partial that may be right is
-never overwritten by a source that may be wrong.
+A patch is applied only if the digest has proved it: a source that may be wrong never overwrites a
+partial file that may be right.
 """
 
 from __future__ import annotations
@@ -32,15 +32,16 @@ from .source_ledger import Ledger
 from .sources.link import Link
 
 PIECE = 1024 * 1024
-#: So many disputed pieces are read again, so often; of more only a few, to see who is to blame.
+#: Limits for reading disputed pieces again: their number, the rounds, and the sample if there are
+#: more.
 _DISPUTES = 64
 _ROUNDS = 3
 _SAMPLE = 4
-#: Up to this size two readings that agree, and are wrong, are not enough.
+#: Up to this size, two equal but wrong readings are not enough.
 _SMALL = 64 * 1024 * 1024
 _SPANS = 256
 _LONGEST_SPAN = 16 * 1024 * 1024
-#: After a difference the rest of the disk is hashed, at most so often in a pass.
+#: How often in a pass the rest of the disk is hashed after a difference.
 _EARLY_CHECKS = 2
 _PROGRESS_SECONDS = 0.2
 
@@ -56,9 +57,9 @@ class Dispute:
 
 
 class Delivery:
-    """The content of one source in order, across connections and passing faults.
+    """The content of one source in order, across connections and temporary faults.
 
-    ``end`` (0: the whole) is where nothing more will be asked for.
+    ``end`` (0: the whole file) is the end of the last request.
     """
 
     def __init__(self, source: Any, request: FetchRequest, size: int, end: int = 0) -> None:
@@ -85,7 +86,7 @@ class Delivery:
                 time.sleep(self._ledger.pause())
 
     def close(self) -> None:
-        """Close the connection; another one is made for what is read after it."""
+        """Close the connection; the next read opens a new one."""
         self._close_body()
         self._link.close()
 
@@ -104,7 +105,7 @@ class Delivery:
     def _take(self, view: memoryview) -> int:
         count: int = self._body.readinto(view)
         if not count:
-            raise SourceFault("TRUNCATED", "the body ended at byte %d" % self._body.position)
+            raise SourceFault("TRUNCATED", "the response ended at byte %d" % self._body.position)
         self.received += count
         self._ledger.progressed(self.source, count)
         return count
@@ -116,9 +117,9 @@ class Delivery:
 
 
 class Patch:
-    """Pieces that would make the partial right, kept apart until that is proved.
+    """Pieces that would correct the partial file, kept separately until that is proved.
 
-    ``in_place`` writes them to the partial at once, for when nothing can be lost.
+    ``in_place`` writes them to the partial file immediately, if nothing can be lost.
     """
 
     def __init__(self, partial: Partial, in_place: bool) -> None:
@@ -128,7 +129,7 @@ class Patch:
         self._in_place = in_place
 
     def put(self, start: int, piece: memoryview) -> None:
-        """Note that ``piece`` belongs at ``start``. Raises DiskError."""
+        """Record that ``piece`` belongs at ``start``. Raises DiskError."""
         try:
             if self._handle < 0:
                 self._handle = self._anonymous()
@@ -141,7 +142,7 @@ class Patch:
         self._pieces[start] = start + len(piece)
 
     def read(self, view: memoryview, start: int) -> memoryview:
-        """Return the bytes at ``start`` as they would be with the patch applied."""
+        """Return the bytes at ``start`` with the patch applied."""
         handle = self._handle if start in self._pieces else self._partial.handle
         try:
             return view[: os.preadv(handle, [view], start)]
@@ -149,7 +150,7 @@ class Patch:
             raise atomic.translate(error, self._partial.path) from error
 
     def apply(self) -> None:
-        """Write the noted pieces to the partial. Raises DiskError."""
+        """Write the recorded pieces to the partial file. Raises DiskError."""
         if self._in_place:
             return
         buffer = memoryview(bytearray(PIECE))
@@ -161,7 +162,7 @@ class Patch:
                 raise atomic.translate(error, self._partial.path) from error
 
     def close(self) -> None:
-        """Drop what was noted; an anonymous file vanishes with its handle."""
+        """Drop the recorded pieces; an anonymous file is deleted with its handle."""
         if self._handle >= 0 and not self._in_place:
             os.close(self._handle)
 
@@ -173,7 +174,7 @@ class Patch:
 
 
 class Repair:
-    """Finds the source whose content has the right digest and mends the partial."""
+    """Find the source whose content has the right digest, and repair the partial file."""
 
     def __init__(
         self,
@@ -184,14 +185,14 @@ class Repair:
         on_progress: Callable[[Progress], None],
     ) -> None:
         self.received = 0
-        #: Whether every source says the same whenever asked; and those that do.
+        #: Whether every source delivers the same each time, and the sources that do.
         self.consistent = True
         self.refuted: List[str] = []
         self._request = request
         self._partial = partial
         self._ledger = ledger
         self._on_progress = on_progress
-        # Only when one source delivered everything can its second word replace its first.
+        # Only if one source delivered everything can its second delivery replace the first.
         self._in_place = not before and len(ledger.delivered) == 1
         self._before = before
         self._size = partial.journal.binding.size_bytes
@@ -199,14 +200,14 @@ class Repair:
         self._mine = memoryview(bytearray(PIECE))
         self._reported = 0.0
         self._heard = ""
-        # Of the source that is being heard: the pieces that differ each time they are read.
+        # For the current source: the pieces that differ each time they are read.
         self._unsteady: Set[int] = set()
 
     def run(self, sources: Sequence[Any]) -> str:
-        """Return the label of the source that proved right, or ``""``.
+        """Return the label of the source with the right content, or ``""``.
 
-        Every source that did not is noted in the ledger. Sources that have not
-        delivered yet are heard first. Raises DiskError.
+        The others are recorded in the ledger. Sources that have not delivered yet are read first.
+        Raises DiskError.
         """
         if self._in_place:
             self._partial.journal.put_on_trial(self._size)
@@ -239,10 +240,10 @@ class Repair:
             delivery.close()
 
     def _blame(self, source: Any, disputes: Sequence[Dispute]) -> SourceFault:
-        """Return whose fault the wrong digest is: the source's, or the way's."""
+        """Return the fault for the wrong digest: of the source, or of the connection."""
         if self._unsteady:
             self.consistent = False
-            what = "the connection corrupts data: %d of %d MiB differ each time they are read" % (
+            what = "the connection corrupts data: %d of %d MiB differ in each reading" % (
                 max(len(self._unsteady), len(disputes)),
                 -(-self._size // PIECE),
             )
@@ -251,7 +252,7 @@ class Repair:
             self.consistent = False
         self._partial.journal.validator(source.label, source.validator, source.identity)
         self.refuted.append(source.label)
-        what = "its content has another sha256, %s" % self._heard
+        what = "its content has a different sha256, %s" % self._heard
         return SourceFault("DIGEST_MISMATCH", what, stale=True)
 
     def _contradicts_itself(self, disputes: Sequence[Dispute]) -> bool:
@@ -262,7 +263,7 @@ class Repair:
         )
 
     def _hear(self, delivery: Delivery, patch: Patch) -> Optional[List[Dispute]]:
-        """Compare one delivery with the disk; None means that the patch makes it right."""
+        """Compare one delivery with the disk; None means that the patch corrects it."""
         disputes: List[Dispute] = []
         whole, checks, differed = hashlib.sha256(), _EARLY_CHECKS, False
         for start in range(0, self._size, PIECE):
@@ -294,7 +295,7 @@ class Repair:
         return Dispute(start, end, _digest(mine), _digest(piece))
 
     def _settle(self, delivery: Delivery, disputes: List[Dispute], patch: Patch) -> bool:
-        """Read disputed pieces again until each was the same twice; say if all is right then."""
+        """Read disputed pieces until two readings agree; return whether all is right then."""
         few = len(disputes) <= _DISPUTES
         open_ones = disputes if few else disputes[:: len(disputes) // _SAMPLE]
         seen = {one.start: {one.first, one.second} for one in open_ones}
@@ -311,7 +312,7 @@ class Repair:
     def _read_again(
         self, delivery: Delivery, dispute: Dispute, seen: Dict[int, Set[str]], patch: Patch
     ) -> bool:
-        """Return whether a disputed piece is one that was seen before; it then is the right one."""
+        """Read a disputed piece again; return whether it equals an earlier reading."""
         piece = self._buffer[: dispute.end - dispute.start]
         delivery.read(piece, dispute.start)
         digest = _digest(piece)

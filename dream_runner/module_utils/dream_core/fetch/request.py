@@ -1,4 +1,4 @@
-"""What is asked of a fetch and what it answers: plain, immutable values."""
+"""The request and the result of a fetch: plain, immutable values."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Network:
-    """How to reach servers. Nothing here is ever shown, logged or journalled.
+    """The network settings. They are never shown, logged or journalled.
 
-    ``proxies`` maps ``http`` and ``https`` to proxy URLs. ``netrc`` is the path of
-    a netrc file. ``ca_file`` and ``ca`` (files or directories) are trusted besides the system's
-    authorities. ``token`` goes, as a bearer token, to the origin of hub-shaped URLs
-    (``/<owner>/<repository>/resolve/<revision>/...``) only; ``endpoint`` replaces
-    the origin of such URLs. ``peers`` are origins that serve blobs to this run: no proxy
-    leads to them, and they alone see ``peer_token``. ``pip`` are the variables that decide which
-    package index is asked (``pip_config``); ``trusted_hosts`` are pip's: their certificates are
-    not checked.
+    ``proxies`` maps ``http`` and ``https`` to proxy URLs. ``netrc`` is the path of a netrc file.
+    ``ca_file`` and ``ca`` (files or directories) are trusted besides the system's authorities.
+    ``token`` is sent as a bearer token only to the origin of hub URLs
+    (``/<owner>/<repository>/resolve/<revision>/...``); ``endpoint`` replaces the origin of such
+    URLs. ``peers`` are origins that serve blobs to this run: they are reached without a proxy, and
+    only they receive ``peer_token``. ``pip`` are the variables that select the package index
+    (``pip_config``); ``trusted_hosts`` are pip's trusted hosts, whose certificates are not checked.
     """
 
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -41,7 +40,7 @@ class Network:
     trusted_hosts: Tuple[str, ...] = ()
 
     def trusts(self, host: str, port: int) -> bool:
-        """Return whether pip's configuration trusts a host whatever its certificate says."""
+        """Return whether pip's configuration trusts a host without checking its certificate."""
         return host in self.trusted_hosts or "%s:%d" % (host, port) in self.trusted_hosts
 
     @classmethod
@@ -53,9 +52,9 @@ class Network:
         netrc: str = "",
         token: str = "",
     ) -> "Network":
-        """Return the network settings that the usual variables describe (``network_env``).
+        """Return the network settings from the usual variables (``network_env``).
 
-        Given values stand before the variables.
+        Arguments take precedence over the variables.
         """
         known = network_env.read(environment)
         return cls(
@@ -72,11 +71,10 @@ class Network:
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a fetch waits and how often it tries. There is no total timeout.
+    """The timeouts and retries of a fetch. There is no total timeout.
 
-    ``attempts`` counts failures of one source in a row without new bytes.
-    ``floor_bytes_per_second`` over ``stall_seconds`` is a stall: a server that
-    drips slower than that is left for another connection.
+    ``attempts`` is the number of consecutive failures of one source without new bytes. Less than
+    ``floor_bytes_per_second`` over ``stall_seconds`` is a stall: the connection is replaced.
     """
 
     connect_seconds: float = 20.0
@@ -90,13 +88,13 @@ class Patience:
 
 @dataclass(frozen=True)
 class FetchRequest:
-    """One file, known by its digest, and the places where it may be found.
+    """One file, identified by its digest, and its possible sources.
 
     ``sources`` are tried in order: http, https and file URLs, absolute paths, bundle directories,
-    and members of wheels (``wheel_address``). ``{sha256}`` in a source stands for the digest (a
-    peer that serves blobs). ``size_bytes`` 0 and ``connections`` 0 mean unknown and adaptive.
-    ``stamps_dir`` empty keeps the stamp beside the file; ``uid`` and ``gid`` -1 leave the owner
-    and the group as they are.
+    and members of wheels (``wheel_address``). ``{sha256}`` in a source is replaced with the digest
+    (for peers that serve blobs). ``size_bytes`` 0 means unknown, ``connections`` 0 adaptive. With
+    an empty ``stamps_dir`` the stamp is beside the file; ``uid`` and ``gid`` -1 keep the owner and
+    the group.
     """
 
     path: str
@@ -119,12 +117,12 @@ class FetchRequest:
             raise UsageError(
                 "the sha256 of %s is not 64 hexadecimal digits" % self.path,
                 code="BAD_DIGEST",
-                hint="take the digest from the publisher's page or from sha256sum",
+                hint="copy the digest from the publisher's page or from sha256sum",
             )
         if not self.path.startswith("/"):
             raise UsageError("%s is not an absolute path" % self.path, code="BAD_PATH")
         if not _is_path(self.path):
-            raise UsageError("no file can have the path %r" % self.path, code="BAD_PATH")
+            raise UsageError("the path %r is invalid" % self.path, code="BAD_PATH")
         if self.size_bytes < 0 or self.connections < 0:
             raise UsageError("size and connections cannot be negative", code="BAD_NUMBER")
         object.__setattr__(self, "sha256", digest)
@@ -140,7 +138,7 @@ def _is_path(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Progress:
-    """Bytes on disk, bytes in all (0: unknown), bytes per second now, and a remark."""
+    """Bytes on disk, total bytes (0: unknown), current bytes per second, and a note."""
 
     done: int
     total: int
@@ -150,7 +148,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class FetchResult:
-    """What a fetch did. ``verified_by`` is ``hash`` or ``stamp``."""
+    """The result of a fetch. ``verified_by`` is ``hash`` or ``stamp``."""
 
     path: str
     sha256: str
@@ -168,7 +166,7 @@ class FetchResult:
 
 @dataclass(frozen=True)
 class Presence:
-    """Whether the right file stands under its name, and how that is known."""
+    """Whether the right file is present, and how it was verified."""
 
     present: bool
     verified_by: str = ""

@@ -1,4 +1,4 @@
-"""Which source is asked next, when, and when it is given up."""
+"""Decide which source is tried next, when, and when it is given up."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from typing import Any, Callable, List, Optional, Sequence, Tuple
 from .faults import SourceFault, backoff
 from .request import Patience
 
-#: Fewer new bytes than this since the last failure do not count as progress.
+#: The minimum of new bytes since the last failure that counts as progress.
 _PROGRESS = 64 * 1024
 
 
 class Ledger:
     """The sources in order, with the failures of each. Thread-safe.
 
-    A failure is an episode: when a server resets eight connections at once, that
-    is one failure, not eight.
+    Failures at the same time count once: if a server resets eight connections, that is one failure.
     """
 
     def __init__(
@@ -38,18 +37,18 @@ class Ledger:
         self._not_before = 0.0
 
     def current(self) -> Optional[Any]:
-        """Return the source to ask now, or None when all are given up."""
+        """Return the current source, or None if all are given up."""
         with self._lock:
             return self._sources[0] if self._sources else None
 
     def offer(self, sources: Sequence[Any], later: int) -> None:
-        """Ask these sources now; ``later`` more are known."""
+        """Set the sources to try now; ``later`` is the number of further sources."""
         with self._lock:
             self._sources, self._later = list(sources), later
             self._failures, self._fresh, self._not_before = 0, 0, 0.0
 
     def forgive(self, source: Any) -> None:
-        """Forget the faults of ``source`` and ask it again."""
+        """Forget the faults of ``source`` and try it again."""
         with self._lock:
             self.faults = [item for item in self.faults if item[0] != source.label]
             self._sources = [source]
@@ -60,7 +59,7 @@ class Ledger:
         return max(0.0, self._not_before - self._clock())
 
     def progressed(self, source: Any, count: int) -> None:
-        """Note ``count`` new bytes; enough of them clear the failures."""
+        """Record ``count`` new bytes; enough of them clear the failures."""
         with self._lock:
             if source.label not in self.delivered:
                 self.delivered.append(source.label)
@@ -69,7 +68,7 @@ class Ledger:
                 self._failures = 0
 
     def failed(self, source: Any, fault: SourceFault) -> bool:
-        """Note a failure of ``source``; return whether it counted."""
+        """Record a failure of ``source``; return whether it counted."""
         with self._lock:
             if not self._sources or source is not self._sources[0]:
                 return False
@@ -87,13 +86,13 @@ class Ledger:
             return True
 
     def drop(self, source: Any, fault: SourceFault) -> None:
-        """Give ``source`` up because of ``fault``, whatever its turn."""
+        """Give up ``source`` because of ``fault``."""
         with self._lock:
             if source in self._sources:
                 self._drop(source, fault)
 
     def of_another_size(self, sources: Sequence[Any]) -> List[Any]:
-        """Return those of ``sources`` that were given up because they state another size."""
+        """Return the sources that were given up because they state another size."""
         found = {label for label, fault in self.faults if fault.code == "SIZE_MISMATCH"}
         return [source for source in sources if source.label in found]
 
@@ -108,10 +107,10 @@ class Ledger:
             return 1
         if fault.seldom:
             return min(3, attempts)
-        # With another source at hand, a dead mirror should not cost minutes.
+        # If there is another source, do not wait minutes for a dead mirror.
         if self._others():
             return max(2, attempts // 3)
-        # Where nobody ever answered there may be no server: a restart's time is enough.
+        # If no server has ever answered, wait only as long as a restart takes.
         if fault.code == "CONNECTION_REFUSED" and not self.delivered:
             return max(2, attempts * 7 // 10)
         return attempts

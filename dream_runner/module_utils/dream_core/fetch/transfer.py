@@ -1,4 +1,4 @@
-"""One pass over a partial: workers fill it, the hash follows, this watches over both."""
+"""One pass over a partial file: workers fill it, the hasher follows, and this supervises both."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ _PROGRESS_SECONDS = 0.2
 _JOIN_SECONDS = 5.0
 _LARGEST_BLOCK = 32 * 1024 * 1024
 _SMALLEST_BLOCK = 1024 * 1024
-#: A claim lasts so many round trips, and at least so long: asking costs 5 % at most.
+#: A claim lasts this many round trips, and at least this long, so that requests take at most 5 % of
+#: the time.
 _BLOCK_ROUND_TRIPS = 20.0
 _BLOCK_SECONDS = 0.25
 
 
 class Transfer:
-    """Fills what is missing of a partial and hashes all of it.
+    """Fill the gaps of a partial file and hash all of it.
 
-    ``run`` returns the digest of the whole, or None when the sources gave out first;
-    then what was fetched is in the partial and its journal.
+    ``run`` returns the digest of the whole file, or None if the sources failed; the fetched bytes
+    are then in the partial file and its journal.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Transfer:
         self._board = Board(partial.journal.binding.size_bytes)
         self._workers: List[Worker] = []
         self._read_before = 0
-        #: Bytes per second: over one tick, smoothed over a few.
+        #: Bytes per second of one tick, smoothed over a few.
         self._pace = 0.0
         self._tuner = Tuner(request.connections)
         self._shared = Shared(
@@ -70,9 +71,9 @@ class Transfer:
         )
 
     def run(self, marks: Sequence[Mark], here: int = 0) -> Optional[str]:
-        """Transfer what ``marks`` (and the first ``here`` bytes) do not cover.
+        """Transfer the bytes that ``marks`` (and the first ``here`` bytes) do not cover.
 
-        Raises DreamError for what no source can help, such as a full disk.
+        Raises DreamError for problems that no source can solve, such as a full disk.
         """
         self._board.done.add(0, here)
         for mark in marks:
@@ -96,7 +97,7 @@ class Transfer:
         return hasher.digest
 
     def _require_space(self, count: int) -> None:
-        """Keep the reserve while bytes of an unknown size come. Raises DiskError."""
+        """Keep the reserve while a file of unknown size arrives. Raises DiskError."""
         if not self._board.size:
             directory = os.path.dirname(self._partial.path)
             require_space(directory, count, self._request.reserve_bytes)
@@ -108,7 +109,7 @@ class Transfer:
             try:
                 self._on_size(size)
             except DiskError as error:
-                # It is a source's word only; another one may state less.
+                # Only this source states the size; another one may state less.
                 raise SourceFault(error.code, error.what, permanent=True) from error
             self._partial.journal.learn_size(size)
             self._board.learn_size(size)
@@ -139,10 +140,10 @@ class Transfer:
         self._on_progress(Progress(min(done, total) if total else done, total, rate, note))
 
     def _staff(self) -> None:
-        """Let as many workers run as the tuner and the source want."""
+        """Start and stop workers as the tuner and the source require."""
         source = self._ledger.current()
         if source is None:
-            # What is complete needs no source any more, only the rest of its hash.
+            # A complete file needs no source any more, only the rest of its hash.
             if not self._board.complete():
                 self._board.ended.set()
             return
@@ -173,13 +174,13 @@ class Transfer:
         return self._tuner.advise(now, self._read_bytes(), self._busy(), self._latency())
 
     def _read_bytes(self) -> int:
-        """Return the bytes that workers read, known sooner than what they have stored."""
+        """Return the bytes that workers have read, which are known before they are stored."""
         return self._read_before + sum(worker.read_bytes for worker in self._workers)
 
     def _busy(self) -> float:
-        """Return the CPU seconds of the first connection, or what says as much.
+        """Return the CPU seconds of the first connection, or an equivalent value.
 
-        A worker that the hash held back is as good as busy: the hash is the limit.
+        A worker that waits for the hash counts as busy, because the hash is the limit.
         """
         hasher = self._shared.hasher
         held = float(self._shared.held + (hasher.held if hasher else 0))
@@ -189,9 +190,9 @@ class Transfer:
         return max((worker.link.latency for worker in self._workers), default=0.0)
 
     def _block(self, wanted: int) -> int:
-        """Return how many bytes a worker among several claims at once.
+        """Return how many bytes each of several workers claims at once.
 
-        Small blocks keep the bytes near the hash and the end of the file short.
+        Small blocks keep the bytes near the hash, and shorten the end of the transfer.
         """
         seconds = max(_BLOCK_SECONDS, _BLOCK_ROUND_TRIPS * self._latency())
         left = (self._board.size or 0) - self._board.bytes_done()

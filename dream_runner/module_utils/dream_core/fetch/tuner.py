@@ -1,4 +1,4 @@
-"""How many connections: as few as are as fast as many."""
+"""Choose the number of connections: the smallest number with full speed."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ from typing import Optional
 
 #: No more than this many connections to one server.
 MOST = 16
-#: More connections have to bring at least this much to be kept.
+#: The minimum gain for which more connections are kept.
 _GAIN = 1.4
-#: So many times more are tried at once.
+#: The factor by which the number of connections grows.
 _STEP = 4
-#: Share of a core from which on a connection's thread, not the server, is the limit.
+#: The share of a core above which a connection's thread is the limit, not the server.
 _BUSY = 0.5
-#: Bytes per second from which on nobody throttles a connection any more.
+#: Bytes per second above which servers do not throttle a connection.
 _PLENTY = 200e6
 _SHORTEST_WINDOW = 0.035
 _LONGEST_WINDOW = 3.0
 #: Round trips that a new connection needs to reach its rate (TCP slow start).
 _ROUND_TRIPS = 10.0
-#: A choice is looked at again after this, then after twice that, and so on.
+#: Seconds until a choice is tested again; the interval then doubles each time.
 _FIRST_LOOK_SECONDS = 0.5
 _LAST_LOOK_SECONDS = 30.0
 
 
 class Tuner:
-    """Multiplies the connections while that pays, then settles; tries again later.
+    """Increase the connections while that helps, then keep the number; try again later.
 
-    Soon at first: the first choice rests on a few hundredths of a second, in which the
-    host may have been busy, or the server generous.
+    The first test is soon, because the first choice depends on a few hundredths of a second, in
+    which the host may have been busy or the server faster than usual.
 
-    Fed with the clock, the bytes received and the CPU seconds of one connection, as
-    running totals. A fixed number is simply kept.
+    Its input is the time, the received bytes and the CPU seconds of one connection, as running
+    totals. A fixed number is kept.
     """
 
     def __init__(self, fixed: int = 0, most: int = MOST) -> None:
@@ -45,7 +45,7 @@ class Tuner:
         self._cpu = 0.0
 
     def advise(self, now: float, received: int, cpu: float, latency: float) -> int:
-        """Return the number of connections to use from ``now`` on."""
+        """Return the number of connections to use at ``now``."""
         if self._fixed:
             return self.target
         if self._settled_at is not None and now - self._settled_at < self._patience:
@@ -60,7 +60,7 @@ class Tuner:
         return self.target
 
     def shrink(self, now: float) -> None:
-        """Use half as many connections: the server does not like this many."""
+        """Halve the connections, because the server rejects this many."""
         if not self._fixed and self.target > 1:
             self.target //= 2
             self._patience = _LAST_LOOK_SECONDS
@@ -71,7 +71,7 @@ class Tuner:
 
     def _judge(self, now: float, rate: float, busy: float) -> None:
         if self._settled_at is not None:
-            # A look again after a while: the same climb from where it settled.
+            # A later test: start again from the current number.
             self._settled_at, self._best = None, 0.0
             self._patience = min(_LAST_LOOK_SECONDS, 2 * self._patience)
         if rate < self._best * _GAIN:

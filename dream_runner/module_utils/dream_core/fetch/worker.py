@@ -1,4 +1,4 @@
-"""One connection's thread: claim a gap, read it, write it, confirm it."""
+"""The thread of one connection: claim a gap, read it, write it, confirm it."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from .source_ledger import Ledger
 from .sources.link import Link
 
 _BUFFER = 1024 * 1024
-#: What all workers together may lose to a kill -9: read, but not yet journalled.
+#: The maximum of bytes that a kill -9 loses for all workers: read, but not yet in the journal.
 _AT_RISK = 4 * 1024 * 1024
 _LEAST = 128 * 1024
-#: Of a slow line no more is kept than what comes in so many seconds: a buffer is confirmed only
-#: when it is full, on disk and hashed, and so are those behind it.
+#: On a slow connection, a buffer is limited to the bytes of this many seconds, because it is
+#: confirmed only when it and the earlier ones are full, on disk and hashed.
 _MOMENT_SECONDS = 0.02
-#: A buffer is handed on after so many seconds even if it is not full.
+#: Seconds after which a buffer is passed on even if it is not full.
 _HAND_ON_SECONDS = 0.25
 
 
 class Shared:
-    """What the workers of one transfer have in common."""
+    """The shared state of the workers of one transfer."""
 
     def __init__(
         self,
@@ -49,42 +49,42 @@ class Shared:
         self.require_space = require_space
         self.hasher: Optional[Hasher] = None
         self.writer: Optional[DirectWriter] = None
-        #: How often a worker had to wait for the disk: then that is the limit.
+        #: How often a worker had to wait for the disk, which is then the limit.
         self.held = 0
-        #: Workers wanted now, and the size of a claim when they are several.
+        #: The wanted number of workers, and the size of a claim for several workers.
         self.wanted = 1
-        #: Bytes per second of all workers together, of late; unknown at first.
+        #: Recent bytes per second of all workers; unknown at first.
         self.pace = math.inf
         self.block = 8 * 1024 * 1024
         self._spare: List[memoryview] = []
 
     def buffer(self) -> memoryview:
-        """Return a free buffer, a new one if there is none."""
+        """Return a free buffer, or a new one."""
         try:
             return self._spare.pop()
         except IndexError:
             return aligned_buffer(_BUFFER)
 
     def free(self, view: memoryview) -> None:
-        """Take a buffer back; any slice of it will do."""
+        """Return a buffer to the pool; any slice of it is accepted."""
         self._spare.append(memoryview(view.obj))
 
     def portion(self) -> int:
-        """Return how many bytes a worker reads before it hands them on: whole pages."""
+        """Return how many bytes a worker reads before it passes them on: whole pages."""
         most = min(_BUFFER, _AT_RISK // (2 * self.wanted))
         moment = min(most, self.pace / self.wanted * _MOMENT_SECONDS)
-        # The next one is to begin on a page.
+        # The next one must be page-aligned.
         return max(_LEAST, int(moment) // PAGE * PAGE)
 
 
 class Worker(threading.Thread):
-    """Fetches claims until nothing is left, it is not wanted, or the transfer ends."""
+    """Fetch claims until nothing is left, the worker is not needed, or the transfer ends."""
 
     def __init__(self, number: int, shared: Shared, link: Link) -> None:
         super().__init__(name="fetch-%d" % number, daemon=True)
         self.link = link
         self.number = number
-        #: Bytes read so far, before they are written.
+        #: Bytes read so far, including unwritten ones.
         self.read_bytes = 0
         self._shared = shared
         self._source: Any = None
@@ -96,7 +96,7 @@ class Worker(threading.Thread):
         self._flight: Deque[Write] = collections.deque()
 
     def run(self) -> None:
-        """Work; every failure that is not a source's ends the transfer."""
+        """Run the worker; any failure except a source's ends the transfer."""
         try:
             while self._wanted() and self._turn():
                 pass
@@ -107,9 +107,9 @@ class Worker(threading.Thread):
             self.link.close()
 
     def cpu_seconds(self) -> float:
-        """Return what this thread used of the CPU, and how long it waited for its turn.
+        """Return the CPU time of this thread plus its time in the run queue.
 
-        On a busy host the wait is the larger part, and more connections would not help.
+        On a busy host the waiting time is larger, and more connections would not help.
         """
         try:
             path = "/proc/self/task/%s/schedstat" % self.native_id
@@ -117,7 +117,7 @@ class Worker(threading.Thread):
                 used, waited = stream.read(100).split()[:2]
             return (int(used) + int(waited)) / 1e9
         except (OSError, ValueError):
-            return 0.0  # It is over, or /proc is not there.
+            return 0.0  # The thread has ended, or /proc is missing.
 
     def _wanted(self) -> bool:
         shared = self._shared
@@ -127,7 +127,7 @@ class Worker(threading.Thread):
         shared = self._shared
         source = shared.ledger.current()
         if source is None:
-            return False  # The supervisor sees the same and decides.
+            return False  # The supervisor notices this too and decides.
         if not source.parallel and self.number > 0:
             return False
         if self._rest(shared.ledger.pause()):
@@ -147,7 +147,7 @@ class Worker(threading.Thread):
         return True
 
     def _rest(self, seconds: float) -> bool:
-        """Wait, but not beyond the end of the transfer; return whether it waited."""
+        """Wait, at most until the end of the transfer; return whether it waited."""
         if seconds <= 0:
             return False
         with self._shared.board.changed:
@@ -160,7 +160,7 @@ class Worker(threading.Thread):
         self._skip(claim)
         self._ahead_bytes = 0
         try:
-            # To leave a block half read would throw away what is under way.
+            # Stopping in the middle of a block would lose the data in transit.
             while self._body.position == claim.reached and not self._shared.board.stopping:
                 if claim.end is not None and claim.reached >= claim.end:
                     break
@@ -189,18 +189,18 @@ class Worker(threading.Thread):
             self._shared.on_size(self._body.total)
 
     def _skip(self, claim: Claim) -> None:
-        """Read past bytes that are here already, for a server without ranges."""
+        """Skip bytes that are already present, for a server without ranges."""
         view = self._shared.buffer()
         try:
             while self._body.position < claim.position and self._wanted():
                 left = claim.position - self._body.position
                 if not self._read(view[: min(left, len(view))]):
-                    raise SourceFault("TRUNCATED", "the body ended before the missing part")
+                    raise SourceFault("TRUNCATED", "the response ended before the missing part")
         finally:
             self._shared.free(view)
 
     def _portion(self, source: Any, claim: Claim) -> bool:
-        """Fetch one buffer; False at the end of a body of unknown length."""
+        """Fetch one buffer; return False at the end of a body of unknown length."""
         shared = self._shared
         buffer = shared.buffer()
         most = shared.portion() - claim.reached % PAGE
@@ -212,14 +212,16 @@ class Worker(threading.Thread):
             self._land(source, claim)
             return self._at_end(claim)
         if shared.board.stopping:
-            return False  # The partial may be closed by now, and its handle another file's.
+            return (
+                False  # The partial file may be closed, and its handle may belong to another file.
+            )
         self._store(source, claim, buffer[:count], count == most)
         return True
 
     def _store(self, source: Any, claim: Claim, view: memoryview, full: bool) -> None:
-        """Write ``view``: past the cache, if the hash will not read it back from there.
+        """Write ``view``; bypass the cache if the hash will not read it back.
 
-        What is not ``full`` comes slowly, and gains nothing from waiting for more.
+        A buffer that is not ``full`` belongs to a slow connection, and is written immediately.
         """
         shared, position = self._shared, claim.reached
         assert shared.writer is not None
@@ -238,7 +240,7 @@ class Worker(threading.Thread):
         self._stored(source, claim, view)
 
     def _land(self, source: Any, claim: Claim, most: int = 0) -> None:
-        """Confirm what was written, in order, until at most ``most`` writes are under way."""
+        """Confirm finished writes in order, until at most ``most`` are pending."""
         flight = self._flight
         while flight and (len(flight) > most or flight[0].over.is_set()):
             write = flight.popleft()
@@ -267,9 +269,9 @@ class Worker(threading.Thread):
         raise SourceFault("TRUNCATED", "the body ended at byte %d" % self._body.position)
 
     def _fill(self, view: memoryview) -> int:
-        """Read until ``view`` is full, time is up, or the body ends or fails.
+        """Read until ``view`` is full, the time is over, or the body ends or fails.
 
-        A failure after some bytes is kept for the next call: no byte is lost.
+        A failure after some bytes is kept for the next call, so that no byte is lost.
         """
         if self._fault is not None:
             return 0
@@ -296,13 +298,13 @@ class Worker(threading.Thread):
             raise atomic.translate(error, self._shared.path) from error
 
     def _hand_on(self, claim: Claim, view: memoryview) -> bool:
-        """Give ``view`` to the hash, or confirm it by a checksum of its own.
+        """Pass ``view`` to the hash, or confirm it with its own checksum.
 
-        A CRC-32 tells rot; the sha256 of the whole, not this, says what is right.
+        A CRC-32 detects damage on disk; only the sha256 of the whole file decides.
         """
         assert self._shared.hasher is not None
         if self._shared.hasher.offer(claim.position, view):
-            # The hash went through everything before this, too.
+            # The hash has covered everything before this, too.
             self._ahead_bytes = 0
             return True
         if not self._ahead_bytes:

@@ -1,1 +1,1 @@
-"""How a file is stored while it is downloaded."""
+"""Storage of a file during its download."""

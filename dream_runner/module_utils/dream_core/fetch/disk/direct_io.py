@@ -1,8 +1,8 @@
-"""Writes past the page cache, on filesystems that are good at it.
+"""Write without the page cache (O_DIRECT), on filesystems that do this well.
 
-After the hash, a copy into the page cache and its way to the disk is what a fetch costs
-most: a third of a core. A direct write costs a twentieth, and its bytes are on the device when it
-returns. One alone would leave the device idle in between, so two are under way.
+After hashing, the page cache takes the most CPU time of a fetch: a third of a core. A direct write
+takes a twentieth, and its bytes are on the device when it returns. Two writes run at a time, so
+that the device is never idle.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from typing import Any, Callable, Optional
 from .partial import write_at
 from .watch import filesystem
 
-#: Position, length and memory of a direct write are multiples of this.
+#: Position, length and memory address of a direct write are multiples of this.
 PAGE = 4096
-#: So many writes are under way at once.
+#: The number of concurrent writes.
 DEPTH = 2
-#: ext2 to ext4 and xfs (linux/magic.h). Elsewhere a direct write is refused, done through the
-#: cache after all (tmpfs), or waits for a server each time (nfs).
+#: ext2 to ext4 and xfs (linux/magic.h). Other filesystems refuse direct writes, use the cache
+#: anyway (tmpfs), or wait for a server each time (nfs).
 _FILESYSTEMS = (0xEF53, 0x58465342)
 _JOIN_SECONDS = 5.0
 
 
 class Write:
-    """One write under way, of ``view`` to ``position``; ``after`` is called when it is over."""
+    """A pending write of ``view`` to ``position``; ``after`` is called when it is done."""
 
     def __init__(
         self, view: memoryview, position: int, after: Callable[[], None] = lambda: None
@@ -40,17 +40,17 @@ class Write:
         self.over = threading.Event()
 
     def wait(self) -> None:
-        """Return when the bytes are written. Raises OSError."""
+        """Wait until the bytes are written. Raises OSError."""
         self.over.wait()
         if self.error is not None:
             raise self.error
 
 
 class DirectWriter:
-    """Writes buffers to the file behind ``handle``, in threads of its own.
+    """Write buffers to the file of ``handle`` in separate threads.
 
-    Its handles are its own, too: after a disk that hung for long, ``handle`` may be another
-    file's by the time a write goes on.
+    It uses its own handles: after a long hang of the disk, ``handle`` may belong to another file
+    when a write continues.
     """
 
     def __init__(self, handle: int) -> None:
@@ -70,19 +70,19 @@ class DirectWriter:
 
     @property
     def usable(self) -> bool:
-        """Whether writes go past the cache here."""
+        """Whether direct writes work here."""
         return self._direct >= 0 and self._cached >= 0
 
     def submit(
         self, view: memoryview, position: int, after: Callable[[], None] = lambda: None
     ) -> Write:
-        """Begin to write ``view``, the beginning of a buffer, to a ``position`` on a page."""
+        """Start to write ``view``, the beginning of a buffer, to a page-aligned ``position``."""
         write = Write(view, position, after)
         self._queue.put(write)
         return write
 
     def close(self) -> None:
-        """End the threads; all writes have been waited for, unless the disk hangs."""
+        """Stop the threads; all writes are done, unless the disk hangs."""
         for _ in self._threads:
             self._queue.put(None)
         for thread in self._threads:
@@ -110,7 +110,7 @@ class DirectWriter:
             try:
                 count = os.pwrite(self._direct, view[:pages], position)
             except OSError as error:
-                # A device with larger sectors, or one that cannot at all.
+                # The device has larger sectors, or does not support direct writes.
                 if error.errno != errno.EINVAL:
                     raise
                 break
@@ -120,14 +120,14 @@ class DirectWriter:
 
 
 def aligned_buffer(size: int) -> memoryview:
-    """Return memory that begins on a page."""
+    """Return page-aligned memory."""
     return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 
 
 def _open_again(handle: int, flags: int = 0) -> int:
-    """Return another handle of the file behind ``handle``, or -1 if that cannot be had.
+    """Return a new handle of the file of ``handle``, or -1 if that fails.
 
-    Through /proc it is the same file, whatever its name leads to by now.
+    Through /proc it is the same file, even if its name now leads to another one.
     """
     try:
         return os.open("/proc/self/fd/%d" % handle, os.O_WRONLY | os.O_CLOEXEC | flags)

@@ -1,8 +1,7 @@
-"""The sidecar of a partial: what was confirmed, with digests, one line at a time.
+"""The journal of a partial file: the confirmed bytes with their digests, one per line.
 
-``<path>.part.json`` is JSON Lines. The first line binds the partial to a digest
-and a size; each later line is a fact that survives kill -9 because it is appended
-whole:
+``<path>.part.json`` is in JSON Lines format. The first line binds the partial file to a digest and
+a size; each later line is a fact that survives kill -9, because a line is appended as a whole:
 
     {"schema": 1, "sha256": "...", "size_bytes": n}
     ["p", end, digest]           bytes [0, end) have this digest
@@ -12,9 +11,9 @@ whole:
     ["t", end]                   bytes [0, end) are here, but nothing vouches for them
     ["x", source, id, when]      this source was heard twice: it has other content
 
-Prefix digests (sha256) cost nothing, a copy of the running hash, and name the first
-rotten piece on a re-read; pieces that arrive ahead of the hash carry a checksum of
-their own. It has to tell rot only: the sha256 of the whole says what is right.
+Prefix digests (sha256) are copies of the running hash, so they cost nothing, and they locate the
+first damaged piece on a re-read. Pieces that arrive ahead of the hash have their own checksum. It
+only has to detect damage: the sha256 of the whole file decides.
 """
 
 from __future__ import annotations
@@ -31,17 +30,17 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 from ...system import atomic
 
 SCHEMA = 1
-#: A line is at most this long; the sidecar of 1 TB in 4 MiB steps stays below it.
+#: Maximum size of the journal; 1 TB in 4 MiB steps stays below it.
 _LIMIT = 64 * 1024 * 1024
-#: So long a refuted version of a source is not fetched again.
+#: Seconds for which a refuted version of a source is not fetched again.
 _REFUTED_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True)
 class Mark:
-    """Bytes ``[start, end)`` and the digest they are known by.
+    """Bytes ``[start, end)`` and their digest.
 
-    A ``prefix`` mark's digest is the sha256 of ``[0, end)``, any other's its own CRC-32.
+    The digest of a ``prefix`` mark is the sha256 of ``[0, end)``, of any other its own CRC-32.
     """
 
     start: int
@@ -52,23 +51,23 @@ class Mark:
 
 @dataclass(frozen=True)
 class Binding:
-    """Which file a partial belongs to; ``size_bytes`` 0 is unknown."""
+    """The file to which a partial belongs; ``size_bytes`` 0 is unknown."""
 
     sha256: str
     size_bytes: int
 
 
 class Journal:
-    """An open sidecar. Appends are unbuffered; ``sync`` makes them durable."""
+    """An open journal. Appends are unbuffered; ``sync`` makes them durable."""
 
     def __init__(self, path: str, binding: Binding) -> None:
         self.path = path
         self.binding = binding
-        #: By source: its strong ETag, and whatever tells one version from the next.
+        #: By source: its strong ETag, and a value that identifies its version.
         self.validators: Dict[str, str] = {}
         self.identities: Dict[str, str] = {}
         self.trial = 0
-        #: By source: the version of it that proved to be another file.
+        #: By source: the version that turned out to be another file.
         self.refuted: Dict[str, str] = {}
         self._refuted_at: Dict[str, int] = {}
         self._prefixes: List[Tuple[int, str]] = []
@@ -113,9 +112,9 @@ class Journal:
                 self._append(["s", start, end, digest])
 
     def forget(self, start: int, end: int) -> None:
-        """Forget what is known of ``[start, end)``; it rotted or is in doubt.
+        """Forget the digests of ``[start, end)``, which is damaged or doubtful.
 
-        Every prefix beyond it is kept: the chain holds again once the piece does.
+        Every later prefix is kept: it is valid again as soon as the piece is.
         """
         with self._lock:
             for key, (stop, _) in list(self._segments.items()):
@@ -123,7 +122,7 @@ class Journal:
                     del self._segments[key]
 
     def put_on_trial(self, end: int) -> None:
-        """Forget every digest: bytes ``[0, end)`` stay, but nothing vouches for them.
+        """Forget every digest; the bytes ``[0, end)`` stay, but are unverified.
 
         Raises DiskError or PrivilegeError.
         """
@@ -140,23 +139,23 @@ class Journal:
             self.put_on_trial(0)
 
     def validator(self, source: str, etag: str, identity: str) -> None:
-        """Record the version that ``source`` delivers (empty: it does not tell)."""
+        """Record the version that ``source`` delivers (empty: unknown)."""
         with self._lock:
             if (self.validators.get(source), self.identities.get(source)) != (etag, identity):
                 self.validators[source], self.identities[source] = etag, identity
                 self._append(["v", source, etag, identity])
 
     def learn_size(self, size: int) -> None:
-        """Record a size that was not known before."""
+        """Record a size that was unknown before."""
         with self._lock:
             self.binding = Binding(self.binding.sha256, size)
             self._append(["n", size])
 
     def refute(self, sources: Sequence[str], before: Sequence[Mark]) -> None:
-        """Record that ``sources`` were heard twice and have another digest.
+        """Record that ``sources`` were read twice and have another digest.
 
-        What they delivered is forgotten; only ``before``, known earlier, stays.
-        Raises DiskError or PrivilegeError.
+        What they delivered is forgotten; only the earlier ``before`` is kept. Raises DiskError or
+        PrivilegeError.
         """
         with self._lock:
             self._prefixes = [(mark.end, mark.digest) for mark in before if mark.prefix]
@@ -175,24 +174,24 @@ class Journal:
             os.fdatasync(self._handle)
 
     def close(self) -> None:
-        """Close the sidecar and leave it in place."""
+        """Close the journal and keep its file."""
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
 
     def discard(self) -> None:
-        """Close and remove the sidecar; one that stays is no failure."""
+        """Close and remove the journal; a failed removal is not an error."""
         self.close()
         with contextlib.suppress(OSError):
             os.unlink(self.path)
 
     @property
     def prefix_end(self) -> int:
-        """The end of the longest prefix with a known digest, in bytes."""
+        """Return the end of the longest prefix with a known digest, in bytes."""
         return self._prefixes[-1][0] if self._prefixes else 0
 
     def marks(self) -> List[Mark]:
-        """Return what is known, disjoint and in order of position."""
+        """Return the marks, disjoint and ordered by position."""
         found: List[Mark] = []
         position = 0
         for end, digest in self._prefixes:
@@ -215,7 +214,7 @@ class Journal:
         while self._prefixes and self._prefixes[-1][0] >= end:
             self._prefixes.pop()
         self._prefixes.append((end, digest))
-        # The prefix now vouches for these; memory stays small at any file size.
+        # The prefix now covers these, so memory stays small at any file size.
         for start in [key for key, value in self._segments.items() if value[0] <= end]:
             del self._segments[start]
 
@@ -241,20 +240,20 @@ class Journal:
         elif kind == "t":
             self.trial = int(record[1])
         elif kind == "x" and 0 <= time.time() - int(record[3]) < _REFUTED_SECONDS:
-            # Later the way may be mended, or the file put right under its old tag.
+            # Later the network may be repaired, or the file corrected under its old tag.
             self.refuted[str(record[1])] = str(record[2])
             self._refuted_at[str(record[1])] = int(record[3])
 
 
-#: What a line of another form raises. Nothing in it counts.
+#: The exceptions for an invalid line, which is ignored.
 _NOT_A_FACT = (ValueError, TypeError, LookupError, OverflowError, RecursionError)
 
 
 def load(path: str) -> Tuple[Optional[Journal], Optional[str]]:
-    """Return ``(journal, None)``, or ``(None, why)`` when there is none to trust.
+    """Return ``(journal, None)``, or ``(None, why)`` if there is no valid one.
 
-    A missing sidecar gives ``(None, None)``. A torn last line is what kill -9
-    or a power loss leaves; the lines before it stand.
+    A missing journal gives ``(None, None)``. After kill -9 or a power loss the last line may be
+    incomplete; the lines before it are valid.
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -275,8 +274,8 @@ def load(path: str) -> Tuple[Optional[Journal], Optional[str]]:
         return None, "its first line is not a header of schema %d" % SCHEMA
     journal = Journal(path, binding)
     for line in lines[1:]:
-        # Every fact is checked against the bytes on disk before it is used, so
-        # a line that cannot be read is merely a fact less.
+        # Every fact is checked against the bytes on disk before its use, so an unreadable line only
+        # means one fact less.
         with contextlib.suppress(*_NOT_A_FACT):
             journal._replay(json.loads(line))
     return journal, None

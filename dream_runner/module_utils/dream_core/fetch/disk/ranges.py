@@ -1,4 +1,4 @@
-"""Sets of byte ranges: which bytes are here, which are missing. Pure."""
+"""Sets of byte ranges: present and missing bytes. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Range = Tuple[int, int]
 
 
 class RangeSet:
-    """Disjoint, sorted, half-open ranges ``[start, end)``."""
+    """A set of disjoint, sorted, half-open ranges ``[start, end)``."""
 
     def __init__(self) -> None:
         self._ranges: List[Range] = []
@@ -22,7 +22,7 @@ class RangeSet:
         return sum(end - start for start, end in self._ranges)
 
     def add(self, start: int, end: int) -> None:
-        """Add ``[start, end)``, joining what it touches."""
+        """Add ``[start, end)`` and join adjacent ranges."""
         if start >= end:
             return
         low = bisect.bisect_left(self._ranges, (start, start))
@@ -36,7 +36,7 @@ class RangeSet:
         self._ranges[low:high] = [(start, end)]
 
     def remove(self, start: int, end: int) -> None:
-        """Remove ``[start, end)``, splitting what it cuts."""
+        """Remove ``[start, end)`` and split ranges if needed."""
         if start >= end:
             return
         kept: List[Range] = []
@@ -51,7 +51,7 @@ class RangeSet:
         self._ranges = kept
 
     def end_of(self, position: int) -> int:
-        """Return the end of the range that holds ``position``, or ``position``."""
+        """Return the end of the range that contains ``position``, or ``position``."""
         index = bisect.bisect_right(self._ranges, (position, 1 << 62)) - 1
         if index >= 0 and self._ranges[index][0] <= position < self._ranges[index][1]:
             return self._ranges[index][1]
@@ -60,7 +60,7 @@ class RangeSet:
     def first_gap(self, size: Optional[int]) -> Optional[Tuple[int, Optional[int]]]:
         """Return the first missing ``(start, end)`` below ``size``, or None.
 
-        With an unknown size the last gap is open: its end is None.
+        If the size is unknown, the last gap is open: its end is None.
         """
         position = 0
         for start, end in self._ranges:

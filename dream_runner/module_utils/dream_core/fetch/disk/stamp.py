@@ -1,7 +1,7 @@
-"""Verified stamps: proof that a file was hashed, good until the file changes.
+"""Stamps: the record that a file was hashed, valid until the file changes.
 
-A stamp holds path, size, mtime, inode and digest. As long as the file still shows
-the same, a re-check costs a ``stat``; anything else falls back to hashing.
+A stamp has path, size, mtime, inode and digest. While these are unchanged, a check takes one
+``stat``; otherwise the file is hashed again.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from .names import stem
 from .watch import state_of
 
 SCHEMA = 1
-#: How a stamp says that a file is another one; the digest follows.
+#: The beginning of a message about another digest, which follows.
 ITS_DIGEST = "its sha256 is "
 
 
 def stamp_path(path: str, stamps_dir: str = "") -> str:
-    """Return where the stamp of ``path`` is: in ``stamps_dir`` or beside the file."""
+    """Return the path of the stamp of ``path``: in ``stamps_dir`` or beside the file."""
     if stamps_dir:
         key = hashlib.sha256(os.path.abspath(path).encode("utf-8", "surrogateescape"))
         return os.path.join(stamps_dir, key.hexdigest()[:32] + ".json")
@@ -37,9 +37,9 @@ def stamp_path(path: str, stamps_dir: str = "") -> str:
 def write_stamp(
     path: str, sha256: str, stamps_dir: str = "", status: Optional[os.stat_result] = None
 ) -> None:
-    """Record that ``path`` was just verified, as the file of ``status`` (default: what it is).
+    """Record that ``path`` was just verified, with ``status`` (default: its current status).
 
-    A stamp that cannot be written is no error.
+    A failure to write the stamp is not an error.
     """
     with contextlib.suppress(OSError, DreamError):
         if stamps_dir:
@@ -55,7 +55,7 @@ def remove_stamp(path: str, stamps_dir: str = "") -> None:
 
 
 def recorded_digest(path: str, record: str) -> str:
-    """Return the digest that ``record`` keeps of ``path``; empty where the file has changed."""
+    """Return the digest of ``path`` in ``record``; empty if the file has changed."""
     known, _ = json_file.read_json(record, limit=65536)
     digest = known.get("sha256") if isinstance(known, dict) else None
     try:
@@ -66,7 +66,7 @@ def recorded_digest(path: str, record: str) -> str:
 
 
 def write_record(path: str, sha256: str, record: str) -> None:
-    """Keep the digest of ``path`` in the file ``record``; failing to is no error."""
+    """Write the digest of ``path`` to the file ``record``; a failure is not an error."""
     with contextlib.suppress(OSError, DreamError):
         os.makedirs(os.path.dirname(record), mode=0o700, exist_ok=True)
         json_file.write_json(record, _describe(path, os.stat(path), sha256), 0o600)
@@ -81,11 +81,11 @@ def is_present(
     write: bool = True,
     on_bytes: Optional[Callable[[int], None]] = None,
 ) -> Presence:
-    """Return whether ``path`` is the file of ``sha256``; never raises for what is there.
+    """Return whether ``path`` is the file with ``sha256``; never raises for its content.
 
-    A valid stamp answers without reading the file; ``verify`` reads it anyway.
-    ``write`` allows a new stamp after a hash. ``on_bytes`` is told the bytes hashed
-    so far. A link is followed to a regular file.
+    With a valid stamp the file is not read, unless ``verify`` is set. ``write`` allows a new stamp
+    after hashing. ``on_bytes`` receives the number of hashed bytes. A link to a regular file is
+    followed.
     """
     try:
         status = os.stat(path)
@@ -127,8 +127,8 @@ def _hashed(
 def _read(
     path: str, on_bytes: Optional[Callable[[int], None]] = None
 ) -> Tuple[str, os.stat_result]:
-    """Return the sha256 of a file, and the file that has it. Raises OSError."""
-    # A pipe that took the place of the file would keep the opening waiting.
+    """Return the sha256 of a file, and its status. Raises OSError."""
+    # Non-blocking, because a pipe could have replaced the file.
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         before = os.fstat(handle)
@@ -145,7 +145,7 @@ def _read(
 def _describe(path: str, status: os.stat_result, sha256: str) -> Dict[str, Any]:
     return {
         "schema": SCHEMA,
-        # A name that is not UTF-8 is escaped: such text is none of a state file.
+        # Escape a name that is not UTF-8, which a state file cannot contain.
         "path": os.path.abspath(path).encode("utf-8", "backslashreplace").decode("utf-8"),
         "size_bytes": status.st_size,
         "mtime_ns": status.st_mtime_ns,

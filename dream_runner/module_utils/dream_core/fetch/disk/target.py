@@ -1,7 +1,7 @@
-"""What must hold for a file to get its name at the end, checked before the first byte.
+"""Check before the first byte that the target can be created at the end.
 
-The last step is a rename. It replaces whatever has the name, a device as well as a file, and it
-fails after gigabytes where the name is a directory's, too long, or protected.
+The last step is a rename. It would replace anything with that name, even a device, and it would
+fail after gigabytes if the name is a directory, too long, or protected.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _PROTECTED = 0x10 | 0x20
 
 
 def require_usable(path: str) -> None:
-    """Raise unless a file can get the name ``path``: DiskError, PrivilegeError, UsageError."""
+    """Raise DiskError, PrivilegeError or UsageError if ``path`` cannot be created."""
     directory, name = os.path.split(path)
     if name in ("", ".", ".."):
         raise _not_a_file(path, "a directory")
     most = longest_name(directory)
     if len(os.fsencode(name)) > most:
         raise UsageError(
-            "the name of %s has %d bytes; this file system allows %d"
+            "the name of %s has %d bytes; this filesystem allows %d"
             % (path, len(os.fsencode(name)), most),
             code="BAD_NAME",
             where=path,
@@ -52,7 +52,7 @@ def require_usable(path: str) -> None:
         raise atomic.translate(error, path) from error
     if not stat_module.S_ISREG(status.st_mode):
         kinds = (kind for is_kind, kind in _KINDS if is_kind(status.st_mode))
-        raise _not_a_file(path, next(kinds, "no regular file"))
+        raise _not_a_file(path, next(kinds, "not a regular file"))
     why = _obstacle(path, directory, status)
     if why:
         raise PrivilegeError(
@@ -64,11 +64,11 @@ def require_usable(path: str) -> None:
 
 
 def _not_a_file(path: str, kind: str) -> DreamError:
-    hint = "give the name of a file"
+    hint = "use the name of a file"
     if kind == "a symbolic link":
-        hint = "give the name that it leads to, or remove the link"
+        hint = "use the target of the link, or remove the link"
     elif kind == "a directory":
-        hint = "give the name of a file in it: %s/NAME" % path.rstrip("/")
+        hint = "use the name of a file in it: %s/NAME" % path.rstrip("/")
     what = "%s is %s, not a regular file" % (path, kind)
     return DiskError(what, code="NOT_A_FILE", where=path, hint=hint)
 
@@ -76,7 +76,7 @@ def _not_a_file(path: str, kind: str) -> DreamError:
 def _obstacle(path: str, directory: str, status: os.stat_result) -> Optional[str]:
     """Return why a rename over an existing file would fail, or None."""
     if _is_mounted(path):
-        return "something is mounted on it"
+        return "it is a mount point"
     if _is_protected(path):
         return "it is immutable (chattr -i)"
     with contextlib.suppress(OSError):
@@ -105,10 +105,10 @@ def _is_protected(path: str) -> bool:
 def give_access(
     file: Union[int, str], status: os.stat_result, uid: int, gid: int, mode: int
 ) -> bool:
-    """Give a file its owner, group and mode (-1: keep); return whether one was another."""
+    """Set owner, group (-1: keep) and mode of a file; return whether anything changed."""
     owned = uid in (-1, status.st_uid) and gid in (-1, status.st_gid)
     if not owned:
-        # First, for it takes away the bits that change the user.
+        # First, because it clears the setuid bits.
         os.chown(file, uid, gid)
     if owned and status.st_mode & 0o7777 == mode:
         return False

@@ -1,8 +1,8 @@
-"""Notices writes to the partial that are not this program's, as far as the kernel shows them.
+"""Detect writes to the partial file by other programs, as far as the kernel shows them.
 
-Before each write of its own the file is compared with what it was after the last one: another
-time or size is somebody else's work. Bytes in order are hashed from memory, so that such a write
-would pass unseen otherwise. While several own writes are under way nothing can be told apart.
+Before each write the file is compared with its state after the last one: another time or size comes
+from another program. Bytes in order are hashed from memory, so such a write would not be noticed
+otherwise. While several own writes are pending, others cannot be detected.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Iterator, Tuple
 State = Tuple[int, int, int]
 
 #: ext2 to ext4, xfs, btrfs, f2fs, bcachefs, zfs, tmpfs, overlay (linux/magic.h). A network
-#: filesystem brings every byte to its server before it tells a time, and may change it later.
+#: filesystem sends every byte to its server before it reports a time, and may change the time
+#: later.
 _LOCAL = (
     0xEF53,
     0x58465342,
@@ -30,7 +31,7 @@ _LOCAL = (
 
 
 class Watch:
-    """The state of an open file after the last write of this program. Thread-safe.
+    """Watch an open file: its state after the last write of this program. Thread-safe.
 
     On a network filesystem nothing is compared.
     """
@@ -44,23 +45,23 @@ class Watch:
         self._state = state_of(os.fstat(handle))
 
     def begin(self) -> None:
-        """Note that a write of this program begins."""
+        """Record that a write of this program begins."""
         with self._lock:
             self._compare()
             self._writers += 1
 
     def end(self) -> None:
-        """Note that a write of this program is over."""
+        """Record that a write of this program has ended."""
         with self._lock:
             self._writers -= 1
-            # After a disk that hung for long the file may be closed by now.
+            # After a long hang of the disk the file may be closed.
             with contextlib.suppress(OSError):
                 if not self._writers and self._is_local:
                     self._state = state_of(os.fstat(self._handle))
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """Do a write of this program in the block."""
+        """Run a write of this program in the block."""
         self.begin()
         try:
             yield
@@ -68,13 +69,13 @@ class Watch:
             self.end()
 
     def is_foreign(self) -> bool:
-        """Return whether somebody else wrote since the last ``forget``."""
+        """Return whether another program has written since the last ``forget``."""
         with self._lock:
             self._compare()
             return self._is_foreign
 
     def forget(self) -> None:
-        """Begin anew: the file is going to be read as it is."""
+        """Start over, because the file will be read again."""
         with self._lock:
             self._is_foreign = False
             self._state = state_of(os.fstat(self._handle))
@@ -87,12 +88,12 @@ class Watch:
 
 
 def state_of(status: os.stat_result) -> State:
-    """Return what a write changes; times can be set back, but not that of the change itself."""
+    """Return the values that a write changes; ctime cannot be set back."""
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def filesystem(handle: int) -> int:
-    """Return the number of the filesystem's kind (statfs, f_type), 0 if it is not told."""
+    """Return the type of the filesystem (statfs, f_type); 0 if it is unknown."""
     call = getattr(ctypes.CDLL(None), "fstatfs", None)
     answer = (ctypes.c_long * 64)()
     if call is None or call(handle, answer) != 0:

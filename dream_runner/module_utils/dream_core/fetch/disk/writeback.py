@@ -1,9 +1,8 @@
-"""Brings a partial to the disk while it arrives, so that little is left for the end.
+"""Write a partial file to the disk while it arrives, so that little is left at the end.
 
-Left to itself the kernel keeps gigabytes in memory, and the ``fsync`` before the
-rename waits for all of them; a full sync on the way holds up every write meanwhile.
-So the kernel is asked, every few megabytes and without waiting, to begin; the syncs
-then find little to do.
+By default the kernel keeps gigabytes in memory, and the ``fsync`` before the rename waits for all
+of them; a full sync in between blocks all writes. So the kernel is told every few megabytes to
+start writing, without waiting; the syncs then have little to do.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ from .partial import Partial
 
 _TICK_SECONDS = 0.02
 _PUSH_BYTES = 8 * 1024 * 1024
-#: Bytes and journal are durable after so many seconds.
+#: Seconds after which bytes and journal are durable.
 _SYNC_SECONDS = 2.0
-#: linux/fs.h: begin to write what is dirty, and do not wait for it.
+#: linux/fs.h: start to write dirty pages without waiting.
 _SYNC_FILE_RANGE_WRITE = 2
 
 
 class Writeback(threading.Thread):
-    """Follows the hash, behind which every byte is written, until the transfer ends."""
+    """A thread that follows the hash, behind which every byte is written."""
 
     def __init__(self, partial: Partial, board: Board, hasher: Hasher) -> None:
         super().__init__(name="fetch-sync", daemon=True)
@@ -37,7 +36,7 @@ class Writeback(threading.Thread):
         self._pushed = 0
 
     def run(self) -> None:
-        """Push and sync; a failing disk ends the transfer."""
+        """Write back and sync; a disk failure ends the transfer."""
         synced = time.monotonic()
         while not self._board.ended.wait(_TICK_SECONDS):
             self._push()
@@ -60,7 +59,7 @@ class Writeback(threading.Thread):
 
 
 def _begin_writing(handle: int, start: int, count: int) -> None:
-    """Begin to write a range to the disk; where that cannot be asked for, nothing."""
+    """Start to write a range to the disk; do nothing if that is not supported."""
     call = getattr(ctypes.CDLL(None), "sync_file_range", None)
     if call is not None:
         call(handle, ctypes.c_int64(start), ctypes.c_int64(count), _SYNC_FILE_RANGE_WRITE)

@@ -1,1 +1,1 @@
-"""Where the bytes of a file can come from."""
+"""The kinds of sources of a file."""

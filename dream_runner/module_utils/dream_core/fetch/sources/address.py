@@ -1,4 +1,4 @@
-"""URLs and who may see what: origins, proxies, credentials, and names fit to show."""
+"""URLs, origins, proxies and credentials, and URLs for display without secrets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ UNIX = "http+unix"
 _PORTS = {"http": 80, "https": 443, UNIX: 0}
 _HUB_PATH = re.compile(r"/[^/]+/[^/]+/resolve/[^/]+/.+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-#: What an address may hold in clear besides ``%XX``; a browser encodes the rest as well.
+#: Characters that need no encoding in an address; a browser encodes the rest as well.
 _NOT_CLEAR = re.compile(rb"[^!#$%&'()*+,\-./0-9:;=?@A-Z\[\]_a-z~|\\^]")
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}")
 _PLACE = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%25[\w.-]+)?\]|[^:\[\]]*)(?::([0-9]{0,5}))?", re.ASCII)
@@ -30,7 +30,7 @@ Origin = Tuple[str, str, int]
 
 @dataclass(frozen=True)
 class Address:
-    """A URL taken apart. ``target`` is what a request line asks an origin for."""
+    """A parsed URL. ``target`` is the part for a request line to the origin."""
 
     scheme: str
     host: str
@@ -39,12 +39,12 @@ class Address:
 
     @property
     def origin(self) -> Origin:
-        """The scheme, host and port: who gets to see a credential."""
+        """Return scheme, host and port, which decide who receives a credential."""
         return self.scheme, self.host, self.port
 
     @property
     def host_header(self) -> str:
-        """The value of the Host header."""
+        """Return the value of the Host header."""
         if self.scheme == UNIX:
             return "localhost"
         host = "[%s]" % self.host.partition("%")[0] if ":" in self.host else self.host
@@ -52,9 +52,9 @@ class Address:
 
 
 def parse(url: str) -> Address:
-    """Return the address of an http or https URL; raises UsageError for any other.
+    """Parse an http or https URL; raises UsageError for any other.
 
-    Letters and blanks are encoded as a browser does it; control characters are refused.
+    Letters and spaces are encoded as in a browser; control characters are rejected.
     """
     if url.startswith(UNIX + ":"):
         parts = urlsplit(url)
@@ -71,7 +71,7 @@ def _target(parts: SplitResult) -> str:
 def clean(url: str) -> str:
     """Return an http or https URL as ASCII: names in IDNA, the rest percent-encoded.
 
-    Raises UsageError BAD_URL, whose text holds nothing that may be secret.
+    Raises UsageError BAD_URL, whose text contains no possible secret.
     """
     if _CONTROL.search(url):
         raise _bad_url(url, "has a control character")
@@ -97,18 +97,18 @@ def is_web(source: str) -> bool:
 
 
 def normal(source: str) -> str:
-    """Return a source, its URL as ASCII if it is one of the web. Raises UsageError BAD_URL."""
+    """Return a source, with a web URL as ASCII. Raises UsageError BAD_URL."""
     return clean(source) if is_web(source.strip()) else source
 
 
 def follow(url: str, location: str) -> str:
-    """Return where a Location header, as text of latin-1, leads from ``url``.
+    """Return the URL of a Location header (as latin-1 text), relative to ``url``.
 
     Raises UsageError BAD_URL.
     """
     text = location.encode("latin-1", "replace").decode("utf-8", "surrogateescape").strip()
     if not text or _CONTROL.search(text):
-        raise _bad_url(text, "leads nowhere" if not text else "has a control character")
+        raise _bad_url(text, "is empty" if not text else "has a control character")
     try:
         return clean(urljoin(url, text))
     except ValueError:
@@ -121,7 +121,7 @@ def _encoded(text: str) -> str:
 
 
 def _host(url: str, host: str) -> str:
-    """Return a host in ASCII. Raises UsageError."""
+    """Convert a host to ASCII. Raises UsageError."""
     if host.startswith("["):
         try:
             ipaddress.IPv6Address(host[1:-1].partition("%")[0])
@@ -129,7 +129,7 @@ def _host(url: str, host: str) -> str:
             raise _bad_url(url, "has an invalid IPv6 address") from None
         return host
     try:
-        # Each label has a length, also where all is ASCII.
+        # The length of each label is limited, also in ASCII.
         name = host.encode("idna").decode("ascii").lower()
     except UnicodeError:
         name = ""
@@ -142,14 +142,14 @@ def _bad_url(url: str, why: str) -> UsageError:
     rest = url.partition("://")[2]
     hint = "check the address"
     if "@" in rest and "@" not in re.split(r"[/?#]", rest)[0]:
-        hint = "write / ? # and @ in a user name or password as %2F %3F %23 and %40"
+        hint = "write '/', '?', '#' and '@' in a user name or password as %2F, %3F, %23 and %40"
     return UsageError("%s %s" % (shown(url), why), code="BAD_URL", hint=hint)
 
 
 def shown(url: str) -> str:
-    """Return a URL without what may be secret: user, password, query, parameters, fragment.
+    """Return a URL without possible secrets: user, password, query, parameters, fragment.
 
-    Where a password holds a slash that is not encoded, its rest looks like a port or a path.
+    If a password has an unencoded slash, its rest looks like a port or a path.
     """
     try:
         parts = urlsplit(url)
@@ -169,7 +169,7 @@ def shown(url: str) -> str:
 
 
 def apply_endpoint(url: str, network: Network) -> str:
-    """Return ``url``, its origin replaced by the endpoint if it is a hub's."""
+    """Return ``url``; the endpoint replaces the origin of a hub URL."""
     if not network.endpoint or not is_web(url):
         return url
     parts = urlsplit(url)
@@ -180,9 +180,9 @@ def apply_endpoint(url: str, network: Network) -> str:
 
 
 def hub_origin(urls: Sequence[str], network: Network) -> Optional[Origin]:
-    """Return the only origin that may see the token: the endpoint, or the first hub named.
+    """Return the only origin that receives the token: the endpoint, or the first hub source.
 
-    A mirror that looks like a hub and stands further down gets no token.
+    A later mirror that looks like a hub gets no token.
     """
     if network.endpoint:
         return parse(network.endpoint).origin
@@ -193,17 +193,16 @@ def hub_origin(urls: Sequence[str], network: Network) -> Optional[Origin]:
 
 
 def authorization(url: str, network: Network, hub: Optional[Origin]) -> Dict[str, str]:
-    """Return the headers that authenticate at the origin of ``url``, and only there.
+    """Return the authentication headers for the origin of ``url``, and only for that.
 
-    In this order: the token of the peers, user and password of the URL, the token at
-    the ``hub``, netrc.
+    In this order: the peers' token, user and password of the URL, the token for the ``hub``, netrc.
     """
     parts, place = urlsplit(url), parse(url)
     if is_peer(place, network):
-        return _bearer(network.peer_token, "the token of the peers") if network.peer_token else {}
+        return _bearer(network.peer_token, "the peers' token") if network.peer_token else {}
     if parts.username:
         return _basic(parts)
-    # A token never crosses a network in clear.
+    # A token is never sent unencrypted over a network.
     safe = place.scheme == "https" or is_loopback(place.host)
     if network.token and safe and place.origin == hub and _HUB_PATH.search(parts.path):
         return _bearer(network.token, "the token (HF_TOKEN)")
@@ -212,17 +211,17 @@ def authorization(url: str, network: Network, hub: Optional[Origin]) -> Dict[str
 
 
 def is_peer(place: Address, network: Network) -> bool:
-    """Return whether ``place`` serves blobs to this run."""
+    """Return whether ``place`` is a peer, which serves blobs to this run."""
     return any(place.origin == parse(peer).origin for peer in network.peers)
 
 
 def is_own(url: str, network: Network) -> bool:
-    """Return whether ``url`` leads to a peer."""
+    """Return whether ``url`` is on a peer."""
     return any(url.startswith(peer + "/") for peer in network.peers)
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether ``host`` is this machine, by number or as localhost."""
+    """Return whether ``host`` is this machine, as an IP address or as localhost."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -230,13 +229,13 @@ def is_loopback(host: str) -> bool:
 
 
 def _bearer(token: str, name: str) -> Dict[str, str]:
-    """Return the header for a token; a line end around it is cut off, one inside is refused."""
+    """Return the header for a token; a line end around it is removed, one inside is rejected."""
     value = token.strip()
     if not re.fullmatch(r"[\x21-\x7e]+", value):
         raise UsageError(
-            "%s has characters that no token has, such as a blank or a line end" % name,
+            "%s has characters that are not valid in a token, such as a space or a line end" % name,
             code="BAD_TOKEN",
-            hint="set it again, without blanks and line ends",
+            hint="set it again without spaces and line ends",
         )
     return {"Authorization": "Bearer " + value}
 
@@ -259,20 +258,20 @@ def _netrc_entry(path: str, host: str) -> Optional[Tuple[str, str]]:
     except text_file.Unreadable as error:
         raise _bad_netrc(path, error.reason) from None
     except netrc.NetrcParseError as error:
-        # Its message quotes what it did not understand, and that may be the password.
+        # Its message quotes the invalid text, which may be the password.
         line = error.lineno if isinstance(error.lineno, int) else 0
-        raise _bad_netrc(path, "line %d has a mistake" % line) from None
+        raise _bad_netrc(path, "line %d has a syntax error" % line) from None
     except OSError as error:
         raise _bad_netrc(path, os.strerror(error.errno or 0)) from None
     except (ValueError, RecursionError):
-        raise _bad_netrc(path, "it cannot be understood") from None
+        raise _bad_netrc(path, "it has a syntax error") from None
     if not found or found[2] is None:
         return None
     return found[0] or "", found[2]
 
 
 def _parsed(text: str) -> netrc.netrc:
-    """Return the entries of a netrc file; the standard library reads them from a file only."""
+    """Parse a netrc file; the standard library reads only from files."""
     handle = os.memfd_create("netrc", os.MFD_CLOEXEC)
     try:
         os.write(handle, text.encode("utf-8"))
@@ -286,7 +285,7 @@ def _bad_netrc(path: str, why: str) -> UsageError:
 
 
 def proxy_for(address: Address, network: Network) -> Optional[Address]:
-    """Return the proxy to use for ``address``, or None; raises UsageError if unusable."""
+    """Return the proxy for ``address``, or None. Raises UsageError if it is invalid."""
     url = network.proxies.get(address.scheme, "")
     if not url or is_peer(address, network) or _bypassed(address, network.no_proxy):
         return None
@@ -295,13 +294,13 @@ def proxy_for(address: Address, network: Network) -> Optional[Address]:
         raise UsageError(
             "the proxy %s is not an http proxy" % shown(url),
             code="BAD_PROXY",
-            hint="give an http:// proxy, or exempt the host in no_proxy",
+            hint="use an http:// proxy, or add the host to no_proxy",
         )
     return proxy
 
 
 def proxy_authorization(address: Address, network: Network) -> Dict[str, str]:
-    """Return the header that authenticates at the proxy of ``address``."""
+    """Return the authentication header for the proxy of ``address``."""
     url = network.proxies.get(address.scheme, "")
     parts = urlsplit(url if "://" in url else "http://" + url)
     if not parts.username:

@@ -1,4 +1,4 @@
-"""The body of a response, and what its header says of the file."""
+"""The body of a response, and the information about the file in its headers."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from .wire import Response
 
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
 _UNSATISFIED = re.compile(r"bytes \*/(\d{1,18})", re.ASCII)
-#: Bodies of redirects and errors up to this length and time are read to keep the connection.
+#: Limits of size and time for reading the body of a redirect or error to keep the connection.
 _DRAIN = 64 * 1024
 _DRAIN_SECONDS = 2.0
-#: So much of a small or unexpected answer is looked at to say what it is.
+#: Bytes of a small or unexpected answer that are read to identify it.
 LOOK_BYTES = 1024
 
 
 class Body:
-    """The bytes of one response, from ``position`` of the file onwards.
+    """The bytes of one response, starting at ``position`` in the file.
 
-    ``end`` is where the response says it ends, None if it does not say.
+    ``end`` is the end that the response states, or None.
     """
 
     def __init__(self, response: Response, link: Link, position: int, end: Optional[int]) -> None:
@@ -33,12 +33,12 @@ class Body:
         self._link = link
         self.position = position
         self.end = end
-        #: The size of the file as this response states it; 0 if it does not.
+        #: The size of the file that this response states; 0 if unknown.
         self.total = 0
         self._looked = b""
 
     def readinto(self, view: memoryview) -> int:
-        """Read what has arrived into ``view``; 0 at the end. Raises SourceFault."""
+        """Read available bytes into ``view``; return 0 at the end. Raises SourceFault."""
         if self.end is not None:
             view = view[: self.end - self.position]
         if not len(view):
@@ -48,7 +48,7 @@ class Body:
         return count
 
     def look(self) -> bytes:
-        """Return the first bytes without taking them. Raises SourceFault."""
+        """Return the first bytes without consuming them. Raises SourceFault."""
         buffer = memoryview(bytearray(LOOK_BYTES))
         while len(self._looked) < LOOK_BYTES:
             count = self._read(buffer[: LOOK_BYTES - len(self._looked)])
@@ -58,7 +58,7 @@ class Body:
         return self._looked
 
     def close(self) -> None:
-        """End the response; the connection stays usable only if all was read."""
+        """End the response; the connection can be reused only if everything was read."""
         if self._looked or not self._response.reusable:
             self._link.close()
 
@@ -81,7 +81,7 @@ class Body:
 
 
 def empty_body(response: Response, link: Link, start: int) -> Body:
-    """Return an empty body: of a file whose size was not known, all is here already."""
+    """Return an empty body if a file of unknown size is already complete."""
     found = _UNSATISFIED.fullmatch(response.head.get("Content-Range"))
     drain(response, link)
     if not found or int(found.group(1)) != start:
@@ -101,13 +101,13 @@ def content_range(response: Response) -> Tuple[int, int, int]:
 
 
 def strong_etag(response: Response) -> str:
-    """Return the strong validator of a response, or ``""``."""
+    """Return the strong ETag of a response, or ``""``."""
     etag = response.head.get("ETag")
     return etag if re.fullmatch(r'"[\x21\x23-\x7e]{0,510}"', etag) else ""
 
 
 def stated_digest(response: Response) -> str:
-    """Return the sha256 that a hub or a Repr-Digest header states, or ``""``."""
+    """Return the sha256 in a hub's or a Repr-Digest header, or ``""``."""
     linked = response.head.get("X-Linked-ETag").strip('"').lower()
     if re.fullmatch(r"[0-9a-f]{64}", linked):
         return linked
@@ -122,7 +122,7 @@ def stated_digest(response: Response) -> str:
 
 
 def drain(response: Response, link: Link) -> None:
-    """Read a short body, so that the connection can be used again; else close it."""
+    """Read a short body, so that the connection can be reused; otherwise close it."""
     if response.length is not None and response.length <= _DRAIN:
         with contextlib.suppress(OSError, SourceFault):
             response.read(response.length, _DRAIN_SECONDS)

@@ -1,4 +1,4 @@
-"""One connection of a worker: direct, through a proxy, over TLS or a Unix socket."""
+"""The connection of a worker: direct, through a proxy, with TLS, or over a Unix socket."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from . import address as addresses
 from .address import Address
 from .wire import Pace, Response, Wire, connect, secure
 
-#: A server of this run in the same network answers sooner than one of the world, or is gone.
+#: Timeout for a peer of this run, which is in the same network and answers fast.
 _PEER_CONNECT_SECONDS = 5.0
 _PEER_STALL_SECONDS = 10.0
-#: An answer on a connection that was used before may be what is left of the last one.
+#: The answer on a reused connection may be the rest of the last one.
 _STALE_CONNECTION = ("CONNECTION_LOST", "BAD_ANSWER")
 
 
 class Link:
-    """The one connection of one worker; it reconnects when the origin changes."""
+    """The connection of one worker; it reconnects when the origin changes."""
 
     def __init__(self, network: Network, patience: Patience) -> None:
         self._network = network
@@ -39,14 +39,14 @@ class Link:
         self.latency = 0.0
 
     def get(self, address: Address, headers: Dict[str, str]) -> Response:
-        """Return the response to a GET. Raises OSError or SourceFault."""
+        """Send a GET; return the response. Raises OSError or SourceFault."""
         reused = self._wire is not None and self._origin == address.origin
         try:
             return self._get(address, headers)
         except (ConnectionError, SourceFault) as error:
             self.close()
             is_stale = not isinstance(error, SourceFault) or error.code in _STALE_CONNECTION
-            # A server may close an idle connection at any time; that is no fault.
+            # A server may close an idle connection at any time, which is not a fault.
             if not reused or self._aborted or not is_stale:
                 raise
             return self._get(address, headers)
@@ -58,7 +58,7 @@ class Link:
         self._wire, self._origin = None, None
 
     def abort(self) -> None:
-        """Wake a thread that waits on this connection; it gets an error, now and later."""
+        """Wake a thread that waits for this connection; it gets an error, now and later."""
         self._aborted = True
         wire = self._wire
         if wire is not None:
@@ -67,7 +67,7 @@ class Link:
 
     def _get(self, address: Address, headers: Dict[str, str]) -> Response:
         if self._aborted:
-            raise ConnectionAbortedError("the fetch is ending")
+            raise ConnectionAbortedError("the fetch is stopping")
         if self._wire is None or self._origin != address.origin:
             self.close()
             self._wire = self._connect(address)
@@ -104,7 +104,7 @@ class Link:
         return Wire(sock, stall)
 
     def _tunnel(self, wire: Wire, address: Address) -> None:
-        """Ask a proxy for a way to ``address``. Raises OSError or SourceFault."""
+        """Open a tunnel to ``address`` through a proxy. Raises OSError or SourceFault."""
         host = "[%s]" % address.host if ":" in address.host else address.host
         place = "%s:%d" % (host, address.port)
         credentials = addresses.proxy_authorization(address, self._network)
@@ -112,12 +112,12 @@ class Link:
         head = wire.head(wire.stall_seconds)
         if not 200 <= head.status < 300:
             fault = from_status(head.status, head.get("Retry-After"))
-            fault.what = "the proxy says %s" % fault.what
+            fault.what = "the proxy answers %s" % fault.what
             if fault.permanent and fault.code != "NETWORK_LOGIN":
                 fault.code = "PROXY_REFUSED"
             raise fault
         if wire.has_more():
-            raise SourceFault("BAD_ANSWER", "the proxy says more than it was asked for")
+            raise SourceFault("BAD_ANSWER", "the proxy sent unexpected data")
 
     def _tls(self, address: Address) -> ssl.SSLContext:
         network = self._network
@@ -130,7 +130,7 @@ class Link:
 def _tls(
     authorities: Tuple[str, ...], client_cert: str = "", is_checked: bool = True
 ) -> ssl.SSLContext:
-    """Return the TLS settings; reading the system's authorities takes a while, so once."""
+    """Return the TLS context; created once, because reading the system's authorities is slow."""
     _require_files(*authorities, client_cert)
     file = ""
     try:
@@ -142,7 +142,7 @@ def _tls(
         if client_cert:
             context.load_cert_chain(client_cert, password=_no_password)
     except ssl.SSLError:
-        raise _bad_ca_file(file, "it holds no certificate that can be used") from None
+        raise _bad_ca_file(file, "it contains no usable certificate") from None
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else ""
         raise _bad_ca_file(file, why or "it cannot be read") from None
@@ -154,14 +154,14 @@ def _tls(
 
 
 def _require_files(*paths: str) -> None:
-    """Raise UsageError for what OpenSSL would wait for: a pipe, a device."""
+    """Raise UsageError for pipes and devices, which would block OpenSSL."""
     for path in filter(os.path.exists, filter(None, paths)):
         if not os.path.isfile(path) and not os.path.isdir(path):
             raise _bad_ca_file(path, "it is not a regular file")
 
 
 def _no_password() -> str:
-    """Return nothing: OpenSSL would ask for a password on the terminal."""
+    """Return no password: otherwise OpenSSL would ask on the terminal."""
     return ""
 
 

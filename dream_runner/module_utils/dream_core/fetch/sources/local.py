@@ -20,7 +20,7 @@ _FICLONE = 0x40049409
 
 
 class LocalBody:
-    """The bytes of a local file, or of one that lies in parts, from ``position`` onwards."""
+    """The bytes of a local file, or of one in parts, starting at ``position``."""
 
     def __init__(self, handles: Sequence[int], position: int) -> None:
         self._parts = [(handle, os.fstat(handle).st_size) for handle in handles]
@@ -29,7 +29,7 @@ class LocalBody:
         self.end: Optional[int] = self.total
 
     def readinto(self, view: memoryview) -> int:
-        """Read into ``view``; 0 at the end. Raises SourceFault."""
+        """Read into ``view``; return 0 at the end. Raises SourceFault."""
         start = 0
         for handle, size in self._parts:
             if self.position < start + size:
@@ -49,26 +49,26 @@ class LocalBody:
 
 
 class Joined(io.RawIOBase):
-    """A file, or one that lies in parts, as one that can be read at any place."""
+    """A file, or a file in parts, as one seekable file."""
 
     def __init__(self, path: str) -> None:
         super().__init__()
         self._body = LocalBody([_open_file(part) for part in parts_of(path)], 0)
 
     def readable(self) -> bool:
-        """Return that it can be read."""
+        """Return true."""
         return True
 
     def seekable(self) -> bool:
-        """Return that any place in it can be read next."""
+        """Return true."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Read into ``buffer``; 0 at the end."""
+        """Read into ``buffer``; return 0 at the end."""
         return self._body.readinto(memoryview(buffer))
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a place; return it."""
+        """Set the position; return it."""
         begins = (0, self._body.position, self._body.total)
         self._body.position = begins[whence] + offset
         return self._body.position
@@ -105,12 +105,12 @@ class LocalSource:
             raise SourceFault("SIZE_MISMATCH", what, stale=True)
         if self.refuted and self.identity == self.refuted:
             body.close()
-            what = "its content was found wrong before, and it has not changed"
+            what = "its content was wrong before, and it has not changed"
             raise SourceFault("DIGEST_MISMATCH", what, stale=True)
         return body
 
     def clone_into(self, handle: int, size: int) -> bool:
-        """Share the file's blocks with an empty file; return whether that worked."""
+        """Clone the file's blocks into an empty file; return whether that worked."""
         with contextlib.suppress(SourceFault, OSError):
             source = _open_file(self._path)
             try:
@@ -125,7 +125,7 @@ class LocalSource:
 
 def _open_file(path: str) -> int:
     try:
-        # A pipe would keep the opening waiting.
+        # Non-blocking, because opening a pipe would wait.
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         if not stat_module.S_ISREG(os.fstat(handle).st_mode):
             os.close(handle)
@@ -143,13 +143,13 @@ def _path_of(url: str) -> bytes:
     try:
         return os.fsencode(urlsplit(url).path)
     except (ValueError, UnicodeError):
-        raise UsageError("the address of a file is not a URL", code="BAD_URL") from None
+        raise UsageError("the file address is not a valid URL", code="BAD_URL") from None
 
 
 def local_path(source: str, name: str, sha256: str) -> Optional[str]:
-    """Return the path that ``source`` names on this machine, or None for a URL.
+    """Return the local path of ``source``, or None for a URL.
 
-    In a bundle directory the file is looked for by digest, then by ``name``.
+    In a bundle directory the file is searched by digest, then by ``name``.
     """
     if source.startswith("file:"):
         path = os.fsdecode(unquote_to_bytes(_path_of(source)))

@@ -1,4 +1,4 @@
-"""The sources of one request: peers, web servers, local files, packages."""
+"""Create the sources of a request: peers, web servers, local files, packages."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 def sources_of(request: FetchRequest, fetch: Fetch) -> List[Any]:
-    """Return the sources of ``request`` in its order; ``fetch`` gets the package of a member.
+    """Return the sources of ``request`` in order; ``fetch`` downloads the package of a member.
 
-    Raises UsageError where there is none, or where an address is invalid.
+    Raises UsageError if there is none, or if an address is invalid.
     """
     network = request.network
     if not request.sources:
         raise UsageError(
             "there is no source for %s" % request.path,
             code="NO_SOURCE",
-            hint="give a URL, a file or a bundle directory",
+            hint="add a URL, a file or a bundle directory",
         )
     named = [text.replace("{sha256}", request.sha256) for text in request.sources]
     urls = [addresses.apply_endpoint(addresses.normal(text), network) for text in named]
@@ -41,7 +41,7 @@ def sources_of(request: FetchRequest, fetch: Fetch) -> List[Any]:
 
 def _source(url: str, request: FetchRequest, hub: Optional[addresses.Origin], fetch: Fetch) -> Any:
     if is_wheel(url):
-        # Few fetches need it, and it reads pip's configuration.
+        # Imported here, because few fetches need it and it reads pip's configuration.
         from .wheel import WheelSource
 
         return WheelSource(url, request, fetch)

@@ -1,7 +1,7 @@
-"""Ask a Python package index where a wheel is: the simple API as JSON (PEP 691) or HTML (PEP 503).
+"""Find a wheel in a Python package index: the simple API as JSON (PEP 691) or HTML (PEP 503).
 
-An index is a server like any other: its answer is bounded in size and time, an address in it may
-lead to http and https only, and what is fetched from there is verified by its digest.
+The answer of an index is limited in size and time, its addresses may only use http and https, and
+files from there are verified by their digest.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ _ACCEPT = (
 )
 _JSON = ("application/vnd.pypi.simple.v1+json", "application/json")
 _HTML = ("application/vnd.pypi.simple.v1+html", "text/html", "application/xhtml+xml")
-#: The page of a project with some ten thousand files stays below this.
+#: Maximum page size; the page of a project with ten thousand files is smaller.
 _LIMIT_BYTES = 16 * 1024 * 1024
 _PAGE_SECONDS = 120.0
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-#: Each tag is looked at for itself, so that no page can make the search slow.
+#: Each tag is matched separately, so that no page can make the search slow.
 _HREF = re.compile(r"""(?:^|\s)href\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>"']+))""", re.I)
 
 
 @dataclass(frozen=True)
 class File:
-    """A file that an index offers; an empty digest or a size of 0 is not stated.
+    """A file in an index; an empty digest or a size of 0 means unknown.
 
-    ``origin`` is the page that named it. ``path`` is set for a file on this machine.
+    ``origin`` is the page that lists it. ``path`` is set for a file on this machine.
     """
 
     name: str
@@ -52,12 +52,12 @@ class File:
 
 
 def normalized(project: str) -> str:
-    """Return a project's name in the form that indexes use."""
+    """Return a project's name in its normalized form."""
     return re.sub(r"[-_.]+", "-", project).lower()
 
 
 def is_wheel_of(name: str, project: str, version: str) -> bool:
-    """Return whether a file name is that of a wheel of this release."""
+    """Return whether a file name belongs to a wheel of this release."""
     parts = name[: -len(".whl")].split("-") if name.endswith(".whl") else []
     if len(parts) not in (5, 6):
         return False
@@ -65,7 +65,7 @@ def is_wheel_of(name: str, project: str, version: str) -> bool:
 
 
 def _version(text: str) -> Tuple[str, ...]:
-    """Return a version in a form to compare: ``1.0`` is ``1``, ``1.0_post1`` is ``1.0.post1``."""
+    """Return a comparable form of a version: ``1.0`` is ``1``, ``1.0_post1`` is ``1.0.post1``."""
     release, _, rest = re.sub(r"[-_]+", ".", text.lower()).partition("+")
     parts = re.findall(r"\d+|[a-z]+", release)
     while parts and parts[-1] == "0":
@@ -74,19 +74,19 @@ def _version(text: str) -> Tuple[str, ...]:
 
 
 class Index:
-    """The places that pip is configured to ask."""
+    """The places that pip is configured to search."""
 
     def __init__(self, network: Network, patience: Patience) -> None:
         self._config = pip_config.read(network.pip)
         self.network = with_pip(network, self._config)
         self._patience = patience
-        #: Why a place was of no use, by its address.
+        #: Why a place could not be used, by its address.
         self.faults: List[Tuple[str, SourceFault]] = []
 
     def find(self, project: str, version: str) -> List[File]:
-        """Return the wheels of a release, in the order of pip's places.
+        """Find the wheels of a release, in the order of pip's places.
 
-        A place that cannot be asked is noted in ``faults``. Raises UsageError.
+        The failure of a place is recorded in ``faults``. Raises UsageError.
         """
         self.faults = []
         found: List[File] = []
@@ -117,18 +117,18 @@ class Index:
         return []
 
     def _require_trust(self, url: str) -> None:
-        """Refuse plain http as pip does, unless the host is trusted or this machine."""
+        """Reject plain http as pip does, unless the host is trusted or is this machine."""
         address = addresses.parse(url)
         if address.scheme == "https" or addresses.is_loopback(address.host):
             return
         if not self.network.trusts(address.host, address.port):
-            what = "plain http, and the host is not in pip's trusted-host"
+            what = "it uses plain http, and the host is not in pip's trusted-host"
             raise SourceFault("INDEX_NOT_TRUSTED", what, permanent=True)
 
 
 def with_pip(network: Network, config: PipConfig) -> Network:
-    """Return ``network`` with what pip's configuration says of proxy and certificates."""
-    # An index may lead anywhere: no token of another service goes along.
+    """Return ``network`` with proxy and certificates from pip's configuration."""
+    # An index may link to any server, so no token of another service is sent.
     changes: Dict[str, Any] = {"peers": (), "peer_token": "", "token": "", "endpoint": ""}
     changes["trusted_hosts"] = config.trusted_hosts
     if config.proxy:
@@ -145,7 +145,7 @@ def _project_page(base: str, project: str) -> str:
 
 
 def _as_url(place: str) -> str:
-    """Return an address as it is, and a path of this machine as a file URL."""
+    """Return an address unchanged, and a local path as a file URL."""
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", place):
         return place
     return "file://" + quote(os.path.abspath(os.path.expanduser(place)))
@@ -155,7 +155,7 @@ def _as_url(place: str) -> str:
 
 
 def _local(url: str) -> Iterator[File]:
-    """Yield the files of a directory, or those that a page on this machine names."""
+    """Yield the files in a local directory, or those that a local page lists."""
     path = unquote(urlsplit(url).path)
     page = os.path.join(path, "index.html") if os.path.isdir(path) else path
     if os.path.isfile(page) and not page.endswith(".whl"):
@@ -176,7 +176,7 @@ def _local(url: str) -> Iterator[File]:
 
 
 def _on_disk(item: File) -> File:
-    """Return a file that a local page names; only such a page may lead to this machine."""
+    """Return a file that a local page lists; only such a page may link to local files."""
     if not item.url.startswith("file:"):
         return item
     path = unquote(urlsplit(item.url).path)
@@ -190,7 +190,7 @@ def _on_disk(item: File) -> File:
 def _media_type(kind: str) -> str:
     if kind not in _JSON + _HTML:
         is_name = re.fullmatch(r"[\w.+-]{1,40}/[\w.+-]{1,60}", kind, re.ASCII)
-        raise _unusable("its answer is %s" % (kind if is_name else "of no known type"))
+        raise _unusable("its answer has the type %s" % (kind if is_name else "unknown"))
     return kind
 
 
@@ -199,7 +199,7 @@ def _unusable(what: str) -> SourceFault:
 
 
 def _remote(url: str, kind: str, body: bytes, place: str) -> Iterator[File]:
-    """Yield the files of a page that may be fetched from a server."""
+    """Yield the downloadable files of a page."""
     text = body.decode("utf-8", "replace")
     found = _entries(text, url) if kind in _JSON else _links(text, url, url)
     for item in found:
@@ -215,7 +215,7 @@ def _remote(url: str, kind: str, body: bytes, place: str) -> Iterator[File]:
 
 
 def _with_login(url: str, place: str) -> str:
-    """Return a file's address with the index's own user and password, at its origin only."""
+    """Add the index's user and password to a file's address, only at the index's origin."""
     parts, known = urlsplit(url), urlsplit(place)
     netloc = parts.netloc.rpartition("@")[2]
     if known.username and addresses.parse(url).origin == addresses.parse(place).origin:
@@ -250,7 +250,7 @@ def _entry(item: Mapping[str, Any], url: str) -> File:
 
 
 def _links(text: str, url: str, origin: str) -> Iterator[File]:
-    """Yield what the anchors of a page lead to."""
+    """Yield the link targets of a page."""
     for tag, target in _targets(text):
         if tag == "base":
             url = _joined(url, target)
@@ -270,7 +270,7 @@ def _targets(text: str) -> Iterator[Tuple[str, str]]:
 
 
 def _joined(base: str, target: str) -> str:
-    """Return where ``target`` leads from ``base``; empty where it is not an address."""
+    """Resolve ``target`` relative to ``base``; return "" if it is not an address."""
     try:
         full = urljoin(base, target)
         urlsplit(full)
@@ -284,7 +284,7 @@ def _file_name(url: str) -> str:
 
 
 def decisive(faults: Sequence[Tuple[str, SourceFault]]) -> SourceFault:
-    """Return why no place knows the release: a passing fault if there is one."""
+    """Return why no place has the release, with preference for a temporary fault."""
     passing = [fault for _, fault in faults if not fault.permanent]
     said = "; ".join("%s: %s" % (label, fault.what) for label, fault in faults)
     real = [fault for _, fault in faults if fault.code != "HTTP_NOT_FOUND"]

@@ -1,4 +1,4 @@
-"""Read one small answer of a server: bounded in size and time, credentials for its origin only."""
+"""Read one small page: limited in size and time, with credentials only for its origin."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 
 @dataclass(frozen=True)
 class Page:
-    """An answer: the address that gave it, its media type, its content."""
+    """A page: its final address, its media type, its content."""
 
     url: str
     kind: str
@@ -28,9 +28,9 @@ class Page:
 def read(
     url: str, network: Network, patience: Patience, accept: str, limit: int, seconds: float
 ) -> Page:
-    """Return what is at ``url``: at most ``limit`` bytes, in at most ``seconds``.
+    """Fetch ``url``: at most ``limit`` bytes, in at most ``seconds``.
 
-    Raises SourceFault, with the code BAD_ANSWER for an answer that cannot be what was asked for.
+    Raises SourceFault, with the code BAD_ANSWER for an answer that cannot be the page.
     """
     link = Link(network, patience)
     try:
@@ -58,7 +58,7 @@ def _follow(
         except Exception as error:
             link.close()
             raise from_exception(error) from error
-    raise SourceFault("REDIRECT_LOOP", "redirects without end", permanent=True)
+    raise SourceFault("REDIRECT_LOOP", "too many redirects", permanent=True)
 
 
 def _redirected(current: str, response: Response) -> str:
@@ -77,7 +77,7 @@ def _media_type(response: Response) -> str:
     if response.status != 200:
         raise from_status(response.status, response.head.get("Retry-After"))
     if response.head.list("Content-Encoding") not in ([], ["identity"]):
-        raise _unusable("its answer is compressed although it was asked not to")
+        raise _unusable("its answer is compressed although this was not requested")
     return response.head.get("Content-Type").split(";")[0].strip().lower()
 
 
@@ -86,7 +86,7 @@ def _body(response: Response, limit: int, deadline: float) -> bytes:
     if len(content) > limit:
         raise _unusable("its answer is larger than %d KiB" % (limit >> 10))
     if response.length is not None and len(content) < response.length:
-        raise SourceFault("TRUNCATED", "its answer ended early")
+        raise SourceFault("TRUNCATED", "its answer is incomplete")
     return content
 
 

@@ -1,8 +1,8 @@
-"""HTTP sources: ranged requests over keep-alive connections, nothing believed.
+"""HTTP sources: range requests over keep-alive connections, with strict checks.
 
-Redirects are followed by hand, so that credentials stay with their origin, a step
-from https down to http is refused, and the digest that a hub states on the way is
-seen. What comes back must be exactly the range that was asked for.
+Redirects are followed here, so that credentials stay with their origin, a redirect from https to
+http is rejected, and the digest in a hub's redirect is read. The answer must be exactly the
+requested range.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ _NOT_OF_THE_ADDRESS = ("NETWORK_LOGIN", "PROXY_REFUSED")
 
 
 class HttpSource:
-    """One URL, and what its server taught us: ranges, validator, where it leads."""
+    """One URL, and what is known about its server: ranges, validator, redirect target."""
 
     def __init__(
         self, url: str, network: Network, sha256: str, hub: Optional[addresses.Origin] = None
     ) -> None:
         self.label = addresses.shown(url)
         self.parallel = True
-        #: Another peer comes after this one: the first failure is enough to go on to it.
+        #: Another peer comes after this one, so one failure is enough to switch to it.
         self.is_spare = False
-        #: The strong ETag, for If-Range; and any tag or date, to tell versions apart.
+        #: The strong ETag for If-Range, and any tag or date that identifies the version.
         self.validator = ""
         self.identity = ""
-        #: The identity of content that an earlier run proved to be another file's.
+        #: The version that an earlier run found to be another file.
         self.refuted = ""
         self.notes: List[str] = []
         self._url = url
@@ -51,7 +51,7 @@ class HttpSource:
         self._lock = threading.Lock()
 
     def open(self, link: Link, start: int, end: Optional[int], size: int) -> Body:
-        """Return a body that holds byte ``start``; it may begin before it.
+        """Return a body that contains byte ``start``; it may begin earlier.
 
         ``size`` 0 is unknown. Raises SourceFault.
         """
@@ -74,15 +74,15 @@ class HttpSource:
             self._learn_validator(response)
             if self.refuted and self.identity == self.refuted:
                 link.close()
-                what = "its content was found wrong before, and it has not changed"
+                what = "its content was wrong before, and it has not changed"
                 raise SourceFault("DIGEST_MISMATCH", what, stale=True)
             return body
         raise SourceFault("RANGE_BROKEN", "the server answers ranges inconsistently")
 
     def pieces(self, link: Link, count: int) -> bytes:
-        """Return the sha256 of each of the file's ``count`` pieces, one after the other.
+        """Return the sha256 of each of the file's ``count`` pieces, in order.
 
-        Empty where this source, a peer, does not tell them.
+        Empty if this source, a peer, does not have them.
         """
         address = addresses.parse(self._url + "/pieces")
         try:
@@ -92,7 +92,7 @@ class HttpSource:
                 return told if len(told) == count * 32 else b""
             drain(response, link)
         except Exception as error:
-            # Raises what is no fault of the peer's.
+            # Raises the exception if it is not a fault of the peer.
             from_exception(error)
             link.close()
         return b""
@@ -101,7 +101,7 @@ class HttpSource:
         headers = {
             "User-Agent": "dream-runner",
             "Accept": "*/*",
-            # A compressed answer would have other bytes and another length.
+            # A compressed answer would have different bytes and another length.
             "Accept-Encoding": "identity",
         }
         if self.parallel:
@@ -125,7 +125,7 @@ class HttpSource:
             drain(response, link)
             if url in seen:
                 break
-        raise SourceFault("REDIRECT_LOOP", "redirects without end", permanent=True)
+        raise SourceFault("REDIRECT_LOOP", "too many redirects", permanent=True)
 
     def _next(self, url: str, response: Response) -> str:
         try:
@@ -133,7 +133,7 @@ class HttpSource:
         except UsageError as error:
             what = "redirects to an invalid address: %s" % error.what
             raise SourceFault("REDIRECT_REFUSED", what, permanent=True) from error
-        # It could send us to services that only this host reaches.
+        # It could redirect to services that only this host can reach.
         if self.is_peer:
             what = "redirects to %s" % addresses.shown(location)
             raise SourceFault("REDIRECT_REFUSED", what, permanent=True)
@@ -144,7 +144,7 @@ class HttpSource:
 
     def _final(self, response: Response, link: Link, url: str) -> Response:
         if response.status in (200, 203, 206, 416):
-            # Later ranges go straight to where the redirects led.
+            # Later ranges are requested directly from the redirect target.
             self._resolved = url
             return response
         fault = self._refusal(response, url)
@@ -154,7 +154,7 @@ class HttpSource:
     def _refusal(self, response: Response, url: str) -> SourceFault:
         fault = from_status(response.status, response.head.get("Retry-After"))
         if fault.permanent and fault.code not in _NOT_OF_THE_ADDRESS and url != self._url:
-            # A signed URL expires; the original one leads to a new one.
+            # A signed URL expires; the original URL redirects to a new one.
             return SourceFault("SIGNED_URL_EXPIRED", fault.what + " after a redirect")
         return fault
 
@@ -167,7 +167,7 @@ class HttpSource:
         if fault.code == "RANGE_BROKEN" and asked_ranges:
             self._no_ranges(fault.what)
             return True
-        # Whoever answers in parts although asked for the whole does so again.
+        # A server that sends a part of a whole request does so again.
         fault.permanent = fault.permanent or fault.code == "RANGE_BROKEN"
         return False
 
@@ -175,13 +175,12 @@ class HttpSource:
         with self._lock:
             if self.parallel:
                 self.parallel = False
-                self.notes.append("%s: %s; asking for the whole file" % (self.label, why))
+                self.notes.append("%s: %s; requesting the whole file" % (self.label, why))
 
     def _note_change(self, etag: str, response: Response) -> bool:
-        """Return True if the range is to be asked for again, without the old condition.
+        """Return True if the range must be requested again, without the old condition.
 
-        The digest decides what is right, so other content under a new validator
-        is no reason to throw away what is here.
+        The digest decides, so a new validator is no reason to discard the present bytes.
         """
         current = strong_etag(response)
         if current == etag:
@@ -215,7 +214,7 @@ class HttpSource:
         if response.status == 416:
             return empty_body(response, link, start)
         if response.head.list("Content-Encoding") not in ([], ["identity"]):
-            what = "the body is encoded although it was asked not to be"
+            what = "the body is encoded although this was not requested"
             raise SourceFault("ENCODED_BODY", what, permanent=True)
         if response.status == 206:
             body = self._accept_range(response, link, start, end)
@@ -228,9 +227,9 @@ class HttpSource:
         return body
 
     def _check_kind(self, body: Body, response: Response, size: int) -> None:
-        """Raise SourceFault for a page or pointer in the place of the file, however it comes.
+        """Raise SourceFault for a page or pointer in place of the file.
 
-        What has the wanted size is not judged by its looks, nor what has the wanted digest.
+        Content with the wanted size or digest is not checked.
         """
         if size and body.total == size:
             return
@@ -247,13 +246,13 @@ class HttpSource:
     def _accept_range(self, response: Response, link: Link, start: int, end: Optional[int]) -> Body:
         first, last, total = content_range(response)
         if first != start or last < first or (end is not None and last >= end):
-            what = "asked for bytes %d-%s, got %d-%d" % (start, end and end - 1, first, last)
+            what = "requested bytes %d-%s, got %d-%d" % (start, end and end - 1, first, last)
             raise SourceFault("RANGE_BROKEN", what)
         if total and last >= total:
             raise SourceFault("RANGE_BROKEN", "a range beyond the end of the file")
         length = response.length
         if length is not None and length != last - first + 1:
-            what = "a range of %d bytes announced as %d" % (last - first + 1, length)
+            what = "a range of %d bytes, but a Content-Length of %d" % (last - first + 1, length)
             raise SourceFault("RANGE_BROKEN", what)
         body = Body(response, link, first, last + 1)
         body.total = total

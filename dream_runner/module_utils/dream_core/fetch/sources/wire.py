@@ -1,8 +1,8 @@
-"""HTTP/1.1 as far as a download needs it, with a bound on everything that arrives.
+"""HTTP/1.1 as far as downloads need it, with limits on everything that arrives.
 
-A head, the frame of a chunk and the trailers have a size and a time each; a body has the pace
-that ``Pace`` asks for. Numbers are read strictly. What breaks a rule is a ``SourceFault``: the
-server's fault, never a bug. No text of the server reaches a message.
+Headers, chunk frames and trailers have limits of size and time; a body must have the speed that
+``Pace`` requires. Numbers are parsed strictly. A violation is a ``SourceFault``: the server's
+fault, never a bug. No text from the server gets into a message.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Dict, List, Mapping, Optional
 
 from ..faults import SourceFault
 
-#: All heads of one answer together: 103 may come before 200, and a hub sends long policies.
+#: All headers of one answer together: 103 may come before 200, and a hub sends long policies.
 HEAD_BYTES = 256 * 1024
 _FRAME_BYTES = 4096
 _TRAILER_BYTES = 64 * 1024
@@ -29,7 +29,7 @@ _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?", re.DOTALL)
 
 
 class Pace:
-    """The stall rule of a connection: no more waiting than the bytes that come are worth."""
+    """The stall rule of a connection: a minimum speed."""
 
     def __init__(self, stall_seconds: float, floor_bytes_per_second: int) -> None:
         self.stall_seconds = stall_seconds
@@ -38,7 +38,7 @@ class Pace:
         self._bytes = 0
 
     def check(self) -> None:
-        """Raise SourceFault if the server drips; called before a read, to lose no byte."""
+        """Raise SourceFault if the server is too slow; called before a read, to lose no byte."""
         if self._waited < self.stall_seconds:
             return
         enough = self._bytes >= self._floor * self._waited
@@ -47,7 +47,7 @@ class Pace:
             raise SourceFault("STALLED", "the transfer is too slow")
 
     def note(self, seconds: float, count: int) -> None:
-        """Count a read that took ``seconds`` and gave ``count`` bytes."""
+        """Record a read of ``count`` bytes that took ``seconds``."""
         self._waited += seconds
         self._bytes += count
 
@@ -61,7 +61,7 @@ class Budget:
         self._end = time.monotonic() + seconds
 
     def spend(self, count: int) -> None:
-        """Take ``count`` bytes. Raises SourceFault when there are no more."""
+        """Use ``count`` bytes. Raises SourceFault if the limit is exceeded."""
         self.require(count)
         self._left -= count
 
@@ -72,7 +72,7 @@ class Budget:
             raise SourceFault("BAD_ANSWER", what, permanent=True)
 
     def seconds(self) -> float:
-        """Return the seconds that are left. Raises SourceFault when there are none."""
+        """Return the remaining seconds. Raises SourceFault if there are none."""
         left = self._end - time.monotonic()
         if left <= 0:
             raise SourceFault("STALLED", "%s takes longer than the stall timeout" % self._part)
@@ -80,7 +80,7 @@ class Budget:
 
 
 class Head:
-    """A status and the header fields, by lower-case name."""
+    """The status and the header fields, by lower-case name."""
 
     def __init__(self, status: int, minor: int, fields: Mapping[str, List[str]]) -> None:
         self.status = status
@@ -88,16 +88,16 @@ class Head:
         self._fields = fields
 
     def get(self, name: str) -> str:
-        """Return the first value of a field, ``""`` without one."""
+        """Return the first value of a field, or ``""``."""
         return self._fields.get(name.lower(), [""])[0]
 
     def list(self, name: str) -> List[str]:
-        """Return the elements of a field that is a list, in lower case."""
+        """Return the elements of a list field, in lower case."""
         values = ",".join(self._fields.get(name.lower(), [])).lower().split(",")
         return [value.strip() for value in values if value.strip()]
 
     def length(self) -> Optional[int]:
-        """Return the Content-Length, None without one. Raises SourceFault for no number."""
+        """Return the Content-Length, or None. Raises SourceFault if it is not a number."""
         values = set(self.list("Content-Length"))
         if not values:
             return None
@@ -108,7 +108,7 @@ class Head:
 
 
 class Wire:
-    """A connected socket, and what arrived on it beyond the part that was asked for."""
+    """A connected socket, with a buffer of received bytes."""
 
     def __init__(self, sock: socket.socket, stall_seconds: float) -> None:
         self.sock = sock
@@ -116,7 +116,7 @@ class Wire:
         self._ahead = b""
 
     def send(self, target: str, headers: Mapping[str, str], method: str = "GET") -> None:
-        """Send a request without a body. Raises OSError, SourceFault for what no head holds."""
+        """Send a request without a body. Raises OSError, or SourceFault for invalid characters."""
         lines = ["%s %s HTTP/1.1" % (method, target)]
         lines += ["%s: %s" % item for item in headers.items()]
         if any(_CONTROL.search(line) for line in lines):
@@ -124,13 +124,13 @@ class Wire:
         try:
             head = "\r\n".join([*lines, "", ""]).encode("latin-1")
         except UnicodeEncodeError:
-            what = "the request has a character that HTTP does not know"
+            what = "the request has a character that HTTP does not allow"
             raise SourceFault("BAD_REQUEST", what, permanent=True) from None
         self.sock.settimeout(self.stall_seconds)
         self.sock.sendall(head)
 
     def head(self, seconds: float) -> Head:
-        """Return the head of the answer; what is said before it (1xx) is read past."""
+        """Return the head of the answer; skip earlier ones with a status of 1xx."""
         budget = Budget("the head of the answer", HEAD_BYTES, seconds)
         while True:
             found = self._head(budget)
@@ -138,14 +138,14 @@ class Wire:
                 self.sock.settimeout(self.stall_seconds)
                 return found
             if found.status == 101:
-                raise SourceFault("BAD_ANSWER", "the server changes to another protocol")
+                raise SourceFault("BAD_ANSWER", "the server switches to another protocol")
 
     def has_more(self) -> bool:
-        """Return whether bytes arrived that nobody has asked for."""
+        """Return whether unexpected bytes have arrived."""
         return bool(self._ahead)
 
     def line(self, budget: Budget) -> bytes:
-        """Return the next line without its end. Raises OSError or SourceFault."""
+        """Read the next line without its end. Raises OSError or SourceFault."""
         searched = 0
         while True:
             end = self._ahead.find(b"\n", searched)
@@ -158,11 +158,13 @@ class Wire:
             self.sock.settimeout(budget.seconds())
             more = self.sock.recv(_RECEIVE_BYTES)
             if not more:
-                raise SourceFault("CONNECTION_LOST", "the connection ended before the answer did")
+                raise SourceFault(
+                    "CONNECTION_LOST", "the connection closed before the end of the answer"
+                )
             self._ahead += more
 
     def readinto(self, view: memoryview) -> int:
-        """Read what has arrived; 0 at the end. Raises OSError."""
+        """Read available bytes; return 0 at the end. Raises OSError."""
         if self._ahead:
             count = min(len(view), len(self._ahead))
             view[:count], self._ahead = self._ahead[:count], self._ahead[count:]
@@ -192,7 +194,7 @@ class Wire:
 
 
 class Response:
-    """An answer: its head, and its body without the frames."""
+    """An answer: its head, and its body without chunk frames."""
 
     def __init__(self, wire: Wire, head: Head) -> None:
         self.head = head
@@ -201,13 +203,13 @@ class Response:
         codings = head.list("Transfer-Encoding")
         self.chunked = codings == ["chunked"]
         if codings and not self.chunked:
-            what = "the body comes in a transfer coding that was not asked for"
+            what = "the body has an unexpected transfer coding"
             raise SourceFault("ENCODED_BODY", what, permanent=True)
-        #: Of the body; None when it ends with the connection, or is chunked.
+        #: The length of the body; None if it ends with the connection or is chunked.
         self.length = None if self.chunked else head.length()
         if head.status in (204, 304):
             self.length = 0
-        # Of the body, or of the chunk that is being read; None: until the connection ends.
+        # Remaining bytes of the body or of the current chunk; None: until the connection closes.
         self._left = 0 if self.chunked else self.length
         self._chunks = 0
         self._over = self.length == 0
@@ -216,11 +218,11 @@ class Response:
 
     @property
     def reusable(self) -> bool:
-        """Whether the connection can carry another request: all was read, nothing more came."""
+        """Return whether the connection can be reused: the body was read and nothing followed."""
         return self._over and self._kept and not self._wire.has_more()
 
     def readinto(self, view: memoryview) -> int:
-        """Read body bytes that have arrived; 0 at the end. Raises OSError or SourceFault."""
+        """Read available body bytes; return 0 at the end. Raises OSError or SourceFault."""
         if self.chunked and not self._left and not self._over:
             self._next_chunk()
         if self._over or not len(view):
@@ -229,13 +231,13 @@ class Response:
             return self._wire.readinto(view)
         count = self._wire.readinto(view[: self._left])
         if not count and self.chunked:
-            raise SourceFault("TRUNCATED", "the connection ended before the body did")
+            raise SourceFault("TRUNCATED", "the connection closed before the end of the body")
         self._left -= count
         self._over = not self._left and not self.chunked
         return count
 
     def read(self, most: int, seconds: float) -> bytes:
-        """Return at most ``most`` bytes of the body. Raises OSError or SourceFault."""
+        """Read at most ``most`` bytes of the body. Raises OSError or SourceFault."""
         budget = Budget("the body", most, seconds)
         buffer = memoryview(bytearray(min(most, _READ_BYTES)))
         content = bytearray()
@@ -266,13 +268,13 @@ class Response:
 
 
 def connect(host: str, port: int, seconds: float) -> socket.socket:
-    """Return a socket that is connected to a host. Raises OSError."""
+    """Connect to a host; return the socket. Raises OSError."""
     sock = socket.create_connection((host, port), seconds)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
 
 
 def secure(sock: socket.socket, context: ssl.SSLContext, host: str, seconds: float) -> Any:
-    """Return the TLS side of a connected socket. Raises OSError (ssl.SSLError is one)."""
+    """Start TLS on a connected socket. Raises OSError (ssl.SSLError is one)."""
     sock.settimeout(seconds)
     return context.wrap_socket(sock, server_hostname=host)
