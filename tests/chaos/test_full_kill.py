@@ -41,7 +41,7 @@ BREAKS = {
     "settings of the stack edited": "echo '# edited' >> $D/docker-compose.yml",
     "a key lost": "sed -i '/^WEBUI_PORT=/d; /^DREAM_ENV_SCHEMA=/d' $D/.env",
     "directory opened": "chmod 0777 $D/data/models $D/config",
-    "model lost": "rm -f $D/data/models/*",
+    "models lost": "rm -rf $D/data/models/*",
     "model spoilt": "find $D/data/models -name '*.gguf' -exec sh -c 'echo x >> $0' {} ';'",
     "images lost": "docker ps -aq | xargs -r docker rm -f >/dev/null; "
     "docker image ls -q --no-trunc | sort -u | xargs -r docker image rm -f >/dev/null",
