@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -19,20 +18,16 @@ from typing import IO, Any
 from .. import paths
 from ..module_utils.dream_core import redact
 from ..module_utils.dream_core.errors import DiskError, DreamError, Interrupted
-from ..module_utils.dream_core.printable import printable
 from ..module_utils.dream_core.system import atomic
 from ..version import __version__
 from . import extra_vars, prerequisites, scratch
 from .channel import Channel
 from .environment import ansible_environment, bare_environment
 from .events import Event, RunFinished, TaskFinished
-from .processes import launch, marks
+from .processes import launch, log_file, marks
 from .processes.stopper import Stopper
 from .request import Request, Result
 from .task_errors import error_of_start, error_of_task
-
-#: Seconds to wait for the end of the log after the run; length at which lines are split.
-_LOG_SECONDS, _LOG_LINE_BYTES = 5.0, 64 * 1024
 
 #: Exit status if ansible-runner does not report one.
 _UNTOLD = -1000
@@ -50,7 +45,7 @@ def execute(request: Request, on_event: Callable[[Event], None]) -> Result:
     tally = _Tally(on_event, request.run_dir)
     caller = dict(os.environ)
     with (
-        _run_directory(request.run_dir) as work,
+        scratch.directory_of(request.run_dir) as work,
         Channel(request.run_id, tally.take) as channel,
         Stopper(request.run_id, channel.close) as stopper,
         bare_environment(),
@@ -71,7 +66,7 @@ def execute_among_others(
     """
     tally = _Tally(on_event, request.run_dir)
     with (
-        _run_directory(request.run_dir) as work,
+        scratch.directory_of(request.run_dir) as work,
         Channel(request.run_id, tally.take) as channel,
     ):
         rc = _start(request, work, channel.path, caller)
@@ -86,7 +81,7 @@ def _start(request: Request, work: Path, socket_path: str, caller: Mapping[str, 
     from ansible_runner import run_command
 
     answers = work / "variables.json"
-    _write_private(answers, extra_vars.document(*_variables(request, socket_path)))
+    scratch.write(answers, extra_vars.document(*_variables(request, socket_path)))
     argv = _playbook_command(request, answers)
     environment = _environment(request, work, socket_path, caller)
     passwords = launch.Passwords(
@@ -95,7 +90,7 @@ def _start(request: Request, work: Path, socket_path: str, caller: Mapping[str, 
     redact.remember(filter(None, (passwords.connection, passwords.become)))
     message = launch.encode(argv, environment, os.getpid(), passwords)
     log = request.run_dir / "log.txt"
-    with _pipe_with(message) as stdin, _private_log(log) as output:
+    with _pipe_with(message) as stdin, log_file.opened(log) as output:
         try:
             _, _, rc = run_command(
                 executable_cmd=sys.executable,
@@ -186,7 +181,7 @@ class _Tally:
                 hint="run the same command again to continue",
             )
         elif rc != 0 and error is None:
-            error = _unexplained(rc, self._run_dir)
+            error = error_without_task(rc, self._run_dir)
         return Result(
             rc=rc,
             interrupted=interrupted,
@@ -198,7 +193,7 @@ class _Tally:
         )
 
 
-def _unexplained(rc: int, run_dir: Path) -> DreamError:
+def error_without_task(rc: int, run_dir: Path) -> DreamError:
     """Return why Ansible itself failed. On a full disk, it cannot even write its message."""
     try:
         scratch.require_room(run_dir)
@@ -212,28 +207,6 @@ def _unexplained(rc: int, run_dir: Path) -> DreamError:
             hint="check the disk and programs that delete files there, then run this again",
         )
     return error_of_start(rc, prerequisites.last_words(run_dir / "log.txt"))
-
-
-@contextlib.contextmanager
-def _run_directory(run_dir: Path) -> Iterator[Path]:
-    """Yield a private working directory that is removed afterwards.
-
-    If the state directory is not writable, is full, lacks file locks, or has a name that Ansible
-    would misread, a temporary directory is used.
-    """
-    work = run_dir / "work"
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        work.mkdir(mode=0o700)
-        scratch.require(work)
-    except OSError:
-        with contextlib.suppress(OSError):
-            work.rmdir()
-        work = scratch.make()
-    try:
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def _private_directory(path: Path) -> Path:
@@ -255,44 +228,3 @@ def _pipe_with(content: bytes) -> Iterator[IO[bytes]]:
     with os.fdopen(reader, "rb") as stream:
         yield stream
     thread.join(timeout=5)
-
-
-@contextlib.contextmanager
-def _private_log(path: Path) -> Iterator[IO[bytes]]:
-    try:
-        # Ansible would fail at its end if it could not write its log.
-        scratch.require_room(path.parent)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
-    except OSError:
-        handle = os.open(os.devnull, os.O_WRONLY)
-    with os.fdopen(handle, "wb", buffering=0) as log, _filtered_into(log) as stream:
-        yield stream
-
-
-@contextlib.contextmanager
-def _filtered_into(log: IO[bytes]) -> Iterator[IO[bytes]]:
-    """Yield the writing end of a pipe to the log; control characters and secrets are removed."""
-    reader, writer = os.pipe()
-    thread = threading.Thread(target=_copy_lines, args=(reader, log), daemon=True)
-    thread.start()
-    with os.fdopen(writer, "wb") as stream:
-        yield stream
-    # A process that outlives Ansible may keep the pipe open.
-    thread.join(timeout=_LOG_SECONDS)
-
-
-def _copy_lines(reader: int, log: IO[bytes]) -> None:
-    with os.fdopen(reader, "rb") as lines, contextlib.suppress(OSError, ValueError):
-        while line := lines.readline(_LOG_LINE_BYTES):
-            text = printable(redact.clean(line.decode("utf-8", "replace")))
-            log.write(text.encode("utf-8", "replace"))
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write a new file of mode 0600. Raises DiskError or PrivilegeError."""
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-    except OSError as error:
-        raise atomic.translate(error, str(path)) from error

@@ -80,6 +80,38 @@ def make() -> Path:
     raise _nowhere(problem)
 
 
+@contextlib.contextmanager
+def directory_of(run_dir: Path) -> Iterator[Path]:
+    """Yield a private working directory that is removed afterwards.
+
+    If the state directory is not writable, is full, lacks file locks, or has a name that Ansible
+    would misread, a temporary directory is used.
+    """
+    work = run_dir / "work"
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        work.mkdir(mode=0o700)
+        require(work)
+    except OSError:
+        with contextlib.suppress(OSError):
+            work.rmdir()
+        work = make()
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def write(path: Path, text: str) -> None:
+    """Write a new file of mode 0600. Raises DiskError or PrivilegeError."""
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+    except OSError as error:
+        raise atomic.translate(error, str(path)) from error
+
+
 def places() -> Iterator[str]:
     """Return the directories for temporary files, the usual one first."""
     with contextlib.suppress(OSError):

@@ -27,9 +27,8 @@ import os, sys, time
 sys.path.insert(0, {package!r})
 from dream_runner.module_utils.dream_core.native import background
 if background.KEEP in sys.argv:
-    background._PAUSE_SECONDS = 0.1
     program = background.Program(sys.executable, sys.argv[0], sys.argv[-1])
-    sys.exit(background.keep(program, [4]))
+    sys.exit(background.keep(program, [4], pause=0.1))
 print("start", sorted(os.environ), flush=True)
 word = open(sys.argv[-1]).read()
 if word == "sleep":
@@ -123,7 +122,7 @@ def test_both_end_when_they_are_told_to(run_module: Run, wanted: dict[str, Any])
     program_of(wanted)
     began = time.monotonic()
     assert len(background.stop(of(folder_of(wanted)))) == 2
-    assert time.monotonic() - began < background._STOP_SECONDS / 2
+    assert time.monotonic() - began < background.STOP_SECONDS / 2
 
 
 def test_a_killed_program_is_started_again(run_module: Run, wanted: dict[str, Any]) -> None:
@@ -152,7 +151,7 @@ def test_a_killed_keeper_takes_its_program_along(run_module: Run, wanted: dict[s
 @pytest.mark.parametrize("status", ["0", "4"])
 def test_an_end_for_good_is_the_end(run_module: Run, wanted: dict[str, Any], status: str) -> None:
     Path(wanted["document"]).write_text(status)
-    background._start(of(folder_of(wanted)))
+    background.start(of(folder_of(wanted)))
     wait_for_end(wanted)
     assert Path(wanted["log"]).read_text().count("start") == 1
 

@@ -15,6 +15,9 @@ UPGRADE_FOLDER = "upgrade"
 #: Where logind records the users whose services run without a login.
 LINGER_DIRECTORY = "/var/lib/systemd/linger/"
 
+#: Where systemd reads the units that this host's administrator, or a role, has written.
+SYSTEM_UNITS = "/etc/systemd/system"
+
 #: Tools are looked up only here, so that the caller's PATH cannot replace them.
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

@@ -11,7 +11,8 @@ import yaml
 from dream_runner.cli import app
 from dream_runner.module_utils.dream_core import redact
 from dream_runner.module_utils.dream_core.errors import DreamError, NetworkError, from_dict
-from dream_runner.run import ansible, events, journal
+from dream_runner.run import events, journal
+from dream_runner.run.processes import log_file
 from dream_runner.run.task_errors import error_of_task
 from dream_runner.settings.problems import Problem, SettingsError
 
@@ -97,7 +98,7 @@ def test_errors_events_and_journals_hold_no_secret(tmp_path: Path, text: str) ->
         lines.take(event)
         lines.take(notice)
     assert "pl4nted" not in (tmp_path / "events.jsonl").read_text()
-    with ansible._private_log(tmp_path / "log.txt") as log:
+    with log_file.opened(tmp_path / "log.txt") as log:
         log.write(text.encode() + b"\n")
     assert "pl4nted" not in (tmp_path / "log.txt").read_text()
 

@@ -172,8 +172,14 @@ def test_a_fleet_fetches_it_once(index: PackageIndex, tmp_path: Path) -> None:
 
 
 def test_the_unit_that_fetches_later_knows_the_index(index: PackageIndex, tmp_path: Path) -> None:
-    document = {"install_dir": str(tmp_path), "state_dir": "", "command": "", "unit": {}}
-    document["fetch"] = {"reserve_bytes": 0, "token_file": ""}  # type: ignore[assignment]
+    document: Any = {
+        "install_dir": str(tmp_path),
+        "state_dir": str(tmp_path),
+        "command": "",
+        "unit": {},
+        "fetch": {"reserve_bytes": 0, "token_file": ""},
+        "model": {"id": "model", "sha256": SHA256, "files": [FILE]},
+    }
     (tmp_path / "upgrade").mkdir()
     words = env_file_write.settle(
         str(tmp_path / "upgrade" / "network.env"),
@@ -184,10 +190,9 @@ def test_the_unit_that_fetches_later_knows_the_index(index: PackageIndex, tmp_pa
         write=True,
     )
     assert words is not None
-    program = object.__new__(upgrader.Upgrader)
-    program._document = document
-    program._paths = upgrader.progress.Paths(str(tmp_path))
-    fetch(program._request(FILE))
+    # The document on disk is another by now, so the program ends once it has fetched.
+    with pytest.raises(SystemExit):
+        upgrader.Upgrader(document).run()
     assert (tmp_path / "data" / "models" / "model.gguf").read_bytes() == CONTENT
 
 

@@ -21,8 +21,8 @@ from dream_runner.fleet import view
 from dream_runner.module_utils.dream_core.printable import guard, line, printable
 from dream_runner.module_utils.dream_core.upgrade import upgrader
 from dream_runner.report import page, read
-from dream_runner.run import ansible
 from dream_runner.run.events import Notice, Progress, TaskStarted
+from dream_runner.run.processes import log_file
 from dream_runner.ui import console, lines, live, plain, terminal
 
 #: What each does to a terminal or an editor: title, colour, bell, backspace, return, one-byte CSI,
@@ -150,7 +150,7 @@ def test_only_one_place_makes_a_console() -> None:
 
 def test_the_log_of_a_run_has_no_controls_and_no_secret(tmp_path: Path) -> None:
     path = tmp_path / "log.txt"
-    with ansible._private_log(path) as stream:
+    with log_file.opened(path) as stream:
         stream.write(b"fatal: [host]: \x1b[2J\xff\xc2\x9b \xe2\x80\xae token=PLANTED-VALUE\n")
         stream.write(b"x" * 200_000 + b"\nlast")
     text = path.read_text()
@@ -161,10 +161,9 @@ def test_the_log_of_a_run_has_no_controls_and_no_secret(tmp_path: Path) -> None:
 
 
 def test_a_log_whose_pipe_is_held_by_somebody_does_not_stop_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(ansible, "_LOG_SECONDS", 0.1)
-    with ansible._private_log(tmp_path / "log.txt") as stream:
+    with log_file.opened(tmp_path / "log.txt", wait_seconds=0.1) as stream:
         copy = os.dup(stream.fileno())
         stream.write(b"told\n")
     assert (tmp_path / "log.txt").read_text() == "told\n"

@@ -13,6 +13,7 @@ import pytest
 from dream_runner.module_utils.dream_core.errors import DiskError, DreamError
 from dream_runner.module_utils.dream_core.system import file_lock
 from dream_runner.run import ansible, scratch
+from dream_runner.run.processes import log_file
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def test_a_socket_of_python_can_be_bound_whatever_the_state_directory_is(
     tmp_path: Path, length: int
 ) -> None:
     """ansible-core 2.20 and newer listens on one in its TMPDIR (FC2 kind: sockets)."""
-    with ansible._run_directory(tmp_path / ("s" * length) / "run") as work:
+    with scratch.directory_of(tmp_path / ("s" * length) / "run") as work:
         name = Path(f"{work}{scratch._SOCKET}")
         name.parent.mkdir(parents=True)
         with socket.socket(socket.AF_UNIX) as listener:
@@ -36,7 +37,7 @@ def test_a_socket_of_python_can_be_bound_whatever_the_state_directory_is(
 
 
 def test_in_its_own_folder_and_gone_afterwards(tmp_path: Path) -> None:
-    with ansible._run_directory(tmp_path / "run") as work:
+    with scratch.directory_of(tmp_path / "run") as work:
         assert work == tmp_path / "run" / "work"
     assert list((tmp_path / "run").iterdir()) == []
 
@@ -59,7 +60,7 @@ def test_elsewhere_where_there_is_no_room_or_no_lock(
     elsewhere.mkdir()
     monkeypatch.setattr(scratch, "require", require(state, number))
     monkeypatch.setattr(scratch, "places", lambda: iter([str(state), str(elsewhere)]))
-    with ansible._run_directory(state / "run") as work:
+    with scratch.directory_of(state / "run") as work:
         assert work.parent == elsewhere
         assert work.stat().st_mode & 0o777 == 0o700
         assert list((state / "run").iterdir()) == []
@@ -104,7 +105,7 @@ def test_nowhere_is_an_error_of_the_disk(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(scratch, "places", lambda: iter([str(tmp_path / "file")]))
     with (
         pytest.raises(DiskError) as caught,
-        ansible._run_directory(tmp_path / "file" / "run"),
+        scratch.directory_of(tmp_path / "file" / "run"),
     ):
         pass
     assert caught.value.exit_code == 6
@@ -112,12 +113,12 @@ def test_nowhere_is_an_error_of_the_disk(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_file_that_cannot_be_written_is_an_error_of_the_disk(tmp_path: Path) -> None:
     with pytest.raises(DiskError):
-        ansible._write_private(tmp_path / "missing" / "variables.json", "{}")
+        scratch.write(tmp_path / "missing" / "variables.json", "{}")
 
 
 def test_no_log_where_there_is_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scratch, "ROOM_BYTES", 1 << 62)
-    with ansible._private_log(tmp_path / "log.txt") as stream:
+    with log_file.opened(tmp_path / "log.txt") as stream:
         stream.write(b"lost")
     assert list(tmp_path.iterdir()) == []
 
@@ -125,9 +126,9 @@ def test_no_log_where_there_is_no_room(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_failure_that_ansible_cannot_tell_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert ansible._unexplained(1, tmp_path).code == "ANSIBLE_FAILED"
+    assert ansible.error_without_task(1, tmp_path).code == "ANSIBLE_FAILED"
     monkeypatch.setattr(scratch, "ROOM_BYTES", 1 << 62)
-    assert ansible._unexplained(1, tmp_path).code == "DISK_FULL"
+    assert ansible.error_without_task(1, tmp_path).code == "DISK_FULL"
 
 
 @pytest.mark.parametrize("name", ["{{ 1 }}", "a$HOME", "a:b", "a,b", "50%", "a'b", "a\nb"])
@@ -135,10 +136,10 @@ def test_elsewhere_where_ansible_would_change_the_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(scratch.tempfile, "tempdir", str(tmp_path))
-    with ansible._run_directory(tmp_path / name / "run") as work:
+    with scratch.directory_of(tmp_path / name / "run") as work:
         assert work.parent == tmp_path
         assert list((tmp_path / name / "run").iterdir()) == []
     monkeypatch.setattr(scratch.tempfile, "tempdir", str(tmp_path / name))
-    with ansible._run_directory(tmp_path / name / "run") as work:
+    with scratch.directory_of(tmp_path / name / "run") as work:
         assert str(work.parent) == "/tmp"
     assert not work.exists()

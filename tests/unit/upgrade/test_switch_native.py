@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import http.server
 import json
 import os
 import shutil
 import sys
+import threading
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +18,6 @@ from typing import Any
 import pytest
 
 from dream_runner import catalog, paths
-from dream_runner.module_utils.dream_core.errors import EngineError
 from dream_runner.module_utils.dream_core.files import json_file
 from dream_runner.module_utils.dream_core.health import ask_model
 from dream_runner.module_utils.dream_core.native import supervisord, supervisord_program
@@ -263,20 +266,54 @@ def test_a_model_that_does_not_load_leaves_the_small_one(host: Host) -> None:
     assert not os.path.exists(host.paths.trial)
 
 
-def test_what_does_not_answer_in_its_place_is_taken_back(
-    host: Host, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ask = switch_native.Native._ask
+class Front(http.server.BaseHTTPRequestHandler):
+    """What stands before the engine at its real address: it answers no question to ``big``."""
 
-    def refuse(self: Any, url: str, side: Any) -> None:
-        ask(self, url, side)
-        if (url, side["config"]["alias"]) == (host.url, "big"):
-            raise EngineError("no memory", code="ENGINE_NO_ANSWER")
+    engine = ""
 
-    monkeypatch.setattr(switch_native.Native, "_ask", refuse)
+    def do_GET(self) -> None:
+        self.pass_on(None)
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if json.loads(body)["model"] == "big":
+            self.send_error(500, "no memory")
+        else:
+            self.pass_on(body)
+
+    def pass_on(self, body: bytes | None) -> None:
+        asked = urllib.request.Request(self.engine + self.path, body, dict(self.headers))
+        try:
+            with urllib.request.urlopen(asked, timeout=60) as answer:
+                status, content = answer.status, answer.read()
+        except urllib.error.URLError:
+            status, content = 502, b""
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def front(host: Host) -> Iterator[str]:
+    handler = type("Handler", (Front,), {"engine": host.url})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_what_does_not_answer_in_its_place_is_taken_back(host: Host, front: str) -> None:
+    json_file.write_json(host.paths.document, {**host.document, "url": front})
     assert host.run() == upgrader.FINAL
     said = json.loads(Path(host.paths.state).read_text())
-    assert "the small model was restored: no memory" in said["why"]
+    assert "the small model was restored: " in said["why"]
+    assert "500" in said["why"]
     assert host.served() == "small"
     assert host.processes() == [host.sides["before"]["command"]]
     assert not [

@@ -27,7 +27,6 @@ from dream_runner.module_utils.dream_core.health import access
 from dream_runner.module_utils.dream_core.layout import UPGRADE_UNIT
 from dream_runner.module_utils.dream_core.phases import PHASES
 from dream_runner.module_utils.dream_core.records import (
-    bounds,
     last_good,
     locks,
     receipt,
@@ -96,6 +95,10 @@ class Host:
         self.write_document()
         self.write_receipts()
         self.done: list[str] = []
+
+    def systemctl(self, scope: str, *words: str) -> None:
+        assert scope == "system"
+        self.done.append(" ".join(words))
 
     def model(self, name: str, content: bytes, url: str = "") -> dict[str, Any]:
         file = {"file": f"{name}.gguf", "sha256": sha(content), "size_bytes": len(content)}
@@ -196,26 +199,10 @@ class Acted(switch_containers.Containers):
         return {}
 
 
-class Program(upgrader.Upgrader):
-    """The program with that engine."""
-
-    def _make_engine(self) -> Acted:
-        return Acted(self._document, self._paths, print)
-
-
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
-    found = Host(tmp_path)
-    words = found.done
-    monkeypatch.setattr(bounds, "_SYSTEM_UNITS", str(found.unit.parent))
-    monkeypatch.setattr(bounds, "SYSTEM_FOLDERS", (str(found.unit.parent),))
-    monkeypatch.setattr(upgrader, "_systemctl", lambda scope, *said: words.append(" ".join(said)))
-    monkeypatch.setattr(upgrader, "_PAUSE_SECONDS", (0.01, 0.02))
-    monkeypatch.setattr(upgrader, "_POLL_SECONDS", 0.01)
-    # Signals are the main thread's, and some tests run the program in another.
-    monkeypatch.setattr(upgrader, "_ended_by_signals", contextlib.nullcontext)
     monkeypatch.setenv("INVOCATION_ID", "this-start")
-    return found
+    return Host(tmp_path)
 
 
 def run(host: Host, trials: dict[str, str] | None = None, **switches: str) -> int:
@@ -224,12 +211,19 @@ def run(host: Host, trials: dict[str, str] | None = None, **switches: str) -> in
 
 def program_of(
     host: Host, trials: dict[str, str] | None = None, switches: dict[str, str] | None = None
-) -> Program:
-    program = Program(upgrader.load(str(host.folder / "upgrade.json")))
-    acted = program._engine
-    assert isinstance(acted, Acted)
-    acted.host, acted.trials, acted.switches = host, trials or {}, switches or {}
-    return program
+) -> upgrader.Upgrader:
+    def make_engine(*given: Any) -> Acted:
+        acted = Acted(*given)
+        acted.host, acted.trials, acted.switches = host, trials or {}, switches or {}
+        return acted
+
+    return upgrader.Upgrader(
+        upgrader.load(str(host.folder / "upgrade.json")),
+        make_engine=make_engine,
+        systemctl=host.systemctl,
+        units=str(host.unit.parent),
+        pauses=upgrader.Pauses(0.01, 0.02, 0.01),
+    )
 
 
 def check_upgraded(host: Host) -> None:
@@ -277,35 +271,34 @@ class Killed(BaseException):
     """What no handler of the program catches."""
 
 
-STEPS = (
-    *("_fetch", "_try", "_switch", "_retire_small", "_leave"),
-    *("receipts.record", "receipts.forget"),
-)
+#: Where the program acts on the host: fetch, try, switch, remove the small model, leave.
+STEPS: list[tuple[Any, str]] = [
+    *((upgrader, "fetch"), (Acted, "trial"), (Acted, "apply"), (upgrader, "remove")),
+    *((Host, "systemctl"), (receipt_changes.Receipts, "record")),
+    (receipt_changes.Receipts, "forget"),
+]
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(("place", "step"), STEPS)
 def test_a_kill_at_any_step_is_finished_by_the_next_start(
-    host: Host, step: str, when: str, monkeypatch: pytest.MonkeyPatch
+    host: Host, place: Any, step: str, when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = receipt_changes.Receipts if "." in step else upgrader.Upgrader
-    step = step.split(".")[-1]
     whole = getattr(place, step)
 
-    def killed(self: Any, *given: Any) -> Any:
+    def killed(*given: Any) -> Any:
         if when == "after":
-            whole(self, *given)
+            whole(*given)
         raise Killed
 
-    program = upgrader.load(str(host.folder / "upgrade.json"))
     with monkeypatch.context() as patch:
         patch.setattr(place, step, killed)
         with pytest.raises(Killed):
             run(host)
-    if not host.folder.exists():
+    if step == "forget":
         # Gone with its unit: nobody starts it again, and all but the receipt's list is done.
-        assert step in ("_leave", "forget")
-        assert host.read("models")["facts"]["sha256"] == program["model"]["sha256"]
+        assert not host.folder.exists()
+        assert host.read("models")["facts"]["sha256"] == sha(BIG)
         return
     assert run(host) == 0
     check_upgraded(host)

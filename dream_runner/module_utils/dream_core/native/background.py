@@ -22,9 +22,11 @@ from ..system.processes import command_lines, end_processes, is_alive, started_a
 from ..types.resource import Resource
 
 KEEP = "--keep"
-_PAUSE_SECONDS = 5.0
+#: Seconds before a program that failed is started again.
+PAUSE_SECONDS = 5.0
 _START_SECONDS = 10.0
-_STOP_SECONDS = 30.0
+#: Seconds in which the keeper and its program have to stop.
+STOP_SECONDS = 30.0
 
 
 class Program:
@@ -86,7 +88,7 @@ def ensure(program: Program, restart: bool = False, write: bool = True) -> str:
     reason = problem(program) or ("its configuration changed" if restart else "")
     if reason and write:
         stop(program)
-        _start(program)
+        start(program)
     return reason
 
 
@@ -95,8 +97,8 @@ def stop(program: Program) -> List[int]:
     found = program.processes()
     # The keeper first, because it would restart its program.
     pids = [*found["keeper"], *found["program"]]
-    left = end_processes(found["keeper"], _STOP_SECONDS)
-    left += end_processes(program.processes()["program"], _STOP_SECONDS)
+    left = end_processes(found["keeper"], STOP_SECONDS)
+    left += end_processes(program.processes()["program"], STOP_SECONDS)
     if left:
         raise EngineError(
             "processes %s do not stop" % ", ".join(map(str, left)),
@@ -107,7 +109,8 @@ def stop(program: Program) -> List[int]:
     return pids
 
 
-def _start(program: Program) -> None:
+def start(program: Program) -> None:
+    """Start the keeper. Raises EngineError BACKGROUND_NOT_STARTED."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         with os.fdopen(os.open(program.log, flags, 0o600), "ab") as output:
@@ -139,7 +142,7 @@ def _not_started(program: Program, reason: str) -> EngineError:
 # --- the keeper -------------------------------------------------------------------------
 
 
-def keep(program: Program, final: Sequence[int]) -> int:
+def keep(program: Program, final: Sequence[int], pause: float = PAUSE_SECONDS) -> int:
     """Run the program until it exits with 0 or one of ``final``; return that status.
 
     The program stops with its keeper, however that stops. The keeper also exits when its files are
@@ -161,11 +164,11 @@ def keep(program: Program, final: Sequence[int]) -> int:
             status = child.wait()
         except SystemExit:
             # Not in the handler, where the interrupted wait still holds its lock.
-            end_child(child, _STOP_SECONDS)
+            end_child(child, STOP_SECONDS)
             raise
         if status in (0, *final):
             return int(status)
-        time.sleep(_PAUSE_SECONDS)
+        time.sleep(pause)
     return 0
 
 

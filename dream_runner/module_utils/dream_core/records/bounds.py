@@ -17,6 +17,7 @@ from typing import Any, Callable, Dict, List, Optional
 
 from ..containers import daemon_options
 from ..fetch.disk.stamp import is_present
+from ..layout import SYSTEM_UNITS
 from ..system.filesystems import mounts_below
 from ..types.resource import Resource
 from . import install_mark
@@ -38,9 +39,8 @@ SYSTEM_TREES = tuple(
         *("usr/bin", "usr/lib", "usr/sbin", "usr/share"),
     )
 )
-_SYSTEM_UNITS = "/etc/systemd/system"
 #: Directories outside the install directory that may contain our files, by name.
-SYSTEM_FOLDERS = (_SYSTEM_UNITS, "/etc/sysctl.d", "/etc/modprobe.d", "/etc/udev/rules.d")
+SYSTEM_FOLDERS = (SYSTEM_UNITS, "/etc/sysctl.d", "/etc/modprobe.d", "/etc/udev/rules.d")
 _USER_UNITS = ".config/systemd/user"
 _OWN_FILE = re.compile(r"(\d\d-)?dream-runner(-[a-z]+)*\.(conf|rules|service)")
 _OWN_UNIT = re.compile(r"dream-runner(-[a-z]+)+\.service")
@@ -68,7 +68,8 @@ def is_system(path: str) -> bool:
 class Bounds:
     """The changes that records of one install directory may cause, for the current account."""
 
-    def __init__(self, install_dir: Any, home: str) -> None:
+    def __init__(self, install_dir: Any, home: str, units: str = SYSTEM_UNITS) -> None:
+        self._units = units
         self.install_dir = install_dir if isinstance(install_dir, str) else ""
         self._home = os.path.realpath(home)
         self._root = os.path.realpath(self.install_dir) if self.install_dir else ""
@@ -136,7 +137,11 @@ class Bounds:
         return bool(self._root) and (real == self._root or real.startswith(self._root + "/"))
 
     def _folders(self) -> List[str]:
-        return [*SYSTEM_FOLDERS, os.path.realpath(os.path.join(self._home, _USER_UNITS))]
+        return [
+            self._units,
+            *SYSTEM_FOLDERS,
+            os.path.realpath(os.path.join(self._home, _USER_UNITS)),
+        ]
 
     def _path(self, resource: Resource, state: str) -> str:
         path = resource["path"]
@@ -218,7 +223,7 @@ class Bounds:
 
     def _unit(self, resource: Resource, state: str) -> str:
         name = str(resource["name"])
-        folder = {"system": _SYSTEM_UNITS, "user": os.path.join(self._home, _USER_UNITS)}
+        folder = {"system": self._units, "user": os.path.join(self._home, _USER_UNITS)}
         if not _OWN_UNIT.fullmatch(name) or resource["scope"] not in folder:
             return "dream-runner has no unit of that name"
         return self._unit_file(os.path.join(folder[str(resource["scope"])], name))

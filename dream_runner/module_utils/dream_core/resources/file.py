@@ -117,9 +117,6 @@ def observe_data(resource: Resource, host: Host, depth: int) -> Seen:
     return {"present": os.path.isdir(resource["path"])}
 
 
-_SYSTEM_UNITS = "/etc/systemd/system"
-
-
 def has_former(resource: Resource) -> bool:
     """Return whether the previous version of an environment is kept."""
     return resource["kind"] == "tree" and os.path.isdir(layout.former(resource["path"]))
@@ -132,7 +129,7 @@ def remove_file(resource: Resource) -> None:
     if path.endswith(".service"):
         # Otherwise the manager still knows the removed unit; a manager that is not running knows
         # none.
-        scope = "system" if os.path.dirname(path) == _SYSTEM_UNITS else "user"
+        scope = "system" if os.path.dirname(path) == layout.SYSTEM_UNITS else "user"
         with contextlib.suppress(EngineError):
             systemd.systemctl(scope, "daemon-reload")
 

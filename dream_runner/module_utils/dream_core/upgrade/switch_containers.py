@@ -43,6 +43,7 @@ class Containers:
         """Return "": the document describes both sides, so the switch never has to wait."""
         return ""
 
+    @trial.ended_by_signals()
     def trial(self, name: SideName) -> str:
         """Test a side's model in a separate container; return why it does not answer, or ""."""
         side = self._document[name]

@@ -67,6 +67,7 @@ class Native:
 
     # --- try
 
+    @trial.ended_by_signals()
     def trial(self, name: SideName) -> str:
         """Test a side's model in a second engine; return why it does not answer, or ""."""
         side, port = self._side(name), trial.free_port()

@@ -18,15 +18,26 @@ import json
 import os
 import random
 import re
-import signal
 import sys
 import time
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Union, cast
+from typing import (
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Union,
+    cast,
+)
 
 from ..errors import DreamError, IntegrityError, UsageError
 from ..fetch.fetcher import fetch, remove
 from ..fetch.request import FetchRequest, Network, Patience, Progress
 from ..files import env_file, json_file
+from ..layout import SYSTEM_UNITS
 from ..native import background
 from ..records import bounds, locks
 from ..resources.kind import name_of
@@ -42,8 +53,6 @@ from .switch_native import Native
 #: The exit status without a restart: only a person can continue.
 FINAL = 4
 
-_PAUSE_SECONDS = (15.0, 900.0)
-_POLL_SECONDS = 2.0
 #: The fetch gives up early with a reason; this program retries without a limit.
 _PATIENCE = Patience(connect_seconds=10.0, attempts=3)
 
@@ -52,22 +61,52 @@ class Refused(Exception):
     """The host's own model was refused; only a person can change that."""
 
 
+class Pauses(NamedTuple):
+    """Seconds to wait: after the first failed fetch, after many, and for the end of an install."""
+
+    first: float = 15.0
+    most: float = 900.0
+    poll: float = 2.0
+
+
+PAUSES = Pauses()
+
+Engine = Union[Containers, Native]
+#: Make the engine of a document; the last argument prints a line.
+MakeEngine = Callable[[UpgradeDocument, progress.Paths, Callable[[str], None]], Engine]
+
+
+def engine_of(
+    document: UpgradeDocument, paths: progress.Paths, say: Callable[[str], None]
+) -> Engine:
+    """Return the engine whose model an upgrade changes."""
+    kind = Native if document.get("engine") == "native" else Containers
+    return kind(document, paths, say)
+
+
 class Upgrader:
     """One upgrade, as its document describes it."""
 
-    def __init__(self, document: UpgradeDocument) -> None:
+    def __init__(
+        self,
+        document: UpgradeDocument,
+        *,
+        make_engine: MakeEngine = engine_of,
+        systemctl: Callable[..., None] = systemd.systemctl,
+        units: str = SYSTEM_UNITS,
+        pauses: Pauses = PAUSES,
+    ) -> None:
         self._document = document
         self._paths = progress.Paths(str(document["install_dir"]))
         self._state_dir = str(document["state_dir"])
         self._digest = digest_of(document)
-        self._engine = self._make_engine()
+        self._engine = make_engine(document, self._paths, _print)
         self._receipts = Receipts(document, self._paths, self._engine, _print)
-        self._bounds = bounds.Bounds(str(document["install_dir"]), os.path.expanduser("~"))
+        home = os.path.expanduser("~")
+        self._bounds = bounds.Bounds(str(document["install_dir"]), home, units)
+        self._call_systemctl = systemctl
+        self._pauses = pauses
         self._why = ""
-
-    def _make_engine(self) -> Union[Containers, Native]:
-        kind = Native if self._document.get("engine") == "native" else Containers
-        return kind(self._document, self._paths, _print)
 
     def run(self) -> int:
         """Do the remaining steps; return the program's exit status."""
@@ -110,7 +149,7 @@ class Upgrader:
                 # After new bytes, try again soon.
                 tries = 0 if self._here() > before else tries + 1
                 self._say(progress.FETCHING, plain(error))
-                time.sleep(pause(tries))
+                time.sleep(pause(tries, self._pauses))
 
     def _here(self) -> int:
         return progress.progress(self._paths.models, self._document["model"]["files"])[0]
@@ -165,7 +204,7 @@ class Upgrader:
                     yield
                     return
             self._say(progress.WAITING, why)
-            time.sleep(_POLL_SECONDS)
+            time.sleep(self._pauses.poll)
 
     def _why_wait(self) -> str:
         """Return why it is not yet time to switch, or an empty string."""
@@ -194,11 +233,10 @@ class Upgrader:
     def _try(self) -> None:
         """Test the model beside the running engine with one question. Raises Refused."""
         self._say(progress.TESTING)
-        with _ended_by_signals():
-            why = self._engine.trial("after")
-            # If the small model fails too, the trial does not show a problem of this model.
-            if why and not self._engine.trial("before"):
-                raise Refused("it was loaded beside the running engine and failed: %s" % why)
+        why = self._engine.trial("after")
+        # If the small model fails too, the trial does not show a problem of this model.
+        if why and not self._engine.trial("before"):
+            raise Refused("it was loaded beside the running engine and failed: %s" % why)
         if why:
             _print("the trial is inconclusive: the small model fails in it too (%s)" % why)
 
@@ -248,7 +286,7 @@ class Upgrader:
         unit = self._document["unit"]
         is_ours = self._has_unit()
         if is_ours:
-            _systemctl(str(unit["scope"]), "disable", str(unit["name"]))
+            self._systemctl("disable", str(unit["name"]))
         last = [self._paths.document, self._paths.program]
         gone = [path for path in self._files() if path not in last] + last
         gone += [str(unit["path"])] if is_ours else []
@@ -258,9 +296,16 @@ class Upgrader:
         with contextlib.suppress(OSError):
             os.rmdir(self._paths.folder)
         if is_ours:
-            _systemctl(str(unit["scope"]), "daemon-reload")
+            self._systemctl("daemon-reload")
         small = [path for path in self._small_files() if not os.path.exists(path)]
         self._receipts.forget([*gone, self._paths.folder, *small])
+
+    def _systemctl(self, *words: str) -> None:
+        """Run systemctl; log a failure."""
+        try:
+            self._call_systemctl(str(self._document["unit"]["scope"]), *words)
+        except DreamError as error:
+            _print(error.what)
 
     def _has_unit(self) -> bool:
         """Return whether a unit of this install keeps the program running."""
@@ -300,10 +345,9 @@ class Upgrader:
 # --- decisions --------------------------------------------------------------------------
 
 
-def pause(tries: int) -> float:
+def pause(tries: int, pauses: Pauses = PAUSES) -> float:
     """Return the seconds to wait after ``tries`` failures without a new byte."""
-    first, most = _PAUSE_SECONDS
-    return float(min(most, first * 2**tries) * random.uniform(0.8, 1.2))
+    return float(min(pauses.most, pauses.first * 2**tries) * random.uniform(0.8, 1.2))
 
 
 def plain(error: DreamError) -> str:
@@ -320,28 +364,6 @@ def digest_of(document: Mapping[str, object]) -> str:
 
 
 # --- effects ----------------------------------------------------------------------------
-
-
-def _systemctl(scope: str, *words: str) -> None:
-    """Run systemctl; log a failure."""
-    try:
-        systemd.systemctl(scope, *words)
-    except DreamError as error:
-        _print(error.what)
-
-
-@contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Turn SIGTERM into an exception in the block, so that a trial leaves nothing behind."""
-
-    def end(number: int, frame: Any) -> None:
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _print(text: str) -> None:
