@@ -60,12 +60,32 @@ class InstallOutcome:
         return self.result.error
 
 
+def follow(request: Request, listener: Listener, said: Collection[str] = ()) -> Result:
+    """Run the playbook; write each event to the journal, then show it.
+
+    The run examines the host again. Notices in ``said`` were shown before and are not repeated.
+    """
+    with Journal(request.run_dir) as journal:
+
+        def take(event: Event) -> None:
+            journal.take(event)
+            if not (isinstance(event, Notice) and event.text in said):
+                listener.take(event)
+
+        with ctrl_c.announced(lambda text: listener.note(text, "warning")):
+            result = execute(request, take)
+    _show_warning(journal.warning, listener)
+    return result
+
+
 def run(
     flags: Mapping[str, Given],
     answers_file: str | None,
     environment: Mapping[str, str],
     options: Options,
     listener: Listener,
+    *,
+    follow: Callable[..., Result] = follow,
 ) -> InstallOutcome:
     """Install, continue, repair or change. Raises a DreamError if it cannot start."""
     began = time.monotonic()
@@ -101,7 +121,7 @@ def run(
             listener.note(f"pinned now: {item['image']} {item['digest']}")
         pins.record(known.pinned)
         _show_warning(answers.save(said.state_dir, said.settings), listener)
-        return _execute(known, start, options, password, listener)
+        return _execute(known, start, options, password, listener, follow)
 
 
 def _refuse_data_changes(known: target.Target) -> None:
@@ -242,6 +262,7 @@ def _execute(
     options: Options,
     password: str | None,
     listener: Listener,
+    follow: Callable[..., Result],
 ) -> InstallOutcome:
     run_id = new_run_id()
     run_dir = history.directory(Path(known.state_dir), run_id)
@@ -278,24 +299,6 @@ def _execute(
     return _with_report(
         InstallOutcome(run_id, run_dir, result, seconds, facts, upgrade.look(receipts))
     )
-
-
-def follow(request: Request, listener: Listener, said: Collection[str] = ()) -> Result:
-    """Run the playbook; write each event to the journal, then show it.
-
-    The run examines the host again. Notices in ``said`` were shown before and are not repeated.
-    """
-    with Journal(request.run_dir) as journal:
-
-        def take(event: Event) -> None:
-            journal.take(event)
-            if not (isinstance(event, Notice) and event.text in said):
-                listener.take(event)
-
-        with ctrl_c.announced(lambda text: listener.note(text, "warning")):
-            result = execute(request, take)
-    _show_warning(journal.warning, listener)
-    return result
 
 
 def as_json(outcome: InstallOutcome) -> dict[str, Any]:

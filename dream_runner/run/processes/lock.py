@@ -188,6 +188,7 @@ def clear_leftovers(
     report: Report,
     wait_seconds: float = _WAIT_SECONDS,
     term_seconds: float = _TERM_SECONDS,
+    kill_seconds: float = _KILL_SECONDS,
 ) -> None:
     """Wait for the processes of a killed run on this target, then end them.
 
@@ -200,7 +201,7 @@ def clear_leftovers(
     alive = _outlived(state_dir, wait_seconds)
     if alive:
         report(f"ending {_named(alive)}")
-        alive = _end(state_dir, alive, term_seconds)
+        alive = _end(state_dir, alive, term_seconds, kill_seconds)
     if alive:
         raise BusyError(
             f"cannot stop processes of an earlier run: {_named(alive)}",
@@ -216,7 +217,9 @@ def _outlived(state_dir: str, seconds: float) -> list[psutil.Process]:
     return found
 
 
-def _end(state_dir: str, alive: list[psutil.Process], term_seconds: float) -> list[psutil.Process]:
+def _end(
+    state_dir: str, alive: list[psutil.Process], term_seconds: float, kill_seconds: float
+) -> list[psutil.Process]:
     for process in alive:
         with contextlib.suppress(psutil.Error):
             process.terminate()
@@ -224,7 +227,7 @@ def _end(state_dir: str, alive: list[psutil.Process], term_seconds: float) -> li
     for process in stubborn:
         with contextlib.suppress(psutil.Error):
             process.kill()
-    return _outlived(state_dir, _KILL_SECONDS) if stubborn else []
+    return _outlived(state_dir, kill_seconds) if stubborn else []
 
 
 def _named(processes: list[psutil.Process]) -> str:

@@ -17,6 +17,20 @@ UPSTREAM = ["docker-ce", "docker-ce-cli", "containerd.io", "docker-compose-plugi
 TOOLKIT = ["nvidia-container-toolkit"]
 
 
+def program(path: Path, script: str) -> None:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only directory of programs."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    return folder
+
+
 @pytest.mark.parametrize(
     ("release", "known", "expect", "noted"),
     [
@@ -30,23 +44,22 @@ TOOLKIT = ["nvidia-container-toolkit"]
     ],
 )
 def test_the_engine_that_apt_knows(
-    monkeypatch: pytest.MonkeyPatch, release: str, known: list[str], expect: list[str], noted: bool
+    programs: Path, release: str, known: list[str], expect: list[str], noted: bool
 ) -> None:
-    def output(*command: str) -> str:
-        assert command[:2] == ("apt-cache", "show")
-        return f"Package: {command[-1]}" if command[-1] in known else ""
-
-    monkeypatch.setattr(packages, "_output", output)
+    cases = "|".join(f'"show --no-all-versions {name}"' for name in known)
+    program(programs / "apt-cache", f'case "$*" in {cases}) echo Package: x ;; esac')
     names, notes = packages.engine_debs(SYSTEMS[release])
     assert (names, bool(notes)) == (expect, noted)
 
 
 def test_what_install_sh_needs_is_found_by_the_names_of_files(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    programs: Path, tmp_path: Path
 ) -> None:
     for name in ("python3-venv_3.13_amd64.deb", "docker.io_26_amd64.deb", "libgomp1_14_amd64.deb"):
         (tmp_path / name).touch()
-    monkeypatch.setattr(packages.shutil, "which", lambda name: name)
-    monkeypatch.setattr(packages, "_closure", lambda wanted: [*wanted, "python3-pip-whl"])
+    # A minimal system has python3 and what it needs.
+    venv = "*' install python3-venv') echo Inst libc6; echo Inst python3-venv ;;"
+    program(programs / "apt-get", f'case "$*" in {venv} *) echo Inst libc6 ;; esac')
+    program(programs / "apt-cache", "exit 0")
     found = [path.name for path in packages.venv_debs(tmp_path)]
     assert found == ["python3-venv_3.13_amd64.deb"]

@@ -259,14 +259,11 @@ def installed(
         given.append(request.variables["dream_accept"])
         return install.Result(1, False, error)
 
-    monkeypatch.setattr(install, "follow", follow)
-    monkeypatch.setattr(install, "_with_report", lambda outcome: outcome)
-    monkeypatch.setattr(install.record, "planned", lambda *_, **__: None)
     monkeypatch.setattr(install.privilege, "require_possible_root", lambda *_, **__: None)
     monkeypatch.setattr(install.privilege, "become_password", lambda *_, **__: None)
     listener: Any = SimpleNamespace(note=lambda *_: None, take=lambda *_: None)
     options = install.Options(install.resume.Wish(yes=True))
-    install.run(flags, None, os.environ, options, listener)
+    install.run(flags, None, os.environ, options, listener, follow=follow)
     return given
 
 

@@ -160,8 +160,7 @@ def test_processes_that_nothing_ends(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(deaf, "terminate", lambda: None)
     monkeypatch.setattr(deaf, "kill", lambda: None)
     monkeypatch.setattr(lock, "leftovers", lambda _: [deaf])
-    for name in ("_TERM_SECONDS", "_KILL_SECONDS"):
-        monkeypatch.setattr(lock, name, 0.0)
-    error = raised(lock.clear_leftovers, str(tmp_path), lambda _: None, wait_seconds=0)
+    seconds = dict.fromkeys(("wait_seconds", "term_seconds", "kill_seconds"), 0.0)
+    error = raised(lock.clear_leftovers, str(tmp_path), lambda _: None, **seconds)
     assert (error.code, error.exit_code) == ("LEFTOVER_PROCESSES", 12)
     assert str(deaf.pid) in f"{error} {error.hint}"

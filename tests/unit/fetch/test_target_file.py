@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import stat
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -166,10 +167,13 @@ def test_a_protected_file_is_refused_first(
     """Immutable, mounted over, or another user's in a directory with the sticky bit."""
     path = tmp_path / "m"
     path.write_text("old")
-    for name in ("_is_protected", "_is_mounted"):
-        with monkeypatch.context() as patch:
-            patch.setattr(target, name, lambda _: True)
-            assert refused(path, server).code == "NOT_PERMITTED"
+    with monkeypatch.context() as patch:
+        immutable = struct.pack("q", 0x10)
+        patch.setattr(target.fcntl, "ioctl", lambda *_: immutable)
+        assert "immutable" in str(refused(path, server))
+    with monkeypatch.context() as patch:
+        patch.setattr(target.filesystems, "mount_points", lambda: [str(path)])
+        assert "mounted" in str(refused(path, server))
     tmp_path.chmod(0o1777)
     with monkeypatch.context() as patch:
         patch.setattr(os, "geteuid", lambda: 54321)

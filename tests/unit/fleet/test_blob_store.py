@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO
 from urllib.parse import quote
 
 import pytest
@@ -130,11 +131,14 @@ def test_the_token_goes_to_peers_only(server: Server, tmp_path: Path) -> None:
 
 
 def test_a_peer_that_lies_costs_its_bytes_and_no_more(tmp_path: Path, origin: Path) -> None:
-    store = Store(tmp_path)
     wrong = tmp_path / "wrong.gguf"
     wrong.write_bytes(CONTENT[:1_000_000] + bytes(1_000_000) + CONTENT[2_000_000:])
-    store._paths[DIGEST] = str(wrong)
-    with Server(store, str(tmp_path / "liar.sock")) as liar:
+
+    class Wrong(Store):
+        def open(self, sha256: str) -> IO[bytes]:
+            return wrong.open("rb")
+
+    with Server(Wrong(tmp_path), str(tmp_path / "liar.sock")) as liar:
         (peer,) = liar.peers(str(tmp_path / "liar.sock"))
         network = Network(peers=(peer,), peer_token=liar.token)
         fetch(request(tmp_path / "got", (f"{peer}/blobs/{DIGEST}", str(origin)), network))

@@ -24,6 +24,7 @@ from dream_runner.commands.fleet import install as fleet
 from dream_runner.commands.fleet import plan as fleet_plan
 from dream_runner.machine import pins, target
 from dream_runner.module_utils.dream_core.errors import RequirementError
+from dream_runner.run.request import Result
 from dream_runner.settings.values import Given
 
 FLAGS = {"profile": Given("full", "--profile", "flag")}
@@ -125,15 +126,19 @@ def test_a_plan_waits_ten_seconds_at_most() -> None:
 
 
 def installed(monkeypatch: pytest.MonkeyPatch, **options: Any) -> list[Any]:
-    """Install up to the start of Ansible; return what it would be started with."""
+    """Install up to the start of Ansible; return the requests with which it would be started."""
     started: list[Any] = []
-    monkeypatch.setattr(install, "_execute", lambda known, *_: started.append(known))
+
+    def follow(request: Any, *_: Any, **__: Any) -> Result:
+        started.append(request)
+        return Result(0, False, None)
+
     monkeypatch.setattr(install.privilege, "require_possible_root", lambda *_, **__: None)
     monkeypatch.setattr(install.privilege, "become_password", lambda *_, **__: None)
     listener = SimpleNamespace(note=lambda *_: None, take=lambda *_: None)
     wish = install.resume.Wish(yes=True)
     wanted: Any = install.Options(wish, **options)
-    install.run(FLAGS, None, os.environ, wanted, listener)  # type: ignore[arg-type]
+    install.run(FLAGS, None, os.environ, wanted, listener, follow=follow)  # type: ignore[arg-type]
     return started
 
 
@@ -142,8 +147,10 @@ def test_the_pin_is_recorded_before_the_start(
 ) -> None:
     tag = f"{registry}/qdrant:1"
     unknown(monkeypatch, tag)
-    (known,) = installed(monkeypatch)
+    (request,) = installed(monkeypatch)
     assert catalog.read_lock(lock_file(home))[tag]["digest"] == image.digest
+    assert request.playbook == "install"
+    known = target.meet(target.listen(FLAGS, None, os.environ), fresh=False, save=False)
     assert known.choice["stack"]["problems"] == []
 
 

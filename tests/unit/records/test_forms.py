@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dream_runner.commands import status, uninstall
+from dream_runner.commands import uninstall
 from dream_runner.diagnose import checks, finding, host_checks
 from dream_runner.machine import resume
 from dream_runner.machine.target import known
@@ -195,7 +195,6 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(tools, "output", lambda *_, **__: "")
     monkeypatch.setattr(listeners, "listeners", lambda *_, **__: [])
     monkeypatch.setattr(progress, "show_program", lambda *_: {})
-    monkeypatch.setattr(status, "_unit_state", lambda *_: "")
     return found
 
 
@@ -216,9 +215,7 @@ def read_all_of(machine: Machine) -> None:
     engine_serving.endpoint(receipts)
     place = finding.Place(str(machine.state), receipts, warnings, 0.0, str(machine.home))
     for check in (
-        checks._failed,
-        checks._drift,
-        checks._services,
+        *(checks.CHECKS[name] for name in ("failed", "drift", "services")),
         host_checks.hardware,
         host_checks.gpu,
     ):

@@ -15,7 +15,7 @@ from dream_runner.module_utils.dream_core.system import tools
 def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
     """``tool(name, prints, code)`` puts a program in the place of the system's."""
     monkeypatch.setattr(tools, "SYSTEM_PATH", str(tmp_path))
-    monkeypatch.setattr(bundle_debs, "_environment", lambda: {"PATH": str(tmp_path)})
+    monkeypatch.setattr(bundle_debs, "SYSTEM_PATH", str(tmp_path))
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
 
     def put(name: str, prints: str, code: int) -> None:
@@ -43,7 +43,7 @@ def host(name: str) -> observed_host.Host:
 @pytest.mark.parametrize("code", [0, 1, 2])
 def test_rows_of_dpkg_query(tool, code: int) -> None:  # type: ignore[no-untyped-def]
     tool("dpkg-query", "installed\\tlibgomp1\\t14.2\\t\\nhalf-installed\\tx\\t1\\t\\ncut", code)
-    assert bundle_debs._installed() == {"libgomp1": "14.2"}
+    assert bundle_debs.installed_versions() == {"libgomp1": "14.2"}
 
 
 @pytest.mark.parametrize("code", [0, 1])

@@ -28,6 +28,16 @@ _PIN = re.compile(r"^[A-Za-z0-9._-]+==[A-Za-z0-9.+!-]+")
 _OURS = frozenset(("bin", "include", "lib", "lib64", "share", "pyvenv.cfg", ".gitignore", MANIFEST))
 
 
+#: Print the path of the pip wheel that ensurepip would install.
+FIND_PIP = """
+import ensurepip, os, sysconfig
+bundled = os.path.join(ensurepip.__path__[0], "_bundled")
+places = filter(None, (sysconfig.get_config_var("WHEEL_PKG_DIR"), bundled))
+wheels = [os.path.join(place, "pip-%s-py3-none-any.whl" % ensurepip.version()) for place in places]
+print(next(filter(os.path.isfile, wheels), ""))
+"""
+
+
 class Outcome(NamedTuple):
     """Whether the environment was recreated, and why."""
 
@@ -44,12 +54,15 @@ def ensure(
     report: Report,
     find_links: str = "",
     write: bool = True,
+    find_pip: str = FIND_PIP,
 ) -> Outcome:
     """Make ``path`` an environment with the packages of ``requirements_file``.
 
     ``pythons`` are tried in order; the first one that can create environments is used. With
     ``find_links`` (a directory of wheels) no network is used. Raises the DreamError that fits the
     failure.
+
+    ``find_pip`` is the text of a Python program that prints the path of pip's wheel.
     """
     requirements = _read(requirements_file)
     why = defect(path, requirements)
@@ -68,7 +81,7 @@ def ensure(
     _clear(path)
     report("creating the environment", 0, 0)
     _run([python, "-I", "-m", "venv", "--without-pip", path], work, environment, report)
-    pip = _pip_of(path, work, environment, report)
+    pip = _pip_of(path, work, environment, report, find_pip)
     command = _install(pip, requirements_file, find_links)
     with DownloadWatch(work.temporary, report) as watch:
         _run(command, work, environment, watch.take)
@@ -209,18 +222,12 @@ def choose_python(pythons: Sequence[str], environment: Dict[str, str]) -> str:
     )
 
 
-#: Print the path of the pip wheel that ensurepip would install.
-_FIND_PIP = """
-import ensurepip, os, sysconfig
-bundled = os.path.join(ensurepip.__path__[0], "_bundled")
-places = filter(None, (sysconfig.get_config_var("WHEEL_PKG_DIR"), bundled))
-wheels = [os.path.join(place, "pip-%s-py3-none-any.whl" % ensurepip.version()) for place in places]
-print(next(filter(os.path.isfile, wheels), ""))
-"""
-
-
 def _pip_of(
-    path: str, work: "_Workspace", environment: Mapping[str, str], report: Report
+    path: str,
+    work: "_Workspace",
+    environment: Mapping[str, str],
+    report: Report,
+    find_pip: str,
 ) -> List[str]:
     """Return the command that runs pip from its wheel, without installing pip.
 
@@ -229,7 +236,7 @@ def _pip_of(
     """
     python = _python_of(path)
     found = run_child(
-        [python, "-I", "-c", _FIND_PIP],
+        [python, "-I", "-c", find_pip],
         environment=work.environment(environment),
         directory=work.directory,
     )

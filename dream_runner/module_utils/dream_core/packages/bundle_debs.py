@@ -113,7 +113,7 @@ def look(directory: str, names: Sequence[str], offline: bool) -> Dict[str, Any]:
         # trusted.
         for path, sha256 in files.items():
             _prove(path, sha256)
-        chosen = choose(names, _read(sorted(files)), _installed(), _compare)
+        chosen = choose(names, _read(sorted(files)), installed_versions(), _compare)
     if offline and chosen.absent:
         raise RequirementError(
             "offline, but these system packages are missing: %s" % ", ".join(chosen.absent),
@@ -147,7 +147,8 @@ def _read(paths: Sequence[str]) -> Dict[str, Deb]:
     return found
 
 
-def _installed() -> Dict[str, str]:
+def installed_versions() -> Dict[str, str]:
+    """Return the versions of this host's packages, and "" for the names that they provide."""
     found: Dict[str, str] = {}
     for status, name, version, provides in _rows(
         _output("dpkg-query", "--show", "--showformat=" + _INSTALLED), 4
