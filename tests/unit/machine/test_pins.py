@@ -150,7 +150,7 @@ def test_the_pin_is_recorded_before_the_start(
     (request,) = installed(monkeypatch)
     assert catalog.read_lock(lock_file(home))[tag]["digest"] == image.digest
     assert request.playbook == "install"
-    known = target.meet(target.listen(FLAGS, None, os.environ), fresh=False, save=False)
+    known = target.observe(target.read_settings(FLAGS, None, os.environ), fresh=False, save=False)
     assert known.choice["stack"]["problems"] == []
 
 

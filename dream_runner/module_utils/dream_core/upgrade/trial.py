@@ -22,7 +22,7 @@ CONTEXT_TOKENS = 512
 
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM end the block as an exception does: a trial leaves nothing behind."""
+    """Turn SIGTERM into an exception in the block, so that a trial leaves nothing behind."""
 
     def end(number: int, frame: Any) -> None:
         raise SystemExit(128 + number)
