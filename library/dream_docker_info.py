@@ -85,7 +85,7 @@ def main():
 
 
 def examine(asked):
-    """Return what is there and, where this login may see it, the plan."""
+    """Return the state of the engine and, if this login may read it, the plan."""
     system = asked["host"]["os"]
     look = engine_look.look(asked["command"], system["family"], asked["options"]["data_root"])
     engine = engine_identity.identify(look)
@@ -97,7 +97,7 @@ def examine(asked):
         "devices": look["devices"],
         "member": engine_look.is_member(asked["user"]),
     }
-    # Of an engine that refuses this login the role asks once more, as root.
+    # If the engine refuses this login, the role runs the module again as root.
     if asked["ready"] and not answer["denied"]:
         problem = engine_identity.refusal(engine, look, asked["backend"], ready=True)
         if problem:

@@ -100,7 +100,7 @@ _REPORT_SECONDS = 0.5
 
 
 class Reporter:
-    """Hands on progress, not more often than anybody can read."""
+    """Report progress, at most twice a second."""
 
     def __init__(self, line):
         self._line = line

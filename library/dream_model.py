@@ -240,14 +240,14 @@ def main():
 
 
 def absent(params, check_mode):
-    """Remove the file with its stamp and partial; say what was there."""
+    """Remove the file with its stamp and partial file; return the removed paths in the diff."""
     found = remove(params["path"], params["stamps_dir"], dry_run=check_mode)
     diff = {"before": "".join(path + "\n" for path in found), "after": ""}
     return {"changed": bool(found), "path": params["path"], "diff": diff}
 
 
 def present(params, check_mode):
-    """Make the file right, or only say what that would take."""
+    """Fetch the file; in check mode only predict the result."""
     request = as_request(params)
     if check_mode:
         return predict(request)
@@ -278,7 +278,7 @@ def present(params, check_mode):
 
 
 def predict(request):
-    """Return what ``present`` would, having written nothing."""
+    """Return the result of ``present`` without writing anything."""
     found = is_present(
         request.path,
         request.sha256,
@@ -310,13 +310,13 @@ def predict(request):
 
 
 def describe(request, sha256=""):
-    """Return what a diff shows of the file; an unknown digest is shown as such."""
+    """Return the file's properties for the diff; an unknown digest is shown as unknown."""
     try:
         status = os.stat(request.path)
     except OSError:
         return {}
     found = {
-        "sha256": sha256 or "(another)",
+        "sha256": sha256 or "(unknown)",
         "size_bytes": status.st_size,
         "mode": "%04o" % stat.S_IMODE(status.st_mode),
     }

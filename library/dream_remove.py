@@ -64,7 +64,7 @@ def main():
         error = PrivilegeError(
             "could not remove %s" % "; ".join(done["left"]),
             code="LEFT_BEHIND",
-            hint="mend what stands in the way and run uninstall again; the rest is done",
+            hint="correct the causes, then run uninstall again; everything else is removed",
         )
         module.fail_json(msg=str(error), dream_error=error.to_dict(), diff=diff, **done)
     module.exit_json(changed=bool(done["removed"] or done["restored"]), diff=diff, **done)

@@ -49,7 +49,7 @@ from ansible.module_utils.dream_core import arguments
 from ansible.module_utils.dream_core.errors import EngineError, from_dict
 from ansible.module_utils.dream_core.system.lifeline import Lifeline
 from ansible.module_utils.dream_core.system.umask import tighten_umask
-from ansible.module_utils.dream_core.undo.rollback import turn_back
+from ansible.module_utils.dream_core.undo.rollback import roll_back
 
 SPEC = {
     "failed": {"type": "dict", "required": True},
@@ -69,12 +69,12 @@ def main():
     said = str(asked["failed"].get("msg") or "the task failed")
     told = from_dict(asked["failed"].get("dream_error"))
     failed = told or EngineError(
-        said, code="SERVICE_FAILED", hint="log.txt of this run has the whole output"
+        said, code="SERVICE_FAILED", hint="see log.txt of this run for the whole output"
     )
     ended = failed
     if not module.check_mode:
         with Lifeline(asked["socket"], asked["phase"]) as line:
-            ended = turn_back(
+            ended = roll_back(
                 failed,
                 asked["state_dir"],
                 asked["install_dir"],
@@ -83,7 +83,7 @@ def main():
                 line.notice,
             )
     if ended is failed and told is None:
-        # What the message of a module of Ansible's means is the wrapper's business.
+        # The wrapper explains the messages of Ansible's own modules.
         module.fail_json(msg=said)
     module.fail_json(msg=str(ended), dream_error=ended.to_dict())
 

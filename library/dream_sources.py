@@ -53,7 +53,7 @@ def main():
         error = failure(found)
         if error is not None:
             module.fail_json(msg=str(error), dream_error=error.to_dict())
-        # The wrapper reads the reason out of what apt said: first the lists, then the packages.
+        # The wrapper finds the reason in apt's output: first the lists, then the packages.
         module.fail_json(msg=module.params["output"] + "\n" + module.params["failure"])
     for item in found:
         module.warn(warning(item))

@@ -67,7 +67,7 @@ SPEC = {
 
 
 def _reporter(lifeline):
-    """Return what hands on lines of pip, and bytes with their rate."""
+    """Return a function that reports pip's lines, and bytes with their rate."""
     began = []
 
     def report(line, done, total):

@@ -209,7 +209,7 @@ def _open_to(settings: Settings, choice: Choice) -> str:
         return ""
     services = {item["id"] for item in (choice.get("stack") or {}).get("services", ())}
     has_key = "api_key" in settings.chosen and settings["api_key"]
-    return access.who(access.guard_of(services, has_key=has_key))
+    return access.audience(access.guard_of(services, has_key=has_key))
 
 
 def _disk(reasons: Mapping[str, Reason], found: Found) -> tuple[plan_rows.DiskRow, ...]:
@@ -271,7 +271,7 @@ def _ports(settings: Settings, choice: Choice) -> tuple[str, ...]:
 
 def _reached(item: plan_rows.PortRow) -> str:
     """Return text about a port that is open to the network; empty for others."""
-    return f": open to the network, {access.asks(item['guard'])}" if item["open"] else ""
+    return f": open to the network, {access.sign_in(item['guard'])}" if item["open"] else ""
 
 
 def _choices(settings: Settings, choice: Choice) -> tuple[ChoiceRow, ...]:

@@ -127,6 +127,6 @@ def test_from_the_role_to_a_sentence_and_back(play: Play, install: Path, tmp_pat
     assert play("upgrade").changed == 0
     assert of(install).processes() == before
 
-    assert play("withdraw").changed > 0
+    assert play("remove_upgrade").changed > 0
     assert not any(of(install).processes().values())
     assert not (install / "upgrade").exists()

@@ -30,7 +30,7 @@ _LONGEST_WHAT, _LONGEST_WHERE = 4000, 1000
 
 
 class DreamError(Exception):
-    """A failure with a message and a hint that tells a person what to do.
+    """A failure with a message and a hint about what to do.
 
     ``code`` is a stable upper-case identifier (``PORT_TAKEN``): it names the
     entry in docs/user/troubleshooting.md and never changes its meaning.

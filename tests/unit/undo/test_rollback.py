@@ -75,9 +75,9 @@ class Install:
         self.venv.mkdir()
         (self.venv / "package").write_text("new")
 
-    def turn_back(self, failed: DreamError | None = None, profile: str = "full") -> DreamError:
+    def roll_back(self, failed: DreamError | None = None, profile: str = "full") -> DreamError:
         failed = failed or EngineError("no answer", code="ENGINE_NO_ANSWER", hint="look")
-        return rollback.turn_back(
+        return rollback.roll_back(
             failed,
             str(self.state),
             str(self.root),
@@ -102,7 +102,7 @@ def test_what_was_proved_comes_back(install: Install) -> None:
     install.prove()
     install.upgrade()
     install.config.chmod(0o600)
-    error = install.turn_back()
+    error = install.roll_back()
     assert (error.code, error.exit_code) == ("ROLLED_BACK", 8)
     assert "ENGINE_NO_ANSWER: no answer" in error.what
     assert install.config.read_text() == "old"
@@ -114,24 +114,24 @@ def test_what_was_proved_comes_back(install: Install) -> None:
 def test_the_exit_code_stays_that_of_the_cause(install: Install) -> None:
     install.prove()
     install.upgrade()
-    error = install.turn_back(NetworkError("pip failed", code="NETWORK_FAILED"))
+    error = install.roll_back(NetworkError("pip failed", code="NETWORK_FAILED"))
     assert (error.code, error.exit_code) == ("ROLLED_BACK", 5)
 
 
 def test_a_file_that_is_gone_comes_back(install: Install) -> None:
     install.prove()
     install.config.unlink()
-    assert install.turn_back().code == "ROLLED_BACK"
+    assert install.roll_back().code == "ROLLED_BACK"
     assert install.config.read_text() == "old"
 
 
 def test_where_nothing_was_changed_the_failure_is_told_as_it_is(install: Install) -> None:
     failed = EngineError("no answer", code="ENGINE_NO_ANSWER")
-    assert install.turn_back(failed) is failed  # Nothing was ever proved.
+    assert install.roll_back(failed) is failed  # Nothing was ever proved.
     install.prove()
-    assert install.turn_back(failed) is failed
+    assert install.roll_back(failed) is failed
     install.upgrade()
-    assert install.turn_back(failed, profile="native") is failed
+    assert install.roll_back(failed, profile="native") is failed
     assert install.config.read_text() == "new"
 
 
@@ -139,7 +139,7 @@ def test_what_does_not_start_either_is_told_with_both_reasons(install: Install) 
     install.prove()
     install.upgrade()
     install.failure = EngineError("no such image", code="IMAGE_NOT_FOUND")
-    error = install.turn_back()
+    error = install.roll_back()
     assert (error.code, error.exit_code) == ("ROLLBACK_FAILED", 8)
     assert "no answer" in error.what
     assert "no such image" in error.what
@@ -152,7 +152,7 @@ def test_content_that_rotted_is_not_put_back(install: Install) -> None:
         path for path in (install.state / last_good.FOLDER).iterdir() if len(path.name) == 64
     )
     kept.write_text("rot")
-    assert install.turn_back().code == "ROLLBACK_FAILED"
+    assert install.roll_back().code == "ROLLBACK_FAILED"
     assert install.config.read_text() == "new"
 
 
@@ -160,7 +160,7 @@ def test_a_second_failure_turns_back_to_the_same(install: Install) -> None:
     install.prove()
     for _ in range(2):
         install.upgrade()
-        assert install.turn_back().code == "ROLLED_BACK"
+        assert install.roll_back().code == "ROLLED_BACK"
         assert install.config.read_text() == "old"
 
 
@@ -171,7 +171,7 @@ def test_a_new_proof_lets_the_former_go(install: Install) -> None:
     assert not os.path.exists(layout.former(str(install.venv)))
     assert len(list((install.state / last_good.FOLDER).iterdir())) == 2
     install.config.write_text("third")
-    install.turn_back()
+    install.roll_back()
     assert install.config.read_text() == "new"
 
 
@@ -189,7 +189,7 @@ def test_a_manifest_nobody_can_read_is_none(install: Install) -> None:
     install.upgrade()
     for text in ("", "[]", '{"schema": 99, "files": []}', '{"schema": 1}'):
         (install.state / last_good.FOLDER / "manifest.json").write_text(text)
-        assert install.turn_back().code == "ENGINE_NO_ANSWER"
+        assert install.roll_back().code == "ENGINE_NO_ANSWER"
 
 
 def test_uninstall_takes_both_kinds_of_packages_and_what_was_kept(install: Install) -> None:
@@ -209,5 +209,5 @@ def test_a_kill_while_packages_are_put_back_is_finished_by_the_next(install: Ins
     for path in install.venv.iterdir():
         path.unlink()
     install.venv.rmdir()
-    assert install.turn_back().code == "ROLLED_BACK"
+    assert install.roll_back().code == "ROLLED_BACK"
     assert (install.venv / "package").read_text() == "old"

@@ -209,7 +209,7 @@ def _semantics(probes: PreflightProbes, profile: str) -> List[Finding]:
                 hint="choose an --install-dir on another filesystem",
             )
         ]
-    # supervisord's socket lies in the install directory.
+    # supervisord's socket is in the install directory.
     names = ("chmod", "symlink", "case", *(("socket",) if is_native else ()))
     broken = [name for name in names if tried.get(name) is False]
     if fstype in MODELESS or broken:
@@ -229,7 +229,7 @@ def _semantics(probes: PreflightProbes, profile: str) -> List[Finding]:
             finding(
                 "filesystem",
                 "warning",
-                "%s has no file locks; do not start two runs at once" % place["path"],
+                "%s does not support file locks; do not start concurrent runs" % place["path"],
                 found=str(fstype),
             )
         ]

@@ -67,7 +67,7 @@ def _memory(
 ) -> List[Finding]:
     have = usable_memory_mb(settings, facts)
     if have is None:
-        return [finding("memory", "warning", "the size of the memory is unknown")]
+        return [finding("memory", "warning", "the memory size is unknown")]
     if have < need["memory_mb"] * MEMORY_TOLERANCE:
         return [
             finding(

@@ -20,7 +20,7 @@ Path = Tuple[str, ...]
 def parse(text: Optional[str], path: str = DAEMON_FILE) -> DaemonOptions:
     """Return the options in the daemon's file; none if it is missing or empty.
 
-    Raises UsageError for a broken file, which belongs to somebody and is not replaced.
+    Raises UsageError for a broken file, which is never replaced because others wrote it.
     """
     if text is None or not text.strip():
         return {}

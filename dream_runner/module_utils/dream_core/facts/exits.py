@@ -55,5 +55,5 @@ def complaint(
     code = meaning(answer, table)
     if code is None:
         return ""
-    said = parse.said({"stderr": answer.get("stderr")})
+    said = parse.excerpt({"stderr": answer.get("stderr")})
     return "%s, %s%s" % (tool, code, "; " + said if said else "")

@@ -60,7 +60,7 @@ def report_of(raw: Unchecked) -> Tuple[Optional[DriverReport], Optional[str]]:
 def _reason(query: Unchecked) -> str:
     """Return why there are no rows: the tool's message, else the meaning of its exit code."""
     shown = [line for line in parse.lines(query.get("stdout")) if not _is_header(line)]
-    said = parse.said({"stdout": "\n".join(shown), "stderr": query.get("stderr")})
+    said = parse.excerpt({"stdout": "\n".join(shown), "stderr": query.get("stderr")})
     return said or exits.meaning(query, exits.NVIDIA) or "no answer"
 
 
@@ -88,7 +88,7 @@ def _nvml_problem(answer: Unchecked) -> str:
         return "timeout"
     data = _nvml_answer(answer)
     known = exits.NVIDIA.get(parse.whole(data.get("code")) or 0)
-    return known or parse.string(data.get("error")) or parse.said(answer) or "no answer"
+    return known or parse.string(data.get("error")) or parse.excerpt(answer) or "no answer"
 
 
 def _nvml_report(answer: Unchecked) -> Optional[DriverReport]:

@@ -74,7 +74,7 @@ def lines(value: Any) -> List[str]:
     return value.splitlines() if isinstance(value, str) else []
 
 
-def said(answer: Any) -> str:
+def excerpt(answer: Any) -> str:
     """Return the beginning of a tool's output, from either stream, as one line."""
     answer = mapping(answer)
     for stream in ("stdout", "stderr"):

@@ -127,7 +127,7 @@ class Server:
     ``bytes_served`` counts the sent bytes.
     """
 
-    #: Seconds after which a client without the token is no member.
+    #: Seconds until a client must have sent the token.
     stranger_seconds = 10.0
     #: Connections at once of one client.
     most_of_one = 32

@@ -218,7 +218,7 @@ class _Fetch:
         reused -= sum(end - start for start, end in gathered.rotten)
         fetched = gathered.received
         if digest not in (None, request.sha256):
-            fetched += self._mend(partial, ledger, sources, marks)
+            fetched += self._repair(partial, ledger, sources, marks)
         elif digest is None:
             raise verdict(request.path, ledger.faults)
         fetched += self._put_in_place(partial, ledger)
@@ -242,7 +242,7 @@ class _Fetch:
 
         return Transfer(self._request, partial, ledger, on_size, on_progress or self._on_progress)
 
-    def _mend(
+    def _repair(
         self, partial: Partial, ledger: Ledger, sources: List[Any], before: List[Mark]
     ) -> int:
         """Repair a complete partial file with a wrong digest; return the number of fetched bytes.

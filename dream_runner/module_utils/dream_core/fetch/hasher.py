@@ -174,10 +174,10 @@ class Hasher(threading.Thread):
             return True
         self._retried = mark
         self.rotten.append((mark.start, mark.end))
-        self._turn_back(mark)
+        self._reset_to(mark)
         return False
 
-    def _turn_back(self, mark: Mark) -> None:
+    def _reset_to(self, mark: Mark) -> None:
         self._journal.forget(mark.start, mark.end)
         self._whole = self._saved.copy()
         with self._board.changed:

@@ -199,7 +199,7 @@ class Repair:
         self._buffer = memoryview(bytearray(PIECE))
         self._mine = memoryview(bytearray(PIECE))
         self._reported = 0.0
-        self._heard = ""
+        self._delivered = ""
         # For the current source: the pieces that differ each time they are read.
         self._unsteady: Set[int] = set()
 
@@ -223,10 +223,10 @@ class Repair:
         patch = Patch(self._partial, self._in_place)
         self._unsteady = set()
         try:
-            disputes = self._hear(delivery, patch)
+            disputes = self._compare_delivery(delivery, patch)
             if disputes == [] and self._size <= _SMALL:
                 delivery.close()
-                disputes = self._hear(delivery, patch)
+                disputes = self._compare_delivery(delivery, patch)
             if disputes is None or self._settle(delivery, disputes, patch):
                 patch.apply()
                 return None
@@ -252,7 +252,7 @@ class Repair:
             self.consistent = False
         self._partial.journal.validator(source.label, source.validator, source.identity)
         self.refuted.append(source.label)
-        what = "its content has a different sha256, %s" % self._heard
+        what = "its content has a different sha256, %s" % self._delivered
         return SourceFault("DIGEST_MISMATCH", what, stale=True)
 
     def _contradicts_itself(self, disputes: Sequence[Dispute]) -> bool:
@@ -262,7 +262,7 @@ class Repair:
             for dispute in disputes
         )
 
-    def _hear(self, delivery: Delivery, patch: Patch) -> Optional[List[Dispute]]:
+    def _compare_delivery(self, delivery: Delivery, patch: Patch) -> Optional[List[Dispute]]:
         """Compare one delivery with the disk; None means that the patch corrects it."""
         disputes: List[Dispute] = []
         whole, checks, differed = hashlib.sha256(), _EARLY_CHECKS, False
@@ -281,8 +281,8 @@ class Repair:
             differed = dispute is not None
             whole.update(piece)
             self._say(end, delivery.source.label)
-        self._heard = whole.hexdigest()
-        return None if self._heard == self._request.sha256 else disputes
+        self._delivered = whole.hexdigest()
+        return None if self._delivered == self._request.sha256 else disputes
 
     def _compare(self, start: int, end: int, piece: memoryview) -> Optional[Dispute]:
         try:

@@ -159,7 +159,7 @@ def _remote_rows(document: Access) -> List[Tuple[str, str]]:
         return [(label, "closed; open it with 'dream-runner install --lan'")]
     urls = list(document["lan"]) or ["open, but this machine has no network address now"]
     rows = [(label, urls[0])] + [("", url) for url in urls[1:]]
-    return [*rows, ("Open to", who(str(document["guard"]))), *_port_rows(document)]
+    return [*rows, ("Open to", audience(str(document["guard"]))), *_port_rows(document)]
 
 
 def _feature_rows(features: FeatureTests) -> List[Tuple[str, str]]:
@@ -177,7 +177,7 @@ def _sorted(reasons: Optional[Mapping[str, str]]) -> List[Tuple[str, str]]:
 def _port_rows(document: Access) -> List[Tuple[str, str]]:
     """Return the ports that are open to the network, with their sign-in, and the local ones."""
     found = [
-        ("", "%s, port %d: %s" % (item["what"], item["port"], asks(str(item["guard"]))))
+        ("", "%s, port %d: %s" % (item["what"], item["port"], sign_in(str(item["guard"]))))
         for item in document.get("reach") or ()
         if is_open(str(item["address"]))
     ]
@@ -191,13 +191,13 @@ def _port_rows(document: Access) -> List[Tuple[str, str]]:
     return [*found, *([("Only on this machine", ", ".join(inner))] if inner else [])]
 
 
-def asks(guard: str) -> str:
+def sign_in(guard: str) -> str:
     """Describe the sign-in of a port."""
     words = {ACCOUNT: "sign-in required", KEY: "API key required"}
     return words.get(guard, "WITHOUT A PASSWORD")
 
 
-def who(guard: str) -> str:
+def audience(guard: str) -> str:
     """Describe who can use what is open to other computers."""
     if guard == KEY:
         return "everyone who can reach this machine and has the API key"

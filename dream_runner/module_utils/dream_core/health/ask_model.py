@@ -184,7 +184,7 @@ class _Work:
         try:
             status, content = _request(self._url, "GET", None, _SLOTS_SECONDS, self._key)
             slots = json.loads(content.decode("utf-8")) if status == 200 else []
-            taken = bool(slots) and all(_is_elses(slot) for slot in slots)
+            taken = bool(slots) and all(_is_for_others(slot) for slot in slots)
         except socket.timeout:
             # It processes a long prompt, and answers only between two batches.
             return self._trusting
@@ -196,7 +196,7 @@ class _Work:
         return taken and self._before != before
 
 
-def _is_elses(slot: Mapping[str, Any]) -> bool:
+def _is_for_others(slot: Mapping[str, Any]) -> bool:
     """Return whether a slot works on another request than ours."""
     asked = (slot.get("params") or {}).get("max_tokens")
     return bool(slot.get("is_processing")) and asked != _ANSWER_TOKENS

@@ -18,7 +18,7 @@ from .chat_probes import Chat
 from .local_page import Failed, Unproven
 from .workflow_probe import Workflows
 
-#: A model on a CPU needs a minute or two for a document of some hundred tokens.
+#: A model on a CPU needs a minute or two for a document of a few hundred tokens.
 ANSWER_SECONDS = 300.0
 
 _CHAT, _FLOWS = "open-webui", "n8n"

@@ -118,7 +118,7 @@ def _split(url: str) -> Any:
     return parts.hostname or "", parts.port or 80
 
 
-# --- whose it is --------------------------------------------------------------------
+# --- the owner of a listener --------------------------------------------------------------------
 
 
 def _units(receipts: Receipts) -> List[str]:

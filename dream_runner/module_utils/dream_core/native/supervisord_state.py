@@ -68,7 +68,7 @@ def socket_of(config: str) -> str:
 
 
 def configuration(config: str) -> RawConfigParser:
-    """Parse a configuration file; return None if it cannot be read."""
+    """Parse a configuration file; the result is empty if it cannot be read."""
     parser = RawConfigParser(interpolation=None)
     try:
         with open(config, encoding="utf-8") as handle:

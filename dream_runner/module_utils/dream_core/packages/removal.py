@@ -1,7 +1,7 @@
 """Remove the system packages that an install brought, without removing others.
 
-A simulation by apt shows what would be removed: our packages and their own dependencies. A package
-of ours stays if its removal would remove a package that the user installed.
+A simulation by apt shows what would be removed: our packages and their own dependencies. An
+installed package stays if its removal would remove a package that the user installed.
 """
 
 from __future__ import annotations

@@ -284,11 +284,13 @@ class Bounds:
         return "nothing shows that dream-runner installed it"
 
     def _container(self, resource: Resource, state: str) -> str:
-        return "" if resource["project"] in PROJECTS else "its project is not one of ours"
+        return (
+            "" if resource["project"] in PROJECTS else "its project does not belong to dream-runner"
+        )
 
     def _of_project(self, resource: Resource, state: str) -> str:
         is_ours = any(str(resource["name"]).startswith(name + "_") for name in PROJECTS)
-        return "" if is_ours else "its project is not one of ours"
+        return "" if is_ours else "its project does not belong to dream-runner"
 
     def _nothing(self, resource: Resource, state: str) -> str:
         return ""

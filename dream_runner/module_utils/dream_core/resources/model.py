@@ -1,4 +1,4 @@
-"""A model file, which is only read if its stamp does not vouch for it."""
+"""A model file, which is read only if its stamp is not valid."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def start_and_ask(proof: Proof, install_dir: str, command: str, say: Say) -> Non
     _ask(proof, command)
 
 
-def turn_back(
+def roll_back(
     failed: DreamError,
     state_dir: str,
     install_dir: str,
@@ -67,7 +67,7 @@ def turn_back(
         prove(kept["proof"], install_dir, command, say)
     except (DreamError, originals.Lost, OSError, subprocess.SubprocessError) as error:
         return _stuck(failed, error)
-    return _turned_back(failed, str(kept.get("version") or ""))
+    return _rolled_back(failed, str(kept.get("version") or ""))
 
 
 def _is_of(proof: Proof, profile: str) -> bool:
@@ -76,7 +76,7 @@ def _is_of(proof: Proof, profile: str) -> bool:
     return is_whole and current_name(proof["profile"]) == profile
 
 
-def _turned_back(failed: DreamError, version: str) -> DreamError:
+def _rolled_back(failed: DreamError, version: str) -> DreamError:
     """Return the failure in its own class, so that the exit code shows the cause."""
     return type(failed)(
         "the change failed and was rolled back; the previous configuration (version %s) works "

@@ -196,7 +196,7 @@ class Upgrader:
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
-        """Wait until the install has finished and nothing else changes this host."""
+        """Wait for the end of the install and for exclusive access to this host; hold it."""
         while True:
             with locks.turn(self._state_dir) as mine:
                 why = self._why_wait() if mine else "an install is in progress"

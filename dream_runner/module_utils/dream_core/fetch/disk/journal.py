@@ -6,10 +6,10 @@ a size; each later line is a fact that survives kill -9, because a line is appen
     {"schema": 1, "sha256": "...", "size_bytes": n}
     ["p", end, digest]           bytes [0, end) have this digest
     ["s", start, end, crc]       bytes [start, end) have this CRC-32
-    ["v", source, etag, id]      this source delivered, under this strong validator
-    ["n", size]                  the size, where it was not known at first
-    ["t", end]                   bytes [0, end) are here, but nothing vouches for them
-    ["x", source, id, when]      this source was heard twice: it has other content
+    ["v", source, etag, id]      this source delivered bytes, with this strong validator
+    ["n", size]                  the size, if it was unknown at first
+    ["t", end]                   bytes [0, end) are present but unverified
+    ["x", source, id, when]      this source was read twice: it has other content
 
 Prefix digests (sha256) are copies of the running hash, so they cost nothing, and they locate the
 first damaged piece on a re-read. Pieces that arrive ahead of the hash have their own checksum. It

@@ -15,7 +15,7 @@ from ...errors import UsageError
 from ...system.filesystems import parts_of
 from ..faults import SourceFault
 
-#: linux/fs.h: _IOW(0x94, 9, int); shares the blocks of a file where the filesystem can.
+#: linux/fs.h: _IOW(0x94, 9, int); shares the blocks of a file if the filesystem supports it.
 _FICLONE = 0x40049409
 
 
@@ -149,7 +149,7 @@ def _path_of(url: str) -> bytes:
 def local_path(source: str, name: str, sha256: str) -> Optional[str]:
     """Return the local path of ``source``, or None for a URL.
 
-    In a bundle directory the file is searched by digest, then by ``name``.
+    In a bundle directory the file is looked up by digest, then by ``name``.
     """
     if source.startswith("file:"):
         path = os.fsdecode(unquote_to_bytes(_path_of(source)))

@@ -170,7 +170,7 @@ def choose(files: Sequence[File], wanted: Address) -> Tuple[str, List[File]]:
     """
     if not files:
         raise SourceFault(
-            "WHEEL_MEMBER_MISSING", "no wheel of this release has the digest", stale=True
+            "WHEEL_MEMBER_MISSING", "no wheel of this release has the member", stale=True
         )
     if wanted.sha256:
         chosen = [item for item in files if item.sha256 in ("", wanted.sha256)]
