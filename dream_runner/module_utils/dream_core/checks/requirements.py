@@ -179,7 +179,7 @@ def _address(settings: SettingValues, choice: Choice, probes: RequirementProbes)
             "blocker",
             "the model cannot listen on %s: this host does not have that address" % wanted,
             needed=address,
-            found=", ".join(probes.get("addresses") or ()) or "no address at all",
+            found=", ".join(probes.get("addresses") or ()) or "no address",
             hint="choose one with --bind-address IP; 'ip address' lists the addresses of this host",
             code="ADDRESS_MISSING",
         )

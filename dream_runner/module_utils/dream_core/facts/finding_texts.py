@@ -134,7 +134,7 @@ CATALOGUE: Dict[str, Tuple[str, str, str]] = {
     "INTEGRATED_GPU_UNUSED": (
         "info",
         "an integrated GPU shares the CPU's memory and is not faster; it is not used",
-        "nothing needs to be done",
+        "no action needed",
     ),
     "LEVEL_ZERO_MISSING": (
         "warning",

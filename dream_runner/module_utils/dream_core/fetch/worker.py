@@ -266,7 +266,7 @@ class Worker(threading.Thread):
         if claim.end is None and self._body.end in (None, self._body.position):
             self._shared.on_size(claim.position)
             return False
-        raise SourceFault("TRUNCATED", "the body ended at byte %d" % self._body.position)
+        raise SourceFault("TRUNCATED", "the response ended at byte %d" % self._body.position)
 
     def _fill(self, view: memoryview) -> int:
         """Read until ``view`` is full, the time is over, or the body ends or fails.

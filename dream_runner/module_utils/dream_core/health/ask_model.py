@@ -60,7 +60,7 @@ def wait_until_ready(
                 "%s is not ready after %.0f s: %s" % (url, waited, why or seen),
                 code="ENGINE_NOT_READY",
                 where=url,
-                hint="its log says why; 'dream-runner doctor' looks closer",
+                hint="see its log; 'dream-runner doctor' shows details",
             )
         time.sleep(_PAUSES[min(attempt, len(_PAUSES) - 1)])
         attempt += 1
@@ -230,7 +230,7 @@ def _no_answer(url: str, why: str) -> EngineError:
         "the model gave no answer: %s" % why,
         code="ENGINE_NO_ANSWER",
         where=url,
-        hint="its log says why; 'dream-runner doctor' looks closer",
+        hint="see its log; 'dream-runner doctor' shows details",
     )
 
 

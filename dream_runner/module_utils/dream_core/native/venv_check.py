@@ -29,7 +29,7 @@ def defect(path: str, requirements: str) -> str:
         return "its Python does not start"
     manifest, why = json_file.read_json(os.path.join(path, MANIFEST))
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
-        return "its list of files cannot be used: %s" % (why or "it was never finished")
+        return "its list of files cannot be used: %s" % (why or "its creation was interrupted")
     if manifest.get("python") != version:
         return "it was created for another Python than %s" % version
     if manifest.get("requirements") != _digest_of_text(requirements):

@@ -203,7 +203,7 @@ def write(state_dir: str, receipt: Receipt) -> Optional[str]:
         _set_aside(path, receipt["phase"])
         json_file.write_json(path, receipt)
     except (DreamError, OSError) as error:
-        return "receipt of phase %s not written: %s" % (receipt["phase"], error)
+        return "the receipt of phase %s was not written: %s" % (receipt["phase"], error)
     return None
 
 

@@ -145,7 +145,7 @@ _MEANINGS: Dict[int, Tuple[Type[DreamError], str, str]] = {
         ),
         (
             (errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT, errno.EREMOTEIO),
-            (DiskError, "MOUNT_LOST", "mount the network file system again, then run again"),
+            (DiskError, "MOUNT_LOST", "mount the network filesystem again, then run again"),
         ),
     )
     for number in numbers
