@@ -97,14 +97,18 @@ def _processes(place: Place) -> Iterator[Finding]:
 
 
 def _network_variables(place: Place) -> Iterator[Finding]:
-    return (_bad("network-variables", item) for item in _wrong() if item.code != _BAD_FILE)
+    return (
+        _bad("network-variables", item) for item in _network_problems() if item.code != _BAD_FILE
+    )
 
 
 def _certificate_files(place: Place) -> Iterator[Finding]:
-    return (_bad("certificate-files", item) for item in _wrong() if item.code == _BAD_FILE)
+    return (
+        _bad("certificate-files", item) for item in _network_problems() if item.code == _BAD_FILE
+    )
 
 
-def _wrong() -> list[network_env.Problem]:
+def _network_problems() -> list[network_env.Problem]:
     return network_env.problems(os.environ)
 
 

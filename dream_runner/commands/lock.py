@@ -64,7 +64,7 @@ def run(asked: Asked | None = None, bundle: str = "", output: str = "") -> Locke
     answers = image_lock.ask(wanted, catalog.load().images["images"])
     if answers.is_network_dead:
         raise _failed(answers.reasons()[0])
-    locked = _recorded(path, wanted, answers.found if output else _news(answers.found))
+    locked = _recorded(path, wanted, answers.found if output else _changed_pins(answers.found))
     if answers.failed:
         gone = any(item.is_gone for item in answers.failed.values())
         raise _failed(_partly(answers, path), _GONE if gone else _UNREACHED)
@@ -79,7 +79,7 @@ def _recorded(path: Path, wanted: Sequence[str], entries: Mapping[str, LockedIma
     return Locked(path, found, changed, missing)
 
 
-def _news(found: Mapping[str, LockedImage]) -> dict[str, LockedImage]:
+def _changed_pins(found: Mapping[str, LockedImage]) -> dict[str, LockedImage]:
     """Return the entries that differ from the current pins; the others stay in their lock."""
     known = catalog.load().images["images"]
     return {

@@ -73,11 +73,11 @@ def decide(
     """
     wish = str(settings["fast_start"])
     wanted = wish if wish not in _WORDS else small_id(catalog_models)
-    why_not = _never(settings, host, wish) or ("" if wanted else _NO_SMALL)
+    why_not = _reason_against(settings, host, wish) or ("" if wanted else _NO_SMALL)
     if why_not:
         return Start(None, why_not)
     if not is_pending(host.receipts, final):
-        why_not = _not_now(settings, catalog_models, final, host, wish, wanted)
+        why_not = _reason_to_skip(settings, catalog_models, final, host, wish, wanted)
     if why_not:
         return Start(None, why_not)
     try:
@@ -132,7 +132,7 @@ def after(choice: Choice) -> Choice:
     }
 
 
-def _never(settings: SettingValues, host: HostState, wish: str) -> str:
+def _reason_against(settings: SettingValues, host: HostState, wish: str) -> str:
     """Return why this host cannot or must not have a fast start, or an empty string."""
     if wish == "no":
         return "switched off"
@@ -141,7 +141,7 @@ def _never(settings: SettingValues, host: HostState, wish: str) -> str:
     return "the downloaded models were not checked" if host.held is None else ""
 
 
-def _not_now(
+def _reason_to_skip(
     settings: SettingValues,
     catalog_models: entries.Models,
     final: Model,

@@ -48,7 +48,7 @@ def resolve(
     if settings.get("profile") == "native":
         hard = dict.fromkeys(features, "the native profile has no container engine")
 
-    pulled, problems = _pull(features, wanted, hard)
+    pulled, problems = _requirements_of(features, wanted, hard)
     if problems:
         raise UsageError(
             "these features cannot be switched on:\n" + "\n".join("- " + p for p in problems),
@@ -151,7 +151,7 @@ def _advice(feature: entries.Feature, settings: SettingValues, tier_id: str) -> 
     return None
 
 
-def _pull(
+def _requirements_of(
     features: Mapping[str, entries.Feature],
     wanted: Mapping[str, str],
     hard: Mapping[str, str | None],

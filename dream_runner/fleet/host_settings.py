@@ -45,7 +45,7 @@ def of_hosts(
     state_dir = default_state_dir(environment)
     settings = {}
     for host in hosts:
-        said, wrong = _said(host)
+        said, wrong = _from_inventory(host)
         merged = _merged(*layers, {**told, **said}, known, wrong) if said or wrong else shared
         problems += _of_host(host.name, wrong)
         if merged is not None:
@@ -63,7 +63,7 @@ def _of_host(name: str, problems: Sequence[Problem]) -> list[Problem]:
     ]
 
 
-def _said(host: InventoryHost) -> tuple[dict[str, Given], list[Problem]]:
+def _from_inventory(host: InventoryHost) -> tuple[dict[str, Given], list[Problem]]:
     given, problems = {}, []
     for variable, raw in host.settings.items():
         name = variable.removeprefix(VARIABLE_PREFIX)

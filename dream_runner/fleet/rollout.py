@@ -66,7 +66,7 @@ class Crew:
 
     def work(self, names: Sequence[str], plan: Plan, order: Order, total: int) -> None:
         """Run ``names`` in stages until done or stopped. ``total`` is the size of the fleet."""
-        if not self._may_go_on(order, total):
+        if not self._may_continue(order, total):
             return
         stages = order.stages(names)
         for number, stage in enumerate(stages):
@@ -91,7 +91,7 @@ class Crew:
                 return
             self._view.begin(name)
             self._end(self._run(name, title, plan))
-            self._may_go_on(order, total)
+            self._may_continue(order, total)
 
         with ThreadPoolExecutor(max_workers=self._forks) as pool:
             for future in [pool.submit(one, name) for name in names]:
@@ -137,7 +137,7 @@ class Crew:
             self.results[result.name] = result
         self._view.end(result)
 
-    def _may_go_on(self, order: Order, total: int) -> bool:
+    def _may_continue(self, order: Order, total: int) -> bool:
         with self._lock:
             states = [item.state for item in self.results.values()]
         failed = sum(state == "failed" for state in states)

@@ -88,11 +88,11 @@ def without_twins(found: Mapping[str, Seen | DreamError]) -> dict[str, Seen | Dr
     for name, seen in found.items():
         account = str(seen.document.get("account", "")) if isinstance(seen, Seen) else ""
         known = first.setdefault(account, name) if account else name
-        checked[name] = seen if known == name else _twin(known)
+        checked[name] = seen if known == name else _same_account(known)
     return checked
 
 
-def _twin(known: str) -> UsageError:
+def _same_account(known: str) -> UsageError:
     return UsageError(
         f"this is the same account on the same machine as {known}",
         code="HOST_TWICE",

@@ -40,15 +40,15 @@ def hold(state_dir: str, command: str, report: Report) -> Iterator[bool]:
     Raises BusyError if another run has the lock, PrivilegeError if root uses the state of a
     user. An unwritable state directory is reported, and the run continues without a lock.
     """
-    _refuse_foreign(state_dir)
+    _refuse_root(state_dir)
     handle, locked = _take(state_dir, report)
     if handle is None:
         yield False
         return
     try:
-        _refuse_beside(state_dir)
+        _refuse_running_wrapper(state_dir)
         if locked:
-            _sign(handle, command)
+            _write_holder(handle, command)
         yield locked
     finally:
         # Closing releases the lock. The file stays: if it were removed, two runs could
@@ -56,7 +56,7 @@ def hold(state_dir: str, command: str, report: Report) -> Iterator[bool]:
         os.close(handle)
 
 
-def _refuse_foreign(state_dir: str) -> None:
+def _refuse_root(state_dir: str) -> None:
     """Refuse root in a user's HOME: the user could not read the replaced files any more."""
     try:
         owner = os.stat(state_dir).st_uid
@@ -96,7 +96,7 @@ def _take(state_dir: str, report: Report) -> tuple[int | None, bool]:
     raise _busy({})
 
 
-def _refuse_beside(state_dir: str) -> None:
+def _refuse_running_wrapper(state_dir: str) -> None:
     """Refuse to run beside a run whose lock file was deleted but whose wrapper is running."""
     for process in leftovers(state_dir):
         pid = marks.living_owner(process)
@@ -122,7 +122,7 @@ def _acquire(handle: int, report: Report) -> bool:
     return found is file_lock.Lock.OURS
 
 
-def _sign(handle: int, command: str) -> None:
+def _write_holder(handle: int, command: str) -> None:
     holder = {"pid": os.getpid(), "started": time.time(), "command": command}
     with contextlib.suppress(OSError):
         os.ftruncate(handle, 0)
@@ -198,7 +198,7 @@ def clear_leftovers(
     if not found:
         return
     report(f"waiting for processes of a killed run: {_named(found)}")
-    alive = _outlived(state_dir, wait_seconds)
+    alive = _wait_for(state_dir, wait_seconds)
     if alive:
         report(f"ending {_named(alive)}")
         alive = _end(state_dir, alive, term_seconds, kill_seconds)
@@ -210,7 +210,7 @@ def clear_leftovers(
         )
 
 
-def _outlived(state_dir: str, seconds: float) -> list[psutil.Process]:
+def _wait_for(state_dir: str, seconds: float) -> list[psutil.Process]:
     deadline = time.monotonic() + seconds
     while (found := leftovers(state_dir)) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -223,11 +223,11 @@ def _end(
     for process in alive:
         with contextlib.suppress(psutil.Error):
             process.terminate()
-    stubborn = _outlived(state_dir, term_seconds)
+    stubborn = _wait_for(state_dir, term_seconds)
     for process in stubborn:
         with contextlib.suppress(psutil.Error):
             process.kill()
-    return _outlived(state_dir, kill_seconds) if stubborn else []
+    return _wait_for(state_dir, kill_seconds) if stubborn else []
 
 
 def _named(processes: list[psutil.Process]) -> str:
