@@ -60,7 +60,7 @@ def _feature(name: str) -> Setting:
         name,
         parsers.feature(name),
         "auto",
-        f"{_FEATURE_HELP[name]} auto: on where the profile and the hardware allow it.",
+        f"{_FEATURE_HELP[name]} auto: on if the profile and the hardware support it.",
         "Features",
         "yes|no|auto",
     )
