@@ -256,7 +256,7 @@ class _Fetch:
         if digest == request.sha256:
             self._notes.append("%d pieces were damaged on disk" % len(again.rotten))
             return again.received
-        pieces = PieceRepair(request, partial, ledger, self._say_mending)
+        pieces = PieceRepair(request, partial, ledger, self._say_repairing)
         right = pieces.run(sources)
         if right:
             self._notes.append("some bytes were wrong; corrected from %s" % right)
@@ -375,7 +375,7 @@ class _Fetch:
     def _say_hashing(self, done: int) -> None:
         self._say_at_times(done, "checking the existing file")
 
-    def _say_mending(self, done: int, label: str) -> None:
+    def _say_repairing(self, done: int, label: str) -> None:
         self._say_at_times(done, "wrong digest; repairing from %s" % label)
 
     def _say_at_times(self, done: int, note: str) -> None:

@@ -158,7 +158,7 @@ class Chat:
         self._sign_in()
         spoken = self._chat.post(
             "/api/v1/audio/speech",
-            # The chat caches speech, so the sentence is a new one.
+            # The sentence is new each time, because the chat caches speech.
             {"input": "Green apples cost %d dollars." % random.randint(100, 999_999), "voice": ""},
             self._answer_seconds,
         )
