@@ -72,7 +72,7 @@ def create(
     for model in chosen:
         for item in model["files"]:
             report(f"model {model['name']}: {item['file']}")
-            _fetch_model(root, item, wanted.part_bytes, environment, on_progress)
+            fetch_model(root, item, wanted.part_bytes, environment, on_progress)
     report("Python packages")
     packages.fetch_wheels(_made(root, "wheels"), wanted.pythons, wanted.arch, environment)
     packages.make_own_wheel(_made(root, "runner"), environment)
@@ -86,19 +86,21 @@ def create(
         report(note)
     if wanted.profile == "full":
         report("Container images")
-        locked = _locked(loaded, wanted, report)
+        locked = pinned_images(loaded, wanted, report)
         images.fetch(_made(root, "images"), locked, wanted.arch, wanted.part_bytes, report)
     _copy_program(root)
     tags = {*loaded.images["images"], *catalog.image_tags(loaded.services)}
     _write_lock(root, sorted(tags))
     shutil.rmtree(root / _WORK, ignore_errors=True)
-    _seal(root, wanted, chosen, _images(root, loaded.images["images"]))
+    seal(root, wanted, chosen, archived_images(root, loaded.images["images"]))
     if wanted.sign:
         contents.sign(str(root), wanted.sign)
     return contents.inspect(str(root))
 
 
-def _locked(loaded: catalog.Catalog, wanted: Wanted, report: Report) -> dict[str, LockedImage]:
+def pinned_images(
+    loaded: catalog.Catalog, wanted: Wanted, report: Report
+) -> dict[str, LockedImage]:
     """Return the pins of the required images; report those without a pin."""
     known = loaded.images["images"]
     needed = images.needed(loaded, wanted.tiers, wanted.features, wanted.arch)
@@ -156,13 +158,14 @@ def _made(root: Path, name: str) -> Path:
     return path
 
 
-def _fetch_model(
+def fetch_model(
     root: Path,
     item: ModelFile,
     part_bytes: int,
     environment: Mapping[str, str],
     on_progress: Callable[[Progress], None] | None,
 ) -> None:
+    """Fetch a model file unless the bundle has it, whole or in parts. Raises DreamError."""
     target = root / contents.blob(item["sha256"])
     target.parent.mkdir(parents=True, exist_ok=True)
     # Parts beside a whole file are left over from a killed split, which writes them again.
@@ -238,7 +241,7 @@ install then takes all other packages from the bundle itself.
 """
 
 
-def _images(root: Path, locked: Locked) -> list[dict[str, str]]:
+def archived_images(root: Path, locked: Locked) -> list[dict[str, str]]:
     """Return the image archives in the bundle that are in the lock."""
     found = []
     for tag, entry in sorted(locked.items()):
@@ -251,7 +254,7 @@ def _images(root: Path, locked: Locked) -> list[dict[str, str]]:
     return found
 
 
-def _seal(
+def seal(
     root: Path,
     wanted: Wanted,
     chosen: Sequence[ModelEntry | HelperModel],

@@ -50,7 +50,7 @@ def fetch_wheels(
     for python in pythons:
         for requirements in requirement_files():
             words = ("--dest", str(target), *_tags(python, arch), "-r", str(requirements))
-            _pip(environment, "download", *words)
+            run_pip(environment, "download", *words)
 
 
 def _tags(python: str, arch: str) -> Iterator[str]:
@@ -63,7 +63,8 @@ def _tags(python: str, arch: str) -> Iterator[str]:
         yield from ("--platform", f"{flavour}_{_PLATFORMS[arch]}")
 
 
-def _pip(environment: Mapping[str, str], *words: str) -> None:
+def run_pip(environment: Mapping[str, str], *words: str) -> None:
+    """Run pip for pinned wheels. Raises IntegrityError, NetworkError or RequirementError."""
     command = [sys.executable, "-I", "-m", "pip", "--no-input", "--disable-pip-version-check"]
     command += [words[0], "--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
     known = network_env.of_pip(environment)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _TIMEOUT_SECONDS = 30.0
 _PARALLEL = 8
 #: Docker's registry for names without a host.
-_HUB = "registry-1.docker.io"
+HUB = "registry-1.docker.io"
 _KINDS = (
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
@@ -96,9 +96,9 @@ def place(tag: str) -> Place:
     name, digest = name_of(tag), tag.partition("@")[2]
     host, slash, rest = name.partition("/")
     if not slash or not ("." in host or ":" in host or host == "localhost"):
-        host, rest = _HUB, name if slash else f"library/{name}"
+        host, rest = HUB, name if slash else f"library/{name}"
     if host in ("docker.io", "index.docker.io"):
-        host = _HUB
+        host = HUB
     return Place(host, rest, digest or version_of(tag) or "latest")
 
 
@@ -262,13 +262,14 @@ def _look_up(tag: str, pin: LockedImage, limit: Limit) -> LockedImage:
         platforms = _platforms(opened, where, manifest, limit)
     entry: LockedImage = {
         "digest": digest,
-        "kind": _kind(manifest, platforms),
+        "kind": kind_of(manifest, platforms),
         "platforms": platforms,
     }
     return {**entry, "from": pin["from"]} if pin.get("from") else entry
 
 
-def _kind(manifest: Mapping[str, Any], platforms: list[str]) -> str:
+def kind_of(manifest: Mapping[str, Any], platforms: list[str]) -> str:
+    """Return ``index`` for an image of several platforms, else its architecture."""
     if "manifests" in manifest:
         return "index"
     one = platforms[0].removeprefix("linux/") if len(platforms) == 1 else ""

@@ -83,7 +83,7 @@ def main(argv: list[str] | None = None) -> int:
         reporting.print_error(_interrupted(), form)
         return Interrupted.exit_code
     except Exception as error:
-        reporting.print_error(_unexpected(error, session.shows_traceback), form)
+        reporting.print_error(unexpected_error(error, session.shows_traceback), form)
         return DreamError.exit_code
 
 
@@ -92,7 +92,7 @@ def _dispatch(words: list[str], session: options.Session) -> int:
     command = typer.main.get_command(app)
     try:
         code = command.main(
-            args=_completed(words), prog_name="dream-runner", standalone_mode=False, obj=session
+            args=completed(words), prog_name="dream-runner", standalone_mode=False, obj=session
         )
     except Exception as error:
         usage = _usage_error(error)
@@ -106,7 +106,7 @@ def _dispatch(words: list[str], session: options.Session) -> int:
 _YES_ALONE = "--api-key"
 
 
-def _completed(words: list[str]) -> list[str]:
+def completed(words: list[str]) -> list[str]:
     """Return the arguments with a bare ``--api-key`` written as ``--api-key=yes``."""
     following = [*words[1:], ""]
     answers = ("yes", "no", "true", "false", "on", "off", "1", "0")
@@ -132,7 +132,8 @@ def _interrupted() -> Interrupted:
     return Interrupted("stopped", code="INTERRUPTED", hint="run the same command again to continue")
 
 
-def _unexpected(error: Exception, shows_traceback: bool) -> DreamError:
+def unexpected_error(error: Exception, shows_traceback: bool) -> DreamError:
+    """Return the error for a bug; it repeats no value that may be secret."""
     if shows_traceback:
         sys.stderr.write(redact.clean("".join(traceback.format_exception(error))))
     return DreamError(

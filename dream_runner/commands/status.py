@@ -85,7 +85,7 @@ def run(state_dir: str) -> Status:
     engine = Engine(**serving.ask(receipts, ANSWER_SECONDS, trusting=True))
     units = {name: _unit_state(name, scope) for name, scope in _units(receipts)}
     pending = upgrade.look(receipts)
-    access_now = _access(receipts, engine, pending)
+    access_now = current_access(receipts, engine, pending)
     failed = (access_now.get("features") or {}).get("failed")
     state, detail = judge(before, engine, units, pending, failed)
     return Status(
@@ -103,7 +103,7 @@ def run(state_dir: str) -> Status:
     )
 
 
-def _access(receipts: Receipts, engine: Engine, pending: UpgradeSeen | None) -> Access:
+def current_access(receipts: Receipts, engine: Engine, pending: UpgradeSeen | None) -> Access:
     """Return the addresses, with the model that answers now: an upgrade may have changed it."""
     found = access.of(receipts.get("summary", {}).get("facts") or {})
     if found and engine.model and not serving.endpoint(receipts)["path"]:

@@ -172,7 +172,7 @@ def build(
         steps=tuple(Step(phase, *reason) for phase, reason in reasons.items()),
         downloads=(
             *_downloads(choice["model"], found),
-            *(_download(item, found) for item in progress.helper_files(choice)),
+            *(download_of(item, found) for item in progress.helper_files(choice)),
         ),
         packages=found.missing_packages,
         privileged=tuple(text for text, _ in actions),
@@ -220,10 +220,11 @@ def _disk(reasons: Mapping[str, Reason], found: Found) -> tuple[plan_rows.DiskRo
 
 
 def _downloads(model: Model, found: Found) -> tuple[Download, ...]:
-    return tuple(_download(item, found) for item in model.get("files") or [model])
+    return tuple(download_of(item, found) for item in model.get("files") or [model])
 
 
-def _download(item: ModelFile, found: Found) -> Download:
+def download_of(item: ModelFile, found: Found) -> Download:
+    """Return the download of a file: its source, and its total and missing bytes."""
     total = item.get("size_bytes") or found.sizes.get(item["file"])
     here = found.present.get(item["file"], 0)
     if total:

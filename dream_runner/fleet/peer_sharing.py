@@ -42,7 +42,7 @@ _LINE_BYTES = 4096
 _LARGEST = 2**62
 
 #: Runs on the host. The library is sent as text, so nothing has to be installed there.
-_PROGRAM = """\
+PROGRAM = """\
 import json, os, sys, types
 said = json.loads(sys.stdin.readline())
 library = types.ModuleType("blob_server")
@@ -148,7 +148,7 @@ class Shares:
             list(pool.map(self._stop, shares, shares.values()))
 
     def _start(self, name: str, offer: Offer) -> _Share | None:
-        command = self._wires.command(name, shlex.join([offer.interpreter, "-I", "-c", _PROGRAM]))
+        command = self._wires.command(name, shlex.join([offer.interpreter, "-I", "-c", PROGRAM]))
         if command is None:
             return None
         process = subprocess.Popen(

@@ -92,8 +92,8 @@ class Fleet:
             reach=Reach(
                 inventories=self.source.inventories,
                 limit=",".join(chosen),
-                socket=_cell("socket"),
-                templates=_FROM_TABLE,
+                socket=cell("socket"),
+                templates=FROM_TABLE,
                 forks=forks,
                 vault_password_files=self.source.vault_password_files,
                 password=self.passwords.login,
@@ -132,16 +132,17 @@ class Fleet:
             self.wires.close_connection(name)
 
 
-def _cell(column: str) -> str:
+def cell(column: str) -> str:
+    """Return the template of a value in the host's row of the fleet's table."""
     return "{{ dream_fleet[inventory_hostname]['" + column + "'] }}"
 
 
 #: Extra variables override the inventory, but are the same for all hosts. So each of them
 #: looks up its value in a table of hosts.
-_FROM_TABLE = {
-    **{f"dream_{name}": _cell(f"dream_{name}") for name in BY_NAME},
-    STATE_DIR: _cell(STATE_DIR),
-    "dream_fleet_peers": _cell("peers"),
-    "ansible_ssh_args": _cell("ssh_args"),
-    "ansible_ssh_extra_args": _cell("forwards"),
+FROM_TABLE = {
+    **{f"dream_{name}": cell(f"dream_{name}") for name in BY_NAME},
+    STATE_DIR: cell(STATE_DIR),
+    "dream_fleet_peers": cell("peers"),
+    "ansible_ssh_args": cell("ssh_args"),
+    "ansible_ssh_extra_args": cell("forwards"),
 }

@@ -175,7 +175,7 @@ class Rich:
             transient=True,
             redirect_stdout=False,
             redirect_stderr=False,
-            get_renderable=self._draw,
+            get_renderable=self.draw,
         )
 
     def note(self, text: str, level: str = "info") -> None:
@@ -218,7 +218,8 @@ class Rich:
         """Remove the table and restore the cursor."""
         self._live.stop()
 
-    def _draw(self) -> Group:
+    def draw(self) -> Group:
+        """Return the table as it is now."""
         table = Table(box=None, padding=(0, 1), pad_edge=False)
         for name in ("host", "phase", "progress", "rate", "left", "time"):
             table.add_column(name, no_wrap=True, overflow="ellipsis")

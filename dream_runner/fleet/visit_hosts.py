@@ -75,7 +75,7 @@ def at(
     found = {
         name: explained(errors[name], fleet, name)
         if name in errors
-        else _read(fleet, name, answers, result.error, options)
+        else read_answer(fleet, name, answers, result.error, options)
         for name in chosen
     }
     return without_twins(found)
@@ -126,9 +126,10 @@ def _variables(options: Options, answers: Path, fleet: Fleet) -> dict[str, Any]:
     }
 
 
-def _read(
+def read_answer(
     fleet: Fleet, name: str, answers: Path, problem: DreamError | None, options: Options
 ) -> Seen | DreamError:
+    """Return what a host answered, or the error that explains why it did not."""
     path = answers / (quote(name, safe="") + ".json")
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -141,7 +142,7 @@ def _read(
     seen = Seen(name, fleet.settings[name], without_controls(document))
     try:
         seen.validate()
-        _refuse(seen, options)
+        refuse_places(seen, options)
     except DreamError as error:
         return error
     except host_answers.NONSENSE as error:
@@ -158,7 +159,7 @@ def without_controls(value: Any) -> Any:
     return printable.line(value, _LONGEST_TEXT) if isinstance(value, str) else value
 
 
-def _refuse(seen: Seen, options: Options) -> None:
+def refuse_places(seen: Seen, options: Options) -> None:
     """Check the settings that only the host can resolve."""
     install_dir = seen.places()["dream_install_dir"]
     if install_dir == seen.document["home"]:

@@ -107,7 +107,7 @@ def _share(count: float, total: float) -> str:
 
 def _tiles(run: Run, transfers: Sequence[Transfer]) -> list[tuple[str, str]]:
     phases = [phase for host in run.hosts for phase in host.phases.values()]
-    fetched = sum(_moved(item) for item in transfers)
+    fetched = sum(moved_bytes(item) for item in transfers)
     tiles = [("took", wording.duration(run.seconds))]
     if run.is_fleet:
         tiles.append(("hosts", str(len(run.hosts))))
@@ -197,12 +197,13 @@ class Fetched:
     best: float | None
 
 
-def _moved(item: Transfer) -> int:
+def moved_bytes(item: Transfer) -> int:
+    """Return the bytes that a transfer has added since its start."""
     return sum(max(0, after - before) for (_, before), (_, after) in pairwise(item.points))
 
 
 def _transfer(item: Transfer) -> Fetched:
-    moved = _moved(item)
+    moved = moved_bytes(item)
     seconds = item.points[-1][0] - item.points[0][0] if item.points else 0.0
     rates = [(b - a) / (end - start) for (start, a), (end, b) in pairwise(item.points)
              if end > start and b > a]  # fmt: skip

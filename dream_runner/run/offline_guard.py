@@ -111,11 +111,11 @@ def _who(port: int) -> str:
 def _name(process: psutil.Process) -> str:
     """Return the program's name; for Python with module or script, but no other argument."""
     name = str(process.name())
-    what = _of_python(process.cmdline()[1:]) if name.startswith("python") else ""
+    what = python_program(process.cmdline()[1:]) if name.startswith("python") else ""
     return f"{name} {what}" if what else name
 
 
-def _of_python(words: Sequence[str]) -> str:
+def python_program(words: Sequence[str]) -> str:
     """Return the module or the script name in Python's arguments."""
     for index, word in enumerate(words):
         if word == "-m":

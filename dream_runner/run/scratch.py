@@ -25,7 +25,7 @@ _IS_PLAIN = re.compile(r"[\w/. @+=-]+")
 _LONGEST_SOCKET = 107
 #: Longest path below a run's directory: in its TMPDIR, the socket of Python's
 #: ``multiprocessing.managers``, which ansible-core 2.20 and newer uses for its workers.
-_SOCKET = "/tmp/pymp-12345678/listener-12345678"  # noqa: S108 - a length, not a place
+SOCKET = "/tmp/pymp-12345678/listener-12345678"  # noqa: S108 - a length, not a place
 #: Prefix of the temporary working directories; the process id of the owner follows.
 PREFIX = "dream-runner-run-"
 
@@ -47,7 +47,7 @@ def _require_plain(directory: str | Path) -> None:
 
 def _require_short(directory: str | Path) -> None:
     """Raise OSError for a path that is too long for a socket below it."""
-    if len(os.fsencode(directory)) + len(_SOCKET) > _LONGEST_SOCKET:
+    if len(os.fsencode(directory)) + len(SOCKET) > _LONGEST_SOCKET:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), str(directory))
 
 

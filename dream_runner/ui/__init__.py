@@ -42,20 +42,20 @@ class Guarded:
     """
 
     def __init__(self, listener: Listener) -> None:
-        self._listener = listener
+        self.listener = listener
         self._silent = False
 
     def take(self, event: Event) -> None:
         """Show one event, if possible."""
-        self._try(lambda: self._listener.take(event))
+        self._try(lambda: self.listener.take(event))
 
     def note(self, text: str, level: str = "info") -> None:
         """Show a message of the wrapper, if possible."""
-        self._try(lambda: self._listener.note(text, level))
+        self._try(lambda: self.listener.note(text, level))
 
     def close(self) -> None:
         """Stop drawing."""
-        self._try(self._listener.close)
+        self._try(self.listener.close)
 
     def _try(self, show: Callable[[], None]) -> None:
         if self._silent:

@@ -44,7 +44,7 @@ class LiveListener:
     def __init__(self, console: Console | None = None, *, verbose: bool = False) -> None:
         self._console = console or for_stderr()
         # The "dots" spinner needs Braille characters.
-        self._spinner = Spinner("dots" if "utf" in self._console.encoding.lower() else "line")
+        self.spinner = Spinner("dots" if "utf" in self._console.encoding.lower() else "line")
         self._verbose = verbose
         self._checks = Checks(verbose=verbose)
         self._phase = ""
@@ -60,7 +60,7 @@ class LiveListener:
             transient=True,
             redirect_stdout=False,
             redirect_stderr=False,
-            get_renderable=self._draw,
+            get_renderable=self.draw,
         )
 
     def take(self, event: Event) -> None:
@@ -118,14 +118,15 @@ class LiveListener:
         if line:
             self._console.print(f"{_MARKS['ok']} {line}")
 
-    def _draw(self) -> Group:
+    def draw(self) -> Group:
+        """Return the moving lines as they are now."""
         with self._lock:
             current, known = self._current(), list(self._progress.values())
         # A table, because rich cuts only table cells to the width of the terminal.
         row = Table.grid(padding=(0, 1))
         row.add_column(min_width=1)
         row.add_column(no_wrap=True, overflow="ellipsis")
-        row.add_row(self._spinner, Text(current))
+        row.add_row(self.spinner, Text(current))
         return Group(row, *self._bars(known))
 
     def _current(self) -> str:

@@ -222,7 +222,7 @@ def test_every_kind_of_resource_is_broken_somewhere(machine: Machine) -> None:
     made = {item["kind"] for _, item in machine.resources()}
     here = set(PATHS) | {"supervisor", "port"}
     assert made <= here | IN_NODES
-    assert set(receipt._IDENTITY) == here | IN_NODES
+    assert set(receipt.IDENTITY) == here | IN_NODES
 
 
 def test_a_clean_look_means_that_no_role_would_change_anything(machine: Machine) -> None:

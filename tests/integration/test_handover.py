@@ -150,7 +150,7 @@ def test_a_fleets_table_is_data_and_its_cells_are_found(
         {**LOCAL, "dream_fleet": {"web-1": row}},
         run_id,
         tmp_path / "runs" / run_id,
-        reach=Reach((str(inventory),), "web-1", session._cell("socket"), session._FROM_TABLE),
+        reach=Reach((str(inventory),), "web-1", session.cell("socket"), session.FROM_TABLE),
     )
     result = ansible.execute(request, lambda _: None)
     assert result.rc == 0, (request.run_dir / "log.txt").read_text()

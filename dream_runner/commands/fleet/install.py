@@ -68,14 +68,14 @@ def run(
         )
         traffic: Mapping[str, int] = {}
         if not crew.interrupted:
-            crew.add_failed({**visit_hosts.failed_of(found), **_without_sudo(found, fleet)})
+            crew.add_failed({**visit_hosts.failed_of(found), **without_sudo(found, fleet)})
             due = {seen.name: seen for seen in visit_hosts.due_of(found)}
             crew.add_unchanged(
                 [n for n, seen in found.items() if isinstance(seen, Seen) and n not in due]
             )
             _record(fleet, found)
             due = {name: seen for name, seen in due.items() if name not in crew.results}
-            pinned, unpinned = _pinned(list(due.values()), locked=options.locked)
+            pinned, unpinned = pins_of(list(due.values()), locked=options.locked)
             crew.add_failed(unpinned)
             due = {name: seen for name, seen in due.items() if name not in unpinned}
             for tag, entry in pinned.items():
@@ -91,7 +91,7 @@ def run(
         return opened.outcome(time.monotonic() - began, traffic)
 
 
-def _pinned(
+def pins_of(
     due: Sequence[Seen], *, locked: bool
 ) -> tuple[Mapping[str, Any], dict[str, DreamError]]:
     """Return new pins for unpinned images, and errors for hosts that still lack some."""
@@ -139,7 +139,7 @@ def _install_of(
     return plan
 
 
-def _without_sudo(found: visit_hosts.Found, fleet: Fleet) -> dict[str, DreamError]:
+def without_sudo(found: visit_hosts.Found, fleet: Fleet) -> dict[str, DreamError]:
     """Return errors for hosts that need root and lack sudo or its password."""
     wanting = [seen for seen in found.values() if isinstance(seen, Seen) and seen.needs_root]
     errors: dict[str, DreamError] = {}

@@ -16,14 +16,15 @@ def ask_passwords(access: HostAccess, count: int) -> Passwords:
     """Return the passwords, read from files or typed, for ``count`` hosts."""
     hosts = wording.plural(count, "host")
     return Passwords(
-        login=_password(access.ask_pass, access.password_file, f"SSH password for {hosts}: "),
-        become=_password(
+        login=one_password(access.ask_pass, access.password_file, f"SSH password for {hosts}: "),
+        become=one_password(
             access.ask_become_pass, access.become_password_file, f"[sudo] password on {hosts}: "
         ),
     )
 
 
-def _password(ask: bool, file: str, prompt: str) -> str | None:
+def one_password(ask: bool, file: str, prompt: str) -> str | None:
+    """Return the password from ``file``, or ask for it; None without both."""
     if file:
         return _from_file(file)
     if not ask:

@@ -29,10 +29,10 @@ def run(
     """Return what install would do on each host; write nothing there."""
     options = visit_hosts.Options(save=False, force=force)
     hosts = each_host("plan", flags, answers_file, environment, access, view, options, _planned)
-    return hosts if locked else _with_pins(hosts)
+    return hosts if locked else with_pins(hosts)
 
 
-def _with_pins(hosts: list[HostReport]) -> list[HostReport]:
+def with_pins(hosts: list[HostReport]) -> list[HostReport]:
     """Return the hosts with the pins that install would record first."""
     tags = sorted({tag for host in hosts for tag in host.facts.get("unpinned", ())})
     found = pins.ask(tags).found if tags else {}

@@ -139,7 +139,7 @@ class Interrupted(DreamError):
     exit_code = 130
 
 
-_CLASSES: Dict[str, Type[DreamError]] = {
+CLASSES: Dict[str, Type[DreamError]] = {
     cls.__name__: cls
     for cls in (
         DreamError,
@@ -164,7 +164,7 @@ def from_dict(data: Any) -> Optional[DreamError]:
     """Return the error that ``to_dict`` described; None if ``data`` is anything else."""
     if not isinstance(data, dict) or "what" not in data or "code" not in data:
         return None
-    cls = _CLASSES.get(str(data.get("class")), DreamError)
+    cls = CLASSES.get(str(data.get("class")), DreamError)
     return cls(
         str(data["what"]),
         code=str(data["code"]),

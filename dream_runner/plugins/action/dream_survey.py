@@ -32,7 +32,7 @@ class ActionModule(ContextModule):
         directory, may_install = arguments.pop("answers"), arguments.pop("may_install", False)
         visit = self._visit(arguments, task_vars)
         if "visit" not in visit:
-            return self._failed(visit, bool(may_install))
+            return answer_of_failure(visit, bool(may_install))
         try:
             host_answers.require(visit["visit"], host_answers.VISIT)
             # The decision needs the paths as the host resolved them.
@@ -55,18 +55,20 @@ class ActionModule(ContextModule):
         )
         return found
 
-    def _failed(self, found: Dict[str, Any], may_install: bool) -> Dict[str, Any]:
-        words = "\n".join(str(found.get(key, "")) for key in ("msg", "module_stderr", "stderr"))
-        if "dream_error" in found or not _lacks_python(found, words):
-            return found
-        if may_install:
-            return {"changed": False, "lacks_python": True, "sudo": "", "due": []}
-        error = RequirementError(
-            "the host has no Python",
-            code="HOST_NO_PYTHON",
-            hint="use --install-python to install it with the host's package manager",
-        )
-        return {"failed": True, "msg": str(error), "dream_error": error.to_dict()}
+
+def answer_of_failure(found: Dict[str, Any], may_install: bool) -> Dict[str, Any]:
+    """Return the answer of a host whose module failed: it may lack Python, which we install."""
+    words = "\n".join(str(found.get(key, "")) for key in ("msg", "module_stderr", "stderr"))
+    if "dream_error" in found or not _lacks_python(found, words):
+        return found
+    if may_install:
+        return {"changed": False, "lacks_python": True, "sudo": "", "due": []}
+    error = RequirementError(
+        "the host has no Python",
+        code="HOST_NO_PYTHON",
+        hint="use --install-python to install it with the host's package manager",
+    )
+    return {"failed": True, "msg": str(error), "dream_error": error.to_dict()}
 
 
 def _lacks_python(found: Dict[str, Any], words: str) -> bool:

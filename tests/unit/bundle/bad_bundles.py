@@ -45,7 +45,7 @@ def make(root: Path, part_bytes: int = 0) -> Path:
     (root / "wheels" / "one-1.0-py3-none-any.whl").write_bytes(b"a wheel")
     (root / "debs").mkdir()
     (root / "debs" / "libx_1%3a2-3_amd64.deb").write_bytes(b"a package")
-    create._seal(root, wanted(root), [MODEL], [])
+    create.seal(root, wanted(root), [MODEL], [])
     return root
 
 

@@ -291,16 +291,16 @@ def test_tiers_and_models_choose_what_goes_in() -> None:
 def test_a_directory_with_other_things_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("x")
     with pytest.raises(UsageError) as caught:
-        create._directory(str(tmp_path))
+        create.create(wanted(tmp_path), {}, print)
     assert caught.value.code == "BUNDLE_DIRECTORY"
 
 
 def test_a_model_that_is_there_whole_or_in_parts_is_not_fetched_again(tmp_path: Path) -> None:
     root = make(tmp_path / "bundle", part_bytes=4096)
     item = dict(MODEL["files"][0])  # type: ignore[index]
-    create._fetch_model(root, item, 4096, {}, None)
+    create.fetch_model(root, item, 4096, {}, None)
     (root / BLOB).write_bytes(CONTENT)  # killed while it was cut
     (root / f"{BLOB}.001").write_bytes(b"half")
-    create._fetch_model(root, item, 4096, {}, None)
+    create.fetch_model(root, item, 4096, {}, None)
     assert not (root / BLOB).exists()
     assert b"".join((root / f"{BLOB}.{n:03d}").read_bytes() for n in range(3)) == CONTENT

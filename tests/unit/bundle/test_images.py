@@ -122,7 +122,7 @@ def test_an_image_that_no_stick_could_carry_lies_in_parts(
     assert said == []
     found = of_bundle(target.parent, [TAG])
     assert found[TAG]["archive"] == "images/example_web_1.0.tar"
-    (item,) = create._images(target.parent, found)
+    (item,) = create.archived_images(target.parent, found)
     assert item["sha256"] == hashlib.sha256(whole).hexdigest()
     # An engine gets it as one stream, and is told of nothing else.
     program = tmp_path / "engine"
@@ -202,7 +202,7 @@ def test_an_image_without_a_pin_is_left_out_and_named() -> None:
     pins = {tag: pin for tag, pin in loaded.images["images"].items() if tag != name}
     wanted = create.Wanted("", "full", ("0",), (), ("workflows",), (), "amd64")
     said: list[str] = []
-    found = create._locked(replace(loaded, images={"images": pins}), wanted, said.append)
+    found = create.pinned_images(replace(loaded, images={"images": pins}), wanted, said.append)
     assert set(found) == needed(("0",), ("workflows",)) - {name}
     assert len(said) == 1
     assert name in said[0]

@@ -139,4 +139,4 @@ def test_error_text_says_what_where_and_hint() -> None:
     ],
 )
 def test_the_key_alone_means_yes(typed: list[str], meant: list[str]) -> None:
-    assert app._completed(["install", *typed]) == ["install", *meant]
+    assert app.completed(["install", *typed]) == ["install", *meant]

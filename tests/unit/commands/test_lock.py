@@ -56,12 +56,12 @@ def only(monkeypatch: pytest.MonkeyPatch, *tags: str) -> None:
 @pytest.mark.parametrize(
     ("tag", "expected"),
     [
-        ("redis:7", (image_lock._HUB, "library/redis", "7")),
-        ("qdrant/qdrant:v1", (image_lock._HUB, "qdrant/qdrant", "v1")),
-        ("docker.io/library/redis", (image_lock._HUB, "library/redis", "latest")),
+        ("redis:7", (image_lock.HUB, "library/redis", "7")),
+        ("qdrant/qdrant:v1", (image_lock.HUB, "qdrant/qdrant", "v1")),
+        ("docker.io/library/redis", (image_lock.HUB, "library/redis", "latest")),
         ("ghcr.io/a/b:1", ("ghcr.io", "a/b", "1")),
         ("localhost:5000/b", ("localhost:5000", "b", "latest")),
-        ("a/b:1@sha256:ab", (image_lock._HUB, "a/b", "sha256:ab")),
+        ("a/b:1@sha256:ab", (image_lock.HUB, "a/b", "sha256:ab")),
     ],
 )
 def test_where_an_image_is(tag: str, expected: tuple[str, str, str]) -> None:
@@ -305,7 +305,7 @@ def test_a_lock_that_is_none_is_named(tmp_path: Path) -> None:
 def test_every_kind_that_is_recorded_can_be_read_again(
     own_state: Path, manifest: Any, platforms: list[str], kind: str
 ) -> None:
-    found = image_lock._kind(manifest, platforms)
+    found = image_lock.kind_of(manifest, platforms)
     assert found == kind
     image_lock.record(own_state, {"x:1": {"digest": "sha256:" + "0" * 64, "kind": found}})
     assert catalog.read_lock(own_state)["x:1"]["kind"] == kind

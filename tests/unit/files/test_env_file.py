@@ -62,7 +62,7 @@ def test_recovered_from_the_backup(now: str, lost: str) -> None:
 @pytest.mark.parametrize("form", ["hex:8", "base64:16", "sk-|hex:8"])
 def test_forms(form: str) -> None:
     assert env_file_merge.secret(form) != env_file_merge.secret(form)
-    assert env_file_merge._PLAIN.match(env_file_merge.secret(form))
+    assert env_file_merge.PLAIN.match(env_file_merge.secret(form))
 
 
 @pytest.mark.parametrize("mark", ["\ufeff", "\ufeff\ufeff", ""])

@@ -68,7 +68,7 @@ def test_the_table_has_a_row_for_each_host_at_work() -> None:
     view.take(PhaseStarted(0.0, "a", "models"))
     view.take(PROGRESS)
     with console.capture() as capture:
-        console.print(view._draw())
+        console.print(view.draw())
     view.close()
     text = capture.get()
     assert "b[red]" in text

@@ -82,7 +82,7 @@ def test_what_is_wanting_of_sudo_is_said_before_the_work(
     fleet = SimpleNamespace(
         passwords=Passwords(), hosts={"a": InventoryHost("a", has_become_password=has_password)}
     )
-    errors = command._without_sudo({"a": host}, fleet)  # type: ignore[arg-type]
+    errors = command.without_sudo({"a": host}, fleet)  # type: ignore[arg-type]
     assert [error.code for error in errors.values()] == ([code] if code else [])
 
 

@@ -261,11 +261,11 @@ def test_the_health_phase_uses_them_with_the_accounts_of_the_env_file(tmp_path: 
         services = [{"id": "n8n", "url": page}]
         how = {"env_file": str(tmp_path / ".env"), "offline": False, "upgrading": False}
         params = {"services": services, "model": "m", "features": how}
-        assert readiness._features(params, {})["passed"] == ["workflows"]
-        assert readiness._features(params, {"n8n": "down"})["unproven"] == {
+        assert readiness.probe_features(params, {})["passed"] == ["workflows"]
+        assert readiness.probe_features(params, {"n8n": "down"})["unproven"] == {
             "workflows": "n8n is not running"
         }
-        assert readiness._features({**params, "features": None}, {}) == {}
+        assert readiness.probe_features({**params, "features": None}, {}) == {}
 
 
 def test_doctor_deep_repeats_them(tmp_path: Path) -> None:

@@ -77,8 +77,8 @@ def test_the_closest_address_gets_the_connection(monkeypatch: pytest.MonkeyPatch
     """Somebody may sit on 127.0.0.1 where the engine listens everywhere."""
     found = [{**LISTENER, "address": "0.0.0.0", "pid": 7}, {**LISTENER, "pid": 8}]
     monkeypatch.setattr(serving.listeners, "listeners", lambda ports, own_units=(): found)
-    assert serving._listener("127.0.0.1", 11434, [])["pid"] == 8  # type: ignore[index]
-    assert serving._listener("10.0.0.1", 11434, [])["pid"] == 7  # type: ignore[index]
+    assert serving.listener_at("127.0.0.1", 11434, [])["pid"] == 8  # type: ignore[index]
+    assert serving.listener_at("10.0.0.1", 11434, [])["pid"] == 7  # type: ignore[index]
 
 
 # --- busy ---------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Tests pass what they replace as a parameter; no test replaces a private name."""
+"""Tests pass what they replace as a parameter; none replaces or uses a private name."""
 
 from __future__ import annotations
 
@@ -111,4 +111,41 @@ def test_no_test_replaces_a_private_name() -> None:
     """A seam is a parameter with the real thing as its default (or a program, a socket, a file)."""
     assert len(sources()) > 300
     found = {path: list(replaced(text)) for path, text in sources().items()}
+    assert {path: lines for path, lines in found.items() if lines} == {}
+
+
+def used(source: str) -> Iterator[str]:
+    """Yield each private name that is imported, or taken from a module or class of the product."""
+    tree = ast.parse(source)
+    imported = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dream_runner")
+    ]
+    known = {item.asname or item.name for node in imported for item in node.names}
+    for node in imported:
+        yield from (f"{node.lineno}: {it.name}" for it in node.names if is_private(it.name))
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Attribute) or not is_private(node.attr):
+            continue
+        if re.split(r"[.(]", ast.unparse(node.value))[0] in known:
+            yield f"{node.lineno}: {ast.unparse(node)}"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from dream_runner.run import lock\nlock._take()",
+        "from dream_runner.run import lock as module\nmodule._NAME",
+        "from dream_runner.run.lock import _take",
+        "from dream_runner.ui import Guarded\nGuarded(1)._listener",
+        "from dream_runner.run import lock\nlock.Class._name()",
+    ],
+)
+def test_a_used_private_name_is_found(line: str) -> None:
+    assert len(list(used(line))) == 1
+
+
+def test_no_test_uses_a_private_name() -> None:
+    found = {path: list(used(text)) for path, text in sources().items()}
     assert {path: lines for path, lines in found.items() if lines} == {}

@@ -190,13 +190,13 @@ def test_a_fleet_asks_once_and_loses_only_hosts_without_a_pin(
     tag = f"{registry}/qdrant:1"
     hosts = [host("a", tag), host("b", tag), host("c", "x:1", "x@sha256:1")]
     hosts += [host("d", f"{registry}/gone:1"), host("e", f"{registry}/other:1", offline=True)]
-    found, lost = fleet._pinned(hosts, locked=False)
+    found, lost = fleet.pins_of(hosts, locked=False)
     assert {name: entry["digest"] for name, entry in found.items()} == {tag: image.digest}
     assert set(lost) == {"d", "e"}
     assert {error.code for error in lost.values()} == {"IMAGE_NOT_LOCKED"}
     assert "404" in lost["d"].what
     began = time.monotonic()
-    found, lost = fleet._pinned(hosts, locked=True)
+    found, lost = fleet.pins_of(hosts, locked=True)
     assert (found, set(lost)) == ({}, {"a", "b", "d", "e"})
     assert time.monotonic() - began < 1
 
@@ -208,7 +208,7 @@ def test_the_plan_of_a_fleet_shows_pins_host_by_host(registry: str, image: archi
         host_report.HostReport("a", "due", "images", facts=facts),
         host_report.HostReport("b", "up to date"),
     ]
-    first, second = fleet_plan._with_pins(hosts)
+    first, second = fleet_plan.with_pins(hosts)
     assert f"pinned now: {tag} {image.digest}" in first.detail
     assert first.facts["unpinned"] == [f"{registry}/gone:1"]
     assert second is hosts[1]

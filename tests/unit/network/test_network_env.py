@@ -100,7 +100,7 @@ def by_pip(environment: Mapping[str, str], url: str, folder: Path) -> str:
 
 def by_key_reader(environment: Mapping[str, str], url: str, folder: Path) -> str:
     try:
-        repository._download(url, environment)
+        repository.download(url, environment)
     except DreamError as error:
         return error.code
     return ""
@@ -338,6 +338,6 @@ def test_the_commands_name_it_before_anything_starts(
     offline = {**environment, "DREAM_OFFLINE": "yes"}
     assert target.read_settings({}, None, offline).settings["offline"]
     place = Place(str(tmp_path), {}, (), 0.0)
-    (finding,) = doctor._network_variables(place)
+    (finding,) = doctor.CHECKS["network-variables"](place)
     assert finding.evidence.startswith("HTTPS_PROXY has '#'")
     assert os.listdir(tmp_path) == []

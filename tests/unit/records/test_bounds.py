@@ -340,7 +340,7 @@ def test_packages_go_if_a_role_installs_them_or_the_mark_lists_them(place: Place
 
 def test_the_packages_known_by_name_are_those_of_the_role() -> None:
     text = (ROOT / "roles" / "requirements" / "vars" / "debian.yml").read_text()
-    assert set(yaml.safe_load(text)["__requirements_packages"].values()) == bounds._PACKAGES
+    assert set(yaml.safe_load(text)["__requirements_packages"].values()) == bounds.PACKAGES
 
 
 @pytest.mark.parametrize(
@@ -402,7 +402,7 @@ def test_a_volume_of_our_name_without_our_label_is_theirs(monkeypatch: pytest.Mo
 
 
 def test_every_kind_of_resource_has_a_rule() -> None:
-    assert set(bounds._RULES) == set(receipt._IDENTITY)
+    assert set(bounds.RULES) == set(receipt.IDENTITY)
 
 
 # --- what else acts on records ---------------------------------------------------------------

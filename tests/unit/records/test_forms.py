@@ -234,7 +234,7 @@ def test_a_receipt_of_any_form_stops_no_reader(machine: Machine, phase: str) -> 
         for odd in mutants_at(whole, at):
             machine.write(f"receipts/{phase}.json", odd)
             # Readers work with what passes the form: a few documents of each place are tried.
-            found = repr(receipt._read(receipt.path_of(str(machine.state), phase), phase)[0])
+            found = repr(receipt.read_one(receipt.path_of(str(machine.state), phase), phase)[0])
             if found not in tried and len(tried) < 3:
                 tried.add(found)
                 read_all_of(machine)
@@ -248,7 +248,7 @@ def test_the_whole_receipts_are_used_without_a_word(machine: Machine) -> None:
 
 
 def test_every_kind_of_resource_has_a_form() -> None:
-    assert set(receipt_form._REQUIRED) == set(receipt._IDENTITY)
+    assert set(receipt_form.REQUIRED) == set(receipt.IDENTITY)
 
 
 def test_a_receipt_of_another_form_is_said_once_and_written_anew(machine: Machine) -> None:

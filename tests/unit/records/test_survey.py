@@ -171,7 +171,7 @@ def test_a_unit_that_retries_is_at_work_between_two_starts() -> None:
 
 
 def test_every_kind_of_a_receipt_can_be_observed() -> None:
-    assert set(registry.KINDS) == set(receipt._IDENTITY)
+    assert set(registry.KINDS) == set(receipt.IDENTITY)
 
 
 def test_survey_names_phase_and_resource(file: dict[str, Any]) -> None:

@@ -316,7 +316,7 @@ def report_of(done: int, total: int = 98_400_000, note: str = "") -> Progress:
 def test_what_was_fetched_is_counted_from_the_start(
     events: list[Progress], downloads: list[Any], moved: int
 ) -> None:
-    assert page._moved(heard(*events, downloads=downloads)) == moved
+    assert page.moved_bytes(heard(*events, downloads=downloads)) == moved
 
 
 def test_few_samples_draw_no_chart(tmp_path: Path) -> None:

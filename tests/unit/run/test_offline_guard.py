@@ -57,7 +57,7 @@ def test_online_nothing_is_touched() -> None:
     ],
 )
 def test_of_python_the_program_is_named_and_no_argument(words: list[str], shown: str) -> None:
-    assert offline_guard._of_python(words) == shown
+    assert offline_guard.python_program(words) == shown
 
 
 @pytest.mark.skipif(not ip_addresses.has("::1"), reason="this machine has no ::1")

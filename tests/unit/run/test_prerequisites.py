@@ -47,7 +47,7 @@ def test_no_semaphores_is_an_error_of_ours_and_a_finding(
         prerequisites.require()
     assert (caught.value.code, caught.value.exit_code) == ("SHARED_MEMORY_MISSING", 3)
     place: Any = None
-    (finding,) = doctor._ansible(place)
+    (finding,) = doctor.CHECKS["ansible"](place)
     assert "Function not implemented" in finding.evidence
 
 

@@ -29,7 +29,7 @@ def test_a_socket_of_python_can_be_bound_whatever_the_state_directory_is(
 ) -> None:
     """ansible-core 2.20 and newer listens on one in its TMPDIR (FC2 kind: sockets)."""
     with scratch.directory_of(tmp_path / ("s" * length) / "run") as work:
-        name = Path(f"{work}{scratch._SOCKET}")
+        name = Path(f"{work}{scratch.SOCKET}")
         name.parent.mkdir(parents=True)
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(name))

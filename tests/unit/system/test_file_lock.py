@@ -52,7 +52,7 @@ def test_a_filesystem_without_locks_stops_nobody(
     assert file_lock.attempt(handles[0]) is Lock.IMPOSSIBLE
     assert not file_lock.has_locks(str(tmp_path))
     # Each who asks goes on: the fleet's visit, the upgrade, the fetch.
-    fleet_visit._refuse_busy(str(tmp_path))
+    fleet_visit.refuse_busy(str(tmp_path))
     with locks.turn(str(tmp_path)) as mine:
         assert mine
     with locks.kept_off(str(tmp_path)):
@@ -73,6 +73,6 @@ def test_an_error_that_is_neither_is_an_error(
 def test_a_held_lock_is_respected(handles: list[int], tmp_path: Path) -> None:
     assert file_lock.attempt(handles[0]) is Lock.OURS
     with pytest.raises(BusyError):
-        fleet_visit._refuse_busy(str(tmp_path))
+        fleet_visit.refuse_busy(str(tmp_path))
     with locks.turn(str(tmp_path)) as mine:
         assert not mine

@@ -39,9 +39,9 @@ def test_the_longest_and_last_mount_counts(tmp_path: Path) -> None:
         "4 1 8:3 / /mnt/a rw - vfat /dev/sdc rw\n"
         "broken\n"
     )
-    assert filesystems._mount_of("/mnt/a b/c", str(table)) == ("/mnt/a b", "tmpfs")
-    assert filesystems._mount_of("/mnt/ab", str(table)) == ("/", "ext4")
-    assert filesystems._mount_of("/x", str(tmp_path / "none")) == (None, None)
+    assert filesystems.mount_of("/mnt/a b/c", str(table)) == ("/mnt/a b", "tmpfs")
+    assert filesystems.mount_of("/mnt/ab", str(table)) == ("/", "ext4")
+    assert filesystems.mount_of("/x", str(tmp_path / "none")) == (None, None)
 
 
 def test_semantics_of_a_sound_filesystem_leave_nothing_behind(tmp_path: Path) -> None:

@@ -188,7 +188,7 @@ def drawn(*, width: int = 80, height: int = 24, story: Sequence[events.Event] = 
     # What stands on the screen would be drawn once more below.
     listener.close()
     with console.capture() as captured:
-        console.print(listener._draw())
+        console.print(listener.draw())
     return re.sub(r"\x1b\[[?\d;]*[A-Za-z]", "", captured.get()).splitlines()
 
 
@@ -233,7 +233,7 @@ def test_the_figures_come_before_a_name_that_would_push_them_out() -> None:
 def test_a_terminal_without_braille_has_a_plainer_spinner() -> None:
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     console = Console(file=stream, width=80, force_terminal=True)
-    assert live.LiveListener(console)._spinner.name == "line"
+    assert live.LiveListener(console).spinner.name == "line"
 
 
 @pytest.mark.parametrize("width", [20, 80, 200])
@@ -254,7 +254,7 @@ def test_live_shows_the_task_and_the_bytes() -> None:
     for event in STORY[:3]:
         listener.take(event)
     with console.capture() as captured:
-        console.print(listener._draw())
+        console.print(listener.draw())
     listener.close()
     assert "[11/14] models (0 s): Fetch [the] model" in captured.get()
     assert "42 % of 1 kB, 58 B/s, 10 s left m.gguf" in captured.get()
@@ -278,7 +278,7 @@ def test_unknown_kind_is_a_usage_error() -> None:
 def test_make(kind: str, json_result: bool, expected: type) -> None:
     made = ui.make(kind, json_result=json_result)
     assert isinstance(made, ui.Guarded)
-    assert type(made._listener) is expected
+    assert type(made.listener) is expected
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def _requirements(request: CheckRequest) -> CheckAnswer:
         own_paths=[settings["install_dir"], request["state_dir"]],
         own_units=_units(receipts),
     )
-    missing = _missing(request)
+    missing = missing_requirements(request)
     before = receipts.get("requirements", {}).get("facts") or {}
     probes["previous_port"] = before.get("engine_port")
     probes["previous_ports"] = {
@@ -137,7 +137,7 @@ def _units(receipts: Receipts) -> List[str]:
     ]
 
 
-def _missing(request: CheckRequest) -> List[str]:
+def missing_requirements(request: CheckRequest) -> List[str]:
     """Return the tools and libraries that this host lacks, which packages provide."""
     urls = [
         url for item in progress.choice_files(request["choice"]) for url in item.get("urls") or []

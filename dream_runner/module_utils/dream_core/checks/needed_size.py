@@ -58,7 +58,7 @@ def _helper_needs(settings: SettingValues, choice: Choice) -> List[DiskNeed]:
     """Return the disk needs of the services' models, whose sizes are exact."""
     files = progress.helper_files(choice)
     size_mb = -(-sum(item["size_bytes"] or 0 for item in files) // _MB)
-    return [_model_need(settings, files, size_mb, "models of features")] if files else []
+    return [model_need(settings, files, size_mb, "models of features")] if files else []
 
 
 def _later_needs(settings: SettingValues, choice: Choice) -> List[DiskNeed]:
@@ -68,12 +68,13 @@ def _later_needs(settings: SettingValues, choice: Choice) -> List[DiskNeed]:
         return []
     model = upgrade["model"]
     size_mb = _model_mb(model, model["files"], choice.get("size_hints") or {})
-    return [_model_need(settings, model["files"], size_mb, "the upgrade")]
+    return [model_need(settings, model["files"], size_mb, "the upgrade")]
 
 
-def _model_need(
+def model_need(
     settings: SettingValues, files: Sequence[ModelFile], size_mb: int, what: str
 ) -> DiskNeed:
+    """Return the disk space that the files of a model need, and what is already there."""
     folder = str(settings["install_dir"]).rstrip("/") + "/data/models"
     paths = ["%s/%s" % (folder, item["file"]) for item in files]
     there = [path + end for path in paths for end in ("", ".part", ".whl", ".whl.part")]
@@ -106,7 +107,7 @@ def _disk_needs(
 ) -> List[DiskNeed]:
     home = str(settings["install_dir"]).rstrip("/")
     wanted: List[DiskNeed] = [
-        _model_need(settings, files, model_mb, "the model"),
+        model_need(settings, files, model_mb, "the model"),
         {"path": state_dir, "mb": STATE_MB, "what": "state and logs", "there": [state_dir]},
     ]
     engine = home + "/engine"

@@ -46,7 +46,7 @@ def check(
     )
     found += _address(settings, choice, probes)
     found += _port(settings, session, choice, probes)
-    found += _stack(choice.get("stack") or {}, probes)
+    found += stack_findings(choice.get("stack") or {}, probes)
     changes = choice.get("data_changes") or ()
     found += versions.findings(changes, str(settings["install_dir"])) if changes else []
     found += check_packages(settings, session, probes.get("missing_packages") or [])
@@ -221,7 +221,7 @@ def _port(
     return []
 
 
-def _stack(stack: Stack, probes: RequirementProbes) -> List[Finding]:
+def stack_findings(stack: Stack, probes: RequirementProbes) -> List[Finding]:
     """Check the images of the containers (pinned, for this architecture) and their ports (U-26)."""
     found = [
         finding("images", "blocker", item["what"], hint=item["hint"], code=item["code"], final=True)

@@ -19,7 +19,7 @@ from .text_file import plain
 #: Number of the layout, for migrations by later versions.
 SCHEMA_KEY = "DREAM_ENV_SCHEMA"
 SCHEMA = "1"
-_PLAIN = re.compile(r"^[A-Za-z0-9_@%+=:,./-]*$")
+PLAIN = re.compile(r"^[A-Za-z0-9_@%+=:,./-]*$")
 _HEADER = "# Written by dream-runner. Your own keys, comments and order are kept."
 
 
@@ -84,7 +84,7 @@ def _quote(value: str) -> str:
     """Quote a value for compose and for a shell; single quotes keep it literal."""
     if "\n" in value or "'" in value:
         raise ValueError("a value in .env cannot contain a line break or a single quote")
-    return value if _PLAIN.match(value) else "'%s'" % value
+    return value if PLAIN.match(value) else "'%s'" % value
 
 
 def secret(form: str) -> str:

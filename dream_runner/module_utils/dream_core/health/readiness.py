@@ -75,7 +75,7 @@ def _asked(params: Mapping[str, Any]) -> Dict[str, Any]:
     answer = ask_model.complete(params["url"], params["model"], seconds, exact=True, key=key)
     if params["page"]:
         _check_page(params["url"] + "/")
-    features = _features(params, down)
+    features = probe_features(params, down)
     told = {**down, **features.get("failed", {})}
     return {
         "changed": False,
@@ -89,7 +89,7 @@ def _asked(params: Mapping[str, Any]) -> Dict[str, Any]:
     }
 
 
-def _features(params: Mapping[str, Any], down: Mapping[str, str]) -> FeatureTests:
+def probe_features(params: Mapping[str, Any], down: Mapping[str, str]) -> FeatureTests:
     """Test each feature once; return what passed, what failed and what was not tested."""
     how = params["features"]
     if not how:

@@ -77,7 +77,7 @@ def ask(receipts: Receipts, timeout_seconds: float, *, trusting: bool = False) -
         return {"why": "no phase has recorded a port yet"}
     found: Asked = {"url": place["url"]}
     host, port = _split(place["url"])
-    listener = _listener(host, port, _units(receipts))
+    listener = listener_at(host, port, _units(receipts))
     if listener is None:
         return {**found, "why": "nothing listens on port %d" % port}
     found["listening"] = True
@@ -126,7 +126,7 @@ def _units(receipts: Receipts) -> List[str]:
     return [str(item["name"]) for item in resources if item["kind"] == "unit"]
 
 
-def _listener(host: str, port: int, names: Sequence[str]) -> Optional[Listener]:
+def listener_at(host: str, port: int, names: Sequence[str]) -> Optional[Listener]:
     """Return the listener for connections to ``host``; the most specific address wins."""
     seen = listeners.listeners([port], own_units=names)
     found = {ip_addresses.canonical(item["address"]): item for item in seen}

@@ -54,7 +54,7 @@ def visit(
     if save:
         lifeline.sweep(_SOCKETS)
     _require_lifeline(socket)
-    _refuse_busy(state_dir)
+    refuse_busy(state_dir)
     return {
         "install_dir": install_dir,
         "state_dir": state_dir,
@@ -121,7 +121,7 @@ def _require_lifeline(path: str) -> None:
         ) from error
 
 
-def _refuse_busy(state_dir: str) -> None:
+def refuse_busy(state_dir: str) -> None:
     """Refuse a host on which another dream-runner is running."""
     try:
         handle = os.open(os.path.join(state_dir, "lock"), os.O_RDONLY | os.O_NOFOLLOW)

@@ -67,7 +67,7 @@ def _bring(wanted: Repository, files: List[_File], environment: Mapping[str, str
             if before[item["path"]] != item["content"]:
                 os.makedirs(os.path.dirname(item["path"]), exist_ok=True)
                 atomic.write_bytes(item["path"], item["content"], 0o644)
-        _prove(wanted, environment)
+        prove(wanted, environment)
     except BaseException:
         for path, content in before.items():
             _restore(path, content)
@@ -108,7 +108,7 @@ def _is_pinned(content: bytes, wanted: Repository) -> bool:
 
 def _fetch_key(wanted: Repository, environment: Mapping[str, str]) -> bytes:
     """Download and verify the signing key; return it in the form for the package manager."""
-    content = _download(wanted["key_url"], environment)
+    content = download(wanted["key_url"], environment)
     try:
         offered = fingerprints(content)
     except ValueError as error:
@@ -130,7 +130,8 @@ def _wrong_key(wanted: Repository, why: str) -> IntegrityError:
     )
 
 
-def _download(url: str, environment: Mapping[str, str]) -> bytes:
+def download(url: str, environment: Mapping[str, str]) -> bytes:
+    """Return the content of a small file, such as a key. Raises NetworkError."""
     network = Network.from_environment(environment)
     try:
         answer = page.read(url, network, Patience(), "*/*", _KEY_LIMIT_BYTES, _KEY_PATIENCE_SECONDS)
@@ -144,7 +145,7 @@ def _download(url: str, environment: Mapping[str, str]) -> bytes:
         ) from fault
 
 
-def _prove(wanted: Repository, environment: Mapping[str, str]) -> None:
+def prove(wanted: Repository, environment: Mapping[str, str]) -> None:
     """Read the lists of only this repository, which verifies its signature."""
     try:
         done = tools.run(

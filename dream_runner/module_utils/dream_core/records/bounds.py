@@ -49,7 +49,7 @@ PROJECTS = ("dream-runner", "dream-runner-trial")
 _GROUP = "docker"
 _DIGEST = re.compile(r"(\S+@)?sha256:[0-9a-f]{64}")
 #: Packages that the roles install; any other package must be listed in the mark.
-_PACKAGES = frozenset(("libgomp1", "python3-venv", "ca-certificates"))
+PACKAGES = frozenset(("libgomp1", "python3-venv", "ca-certificates"))
 #: Packages that a host needs to work. No install brings one of them.
 _VITAL_PACKAGE = re.compile(
     r"python3(\.\d+)?(-minimal)?|sudo|systemd.*|openssh-.*|libc6|dpkg|apt|bash|dash|coreutils"
@@ -115,7 +115,7 @@ class Bounds:
         ``state`` is the state of its receipt: an interrupted phase has not yet added its resources
         to the mark.
         """
-        return _RULES[resource["kind"]](self, resource, state)
+        return RULES[resource["kind"]](self, resource, state)
 
     def place_of(self, path: Any) -> str:
         """Return why dream-runner never writes to ``path``, or an empty string.
@@ -268,7 +268,7 @@ class Bounds:
             return "the host needs it"
         if not re.fullmatch(r"[a-z0-9][a-z0-9+.-]+", name):
             return "it is not a package name"
-        is_known = name in _PACKAGES or self._is_listed(("package", name))
+        is_known = name in PACKAGES or self._is_listed(("package", name))
         return "" if is_known else "nothing shows that dream-runner installed it"
 
     def _is_listed(self, identity: Any) -> bool:
@@ -298,7 +298,7 @@ class Bounds:
 
 _OUTSIDE = "it is outside the directories of an install"
 
-_RULES: Dict[str, Callable[[Bounds, Resource, str], str]] = {
+RULES: Dict[str, Callable[[Bounds, Resource, str], str]] = {
     "file": Bounds._path,
     "model": Bounds._path,
     "directory": Bounds._directory,

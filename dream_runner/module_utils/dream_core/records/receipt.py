@@ -17,7 +17,7 @@ from ..types.resource import Resource
 from . import receipt_form
 
 #: The field that identifies a resource among those of its kind.
-_IDENTITY = {
+IDENTITY = {
     "file": ("path",),
     "directory": ("path",),
     "tree": ("path",),
@@ -56,7 +56,7 @@ def read_all(state_dir: str) -> Tuple[Dict[str, Receipt], List[str]]:
     receipts: Dict[str, Receipt] = {}
     warnings: List[str] = []
     for phase in PHASES:
-        document, why = _read(path_of(state_dir, phase), phase)
+        document, why = read_one(path_of(state_dir, phase), phase)
         if why:
             warnings.append("receipt of phase %s %s" % (phase, why))
         if document:
@@ -64,7 +64,8 @@ def read_all(state_dir: str) -> Tuple[Dict[str, Receipt], List[str]]:
     return receipts, warnings
 
 
-def _read(path: str, phase: str) -> Tuple[Optional[Receipt], Optional[str]]:
+def read_one(path: str, phase: str) -> Tuple[Optional[Receipt], Optional[str]]:
+    """Return a receipt, and the reason why it is ignored; both are None without a file."""
     document, why = json_file.read_json(path)
     if document is None:
         return None, why and "ignored: %s" % why
@@ -119,9 +120,9 @@ def _is_recorded(resource: Any) -> bool:
 def identity(resource: Any) -> Optional[Tuple[Any, ...]]:
     """Return the identity of ``resource``, or None if its form is unknown."""
     kind = resource.get("kind") if isinstance(resource, dict) else None
-    if not isinstance(kind, str) or kind not in _IDENTITY:
+    if not isinstance(kind, str) or kind not in IDENTITY:
         return None
-    values = tuple(resource.get(name) for name in _IDENTITY[kind])
+    values = tuple(resource.get(name) for name in IDENTITY[kind])
     return None if any(value in (None, "") for value in values) else (kind, *values)
 
 

@@ -12,7 +12,7 @@ from .. import forms
 
 _NAMED = {"name": forms.name}
 #: The required fields of each kind of resource.
-_REQUIRED: Dict[str, Mapping[str, forms.Form]] = {
+REQUIRED: Dict[str, Mapping[str, forms.Form]] = {
     "file": {"path": forms.path},
     "directory": {"path": forms.path},
     "tree": {"path": forms.path},
@@ -122,8 +122,8 @@ def problem(document: Any, phase: str) -> str:
 def is_resource(item: Any) -> bool:
     """Return whether ``item`` has the form of a resource of a known kind."""
     kind = item.get("kind") if isinstance(item, dict) else None
-    if not isinstance(kind, str) or kind not in _REQUIRED:
+    if not isinstance(kind, str) or kind not in REQUIRED:
         return False
     optional = {"original": forms.maybe(ORIGINAL.get(kind, forms.anything))}
-    required = {key: form for key, form in _REQUIRED[kind].items() if key in item or key != "set"}
+    required = {key: form for key, form in REQUIRED[kind].items() if key in item or key != "set"}
     return not forms.fields(required, {**_OPTIONAL, **optional})(item)

@@ -41,7 +41,7 @@ def filesystem(path: str, mountinfo: str = "/proc/self/mountinfo") -> Filesystem
     user, who can restore its mode. Unknown values are None.
     """
     there = existing_parent(path)
-    mount, fstype = _mount_of(os.path.realpath(there), mountinfo)
+    mount, fstype = mount_of(os.path.realpath(there), mountinfo)
     answer: Filesystem = {
         "path": path,
         "existing": there,
@@ -67,7 +67,7 @@ def filesystem(path: str, mountinfo: str = "/proc/self/mountinfo") -> Filesystem
     return answer
 
 
-def _mount_of(path: str, mountinfo: str) -> Tuple[Optional[str], Optional[str]]:
+def mount_of(path: str, mountinfo: str) -> Tuple[Optional[str], Optional[str]]:
     """Return the mount point and type of ``path``: the last one of the longest matches."""
     best: Tuple[Optional[str], Optional[str]] = (None, None)
     for line in lines(mountinfo):

@@ -115,7 +115,7 @@ class _Walk:
             if not self._dry:
                 originals.give_back(resource, self._state_dir)
             if (resource["original"] or {}).get("backup") is False:
-                self._unlink([path for path in _belongings(resource) if os.path.lexists(path)])
+                self._unlink([path for path in belongings_of(resource) if os.path.lexists(path)])
             self.answer["restored"].append(name)
         else:
             since = "; changed since by others" if state == originals.THEIRS else ""
@@ -123,7 +123,7 @@ class _Walk:
         return True
 
     def _keep(self, resource: Resource, name: str) -> bool:
-        is_there = _is_there(resource) or any(map(os.path.lexists, _belongings(resource)))
+        is_there = _is_there(resource) or any(map(os.path.lexists, belongings_of(resource)))
         if is_there:
             self.answer["kept"].append(name)
         # After a purge, resources that stay no longer belong to an install.
@@ -131,7 +131,7 @@ class _Walk:
 
     def _take_away(self, resource: Resource, document: Receipt, name: str) -> bool:
         self._guard(resource, document)
-        belongings = [path for path in _belongings(resource) if os.path.lexists(path)]
+        belongings = [path for path in belongings_of(resource) if os.path.lexists(path)]
         if resource["kind"] == "directory":
             belongings += self._litter(resource["path"], document)
         is_there = _is_there(resource) or has_former(resource)
@@ -264,7 +264,7 @@ def _is_there(resource: Resource) -> bool:
     return bool(registry.observe(resource, observed_host.Host([resource]), kind.GLANCE)["present"])
 
 
-def _belongings(resource: Resource) -> List[str]:
+def belongings_of(resource: Resource) -> List[str]:
     """Return the files that were created with a resource and are removed with it."""
     path = str(resource.get("path"))
     if resource["kind"] == "model":
