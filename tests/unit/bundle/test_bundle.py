@@ -12,13 +12,13 @@ from typing import Any
 import jsonschema
 import pytest
 from referencing import Registry
-from unit.bundle.bad_bundles import BAD, BLOB, CONTENT, DIGEST, MODEL, exchanged, make, wanted
 
 from dream_runner.bundle import create, sbom
 from dream_runner.module_utils.dream_core.bundle import contents
 from dream_runner.module_utils.dream_core.errors import IntegrityError, UsageError
 from dream_runner.module_utils.dream_core.fetch.fetcher import fetch
 from dream_runner.module_utils.dream_core.fetch.request import FetchRequest
+from unit.bundle.bad_bundles import BAD, BLOB, CONTENT, DIGEST, MODEL, exchanged, make, wanted
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from unit.decide.decided import choose
 
 from dream_runner import catalog
 from dream_runner.commands import install
@@ -23,6 +22,7 @@ from dream_runner.module_utils.dream_core.records import inputs
 from dream_runner.module_utils.dream_core.records.receipt import begin, identity
 from dream_runner.settings import answers
 from dream_runner.settings.values import Given
+from unit.decide.decided import choose
 
 WEBUI, N8N = "ghcr.io/open-webui/open-webui", "n8nio/n8n"
 PINS = catalog.read_lock(catalog.HERE / catalog.LOCK)

@@ -6,11 +6,11 @@ import json
 
 import pytest
 from rich.console import Console
-from unit.facts.replay import FOLDER, NAMES
 
 from dream_runner import catalog
 from dream_runner.commands import facts as command
 from dream_runner.module_utils.dream_core.errors import UsageError
+from unit.facts.replay import FOLDER, NAMES
 
 CATALOG = catalog.load()
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 from images import compose as real
-from unit.decide.decided import HOSTS, stack
 
 from dream_runner.decide.services import compose_file
 from dream_runner.module_utils.dream_core import layout
 from dream_runner.module_utils.dream_core.containers import compose_diff
+from unit.decide.decided import HOSTS, stack
 
 FEATURES = ("voice", "workflows", "rag", "agents", "images", "observability", "search")
 

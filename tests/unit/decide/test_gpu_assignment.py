@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 
 import pytest
-from unit.facts.replay import load
 
 from dream_runner.decide.gpu_assignment import assign, link_rank
 from dream_runner.module_utils.dream_core.facts.interpret import interpret
+from unit.facts.replay import load
 
 
 def facts(name):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from unit.decide.test_tiers import host
-from unit.facts.replay import NAMES, load
 
 from dream_runner import catalog
 from dream_runner.decide import models, tiers
 from dream_runner.module_utils.dream_core.errors import RequirementError, UsageError
 from dream_runner.module_utils.dream_core.facts.interpret import interpret
+from unit.decide.test_tiers import host
+from unit.facts.replay import NAMES, load
 
 CATALOG = catalog.load()
 MODELS = CATALOG.models

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from unit.decide.decided import HOSTS, choose, stack
 
 from dream_runner import catalog
 from dream_runner.catalog import schema_errors
 from dream_runner.decide import ports
+from unit.decide.decided import HOSTS, choose, stack
 
 #: By key: what --lan opens. Everything else stays on the machine.
 PAGES = {"WEBUI_PORT", "LITELLM_PORT", "LANGFUSE_PORT"}

@@ -7,13 +7,13 @@ import random
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from unit.facts.replay import NAMES, load
 
 from dream_runner import catalog
 from dream_runner.decide import gpu_assignment, models, tiers
 from dream_runner.module_utils.dream_core.errors import DreamError
 from dream_runner.module_utils.dream_core.facts.interpret import interpret
 from dream_runner.module_utils.dream_core.facts.totals import accelerator, ram_mb
+from unit.facts.replay import NAMES, load
 
 CATALOG = catalog.load()
 RANKS = {tier["id"]: tier["rank"] for tier in CATALOG.tiers["tiers"]}

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.decide.decided import HOSTS, choose, stack
 
 from dream_runner import catalog
 from dream_runner.module_utils.dream_core.containers.references import name_of, pinned
 from dream_runner.module_utils.dream_core.errors import RequirementError
+from unit.decide.decided import HOSTS, choose, stack
 
 FEATURES = ("voice", "workflows", "rag", "agents", "images", "observability", "search")
 CORE = {"llama-server", "open-webui"}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from unit.facts.replay import load
 
 from dream_runner import catalog
 from dream_runner.decide import tiers
 from dream_runner.module_utils.dream_core.errors import GpuError, UsageError
 from dream_runner.module_utils.dream_core.facts.interpret import interpret
+from unit.facts.replay import load
 
 TABLE = catalog.load().tiers
 

@@ -12,9 +12,9 @@ import re
 from typing import Any
 
 import pytest
-from unit.decide.decided import HOSTS, choose, stack
 
 from dream_runner import catalog
+from unit.decide.decided import HOSTS, choose, stack
 
 FEATURES = ("voice", "workflows", "rag", "agents", "images", "observability", "search")
 OFF = dict.fromkeys(FEATURES, "no")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from unit.facts.replay import NAMES, load
-
 from dream_runner.diagnose.scrub_capture import scrub
 from dream_runner.module_utils.dream_core.facts.interpret import interpret
 from dream_runner.module_utils.dream_core.facts.probe_system import gather
+from unit.facts.replay import NAMES, load
 
 SMI = (
     "index, uuid, name\n"

@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
-from unit.errors.error_codes import ROOT, codes, in_python
 
 from dream_runner.cli import guide, reporting
 from dream_runner.module_utils.dream_core.errors import DreamError, UsageError
+from unit.errors.error_codes import ROOT, codes, in_python
 
 PAGE = ROOT / "docs" / "user" / "troubleshooting.md"
 #: A row of the page: the anchor that errors point at, and the code.

@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 import yaml
-from unit.errors.error_codes import ROOT
-from unit.errors.raising import raised, told
 
 from dream_runner.bundle import packages
 from dream_runner.module_utils.dream_core import layout
@@ -28,6 +26,8 @@ from dream_runner.module_utils.dream_core.system import tools
 from dream_runner.module_utils.dream_core.system.process import Finished
 from dream_runner.run.events import TaskFinished
 from dream_runner.run.task_errors import error_of_task
+from unit.errors.error_codes import ROOT
+from unit.errors.raising import raised, told
 
 # --- containers -----------------------------------------------------------------------
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from fixtures.fetching import Thing, make_thing
-from unit.errors.raising import raised, told
 
 from dream_runner.module_utils.dream_core.fetch import faults
 from dream_runner.module_utils.dream_core.fetch.claims import Board
@@ -20,6 +19,7 @@ from dream_runner.module_utils.dream_core.fetch.fetcher import fetch
 from dream_runner.module_utils.dream_core.fetch.hasher import Hasher
 from dream_runner.module_utils.dream_core.fetch.request import Network
 from dream_runner.module_utils.dream_core.fetch.sources import address, local
+from unit.errors.raising import raised, told
 
 THING: Thing = make_thing(1000)
 

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from unit.errors.raising import told
 
 from dream_runner.commands.fleet import install as command
 from dream_runner.commands.fleet import passwords
@@ -24,6 +23,7 @@ from dream_runner.module_utils.dream_core.look import fleet_visit
 from dream_runner.plugins.action import dream_survey
 from dream_runner.run.results import HostResult
 from dream_runner.settings.values import Chosen, Settings
+from unit.errors.raising import told
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from typing import Any
 
 import psutil
 import pytest
-from unit.errors.raising import raised, told
 
 from dream_runner.module_utils.dream_core.checks import finding, judge, preflight, requirements
 from dream_runner.module_utils.dream_core.facts.finding_texts import CATALOGUE
@@ -16,6 +15,7 @@ from dream_runner.module_utils.dream_core.facts.finding_texts import finding as 
 from dream_runner.module_utils.dream_core.files import env_file_write
 from dream_runner.module_utils.dream_core.system import atomic
 from dream_runner.run.processes import lock
+from unit.errors.raising import raised, told
 
 HOST = {"os": {"family": "debian", "kernel": "6.1.0-18-amd64"}, "arch": "amd64"}
 SESSION = {"user": "ada", "home": "/home/ada", "is_root": False, "sudo": "none"}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from unit.facts.replay import FOLDER, NAMES, load
 
 from dream_runner import catalog
 from dream_runner.decide import models, tiers
 from dream_runner.module_utils.dream_core.facts.interpret import interpret
 from dream_runner.module_utils.dream_core.facts.totals import accelerator, ram_mb, usable_gpus
+from unit.facts.replay import FOLDER, NAMES, load
 
 CATALOG = catalog.load()
 

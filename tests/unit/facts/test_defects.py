@@ -9,8 +9,6 @@ import inspect
 
 import pytest
 import yaml
-from unit.decide.test_tiers import host
-from unit.facts.replay import NAMES, load
 
 from dream_runner import catalog
 from dream_runner.decide import gpu_assignment, models, tiers
@@ -19,6 +17,8 @@ from dream_runner.module_utils.dream_core.facts import probe_gpu, probe_system
 from dream_runner.module_utils.dream_core.facts.interpret import interpret
 from dream_runner.module_utils.dream_core.facts.machine_reader import Host
 from dream_runner.module_utils.dream_core.facts.totals import accelerator, ram_mb, usable_gpus
+from unit.decide.test_tiers import host
+from unit.facts.replay import NAMES, load
 
 CATALOG = catalog.load()
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from unit.facts.replay import load
 
 from dream_runner.module_utils.dream_core.facts import advice, exits
 from dream_runner.module_utils.dream_core.facts.finding_texts import CATALOGUE
 from dream_runner.module_utils.dream_core.facts.interpret import interpret
 from dream_runner.module_utils.dream_core.facts.totals import accelerator
+from unit.facts.replay import load
 
 INFOROM = "WARNING: infoROM is corrupted at gpu 0000:01:00.0\n"
 BLOCKED = "Failed to initialize NVML: GPU access blocked by the operating system\n"

@@ -9,10 +9,10 @@ import subprocess
 import sys
 
 import pytest
-from unit.facts.replay import load
 
 from dream_runner.module_utils.dream_core.facts import interpret, nvml, probe_gpu, probe_system
 from dream_runner.module_utils.dream_core.facts.machine_reader import Host
+from unit.facts.replay import load
 
 
 class Machine:

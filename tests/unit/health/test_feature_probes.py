@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from fixtures import standins
-from unit.decide.decided import stack
 
 from dream_runner import catalog
 from dream_runner.commands import doctor
@@ -17,6 +16,7 @@ from dream_runner.decide.services import compose_file
 from dream_runner.module_utils.dream_core.containers import compose_diff
 from dream_runner.module_utils.dream_core.health import feature_probes, readiness
 from dream_runner.module_utils.dream_core.records import receipt
+from unit.decide.decided import stack
 
 ENV = {
     "WEBUI_ADMIN_PASSWORD": "chat-password",

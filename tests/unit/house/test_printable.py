@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from unit.report import samples
 
 from dream_runner import paths
 from dream_runner.cli import app
@@ -24,6 +23,7 @@ from dream_runner.report import page, read
 from dream_runner.run.events import Notice, Progress, TaskStarted
 from dream_runner.run.processes import log_file
 from dream_runner.ui import console, lines, live, plain, terminal
+from unit.report import samples
 
 #: What each does to a terminal or an editor: title, colour, bell, backspace, return, one-byte CSI,
 #: right-to-left override, isolate, zero width, line and paragraph separator, tag, half a pair.

@@ -10,9 +10,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from unit.report import samples
 
 from dream_runner.report import page, read
+from unit.report import samples
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
 QUIET = (

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.report import samples
-from unit.report.samples import BEGAN, CHOICE, FACTS, STEPS
 
 from dream_runner.commands import report
 from dream_runner.module_utils.dream_core.errors import EngineError, UsageError
@@ -23,6 +21,8 @@ from dream_runner.run.events import (
     TaskStarted,
 )
 from dream_runner.run.journal import Journal
+from unit.report import samples
+from unit.report.samples import BEGAN, CHOICE, FACTS, STEPS
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.decide.decided import HOSTS, stack
 
 from dream_runner.module_utils.dream_core.errors import (
     BusyError,
@@ -39,6 +38,7 @@ from dream_runner.module_utils.dream_core.upgrade import (
     trial,
     upgrader,
 )
+from unit.decide.decided import HOSTS, stack
 
 SMALL, BIG = b"small", b"big" * 1000
 
