@@ -109,7 +109,7 @@ def image_tags(services: Services) -> list[str]:
 def read_lock(path: Path) -> dict[str, LockedImage]:
     """Return the entries of a lock file. Raises UsageError LOCK_INVALID.
 
-    The shipped lock is not checked, like the rest of the shipped catalogue.
+    The shipped lock is not checked against the schema here: a test does that.
     """
     try:
         content = json.loads(text_file.read(path, _LIMIT_BYTES))
@@ -251,7 +251,7 @@ def lacks(file: ModelFile) -> set[str]:
 
 
 def _unpinned(model: ModelEntry, known: Iterable[str]) -> Iterator[str]:
-    """Yield missing pins that are not in known_gaps, and entries of known_gaps that exist."""
+    """Yield missing pins that known_gaps does not list, and listed ones that are not missing."""
     found = set().union(*(lacks(file) for file in model["files"]))
     for name in sorted(found - set(known)):
         yield f"models.yml: {model['id']} has no {name} and no entry in known_gaps"

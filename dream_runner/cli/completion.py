@@ -45,7 +45,7 @@ def progress_displays(incomplete: str) -> list[str]:
 
 
 def runs(incomplete: str) -> list[str]:
-    """Return the IDs of all runs that have a journal, newest first."""
+    """Return the IDs of all runs that a report can show, newest first."""
     from ..commands.report import runs_of
 
     folders = runs_of(Path(default_state_dir(os.environ)))

@@ -272,8 +272,8 @@ def _model_of_header(
 def choose_supervisor(facts: Facts, session: Session) -> str:
     """Return the supervisor of the native engine on this host.
 
-    A systemd unit needs systemd as PID 1, and the user's manager must be able to run without
-    a login. Otherwise it is supervisord.
+    A unit needs systemd as PID 1. Root gets a system unit; another user gets a user unit if the
+    user's manager can run without a login. Otherwise it is supervisord.
     """
     if facts["init"]["system"] != "systemd":
         return "supervisord"

@@ -105,7 +105,7 @@ def _services(place: Place) -> Iterator[Finding]:
         seen = registry.observe(item, host, GLANCE)
         was = str((item.get("seen") or {}).get("active", ""))
         state = str(seen.get("active", "missing"))
-        # A unit that is starting now, and had to be running then, restarts again and again.
+        # A unit that is still starting, long after its install, restarts again and again.
         if was in ("activating", *_WORKING) and state not in _WORKING:
             evidence = "%s: %s (was %s)"
             evidence %= (name_of(item), *map(survey.state_in_words, (state, was)))

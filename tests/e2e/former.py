@@ -30,7 +30,7 @@ def tree(folder: Path) -> Path:
 
 
 def replace_checkout(machine: Node) -> None:
-    """Put today's tree in the place of the earlier one, as its user does with git."""
+    """Replace the earlier tree with today's, as its user does with git."""
     machine.must("rm", "-rf", machine.checkout)
     machine.copy_checkout()
 

@@ -1,4 +1,4 @@
-"""What an earlier version installed is taken over: its place, its secrets and its model stay."""
+"""Take over what an earlier version installed: its directory, secrets and model stay."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_full(node: MakeNode, tree: Path, tmp_path: Path) -> None:
     former.replace_checkout(machine)
     stack.replace_helper_models(machine)
     stack.write_lock(machine, lock)
-    # Open WebUI and n8n would permanently change their data, so nothing runs without a word.
+    # Open WebUI and n8n would permanently change their data, so the user must accept that first.
     refused = machine.install("--yes", "--json")
     assert refused.code == 3, str(refused)
     assert error_code(refused) == "MIGRATION_NEEDED"

@@ -99,7 +99,7 @@ class Bench:
         ]
 
     def remove(self) -> Cost:
-        """Remove what was installed: the end of a bench, and the begin of a first install."""
+        """Remove what was installed: the end of a bench, and the start of a first install."""
         return self.measure([self.program("dream-runner"), "uninstall", "--purge", "--yes"])
 
     def measure(self, command: Sequence[str]) -> Cost:

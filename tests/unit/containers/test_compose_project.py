@@ -61,7 +61,7 @@ TIMEOUT = {"error": "net/http: TLS handshake timeout"}
 
 
 def pulled(api: Api, *answers: dict[str, Any]) -> list[float]:
-    """Pull while the engine sends these messages, one an attempt; return the pauses between."""
+    """Pull while the engine sends these messages, one per attempt; return the pauses between."""
     served, pauses = api(*([item] for item in answers)), []
 
     try:

@@ -127,7 +127,7 @@ ENGINE = "playbooks/group_vars/all/engine.yml"
 def test_what_a_page_names_is_what_a_role_writes(
     made_in: str, what: str, page: str, named: str
 ) -> None:
-    """A log or unit that is called otherwise would be looked for in vain."""
+    """A reader must find each log and unit under the name that the page gives."""
     assert what in (ROOT / made_in).read_text()
     assert named in (USER / f"{page}.md").read_text()
 

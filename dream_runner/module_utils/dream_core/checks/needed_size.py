@@ -91,7 +91,7 @@ def _wheels_mb(files: Sequence[ModelFile]) -> int:
 
 
 def _model_mb(model: Model, files: Sequence[ModelFile], hints: Mapping[str, int]) -> int:
-    """Return the model's size in MiB: exact from its servers (``hints``), else the catalogue's."""
+    """Return the model's size in MiB: pinned or from its servers (``hints``), else estimated."""
     sizes = [item.get("size_bytes") or hints.get(str(item.get("file"))) or 0 for item in files]
     exact = -(-sum(sizes) // _MB)
     return exact if all(sizes) else max(exact, int(model.get("size_mb") or 0))

@@ -388,7 +388,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def run(request: Dict[str, Any], orders: int, say: Callable[[str], None], address: str) -> None:
-    """Serve the controller's files on ``address``; the first message names the directory.
+    """Serve this host's files that ``request``, the controller's first message, lists.
 
     ``address`` is the one through which the controller reached this host, not a wildcard.
     """

@@ -50,7 +50,7 @@ _KEPT = "the downloaded part is kept; run again to continue"
 
 
 class Meaning(NamedTuple):
-    """The code of a failure, and whether it is permanent."""
+    """The code of a failure, and whether it passes: whether another attempt may succeed."""
 
     code: str
     passes: bool

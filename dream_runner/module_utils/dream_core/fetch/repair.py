@@ -59,7 +59,7 @@ class Dispute:
 class Delivery:
     """The content of one source in order, across connections and temporary faults.
 
-    ``end`` (0: the whole file) is the end of the last request.
+    No byte from ``end`` (0: the size) on is requested.
     """
 
     def __init__(self, source: Any, request: FetchRequest, size: int, end: int = 0) -> None:

@@ -175,7 +175,7 @@ class _Work:
         self._before = ""
 
     def is_taken(self) -> bool:
-        """Return whether every slot works on another request and has progressed since then.
+        """Return whether all slots work on other requests and progressed since the last call.
 
         A server that does not answer this is not asked again.
         """

@@ -17,7 +17,7 @@ _TURN_SECONDS = 900.0
 
 @contextlib.contextmanager
 def kept_off(state_dir: str, seconds: float = _TURN_SECONDS) -> Iterator[None]:
-    """Prevent the upgrade from switching models while a phase records its begin.
+    """Prevent the upgrade from switching models while a phase records its start.
 
     A run by the wrapper holds the install's lock, which the upgrade respects; a playbook run by
     hand does not. Raises BusyError ANOTHER_RUN if a switch does not finish.

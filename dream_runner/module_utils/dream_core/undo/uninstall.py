@@ -158,7 +158,7 @@ class _Walk:
             raise Cannot(why)
 
     def _within(self, document: Receipt) -> bounds.Bounds:
-        """Return the bounds of a receipt's directory, as of the begin of the uninstall."""
+        """Return the bounds of a receipt's directory, as of the start of the uninstall."""
         place = str(document.get("install_dir") or "")
         if place not in self._bounds:
             self._bounds[place] = bounds.Bounds(place, self._home)

