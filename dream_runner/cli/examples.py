@@ -40,7 +40,7 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
     ),
     "rotate-secrets": (
         ("rotate-secrets --dry-run", "show which secrets would change"),
-        ("rotate-secrets", "replace them all; then run 'dream-runner install'"),
+        ("rotate-secrets", "replace the secrets; then run 'dream-runner install'"),
     ),
     "fetch": (
         ("fetch https://host/m.gguf --sha256 HEX -o m.gguf", "fetch; run it again to continue"),

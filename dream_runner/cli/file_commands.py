@@ -99,7 +99,7 @@ def lock(
         typer.Option(
             "--output",
             "-o",
-            help="Lock file to write (default: yours, in the configuration directory).",
+            help="Lock file to write (default: yours, in the state directory).",
             metavar="FILE",
         ),
     ] = "",

@@ -92,7 +92,7 @@ def _processes(place: Place) -> Iterator[Finding]:
     found = lock.leftovers(place.state_dir)
     if found:
         pids = ", ".join(str(process.pid) for process in found)
-        remedy = "if no install is running now: the next install stops them"
+        remedy = "none needed if an install is running; otherwise the next install stops them"
         yield Finding("processes", WARNING, f"processes of a run are still active: {pids}", remedy)
 
 

@@ -98,11 +98,11 @@ def _same(one: str, other: str) -> bool:
 
 
 _EXPLANATION = """\
-  y  continue: check what is done, and do the rest.
-       Finished downloads are kept.
-    n  start over: detect the hardware again and run every phase.
-       Finished downloads, secrets and the records of the install are kept.
-    Ctrl-C: cancel; nothing is changed."""
+  y       continue: check what is done, and do the rest.
+          Finished downloads are kept.
+  n       start over: detect the hardware again and run every phase.
+          Finished downloads, secrets and the records of the install are kept.
+  Ctrl-C  cancel; nothing is changed."""
 
 
 def begin(

@@ -327,7 +327,7 @@ def install_dir(raw: Any, known: Known) -> str:
     """
     text = str(raw).strip()
     if not text:
-        raise Invalid("the directory is empty")
+        raise Invalid("the path is empty")
     expanded = os.path.expanduser(text)
     if _UNSAFE_IN_PATH.search(_below_home(expanded)):
         raise Invalid(
