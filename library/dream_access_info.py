@@ -44,6 +44,10 @@ options:
     type: list
     elements: str
     default: []
+  engine_page:
+    description: The engine's own page is open to everybody who reaches the pages (native profile).
+    type: bool
+    default: false
 attributes:
   check_mode: {description: Changes nothing., support: full}
   diff_mode: {description: There is nothing to show., support: none}

@@ -33,7 +33,10 @@ options:
     type: list
     elements: dict
     default: []
-  project: {description: Compose project of the services., type: str, default: ""}
+  project:
+    description: "Compose project of the services; without one, they run without containers."
+    type: str
+    default: ""
   command: {description: Client program of the container engine., type: str, default: docker}
   log: {description: Log file whose last lines are shown after a failure., type: path}
   page:

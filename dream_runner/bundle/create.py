@@ -21,6 +21,7 @@ from ..catalog.image_archives import of_bundle
 from ..decide import fast_start, models
 from ..module_utils.dream_core.bundle import contents
 from ..module_utils.dream_core.errors import DiskError, UsageError
+from ..module_utils.dream_core.fetch import wheel_lock, wheelhouse
 from ..module_utils.dream_core.fetch.fetcher import fetch
 from ..module_utils.dream_core.fetch.request import FetchRequest, Network, Progress
 from ..module_utils.dream_core.files import json_file
@@ -35,6 +36,8 @@ from . import images, packages, sbom
 from .parts import PART_BYTES, split
 
 _WORK = ".work"
+#: The feature of the native profile that is an application; the others are of containers.
+WEBUI = "webui"
 
 Report = Callable[[str], None]
 
@@ -62,6 +65,12 @@ def create(
 ) -> contents.Bundle:
     """Create or complete the bundle; check and return its manifest. Raises DreamError."""
     network_env.require(environment)
+    if WEBUI in wanted.features and wanted.profile != "native":
+        raise UsageError(
+            "the full profile has Open WebUI in a container",
+            code="BUNDLE_FEATURE",
+            hint="leave --feature webui out, or use --profile native",
+        )
     root = _directory(wanted.directory)
     loaded = catalog.load()
     chosen = choose(wanted, loaded.models)
@@ -75,6 +84,16 @@ def create(
             fetch_model(root, item, wanted.part_bytes, environment, on_progress)
     report("Python packages")
     packages.fetch_wheels(_made(root, "wheels"), wanted.pythons, wanted.arch, environment)
+    if WEBUI in wanted.features:
+        report("Open WebUI")
+        stamps = _made(_made(root, _WORK), "stamps")
+        for python in wanted.pythons:
+            found = loaded.webui.of(wheel_lock.target_of(loaded.webui, python, wanted.arch))
+            network = Network.from_environment(environment)
+            places = wheelhouse.Places(network, stamps_dir=str(stamps))
+            wheelhouse.fetch_all(
+                found, str(root / "wheels"), places, on_progress or _silent, is_shared=True
+            )
     packages.make_own_wheel(_made(root, "runner"), environment)
     report("Debian packages")
     engine: list[str] = []
@@ -96,6 +115,10 @@ def create(
     if wanted.sign:
         contents.sign(str(root), wanted.sign)
     return contents.inspect(str(root))
+
+
+def _silent(_: Progress) -> None:
+    pass
 
 
 def pinned_images(

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from dream_runner import yaml_file
+from dream_runner import paths, yaml_file
 from dream_runner.catalog.entries import (
     Features,
     Images,
@@ -28,6 +28,7 @@ from dream_runner.catalog.entries import (
     Tiers,
 )
 from dream_runner.module_utils.dream_core.errors import UsageError
+from dream_runner.module_utils.dream_core.fetch import wheel_lock
 from dream_runner.module_utils.dream_core.files import text_file
 from dream_runner.module_utils.dream_core.types.choice import ModelFile
 from dream_runner.module_utils.dream_core.types.compose import LockedImage, Service
@@ -54,6 +55,7 @@ class Catalog:
     services: Services
     features: Features
     images: Images
+    webui: wheel_lock.Lock
 
 
 def load(directory: str | Path | None = None) -> Catalog:
@@ -94,7 +96,17 @@ def _load(directory: Path, locks: tuple[tuple[Path, int, int], ...]) -> Catalog:
     images: dict[str, LockedImage] = {}
     for path, _, _ in locks:
         images |= read_lock(path)
-    return Catalog(**parts, images={"images": images})
+    return Catalog(**parts, images={"images": images}, webui=_webui())
+
+
+def webui_lock() -> Path:
+    """Return where the lock of Open WebUI's packages is."""
+    return paths.content() / "roles" / "services" / "files" / "webui.lock.json"
+
+
+@cache
+def _webui() -> wheel_lock.Lock:
+    return wheel_lock.read(str(webui_lock()))
 
 
 def image_tags(services: Services) -> list[str]:

@@ -49,7 +49,11 @@ def create(
     ] = None,
     feature: Annotated[
         list[str] | None,
-        typer.Option("--feature", help="Feature to include; may be repeated.", metavar="NAME"),
+        typer.Option(
+            "--feature",
+            help="Feature to include (native profile: webui); may be repeated.",
+            metavar="NAME",
+        ),
     ] = None,
     python: Annotated[
         list[str] | None,

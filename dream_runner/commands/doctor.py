@@ -35,21 +35,21 @@ def _features(place: Place) -> Iterator[Finding]:
     """Test each feature once, as the health phase does."""
     facts = {name: receipt.get("facts") or {} for name, receipt in place.receipts.items()}
     proof = facts.get("health", {}).get("proof") or {}
-    if proof.get("profile") != "full":
+    pages = facts.get("health", {}).get("pages") or []
+    if proof.get("profile") != "full" and not pages:
         yield Finding("features", OK, "the native profile has only the chat page")
         return
     settings = facts.get("features", {}).get("settings") or {}
     found = feature_probes.run(
-        proof.get("services") or [],
+        [*(proof.get("services") or []), *pages],
         str(proof.get("model") or ""),
         feature_probes.read_env(str(facts.get("directories", {}).get("env_file") or "")),
         offline=bool(settings.get("offline")),
         upgrading=bool(progress.pending(place.receipts)),
     )
     for name, reason in sorted(found["failed"].items()):
-        remedy = (
-            "see 'docker compose logs' in the install directory, then run 'dream-runner install'"
-        )
+        logs = "the directory logs" if pages else "'docker compose logs'"
+        remedy = f"see {logs} in the install directory, then run 'dream-runner install'"
         yield Finding("features", ERROR, f"{name} failed: {reason}", remedy)
     for name, reason in sorted(found["unproven"].items()):
         yield Finding("features", WARNING, f"{name} was not tested: {reason}")

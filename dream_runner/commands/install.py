@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import wording
+from ..decide import webui
 from ..decide.plan import Plan, Step
 from ..machine import pins, privilege, resume, target
 from ..module_utils.dream_core.checks import finding, versions
@@ -113,7 +114,8 @@ def run(
             plan.privileged, plan.root_commands, session, may_ask=may_ask
         )
         if not start.asked and may_ask:
-            _confirm(plan)
+            known = _confirm(known, plan, full=options.full or start.fresh)
+            plan = target.plan_of(known)
         password = privilege.become_password(
             plan.privileged, plan.root_commands, session, terminal.password, terminal.say
         )
@@ -238,17 +240,34 @@ def _with_report(outcome: InstallOutcome) -> InstallOutcome:
     return outcome
 
 
-def _confirm(plan: Plan) -> None:
-    """Show the plan and ask for confirmation."""
+def _confirm(known: target.Target, plan: Plan, *, full: bool) -> target.Target:
+    """Show the plan and ask; return the target, with Open WebUI if the user added it."""
+    offer = target.webui_offer(known)
     terminal.say(plan_command.summary(plan))
     terminal.say(_short_plan(plan))
     while True:
-        answer = terminal.ask("Go ahead?", ("y", "n", "explain"), "y")
+        if offer:
+            terminal.say(_offered(offer))
+        more = (webui.NAME,) if offer else ()
+        answer = terminal.ask("Go ahead?", ("y", "n", "explain", *more), "y")
         if answer == "y":
-            return
-        if answer != "explain":
+            return known
+        if answer == webui.NAME:
+            known, offer = target.with_webui(known, full=full), 0
+            plan = target.plan_of(known)
+            terminal.say(_short_plan(plan))
+        elif answer == "explain":
+            terminal.say(plan_command.as_text(plan))
+        else:
             raise Interrupted("cancelled; nothing was changed", code="DECLINED")
-        terminal.say(plan_command.as_text(plan))
+
+
+def _offered(size_bytes: int) -> str:
+    return (
+        "Optional:    Open WebUI, a chat application with accounts and history beside the engine's"
+        f" own page ({wording.size(size_bytes)} to download, 2 GB of disk, 0.6 GB of memory)."
+        f" Answer '{webui.NAME}' to add it."
+    )
 
 
 def _short_plan(plan: Plan) -> str:

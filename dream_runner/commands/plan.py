@@ -134,7 +134,8 @@ def _to_fetch(plan: Plan) -> str:
     if plan.is_estimate and not plan.fetch_bytes:
         return f"the model ({_UNKNOWN})"
     about = "about " if plan.is_estimate else ""
-    return f"{about}{wording.size(plan.fetch_bytes)} of model files"
+    what = "files" if any("packages)" in item.what for item in plan.downloads) else "model files"
+    return f"{about}{wording.size(plan.fetch_bytes)} of {what}"
 
 
 def _images(plan: Plan) -> list[str]:

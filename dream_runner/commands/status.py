@@ -17,10 +17,14 @@ from ..module_utils.dream_core.health import access, feature_probes, serving
 from ..module_utils.dream_core.phases import PHASES
 from ..module_utils.dream_core.records.receipt import read_all
 from ..module_utils.dream_core.records.survey import survey
+from ..module_utils.dream_core.resources import supervised
+from ..module_utils.dream_core.resources.kind import GLANCE
+from ..module_utils.dream_core.resources.observed_host import Host
 from ..module_utils.dream_core.system import systemd
 from ..module_utils.dream_core.types.access import Access
 from ..module_utils.dream_core.types.look import Drift
 from ..module_utils.dream_core.types.receipt import Receipts
+from ..module_utils.dream_core.types.resource import Resource
 from ..module_utils.dream_core.types.upgrade import UpgradeSeen
 from ..module_utils.dream_core.upgrade import progress as upgrade
 
@@ -84,6 +88,7 @@ def run(state_dir: str) -> Status:
     # Count an engine as busy while it reads another user's long prompt: someone waits for us.
     engine = Engine(**serving.ask(receipts, ANSWER_SECONDS, trusting=True))
     units = {name: _unit_state(name, scope) for name, scope in _units(receipts)}
+    units.update(_programs(receipts))
     pending = upgrade.look(receipts)
     access_now = current_access(receipts, engine, pending)
     failed = (access_now.get("features") or {}).get("failed")
@@ -147,7 +152,7 @@ def judge(
     bad += [
         f"{name} is {state}"
         for name, state in units.items()
-        if state not in ("active", "") and name != layout.UPGRADE_UNIT
+        if state not in ("active", "RUNNING", "") and name != layout.UPGRADE_UNIT
     ]
     if pending and pending["stage"] in (upgrade.FAILED, upgrade.STOPPED):
         bad.append(upgrade.sentence(pending, wording.size))
@@ -159,8 +164,24 @@ def _units(receipts: Receipts) -> list[tuple[str, str]]:
         (str(resource["name"]), str(resource.get("scope", "system")))
         for receipt in receipts.values()
         for resource in receipt.get("resources", [])
-        if resource["kind"] == "unit"
+        if resource["kind"] == "unit" and _was_left(resource)
     ]
+
+
+def _was_left(resource: Resource) -> bool:
+    """Tell whether the last install left a unit or program there; it may have removed one."""
+    return (resource.get("seen") or {}).get("present") is not False
+
+
+def _programs(receipts: Receipts) -> dict[str, str]:
+    """Return the states of supervised programs beside the engine, which was just asked."""
+    resources = (receipts.get("services") or {}).get("resources", [])
+    found = [item for item in resources if item["kind"] == "supervisor" and _was_left(item)]
+    return {
+        str(item["program"]): supervised.observe_supervisor(item, Host(found), GLANCE)["active"]
+        for item in found
+        if item["program"] != "engine"
+    }
 
 
 def _unit_state(name: str, scope: str) -> str:

@@ -30,7 +30,7 @@ from ..module_utils.dream_core.types.facts import Facts
 from ..module_utils.dream_core.types.host import Listener, Session
 from ..module_utils.dream_core.types.receipt import Receipts
 from ..module_utils.dream_core.types.settings import SettingValues
-from . import fast_start, features, gpu_assignment, models, ports, profiles, tiers
+from . import fast_start, features, gpu_assignment, models, ports, profiles, tiers, webui
 from .services import service_stack
 
 #: Values of --gpu that the facts document calls differently.
@@ -114,6 +114,11 @@ def decide(
         told: Choice = {**choice, "model": served}
         return service_stack.resolve(settings, facts, told, catalog, receipts, listeners, loopbacks)
 
+    is_wanted, why = webui.is_wanted(settings)
+    chosen["enabled"][webui.NAME], chosen["reasons"][webui.NAME] = is_wanted, why
+    choice["webui"] = webui.resolve(
+        settings, facts, catalog, choice["engine_port"], receipts, listeners, loopbacks
+    )
     choice["url"] = ip_addresses.base_url(choice["address"], choice["engine_port"])
     choice["stack"] = stacked(model)
     if start.small:

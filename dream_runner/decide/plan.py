@@ -9,6 +9,7 @@ from typing import Any
 from ..module_utils.dream_core.checks import versions
 from ..module_utils.dream_core.fetch.sources import wheel_address
 from ..module_utils.dream_core.health import access
+from ..module_utils.dream_core.profiles import NATIVE
 from ..module_utils.dream_core.records import inputs
 from ..module_utils.dream_core.records.due_phases import Reason
 from ..module_utils.dream_core.types.choice import Choice, Model, ModelFile
@@ -18,7 +19,7 @@ from ..module_utils.dream_core.upgrade import progress
 from ..settings.parsers import shown
 from ..settings.table import FEATURES
 from ..settings.values import Settings
-from . import plan_rows
+from . import plan_rows, webui
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,8 @@ class Found:
     pinned: tuple[plan_rows.PinRow, ...] = ()
     archive_bytes: Mapping[str, int] = field(default_factory=dict)
     disk_needs: tuple[plan_rows.DiskShare, ...] = ()
+    #: Bytes of Open WebUI's packages that are downloaded; all of them if they are installed.
+    webui_bytes: int = 0
     #: Sizes of files without a pinned size, from the disk or their server.
     sizes: Mapping[str, int] = field(default_factory=dict)
 
@@ -173,6 +176,7 @@ def build(
         downloads=(
             *_downloads(choice["model"], found),
             *(download_of(item, found) for item in progress.helper_files(choice)),
+            *_packages(choice, found),
         ),
         packages=found.missing_packages,
         privileged=tuple(text for text, _ in actions),
@@ -209,7 +213,10 @@ def _open_to(settings: Settings, choice: Choice) -> str:
         return ""
     services = {item["id"] for item in (choice.get("stack") or {}).get("services", ())}
     has_key = "api_key" in settings.chosen and settings["api_key"]
-    return access.audience(access.guard_of(services, has_key=has_key))
+    if choice.get("webui"):
+        services.add(webui.SERVICE)
+    is_native = choice["profile"] == NATIVE
+    return access.audience(access.guard_of(services, has_key=has_key, engine_page=is_native))
 
 
 def _disk(reasons: Mapping[str, Reason], found: Found) -> tuple[plan_rows.DiskRow, ...]:
@@ -221,6 +228,17 @@ def _disk(reasons: Mapping[str, Reason], found: Found) -> tuple[plan_rows.DiskRo
 
 def _downloads(model: Model, found: Found) -> tuple[Download, ...]:
     return tuple(download_of(item, found) for item in model.get("files") or [model])
+
+
+def _packages(choice: Choice, found: Found) -> tuple[Download, ...]:
+    """Return the packages of the native Open WebUI as one download."""
+    app = choice.get("webui")
+    if not app:
+        return ()
+    what = "Open WebUI {} ({} packages)".format(app["version"], app["packages"])
+    total = app["download_bytes"]
+    here = min(total, found.webui_bytes)
+    return (Download(what, total, here, "the package index"),)
 
 
 def download_of(item: ModelFile, found: Found) -> Download:
@@ -305,7 +323,7 @@ _ALWAYS = frozenset(
     (
         *("profile", "install_dir", "tier", "model", "context_tokens"),
         *("fast_start", "engine_port"),
-        *("bind_address", *FEATURES),
+        *("bind_address", *FEATURES, "webui"),
     )
 )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
+from ..module_utils.dream_core.checks.ports import published
 from ..module_utils.dream_core.document import TypedDict
 from ..module_utils.dream_core.health import access
 from ..module_utils.dream_core.records import due_phases
@@ -78,6 +79,7 @@ PinRow = TypedDict("PinRow", {"image": str, "digest": str, "from": str})
 
 #: The unit's name in roles and receipts; a test compares it with the playbooks' group_vars.
 ENGINE_UNIT = "dream-runner-engine.service"
+WEBUI_UNIT = "dream-runner-webui.service"
 #: Kinds of resources that the services phase restarts, with the key of their name.
 _RUNNING: dict[str, Literal["name", "program", "service"]] = {
     "unit": "name",
@@ -92,7 +94,9 @@ def ports(settings: SettingValues, choice: Choice) -> list[PortRow]:
     ``open``: other computers can reach it; ``guard`` is its sign-in (access.py).
     """
     stack = choice.get("stack") or {}
-    titles = {item["id"]: item["title"] for item in stack.get("services", ())}
+    app = choice.get("webui")
+    services = [*stack.get("services", ()), *([app["service"]] if app else [])]
+    titles = {item["id"]: item["title"] for item in services}
     guard = access.KEY if settings.get("api_key") and not stack else access.NO_PASSWORD
     own = _port_row(choice["engine_address"], choice["engine_port"], "model API", guard)
     others = [
@@ -102,7 +106,7 @@ def ports(settings: SettingValues, choice: Choice) -> list[PortRow]:
             titles.get(item["service"], item["service"]),
             item["guard"],
         )
-        for item in stack.get("ports", ())
+        for item in published(choice)
         if item["port"] != choice["engine_port"]
     ]
     return [own, *others]
@@ -175,9 +179,12 @@ def _engines(choice: Choice) -> list[UnitRow]:
     if stack:
         running = (item for item in stack["services"] if not item["once"])
         return [{"name": item["id"], "scope": "compose"} for item in running]
+    has_webui = bool(choice.get("webui"))
     if choice["supervisor"] == "supervisord":
-        return [{"name": "engine", "scope": "supervisord"}]
-    return [{"name": ENGINE_UNIT, "scope": _scope(choice)}]
+        programs = ["engine", "webui"] if has_webui else ["engine"]
+        return [{"name": name, "scope": "supervisord"} for name in programs]
+    names = [ENGINE_UNIT, WEBUI_UNIT] if has_webui else [ENGINE_UNIT]
+    return [{"name": name, "scope": _scope(choice)} for name in names]
 
 
 def _scope(choice: Choice) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..module_utils.dream_core.checks.ports import PREFERRED_PORT, is_free
+from ..module_utils.dream_core.checks.ports import PREFERRED_PORT, is_free, published
 from ..module_utils.dream_core.errors import RequirementError
 from ..module_utils.dream_core.network.listeners import holder
 from ..module_utils.dream_core.system import ip_addresses
@@ -122,7 +122,7 @@ def notes(
     rows = [(int(settings["engine_port"]) or PREFERRED_PORT, int(choice["engine_port"]), "")]
     rows += [
         (int(item["usual"]), int(item["port"]), " for {}".format(item["service"]))
-        for item in (choice.get("stack") or {}).get("ports", ())
+        for item in published(choice)
         if item["key"] != _ENGINE_KEY
     ]
     found = []

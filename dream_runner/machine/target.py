@@ -9,15 +9,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from .. import catalog
-from ..decide import features, plan, plan_rows, ports
+from ..decide import features, plan, plan_rows, ports, webui
 from ..decide.host_decision import decide_for, due_for, inputs_for
 from ..module_utils.dream_core.checks import needed_size
 from ..module_utils.dream_core.containers import engine_images
 from ..module_utils.dream_core.errors import DreamError
+from ..module_utils.dream_core.fetch import wheelhouse
 from ..module_utils.dream_core.fetch.disk.partial import partial_progress
 from ..module_utils.dream_core.fetch.request import Network
 from ..module_utils.dream_core.look.host import look
+from ..module_utils.dream_core.native.venv_check import is_made_from
 from ..module_utils.dream_core.network import network_env
+from ..module_utils.dream_core.profiles import NATIVE
 from ..module_utils.dream_core.records import due_phases
 from ..module_utils.dream_core.records.receipt import directory_of, read_all
 from ..module_utils.dream_core.system import filesystems, kernel
@@ -31,6 +34,7 @@ from ..paths import default_state_dir
 from ..settings import answers, local_model
 from ..settings.merge import from_environment, merge, near_misses
 from ..settings.parsers import Known
+from ..settings.table import BY_NAME
 from ..settings.values import Chosen, Given, Settings
 from ..version import __version__
 from . import download_sizes, pins
@@ -191,6 +195,25 @@ def started_over(known: Target) -> Target:
     return replace(known, reasons=reasons)
 
 
+def webui_offer(known: Target) -> int:
+    """Return the bytes of Open WebUI's packages where a person may still add it, else 0."""
+    settings = known.settings
+    is_open = settings["webui"] == "auto" and not settings["offline"]
+    if not is_open or known.choice["profile"] != NATIVE:
+        return 0
+    return webui.offer(catalog.load(), str(known.host["facts"]["arch"]))
+
+
+def with_webui(known: Target, *, full: bool) -> Target:
+    """Return the target with Open WebUI, which a person has just added."""
+    added = Chosen("yes", "flag", BY_NAME[webui.NAME].flag)
+    settings = replace(known.settings, chosen={**known.settings.chosen, webui.NAME: added})
+    values = settings.values()
+    choice = decide_for(known.host, values, catalog.load(), described=local_model.described(values))
+    reasons = _reasons(settings, known.host, choice, full=full)
+    return replace(known, settings=settings, choice=choice, reasons=reasons)
+
+
 def _reasons(
     settings: Settings,
     host: Look,
@@ -231,6 +254,7 @@ def _found(target: Target) -> plan.Found:
         images=_images_here(target),
         pinned=tuple(pins.row(tag, entry) for tag, entry in sorted(target.pinned.items())),
         archive_bytes=_archive_bytes(target),
+        webui_bytes=_webui_bytes(target),
         disk_needs=_disk_needs(target),
     )
 
@@ -286,6 +310,20 @@ def _archive_bytes(target: Target) -> dict[str, int]:
         with contextlib.suppress(OSError):
             sizes[archive] = sum(map(os.path.getsize, parts_of(os.path.join(root, archive))))
     return sizes
+
+
+def _webui_bytes(target: Target) -> int:
+    """Return the bytes of Open WebUI's packages that need no download any more."""
+    app = target.choice["webui"]
+    if not app:
+        return 0
+    lock, arch = catalog.load().webui, target.host["facts"]["arch"]
+    folder = os.path.join(target.settings["install_dir"], "webui")
+    targets = [f"{python}-{arch}" for python in app["pythons"]]
+    if any(is_made_from(os.path.join(folder, "venv"), lock.requirements(name)) for name in targets):
+        return int(app["download_bytes"])
+    wheels = os.path.join(folder, "wheels")
+    return max(wheelhouse.present_bytes(lock.of(name), wheels) for name in targets)
 
 
 def _disk_needs(target: Target) -> tuple[plan_rows.DiskShare, ...]:

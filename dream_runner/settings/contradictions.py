@@ -73,7 +73,7 @@ def _about_exposure(value: Mapping[str, Any], chosen: Mapping[str, Chosen]) -> l
     if not value["expose"] or chosen["expose"].origin == "saved":
         return []
     if value["profile"] == "native":
-        what, hint = "the native profile has only one port", "leave it out and use --lan"
+        what, hint = "the native profile has no inner ports", "leave it out; --lan opens its pages"
     elif is_loopback(value["bind_address"]):
         what = "all services listen on this machine only"
         hint = "add --lan, or use --bind-address with an address of this machine"
@@ -83,6 +83,14 @@ def _about_exposure(value: Mapping[str, Any], chosen: Mapping[str, Chosen]) -> l
 
 
 def _about_profile(value: Mapping[str, Any], chosen: Mapping[str, Chosen]) -> list[Problem]:
+    if value["profile"] == "full" and value["webui"] == "no":
+        return [
+            Problem(
+                _spelled("webui", chosen),
+                "the full profile always has Open WebUI",
+                "leave it out, or use --profile native",
+            )
+        ]
     if value["profile"] != "native":
         return []
     wanted = [name for name in FEATURES if value[name] == "yes"]

@@ -200,6 +200,15 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     *(_feature(name) for name in FEATURES),
     Setting(
+        "webui",
+        parsers.one_of("auto", "yes", "no"),
+        "auto",
+        "Open WebUI, a chat application with accounts and history, without containers (500 MB to "
+        "download, native profile). auto: only if you say yes when asked.",
+        "Features",
+        "yes|no|auto",
+    ),
+    Setting(
         "devtools",
         parsers.names,
         [],

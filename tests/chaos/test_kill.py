@@ -20,7 +20,7 @@ LONG_TASKS = (
     "Merge the environment file and create missing secrets",
     "Fetch the models",
     "Install the engine's packages",
-    "Run the engine under supervisord",
+    "Run the program under supervisord",
     "Ask the model a question",
 )
 #: What runs by itself when the engine is down: these need no install from the beginning.

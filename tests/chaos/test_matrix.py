@@ -23,7 +23,7 @@ ROWS = [
     ("06-environment", "Merge the environment file and create missing secrets", False),
     ("09-model", "Fetch the models", False),
     ("11-building", "Install the engine's packages", False),
-    ("11-starting", "Run the engine under supervisord", True),
+    ("11-starting", "Run the program under supervisord", True),
     ("12-waiting", "Ask the model a question", True),
     ("13-summary", "Write the summary", True),
 ]

@@ -388,10 +388,10 @@ def test_without_a_terminal_it_begins_anew_and_says_so(stopped: Machine) -> None
 def test_the_plan_is_shown_and_no_means_no(machine: Machine) -> None:
     child = machine.type("install", "--profile", "native", "--model", "smoke")
     child.expect_exact("14 steps to run")
-    child.expect_exact("Go ahead? [Y/n/explain] ")
+    child.expect_exact("Go ahead? [Y/n/explain/webui] ")
     child.sendline("e")
     child.expect_exact("Choices:")
-    child.expect_exact("Go ahead? [Y/n/explain] ")
+    child.expect_exact("Go ahead? [Y/n/explain/webui] ")
     child.sendline("n")
     child.expect_exact("error[DECLINED]: cancelled; nothing was changed")
     child.expect(pexpect.EOF)
@@ -402,7 +402,7 @@ def test_the_plan_is_shown_and_no_means_no(machine: Machine) -> None:
 
 def test_ctrl_c_at_the_question(machine: Machine) -> None:
     child = machine.type("install", "--profile", "native", "--model", "smoke")
-    child.expect_exact("Go ahead? [Y/n/explain] ")
+    child.expect_exact("Go ahead? [Y/n/explain/webui] ")
     child.sendintr()
     child.expect_exact("error[INTERRUPTED]")
     child.expect(pexpect.EOF)

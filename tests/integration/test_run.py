@@ -260,7 +260,7 @@ def test_kill_of_the_wrapper_leaves_no_survivor(wrapper: Any) -> None:
     process, run_id = wrapper
     process.kill()
     process.wait()
-    assert _gone_within(run_id, 30)
+    assert _gone_within(run_id, 10)
 
 
 def test_kill_of_ansible_playbook_ends_the_run_as_failed(wrapper: Any) -> None:
@@ -269,7 +269,7 @@ def test_kill_of_ansible_playbook_ends_the_run_as_failed(wrapper: Any) -> None:
     oldest = min(playbooks, key=lambda p: p.create_time())
     oldest.kill()
     assert process.wait(timeout=60) not in (0, 130)
-    assert _gone_within(run_id, 30), "a worker of a killed ansible-playbook went on"
+    assert _gone_within(run_id, 10), "a worker of a killed ansible-playbook went on"
 
 
 def test_a_locale_that_this_machine_lacks_reaches_nobody(

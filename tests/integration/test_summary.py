@@ -28,6 +28,7 @@ CHOICE = {
     "model": MODEL,
     "upgrade": None,
     "stack": None,
+    "webui": None,
     "context_tokens": 2048,
     "engine_port": 11434,
     "engine_address": "127.0.0.1",

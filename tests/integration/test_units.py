@@ -49,7 +49,11 @@ def given(name: str, place: str, home: str) -> dict[str, Any]:
     return {
         "__services_scope": "system", "__models_scope": "system",
         "__services_model": {"name": name}, "dream_engine_unit": "x.service",
-        "dream_choice": {"upgrade": {"model": {"name": name}}, "stack": None},
+        "dream_choice": {
+            "upgrade": {"model": {"name": name}}, "stack": None, "webui": {"version": "1"},
+        },
+        "dream_webui_unit": "y.service", "__services_webui_command": command,
+        "__services_webui_log": f"{place}/log",
         "dream_session": {"home": home}, "dream_install_dir": place, "docker_facts": {},
         "__services_log": f"{place}/log", "__models_log": f"{place}/log",
         "__services_command": command, "__models_command": command,

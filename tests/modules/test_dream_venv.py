@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -130,6 +131,91 @@ def version_in(wanted: dict[str, Any]) -> str:
 
 def names(wanted: dict[str, Any]) -> list[str]:
     return sorted(os.listdir(os.path.dirname(wanted["path"])))
+
+
+def lock_of(folder: Path, *files: str) -> Path:
+    """Write a lock of wheels in ``folder`` for this Python; return its path."""
+    target = f"{sys.version_info[0]}.{sys.version_info[1]}-amd64"
+    rows = []
+    for name in files:
+        content = (folder / name).read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        rows.append({"file": name, "sha256": digest, "size_bytes": len(content)})
+    document = {"schema": "dream-runner.wheels/1", "project": files[0].split("-")[0]}
+    document |= {"version": "1.0", "targets": [target], "wheels": rows}
+    path = folder / "lock.json"
+    path.write_text(json.dumps(document))
+    return path
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> dict[str, Any]:
+    source = tmp_path / "source"
+    source.mkdir()
+    wheel(source, "tinyone", "1.0")
+    wheel(source, "tinytwo", "2.0")
+    return {
+        "path": str(tmp_path / "app" / "venv"),
+        "requirements": str(tmp_path / "app" / "requirements.txt"),
+        "lock": str(
+            lock_of(source, "tinyone-1.0-py3-none-any.whl", "tinytwo-2.0-py3-none-any.whl")
+        ),
+        "find_links": str(source),
+        "python": [sys.executable],
+        "arch": "amd64",
+    }
+
+
+def test_a_lock_is_installed_from_wheels_that_go_when_they_are_proved(
+    run_module: Run, locked: dict[str, Any]
+) -> None:
+    assert run_module("dream_venv", check=True, **locked)["changed"] is True
+    assert not os.path.exists(locked["path"])
+    done = run_module("dream_venv", **locked)
+    assert done["changed"] is True
+    wheels = Path(locked["find_links"]).glob("*.whl")
+    assert done["bytes_fetched"] == sum(item.stat().st_size for item in wheels)
+    assert version_in(locked) == "1.0"
+    assert names(locked) == ["requirements.txt", "venv"]
+    again = run_module("dream_venv", **locked)
+    assert (again["changed"], again["bytes_fetched"]) == (False, 0)
+    assert run_module("dream_venv", check=True, **locked)["changed"] is False
+
+
+def test_a_damaged_file_of_a_lock_is_noticed(run_module: Run, locked: dict[str, Any]) -> None:
+    run_module("dream_venv", **locked)
+    (module,) = Path(locked["path"]).glob("lib/python*/site-packages/tinytwo.py")
+    module.write_text("VERSION = 'bad'")
+    again = run_module("dream_venv", **locked)
+    assert (again["changed"], "tinytwo.py" in again["why"]) == (True, True)
+    assert module.read_text() == "VERSION = '2.0'\n"
+
+
+def test_the_environment_of_before_stays_until_all_wheels_are_here(
+    run_module: Run, locked: dict[str, Any]
+) -> None:
+    run_module("dream_venv", **locked)
+    source = Path(locked["find_links"])
+    wheel(source, "tinytwo", "3.0")
+    files = ("tinyone-1.0-py3-none-any.whl", "tinytwo-3.0-py3-none-any.whl")
+    lock_of(source, *files)
+    (source / files[1]).unlink()
+    failed = run_module("dream_venv", **locked)
+    assert failed["failed"] is True
+    assert version_in(locked) == "1.0"
+    wheel(source, "tinytwo", "3.0")
+    lock_of(source, *files)
+    assert run_module("dream_venv", **locked)["changed"] is True
+    assert names(locked) == ["requirements.txt", "venv", "venv.former"]
+
+
+def test_a_lock_without_this_python_is_refused(run_module: Run, locked: dict[str, Any]) -> None:
+    text = Path(locked["lock"]).read_text()
+    target = f"{sys.version_info[0]}.{sys.version_info[1]}-amd64"
+    Path(locked["lock"]).write_text(text.replace(target, "3.99-amd64"))
+    failed = run_module("dream_venv", **locked)
+    assert failed["dream_error"]["code"] == "PYTHON_VENV_MISSING"
+    assert "this host has no Python 3.99" in failed["msg"]
 
 
 def test_made_once_then_mended_when_it_rots(run_module: Run, wanted: dict[str, Any]) -> None:

@@ -288,6 +288,13 @@ def test_tiers_and_models_choose_what_goes_in() -> None:
         create.choose(wanted(Path("/x"), tiers=("9",)), catalog)
 
 
+def test_the_containers_of_the_full_profile_need_no_packages_of_open_webui(tmp_path: Path) -> None:
+    asked = wanted(tmp_path, features=("webui",))
+    with pytest.raises(UsageError) as caught:
+        create.create(asked, {}, print)
+    assert caught.value.code == "BUNDLE_FEATURE"
+
+
 def test_a_directory_with_other_things_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("x")
     with pytest.raises(UsageError) as caught:

@@ -237,7 +237,7 @@ def test_what_the_containers_need_is_checked_before_anything_is_fetched() -> Non
         {"port": 5678, "address": "0.0.0.0", "pid": 2, "name": "nginx", "own": False},
     ]
     probes = {"listeners": taken, "previous_ports": {"WEBUI_PORT": 3000}}
-    found = requirements.stack_findings(stack, probes)
+    found = requirements.stack_findings({"stack": stack}, probes)
     assert [(item["code"], item["severity"]) for item in found] == [
         ("IMAGE_NOT_LOCKED", "blocker"),
         ("PORT_TAKEN", "blocker"),

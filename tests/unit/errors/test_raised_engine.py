@@ -125,7 +125,7 @@ def test_no_python_that_makes_environments(tmp_path: Path) -> None:
 def test_what_pip_says(
     said: str, code: str, exit_code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(venv, "choose_python", lambda *_: sys.executable)
+    monkeypatch.setattr(venv, "choose_python", lambda *_: venv.Python(sys.executable, "3.11"))
     monkeypatch.setattr(venv, "run_child", lambda *_, **__: Finished(1, said))
     assert made(tmp_path) == (code, exit_code)
 
@@ -134,7 +134,7 @@ def test_an_environment_that_comes_out_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every command ends well, and nothing is there: a disk that loses what was written."""
-    monkeypatch.setattr(venv, "choose_python", lambda *_: sys.executable)
+    monkeypatch.setattr(venv, "choose_python", lambda *_: venv.Python(sys.executable, "3.11"))
     monkeypatch.setattr(
         venv,
         "run_child",

@@ -202,3 +202,32 @@ def test_the_lines_fit_any_terminal(width: int) -> None:
     # An address is never broken: it is there to be copied.
     assert "http://127.0.0.1:11434/v1" in " ".join(shown).split()
     assert max(len(line) for line in shown if " " in line.strip()) <= max(width, 42)
+
+
+APP = [{"id": "open-webui", "title": "Open WebUI (Chat)", "url": "http://127.0.0.1:3000"}]
+NATIVE_PORTS = [
+    {"service": "The engine", "port": 11434, "address": "0.0.0.0", "guard": "none"},
+    {"service": "open-webui", "port": 3000, "address": "0.0.0.0", "guard": "account"},
+]
+
+
+def test_both_pages_of_a_native_install_are_told() -> None:
+    found = build(services=APP, engine_page=True, account=ADMIN)
+    assert found["chat"] == "http://127.0.0.1:3000/"
+    assert found["engine_page"] == "http://127.0.0.1:11434/"
+    assert access.lines(found)[:2] == [
+        "  Chat in your browser   http://127.0.0.1:3000/",
+        "  Engine's own page      http://127.0.0.1:11434/",
+    ]
+    assert build(engine_page=True)["engine_page"] == ""
+    assert build(services=WEBUI)["engine_page"] == ""
+
+
+def test_an_open_engine_without_a_key_is_told_although_the_chat_has_accounts() -> None:
+    found = build("0.0.0.0", services=APP, engine_page=True, ports=NATIVE_PORTS)
+    assert found["guard"] == access.NO_PASSWORD
+    text = "\n".join(access.lines(found))
+    assert "The engine, port 11434: WITHOUT A PASSWORD" in text
+    assert "Open WebUI (Chat), port 3000: sign-in required" in text
+    keyed = build("0.0.0.0", services=APP, engine_page=True, key=True)
+    assert keyed["guard"] == access.ACCOUNT

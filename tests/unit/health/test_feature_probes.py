@@ -290,3 +290,16 @@ def test_doctor_deep_repeats_them(tmp_path: Path) -> None:
         assert severity == "error"
         assert "N8N_PASS" in evidence
         assert not [item for item in doctor.run(str(state)) if item.id == "features"]
+
+
+@pytest.mark.parametrize("is_up", [True, False])
+def test_an_application_without_a_container_is_waited_for(is_up: bool) -> None:
+    with standins.serving(standins.Model("small")) as url:
+        probe = url + ("/v1/models" if is_up else "/nowhere")
+        page = {"id": "open-webui", "core": False, "probe": probe, "budget_seconds": 0}
+        down = readiness.wait_for_services("docker", "", [page])
+    assert set(down) == (set() if is_up else {"open-webui"})
+
+
+def test_the_native_application_is_asked_for_its_chat_alone() -> None:
+    assert feature_probes.wanted([{"id": "open-webui"}]) == ["chat"]

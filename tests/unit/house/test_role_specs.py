@@ -18,7 +18,10 @@ NAMES = sorted(path.name for path in ROLES.iterdir() if (path / "tasks" / "main.
 PAGES = runpy.run_path(str(ROLES.parent / "scripts" / "make_role_pages.py"))
 
 #: Made of the settings, or true by nature: not for a user to set.
-INTERNAL = {"dream_settings", "dream_engine_unit", "dream_engine_watch"}
+INTERNAL = {
+    "dream_settings",
+    *("dream_engine_unit", "dream_engine_watch", "dream_webui_unit"),
+}
 #: Variables that the role context, a phase before, or a fleet publishes.
 PUBLISHED = re.compile(rf"\b(dream_[a-z0-9_]+|(?:{'|'.join(PHASES)})_facts)\b")
 #: Not variables: plugins, packages, and a part of a failed result.

@@ -28,6 +28,29 @@ ME = pwd.getpwuid(os.geteuid()).pw_name
 DIGEST = "sha256:" + "a" * 64
 
 
+@pytest.mark.parametrize(
+    ("resource", "is_allowed"),
+    [
+        ({"kind": "tree", "path": "webui/venv"}, True),
+        ({"kind": "tree", "path": "webui/wheels"}, True),
+        ({"kind": "tree", "path": "webui/photos"}, False),
+        ({"kind": "supervisor", "config": "webui/supervisor/supervisord.conf"}, True),
+        ({"kind": "supervisor", "config": "other/supervisor/supervisord.conf"}, False),
+    ],
+)
+def test_the_parts_of_open_webui_are_known(
+    resource: dict[str, Any], is_allowed: bool, tmp_path: Path
+) -> None:
+    """Without the mark in the directory, only what the layout has is taken for ours."""
+    place = Place(tmp_path)
+    key = "path" if "path" in resource else "config"
+    path = place.root / resource[key]
+    path.mkdir(parents=True)
+    (path / "content").write_text("x")
+    refusal = place.refusal({"program": "webui", **resource, key: str(path)})
+    assert (refusal == "") is is_allowed
+
+
 class Place:
     """An install directory in a home, with or without the mark, and a state directory."""
 

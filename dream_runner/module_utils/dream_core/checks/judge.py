@@ -5,12 +5,14 @@ from __future__ import annotations
 import glob
 import os
 import re
+import sys
 import time
 from typing import Any, Callable, Dict, List, Mapping, Sequence, cast
 
 from ..errors import DreamError
 from ..fetch.disk.stamp import is_present
 from ..fetch.sources.local import local_path
+from ..native.venv import choose_python
 from ..packages import installed
 from ..system import kernel
 from ..system.filesystems import parts_of
@@ -21,6 +23,7 @@ from ..types.settings import SettingValues
 from ..upgrade import progress
 from . import amd_tuning, needed_size, preflight, requirements
 from .finding import can_become, error_of, finding, sentence
+from .ports import published
 
 
 def judge(parameters: Mapping[str, Any], may_write: bool) -> CheckAnswer:
@@ -104,6 +107,8 @@ def _requirements(request: CheckRequest) -> CheckAnswer:
     findings = requirements.check(
         settings, request["host"], request["session"], request["choice"], need, probes
     )
+    if "venv" not in missing:
+        findings += _webui_python(request)
     return {
         "findings": findings,
         "missing_packages": probes["missing_packages"],
@@ -112,10 +117,32 @@ def _requirements(request: CheckRequest) -> CheckAnswer:
     }
 
 
+def _webui_python(request: CheckRequest) -> List[Finding]:
+    """Report a host without a Python that Open WebUI's packages are for."""
+    app = request["choice"].get("webui")
+    if not app:
+        return []
+    candidates = [request["python"], sys.executable]
+    try:
+        choose_python(candidates, dict(os.environ), app["pythons"])
+    except DreamError as error:
+        return [
+            finding(
+                "webui",
+                "blocker",
+                "Open WebUI needs another Python",
+                needed="Python " + " or ".join(app["pythons"]),
+                found=error.what,
+                hint="install one of them, or choose --webui no",
+                code=error.code,
+            )
+        ]
+    return []
+
+
 def _ports(choice: Choice) -> List[int]:
     """Return every port that this install will listen on."""
-    published = (choice.get("stack") or {}).get("ports") or ()
-    return sorted({choice["engine_port"], *(item["port"] for item in published)})
+    return sorted({choice["engine_port"], *(item["port"] for item in published(choice))})
 
 
 def _done(receipts: Receipts, settings: SettingValues) -> List[str]:
@@ -212,7 +239,22 @@ def _offline(request: CheckRequest) -> CheckAnswer:
             proved.append("engine: %s" % wheels[0])
         else:
             findings.append(_absent("the engine's environment %s" % engine, "wheels/"))
+        app = request["choice"].get("webui")
+        if app:
+            where = _webui_at(app["version"], home, bundle)
+            proved += ["Open WebUI: %s" % where] if where else []
+            findings += [] if where else [_absent("Open WebUI %s" % app["version"], "wheels/")]
     return {"findings": findings, "proved": proved}
+
+
+def _webui_at(version: str, home: str, bundle: str) -> str:
+    """Return the environment with this version of Open WebUI, or its wheel in the bundle."""
+    known = "open_webui-%s" % version
+    site = os.path.join(glob.escape(home), "webui", "venv", "lib", "python3*", "site-packages")
+    places = glob.glob(os.path.join(site, known + ".dist-info"))
+    if bundle:
+        places += glob.glob(os.path.join(glob.escape(bundle), "wheels", known + "-*.whl"))
+    return next(iter(places), "")
 
 
 def _model_at(item: ModelFile, home: str, bundle: str, may_write: bool) -> str:

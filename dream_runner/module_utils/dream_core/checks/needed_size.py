@@ -15,6 +15,9 @@ _MB = 1024 * 1024
 BASE_MEMORY_MB = {"native": 768, "full": 4096}
 #: The engine's virtual environment, and the packages that it is installed from.
 ENGINE_MB = 400
+#: Open WebUI: its environment, its memory; its wheels come on top until they are installed.
+WEBUI_MB = 1536
+WEBUI_MEMORY_MB = 600
 STATE_MB = 32
 #: Images of the core stack (upstream's rule).
 IMAGES_MB = 15 * 1024
@@ -42,6 +45,8 @@ def needs(
     memory = BASE_MEMORY_MB[profile]
     if profile == "native":
         memory += int(model_mb * 1.1)
+    if choice.get("webui"):
+        memory += WEBUI_MEMORY_MB
     tier = choice.get("tier") or {}
     is_full = profile == "full"
     return {
@@ -50,6 +55,7 @@ def needs(
         "disk_wanted_mb": int(tier["min_disk_gb"]) * 1024 if is_full else 0,
         "disk": _disk_needs(settings, profile, files, model_mb, state_dir, done)
         + _helper_needs(settings, choice)
+        + _webui_needs(settings, choice)
         + _later_needs(settings, choice),
     }
 
@@ -59,6 +65,20 @@ def _helper_needs(settings: SettingValues, choice: Choice) -> List[DiskNeed]:
     files = progress.helper_files(choice)
     size_mb = -(-sum(item["size_bytes"] or 0 for item in files) // _MB)
     return [model_need(settings, files, size_mb, "models of features")] if files else []
+
+
+def _webui_needs(settings: SettingValues, choice: Choice) -> List[DiskNeed]:
+    app = choice.get("webui")
+    if not app:
+        return []
+    folder = str(settings["install_dir"]).rstrip("/") + "/webui"
+    made, wheels = folder + "/venv", folder + "/wheels"
+    packages_mb = -(-app["download_bytes"] // _MB)
+    return [
+        {"path": made, "mb": WEBUI_MB, "what": "Open WebUI", "there": [made]},
+        # They go when the environment is there.
+        {"path": wheels, "mb": packages_mb, "what": "its packages", "there": [wheels, made]},
+    ]
 
 
 def _later_needs(settings: SettingValues, choice: Choice) -> List[DiskNeed]:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Collection, Dict, Optional, Sequence
+from typing import Collection, Dict, List, Optional, Sequence
 
 from ..errors import RequirementError
 from ..network.listeners import holder
 from ..system.ip_addresses import collide
+from ..types.choice import Choice, StackPort
 from ..types.host import Listener
 
 PREFERRED_PORT = 11434
 PORT_SPAN = 100
+
+
+def published(choice: Choice) -> List[StackPort]:
+    """Return the ports of everything but the native engine: of the stack, or of Open WebUI."""
+    app = choice.get("webui")
+    return [*((choice.get("stack") or {}).get("ports") or ()), *([app["port"]] if app else [])]
 
 
 def choose_port(

@@ -283,7 +283,7 @@ def _conflicts(
 #: lost.
 LAYOUT = frozenset(
     {".env", ".offline-mode", "config", "data", "docker-compose.yml", "engine", "logs", "run"}
-    | {".dream-runner.json", "summary.json", "supervisor"}
+    | {".dream-runner.json", "summary.json", "supervisor", "webui"}
 )
 _MARKS = frozenset((".dream-runner.json", ".env", "engine"))
 

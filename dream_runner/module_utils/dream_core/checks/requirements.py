@@ -13,14 +13,14 @@ from ..system import ip_addresses
 from ..system.filesystems import allocated_bytes, filesystem, lines
 from ..system.ip_addresses import addresses, is_everywhere
 from ..system.kernel import available_memory_mb
-from ..types.choice import Choice, Stack
+from ..types.choice import Choice
 from ..types.facts import Facts
 from ..types.finding import DiskNeed, Finding, Needs, RequirementProbes
 from ..types.host import Session
 from ..types.settings import SettingValues
 from . import versions
 from .finding import can_become, finding
-from .ports import choose_port, is_free
+from .ports import choose_port, is_free, published
 
 #: A host sold with 16 GB reports less: firmware and kernel reserve some.
 MEMORY_TOLERANCE = 0.9
@@ -46,7 +46,7 @@ def check(
     )
     found += _address(settings, choice, probes)
     found += _port(settings, session, choice, probes)
-    found += stack_findings(choice.get("stack") or {}, probes)
+    found += stack_findings(choice, probes)
     changes = choice.get("data_changes") or ()
     found += versions.findings(changes, str(settings["install_dir"])) if changes else []
     found += check_packages(settings, session, probes.get("missing_packages") or [])
@@ -221,15 +221,16 @@ def _port(
     return []
 
 
-def stack_findings(stack: Stack, probes: RequirementProbes) -> List[Finding]:
-    """Check the images of the containers (pinned, for this architecture) and their ports (U-26)."""
+def stack_findings(choice: Choice, probes: RequirementProbes) -> List[Finding]:
+    """Check the images (pinned, for this architecture) and the ports of the services (U-26)."""
+    stack = choice.get("stack") or {}
     found = [
         finding("images", "blocker", item["what"], hint=item["hint"], code=item["code"], final=True)
         for item in stack.get("problems") or ()
     ]
     listeners = probes.get("listeners") or []
     had = probes.get("previous_ports") or {}
-    for item in stack.get("ports") or ():
+    for item in published(choice):
         if not is_free(item["port"], had.get(item["key"]), listeners, str(item["address"])):
             other = next(entry for entry in listeners if entry["port"] == item["port"])
             found.append(

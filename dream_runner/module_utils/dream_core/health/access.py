@@ -36,6 +36,8 @@ SPEC = {
     # A path, not the key itself.
     "key_file": {"type": arguments.path, "no_log": False},
     "port_notes": {"type": "list", "elements": "str", "default": []},
+    # The engine's own page is open to whoever can reach the pages (native profile).
+    "engine_page": {"type": "bool", "default": False},
 }
 
 
@@ -67,7 +69,10 @@ def build(params: Mapping[str, Any], addresses: Sequence[str]) -> Access:
         "model": params["model"],
         "bind_address": bind,
         "lan": remote(chat, bind, addresses),
-        "guard": guard_of(pages, has_key=params["has_key"]),
+        "guard": guard_of(
+            pages, has_key=params["has_key"], engine_page=bool(params.get("engine_page"))
+        ),
+        "engine_page": root + "/" if params.get("engine_page") and chat != root + "/" else "",
         "reach": _published(params),
         "account": account,
         "features": features,
@@ -90,8 +95,10 @@ def _published(params: Mapping[str, Any]) -> List[Reach]:
     ]
 
 
-def guard_of(services: Collection[str], *, has_key: bool) -> str:
-    """Return the sign-in between the network and the AI."""
+def guard_of(services: Collection[str], *, has_key: bool, engine_page: bool = False) -> str:
+    """Return the weakest sign-in between the network and the AI."""
+    if engine_page and not has_key:
+        return NO_PASSWORD
     return ACCOUNT if _CHAT in services else KEY if has_key else NO_PASSWORD
 
 
@@ -136,8 +143,10 @@ def lines(document: Access, pending: str = "") -> List[str]:
 
 def rows(document: Access, pending: str = "") -> List[Tuple[str, str]]:
     """Return label and value of each line; an empty label continues the line before."""
+    page = document.get("engine_page")
     found = [
         ("Chat in your browser", str(document["chat"])),
+        *([("Engine's own page", str(page))] if page else []),
         ("OpenAI-compatible API", "%s   (model: %s)" % (document["api"], document["model"])),
         *_remote_rows(document),
     ]

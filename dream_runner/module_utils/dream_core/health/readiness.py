@@ -25,6 +25,8 @@ from . import ask_model, engine_key, feature_probes
 _LOOP = 3
 #: Seconds between two looks at a service that is not up yet.
 PAUSE_SECONDS = 1.0
+#: A service without a container: only its page tells whether it runs.
+_PROGRAM = {"state": "running", "restarts": 0, "exit_code": 0, "health": ""}
 
 
 #: The options of the module dream_probe.
@@ -151,7 +153,8 @@ def wait_for_services(
     """
     if not services:
         return {}
-    watch = Watch(lambda: project_containers.look(command, project))
+    programs: List[Any] = [{**_PROGRAM, "service": item["id"]} for item in services]
+    watch = Watch(lambda: project_containers.look(command, project) if project else programs)
     with ThreadPoolExecutor(max_workers=len(services)) as pool:
         reasons = dict(
             zip(

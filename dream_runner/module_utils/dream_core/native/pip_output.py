@@ -112,7 +112,7 @@ _FAILURES: Tuple[Tuple[str, Type[DreamError], str, str], ...] = (
         "No matching distribution|Could not find a version",
         RequirementError,
         "NO_WHEEL",
-        "there is no pre-built engine for this processor or C library",
+        "there is no pre-built package for this processor or C library",
     ),
     (
         "No module named .?(venv|ensurepip)|ensurepip is (not available|disabled)",
@@ -140,4 +140,4 @@ def failure(done: Finished, where: str) -> DreamError:
 
 def _sentence(line: str) -> str:
     shown = without_logins(line)
-    return "the engine's packages could not be installed: %s" % shown[:300]
+    return "the packages could not be installed: %s" % shown[:300]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from typing import Dict, List, Mapping, NamedTuple, Sequence
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from ..errors import IntegrityError, RequirementError, UsageError
 from ..files import text_file
@@ -26,6 +26,26 @@ MINIMUM_PYTHON = (3, 10)
 _PIN = re.compile(r"^[A-Za-z0-9._-]+==[A-Za-z0-9.+!-]+")
 #: The top-level names of a complete or partial environment.
 _OURS = frozenset(("bin", "include", "lib", "lib64", "share", "pyvenv.cfg", ".gitignore", MANIFEST))
+
+
+class Python(NamedTuple):
+    """A Python that can create environments, and its version, such as ``3.11``."""
+
+    path: str
+    version: str
+
+
+class Source(NamedTuple):
+    """A list of packages with the wheels that it is installed from.
+
+    ``prepare`` brings the wheels into the directory ``wheels`` once it is known that they are
+    needed. They were chosen for one Python, so that what a package says of Pythons does not count.
+    """
+
+    requirements: str
+    python: Python
+    wheels: str
+    prepare: Callable[[], None]
 
 
 #: Print the path of the pip wheel that ensurepip would install.
@@ -53,36 +73,48 @@ def ensure(
     environment: Mapping[str, str],
     report: Report,
     find_links: str = "",
+    source: Optional[Source] = None,
     write: bool = True,
     find_pip: str = FIND_PIP,
 ) -> Outcome:
     """Make ``path`` an environment with the packages of ``requirements_file``.
 
     ``pythons`` are tried in order; the first one that can create environments is used. With
-    ``find_links`` (a directory of wheels) no network is used. Raises the DreamError that fits the
+    ``find_links`` (a directory of wheels) no network is used. ``source`` has the list of packages,
+    which is written to ``requirements_file``, and the Python. Raises the DreamError that fits the
     failure.
 
     ``find_pip`` is the text of a Python program that prints the path of pip's wheel.
     """
-    requirements = _read(requirements_file)
+    requirements = source.requirements if source else _read(requirements_file)
     why = defect(path, requirements)
     if not write:
         return Outcome(bool(why), why)
     work = _Workspace(path)
+    if source:
+        _write_list(requirements_file, requirements)
     if not why:
         # Left by a kill between the last check and this line.
         work.close()
         return Outcome(False, "")
     _refuse_foreign(path)
+    if source:
+        # The environment of before serves until all that follows it is here.
+        source.prepare()
     work.open()
-    python = choose_python(pythons, work.environment(environment))
+    python = source.python.path if source else ""
+    python = python or choose_python(pythons, work.environment(environment)).path
     _end_leftovers(path)
     _put_aside(path)
     _clear(path)
     report("creating the environment", 0, 0)
     _run([python, "-I", "-m", "venv", "--without-pip", path], work, environment, report)
     pip = _pip_of(path, work, environment, report, find_pip)
-    command = _install(pip, requirements_file, find_links)
+    command = _install(pip, requirements_file, source.wheels if source else find_links)
+    if source:
+        # Byte code comes with the first start, of what is imported.
+        command += ["--no-compile", "--no-cache-dir", "--ignore-requires-python"]
+        report("installing %d packages" % len(_pins(requirements)), 0, 0)
     with DownloadWatch(work.temporary, report) as watch:
         _run(command, work, environment, watch.take)
     record(path, requirements)
@@ -108,7 +140,7 @@ def _read(path: str) -> str:
             where=path,
             hint="use the path of a pip requirements file",
         ) from error
-    if not any(map(_PIN.match, text.splitlines())):
+    if not _pins(text):
         raise UsageError(
             "the list of packages has no pinned package",
             code="REQUIREMENTS_EMPTY",
@@ -116,6 +148,23 @@ def _read(path: str) -> str:
             hint="list each package as NAME==VERSION with its --hash",
         )
     return text
+
+
+def _pins(text: str) -> List[str]:
+    return [line for line in text.splitlines() if _PIN.match(line)]
+
+
+def _write_list(path: str, text: str) -> None:
+    try:
+        if text_file.read(path) == text:
+            return
+    except text_file.Unreadable:
+        pass
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+    except OSError as error:
+        raise atomic.translate(error, path) from error
+    atomic.write_bytes(path, text.encode("utf-8"), 0o644)
 
 
 def _python_of(path: str) -> str:
@@ -202,24 +251,34 @@ class _Workspace:
         return dict(found, PIP_CACHE_DIR=self._cache, TMPDIR=self.temporary, LC_ALL="C.UTF-8")
 
 
-def choose_python(pythons: Sequence[str], environment: Dict[str, str]) -> str:
+def choose_python(
+    pythons: Sequence[str], environment: Dict[str, str], versions: Sequence[str] = ()
+) -> Python:
     """Return the first Python that is new enough and can create environments.
 
+    ``versions`` are the only ones that will do, such as ``3.11``.
     Raises RequirementError PYTHON_VENV_MISSING.
     """
-    test = "import sys, ensurepip; sys.exit(sys.version_info < %r)" % (MINIMUM_PYTHON,)
+    look = "import sys, ensurepip; print('%d.%d' % sys.version_info[:2])"
     for python in pythons:
         if os.access(python, os.X_OK):
-            done = run_child([python, "-I", "-c", test], environment=environment, directory="/")
-            if done.status == 0:
-                return python
+            done = run_child([python, "-I", "-c", look], environment=environment, directory="/")
+            version = done.output.strip()
+            if done.status == 0 and _is_usable(version, versions):
+                return Python(python, version)
+    wanted = " or ".join(versions) if versions else "%d.%d or newer" % MINIMUM_PYTHON
     raise RequirementError(
-        "this host has no Python %d.%d or newer that can create virtual environments"
-        % MINIMUM_PYTHON,
+        "this host has no Python %s that can create virtual environments" % wanted,
         code="PYTHON_VENV_MISSING",
         where=", ".join(pythons),
         hint="install it: apt-get install python3-venv (Debian and Ubuntu)",
     )
+
+
+def _is_usable(version: str, versions: Sequence[str]) -> bool:
+    if versions:
+        return version in versions
+    return tuple(map(int, version.split("."))) >= MINIMUM_PYTHON
 
 
 def _pip_of(

@@ -37,6 +37,13 @@ def defect(path: str, requirements: str) -> str:
     return _difference(manifest["files"], _files(path))
 
 
+def is_made_from(path: str, requirements: str) -> bool:
+    """Tell whether ``path`` says that it was made from a list; reads none of its files."""
+    manifest, _ = json_file.read_json(os.path.join(path, MANIFEST))
+    found = manifest.get("requirements") if isinstance(manifest, dict) else None
+    return bool(found == _digest_of_text(requirements))
+
+
 def _difference(recorded: Mapping[str, str], found: Mapping[str, str]) -> str:
     for name in sorted({*recorded, *found}):
         if name not in found:

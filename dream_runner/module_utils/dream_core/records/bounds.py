@@ -56,7 +56,9 @@ _VITAL_PACKAGE = re.compile(
     r"|util-linux|mount|login|passwd|init.*|linux-.*|docker.*|containerd.*|grub.*|network-manager"
 )
 #: Directories of volatile files in an install directory that existed before the install.
-_LAYOUT = ("config", "data", "engine", "logs", "run", "supervisor", "upgrade")
+_LAYOUT = ("config", "data", "engine", "logs", "run", "supervisor", "upgrade", "webui")
+#: Directories of packages that belong to the install as a whole.
+_TREES = (["engine", "venv"], ["webui", "venv"], ["webui", "wheels"])
 _UNIT_FILE_LIMIT = 64 * 1024
 
 
@@ -205,7 +207,7 @@ class Bounds:
     def _is_of_the_layout(self, resource: Resource) -> bool:
         inner = os.path.relpath(os.path.realpath(str(resource["path"])), self._root).split("/")
         if resource["kind"] == "tree":
-            return inner == ["engine", "venv"]
+            return inner in _TREES
         if resource["kind"] == "model":
             return _is_model(resource)
         if resource["kind"] == "data":
@@ -242,8 +244,11 @@ class Bounds:
         return "its file names another directory: %s" % found[0] if is_other else ""
 
     def _supervisor(self, resource: Resource, state: str) -> str:
-        wanted = os.path.join(self.install_dir, "supervisor", "supervisord.conf")
-        return self.place_of(wanted) if resource["config"] == wanted else _OUTSIDE
+        config = resource["config"]
+        for folder in ("", "webui"):
+            if config == os.path.join(self.install_dir, folder, "supervisor", "supervisord.conf"):
+                return self.place_of(config)
+        return _OUTSIDE
 
     def _background(self, resource: Resource, state: str) -> str:
         folder = os.path.join(self.install_dir, "upgrade")

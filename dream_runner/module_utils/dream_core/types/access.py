@@ -36,6 +36,8 @@ class Access(TypedDict, total=False):
     """How people and programs reach the AI."""
 
     chat: str
+    #: Empty where it is the chat, and in the full profile.
+    engine_page: str
     api: str
     model: str
     bind_address: str

@@ -209,6 +209,19 @@ class Stack(TypedDict, total=False):
     resources: Dict[str, List[Resource]]
 
 
+class Webui(TypedDict):
+    """Open WebUI in the native profile."""
+
+    version: str
+    #: The Pythons that its packages are for, such as ``3.11``.
+    pythons: List[str]
+    #: How many there are, and their bytes; for the Python with the largest ones.
+    packages: int
+    download_bytes: int
+    port: StackPort
+    service: ServiceSummary
+
+
 class Upgrade(TypedDict):
     """The upgrade to the host's own model (docs/developer/upgrade.md)."""
 
@@ -245,6 +258,8 @@ class Choice(TypedDict, total=False):
     upgrade: Optional[Upgrade]
     #: None for native.
     stack: Optional[Stack]
+    #: None for full, which has it in its stack, and where nobody asked for it.
+    webui: Optional[Webui]
     data_changes: List[DataChange]
     #: One line for each port that differs from its default.
     port_notes: List[str]

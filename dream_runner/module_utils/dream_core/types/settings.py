@@ -46,6 +46,8 @@ class _Saved(TypedDict, total=False):
     images: str
     observability: str
     search: str
+    #: yes, no or auto (native: no): Open WebUI without containers.
+    webui: str
     devtools: List[str]
     #: Do not use the network.
     offline: bool

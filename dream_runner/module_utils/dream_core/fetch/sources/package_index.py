@@ -10,14 +10,15 @@ import html
 import json
 import os
 import re
+import time
 from dataclasses import dataclass, replace
-from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence, Tuple
 from urllib.parse import quote, unquote, urldefrag, urljoin, urlsplit, urlunsplit
 
 from ...errors import DreamError, UsageError
 from ...network import pip_config
 from ...network.pip_config import PipConfig
-from ..faults import SourceFault
+from ..faults import SourceFault, backoff
 from ..request import Network, Patience
 from . import address as addresses
 from . import page as pages
@@ -95,6 +96,25 @@ class Index:
         for base in self._config.index_urls:
             found += self._ask(base, _project_page(base, project))
         return [item for item in found if is_wheel_of(item.name, project, version)]
+
+    def find_patiently(self, project: str, version: str, on_wait: Callable[[], None]) -> List[File]:
+        """Return the wheels of a release; ask again after passing faults, as patience allows.
+
+        ``on_wait`` is called before each pause. Raises SourceFault if no place has the release,
+        UsageError.
+        """
+        failures, patience = 0, self._patience
+        while True:
+            files = self.find(project, version)
+            if files:
+                return files
+            fault = decisive(self.faults)
+            failures += 1
+            if fault.permanent or failures >= patience.attempts:
+                raise fault
+            on_wait()
+            pause = backoff(failures, patience.backoff_seconds, patience.backoff_cap_seconds)
+            time.sleep(min(fault.retry_after or pause, patience.retry_after_cap_seconds))
 
     def _ask(self, place: str, url: str) -> List[File]:
         label = addresses.shown(url)

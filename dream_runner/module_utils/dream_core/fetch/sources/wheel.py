@@ -10,7 +10,6 @@ import contextlib
 import io
 import os
 import struct
-import time
 import zipfile
 import zlib
 from dataclasses import replace
@@ -19,9 +18,8 @@ from typing import Any, Callable, List, Optional, Sequence, Tuple
 from ...errors import IntegrityError, NetworkError
 from ..disk.names import WHEEL, stem
 from ..disk.stamp import is_present
-from ..faults import SourceFault, backoff
+from ..faults import SourceFault
 from ..request import FetchRequest, FetchResult, Progress
-from . import package_index as indexes
 from .package_index import File, Index
 from .wheel_address import Address, parse
 
@@ -91,19 +89,13 @@ class WheelSource:
 
     def _found(self, on_progress: Callable[[Progress], None]) -> Tuple[Index, List[File]]:
         """Query the index, with retries. Raises SourceFault, UsageError."""
-        failures, patience = 0, self._request.patience
+        patience = self._request.patience
         index = Index(self._request.network, patience)
-        while True:
-            files = index.find(self.address.project, self.address.version)
-            if files:
-                return index, files
-            fault = indexes.decisive(index.faults)
-            failures += 1
-            if fault.permanent or failures >= patience.attempts:
-                raise fault
+
+        def wait() -> None:
             on_progress(Progress(0, self._request.size_bytes, 0.0, "waiting for the index"))
-            pause = backoff(failures, patience.backoff_seconds, patience.backoff_cap_seconds)
-            time.sleep(min(fault.retry_after or pause, patience.retry_after_cap_seconds))
+
+        return index, index.find_patiently(self.address.project, self.address.version, wait)
 
     def _has_member(self, path: str) -> bool:
         try:
