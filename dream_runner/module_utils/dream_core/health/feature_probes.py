@@ -51,7 +51,10 @@ PROBES = (
 def wanted(services: Sequence[ServiceSummary]) -> List[str]:
     """Return the names of the probes that a stack with these services can run."""
     running = {str(item["id"]) for item in services}
-    return [item.name for item in PROBES if {item.page, *item.needs} <= running]
+    alone = {name for item in services for name in item.get("provides", ())}
+    return [
+        item.name for item in PROBES if {item.page, *item.needs} <= running or item.name in alone
+    ]
 
 
 def run(

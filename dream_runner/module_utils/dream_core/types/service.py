@@ -10,7 +10,12 @@ from ..document import TypedDict
 EngineJson = Dict[str, Any]
 
 
-class ServiceSummary(TypedDict):
+class _Provides(TypedDict, total=False):
+    #: Features that it has without another service, by the names of their probes.
+    provides: List[str]
+
+
+class ServiceSummary(_Provides):
     """The data about a service for the health phase, the plan and the user."""
 
     id: str
