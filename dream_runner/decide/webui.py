@@ -18,6 +18,7 @@ from ..module_utils.dream_core.types.compose import Service
 from ..module_utils.dream_core.types.facts import Facts
 from ..module_utils.dream_core.types.host import Listener
 from ..module_utils.dream_core.types.receipt import Receipts
+from ..module_utils.dream_core.types.service import ServiceSummary
 from ..module_utils.dream_core.types.settings import SettingValues
 from . import ports
 
@@ -81,9 +82,23 @@ def resolve(
             "probe": url + service["probe_path"],
             "budget_seconds": _START_SECONDS,
             "fetches": "",
-            # The vectors of documents are computed and kept in its own process.
-            "provides": ["documents"],
         },
+        "parts": [_part("webui-documents", "Search in documents")],
+    }
+
+
+def _part(name: str, title: str) -> ServiceSummary:
+    """Return a part of Open WebUI's own process: it has no page, and its feature is tested."""
+    return {
+        "id": name,
+        "title": title,
+        "core": False,
+        "part_of": SERVICE,
+        "once": False,
+        "url": "",
+        "probe": "",
+        "budget_seconds": 0,
+        "fetches": "",
     }
 
 

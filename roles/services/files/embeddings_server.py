@@ -160,9 +160,9 @@ def tensors(content: bytes, numpy) -> dict:
 class Server:
     """The address and key of the embeddings; it computes once :meth:`start` has read the model."""
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, model: Model | None = None) -> None:
         self.key = key
-        self._model: Model | None = None
+        self._model = model
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True

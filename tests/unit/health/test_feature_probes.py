@@ -303,5 +303,5 @@ def test_an_application_without_a_container_is_waited_for(is_up: bool) -> None:
 
 def test_the_native_application_is_asked_for_its_chat_alone() -> None:
     assert feature_probes.wanted([{"id": "open-webui"}]) == ["chat"]
-    native = {"id": "open-webui", "provides": ["documents"]}
-    assert feature_probes.wanted([native]) == ["chat", "documents"]
+    native = [{"id": "open-webui"}, {"id": "webui-documents"}]
+    assert feature_probes.wanted(native) == ["chat", "documents"]

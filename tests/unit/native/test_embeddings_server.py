@@ -46,8 +46,7 @@ class Model:
 
 @pytest.fixture
 def server() -> Any:
-    found = SERVER.Server("secret")
-    found._model = Model()
+    found = SERVER.Server("secret", Model())
     found.start()
     return found
 

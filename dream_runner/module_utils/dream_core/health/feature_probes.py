@@ -41,6 +41,7 @@ class Probe(NamedTuple):
 PROBES = (
     Probe("chat", _CHAT),
     Probe("documents", _CHAT, ("qdrant",)),
+    Probe("documents", _CHAT, ("webui-documents",)),
     Probe("search", _CHAT, ("searxng",)),
     Probe("voice", _CHAT, ("whisper", "tts")),
     Probe(_AGENT, _CHAT, ("hermes",)),
@@ -51,10 +52,7 @@ PROBES = (
 def wanted(services: Sequence[ServiceSummary]) -> List[str]:
     """Return the names of the probes that a stack with these services can run."""
     running = {str(item["id"]) for item in services}
-    alone = {name for item in services for name in item.get("provides", ())}
-    return [
-        item.name for item in PROBES if {item.page, *item.needs} <= running or item.name in alone
-    ]
+    return [item.name for item in PROBES if {item.page, *item.needs} <= running]
 
 
 def run(

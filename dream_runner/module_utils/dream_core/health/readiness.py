@@ -25,8 +25,7 @@ from . import ask_model, engine_key, feature_probes
 _LOOP = 3
 #: Seconds between two looks at a service that is not up yet.
 PAUSE_SECONDS = 1.0
-#: A service without a container: only its page tells whether it runs.
-_PROGRAM = {"state": "running", "restarts": 0, "exit_code": 0, "health": ""}
+_PROGRAM = {"state": "running", "restarts": 0, "exit_code": 0, "health": ""}  # No container.
 
 
 #: The options of the module dream_probe.

@@ -220,6 +220,8 @@ class Webui(TypedDict):
     download_bytes: int
     port: StackPort
     service: ServiceSummary
+    #: What runs in its process, for the tests of the features.
+    parts: List[ServiceSummary]
 
 
 class Upgrade(TypedDict):

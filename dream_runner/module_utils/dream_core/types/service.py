@@ -10,12 +10,7 @@ from ..document import TypedDict
 EngineJson = Dict[str, Any]
 
 
-class _Provides(TypedDict, total=False):
-    #: Features that it has without another service, by the names of their probes.
-    provides: List[str]
-
-
-class ServiceSummary(_Provides):
+class ServiceSummary(TypedDict):
     """The data about a service for the health phase, the plan and the user."""
 
     id: str
