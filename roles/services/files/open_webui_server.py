@@ -68,7 +68,10 @@ def start_embeddings(program) -> dict[str, str]:
     """Serve the vectors of documents in a thread; return where Open WebUI finds them."""
     found = importlib.util.spec_from_file_location("embeddings_server", program)
     module = importlib.util.module_from_spec(found)
+    # Byte code beside the program would outlive an uninstall.
+    sys.dont_write_bytecode, before = True, sys.dont_write_bytecode
     found.loader.exec_module(module)
+    sys.dont_write_bytecode = before
     server = module.Server(secrets.token_hex(32))
     server.start()
     return {

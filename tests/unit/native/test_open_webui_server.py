@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +88,31 @@ def test_files_that_it_makes_are_its_owners_alone(config: dict[str, Any], tmp_pa
         process.terminate()
         process.communicate(timeout=20)
     assert (tmp_path / "data" / "told.json").stat().st_mode & 0o077 == 0
+
+
+def test_it_serves_the_vectors_of_documents_and_leaves_no_byte_code(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    program = tmp_path / "program" / "embeddings_server.py"
+    program.parent.mkdir()
+    program.write_text(PROGRAM.with_name("embeddings_server.py").read_text())
+    process = start({**config, "embeddings": str(program)}, tmp_path)
+    try:
+        found = told(process, tmp_path)["environment"]
+        request = urllib.request.Request(
+            found["RAG_OPENAI_API_BASE_URL"] + "/embeddings",
+            b"{}",
+            {"Authorization": "Bearer " + found["RAG_OPENAI_API_KEY"]},
+        )
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(request, timeout=20)
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+    assert caught.value.code == 400, "the key is right, the question is not"
+    assert found["RAG_EMBEDDING_ENGINE"] == "openai"
+    assert found["RAG_EMBEDDING_MODEL"] == "all-MiniLM-L6-v2"
+    assert os.listdir(program.parent) == ["embeddings_server.py"]
 
 
 @pytest.mark.parametrize(
