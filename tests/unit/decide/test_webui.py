@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import yaml
-from unit.decide.decided import SESSION, choose, facts_of
 
 from dream_runner import catalog, paths
 from dream_runner.decide import decision, plan_rows, webui
 from dream_runner.module_utils.dream_core.checks import needed_size
 from dream_runner.module_utils.dream_core.errors import UsageError
 from dream_runner.settings.table import defaults
+from unit.decide.decided import SESSION, choose, facts_of
 
 ROLE = paths.content() / "roles" / "services" / "vars" / "main.yml"
 
