@@ -173,7 +173,7 @@ def test_a_protected_file_is_refused_first(
         assert "immutable" in str(refused(path, server))
     with monkeypatch.context() as patch:
         patch.setattr(target.filesystems, "mount_points", lambda: [str(path)])
-        assert "mounted" in str(refused(path, server))
+        assert "mount point" in str(refused(path, server))
     tmp_path.chmod(0o1777)
     with monkeypatch.context() as patch:
         patch.setattr(os, "geteuid", lambda: 54321)
