@@ -106,6 +106,7 @@ def test_it_serves_the_vectors_of_documents_and_leaves_no_byte_code(
         )
         with pytest.raises(urllib.error.HTTPError) as caught:
             urllib.request.urlopen(request, timeout=20)
+        caught.value.close()
     finally:
         process.terminate()
         process.communicate(timeout=20)
