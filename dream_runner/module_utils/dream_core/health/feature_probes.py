@@ -44,6 +44,7 @@ PROBES = (
     Probe("documents", _CHAT, ("webui-documents",)),
     Probe("search", _CHAT, ("searxng",)),
     Probe("voice", _CHAT, ("whisper", "tts")),
+    Probe("dictation", _CHAT, ("webui-speech",)),
     Probe(_AGENT, _CHAT, ("hermes",)),
     Probe("workflows", _FLOWS, ("n8n",)),
 )
@@ -104,6 +105,7 @@ def _probes(
         "documents": chat.documents,
         "search": chat.search,
         "voice": chat.voice,
+        "dictation": chat.dictation,
         _AGENT: chat.agent,
         "workflows": Workflows(urls.get(_FLOWS, ""), env).workflows,
     }
