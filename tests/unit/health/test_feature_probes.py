@@ -314,7 +314,7 @@ def test_the_native_application_is_asked_for_its_chat_alone() -> None:
     ("heard", "said"),
     [
         (" Please close the Green door, behind you!", ""),
-        ("Please close a door", "only these words: close door please"),
+        ("Please close a door.", "other words: Please close a door"),
         ("", "speech recognition failed"),
     ],
 )

@@ -168,28 +168,28 @@ class Chat:
         if spoken.status != 200 or not kind.startswith("audio/") or len(spoken.content) < 100:
             raise Failed("the chat's text-to-speech failed: %s" % spoken.reason())
         ending = "wav" if "wav" in kind else "mp3"
-        self._recognize("probe." + ending, kind, spoken.content, {"green", "apples"})
+        text = self.transcribe("probe." + ending, kind, spoken.content)
+        if not {"green", "apples"} & _words(text):
+            raise Failed("the chat recognized other words: %.120s" % text)
 
     def dictation(self) -> None:
         """Turn a recorded sentence into text through the chat."""
-        self._sign_in()
-        words = set(recording.SENTENCE.lower().rstrip(".").split())
-        content = recording.content()
-        found = self._recognize(recording.NAME, recording.KIND, content, words)
-        if len(found) < 0.8 * len(words):
-            raise Failed("the chat recognized only these words: %s" % " ".join(sorted(found)))
+        text = self.transcribe(recording.NAME, recording.KIND, recording.content())
+        wanted = _words(recording.SENTENCE)
+        if len(wanted & _words(text)) < 0.8 * len(wanted):
+            raise Failed("the chat recognized other words: %.120s" % text)
 
-    def _recognize(self, name: str, kind: str, content: bytes, words: Set[str]) -> Set[str]:
-        """Return which of ``words`` the chat finds in a recording; raises Failed for none."""
+    def transcribe(self, name: str, kind: str, content: bytes) -> str:
+        """Return the text of a recording, a file of this name and media type."""
+        self._sign_in()
         body, form = _form("file", name, kind, content)
         reply = self._chat.request(
             "POST", "/api/v1/audio/transcriptions", body, form, self._answer_seconds
         )
-        text = str(reply.at("text") or "")
-        found = words & set(re.findall("[a-z]+", text.lower()))
-        if reply.status != 200 or not found:
+        text = str(reply.at("text") or "").strip()
+        if reply.status != 200 or not text:
             raise Failed("the chat's speech recognition failed: %s" % reply.reason())
-        return found
+        return text
 
     def agent(self) -> None:
         """Ask the agent for the digest of a random word, which needs a tool."""
@@ -204,6 +204,10 @@ class Chat:
         )
         if wanted_text not in _text(answer):
             raise Failed("the agent used no tool; its answer: %.120s" % (_text(answer) or "none"))
+
+
+def _words(text: str) -> Set[str]:
+    return set(re.findall("[a-z]+", text.lower()))
 
 
 def _text(answer: Answer) -> str:
