@@ -103,6 +103,7 @@ else
     less="$less --ignore tests/unit/report/test_report.py --ignore tests/unit/upgrade/test_upgrader.py"
     less="$less --ignore tests/unit/fleet/test_peer_sharing.py --ignore tests/unit/health/test_serving.py"
     less="$less --ignore tests/unit/decide/test_properties.py"
+    less="$less --ignore tests/integration/test_roles_alone.py --ignore tests/integration/test_collection.py"
     [ "${DREAM_TEST_SLOW:-}" != 1 ] || less=
     step "unit, module and integration tests on Python 3.13, ansible-core $(
         .cache/venv-3.13/bin/python -c 'import ansible.release as r; print(r.__version__)')"

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,6 +68,15 @@ def _is_abandoned(name: str) -> bool:
     return bool(mark) and pid.isdigit() and not psutil.pid_exists(int(pid))
 
 
+def unmount(place: Path) -> None:
+    """Unmount ``place``; the kernel needs a moment to let go of what a killed process held."""
+    deadline = time.monotonic() + 10
+    while subprocess.run(["umount", str(place)], check=False, capture_output=True).returncode:
+        if time.monotonic() > deadline:
+            run("umount", str(place))
+        time.sleep(0.1)
+
+
 @contextlib.contextmanager
 def disk(image: Path, place: Path, megabytes: int = 1400) -> Iterator[None]:
     """Mount a new ext4 filesystem of its own on ``place``."""
@@ -94,7 +104,7 @@ def mounted(image: Path, place: Path) -> Iterator[None]:
     finally:
         # What still runs there would keep it.
         processes.kill_all(place)
-        run("umount", str(place))
+        unmount(place)
 
 
 @contextlib.contextmanager
@@ -105,7 +115,7 @@ def memory(place: Path, kilobytes: int) -> Iterator[None]:
     try:
         yield
     finally:
-        run("umount", str(place))
+        unmount(place)
 
 
 def fill(directory: Path, leave_bytes: int) -> Path:

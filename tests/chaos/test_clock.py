@@ -54,6 +54,7 @@ def test_jump_in_the_middle(case: Case, clock: Clock, jump: int) -> None:
     case.check_rests()
 
 
+@pytest.mark.slow
 @pytest.mark.occasional
 @pytest.mark.parametrize("jump", chosen([DAYS, -DAYS], 1), ids=_name)
 def test_killed_in_another_time(case: Case, clock: Clock, jump: int) -> None:

@@ -137,7 +137,11 @@ def with_more(path: Path) -> None:
 
 
 @pytest.mark.occasional
-@pytest.mark.parametrize("harm", [older, with_more], ids=lambda harm: harm.__name__)
+@pytest.mark.parametrize(
+    "harm",
+    [older, pytest.param(with_more, marks=pytest.mark.slow)],
+    ids=lambda harm: harm.__name__,
+)
 def test_reading_loses_nothing(case: Case, harm: Callable[[Path], None]) -> None:
     """Every receipt is of another version: who looks changes none, who installs keeps it all."""
     case.at_rest()

@@ -206,6 +206,7 @@ def test_dry_run_as_json(home: Home) -> None:
     assert len(report["phases"]) == 14
 
 
+@pytest.mark.slow
 def test_a_broken_environment_is_made_anew(ready: Home) -> None:
     package = next(ready.data.glob("venv-*/lib/python3*/site-packages/ansible_runner"))
     shutil.rmtree(package)

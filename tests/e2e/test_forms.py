@@ -64,7 +64,7 @@ def by_flags(home: Path) -> Forms:
             *("--disk-reserve-mb", "0", "--accept", "memory,disk", "--accept", "port, memory"),
             *("--ports", "open-webui=8080,QDRANT_PORT=7333", "--ports", "open-webui=8081"),
             *("--fast-start", "NO", "--docker-source", "SKIP", "--no-offline", "--devtools", ","),
-            *(word for name in ("voice", "rag", "agents") for word in ("--" + name, "No")),
+            *(word for name in ("voice", "rag", "agents", "webui") for word in ("--" + name, "No")),
         ],
         kept={
             "profile": "native",
@@ -85,6 +85,7 @@ def by_flags(home: Path) -> Forms:
             "devtools": [],
             "voice": "no",
             "rag": "no",
+            "webui": "no",
             "agents": "no",
         },
     )

@@ -55,6 +55,7 @@ def test_without_a_terminal_nobody_is_asked(machine: Node) -> None:
     assert "Install with sudo" not in done.text
 
 
+@pytest.mark.slow
 def test_yes_then_the_question_of_the_install_itself(machine: Node) -> None:
     child = at_terminal(machine, "sh -s -- --profile native --model smoke < install.sh")
     child.expect("Install with sudo")

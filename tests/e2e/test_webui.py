@@ -113,6 +113,7 @@ def test_a_bare_machine_gets_a_whole_application(
     assert done.code == 0, str(done)
     assert "Chat in your browser   http://127.0.0.1:3000/" in done.out
     assert "Engine's own page      http://127.0.0.1:11434/" in done.out
+    assert "chat documents dictation" in done.out, "each feature was tested"
     assert chat(machine), "the engine's own page stays"
 
     token = sign_in(machine)

@@ -285,6 +285,7 @@ def kept(resource: dict[str, Any], aside: Path) -> Iterator[Callable[[], None]]:
         yield lambda: pytest.fail(f"{name_of(resource)} cannot be put back by a test")
 
 
+@pytest.mark.slow
 def test_an_engine_that_hangs_is_started_anew(machine: Machine) -> None:
     """It holds its port, its supervisor calls it running: only a question tells."""
     machine.install()
