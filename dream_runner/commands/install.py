@@ -12,7 +12,7 @@ from .. import wording
 from ..decide import webui
 from ..decide.plan import Plan, Step
 from ..machine import pins, privilege, resume, target
-from ..module_utils.dream_core.checks import finding, versions
+from ..module_utils.dream_core.checks import finding, needed_size, versions
 from ..module_utils.dream_core.errors import DreamError, Interrupted
 from ..module_utils.dream_core.health import access, serving
 from ..module_utils.dream_core.records import inputs
@@ -264,8 +264,10 @@ def _confirm(known: target.Target, plan: Plan, *, full: bool) -> target.Target:
 
 def _offered(size_bytes: int) -> str:
     return (
-        "Optional:    Open WebUI, a chat application with accounts and history beside the engine's"
-        f" own page ({wording.size(size_bytes)} to download, 2 GB of disk, 0.6 GB of memory)."
+        "Optional:    Open WebUI, a chat application with accounts, history, documents and"
+        f" dictation, beside the engine's own page ({wording.size(size_bytes)} to download,"
+        f" {wording.size(needed_size.WEBUI_MB << 20)} of disk,"
+        f" {wording.size(needed_size.WEBUI_MEMORY_MB << 20)} of memory)."
         f" Answer '{webui.NAME}' to add it."
     )
 

@@ -81,7 +81,8 @@ def test_one_error_and_nothing_changed(machine: Node, case: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "case", ["wrong-digest", pytest.param("server-refuses", marks=pytest.mark.slow)]
+    "case",
+    [pytest.param(x, marks=() if x == "wrong-digest" else pytest.mark.slow) for x in FETCHES],
 )
 def test_no_model_is_better_than_a_wrong_one(machine: Node, case: str) -> None:
     options, code, word = FETCHES[case]

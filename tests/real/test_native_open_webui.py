@@ -7,14 +7,11 @@ has a real one. Set DREAM_TEST_SLOW=1 to make the environment; where it is, the 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +25,8 @@ from dream_runner import paths
 from dream_runner.module_utils.dream_core.fetch import wheel_lock
 from dream_runner.module_utils.dream_core.health import chat_probes, feature_probes
 from dream_runner.module_utils.dream_core.upgrade import trial
+
+from . import application
 
 ROLE = paths.content() / "roles" / "services"
 TARGET = f"{sys.version_info[0]}.{sys.version_info[1]}-amd64"
@@ -124,21 +123,11 @@ def page(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
         where = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(library)}
         app = subprocess.Popen(program, env=where, stdout=log, stderr=log)
         try:
-            _wait(f"http://127.0.0.1:{port}/health", app, folder / "log")
+            application.wait(f"http://127.0.0.1:{port}/health", app, folder / "log")
             yield f"http://127.0.0.1:{port}"
         finally:
             app.terminate()
             app.wait()
-
-
-def _wait(url: str, app: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 300
-    while True:
-        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):
-            return
-        assert app.poll() is None, log.read_text()[-2000:]
-        assert time.monotonic() < deadline, log.read_text()[-2000:]
-        time.sleep(0.5)
 
 
 def test_every_feature_of_the_native_application_works(page: str) -> None:

@@ -12,8 +12,6 @@ import os
 import re
 import subprocess
 import sys
-import time
-import urllib.request
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +26,8 @@ from unit.health.test_feature_probes import ENV, environment
 from dream_runner import catalog
 from dream_runner.module_utils.dream_core.health import feature_probes
 from dream_runner.module_utils.dream_core.upgrade import trial
+
+from . import application
 
 pytestmark = [
     pytest.mark.slow,
@@ -119,7 +119,7 @@ def proven(library: Path, folder: Path, *without: str) -> Iterator[dict[str, Any
         log = opened.enter_context((folder / "log").open("w"))
         chat = subprocess.Popen(program, env={**told, **here}, cwd=folder, stdout=log, stderr=log)
         try:
-            _wait(f"http://127.0.0.1:{port}/health", chat, folder / "log")
+            application.wait(f"http://127.0.0.1:{port}/health", chat, folder / "log")
             pages = {"open-webui": f"http://127.0.0.1:{port}", "qdrant": places["qdrant:6333"]}
             services = [
                 dict(item, url=pages.get(item["id"], ""))
@@ -130,16 +130,6 @@ def proven(library: Path, folder: Path, *without: str) -> Iterator[dict[str, Any
         finally:
             chat.terminate()
             chat.wait()
-
-
-def _wait(url: str, chat: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 240
-    while True:
-        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):
-            return
-        assert chat.poll() is None, log.read_text()[-2000:]
-        assert time.monotonic() < deadline, log.read_text()[-2000:]
-        time.sleep(0.5)
 
 
 def test_the_real_chat_has_every_feature_as_it_is_wired(library: Path, tmp_path: Path) -> None:

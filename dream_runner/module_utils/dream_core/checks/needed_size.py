@@ -16,7 +16,7 @@ BASE_MEMORY_MB = {"native": 768, "full": 4096}
 #: The engine's virtual environment, and the packages that it is installed from.
 ENGINE_MB = 400
 #: Open WebUI: its environment, its memory; its wheels come on top until they are installed.
-WEBUI_MB = 1856
+WEBUI_MB = 2048
 WEBUI_MEMORY_MB = 600
 STATE_MB = 32
 #: Images of the core stack (upstream's rule).
