@@ -96,6 +96,24 @@ def restart(machine: Node) -> None:
     machine.must("python3", "-B", "-I", "-c", _WAIT, timeout=600)
 
 
+def leave_without(machine: Node) -> None:
+    """Install without the application: it goes, its data stay, and the engine answers."""
+    folder = f"{machine.home}/ai-server"
+    command = [*COMMAND[:-3], "--webui", "no", "--yes"]
+    done = machine.install(*command, timeout=1200)
+    assert done.code == 0, str(done)
+    assert "open_webui_server" not in "\n".join(machine.processes())
+    for gone in ("webui", "config/webui", "data/open-webui/cache/whisper/base"):
+        assert machine.run("test", "-e", f"{folder}/{gone}").code == 1, gone
+    machine.must("test", "-s", f"{folder}/data/open-webui/webui.db")
+    assert chat(machine)
+    status = machine.runner("status", "--json")
+    assert (status.code, status.json()["state"]) == (0, "ready"), str(status)
+    again = machine.install(*command, "--full", "--json", timeout=1200)
+    assert again.code == 0, str(again)
+    assert again.json()["tasks"]["changed"] == 0, str(again)
+
+
 @pytest.mark.parametrize(
     ("release", "systemd", "user"),
     [
@@ -143,6 +161,8 @@ def test_a_bare_machine_gets_a_whole_application(
     again = machine.install(*COMMAND, "--full", "--json", timeout=1200)
     assert again.code == 0, str(again)
     assert again.json()["tasks"]["changed"] == 0, str(again)
+
+    leave_without(machine)
 
     done = machine.runner("uninstall", "--purge", "--yes", "--json")
     assert done.code == 0, str(done)
